@@ -1,0 +1,340 @@
+//! Models on offer: sizes, seconds, defaults, list prices; and the quote for a request.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::money::{Amount, Multiplier, PricePerSecond};
+
+/// The models on offer. Names are compared byte for byte.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    models: BTreeMap<Arc<str>, Arc<Model>>,
+}
+
+/// One model: what can be asked of it and what that costs.
+///
+/// Holds at least one size and one duration; the defaults are among them, and the longest
+/// duration at the highest price is an [`Amount`].
+#[derive(Debug)]
+pub struct Model {
+    name: Arc<str>,
+    seconds: Vec<Seconds>,
+    default_seconds: Seconds,
+    sizes: Vec<Size>,
+    default_size: Size,
+    check_image: bool,
+}
+
+/// A duration on offer: the very text that a client sends, and the number it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seconds {
+    /// As it is compared with the request: `"4"`.
+    pub text: Arc<str>,
+    /// As it is charged.
+    pub count: u32,
+}
+
+/// A picture size on offer, with its list price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Size {
+    /// As it is compared with the request: `"1280x720"`.
+    pub name: Arc<str>,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// List price.
+    pub price: PricePerSecond,
+}
+
+/// What a request costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// Price × seconds, in USD.
+    pub list: Amount,
+    /// List × multiplier, in the group's currency.
+    pub billed: Amount,
+}
+
+/// Why a part of a catalog does not hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogError {
+    /// A duration that is no whole number of seconds from 1 to 3600, as plainly written.
+    BadSeconds(String),
+    /// A size that is not `WIDTHxHEIGHT` with 1 to 65535 pixels each, as plainly written.
+    BadSize(String),
+    /// A default that is not among what is on offer.
+    DefaultNotOffered(String),
+    /// The same entry twice.
+    Twice(String),
+    /// A list that must not be empty.
+    Empty(&'static str),
+    /// A cost beyond [`Amount::MAX`].
+    TooExpensive(String),
+}
+
+impl fmt::Display for CatalogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadSeconds(text) => write!(
+                f,
+                "`{text}` is no duration: write whole seconds from 1 to 3600, such as \"4\""
+            ),
+            Self::BadSize(text) => {
+                write!(
+                    f,
+                    "`{text}` is no size: write WIDTHxHEIGHT, such as 1280x720"
+                )
+            }
+            Self::DefaultNotOffered(text) => {
+                write!(
+                    f,
+                    "the default `{text}` is not among what is on offer: add it or change it"
+                )
+            }
+            Self::Twice(text) => write!(f, "`{text}` stands here twice: remove one"),
+            Self::Empty(what) => write!(f, "no {what} on offer: name at least one"),
+            Self::TooExpensive(text) => {
+                write!(f, "the cost of `{text}` is larger than any amount can be")
+            }
+        }
+    }
+}
+
+impl std::error::Error for CatalogError {}
+
+impl Seconds {
+    /// Reads a duration: digits without a leading zero.
+    pub fn parse(text: &str) -> Result<Self, CatalogError> {
+        let count = plain_number(text).filter(|n| (1..=3600).contains(n));
+        match count {
+            Some(count) => Ok(Self {
+                text: text.into(),
+                count,
+            }),
+            None => Err(CatalogError::BadSeconds(text.into())),
+        }
+    }
+}
+
+impl Size {
+    /// Reads `WIDTHxHEIGHT`.
+    pub fn parse(name: &str, price: PricePerSecond) -> Result<Self, CatalogError> {
+        let pixels = |text| plain_number(text).filter(|n| (1..=65535).contains(n));
+        let sides = name
+            .split_once('x')
+            .and_then(|(w, h)| Some((pixels(w)?, pixels(h)?)));
+        match sides {
+            Some((width, height)) => Ok(Self {
+                name: name.into(),
+                width,
+                height,
+                price,
+            }),
+            None => Err(CatalogError::BadSize(name.into())),
+        }
+    }
+}
+
+/// Digits without a leading zero: the one way to write a number that survives a
+/// comparison byte for byte.
+fn plain_number(text: &str) -> Option<u32> {
+    if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+impl Model {
+    /// Puts a model together.
+    ///
+    /// # Errors
+    /// Where a list is empty or names something twice, a default is not on offer, or a
+    /// cost would be too large for an [`Amount`].
+    pub fn new(
+        name: &str,
+        seconds: Vec<Seconds>,
+        default_seconds: &str,
+        sizes: Vec<Size>,
+        default_size: &str,
+        check_image: bool,
+    ) -> Result<Self, CatalogError> {
+        if let Some(twice) = first_twice(seconds.iter().map(|s| &s.text)) {
+            return Err(CatalogError::Twice(twice));
+        }
+        if let Some(twice) = first_twice(sizes.iter().map(|s| &s.name)) {
+            return Err(CatalogError::Twice(twice));
+        }
+        let longest = seconds.iter().map(|s| s.count).max();
+        let longest = longest.ok_or(CatalogError::Empty("seconds"))?;
+        let dearest = sizes.iter().max_by_key(|s| s.price);
+        let dearest = dearest.ok_or(CatalogError::Empty("sizes"))?;
+        if dearest.price.times(longest).is_none() {
+            return Err(CatalogError::TooExpensive(name.into()));
+        }
+        let not_offered = |text: &str| CatalogError::DefaultNotOffered(text.into());
+        let found = seconds.iter().find(|s| &*s.text == default_seconds);
+        let default_seconds = found.ok_or_else(|| not_offered(default_seconds))?.clone();
+        let found = sizes.iter().find(|s| &*s.name == default_size);
+        let default_size = found.ok_or_else(|| not_offered(default_size))?.clone();
+        Ok(Self {
+            name: name.into(),
+            seconds,
+            default_seconds,
+            sizes,
+            default_size,
+            check_image,
+        })
+    }
+
+    /// The model's name, as it is compared with the request.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The durations on offer, as configured.
+    pub fn seconds(&self) -> &[Seconds] {
+        &self.seconds
+    }
+
+    /// The duration where none is asked for.
+    pub fn default_seconds(&self) -> &Seconds {
+        &self.default_seconds
+    }
+
+    /// The sizes on offer, as configured.
+    pub fn sizes(&self) -> &[Size] {
+        &self.sizes
+    }
+
+    /// The size where none is asked for.
+    pub fn default_size(&self) -> &Size {
+        &self.default_size
+    }
+
+    /// Whether a reference image must have the pixel size that is asked for.
+    pub fn check_image(&self) -> bool {
+        self.check_image
+    }
+
+    /// The duration that is written so.
+    pub fn find_seconds(&self, text: &str) -> Option<&Seconds> {
+        self.seconds.iter().find(|s| &*s.text == text)
+    }
+
+    /// The size that is written so.
+    pub fn find_size(&self, name: &str) -> Option<&Size> {
+        self.sizes.iter().find(|s| &*s.name == name)
+    }
+}
+
+fn first_twice<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Option<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    names
+        .into_iter()
+        .find(|name| !seen.insert(*name))
+        .map(|name| name.to_string())
+}
+
+impl Catalog {
+    /// A catalog of these models.
+    ///
+    /// # Errors
+    /// Where it is empty or two models share a name.
+    pub fn new(models: Vec<Model>) -> Result<Self, CatalogError> {
+        if models.is_empty() {
+            return Err(CatalogError::Empty("models"));
+        }
+        let mut catalog = Self::default();
+        for model in models {
+            let name = model.name.clone();
+            if catalog.models.insert(name.clone(), model.into()).is_some() {
+                return Err(CatalogError::Twice(name.to_string()));
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// The model of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.get(name)
+    }
+
+    /// All models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+}
+
+impl Quote {
+    /// The cost of so many seconds at that price for a group with that multiplier; `None`
+    /// beyond [`Amount::MAX`].
+    pub fn new(price: PricePerSecond, seconds: u32, multiplier: Multiplier) -> Option<Self> {
+        let list = price.times(seconds)?;
+        let billed = multiplier.apply(list)?;
+        Some(Self { list, billed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(names: &[&str]) -> Vec<Size> {
+        let price = "0.10".parse().unwrap();
+        names
+            .iter()
+            .map(|n| Size::parse(n, price).unwrap())
+            .collect()
+    }
+
+    fn seconds(texts: &[&str]) -> Vec<Seconds> {
+        texts.iter().map(|t| Seconds::parse(t).unwrap()).collect()
+    }
+
+    #[test]
+    fn numbers_have_one_spelling() {
+        for text in ["", "0", "04", "+4", "4.0", "4 ", "3601", "four", "٤"] {
+            assert!(Seconds::parse(text).is_err(), "{text:?}");
+        }
+        let price = "0.10".parse().unwrap();
+        for text in [
+            "", "x", "1280x", "x720", "01x1", "1280X720", "1x2x3", "65536x1",
+        ] {
+            assert!(Size::parse(text, price).is_err(), "{text:?}");
+        }
+        assert_eq!(Size::parse("1280x720", price).unwrap().height, 720);
+    }
+
+    #[test]
+    fn a_model_must_hold_together() {
+        let build = |s: &[&str], ds: &str, z: &[&str], dz: &str| {
+            Model::new("m", seconds(s), ds, sizes(z), dz, true).map(|_| ())
+        };
+        assert_eq!(build(&["4"], "4", &["1x1"], "1x1"), Ok(()));
+        assert_eq!(
+            build(&[], "4", &["1x1"], "1x1"),
+            Err(CatalogError::Empty("seconds"))
+        );
+        assert_eq!(
+            build(&["4"], "8", &["1x1"], "1x1"),
+            Err(CatalogError::DefaultNotOffered("8".into()))
+        );
+        assert_eq!(
+            build(&["4"], "4", &["1x1", "1x1"], "1x1"),
+            Err(CatalogError::Twice("1x1".into()))
+        );
+    }
+
+    #[test]
+    fn quotes_of_the_price_list() {
+        let five = "5".parse().unwrap();
+        let quote = |price: &str, seconds| {
+            let quote = Quote::new(price.parse().unwrap(), seconds, five).unwrap();
+            (quote.list.to_string(), quote.billed.to_string())
+        };
+        assert_eq!(quote("0.10", 4), ("0.40".into(), "2.00".into()));
+        assert_eq!(quote("0.50", 12), ("6.00".into(), "30.00".into()));
+    }
+}

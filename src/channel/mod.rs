@@ -1,0 +1,253 @@
+//! Channels: the upstream accounts. What one is, which one takes a request, how it is
+//! reached, and whose credential it is asked with.
+
+mod spec;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header;
+use pingora::http::RequestHeader;
+use pingora::protocols::ALPN;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::utils::tls::{WrappedX509, parse_x509};
+
+pub use spec::{Auth, Channel, Http2};
+pub use upstream::{ParseUpstreamError, Upstream};
+
+use crate::policy::Timestamp;
+
+/// How long a name's addresses are used before they are looked up again.
+const RESOLVED_FOR_MS: u64 = 30_000;
+/// How long a channel that could not be reached is asked last: this, doubled for each
+/// failure in a row up to the second value.
+const DOWN_FOR_MS: u64 = 500;
+const DOWN_AT_MOST_MS: u64 = 30_000;
+
+/// A channel and what is known of its state.
+#[derive(Debug)]
+pub struct LiveChannel {
+    spec: Arc<Channel>,
+    ca: Option<Arc<CaType>>,
+    addresses: Mutex<Resolved>,
+    in_flight: AtomicUsize,
+    failures: AtomicU64,
+    down_until: AtomicU64,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Resolved {
+    addresses: Arc<[SocketAddr]>,
+    at: Timestamp,
+}
+
+/// A request that counts as in flight on its channel until this is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<LiveChannel>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A channel's name could not be resolved.
+#[derive(Debug)]
+pub struct Unresolved {
+    /// What the resolver said.
+    pub reason: String,
+}
+
+impl LiveChannel {
+    fn new(spec: Arc<Channel>) -> Arc<Self> {
+        let roots = spec
+            .ca
+            .iter()
+            .map(|der| WrappedX509::new(der.clone(), parse_x509));
+        let roots: Arc<CaType> = roots.collect();
+        Arc::new(Self {
+            ca: (!roots.is_empty()).then_some(roots),
+            spec,
+            addresses: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            failures: AtomicU64::new(0),
+            down_until: AtomicU64::new(0),
+        })
+    }
+
+    /// What the configuration says of it.
+    pub fn spec(&self) -> &Arc<Channel> {
+        &self.spec
+    }
+
+    /// Whether the channel could be reached when it was last tried, or may be again.
+    pub fn is_up(&self, now: Timestamp) -> bool {
+        self.down_until.load(Ordering::Relaxed) <= now.0
+    }
+
+    /// Counts a request as in flight here.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// The channel could be reached.
+    pub fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.down_until.store(0, Ordering::Relaxed);
+    }
+
+    /// The channel could not be reached: it is asked last for a while.
+    pub fn failed(&self, now: Timestamp) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+        let pause = (DOWN_FOR_MS << failures).min(DOWN_AT_MOST_MS);
+        self.down_until.store(now.0 + pause, Ordering::Relaxed);
+        // Another address may answer.
+        self.lock_addresses().at = Timestamp(0);
+    }
+
+    fn lock_addresses(&self) -> std::sync::MutexGuard<'_, Resolved> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where to connect to. Looked up without blocking the thread, since Pingora's own
+    /// lookup in `HttpPeer::new` would, and panics where it fails.
+    ///
+    /// # Errors
+    /// Where the name cannot be resolved and no earlier answer is known.
+    pub async fn peer(&self, now: Timestamp) -> Result<HttpPeer, Unresolved> {
+        let url = &self.spec.url;
+        let known = self.lock_addresses().clone();
+        let fresh = now.since(known.at) < RESOLVED_FOR_MS;
+        let addresses = if fresh && !known.addresses.is_empty() {
+            known.addresses
+        } else {
+            match tokio::net::lookup_host((url.host.as_str(), url.port)).await {
+                Ok(found) => {
+                    let addresses: Arc<[SocketAddr]> = found.collect();
+                    *self.lock_addresses() = Resolved {
+                        addresses: addresses.clone(),
+                        at: now,
+                    };
+                    addresses
+                }
+                Err(error) if known.addresses.is_empty() => {
+                    let reason = error.to_string();
+                    return Err(Unresolved { reason });
+                }
+                Err(_) => known.addresses,
+            }
+        };
+        let turn = self.failures.load(Ordering::Relaxed) as usize;
+        let Some(address) = addresses.get(turn % addresses.len().max(1)) else {
+            let reason = "the name has no address".into();
+            return Err(Unresolved { reason });
+        };
+        // The SNI is never empty: Pingora would take that as "do not verify".
+        let mut peer = HttpPeer::new(*address, url.tls, url.host.clone());
+        let options = &mut peer.options;
+        options.connection_timeout = Some(self.spec.connect_timeout);
+        options.total_connection_timeout = Some(self.spec.connect_timeout * 2);
+        options.read_timeout = Some(self.spec.read_timeout);
+        options.write_timeout = Some(self.spec.read_timeout);
+        options.idle_timeout = Some(self.spec.idle_timeout);
+        options.ca = self.ca.clone();
+        options.h2_ping_interval = Some(Duration::from_secs(30));
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        options.alpn = match self.spec.http2 {
+            Http2::Auto if url.tls => ALPN::H2H1,
+            Http2::Auto | Http2::Never => ALPN::H1,
+            Http2::Always => ALPN::H2,
+        };
+        Ok(peer)
+    }
+
+    /// Puts the channel's host and credential into a request head, in place of whatever
+    /// stands there.
+    ///
+    /// # Errors
+    /// Never for a validated channel: both were checked to be header values.
+    pub fn authorize(&self, request: &mut RequestHeader) -> pingora::Result<()> {
+        request.insert_header(header::HOST, self.spec.url.authority())?;
+        request.remove_header(&header::AUTHORIZATION);
+        let Some(credential) = &self.spec.credential else {
+            return Ok(());
+        };
+        let (name, mut value) = match &self.spec.auth {
+            Auth::None => return Ok(()),
+            Auth::Bearer => {
+                let value = format!("Bearer {}", credential.expose());
+                (header::AUTHORIZATION, header_value(&value)?)
+            }
+            Auth::Header(name) => (name.clone(), header_value(credential.expose())?),
+        };
+        value.set_sensitive(true);
+        request.insert_header(name, value)
+    }
+}
+
+fn header_value(text: &str) -> pingora::Result<http::HeaderValue> {
+    // The error names no value: it could be the credential.
+    http::HeaderValue::from_str(text).map_err(|_| {
+        pingora::Error::explain(pingora::InternalError, "credential is no header value")
+    })
+}
+
+/// All channels of a configuration.
+#[derive(Debug)]
+pub struct Channels {
+    all: Vec<Arc<LiveChannel>>,
+    turn: AtomicUsize,
+}
+
+impl Channels {
+    /// Makes the channels live.
+    pub fn new(specs: &[Arc<Channel>]) -> Self {
+        Self {
+            all: specs.iter().cloned().map(LiveChannel::new).collect(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// All of them, as configured.
+    pub fn all(&self) -> &[Arc<LiveChannel>] {
+        &self.all
+    }
+
+    /// The channel of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<LiveChannel>> {
+        self.all.iter().find(|channel| &*channel.spec.name == name)
+    }
+
+    /// The channels that serve what `serves` counts, best first: those that serve the most,
+    /// of these those that are up, of these those with the fewest requests in flight, and
+    /// in turn among equals. Channels that serve nothing of it are left out.
+    pub fn choose(
+        &self,
+        serves: impl Fn(&Channel) -> usize,
+        now: Timestamp,
+    ) -> Vec<Arc<LiveChannel>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.all.len();
+        let in_turn = (0..count).map(|i| &self.all[(i + turn) % count]);
+        let mut ranked: Vec<_> = in_turn
+            .filter_map(|channel| {
+                let served = serves(&channel.spec);
+                let busy = channel.in_flight.load(Ordering::Relaxed);
+                let rank = (usize::MAX - served, !channel.is_up(now), busy);
+                (served > 0).then(|| (rank, channel.clone()))
+            })
+            .collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, channel)| channel).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+use super::*;
+use crate::key::Secret;
+
+fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
+    Arc::new(Channel {
+        name: name.into(),
+        url: Upstream {
+            tls: false,
+            host: "127.0.0.1".into(),
+            port: 8081,
+            base_path: String::new(),
+        },
+        credential: Some(Secret::new("sk-channel".into())),
+        auth: Auth::Bearer,
+        models: models.iter().map(|m| Arc::from(*m)).collect(),
+        http2: Http2::Auto,
+        ca: vec![],
+        connect_timeout: Duration::from_secs(5),
+        answer_timeout: Duration::from_secs(120),
+        read_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(60),
+    })
+}
+
+fn names(channels: &[Arc<LiveChannel>]) -> Vec<&str> {
+    channels.iter().map(|c| &*c.spec().name).collect()
+}
+
+#[test]
+fn the_least_busy_channel_that_is_up_and_serves_most_comes_first() {
+    let channels = Channels::new(&[
+        channel("a", &["sora-2"]),
+        channel("b", &["sora-2", "sora-2-pro"]),
+        channel("c", &["sora-2", "sora-2-pro"]),
+    ]);
+    let now = Timestamp(1000);
+    let pro = |c: &Channel| usize::from(c.models.contains("sora-2-pro"));
+    assert_eq!(channels.choose(pro, now).len(), 2);
+
+    let busy = channels.all()[1].enter();
+    assert_eq!(names(&channels.choose(pro, now)), ["c", "b"]);
+    drop(busy);
+
+    channels.all()[2].failed(now);
+    assert_eq!(names(&channels.choose(pro, now)), ["b", "c"]);
+    assert!(channels.all()[2].is_up(Timestamp(1000 + DOWN_FOR_MS)));
+
+    let both = |c: &Channel| c.models.len();
+    assert_eq!(
+        channels.choose(both, now).last().unwrap().spec().name,
+        "a".into()
+    );
+}
+
+#[test]
+fn equals_take_turns() {
+    let channels = Channels::new(&[channel("a", &["m"]), channel("b", &["m"])]);
+    let first: Vec<_> = (0..4)
+        .map(|_| channels.choose(|_| 1, Timestamp(0))[0].spec().name.clone())
+        .collect();
+    assert_ne!(first[0], first[1]);
+    assert_eq!(first[..2], first[2..]);
+}
+
+#[tokio::test]
+async fn the_credential_replaces_the_clients() {
+    let mut spec = Arc::into_inner(channel("a", &["m"])).unwrap();
+    spec.auth = Auth::Header(http::HeaderName::from_static("api-key"));
+    let live = LiveChannel::new(Arc::new(spec));
+    let mut request = RequestHeader::build("GET", b"/v1/videos", None).unwrap();
+    request
+        .insert_header("Authorization", "Bearer sk-client")
+        .unwrap();
+    live.authorize(&mut request).unwrap();
+    assert!(request.headers.get("authorization").is_none());
+    assert_eq!(request.headers["api-key"], "sk-channel");
+    assert_eq!(request.headers["host"], "127.0.0.1:8081");
+    assert!(!format!("{live:?} {request:?}").contains("sk-channel"));
+
+    let peer = live.peer(Timestamp(1)).await.unwrap();
+    assert!(!peer.sni.is_empty());
+}

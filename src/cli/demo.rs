@@ -1,0 +1,95 @@
+//! `tollgate mock` and `tollgate demo`
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::mock::{self, Options};
+
+/// The mock channel's credential where none is given.
+pub(super) const CREDENTIAL: &str = "mock-channel-key";
+/// Where the configuration of the demonstration expects the mock channel.
+const MOCK_ADDRESS: &str = "127.0.0.1:8081";
+
+pub(super) fn run_mock(
+    listen: SocketAddr,
+    credential: String,
+    render_seconds: u64,
+    fault: Option<&str>,
+) -> ExitCode {
+    let faults = match fault.map(str::parse).transpose() {
+        Ok(fault) => fault.into_iter().collect(),
+        Err(error) => return super::fail(format!("--fault: {error}")),
+    };
+    let options = Options {
+        credential,
+        rendering: Duration::from_secs(render_seconds),
+        faults,
+        ..Options::default()
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return super::fail(error),
+    };
+    let served: io::Result<()> = runtime.block_on(async {
+        let listener = listen_on(listen).await?;
+        log::info!("mock channel listens on {}", listener.local_addr()?);
+        mock::run(listener, options).await;
+        Ok(())
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => super::fail(error),
+    }
+}
+
+pub(super) fn run(path: &Path) -> ExitCode {
+    super::serve::run_with(path, |config| {
+        let hints = hints(config);
+        async move {
+            let address = MOCK_ADDRESS.parse().map_err(io::Error::other)?;
+            let listener = listen_on(address).await?;
+            let options = Options {
+                credential: CREDENTIAL.into(),
+                ..Options::default()
+            };
+            tokio::spawn(mock::run(listener, options));
+            println!("{hints}");
+            Ok(())
+        }
+    })
+}
+
+async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
+}
+
+/// What to paste, for the keys of `conf/demo.yaml`.
+fn hints(config: &Config) -> String {
+    let gate = config.listen.address;
+    let metrics = match &config.admin {
+        Some(admin) => format!("  curl -s http://{}/metrics | grep cost\n", admin.address),
+        None => String::new(),
+    };
+    format!(
+        "Tollgate on http://{gate}, with a mock channel behind it. Paste into another terminal:\n\n\
+         create a video (sora-2, 4 s, 1280x720: 0.40 USD list, 2 CNY billed):\n  \
+         curl -s http://{gate}/v1/videos -H 'Authorization: Bearer sk-tollgate-demo' \\\n    \
+         -F model=sora-2 -F seconds=4 -F size=1280x720 -F prompt='A calico cat playing a piano'\n\n\
+         poll it, then download it (put its id for VIDEO_ID):\n  \
+         curl -s http://{gate}/v1/videos/VIDEO_ID -H 'Authorization: Bearer sk-tollgate-demo'\n  \
+         curl -s http://{gate}/v1/videos/VIDEO_ID/content -H 'Authorization: Bearer sk-tollgate-demo' -o video.mp4\n\n\
+         be refused (this key may use sora-2 only):\n  \
+         curl -s http://{gate}/v1/videos -H 'Authorization: Bearer sk-tollgate-studio' \\\n    \
+         -F model=sora-2-pro -F prompt='A calico cat playing a piano'\n\n\
+         see what it cost:\n{metrics}\n\
+         Ctrl-C stops it.\n"
+    )
+}

@@ -1,0 +1,108 @@
+//! The commands.
+
+mod check;
+mod demo;
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A streaming gate for paid video generation.
+///
+/// Tollgate stands before channels that speak the OpenAI Videos API (/v1/videos). It checks
+/// who asks and what for while the request streams through, puts the channel's key in place
+/// of the client's, charges each client key for what is rendered, and tells Prometheus.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tollgate check --config conf/tollgate.yaml   is this configuration in order?
+  tollgate serve --config conf/tollgate.yaml   run the gate; SIGHUP loads the file anew
+  tollgate mock                                a stand-in for a channel, on 127.0.0.1:8081
+  tollgate demo --config conf/demo.yaml        the gate with that stand-in behind it
+
+The level of the log is RUST_LOG: error, warn, info (the default) or debug.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gate.
+    Serve {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say whether a configuration holds together: every problem with file, line and
+    /// column. The exit code is 0 where there is none and 1 otherwise.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run the mock channel alone: the whole Videos API without a renderer.
+    ///
+    /// Jobs move by time and end as a small playable MP4. Counters of what reached it are
+    /// at /mock/stats, the last requests at /mock/requests. Faults come on demand: write
+    /// [mock:FAULT] into a prompt, send the header x-mock-fault, or use --fault.
+    Mock {
+        /// Where to listen.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+        listen: SocketAddr,
+        /// The credential that it asks for.
+        #[arg(long, value_name = "TEXT", default_value = demo::CREDENTIAL)]
+        credential: String,
+        /// Seconds from a job's creation to its completion.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+        render_seconds: u64,
+        /// A fault for every request, such as 500, slow=2000, drop-after or moderated.
+        #[arg(long, value_name = "FAULT")]
+        fault: Option<String>,
+    },
+    /// Run the gate with the mock channel behind it and print what to paste.
+    Demo {
+        /// The configuration file, with the mock channel on 127.0.0.1:8081 as a channel.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    init_log();
+    match arguments.command {
+        Command::Serve { config } => serve::run(&config),
+        Command::Check { config } => check::run(&config),
+        Command::Demo { config } => demo::run(&config),
+        Command::Mock {
+            listen,
+            credential,
+            render_seconds,
+            fault,
+        } => demo::run_mock(listen, credential, render_seconds, fault.as_deref()),
+    }
+}
+
+/// The log goes to standard error. The HTTP libraries are kept at `warn`: at lower levels
+/// they write down heads of requests, and with them client keys.
+fn init_log() {
+    let environment = env_logger::Env::default().default_filter_or("info");
+    let mut builder = env_logger::Builder::from_env(environment);
+    for library in ["pingora", "pingora_core", "pingora_proxy", "h2", "hyper"] {
+        builder.filter_module(library, log::LevelFilter::Warn);
+    }
+    builder.init();
+}
+
+/// Says on standard error what is wrong.
+fn fail(problem: impl std::fmt::Display) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,129 @@
+//! `tollgate serve`
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{self, Config, LedgerUrl};
+use crate::gate::{Gate, Gated};
+use crate::ledger::{Ledger, MemoryLedger};
+use crate::metrics::Metrics;
+use crate::{admin, server};
+
+pub(super) fn run(path: &Path) -> ExitCode {
+    run_with(path, |_| std::future::ready(Ok(())))
+}
+
+/// Runs the gate, and `beside` before it answers, on the same runtime.
+pub(super) fn run_with<F>(path: &Path, beside: impl FnOnce(&Config) -> F) -> ExitCode
+where
+    F: Future<Output = io::Result<()>>,
+{
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(error) => return super::fail(error),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return super::fail(error),
+    };
+    let beside = beside(&config);
+    let outcome = runtime.block_on(async {
+        beside.await?;
+        serve(path.to_owned(), config).await
+    });
+    // What has not ended within its time does not get more.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => super::fail("stopped with requests still under way"),
+        Err(error) => super::fail(error),
+    }
+}
+
+/// A listening socket, or an error that names the address.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
+}
+
+async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
+    let metrics = Metrics::new().map_err(io::Error::other)?;
+    let ledger: Arc<dyn Ledger> = match config.ledger {
+        LedgerUrl::Memory => Arc::new(MemoryLedger::default()),
+    };
+    let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
+    let listener = listen(socket.address)?;
+    let admin_listener = config.admin.as_ref().map(|admin| listen(admin.address));
+    let admin_listener = admin_listener.transpose()?;
+
+    let gate = Gate::new(config, ledger, Arc::new(metrics));
+    let server = server::serve(Gated::alone(gate.clone()), listener, &socket, &bounds)?;
+    log::info!("gate listens on {}", server.address());
+    let admin = match admin_listener {
+        Some(listener) => {
+            let admin = admin::serve(gate.clone(), listener)?;
+            log::info!("metrics and health on {}", admin.address());
+            Some(admin)
+        }
+        None => None,
+    };
+
+    run_until_stopped(&path, &gate).await?;
+    log::info!("stopping: requests under way may end");
+    let ended = server.stop(bounds.shutdown_timeout).await;
+    if let Some(admin) = admin {
+        admin.stop(bounds.shutdown_timeout).await;
+    }
+    Ok(ended)
+}
+
+/// Loads the configuration anew at each SIGHUP, until SIGTERM or SIGINT.
+async fn run_until_stopped(path: &Path, gate: &Gate) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            received = recv(&mut hangup) => if received { reload(path, gate) },
+        }
+    }
+}
+
+async fn recv(signal: &mut Signal) -> bool {
+    signal.recv().await.is_some()
+}
+
+/// A configuration that does not hold together replaces nothing.
+fn reload(path: &Path, gate: &Gate) {
+    match config::load(path) {
+        Ok(config) => {
+            let old = gate.state();
+            let same = old.config.listen == config.listen
+                && old.config.admin == config.admin
+                && old.config.threads == config.threads
+                && old.config.ledger == config.ledger;
+            if !same {
+                log::warn!("listen, admin, server and ledger take effect at the next start");
+            }
+            gate.reload(config);
+            log::info!("configuration loaded anew");
+        }
+        Err(error) => {
+            gate.reload_failed();
+            log::error!("configuration not loaded, the old one stays in force:\n{error}");
+        }
+    }
+}

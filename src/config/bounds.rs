@@ -1,0 +1,119 @@
+//! How much of everything: what one request, one connection and the whole process may take.
+
+use std::time::Duration;
+
+use super::error::{Problems, Reported};
+use super::file;
+use super::scalar::{bytes, count, duration, parsed_or};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// The bounds. None is zero; sizes are at most 1 TiB, durations at most 24 hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest create body, in bytes.
+    pub body_bytes: u64,
+    /// The longest head of a request, in bytes.
+    pub head_bytes: usize,
+    /// The most header fields of a request.
+    pub headers: usize,
+    /// The most parts of a form.
+    pub parts: usize,
+    /// The longest header block of one part, in bytes.
+    pub part_header_bytes: usize,
+    /// The longest prompt, in characters.
+    pub prompt_chars: usize,
+    /// How long a client may send nothing in an upload.
+    pub read_timeout: Duration,
+    /// How long a whole upload may take.
+    pub upload_timeout: Duration,
+    /// How long a client's idle connection stays open.
+    pub keepalive_timeout: Duration,
+    /// How many requests one client connection serves.
+    pub keepalive_requests: u32,
+    /// How many create bodies may be under way at once.
+    pub concurrent_uploads: usize,
+    /// How many client connections may be open at once.
+    pub connections: usize,
+    /// How much is read on after a refusal in mid-upload, in bytes.
+    pub drain_bytes: u64,
+    /// For how long is read on after a refusal in mid-upload.
+    pub drain_timeout: Duration,
+    /// How much of a channel's answer to a create is read for the job's id, in bytes.
+    pub answer_bytes: usize,
+    /// How long requests may go on after the program was asked to stop.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 * MIB as u64,
+            head_bytes: 32 * KIB,
+            headers: 100,
+            parts: 32,
+            part_header_bytes: 4 * KIB,
+            prompt_chars: 32_000,
+            read_timeout: Duration::from_secs(30),
+            upload_timeout: Duration::from_secs(600),
+            keepalive_timeout: Duration::from_secs(60),
+            keepalive_requests: 1000,
+            concurrent_uploads: 1024,
+            connections: 10_000,
+            drain_bytes: 64 * MIB as u64,
+            drain_timeout: Duration::from_secs(10),
+            answer_bytes: MIB,
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Bounds {
+    /// What the file says, and the defaults for the rest.
+    pub(super) fn build(
+        file: Option<file::Bounds>,
+        problems: &mut Problems,
+    ) -> Result<Self, Reported> {
+        let file = file.unwrap_or_default();
+        let or = Self::default();
+        let p = problems;
+        let body_bytes = parsed_or(&file.body_bytes, bytes, or.body_bytes, p);
+        let head_bytes = parsed_or(&file.head_bytes, bytes, or.head_bytes, p);
+        let headers = parsed_or(&file.headers, count, or.headers, p);
+        let parts = parsed_or(&file.parts, count, or.parts, p);
+        let part_header_bytes = parsed_or(&file.part_header_bytes, bytes, or.part_header_bytes, p);
+        let prompt_chars = parsed_or(&file.prompt_chars, count, or.prompt_chars, p);
+        let read_timeout = parsed_or(&file.read_timeout, duration, or.read_timeout, p);
+        let upload_timeout = parsed_or(&file.upload_timeout, duration, or.upload_timeout, p);
+        let keepalive_timeout =
+            parsed_or(&file.keepalive_timeout, duration, or.keepalive_timeout, p);
+        let keepalive_requests =
+            parsed_or(&file.keepalive_requests, count, or.keepalive_requests, p);
+        let concurrent_uploads =
+            parsed_or(&file.concurrent_uploads, count, or.concurrent_uploads, p);
+        let connections = parsed_or(&file.connections, count, or.connections, p);
+        let drain_bytes = parsed_or(&file.drain_bytes, bytes, or.drain_bytes, p);
+        let drain_timeout = parsed_or(&file.drain_timeout, duration, or.drain_timeout, p);
+        let answer_bytes = parsed_or(&file.answer_bytes, bytes, or.answer_bytes, p);
+        let shutdown_timeout = parsed_or(&file.shutdown_timeout, duration, or.shutdown_timeout, p);
+        Ok(Self {
+            body_bytes: body_bytes?,
+            head_bytes: head_bytes?,
+            headers: headers?,
+            parts: parts?,
+            part_header_bytes: part_header_bytes?,
+            prompt_chars: prompt_chars?,
+            read_timeout: read_timeout?,
+            upload_timeout: upload_timeout?,
+            keepalive_timeout: keepalive_timeout?,
+            keepalive_requests: keepalive_requests?,
+            concurrent_uploads: concurrent_uploads?,
+            connections: connections?,
+            drain_bytes: drain_bytes?,
+            drain_timeout: drain_timeout?,
+            answer_bytes: answer_bytes?,
+            shutdown_timeout: shutdown_timeout?,
+        })
+    }
+}

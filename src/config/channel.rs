@@ -1,0 +1,210 @@
+//! Channels: the upstream accounts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use http::header;
+use serde_saphyr::Spanned;
+
+use crate::channel::{Auth, Channel, Http2, Upstream};
+
+use super::error::{Problems, Reported};
+use super::file::{self, Entries, Text, WordOr};
+use super::scalar::{duration, name, parsed, parsed_or};
+use super::sources::Sources;
+use super::{models, yaml};
+
+/// Headers that frame or route a message, so that no credential can stand in them.
+const NO_CREDENTIAL_IN: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::EXPECT,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The channels, in the order of the file. Reports as well which model none of them serves.
+pub(super) fn build(
+    file: &Spanned<Entries<file::Channel>>,
+    catalog: &Entries<file::Model>,
+    sources: Sources<'_>,
+    problems: &mut Problems,
+) -> Result<Vec<Arc<Channel>>, Reported> {
+    let mut channels = Vec::new();
+    for (name, channel) in &file.value.0 {
+        channels.push(build_one(name, channel, catalog, sources, problems).map(Arc::new));
+    }
+    if channels.is_empty() {
+        return Err(problems.report(file.referenced, "no channel: name at least one"));
+    }
+    for (model, _) in &catalog.0 {
+        let mut served = file.value.0.iter().flat_map(|(_, c)| &c.models.value);
+        if !served.any(|served| served.value == model.value) {
+            problems.report_hint(
+                model.referenced,
+                format!("no channel serves the model `{}`", model.value),
+                "list it under a channel's `models`, or remove it here",
+            );
+        }
+    }
+    channels.into_iter().collect()
+}
+
+fn build_one(
+    name_text: &Text,
+    file: &file::Channel,
+    catalog: &Entries<file::Model>,
+    sources: Sources<'_>,
+    problems: &mut Problems,
+) -> Result<Channel, Reported> {
+    let p = problems;
+    let name = parsed(name_text, name, p);
+    let url = parsed(&file.url, Upstream::parse, p);
+    let credential = match &file.credential {
+        Some(c) => sources.credential(&c.value, c.referenced, p).map(Some),
+        None => Ok(None),
+    };
+    let auth = build_auth(name_text, file, p);
+    let models = build_models(&file.models, catalog, p);
+    let http2 = build_http2(&file.http2, p);
+    let ca = match &file.ca {
+        Some(text) if url.as_ref().is_ok_and(|url| !url.tls) => Err(p.report_hint(
+            text.referenced,
+            "`ca` is of no use to a channel without TLS",
+            "remove it, or write https:// in `url`",
+        )),
+        Some(text) => sources.certificates(text, p),
+        None => Ok(vec![]),
+    };
+    let timeout = |text, seconds, p: &mut Problems| {
+        parsed_or(text, duration, Duration::from_secs(seconds), p)
+    };
+    let connect_timeout = timeout(&file.connect_timeout, 5, p);
+    let answer_timeout = timeout(&file.answer_timeout, 120, p);
+    let read_timeout = timeout(&file.read_timeout, 60, p);
+    let idle_timeout = timeout(&file.idle_timeout, 60, p);
+    Ok(Channel {
+        name: name?,
+        url: url?,
+        credential: credential?,
+        auth: auth?,
+        models: models?,
+        http2: http2?,
+        ca: ca?,
+        connect_timeout: connect_timeout?,
+        answer_timeout: answer_timeout?,
+        read_timeout: read_timeout?,
+        idle_timeout: idle_timeout?,
+    })
+}
+
+/// Credential and auth belong together. That a channel is open to everybody must be said
+/// in words: a forgotten credential would otherwise show as refused requests only.
+fn build_auth(
+    name: &Text,
+    file: &file::Channel,
+    problems: &mut Problems,
+) -> Result<Auth, Reported> {
+    let Some(auth) = &file.auth else {
+        return match &file.credential {
+            Some(_) => Ok(Auth::Bearer),
+            None => Err(problems.report_hint(
+                name.referenced,
+                "this channel has no credential",
+                "write `credential: { env: NAME }`, or `auth: none` if it needs none",
+            )),
+        };
+    };
+    let at = auth.referenced;
+    let parsed = match &auth.value {
+        WordOr::Word(word) if word == "bearer" => Auth::Bearer,
+        WordOr::Word(word) if word == "none" => Auth::None,
+        WordOr::Section(file::AuthHeader { header: Some(name) }) => {
+            Auth::Header(auth_header(name, problems)?)
+        }
+        _ => {
+            return Err(problems.report(
+                at,
+                "this is no way to show a credential: write bearer, none or { header: NAME }",
+            ));
+        }
+    };
+    match (&file.credential, parsed) {
+        (Some(_), Auth::None) => Err(problems.report_hint(
+            at,
+            "`auth: none` and a credential exclude each other",
+            "remove one of the two",
+        )),
+        (None, Auth::Bearer | Auth::Header(_)) => Err(problems.report_hint(
+            at,
+            "there is no credential to show",
+            "write `credential: { env: NAME }`, or `auth: none`",
+        )),
+        (_, parsed) => Ok(parsed),
+    }
+}
+
+fn auth_header(name: &Text, problems: &mut Problems) -> Result<HeaderName, Reported> {
+    match HeaderName::from_bytes(name.value.as_bytes()) {
+        Ok(header) if NO_CREDENTIAL_IN.contains(&header) => Err(problems.report_hint(
+            name.referenced,
+            format!("the header `{header}` has another duty"),
+            "name the one in which the channel looks for its key, such as api-key",
+        )),
+        Ok(header) => Ok(header),
+        Err(_) => Err(problems.report_hint(
+            name.referenced,
+            "this is no name of a header",
+            "write one such as api-key",
+        )),
+    }
+}
+
+fn build_models(
+    file: &Spanned<Vec<Text>>,
+    catalog: &Entries<file::Model>,
+    problems: &mut Problems,
+) -> Result<BTreeSet<Arc<str>>, Reported> {
+    let mut served = BTreeSet::new();
+    let mut wrong = None;
+    for model in &file.value {
+        if models::find(catalog, &model.value).is_none() {
+            wrong = Some(models::unknown(catalog, model, problems));
+        } else if !served.insert(model.value.as_str().into()) {
+            wrong = Some(problems.report_hint(
+                model.referenced,
+                format!("`{}` stands here twice", model.value),
+                "remove one",
+            ));
+        }
+    }
+    if file.value.is_empty() {
+        wrong = Some(problems.report(file.referenced, "no models: name at least one"));
+    }
+    wrong.map_or(Ok(served), Err)
+}
+
+fn build_http2(file: &Option<Text>, problems: &mut Problems) -> Result<Http2, Reported> {
+    let Some(text) = file else {
+        return Ok(Http2::default());
+    };
+    match text.value.as_str() {
+        "auto" => Ok(Http2::Auto),
+        "never" => Ok(Http2::Never),
+        "always" => Ok(Http2::Always),
+        other => {
+            let hint = match yaml::nearest(other, &["auto", "never", "always"]) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => "write auto, never or always".to_owned(),
+            };
+            Err(problems.report_hint(text.referenced, "this is no choice for `http2`", hint))
+        }
+    }
+}

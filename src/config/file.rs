@@ -1,0 +1,343 @@
+//! What a configuration file says, as it says it.
+//!
+//! Every number is kept as the text of its scalar: `0.10` is the four characters that
+//! stand in the file and never becomes a float on its way to an exact amount. Texts carry
+//! their place, so that a later check can point at them.
+//!
+//! Nothing here derives `Debug`: a file can hold what must not be printed, by mistake.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// The text of a scalar, quoted or not, and its place.
+pub(super) type Text = Spanned<String>;
+
+/// The whole file.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub listen: Listen,
+    pub admin: Option<Spanned<WordOr<Admin>>>,
+    pub server: Option<Server>,
+    pub ledger: Option<Text>,
+    pub channels: Spanned<Entries<Channel>>,
+    pub catalog: Spanned<Entries<Model>>,
+    pub fields: Option<Spanned<Vec<Text>>>,
+    pub groups: Entries<Group>,
+    pub keys: Option<Vec<Key>>,
+    pub keys_from: Option<Vec<Text>>,
+    pub bounds: Option<Bounds>,
+}
+
+/// A further file, with keys only.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeysFile {
+    pub keys: Vec<Key>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub address: Text,
+    pub tls: Option<Tls>,
+    pub h2c: Option<Spanned<bool>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub cert: Text,
+    pub key: Text,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub address: Option<Text>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub threads: Option<Text>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Channel {
+    pub url: Text,
+    pub credential: Option<Spanned<Credential>>,
+    pub auth: Option<Spanned<WordOr<AuthHeader>>>,
+    pub models: Spanned<Vec<Text>>,
+    pub http2: Option<Text>,
+    pub ca: Option<Text>,
+    pub connect_timeout: Option<Text>,
+    pub answer_timeout: Option<Text>,
+    pub read_timeout: Option<Text>,
+    pub idle_timeout: Option<Text>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuthHeader {
+    pub header: Option<Text>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Model {
+    pub seconds: ModelSeconds,
+    pub sizes: ModelSizes,
+    pub check_image: Option<bool>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelSeconds {
+    pub allowed: Spanned<Vec<Text>>,
+    pub default: Text,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelSizes {
+    pub default: Text,
+    pub usd_per_second: Spanned<Entries<Text>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Group {
+    pub multiplier: Text,
+    pub currency: Text,
+    pub limits: Option<Limits>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Key {
+    pub name: Text,
+    pub sha256: Text,
+    pub group: Text,
+    pub allow: Option<Allow>,
+    pub limits: Option<Limits>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Allow {
+    pub models: Option<Spanned<Vec<Text>>>,
+    pub sizes: Option<Spanned<Vec<Text>>>,
+    pub seconds: Option<Spanned<Vec<Text>>>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub requests: Option<Spanned<OneOrMany>>,
+    pub video_seconds: Option<Spanned<OneOrMany>>,
+    pub list_cost_usd: Option<Spanned<OneOrMany>>,
+    pub billed_cost: Option<Spanned<OneOrMany>>,
+    pub in_flight: Option<Text>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bounds {
+    pub body_bytes: Option<Text>,
+    pub head_bytes: Option<Text>,
+    pub headers: Option<Text>,
+    pub parts: Option<Text>,
+    pub part_header_bytes: Option<Text>,
+    pub prompt_chars: Option<Text>,
+    pub read_timeout: Option<Text>,
+    pub upload_timeout: Option<Text>,
+    pub keepalive_timeout: Option<Text>,
+    pub keepalive_requests: Option<Text>,
+    pub concurrent_uploads: Option<Text>,
+    pub connections: Option<Text>,
+    pub drain_bytes: Option<Text>,
+    pub drain_timeout: Option<Text>,
+    pub answer_bytes: Option<Text>,
+    pub shutdown_timeout: Option<Text>,
+}
+
+/// A mapping whose keys are names of the user's choice, in the order of the file.
+pub(super) struct Entries<V>(pub Vec<(Text, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
+            type Value = Entries<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+/// Answers every scalar of a [`Visitor`] with a function of its text. YAML's guess at its
+/// type changes the spelling of some, so this is for where no number and no switch is valid.
+macro_rules! visit_scalars {
+    ($answer:expr) => {
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok($answer(text.to_owned()))
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+            Ok($answer(value.to_string()))
+        }
+
+        fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+            Ok($answer(value.to_string()))
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+            Ok($answer(value.to_string()))
+        }
+
+        fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+            Ok($answer(value.to_string()))
+        }
+    };
+}
+
+/// Where a single word is a short form of a section.
+pub(super) enum WordOr<T> {
+    Word(String),
+    Section(T),
+    /// A list, which is left to be reported with its place.
+    Other,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for WordOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for WordVisitor<T> {
+            type Value = WordOr<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word or a mapping")
+            }
+
+            visit_scalars!(WordOr::Word);
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(WordOr::Section)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(WordOr::Other)
+            }
+        }
+
+        deserializer.deserialize_any(WordVisitor(PhantomData))
+    }
+}
+
+/// One text, or a list of them.
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<Text>),
+    /// A mapping, which is left to be reported with its place.
+    Other,
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextsVisitor;
+
+        impl<'de> Visitor<'de> for TextsVisitor {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            visit_scalars!(OneOrMany::One);
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrMany::Many)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(OneOrMany::Other)
+            }
+        }
+
+        deserializer.deserialize_any(TextsVisitor)
+    }
+}
+
+/// Where a channel's credential is to be found.
+pub(super) enum Credential {
+    /// In an environment variable.
+    Env(Text),
+    /// In a file.
+    File(Text),
+    /// Something else, possibly the credential itself: its text is dropped unseen.
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CredentialVisitor;
+
+        impl<'de> Visitor<'de> for CredentialVisitor {
+            type Value = Credential;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("{ env: NAME } or { file: PATH }")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut found = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    let source = match key.as_str() {
+                        "env" => Credential::Env(map.next_value()?),
+                        "file" => Credential::File(map.next_value()?),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            Credential::Other
+                        }
+                    };
+                    found = Some(match found {
+                        None => source,
+                        Some(_) => Credential::Other,
+                    });
+                }
+                Ok(found.unwrap_or(Credential::Other))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Credential::Other)
+            }
+
+            visit_scalars!(|_| Credential::Other);
+        }
+
+        deserializer.deserialize_any(CredentialVisitor)
+    }
+}

@@ -1,0 +1,341 @@
+//! Groups and client keys.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_saphyr::Spanned;
+
+use crate::catalog::{Catalog, Quote};
+use crate::key::KeyDigest;
+use crate::money::Multiplier;
+use crate::policy::{Allow, Group, Key, Limit, Measure};
+
+use super::error::{Problems, Reported};
+use super::file::{self, Entries, OneOrMany, Text};
+use super::scalar::{name, parsed};
+use super::{models, yaml};
+
+/// The groups that the file names, each usable or not.
+pub(super) type Groups = BTreeMap<Arc<str>, Result<Arc<Group>, Reported>>;
+
+/// The groups.
+pub(super) fn build_groups(
+    file: &Entries<file::Group>,
+    catalog: &Result<Catalog, Reported>,
+    problems: &mut Problems,
+) -> Groups {
+    let mut groups = Groups::new();
+    for (name, group) in &file.0 {
+        let built = build_group(name, group, catalog, problems);
+        groups.insert(name.value.as_str().into(), built.map(Arc::new));
+    }
+    groups
+}
+
+fn build_group(
+    name_text: &Text,
+    file: &file::Group,
+    catalog: &Result<Catalog, Reported>,
+    problems: &mut Problems,
+) -> Result<Group, Reported> {
+    let name_built = parsed(name_text, name, problems);
+    let multiplier = parsed(&file.multiplier, str::parse::<Multiplier>, problems);
+    let multiplier = multiplier.and_then(|multiplier| match catalog {
+        Ok(catalog) if !is_payable(catalog, multiplier) => Err(problems.report_hint(
+            file.multiplier.referenced,
+            "with this multiplier, the dearest video costs more than any amount can be",
+            "write a smaller one",
+        )),
+        _ => Ok(multiplier),
+    });
+    let currency = parsed(&file.currency, name, problems);
+    let limits = build_limits(&file.limits, problems);
+    Ok(Group {
+        name: name_built?,
+        multiplier: multiplier?,
+        currency: currency?,
+        limits: limits?,
+    })
+}
+
+/// Whether everything on offer has a cost that can be expressed.
+fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
+    catalog.models().all(|model| {
+        let longest = model.seconds().iter().map(|s| s.count).max();
+        let dearest = model.sizes().iter().map(|s| s.price).max();
+        let cost = longest.zip(dearest);
+        cost.is_none_or(|(seconds, price)| Quote::new(price, seconds, multiplier).is_some())
+    })
+}
+
+fn build_limits(
+    file: &Option<file::Limits>,
+    problems: &mut Problems,
+) -> Result<Vec<Limit>, Reported> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let mut limits = Vec::new();
+    for (measure, entry) in [
+        (Measure::Requests, &file.requests),
+        (Measure::VideoSeconds, &file.video_seconds),
+        (Measure::ListCost, &file.list_cost_usd),
+        (Measure::BilledCost, &file.billed_cost),
+    ] {
+        build_measure(measure, entry, &mut limits, problems);
+    }
+    if let Some(text) = &file.in_flight {
+        limits.push(parsed(
+            text,
+            |text| Limit::parse(Measure::InFlight, text),
+            problems,
+        ));
+    }
+    limits.into_iter().collect()
+}
+
+/// Adds the limits of one measure: one text, or a list with a window in each.
+fn build_measure(
+    measure: Measure,
+    entry: &Option<Spanned<OneOrMany>>,
+    limits: &mut Vec<Result<Limit, Reported>>,
+    problems: &mut Problems,
+) {
+    let Some(entry) = entry else {
+        return;
+    };
+    let texts = match &entry.value {
+        OneOrMany::One(word) => {
+            let text = Spanned::new(word.clone(), entry.referenced, entry.defined);
+            vec![text]
+        }
+        OneOrMany::Many(texts) => texts.clone(),
+        OneOrMany::Other => {
+            let message = "this is no limit: write one such as 10/min, or a list of them";
+            limits.push(Err(problems.report(entry.referenced, message)));
+            return;
+        }
+    };
+    let mut windows = BTreeSet::new();
+    for text in &texts {
+        let limit = parsed(text, |text| Limit::parse(measure, text), problems);
+        let limit = limit.and_then(|limit| match windows.insert(limit.window) {
+            true => Ok(limit),
+            false => Err(problems.report_hint(
+                text.referenced,
+                format!(
+                    "`{}` has two limits for the window `{}`",
+                    measure.name(),
+                    limit.window.name()
+                ),
+                "keep the smaller one",
+            )),
+        });
+        limits.push(limit);
+    }
+}
+
+/// The client keys, gathered from one file after the other.
+pub(super) struct Keys<'a> {
+    catalog: &'a Entries<file::Model>,
+    groups: &'a Groups,
+    names: HashMap<String, String>,
+    digests: HashMap<KeyDigest, String>,
+    keys: HashMap<KeyDigest, Arc<Key>>,
+}
+
+impl<'a> Keys<'a> {
+    /// No keys yet.
+    pub fn new(catalog: &'a Entries<file::Model>, groups: &'a Groups) -> Self {
+        Self {
+            catalog,
+            groups,
+            names: HashMap::new(),
+            digests: HashMap::new(),
+            keys: HashMap::new(),
+        }
+    }
+
+    /// Adds a key of the file that `problems` is about. What is wrong with it is reported
+    /// there.
+    pub fn add(&mut self, file: &file::Key, problems: &mut Problems) {
+        let name = parsed(&file.name, name, problems);
+        let place = problems.place(file.name.referenced);
+        if let Some(first) = self.names.get(&file.name.value) {
+            let hint = format!("the first is at {first}");
+            problems.report_hint(file.name.referenced, "two keys have this name", hint);
+        } else {
+            self.names.insert(file.name.value.clone(), place.clone());
+        }
+        let digest = self.digest(&file.sha256, place, problems);
+        let group = self.group(&file.group, problems);
+        let allow = self.allow(file, problems);
+        let limits = build_limits(&file.limits, problems);
+        let key = || {
+            let key = Key {
+                name: name?,
+                group: group?,
+                allow: allow?,
+                limits: limits?,
+            };
+            Ok::<_, Reported>((digest?, Arc::new(key)))
+        };
+        // An error has been reported, and then none of the keys will be used.
+        if let Ok((digest, key)) = key() {
+            self.keys.insert(digest, key);
+        }
+    }
+
+    /// The keys by digest. All of them, if nothing was reported.
+    pub fn finish(self) -> HashMap<KeyDigest, Arc<Key>> {
+        self.keys
+    }
+
+    fn digest(
+        &mut self,
+        text: &Text,
+        place: String,
+        problems: &mut Problems,
+    ) -> Result<KeyDigest, Reported> {
+        let digest = parsed(text, str::parse::<KeyDigest>, problems)?;
+        if digest == KeyDigest::of(b"") {
+            return Err(problems.report_hint(
+                text.referenced,
+                "this is the SHA-256 of nothing at all",
+                "the variable that should have held the key was empty",
+            ));
+        }
+        if let Some(first) = self.digests.get(&digest) {
+            let hint = format!("the first is at {first}");
+            return Err(problems.report_hint(text.referenced, "two keys have this sha256", hint));
+        }
+        self.digests.insert(digest, place);
+        Ok(digest)
+    }
+
+    fn group(&self, text: &Text, problems: &mut Problems) -> Result<Arc<Group>, Reported> {
+        if let Some(group) = self.groups.get(text.value.as_str()) {
+            return group.clone();
+        }
+        let known: Vec<&str> = self.groups.keys().map(|name| &**name).collect();
+        let hint = match yaml::nearest(&text.value, &known) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("there are: {}", known.join(", ")),
+        };
+        let message = format!("there is no group `{}`", text.value);
+        Err(problems.report_hint(text.referenced, message, hint))
+    }
+
+    fn allow(&self, key: &file::Key, problems: &mut Problems) -> Result<Allow, Reported> {
+        let default = file::Allow::default();
+        let file = key.allow.as_ref().unwrap_or(&default);
+        let models = set_of(
+            &file.models,
+            problems,
+            |model, problems| match models::find(self.catalog, &model.value) {
+                Some(_) => Ok(()),
+                None => Err(models::unknown(self.catalog, model, problems)),
+            },
+        );
+        // Sizes and seconds are looked for among the models that this key may use.
+        let permitted: Vec<&file::Model> = match &models {
+            Err(_) => Vec::new(),
+            Ok(Some(set)) => {
+                let models = set
+                    .iter()
+                    .filter_map(|name| models::find(self.catalog, name));
+                models.collect()
+            }
+            Ok(None) => self.catalog.0.iter().map(|(_, model)| model).collect(),
+        };
+        let all_sizes = permitted.iter().flat_map(|model| sizes_of(model));
+        let sizes = set_of(&file.sizes, problems, offered("size", &models, all_sizes));
+        let all_seconds = permitted.iter().flat_map(|model| seconds_of(model));
+        let seconds = set_of(
+            &file.seconds,
+            problems,
+            offered("duration", &models, all_seconds),
+        );
+        let allow = Allow {
+            models: models?,
+            sizes: sizes?,
+            seconds: seconds?,
+        };
+        let some = permitted.iter().any(|model| {
+            sizes_of(model).any(|size| allow.size(size))
+                && seconds_of(model).any(|text| allow.seconds(text))
+        });
+        // Without a single model the catalog itself is at fault, which is reported there.
+        if !some && !permitted.is_empty() {
+            return Err(problems.report_hint(
+                key.name.referenced,
+                "this key may not ask for anything",
+                "no model has both one of its sizes and one of its seconds: allow more",
+            ));
+        }
+        Ok(allow)
+    }
+}
+
+fn sizes_of(model: &file::Model) -> impl Iterator<Item = &str> {
+    let sizes = &model.sizes.usd_per_second.value.0;
+    sizes.iter().map(|(size, _)| size.value.as_str())
+}
+
+fn seconds_of(model: &file::Model) -> impl Iterator<Item = &str> {
+    let seconds = &model.seconds.allowed.value;
+    seconds.iter().map(|text| text.value.as_str())
+}
+
+/// Judges whether a permitted model offers a value; silent where it is not known which
+/// models are permitted.
+fn offered<'a, T>(
+    what: &'static str,
+    models: &Result<T, Reported>,
+    values: impl Iterator<Item = &'a str>,
+) -> impl Fn(&Text, &mut Problems) -> Result<(), Reported> {
+    let models = models.as_ref().map(|_| ()).map_err(|reported| *reported);
+    let values: BTreeSet<&str> = values.collect();
+    move |text, problems| {
+        models?;
+        if values.contains(text.value.as_str()) {
+            return Ok(());
+        }
+        let values: Vec<&str> = values.iter().copied().collect();
+        let message = format!(
+            "no model that this key may use offers the {what} `{}`",
+            text.value
+        );
+        let hint = format!("offered are: {}", values.join(", "));
+        Err(problems.report_hint(text.referenced, message, hint))
+    }
+}
+
+/// An allow list: `None` where there is none, never empty, without doubles.
+fn set_of(
+    file: &Option<Spanned<Vec<Text>>>,
+    problems: &mut Problems,
+    judge: impl Fn(&Text, &mut Problems) -> Result<(), Reported>,
+) -> Result<Option<BTreeSet<Arc<str>>>, Reported> {
+    let Some(list) = file else {
+        return Ok(None);
+    };
+    if list.value.is_empty() {
+        return Err(problems.report_hint(
+            list.referenced,
+            "an empty list allows nothing",
+            "name something, or remove the key to allow all",
+        ));
+    }
+    let mut set = BTreeSet::new();
+    let mut wrong = None;
+    for text in &list.value {
+        if let Err(reported) = judge(text, problems) {
+            wrong = Some(reported);
+        } else if !set.insert(text.value.as_str().into()) {
+            let message = format!("`{}` stands here twice", text.value);
+            wrong = Some(problems.report_hint(text.referenced, message, "remove one"));
+        }
+    }
+    wrong.map_or(Ok(Some(set)), Err)
+}

@@ -1,0 +1,123 @@
+//! Where the gate listens.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::error::{Problems, Reported};
+use super::file::{self, WordOr};
+use super::scalar::{address, parsed};
+use super::sources::Sources;
+
+/// Where clients reach the gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address to bind.
+    pub address: SocketAddr,
+    /// Certificate and key, for HTTPS; HTTP/2 is then agreed on by ALPN.
+    pub tls: Option<Tls>,
+    /// Whether HTTP/2 with prior knowledge (RFC 9113, section 3.3) is understood on the
+    /// plain port. Never together with TLS.
+    pub h2c: bool,
+}
+
+/// The files that a TLS listener needs, both in PEM. They could be opened when the
+/// configuration was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Where operators reach metrics, health and the status page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// The address to bind.
+    pub address: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
+        Self { address }
+    }
+}
+
+impl Listen {
+    /// What the file says.
+    pub(super) fn build(
+        file: &file::Listen,
+        sources: Sources<'_>,
+        problems: &mut Problems,
+    ) -> Result<Self, Reported> {
+        let address = parsed(&file.address, address, problems);
+        let tls = match &file.tls {
+            Some(tls) => {
+                let cert = sources.readable(&tls.cert, problems);
+                let key = sources.readable(&tls.key, problems);
+                cert.and_then(|cert| Ok(Some(Tls { cert, key: key? })))
+            }
+            None => Ok(None),
+        };
+        let h2c = match &file.h2c {
+            Some(h2c) if h2c.value && file.tls.is_some() => Err(problems.report_hint(
+                h2c.referenced,
+                "`h2c` is for a plain port, and this one has `tls`",
+                "remove `h2c`: under TLS, HTTP/2 is on",
+            )),
+            Some(h2c) => Ok(h2c.value),
+            None => Ok(file.tls.is_none()),
+        };
+        Ok(Self {
+            address: address?,
+            tls: tls?,
+            h2c: h2c?,
+        })
+    }
+}
+
+impl Admin {
+    /// What the file says; `None` where it is switched off.
+    pub(super) fn build(
+        file: &Option<Spanned<WordOr<file::Admin>>>,
+        listen: &Result<Listen, Reported>,
+        problems: &mut Problems,
+    ) -> Result<Option<Self>, Reported> {
+        let (admin, at) = match file {
+            None => (Self::default(), Location::UNKNOWN),
+            Some(section) => match &section.value {
+                WordOr::Word(word) if word == "off" => return Ok(None),
+                WordOr::Word(_) | WordOr::Other => {
+                    return Err(problems.report(
+                        section.referenced,
+                        "write `admin: off`, or `admin: { address: 127.0.0.1:9090 }`",
+                    ));
+                }
+                WordOr::Section(admin) => match &admin.address {
+                    None => (Self::default(), section.referenced),
+                    Some(text) => {
+                        let address = parsed(text, address, problems)?;
+                        (Self { address }, text.referenced)
+                    }
+                },
+            },
+        };
+        match listen {
+            Ok(listen) if collide(listen.address, admin.address) => Err(problems.report_hint(
+                at,
+                format!("`listen` takes the address {} as well", admin.address),
+                "give `admin` another port, or write `admin: off`",
+            )),
+            _ => Ok(Some(admin)),
+        }
+    }
+}
+
+/// Whether the second of two sockets could not be bound. Port 0 stands for any free one.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && same_ip
+}

@@ -1,0 +1,256 @@
+//! The configuration: what the program uses, and how it is read.
+//!
+//! The file's format is one set of types (`file.rs`), what the program uses another: this
+//! one. It cannot hold nonsense: every name that is referred to exists, every amount is
+//! exact, every key can ask for something, every model is served.
+//!
+//! **Invariant**: a configuration that does not hold together gives no [`Config`] at all,
+//! but all its problems with file, line and column. (An error of form, such as an unknown
+//! key, is reported alone: what follows it cannot be judged.) No problem and no `Debug`
+//! shows a secret.
+
+mod bounds;
+mod channel;
+mod error;
+mod file;
+mod keys;
+mod listen;
+mod models;
+mod scalar;
+mod sources;
+mod yaml;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use serde_saphyr::Spanned;
+
+use crate::catalog::Catalog;
+use crate::channel::Channel;
+use crate::key::KeyDigest;
+use crate::policy::{Group, Key};
+
+pub use bounds::Bounds;
+pub use error::{Error, Problem};
+pub use listen::{Admin, Listen, Tls};
+
+use error::{Problems, Reported};
+use file::Text;
+use sources::Sources;
+
+/// A whole configuration that holds together.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients reach the gate.
+    pub listen: Listen,
+    /// Where operators reach it; `None` if nowhere.
+    pub admin: Option<Admin>,
+    /// Worker threads, at least one.
+    pub threads: usize,
+    /// Where reservations, jobs and limits are kept.
+    pub ledger: LedgerUrl,
+    /// The upstream accounts, at least one, in the order of the file.
+    pub channels: Vec<Arc<Channel>>,
+    /// The models on offer, each served by a channel.
+    pub catalog: Arc<Catalog>,
+    /// The form fields that a create may have besides `model`, `size` and `seconds`.
+    /// `prompt` is among them.
+    pub fields: BTreeSet<Arc<str>>,
+    /// The groups by name.
+    pub groups: BTreeMap<Arc<str>, Arc<Group>>,
+    /// The client keys by digest.
+    pub keys: HashMap<KeyDigest, Arc<Key>>,
+    /// How much of everything.
+    pub bounds: Bounds,
+}
+
+/// Where the ledger is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LedgerUrl {
+    /// In this process, gone with it.
+    #[default]
+    Memory,
+}
+
+/// The form fields besides `model`, `size` and `seconds` where the file names none.
+const DEFAULT_FIELDS: [&str; 5] = [
+    "prompt",
+    "input_reference",
+    "input_reference[file_id]",
+    "input_reference[image_url]",
+    "characters[][id]",
+];
+
+/// The most worker threads.
+const MAX_THREADS: usize = 1024;
+
+/// Reads the configuration file of that path, and what it refers to. Relative paths in it
+/// start from its folder.
+///
+/// # Errors
+/// All that is wrong, by place.
+pub fn load(path: &Path) -> Result<Config, Error> {
+    let name = path.display().to_string();
+    let text = match sources::read_text(path, sources::MAX_FILE) {
+        Ok(text) => text,
+        Err(error) => {
+            let mut problems = Problems::new(&name);
+            let reported = problems.report_file(format!("cannot read this file: {error}"));
+            return problems.finish(Err(reported));
+        }
+    };
+    let dir = path.parent().unwrap_or(Path::new(""));
+    parse(&text, &name, &|name| std::env::var(name).ok(), dir)
+}
+
+/// Reads a configuration from its text. `name` stands for it in messages, `env` looks an
+/// environment variable up, and relative paths start from `dir`.
+///
+/// # Errors
+/// All that is wrong, by place.
+pub fn parse(
+    text: &str,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    dir: &Path,
+) -> Result<Config, Error> {
+    let mut problems = Problems::new(name);
+    let sources = Sources { env, dir };
+    let config = yaml::read(text, &mut problems)
+        .and_then(|file: file::File| build(file, sources, &mut problems));
+    problems.finish(config)
+}
+
+fn build(
+    file: file::File,
+    sources: Sources<'_>,
+    problems: &mut Problems,
+) -> Result<Config, Reported> {
+    let listen = Listen::build(&file.listen, sources, problems);
+    let admin = Admin::build(&file.admin, &listen, problems);
+    let threads = build_threads(file.server, problems);
+    let ledger = build_ledger(&file.ledger, problems);
+    let offer = &file.catalog.value;
+    let channels = channel::build(&file.channels, offer, sources, problems);
+    let catalog = models::build(&file.catalog, problems);
+    let fields = build_fields(&file.fields, problems);
+    let groups = keys::build_groups(&file.groups, &catalog, problems);
+    let bounds = Bounds::build(file.bounds, problems);
+
+    let own = file.keys.unwrap_or_default();
+    let further = file.keys_from.unwrap_or_default();
+    if own.is_empty() && further.is_empty() {
+        problems.report_file(
+            "no client keys: list them under `keys`, or files of them under `keys_from`",
+        );
+    }
+    let mut keys = keys::Keys::new(offer, &groups);
+    for key in &own {
+        keys.add(key, problems);
+    }
+    // Every file is opened while the problems are still about the one that names it.
+    let further: Vec<_> = further
+        .iter()
+        .map(|path| sources.text(path, problems))
+        .collect();
+    for (path, text) in further.into_iter().flatten() {
+        problems.enter(&path.display().to_string());
+        if let Ok(file) = yaml::read::<file::KeysFile>(&text, problems) {
+            for key in &file.keys {
+                keys.add(key, problems);
+            }
+        }
+    }
+    let keys = keys.finish();
+
+    let groups = groups.into_iter().map(|(name, group)| Ok((name, group?)));
+    Ok(Config {
+        listen: listen?,
+        admin: admin?,
+        threads: threads?,
+        ledger: ledger?,
+        channels: channels?,
+        catalog: Arc::new(catalog?),
+        fields: fields?,
+        groups: groups.collect::<Result<_, Reported>>()?,
+        keys,
+        bounds: bounds?,
+    })
+}
+
+fn build_threads(file: Option<file::Server>, problems: &mut Problems) -> Result<usize, Reported> {
+    let Some(text) = file.and_then(|server| server.threads) else {
+        // Where the system does not tell, one thread is right if slow.
+        return Ok(available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS)));
+    };
+    let threads: usize = scalar::parsed(&text, scalar::count, problems)?;
+    if threads > MAX_THREADS {
+        let message = format!("write at most {MAX_THREADS} threads");
+        return Err(problems.report(text.referenced, message));
+    }
+    Ok(threads)
+}
+
+fn build_ledger(file: &Option<Text>, problems: &mut Problems) -> Result<LedgerUrl, Reported> {
+    let Some(text) = file else {
+        return Ok(LedgerUrl::default());
+    };
+    // The text is not repeated: the URL of a database holds its password.
+    match text.value.as_str() {
+        "memory" => Ok(LedgerUrl::Memory),
+        url if ["sqlite:", "postgres:", "postgresql:"]
+            .iter()
+            .any(|s| url.starts_with(s)) =>
+        {
+            Err(problems.report_hint(
+                text.referenced,
+                "this version keeps the ledger in memory only",
+                "write `ledger: memory`",
+            ))
+        }
+        _ => Err(problems.report_hint(
+            text.referenced,
+            "this is no ledger",
+            "write `ledger: memory`",
+        )),
+    }
+}
+
+fn build_fields(
+    file: &Option<Spanned<Vec<Text>>>,
+    problems: &mut Problems,
+) -> Result<BTreeSet<Arc<str>>, Reported> {
+    let Some(list) = file else {
+        return Ok(DEFAULT_FIELDS.into_iter().map(Arc::from).collect());
+    };
+    let mut fields = BTreeSet::new();
+    let mut wrong = None;
+    for text in &list.value {
+        let field = text.value.as_str();
+        let plain =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'[' | b']');
+        let message = if ["model", "size", "seconds"].contains(&field) {
+            format!("`{field}` is always allowed and judged by the policy: remove it here")
+        } else if !(1..=64).contains(&field.len()) || !field.bytes().all(plain) {
+            "this is no name of a field: write 1 to 64 letters, digits and _ - . [ ]".to_owned()
+        } else if !fields.insert(field.into()) {
+            format!("`{field}` stands here twice: remove one")
+        } else {
+            continue;
+        };
+        wrong = Some(problems.report(text.referenced, message));
+    }
+    if !fields.contains("prompt") {
+        wrong = Some(problems.report(
+            list.referenced,
+            "`prompt` must be among the fields: there is no video without one",
+        ));
+    }
+    wrong.map_or(Ok(fields), Err)
+}
+
+#[cfg(test)]
+mod tests;

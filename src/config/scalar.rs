@@ -1,0 +1,149 @@
+//! Sizes, durations, counts, names and addresses as they are written in the file.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{Problems, Reported};
+use super::file::Text;
+
+const MAX_BYTES: u64 = 1 << 40;
+const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+
+/// Why a text is no value of the wanted kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScalarError {
+    /// No number of bytes from 1 to 1 TiB.
+    Bytes,
+    /// No duration from 1 ms to 24 h.
+    Duration,
+    /// No whole number from 1 to 4,294,967,295.
+    Count,
+    /// Nothing would get through.
+    Zero,
+    /// No `IP:PORT`.
+    Address,
+    /// No name that can be a label.
+    Name,
+}
+
+impl fmt::Display for ScalarError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => {
+                "this is no size: write bytes up to 1 TiB, such as 65536, 4 KiB, 64 MiB or 1 GiB"
+            }
+            Self::Duration => {
+                "this is no duration: write a whole number and ms, s, min or h, up to 24h, \
+                 such as 500ms or 30s"
+            }
+            Self::Count => "this is no count: write a whole number from 1 to 4294967295",
+            Self::Zero => "zero would let nothing through: write at least 1",
+            Self::Address => {
+                "this is no address: write IP:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or \
+                 [::]:8080"
+            }
+            Self::Name => {
+                "this is no name: write 1 to 64 letters, digits, dots, dashes and underscores"
+            }
+        })
+    }
+}
+
+/// Reads a text with one of the functions below, or reports it.
+pub(super) fn parsed<T, E: fmt::Display>(
+    text: &Text,
+    parse: impl Fn(&str) -> Result<T, E>,
+    problems: &mut Problems,
+) -> Result<T, Reported> {
+    parse(&text.value).map_err(|error| problems.report(text.referenced, error.to_string()))
+}
+
+/// The same, with a default for what is left out.
+pub(super) fn parsed_or<T, E: fmt::Display>(
+    text: &Option<Text>,
+    parse: impl Fn(&str) -> Result<T, E>,
+    default: T,
+    problems: &mut Problems,
+) -> Result<T, Reported> {
+    match text {
+        Some(text) => parsed(text, parse, problems),
+        None => Ok(default),
+    }
+}
+
+/// `65536`, `4 KiB`, `64 MiB`, `1 GiB`.
+pub(super) fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
+    let (number, unit) = split_unit(text);
+    let factor = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(ScalarError::Bytes),
+    };
+    let number = whole(number).ok_or(ScalarError::Bytes)?;
+    let bytes = number.checked_mul(factor).filter(|n| *n <= MAX_BYTES);
+    match bytes {
+        Some(0) => Err(ScalarError::Zero),
+        Some(bytes) => T::try_from(bytes).map_err(|_| ScalarError::Bytes),
+        None => Err(ScalarError::Bytes),
+    }
+}
+
+/// `500ms`, `30s`, `10min`, `2h`.
+pub(super) fn duration(text: &str) -> Result<Duration, ScalarError> {
+    let (number, unit) = split_unit(text);
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(ScalarError::Duration),
+    };
+    let number = whole(number).ok_or(ScalarError::Duration)?;
+    let millis = number.checked_mul(factor).map(Duration::from_millis);
+    match millis.filter(|d| *d <= MAX_DURATION) {
+        Some(Duration::ZERO) => Err(ScalarError::Zero),
+        Some(duration) => Ok(duration),
+        None => Err(ScalarError::Duration),
+    }
+}
+
+/// A whole number from 1.
+pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
+    let number = whole(text).filter(|n| *n <= u64::from(u32::MAX));
+    match number {
+        Some(0) => Err(ScalarError::Zero),
+        Some(number) => T::try_from(number).map_err(|_| ScalarError::Count),
+        None => Err(ScalarError::Count),
+    }
+}
+
+/// `IP:PORT`.
+pub(super) fn address(text: &str) -> Result<SocketAddr, ScalarError> {
+    text.parse().map_err(|_| ScalarError::Address)
+}
+
+/// What becomes a label: of a key, a group, a channel or a currency.
+pub(super) fn name(text: &str) -> Result<Arc<str>, ScalarError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.into())
+    } else {
+        Err(ScalarError::Name)
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(end);
+    (number, unit.strip_prefix(' ').unwrap_or(unit))
+}
+
+/// Digits alone: no sign, no separators, no exponent.
+fn whole(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}

@@ -1,0 +1,317 @@
+//! What is refused in the sections of the machinery: addresses, ledger, channels, bounds.
+
+use super::*;
+
+#[test]
+fn addresses_must_be_free_and_whole() {
+    refused(&[
+        ("127.0.0.1:8080", "§:8080", &["write IP:PORT"]),
+        ("listen:", "admin: §on\nlisten:", &["write `admin: off`"]),
+        (
+            "listen:",
+            "admin: { address: §127.0.0.1 }\nlisten:",
+            &["write IP:PORT"],
+        ),
+        (
+            "listen:",
+            "admin: { address: §127.0.0.1:8080 }\nlisten:",
+            &["takes the address"],
+        ),
+        (
+            "listen:",
+            "admin: { address: §0.0.0.0:8080 }\nlisten:",
+            &["takes the address"],
+        ),
+        (
+            "listen:",
+            "server: { threads: §0 }\nlisten:",
+            &["write at least 1"],
+        ),
+        (
+            "listen:",
+            "server: { threads: §1025 }\nlisten:",
+            &["at most 1024"],
+        ),
+        (
+            "listen:",
+            "server: { threads: §two }\nlisten:",
+            &["whole number"],
+        ),
+    ]);
+    let free = changed(&[("8080 }", "0 }\nadmin: { address: 127.0.0.1:0 }")]);
+    assert_eq!(accepted(&free).admin.unwrap().address.port(), 0);
+}
+
+#[test]
+fn tls_needs_its_files_and_has_its_own_http2() {
+    let dir = TempDir::new().with("c.pem", "c");
+    let text = changed(&[("8080 }", "8080, tls: { cert: c.pem, key: §k.pem } }")]);
+    refused_in(&dir.0, &text, &["cannot read `"]);
+    let text = changed(&[("8080 }", "8080, tls: { cert: c.pem, key: §. } }")]);
+    refused_in(&dir.0, &text, &["cannot read `"]);
+    let text = changed(&[(
+        "8080 }",
+        "8080, tls: { cert: c.pem, key: c.pem }, h2c: §true }",
+    )]);
+    refused_in(&dir.0, &text, &["`h2c` is for a plain port"]);
+}
+
+#[test]
+fn ledgers_that_are_not_there_yet_are_refused() {
+    refused_with(&[
+        (
+            "ledger: §sqlite:tollgate.db",
+            &["in memory only (write `ledger: memory`)"],
+        ),
+        ("ledger: §postgres://u:SECRET@h/db", &["in memory only"]),
+        ("ledger: §redis://u:SECRET@h", &["this is no ledger"]),
+    ]);
+}
+
+#[test]
+fn channels_must_hold_together() {
+    let credential = "credential: { env: CRED }";
+    refused(&[
+        (
+            "https://a.example",
+            "§https://u:SECRET@a.example",
+            &["no user or password in a URL"],
+        ),
+        (
+            "https://a.example",
+            "§https://a.example?key=SECRET",
+            &["end the URL before `?`"],
+        ),
+        ("  one:", "  §\"one 1\":", &["this is no name"]),
+        (
+            "  one:",
+            &format!("  §{}:", "x".repeat(65)),
+            &["this is no name"],
+        ),
+        (
+            "  one:\n    url: https://a.example\n    credential",
+            "  §one:\n    url: https://a.example\n    # ",
+            &["auth: none"],
+        ),
+        (
+            credential,
+            &format!("{credential}\n    auth: §none"),
+            &["exclude each other"],
+        ),
+        (
+            credential,
+            "auth: §bearer",
+            &["there is no credential to show"],
+        ),
+        (
+            credential,
+            "auth: §{ header: api-key }",
+            &["there is no credential to show"],
+        ),
+        (
+            credential,
+            &format!("{credential}\n    auth: §basic"),
+            &["write bearer, none or"],
+        ),
+        (
+            credential,
+            &format!("{credential}\n    auth: §{{}}"),
+            &["write bearer, none or"],
+        ),
+        (
+            credential,
+            &format!("{credential}\n    auth: {{ header: §a b }}"),
+            &["no name of a header"],
+        ),
+        (
+            credential,
+            &format!("{credential}\n    auth: {{ header: §Host }}"),
+            &["`host` has another duty"],
+        ),
+        ("[m, n]", "[m, n, §m]", &["`m` stands here twice"]),
+        (
+            "[m, n]",
+            "[m, n]\n    http2: §nevr",
+            &["did you mean `never`?"],
+        ),
+        (
+            "[m, n]",
+            "[m, n]\n    http2: §maybe so",
+            &["write auto, never or always"],
+        ),
+        (
+            "[m, n]",
+            "[m, n]\n    ca: §ca.pem",
+            &["cannot read `/nonexistent/ca.pem`"],
+        ),
+        (
+            "https://a.example",
+            "http://a.example\n    ca: §ca.pem",
+            &["without TLS"],
+        ),
+        (
+            "[m, n]",
+            "[m, n]\n    read_timeout: §5",
+            &["this is no duration"],
+        ),
+        (
+            "[m, n]",
+            "[m, n]\n    read_timeout: §25h",
+            &["this is no duration"],
+        ),
+    ]);
+    let text = changed(&[(
+        "  one:\n    url: https://a.example\n    credential: { env: CRED }\n    models: [m, n]\n",
+        "",
+    )]);
+    refused_in(
+        Path::new("/"),
+        &text.replace("channels:", "channels: §{}"),
+        &["name at least one"],
+    );
+    // Without models, the catalog is not served either.
+    let text = changed(&[("[m, n]", "§[]"), ("  m:", "  §m:"), ("  n:", "  §n:")]);
+    refused_in(
+        Path::new("/"),
+        &text,
+        &["no models", "no channel serves", "no channel serves"],
+    );
+}
+
+#[test]
+fn credentials_come_from_elsewhere() {
+    let other = &["does not stand in the configuration (write { env: NAME } or { file: PATH })"];
+    refused(&[
+        ("{ env: CRED }", "§sk-SECRET", other),
+        ("{ env: CRED }", "§'sk-SECRET'", other),
+        ("{ env: CRED }", "|\n      §sk-SECRET", other),
+        ("{ env: CRED }", "§[sk-SECRET]", other),
+        ("{ env: CRED }", "§{ SECRET }", other),
+        ("{ env: CRED }", "§{ sk-SECRET: 1 }", other),
+        ("{ env: CRED }", "§{ key: sk-SECRET }", other),
+        ("{ env: CRED }", "§{ env: CRED, SECRET: x }", other),
+        ("{ env: CRED }", "§{ env: CRED, file: x }", other),
+        ("{ env: CRED }", "§{}", other),
+        ("{ env: CRED }", "§1234", other),
+        ("{ env: CRED }", "§-12.5", other),
+        ("{ env: CRED }", "§1e999", other),
+        ("{ env: CRED }", "§true", other),
+        ("{ env: CRED }", "!SECRET §x", &["tags have no meaning"]),
+        (
+            "{ env: CRED }",
+            "{ env: §[SECRET] }",
+            &["a single value is expected"],
+        ),
+        (
+            "{ env: CRED }",
+            "{ env: §sk-SECRET }",
+            &["no name of an environment variable"],
+        ),
+        (
+            "{ env: CRED }",
+            "{ env: §1A }",
+            &["no name of an environment variable"],
+        ),
+        (
+            "{ env: CRED }",
+            "{ env: §\"\" }",
+            &["no name of an environment variable"],
+        ),
+        (
+            "{ env: CRED }",
+            "{ env: §EMPTY }",
+            &["the credential found there is empty"],
+        ),
+        ("{ env: CRED }", "{ env: §SPACED }", &["not visible ASCII"]),
+        (
+            "{ env: CRED }",
+            "{ file: §none }",
+            &["cannot read `/nonexistent/none`"],
+        ),
+        ("{ env: CRED }", "{ file: §\"\" }", &["this is no path"]),
+    ]);
+    let dir = TempDir::new()
+        .with("empty", "\n")
+        .with("two", "SECRET\n\n")
+        .with("long", "SECRET".repeat(2000))
+        .with("latin", b"\xe4SECRET");
+    for (name, wanted) in [
+        ("empty", "is empty"),
+        ("two", "not visible ASCII"),
+        ("long", "longer than 8 KiB"),
+        ("latin", "cannot read `"),
+        (".", "cannot read `"),
+    ] {
+        let text = changed(&[("{ env: CRED }", &format!("{{ file: §{name} }}"))]);
+        refused_in(&dir.0, &text, &[wanted]);
+    }
+    // A client key where its digest belongs.
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    refused(&[(digest, "§sk-SECRET", &["64 hex digits"])]);
+}
+
+#[test]
+fn bounds_are_never_zero() {
+    let wrong = |value: &str, wanted: &str| {
+        for name in [
+            "body_bytes",
+            "head_bytes",
+            "part_header_bytes",
+            "drain_bytes",
+            "answer_bytes",
+        ] {
+            let text = format!("{BASE}bounds: {{ {name}: §{value} }}\n");
+            refused_in(Path::new("/"), &text, &[wanted]);
+        }
+    };
+    wrong("0", "write at least 1");
+    wrong("0 GiB", "write at least 1");
+    for value in [
+        "-1",
+        "1.5 MiB",
+        "64 MB",
+        "64  MiB",
+        "1025 GiB",
+        "99999999999999999999",
+        "1e3",
+        "MiB",
+        "\"\"",
+    ] {
+        wrong(value, "this is no size");
+    }
+    for name in [
+        "headers",
+        "parts",
+        "prompt_chars",
+        "keepalive_requests",
+        "concurrent_uploads",
+        "connections",
+    ] {
+        for (value, wanted) in [
+            ("0", "write at least 1"),
+            ("4294967296", "this is no count"),
+            ("1_0", "this is no count"),
+            ("+1", "this is no count"),
+        ] {
+            let text = format!("{BASE}bounds: {{ {name}: §{value} }}\n");
+            refused_in(Path::new("/"), &text, &[wanted]);
+        }
+    }
+    for name in [
+        "read_timeout",
+        "upload_timeout",
+        "keepalive_timeout",
+        "drain_timeout",
+        "shutdown_timeout",
+    ] {
+        for (value, wanted) in [
+            ("0ms", "write at least 1"),
+            ("30", "this is no duration"),
+            ("1.5s", "this is no duration"),
+            ("18446744073709551615h", "this is no duration"),
+        ] {
+            let text = format!("{BASE}bounds: {{ {name}: §{value} }}\n");
+            refused_in(Path::new("/"), &text, &[wanted]);
+        }
+    }
+}

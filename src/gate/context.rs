@@ -1,0 +1,61 @@
+//! What the gate remembers of one request between its hooks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::State;
+use super::route::Route;
+use crate::channel::{InFlight, LiveChannel};
+use crate::ledger::Job;
+
+/// Per-request state, to be kept in the context of the proxy that embeds the gate.
+pub struct Context {
+    /// The configuration that was in force when the request came.
+    pub(super) state: Arc<State>,
+    /// Whether the request is the gate's.
+    pub(super) claimed: bool,
+    /// Labels for the metrics.
+    pub(super) route: &'static str,
+    pub(super) key: Arc<str>,
+    /// Whether the request's body has been read to its end.
+    pub(super) body_complete: bool,
+    /// Where a request goes that Pingora forwards.
+    pub(super) forward: Option<Forward>,
+}
+
+/// A request that Pingora's proxy loop forwards: everything but creates and remixes.
+pub(super) struct Forward {
+    pub(super) route: Route,
+    pub(super) channels: Vec<Arc<LiveChannel>>,
+    /// Which of the channels is tried.
+    pub(super) attempt: usize,
+    pub(super) job: Option<Job>,
+    pub(super) sent: Option<Instant>,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) answer: Observed,
+}
+
+/// What is to be learned from the answer as it passes.
+pub(super) enum Observed {
+    /// Nothing.
+    Nothing,
+    /// A job, in the bytes so far.
+    Job(BytesMut),
+    /// The answer is the gate's own in place of the channel's.
+    Replaced(Option<Bytes>),
+}
+
+impl Context {
+    pub(super) fn new(state: Arc<State>) -> Self {
+        Self {
+            state,
+            claimed: false,
+            route: "other",
+            key: "".into(),
+            body_complete: false,
+            forward: None,
+        }
+    }
+}

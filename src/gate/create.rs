@@ -1,0 +1,440 @@
+//! The way of a create or remix: inspect, decide and forward while it streams.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::answer::{JobAnswer, is_api_error, is_spent_account};
+use super::books::{Reservation, charge};
+use super::context::Context;
+use super::exchange::{Answer, Exchange, NoAnswer};
+use super::head::{BodyHead, clean_answer, upstream_head};
+use super::refusal::{Busy, ChannelFault, Refusal};
+use super::route::Route;
+use super::upload::{Stopped, Upload};
+use super::{Gate, State};
+use crate::channel::LiveChannel;
+use crate::inspect::Inspector;
+use crate::ledger::{Charge, Unavailable};
+use crate::metrics::seconds;
+use crate::policy::{self, Key, Permit};
+
+/// How much of a body is read before a channel is connected to, if it is at hand.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// A request that is to be inspected, accepted by its head.
+pub(super) struct Accepted {
+    pub(super) route: Route,
+    pub(super) key: Arc<Key>,
+    pub(super) body: BodyHead,
+    pub(super) inspector: Inspector,
+    /// The channel that must take it: where the source of a remix was made.
+    pub(super) pinned: Option<Arc<LiveChannel>>,
+}
+
+/// What goes back to the client.
+pub(super) struct Reply {
+    pub(super) head: Box<ResponseHeader>,
+    pub(super) body: Bytes,
+}
+
+impl From<Unavailable> for Stopped {
+    fn from(error: Unavailable) -> Self {
+        log::error!("{error}");
+        Self::Refused(Refusal::Busy(Busy::Ledger))
+    }
+}
+
+/// A request on its way to a channel.
+struct Crossing<'a> {
+    gate: &'a Gate,
+    state: &'a State,
+    key: &'a Arc<Key>,
+    route: &'a Route,
+    pinned: Option<Arc<LiveChannel>>,
+    body: BodyHead,
+}
+
+impl Gate {
+    /// Takes an accepted request through: the reply to give, or why there is none.
+    pub(super) async fn cross(
+        &self,
+        session: &mut Session,
+        state: &State,
+        accepted: Accepted,
+        ctx: &mut Context,
+    ) -> Result<Reply, Stopped> {
+        let Accepted {
+            route,
+            key,
+            body,
+            inspector,
+            pinned,
+        } = accepted;
+        let uploads = state.uploads.clone().try_acquire_owned();
+        let _slot = uploads.map_err(|_| Refusal::Busy(Busy::Uploads))?;
+        // Limits that no field can change: a refusal here reads no body.
+        if let Some(reached) = self.books.check(&key, None).await? {
+            return Err(Refusal::Limit {
+                reached,
+                at: super::books::now(),
+            }
+            .into());
+        }
+        if body.expects_continue {
+            session
+                .write_continue_response()
+                .await
+                .map_err(Stopped::Gone)?;
+        }
+        let client = session.req_header().clone();
+        let mut upload = Upload::new(session, inspector, &state.config.bounds);
+        let crossing = Crossing {
+            gate: self,
+            state,
+            key: &key,
+            route: &route,
+            pinned,
+            body,
+        };
+        let result = crossing.run(&client, &mut upload).await;
+        self.metrics
+            .inspection
+            .observe(seconds(upload.inspecting()));
+        ctx.body_complete = upload.has_ended();
+        result
+    }
+}
+
+impl Crossing<'_> {
+    async fn run(
+        mut self,
+        client: &pingora::http::RequestHeader,
+        upload: &mut Upload<'_>,
+    ) -> Result<Reply, Stopped> {
+        upload.read_ahead(READ_AHEAD).await?;
+        if upload.has_ended() {
+            return self.run_small(client, upload).await;
+        }
+        if let Some(charge) = self.charge_so_far(upload) {
+            let reached = self.gate.books.check(self.key, Some(&charge)).await?;
+            if let Some(reached) = reached {
+                let at = super::books::now();
+                return Err(Refusal::Limit { reached, at }.into());
+            }
+        }
+        let candidates = self.candidates(upload.inspector.asked().model)?;
+        let mut exchange = self.connect(client, candidates).await?;
+        if let Err(stop) = self.stream(upload, &mut exchange).await {
+            return self.break_off(exchange, stop).await;
+        }
+        let arrived = Instant::now();
+        let judged = self.judge(upload, exchange.channel()).await;
+        let reservation = match judged {
+            Ok(reservation) => reservation,
+            Err(stopped) => {
+                exchange.abort().await;
+                return Err(stopped);
+            }
+        };
+        self.release(upload, exchange, reservation, arrived).await
+    }
+
+    /// The whole body is at hand: everything is decided before a channel is touched.
+    async fn run_small(
+        &mut self,
+        client: &pingora::http::RequestHeader,
+        upload: &mut Upload<'_>,
+    ) -> Result<Reply, Stopped> {
+        let arrived = Instant::now();
+        let permit = upload.inspector.finish().map_err(Refusal::from)?;
+        let candidates = self.candidates(Some(permit.model().name()))?;
+        let first = candidates.first().ok_or(Refusal::Busy(Busy::NoChannel))?;
+        let name = first.spec().name.clone();
+        let reservation = self.reserve(&permit, name).await?;
+        let exchange = match self.connect(client, candidates).await {
+            Ok(exchange) => exchange,
+            Err(refusal) => {
+                self.gate.books.void(&reservation).await;
+                return Err(refusal.into());
+            }
+        };
+        self.release(upload, exchange, reservation, arrived).await
+    }
+
+    /// What the request would cost, once its three fields are known.
+    fn charge_so_far(&self, upload: &Upload<'_>) -> Option<Charge> {
+        let asked = upload.inspector.asked();
+        asked.model.and(asked.size).and(asked.seconds)?;
+        let permit = policy::permit(&self.state.config.catalog, self.key, asked).ok()?;
+        Some(charge(self.key, &permit, "".into()))
+    }
+
+    /// The channels to try, best first: by the model where it is known; else those that
+    /// serve the most of what this key may ask for.
+    fn candidates(&self, model: Option<&str>) -> Result<Vec<Arc<LiveChannel>>, Refusal> {
+        if let Some(channel) = &self.pinned {
+            return Ok(vec![channel.clone()]);
+        }
+        let now = super::books::now();
+        let candidates = match model {
+            Some(model) => self
+                .state
+                .channels
+                .choose(|channel| usize::from(channel.models.contains(model)), now),
+            None => self.state.channels.choose(
+                |channel| {
+                    let models = channel.models.iter();
+                    models.filter(|model| self.key.allow.model(model)).count()
+                },
+                now,
+            ),
+        };
+        if candidates.is_empty() {
+            return Err(Refusal::Busy(Busy::NoChannel));
+        }
+        Ok(candidates)
+    }
+
+    async fn connect(
+        &self,
+        client: &pingora::http::RequestHeader,
+        candidates: Vec<Arc<LiveChannel>>,
+    ) -> Result<Exchange, Refusal> {
+        for channel in candidates {
+            let now = super::books::now();
+            let head = upstream_head(client, self.route, &channel);
+            let head = head.map_err(|_| Refusal::Busy(Busy::Channels))?;
+            let connector = &self.gate.connector;
+            match Exchange::open(connector, &channel, head, self.body.framing, now).await {
+                Ok(exchange) => return Ok(exchange),
+                Err(error) => {
+                    let name = &channel.spec().name;
+                    log::warn!("channel {name}: {}", error.reason);
+                    self.gate.metrics.channel_error(name, error.kind);
+                    channel.failed(now);
+                }
+            }
+        }
+        Err(Refusal::Busy(Busy::Channels))
+    }
+
+    /// Sends on all that is safe, as it comes, until the body has ended.
+    async fn stream(
+        &mut self,
+        upload: &mut Upload<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<(), Break> {
+        loop {
+            let safe = upload.inspector.safe();
+            while let Some(piece) = upload.withheld.pop(safe) {
+                exchange.send(piece).await.map_err(Break::Upstream)?;
+            }
+            if upload.has_ended() {
+                return Ok(());
+            }
+            tokio::select! {
+                read = upload.read() => {
+                    let chunk = read.map_err(Break::Stopped)?;
+                    upload.take(chunk).map_err(|r| Break::Stopped(r.into()))?;
+                }
+                answered = exchange.answer_head() => match answered {
+                    Ok(()) => return Err(Break::Answered),
+                    Err(error) => return Err(Break::Upstream(error)),
+                },
+            }
+            self.check_channel(upload, exchange.channel())
+                .map_err(|r| Break::Stopped(r.into()))?;
+        }
+    }
+
+    /// The model may have become known after the channel was chosen.
+    fn check_channel(
+        &self,
+        upload: &Upload<'_>,
+        channel: &Arc<LiveChannel>,
+    ) -> Result<(), Refusal> {
+        match upload.inspector.asked().model {
+            Some(model) if self.pinned.is_none() && !channel.spec().models.contains(model) => {
+                Err(Refusal::Channel(ChannelFault::ModelTooLate))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The request was not completed, so nothing was created and nothing is owed. If the
+    /// channel has said why it wants no more, that goes to the client.
+    async fn break_off(&self, exchange: Exchange, stop: Break) -> Result<Reply, Stopped> {
+        let channel = exchange.channel().clone();
+        match stop {
+            Break::Stopped(stopped) => {
+                exchange.abort().await;
+                Err(stopped)
+            }
+            Break::Upstream(_) | Break::Answered => {
+                if let Break::Upstream(error) = &stop {
+                    log::warn!("channel {}: {error}", channel.spec().name);
+                }
+                let most = self.state.config.bounds.answer_bytes;
+                let name = &channel.spec().name;
+                let broken = Refusal::Channel(ChannelFault::Broken { created: false });
+                match exchange.last_words(most).await {
+                    // A success for half a request is none.
+                    Some(answer) if !answer.status().is_success() => self.pass_on(name, answer),
+                    _ => {
+                        self.gate.metrics.channel_error(name, "broken");
+                        Err(broken.into())
+                    }
+                }
+            }
+        }
+    }
+
+    /// The body has ended: the whole grammar must have held, the policy permits, and the
+    /// ledger reserves.
+    async fn judge(
+        &self,
+        upload: &mut Upload<'_>,
+        channel: &Arc<LiveChannel>,
+    ) -> Result<Reservation, Stopped> {
+        let permit = upload.inspector.finish().map_err(Refusal::from)?;
+        self.check_channel(upload, channel)?;
+        self.reserve(&permit, channel.spec().name.clone()).await
+    }
+
+    async fn reserve(&self, permit: &Permit, channel: Arc<str>) -> Result<Reservation, Stopped> {
+        let reserved = self.gate.books.reserve(self.key, permit, channel).await?;
+        reserved.map_err(|(reached, at)| Refusal::Limit { reached, at }.into())
+    }
+
+    /// Lets the last bytes go, and follows the answer. From here on the client is not
+    /// watched: what has been paid for is seen to its end whether or not it still waits.
+    async fn release(
+        &self,
+        upload: &mut Upload<'_>,
+        mut exchange: Exchange,
+        reservation: Reservation,
+        arrived: Instant,
+    ) -> Result<Reply, Stopped> {
+        let channel = exchange.channel().clone();
+        let name = &channel.spec().name;
+        let most = self.state.config.bounds.answer_bytes;
+        let completed = exchange.complete(upload.withheld.take()).await;
+        let before_answer = arrived.elapsed();
+        let answer = match completed {
+            Ok(()) => {
+                let within = channel.spec().answer_timeout;
+                exchange.answer(&self.gate.connector, most, within).await
+            }
+            Err(error) => {
+                log::warn!("channel {name}: {error}");
+                let answer = exchange.last_words(most).await;
+                answer.map(|a| (a, before_answer)).ok_or(NoAnswer::Broken)
+            }
+        };
+        let answered = Instant::now();
+        let reply = match answer {
+            Ok((answer, waited)) => {
+                let labels = [&**name, self.route.label()];
+                let histogram = &self.gate.metrics.upstream_response;
+                histogram
+                    .with_label_values(&labels)
+                    .observe(seconds(waited));
+                self.resolve(&reservation, &channel, answer).await
+            }
+            Err(no_answer) => {
+                self.gate.books.unknown(&reservation).await;
+                let created = true;
+                let (kind, fault) = match no_answer {
+                    NoAnswer::Timeout => ("timeout", ChannelFault::Timeout { created }),
+                    NoAnswer::Broken => ("broken", ChannelFault::Broken { created }),
+                };
+                self.gate.metrics.channel_error(name, kind);
+                Err(Refusal::Channel(fault).into())
+            }
+        };
+        let overhead = before_answer + answered.elapsed();
+        self.gate.metrics.overhead.observe(seconds(overhead));
+        reply
+    }
+
+    /// What the answer means for the charge.
+    async fn resolve(
+        &self,
+        reservation: &Reservation,
+        channel: &Arc<LiveChannel>,
+        answer: Answer,
+    ) -> Result<Reply, Stopped> {
+        let (books, name) = (&self.gate.books, &channel.spec().name);
+        let status = answer.status();
+        if status.is_success() {
+            let job = JobAnswer::read(&answer.body).filter(|_| !answer.cut);
+            let Some(job) = job.filter(|job| job.id.is_some()) else {
+                books.unknown(reservation).await;
+                self.gate.metrics.channel_error(name, "no_job");
+                return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
+            };
+            let catalog = &self.state.config.catalog;
+            books.confirm(reservation, name, &job, catalog).await;
+            return reply(answer);
+        }
+        // A clear no is the API's own. A gateway's page says nothing about the job.
+        if status.is_client_error() || is_api_error(&answer.body) {
+            books.void(reservation).await;
+            return self.pass_on(name, answer);
+        }
+        books.unknown(reservation).await;
+        self.gate.metrics.channel_error(name, "status");
+        Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
+    }
+
+    /// Hands a channel's refusal to the client, unless it is about the channel's account.
+    fn pass_on(&self, name: &str, answer: Answer) -> Result<Reply, Stopped> {
+        let status = answer.status().as_u16();
+        if matches!(status, 401..=403) || (status == 429 && is_spent_account(&answer.body)) {
+            log::error!("channel {name} refuses the gate's account: status {status}");
+            self.gate.metrics.channel_error(name, "account");
+            return Err(Refusal::Channel(ChannelFault::Account).into());
+        }
+        let kind = match status {
+            429 => "rate_limited",
+            500.. => "status",
+            _ => return reply(answer),
+        };
+        self.gate.metrics.channel_error(name, kind);
+        reply(answer)
+    }
+}
+
+/// Why streaming to a channel stopped before the body's end.
+enum Break {
+    /// On the client's side, or by the gate's decision.
+    Stopped(Stopped),
+    /// The channel's connection broke.
+    Upstream(Box<pingora::Error>),
+    /// The channel answered already.
+    Answered,
+}
+
+/// The channel's answer as the client gets it.
+fn reply(answer: Answer) -> Result<Reply, Stopped> {
+    let mut head = answer.head;
+    let failed = |error| {
+        log::error!("answer not passed on: {error}");
+        Stopped::Refused(Refusal::Channel(ChannelFault::Broken { created: true }))
+    };
+    clean_answer(&mut head).map_err(failed)?;
+    for name in ["transfer-encoding", "connection"] {
+        head.remove_header(name);
+    }
+    let length = answer.body.len();
+    head.insert_header("content-length", length)
+        .map_err(failed)?;
+    Ok(Reply {
+        head: Box::new(head),
+        body: answer.body,
+    })
+}

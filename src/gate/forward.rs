@@ -1,0 +1,211 @@
+//! The hooks for requests that Pingora's proxy loop forwards: polls, downloads, lists and
+//! deletions.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::Gate;
+use super::answer::JobAnswer;
+use super::books::now;
+use super::context::{Context, Forward, Observed};
+use super::head::{clean_answer, upstream_head};
+use super::refusal::{Busy, ChannelFault, Refusal};
+use crate::metrics::seconds;
+
+fn forward(ctx: &mut Context) -> pingora::Result<&mut Forward> {
+    let missing = || Error::explain(ErrorType::InternalError, "no channel was chosen");
+    ctx.forward.as_mut().ok_or_else(missing)
+}
+
+impl Gate {
+    /// Mirrors [`ProxyHttp::upstream_peer`](pingora::proxy::ProxyHttp::upstream_peer).
+    ///
+    /// # Errors
+    /// Where the channel's name cannot be resolved.
+    pub async fn upstream_peer(&self, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        let forward = forward(ctx)?;
+        let channel = &forward.channels[forward.attempt % forward.channels.len()];
+        forward.in_flight = Some(channel.enter());
+        match channel.peer(now()).await {
+            Ok(peer) => Ok(Box::new(peer)),
+            Err(error) => {
+                self.metrics.channel_error(&channel.spec().name, "resolve");
+                channel.failed(now());
+                Err(Error::explain(ErrorType::ConnectError, error.reason).into_up())
+            }
+        }
+    }
+
+    /// Mirrors [`ProxyHttp::fail_to_connect`](pingora::proxy::ProxyHttp::fail_to_connect):
+    /// nothing has been sent, so another channel may be asked.
+    pub fn fail_to_connect(&self, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+        if let Ok(forward) = forward(ctx) {
+            let channel = &forward.channels[forward.attempt % forward.channels.len()];
+            self.metrics.channel_error(&channel.spec().name, "connect");
+            channel.failed(now());
+            forward.attempt += 1;
+            error.set_retry(forward.attempt < forward.channels.len());
+        }
+        error
+    }
+
+    /// Mirrors [`ProxyHttp::upstream_request_filter`](pingora::proxy::ProxyHttp::upstream_request_filter):
+    /// builds the head anew, with the channel's credential.
+    ///
+    /// # Errors
+    /// Where the head cannot be built.
+    pub fn upstream_request_filter(
+        &self,
+        session: &Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        let forward = forward(ctx)?;
+        let channel = &forward.channels[forward.attempt % forward.channels.len()];
+        channel.succeeded();
+        let version = request.version;
+        *request = upstream_head(session.req_header(), &forward.route, channel)?;
+        request.set_version(version);
+        forward.sent = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Mirrors [`ProxyHttp::response_filter`](pingora::proxy::ProxyHttp::response_filter):
+    /// strips what is the channel's own and forbids shared caches to keep the rest.
+    ///
+    /// # Errors
+    /// Where a header cannot be written.
+    pub fn response_filter(
+        &self,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        let forward = forward(ctx)?;
+        let channel = &forward.channels[forward.attempt % forward.channels.len()];
+        let name = &channel.spec().name;
+        if let Some(sent) = forward.sent {
+            let labels = [&**name, forward.route.label()];
+            let histogram = &self.metrics.upstream_response;
+            histogram
+                .with_label_values(&labels)
+                .observe(seconds(sent.elapsed()));
+        }
+        match response.status.as_u16() {
+            401..=403 => {
+                log::error!(
+                    "channel {name} refuses the gate's account: {}",
+                    response.status
+                );
+                self.metrics.channel_error(name, "account");
+                let (head, body) = Refusal::Channel(ChannelFault::Account)
+                    .answer()
+                    .into_response()?;
+                *response = *head;
+                forward.answer = Observed::Replaced(Some(body));
+                return Ok(());
+            }
+            429 => self.metrics.channel_error(name, "rate_limited"),
+            500.. => self.metrics.channel_error(name, "status"),
+            _ => {}
+        }
+        if !response.status.is_success() {
+            forward.answer = Observed::Nothing;
+        }
+        clean_answer(response)
+    }
+
+    /// Mirrors [`ProxyHttp::response_body_filter`](pingora::proxy::ProxyHttp::response_body_filter):
+    /// keeps a copy of a job's description, within bounds.
+    pub fn response_body_filter(&self, body: &mut Option<Bytes>, ctx: &mut Context) {
+        let most = ctx.state.config.bounds.answer_bytes;
+        let Ok(forward) = forward(ctx) else { return };
+        match &mut forward.answer {
+            Observed::Nothing => {}
+            Observed::Replaced(own) => *body = Some(own.take().unwrap_or_default()),
+            Observed::Job(seen) => {
+                let Some(chunk) = body else { return };
+                if seen.len() + chunk.len() > most {
+                    forward.answer = Observed::Nothing;
+                } else {
+                    seen.extend_from_slice(chunk);
+                }
+            }
+        }
+    }
+
+    /// Mirrors [`ProxyHttp::fail_to_proxy`](pingora::proxy::ProxyHttp::fail_to_proxy): an
+    /// error in the API's shape, where one can still be written.
+    pub async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let nothing = FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
+        let gone = *error.esource() == ErrorSource::Downstream;
+        if gone || session.response_written().is_some() {
+            return nothing;
+        }
+        let refusal = match error.etype() {
+            ErrorType::ConnectTimedout
+            | ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert => Refusal::Busy(Busy::Channels),
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
+                Refusal::Channel(ChannelFault::Timeout { created: false })
+            }
+            _ => Refusal::Channel(ChannelFault::Broken { created: false }),
+        };
+        if let Some(forward) = &ctx.forward {
+            let channel = &forward.channels[forward.attempt % forward.channels.len()];
+            let kind = match refusal {
+                Refusal::Channel(ChannelFault::Timeout { .. }) => "timeout",
+                _ => "broken",
+            };
+            self.metrics.channel_error(&channel.spec().name, kind);
+        }
+        let status = refusal.answer().status.as_u16();
+        match self.refuse(session, ctx, &refusal).await {
+            Ok(()) => FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            },
+            Err(_) => nothing,
+        }
+    }
+
+    /// Mirrors [`ProxyHttp::logging`](pingora::proxy::ProxyHttp::logging): settles what the
+    /// answer told about a job, and counts the request.
+    pub async fn logging(&self, session: &mut Session, ctx: &mut Context) {
+        if !ctx.claimed {
+            return;
+        }
+        if let Some(forward) = ctx.forward.take()
+            && let (Some(job), Observed::Job(body)) = (&forward.job, &forward.answer)
+            && let Some(answer) = JobAnswer::read(body)
+        {
+            self.books.settle(job, &answer).await;
+        }
+        let code = session.response_written().map(|head| head.status);
+        // 499: the client was gone before an answer could be written.
+        let gone = http::StatusCode::from_u16(499).unwrap_or(http::StatusCode::REQUEST_TIMEOUT);
+        self.metrics
+            .request(ctx.route, &ctx.key, code.unwrap_or(gone));
+        let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
+        self.metrics.bodies(ctx.route, received as u64, sent as u64);
+    }
+}

@@ -1,0 +1,296 @@
+//! A thin wrapper that puts the gate before any proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+use super::{Context, Gate};
+
+/// A proxy with the gate before its Videos API: requests that the gate claims are the
+/// gate's from [`ProxyHttp::request_filter`] on, all others the inner proxy's.
+///
+/// The inner proxy's `early_request_filter` and `request_filter` see claimed requests
+/// first, so that what it demands of every request it demands of these as well, and its
+/// `response_filter` and `logging` see them too. Its credentials, peers and caches do not
+/// come near them.
+pub struct Gated<P> {
+    gate: Arc<Gate>,
+    inner: P,
+    /// Whether the gate claims every request.
+    alone: bool,
+}
+
+/// The context of a [`Gated`] proxy: the gate's and the inner proxy's.
+pub struct GatedContext<C> {
+    gate: Context,
+    claimed: bool,
+    /// The inner proxy's own context.
+    pub inner: C,
+}
+
+impl<P> Gated<P> {
+    /// Puts `gate` before `inner`.
+    pub fn new(gate: Arc<Gate>, inner: P) -> Self {
+        Self {
+            gate,
+            inner,
+            alone: false,
+        }
+    }
+}
+
+impl Gated<Nothing> {
+    /// The gate alone: what is not of the Videos API is not found.
+    pub fn alone(gate: Arc<Gate>) -> Self {
+        Self {
+            gate,
+            inner: Nothing,
+            alone: true,
+        }
+    }
+}
+
+#[async_trait]
+impl<P> ProxyHttp for Gated<P>
+where
+    P: ProxyHttp + Send + Sync,
+    P::CTX: Send + Sync,
+{
+    type CTX = GatedContext<P::CTX>;
+
+    fn new_ctx(&self) -> Self::CTX {
+        GatedContext {
+            gate: self.gate.new_ctx(),
+            claimed: false,
+            inner: self.inner.new_ctx(),
+        }
+    }
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        self.inner.init_downstream_modules(modules);
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
+        ctx.claimed = self.alone || self.gate.claims(session);
+        self.gate.early_request_filter(session, &mut ctx.gate);
+        self.inner
+            .early_request_filter(session, &mut ctx.inner)
+            .await
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
+        if self.inner.request_filter(session, &mut ctx.inner).await? {
+            return Ok(true);
+        }
+        if !ctx.claimed {
+            return Ok(false);
+        }
+        self.gate.request_filter(session, &mut ctx.gate).await
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
+        if ctx.claimed {
+            return self.gate.upstream_peer(&mut ctx.gate).await;
+        }
+        self.inner.upstream_peer(session, &mut ctx.inner).await
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        if ctx.claimed {
+            return Ok(());
+        }
+        let inner = &mut ctx.inner;
+        self.inner
+            .request_body_filter(session, body, end_of_stream, inner)
+            .await
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
+        if ctx.claimed {
+            return Ok(());
+        }
+        self.inner.request_cache_filter(session, &mut ctx.inner)
+    }
+
+    async fn proxy_upstream_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+    ) -> Result<bool> {
+        if ctx.claimed {
+            return Ok(true);
+        }
+        self.inner
+            .proxy_upstream_filter(session, &mut ctx.inner)
+            .await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        if ctx.claimed {
+            return self
+                .gate
+                .upstream_request_filter(session, request, &mut ctx.gate);
+        }
+        self.inner
+            .upstream_request_filter(session, request, &mut ctx.inner)
+            .await
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        if ctx.claimed {
+            return Ok(());
+        }
+        self.inner
+            .upstream_response_filter(session, response, &mut ctx.inner)
+            .await
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        self.inner
+            .response_filter(session, response, &mut ctx.inner)
+            .await?;
+        if ctx.claimed {
+            self.gate.response_filter(response, &mut ctx.gate)?;
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<Duration>> {
+        if ctx.claimed {
+            return Ok(None);
+        }
+        let inner = &mut ctx.inner;
+        self.inner
+            .upstream_response_body_filter(session, body, end_of_stream, inner)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<Duration>> {
+        if ctx.claimed {
+            self.gate.response_body_filter(body, &mut ctx.gate);
+            return Ok(None);
+        }
+        self.inner
+            .response_body_filter(session, body, end_of_stream, &mut ctx.inner)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut Self::CTX,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        if ctx.claimed {
+            return self.gate.fail_to_connect(&mut ctx.gate, error);
+        }
+        self.inner
+            .fail_to_connect(session, peer, &mut ctx.inner, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Self::CTX,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let inner = &mut ctx.inner;
+        self.inner
+            .error_while_proxy(peer, session, error, inner, client_reused)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Self::CTX,
+    ) -> FailToProxy {
+        if ctx.claimed {
+            return self.gate.fail_to_proxy(session, error, &mut ctx.gate).await;
+        }
+        self.inner
+            .fail_to_proxy(session, error, &mut ctx.inner)
+            .await
+    }
+
+    fn suppress_error_log(&self, session: &Session, ctx: &Self::CTX, error: &Error) -> bool {
+        self.inner.suppress_error_log(session, &ctx.inner, error)
+    }
+
+    fn request_summary(&self, session: &Session, ctx: &Self::CTX) -> String {
+        self.inner.request_summary(session, &ctx.inner)
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
+        if ctx.claimed {
+            self.gate.logging(session, &mut ctx.gate).await;
+        }
+        self.inner.logging(session, error, &mut ctx.inner).await;
+    }
+}
+
+/// The inner proxy of a gate that stands alone. No request reaches it.
+pub struct Nothing;
+
+#[async_trait]
+impl ProxyHttp for Nothing {
+    type CTX = ();
+
+    fn new_ctx(&self) -> Self::CTX {}
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        (): &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
+        Err(Error::explain(
+            pingora::ErrorType::InternalError,
+            "the gate claims every request",
+        ))
+    }
+}

@@ -1,0 +1,403 @@
+//! Decisions on the head of a request, before any of its body; and the heads that go on,
+//! in either direction.
+//!
+//! Both directions work by **lists of what passes**. A list of what does not would have to
+//! know every header by which some proxy or vendor carries credentials, addresses or
+//! method overrides.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use super::refusal::{HeadFault, Refusal};
+use super::route::Route;
+use crate::channel::LiveChannel;
+use crate::config::Bounds;
+use crate::inspect::Syntax;
+use crate::key::KeyDigest;
+
+/// The value of a header that may stand once.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'a HeaderValue>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Refusal::Head(HeadFault::Repeated(name)));
+    }
+    Ok(first)
+}
+
+/// The digest of the key that the client presents.
+pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
+    let value = single(headers, "authorization")?;
+    let value = value.ok_or(Refusal::Key { presented: false })?;
+    let (scheme, key) = value.as_bytes().split_at(value.len().min(7));
+    if !scheme.eq_ignore_ascii_case(b"bearer ") || key.is_empty() {
+        return Err(Refusal::Key { presented: false });
+    }
+    Ok(KeyDigest::of(key))
+}
+
+/// Bounds that hold for every head.
+pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(), Refusal> {
+    let headers = &request.headers;
+    let fields = headers.iter();
+    let bytes: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    let bytes = bytes + request.raw_path().len();
+    if headers.len() > bounds.headers || bytes > bounds.head_bytes {
+        return Err(Refusal::Head(HeadFault::TooLarge));
+    }
+    Ok(())
+}
+
+/// How the length of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Content-Length.
+    Length(u64),
+    /// By its end: chunked, or HTTP/2 without a length.
+    Open,
+}
+
+/// Which framing the request has; `None` where it has no body.
+fn framing(request: &RequestHeader) -> Result<Option<Framing>, Refusal> {
+    let headers = &request.headers;
+    let length = single(headers, "content-length")?;
+    let coding = single(headers, "transfer-encoding")?;
+    if let Some(coding) = coding {
+        if length.is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Refusal::Head(HeadFault::Unreadable("transfer-encoding")));
+        }
+        return Ok(Some(Framing::Open));
+    }
+    match length {
+        None if request.version == http::Version::HTTP_2 => Ok(Some(Framing::Open)),
+        None => Ok(None),
+        Some(length) => {
+            let text = length.to_str().ok();
+            let digits = text.filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
+            let length = digits.and_then(|t| t.parse().ok());
+            match length {
+                Some(0) => Ok(None),
+                Some(length) => Ok(Some(Framing::Length(length))),
+                None => Err(Refusal::Head(HeadFault::Unreadable("content-length"))),
+            }
+        }
+    }
+}
+
+/// What the head says about a body that is to be inspected.
+#[derive(Debug)]
+pub(super) struct BodyHead {
+    pub(super) syntax: Syntax,
+    pub(super) framing: Framing,
+    /// Whether the client waits for `100 Continue`.
+    pub(super) expects_continue: bool,
+}
+
+/// Judges the head of a create or remix.
+pub(super) fn body_head(request: &RequestHeader, bounds: &Bounds) -> Result<BodyHead, Refusal> {
+    let headers = &request.headers;
+    // Some frameworks merge the query string into the form.
+    if request.uri.query().is_some() {
+        return Err(Refusal::Head(HeadFault::Query));
+    }
+    for name in ["content-encoding", "x-http-method-override"] {
+        if headers.contains_key(name) {
+            return Err(Refusal::Head(HeadFault::Forbidden(name)));
+        }
+    }
+    let framing = framing(request)?.ok_or(Refusal::Head(HeadFault::NoBody))?;
+    let content_type = single(headers, "content-type")?;
+    let content_type = content_type.ok_or(Refusal::Head(HeadFault::NoContentType))?;
+    let content_type = content_type
+        .to_str()
+        .map_err(|_| Refusal::Head(HeadFault::Unreadable("content-type")))?;
+    let syntax = Syntax::from_content_type(content_type)?;
+    let most = bounds.body_bytes;
+    if matches!(framing, Framing::Length(length) if length > most) {
+        return Err(Refusal::TooLarge { most });
+    }
+    let expects_continue = match single(headers, "expect")? {
+        None => false,
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
+        Some(_) => return Err(Refusal::Head(HeadFault::Unreadable("expect"))),
+    };
+    Ok(BodyHead {
+        syntax,
+        framing,
+        expects_continue,
+    })
+}
+
+/// Judges the head of a request that has no body.
+pub(super) fn no_body(request: &RequestHeader) -> Result<(), Refusal> {
+    match framing(request)? {
+        // HTTP/2 tells an absent body by END_STREAM only, which is no header.
+        None => Ok(()),
+        Some(Framing::Open) if request.version == http::Version::HTTP_2 => Ok(()),
+        Some(_) => Err(Refusal::Head(HeadFault::Body)),
+    }
+}
+
+/// Whether a client's header goes on to the channel.
+fn passes_up(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "accept"
+            | "accept-language"
+            | "content-type"
+            | "idempotency-key"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "openai-beta"
+            | "range"
+            | "traceparent"
+            | "tracestate"
+            | "user-agent"
+            | "x-client-request-id"
+            | "x-request-id"
+    ) || name.starts_with("x-stainless-")
+}
+
+/// Whether a channel's header goes on to the client.
+///
+/// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
+/// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
+/// channel, and `cache-control` is the gate's to say.
+fn passes_down(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept-ranges"
+            | "connection"
+            | "content-disposition"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "date"
+            | "etag"
+            | "last-modified"
+            | "openai-poll-after-ms"
+            | "openai-processing-ms"
+            | "openai-version"
+            | "retry-after"
+            | "retry-after-ms"
+            | "transfer-encoding"
+            | "x-request-id"
+            | "x-should-retry"
+    )
+}
+
+/// The head that goes to a channel: the route built anew, the headers that pass, the
+/// channel's host and credential.
+///
+/// Built after (and so regardless of) what the client's `Connection` header nominates.
+pub(super) fn upstream_head(
+    client: &RequestHeader,
+    route: &Route,
+    channel: &LiveChannel,
+) -> pingora::Result<RequestHeader> {
+    let base = &channel.spec().url.base_path;
+    // The query of a create has been refused, that of others passes.
+    let path = route.path(base, client.uri.query());
+    let count = Some(client.headers.len());
+    let mut head = RequestHeader::build(client.method.clone(), path.as_bytes(), count)?;
+    for (name, value) in &client.headers {
+        if passes_up(name) {
+            head.append_header(name.clone(), value.clone())?;
+        }
+    }
+    channel.authorize(&mut head)?;
+    Ok(head)
+}
+
+/// Turns the framing of a body into headers of the head that goes on.
+pub(super) fn set_framing(
+    head: &mut RequestHeader,
+    framing: Framing,
+    http2: bool,
+) -> pingora::Result<()> {
+    match framing {
+        Framing::Length(length) => head.insert_header(header::CONTENT_LENGTH, length),
+        Framing::Open if http2 => Ok(()),
+        Framing::Open => head.insert_header(header::TRANSFER_ENCODING, "chunked"),
+    }
+}
+
+/// Turns a head into the form that HTTP/2 wants: an absolute URI in place of Host.
+pub(super) fn into_http2(head: &mut RequestHeader, tls: bool) -> pingora::Result<()> {
+    let host = head.remove_header(&header::HOST);
+    let scheme = if tls { "https" } else { "http" };
+    let uri = http::Uri::builder()
+        .scheme(scheme)
+        .authority(host.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
+        .path_and_query(head.raw_path())
+        .build();
+    let invalid = |_| pingora::Error::explain(pingora::InvalidHTTPHeader, "channel's address");
+    head.set_uri(uri.map_err(invalid)?);
+    head.set_version(http::Version::HTTP_2);
+    Ok(())
+}
+
+/// Strips a channel's answer of what does not go on, and forbids shared caches to keep it.
+pub(super) fn clean_answer(head: &mut ResponseHeader) -> pingora::Result<()> {
+    let names = head.headers.keys().filter(|name| !passes_down(name));
+    let names: Vec<HeaderName> = names.cloned().collect();
+    for name in names {
+        head.remove_header(&name);
+    }
+    head.insert_header(header::CACHE_CONTROL, "private, no-store")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: http::Version, headers: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("POST", b"/v1/videos", None).unwrap();
+        request.set_version(version);
+        for (name, value) in headers {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    fn h1(headers: &[(&'static str, &str)]) -> RequestHeader {
+        request(http::Version::HTTP_11, headers)
+    }
+
+    fn code(refusal: &Refusal) -> (u16, &'static str) {
+        let answer = refusal.answer();
+        (answer.status.as_u16(), answer.code)
+    }
+
+    #[test]
+    fn one_bearer_key() {
+        let key = |headers: &[(&'static str, &str)]| presented_key(&h1(headers).headers);
+        let digest = KeyDigest::of(b"sk-1");
+        assert_eq!(key(&[("authorization", "Bearer sk-1")]).unwrap(), digest);
+        assert_eq!(key(&[("authorization", "bearer sk-1")]).unwrap(), digest);
+        for headers in [
+            &[][..],
+            &[("authorization", "Basic c2s=")],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "sk-1")],
+            &[("api-key", "sk-1")],
+        ] {
+            assert_eq!(code(&key(headers).unwrap_err()), (401, "invalid_api_key"));
+        }
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(code(&key(&twice).unwrap_err()), (400, "invalid_header"));
+    }
+
+    #[test]
+    fn heads_of_creates() {
+        let bounds = Bounds::default();
+        let json = ("content-type", "application/json");
+        let judge = |headers: &[(&'static str, &str)]| {
+            body_head(&h1(headers), &bounds).map(|head| (head.framing, head.expects_continue))
+        };
+        let length = Framing::Length(5);
+        assert_eq!(
+            judge(&[json, ("content-length", "5")]).unwrap(),
+            (length, false)
+        );
+        let chunked = ("transfer-encoding", "chunked");
+        let expects = ("expect", "100-continue");
+        assert_eq!(
+            judge(&[json, chunked, expects]).unwrap(),
+            (Framing::Open, true)
+        );
+
+        let refused = |headers: &[(&'static str, &str)]| code(&judge(headers).unwrap_err());
+        let five = ("content-length", "5");
+        assert_eq!(refused(&[json]), (400, "invalid_body"));
+        assert_eq!(
+            refused(&[json, ("content-length", "0")]),
+            (400, "invalid_body")
+        );
+        assert_eq!(refused(&[five]), (415, "unsupported_media_type"));
+        assert_eq!(refused(&[json, json, five]), (400, "invalid_header"));
+        assert_eq!(refused(&[json, five, five]), (400, "invalid_header"));
+        assert_eq!(refused(&[json, five, chunked]), (400, "invalid_header"));
+        assert_eq!(
+            refused(&[json, ("transfer-encoding", "gzip, chunked")]),
+            (400, "invalid_header")
+        );
+        assert_eq!(
+            refused(&[json, ("content-length", "+5")]),
+            (400, "invalid_header")
+        );
+        let gzip = ("content-encoding", "gzip");
+        assert_eq!(
+            refused(&[json, five, gzip]),
+            (415, "unsupported_media_type")
+        );
+        assert_eq!(
+            refused(&[json, five, ("expect", "202-maybe")]),
+            (400, "invalid_header")
+        );
+        let large = ("content-length", "67108865");
+        assert_eq!(refused(&[json, large]), (413, "request_too_large"));
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "",
+            "Application/JSON",
+        ] {
+            let content_type = ("content-type", other);
+            assert_eq!(
+                refused(&[content_type, five]),
+                (415, "unsupported_media_type"),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_where_none_belongs() {
+        assert!(no_body(&h1(&[("content-type", "application/json")])).is_ok());
+        assert!(no_body(&h1(&[("content-length", "0")])).is_ok());
+        assert!(no_body(&h1(&[("content-length", "1")])).is_err());
+        assert!(no_body(&h1(&[("transfer-encoding", "chunked")])).is_err());
+    }
+
+    #[test]
+    fn heads_are_bounded() {
+        let bounds = Bounds {
+            headers: 2,
+            head_bytes: 60,
+            ..Bounds::default()
+        };
+        let judge = |headers: &[(&'static str, &str)]| check_size(&h1(headers), &bounds).is_ok();
+        assert!(judge(&[("a", "b"), ("c", "d")]));
+        assert!(!judge(&[("a", "b"), ("c", "d"), ("e", "f")]));
+        assert!(!judge(&[("a", &"b".repeat(60))]));
+    }
+
+    #[test]
+    fn answers_lose_what_is_the_channels_own() {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("content-type", "video/mp4"),
+            ("cache-control", "public, max-age=600"),
+            ("set-cookie", "a=b"),
+            ("openai-organization", "org"),
+            ("x-ratelimit-limit-requests", "5"),
+            ("alt-svc", "h3=\":443\""),
+        ] {
+            head.append_header(name, value).unwrap();
+        }
+        clean_answer(&mut head).unwrap();
+        assert_eq!(head.headers["cache-control"], "private, no-store");
+        assert_eq!(head.headers.len(), 2);
+    }
+}

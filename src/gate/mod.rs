@@ -1,0 +1,368 @@
+//! The Pingora side: what a request is, where it goes, what comes back.
+//!
+//! [`Gate`] is a plain struct whose methods mirror the hooks of
+//! [`ProxyHttp`](pingora::proxy::ProxyHttp), to be called from the hooks of one's own
+//! proxy; [`Gated`] does just that for any proxy. Creates and remixes are answered within
+//! [`Gate::request_filter`], by an exchange of the gate's own (see `exchange.rs` for why);
+//! polls, downloads, lists and deletions go through Pingora's proxy loop and the other
+//! hooks.
+
+mod answer;
+mod books;
+mod context;
+mod create;
+mod exchange;
+mod forward;
+mod gated;
+mod head;
+mod refusal;
+mod route;
+mod upload;
+mod withheld;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::proxy::Session;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+pub use context::Context;
+pub use gated::{Gated, GatedContext, Nothing};
+
+use crate::channel::Channels;
+use crate::config::Config;
+use crate::inspect::{Inspector, Plan, Source};
+use crate::ledger::{Job, Ledger};
+use crate::metrics::Metrics;
+use crate::policy::Key;
+use crate::{json, multipart};
+use books::Books;
+pub use books::now;
+use context::{Forward, Observed};
+use create::{Accepted, Reply};
+use refusal::{Busy, NotFound as Missing, Refusal};
+use route::{NoRoute, Route};
+use upload::Stopped;
+
+/// A configuration in force, with what is live of it.
+pub struct State {
+    /// The configuration.
+    pub config: Config,
+    /// Its channels.
+    pub channels: Channels,
+    plan: Arc<Plan>,
+    uploads: Arc<Semaphore>,
+}
+
+impl State {
+    fn new(config: Config) -> Arc<Self> {
+        let bounds = &config.bounds;
+        let plan = Plan {
+            catalog: config.catalog.clone(),
+            fields: config.fields.clone(),
+            prompt_chars: bounds.prompt_chars as u64,
+            multipart: multipart::Limits {
+                parts: bounds.parts,
+                header_bytes: bounds.part_header_bytes,
+                ..multipart::Limits::default()
+            },
+            json: json::Limits::default(),
+        };
+        Arc::new(Self {
+            channels: Channels::new(&config.channels),
+            plan: Arc::new(plan),
+            uploads: Arc::new(Semaphore::new(bounds.concurrent_uploads)),
+            config,
+        })
+    }
+}
+
+/// The gate before the channels.
+pub struct Gate {
+    state: ArcSwap<State>,
+    metrics: Arc<Metrics>,
+    books: Books,
+    connector: Connector,
+}
+
+impl Gate {
+    /// A gate with that configuration, ledger and metrics.
+    pub fn new(config: Config, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Arc<Self> {
+        metrics.config_loaded(true, now());
+        // Pingora keeps connections by thread; the pool's size is for each of them.
+        let options = ConnectorOptions::new(128);
+        Arc::new(Self {
+            state: ArcSwap::new(State::new(config)),
+            books: Books::new(ledger, metrics.clone()),
+            metrics,
+            connector: Connector::new(Some(options)),
+        })
+    }
+
+    /// Puts another configuration in force. Requests under way keep the one that they
+    /// began with.
+    pub fn reload(&self, config: Config) {
+        self.state.store(State::new(config));
+        self.metrics.config_loaded(true, now());
+    }
+
+    /// Notes that another configuration was tried and does not hold together: the one in
+    /// force stays.
+    pub fn reload_failed(&self) {
+        self.metrics.config_loaded(false, now());
+    }
+
+    /// The configuration in force.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        self.books.ledger()
+    }
+
+    /// What is live, brought into the metrics: to be called before they are read.
+    pub async fn refresh_metrics(&self) {
+        let (state, now) = (self.state(), now());
+        for channel in state.channels.all() {
+            let up = self
+                .metrics
+                .channel_up
+                .with_label_values(&[&*channel.spec().name]);
+            up.set(i64::from(channel.is_up(now)));
+        }
+        for key in state.config.keys.values() {
+            let Ok(usage) = self.ledger().usage(key, now).await else {
+                continue;
+            };
+            for used in usage.iter().filter(|used| used.limit.most > 0) {
+                let (measure, window) = (used.limit.measure, used.limit.window);
+                if measure.is_budget() && !used.of_group {
+                    let labels = [&*key.name, measure.name(), window.name()];
+                    #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
+                    let ratio = used.used as f64 / used.limit.most as f64;
+                    self.metrics
+                        .budget_spent
+                        .with_label_values(&labels)
+                        .set(ratio);
+                }
+            }
+        }
+    }
+
+    /// Mirrors [`ProxyHttp::new_ctx`](pingora::proxy::ProxyHttp::new_ctx).
+    pub fn new_ctx(&self) -> Context {
+        Context::new(self.state())
+    }
+
+    /// Whether a request is the gate's: its path is that of the Videos API, or made to look
+    /// like it to somebody. The other hooks are for these requests only.
+    pub fn claims(&self, session: &Session) -> bool {
+        route::is_claimed(session.req_header().uri.path())
+    }
+
+    /// Mirrors [`ProxyHttp::early_request_filter`](pingora::proxy::ProxyHttp::early_request_filter):
+    /// sets the bounds of the connection.
+    pub fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) {
+        let bounds = &ctx.state.config.bounds;
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(bounds.keepalive_timeout.as_secs().max(1)));
+        }
+        session.set_read_timeout(Some(bounds.read_timeout));
+        session.set_write_timeout(Some(bounds.read_timeout));
+        session.set_total_drain_timeout(Some(bounds.drain_timeout));
+    }
+
+    /// Mirrors [`ProxyHttp::request_filter`](pingora::proxy::ProxyHttp::request_filter) for a
+    /// claimed request: `true` where it has been answered, `false` where Pingora is to
+    /// forward it, through the other hooks.
+    ///
+    /// # Errors
+    /// Where the client is gone.
+    pub async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> pingora::Result<bool> {
+        ctx.claimed = true;
+        let state = ctx.state.clone();
+        match self.answer(session, &state, ctx).await {
+            Ok(None) => Ok(false),
+            Ok(Some(reply)) => {
+                let Reply { head, body } = reply;
+                session.write_response_header(head, false).await?;
+                session.write_response_body(Some(body), true).await?;
+                Ok(true)
+            }
+            Err(Stopped::Refused(refusal)) => {
+                self.refuse(session, ctx, &refusal).await?;
+                Ok(true)
+            }
+            Err(Stopped::Gone(error)) => Err(error.into_down()),
+        }
+    }
+
+    async fn answer(
+        &self,
+        session: &mut Session,
+        state: &Arc<State>,
+        ctx: &mut Context,
+    ) -> Result<Option<Reply>, Stopped> {
+        let request = session.req_header();
+        let bounds = &state.config.bounds;
+        head::check_size(request, bounds)?;
+        let route = Route::find(&request.method, request.uri.path());
+        if let Ok(route) = &route {
+            ctx.route = route.label();
+        }
+        let digest = head::presented_key(&request.headers)?;
+        let key = state.config.keys.get(&digest);
+        let key = key.ok_or(Refusal::Key { presented: true })?.clone();
+        ctx.key = key.name.clone();
+        let route = route.map_err(|no| match no {
+            NoRoute::Path => Refusal::NotFound(Missing::Route),
+            NoRoute::Method(allowed) => Refusal::Method { allowed },
+        })?;
+        let job = match route.job() {
+            Some(id) => Some(self.own_job(&key, id).await?),
+            None => None,
+        };
+        if !matches!(route, Route::Create | Route::Remix(_)) {
+            head::no_body(request)?;
+            ctx.forward = Some(self.forward(state, &key, route, job)?);
+            return Ok(None);
+        }
+        let accepted = self.accept(request, state, key, route, job)?;
+        self.cross(session, state, accepted, ctx).await.map(Some)
+    }
+
+    /// The job of that id, if it is this key's. Whether another key has such a job is not
+    /// told.
+    async fn own_job(&self, key: &Arc<Key>, id: &str) -> Result<Job, Stopped> {
+        let job = self.ledger().job(id).await?;
+        let own = job.filter(|job| job.charge.key.name == key.name);
+        Ok(own.ok_or(Refusal::NotFound(Missing::Job))?)
+    }
+
+    fn accept(
+        &self,
+        request: &pingora::http::RequestHeader,
+        state: &State,
+        key: Arc<Key>,
+        route: Route,
+        job: Option<Job>,
+    ) -> Result<Accepted, Refusal> {
+        let body = head::body_head(request, &state.config.bounds)?;
+        let source = job.as_ref().map(|job| Source {
+            model: job.charge.model.clone(),
+            size: job.charge.size.clone(),
+            seconds: job.charge.seconds.to_string().into(),
+        });
+        let pinned = match &job {
+            Some(job) => {
+                let channel = state.channels.get(&job.charge.channel);
+                Some(channel.ok_or(Refusal::Busy(Busy::Channels))?.clone())
+            }
+            None => None,
+        };
+        let syntax = body.syntax.clone();
+        let inspector = Inspector::new(state.plan.clone(), key.clone(), syntax, source);
+        Ok(Accepted {
+            route,
+            key,
+            body,
+            inspector,
+            pinned,
+        })
+    }
+
+    fn forward(
+        &self,
+        state: &State,
+        key: &Key,
+        route: Route,
+        job: Option<Job>,
+    ) -> Result<Forward, Refusal> {
+        let channels = match &job {
+            Some(job) => state
+                .channels
+                .get(&job.charge.channel)
+                .cloned()
+                .into_iter()
+                .collect(),
+            None => {
+                let serves = |channel: &crate::channel::Channel| {
+                    channel
+                        .models
+                        .iter()
+                        .filter(|model| key.allow.model(model))
+                        .count()
+                };
+                state.channels.choose(serves, now())
+            }
+        };
+        if channels.is_empty() {
+            return Err(Refusal::Busy(Busy::Channels));
+        }
+        let answer = match route {
+            Route::Retrieve(_) => Observed::Job(bytes::BytesMut::new()),
+            _ => Observed::Nothing,
+        };
+        Ok(Forward {
+            route,
+            channels,
+            attempt: 0,
+            job,
+            sent: None,
+            in_flight: None,
+            answer,
+        })
+    }
+
+    /// Answers with a refusal, so that it arrives: a client that still sends is read on,
+    /// within bounds, since closing the connection under its hands would destroy the
+    /// answer before it is read.
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        refusal: &Refusal,
+    ) -> pingora::Result<()> {
+        let answer = refusal.answer();
+        self.metrics.refusal(&ctx.key, answer.code);
+        let rest = !ctx.body_complete && !session.is_body_done();
+        if rest {
+            session.set_keepalive(None);
+        }
+        let (head, body) = answer.into_response()?;
+        session.write_response_header(head, false).await?;
+        session.write_response_body(Some(body), true).await?;
+        if rest {
+            session.finish_body().await?;
+            let bounds = &ctx.state.config.bounds;
+            let drained = drain(session, bounds.drain_bytes);
+            // Beyond the bounds the connection closes.
+            let _ = timeout(bounds.drain_timeout, drained).await;
+        }
+        Ok(())
+    }
+}
+
+async fn drain(session: &mut Session, most: u64) {
+    let mut drained = 0;
+    while let Ok(Some(chunk)) = session.read_request_body().await {
+        drained += chunk.len() as u64;
+        if drained > most {
+            return;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A body on its way in: read within bounds, inspected, and withheld as far as it must be.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora::ErrorType;
+use pingora::proxy::Session;
+use tokio::time::timeout;
+
+use super::refusal::{HeadFault, Refusal};
+use super::withheld::Withheld;
+use crate::config::Bounds;
+use crate::inspect::Inspector;
+
+/// Reads one body from the client.
+pub(super) struct Upload<'s> {
+    session: &'s mut Session,
+    pub(super) inspector: Inspector,
+    pub(super) withheld: Withheld,
+    received: u64,
+    most: u64,
+    read_timeout: Duration,
+    deadline: Instant,
+    inspecting: Duration,
+    ended: bool,
+}
+
+/// Why an upload stops.
+pub(super) enum Stopped {
+    /// The gate refuses it.
+    Refused(Refusal),
+    /// The client is gone: nobody is left to answer.
+    Gone(Box<pingora::Error>),
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<'s> Upload<'s> {
+    pub(super) fn new(session: &'s mut Session, inspector: Inspector, bounds: &Bounds) -> Self {
+        Self {
+            session,
+            inspector,
+            withheld: Withheld::default(),
+            received: 0,
+            most: bounds.body_bytes,
+            read_timeout: bounds.read_timeout,
+            deadline: Instant::now() + bounds.upload_timeout,
+            inspecting: Duration::ZERO,
+            ended: false,
+        }
+    }
+
+    /// Whether the body is complete.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// How long the inspector has taken so far.
+    pub(super) fn inspecting(&self) -> Duration {
+        self.inspecting
+    }
+
+    /// Waits for the next bytes, at most as long as a client may send nothing.
+    ///
+    /// Cancel safe: a read that is dropped has taken nothing.
+    pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Stopped> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let wait = left.min(self.read_timeout);
+        match timeout(wait, self.session.read_request_body()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) if *error.etype() == pingora::ReadTimedout => Err(Refusal::Slow.into()),
+            Ok(Err(error)) if is_malformed(&error) => {
+                Err(Refusal::Head(HeadFault::Unreadable("transfer-encoding")).into())
+            }
+            Ok(Err(error)) => Err(Stopped::Gone(error)),
+            Err(_) => Err(Refusal::Slow.into()),
+        }
+    }
+
+    /// Takes in what was read: `None` is the body's end.
+    pub(super) fn take(&mut self, chunk: Option<Bytes>) -> Result<(), Refusal> {
+        let Some(chunk) = chunk else {
+            self.ended = true;
+            return Ok(());
+        };
+        self.received += chunk.len() as u64;
+        if self.received > self.most {
+            return Err(Refusal::TooLarge { most: self.most });
+        }
+        let started = Instant::now();
+        let pushed = self.inspector.push(&chunk);
+        self.inspecting += started.elapsed();
+        pushed?;
+        self.withheld.push(chunk);
+        // With a Content-Length the end is known without another read.
+        self.ended = self.session.is_body_done();
+        Ok(())
+    }
+
+    /// Reads what is at hand, up to `most` bytes: waits for the first bytes only.
+    pub(super) async fn read_ahead(&mut self, most: usize) -> Result<(), Stopped> {
+        let first = self.read().await?;
+        self.take(first)?;
+        while !self.ended && self.withheld.len() < most {
+            let read = tokio::select! {
+                biased;
+                read = self.read() => read?,
+                () = std::future::ready(()) => return Ok(()),
+            };
+            self.take(read)?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of Pingora's errors for chunks that cannot be read, of which it exports no
+/// constants.
+const MALFORMED: [ErrorType; 2] = [
+    ErrorType::new("InvalidChunk"),
+    ErrorType::new("InvalidTrailerEnd"),
+];
+
+/// Whether the client's framing cannot be read, rather than its connection.
+fn is_malformed(error: &pingora::Error) -> bool {
+    MALFORMED.contains(error.etype())
+}

@@ -1,0 +1,238 @@
+//! The type and pixel size of a PNG, JPEG or WebP, read from its first bytes as they come.
+//!
+//! A [`Probe`] does no IO and holds a few dozen bytes, whatever it is given: what a JPEG carries
+//! before its frame header (EXIF with a preview, colour profiles) is skipped by counting.
+//!
+//! The size is that of the encoded picture: EXIF orientation is not applied, and of a WebP in the
+//! extended format it is the canvas. Headers that the common decoders (libpng, libjpeg, libwebp)
+//! reject are [`Reason`]s, never a guess. The first `IHDR` or frame header decides; a second one
+//! is an error to those decoders.
+
+mod jpeg;
+mod png;
+#[cfg(test)]
+mod tests;
+mod webp;
+
+use std::fmt;
+
+/// The most bytes in which a picture's size must come.
+pub const HEAD_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Finds the type and pixel size of one picture, pushed in as it comes.
+///
+/// How the input is cut does not change the answer, and neither does what follows it.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    state: State,
+    /// Bytes read.
+    read: u64,
+}
+
+/// What a [`Probe`] knows so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing yet.
+    More,
+    /// The picture's type and size.
+    Known(Image),
+    /// They cannot be known, and why.
+    Unknown(Reason),
+}
+
+/// The type and size of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image {
+    /// How it is encoded.
+    pub format: Format,
+    /// Columns of the encoded picture, in pixels; never 0.
+    pub width: u32,
+    /// Rows of the encoded picture, in pixels; never 0.
+    pub height: u32,
+}
+
+/// How a picture is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// PNG (RFC 2083 and its W3C successors).
+    Png,
+    /// JPEG (ITU-T T.81), in any of its processes.
+    Jpeg,
+    /// WebP (RFC 9649): lossy, lossless or extended.
+    WebP,
+}
+
+/// Why the size of a picture cannot be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It is no PNG, JPEG or WebP.
+    UnknownFormat,
+    /// It begins like this format, but its header is not as it must be.
+    Malformed(Format),
+    /// Its header gives a width or height of 0.
+    ZeroSize(Format),
+    /// Its size has not come within [`HEAD_BYTES`].
+    HeadTooLong(Format),
+    /// It ended before its size.
+    Truncated,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    /// Within the bytes that tell the formats apart, and the whole header of a PNG or WebP.
+    Head {
+        bytes: [u8; HEAD],
+        len: usize,
+    },
+    /// Among the marker segments of a JPEG.
+    Jpeg(jpeg::Segments),
+    Done(Result<Image, Reason>),
+}
+
+/// The most that is kept: a PNG's signature and first chunk.
+const HEAD: usize = png::HEADER;
+
+/// What the bytes so far amount to.
+enum Judgement {
+    /// More of the header must come.
+    More,
+    /// The marker segments of a JPEG follow.
+    Jpeg,
+    Done(Result<Image, Reason>),
+}
+
+impl Probe {
+    /// A probe before the first byte of a picture.
+    pub fn new() -> Self {
+        Self {
+            state: State::Head {
+                bytes: [0; HEAD],
+                len: 0,
+            },
+            read: 0,
+        }
+    }
+
+    /// Reads the picture's next bytes. Once the answer is there it stays, and nothing more is read.
+    pub fn push(&mut self, bytes: &[u8]) -> Progress {
+        let left = HEAD_BYTES - self.read;
+        let mut rest = match usize::try_from(left) {
+            Ok(left) => &bytes[..bytes.len().min(left)],
+            Err(_) => bytes,
+        };
+        self.read += rest.len() as u64;
+        while !rest.is_empty() {
+            match &mut self.state {
+                State::Head { bytes: head, len } => {
+                    head[*len] = rest[0];
+                    *len += 1;
+                    rest = &rest[1..];
+                    match judge(&head[..*len]) {
+                        Judgement::More => {}
+                        Judgement::Jpeg => self.state = State::Jpeg(jpeg::Segments::new()),
+                        Judgement::Done(answer) => self.state = State::Done(answer),
+                    }
+                }
+                State::Jpeg(segments) => match segments.push(rest) {
+                    None => rest = &[],
+                    Some(answer) => self.state = State::Done(answer),
+                },
+                State::Done(_) => break,
+            }
+        }
+        if self.read == HEAD_BYTES && matches!(self.state, State::Jpeg(_)) {
+            self.state = State::Done(Err(Reason::HeadTooLong(Format::Jpeg)));
+        }
+        match self.state {
+            State::Done(Ok(image)) => Progress::Known(image),
+            State::Done(Err(reason)) => Progress::Unknown(reason),
+            _ => Progress::More,
+        }
+    }
+
+    /// The picture has ended.
+    ///
+    /// # Errors
+    ///
+    /// Why its size is not known; [`Reason::Truncated`] if the answer had not come yet.
+    pub fn finish(&self) -> Result<Image, Reason> {
+        match self.state {
+            State::Done(answer) => answer,
+            _ => Err(Reason::Truncated),
+        }
+    }
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownFormat => {
+                f.write_str("The image is no PNG, JPEG or WebP; convert it to one of them.")
+            }
+            Self::Malformed(format) => write!(
+                f,
+                "The image looks like a {format} but has an invalid header; encode it anew."
+            ),
+            Self::ZeroSize(format) => write!(
+                f,
+                "The {format} image's header gives no width or no height; encode it anew."
+            ),
+            Self::HeadTooLong(format) => write!(
+                f,
+                "The {format} image has more than {} MiB of metadata before its size; remove the metadata.",
+                HEAD_BYTES / (1024 * 1024)
+            ),
+            Self::Truncated => f.write_str("The image ends before its size; send the whole file."),
+        }
+    }
+}
+
+impl std::error::Error for Reason {}
+
+/// Tells the formats apart; judges the header of a PNG or WebP once it is whole.
+fn judge(head: &[u8]) -> Judgement {
+    if agrees(head, &png::SIGNATURE) {
+        png::judge(head)
+    } else if agrees(head, &jpeg::START) {
+        match head.len() < jpeg::START.len() {
+            true => Judgement::More,
+            false => Judgement::Jpeg,
+        }
+    } else if agrees(head, webp::RIFF) && agrees(head.get(8..).unwrap_or(&[]), webp::WEBP) {
+        webp::judge(head)
+    } else {
+        Judgement::Done(Err(Reason::UnknownFormat))
+    }
+}
+
+/// Whether `head` starts with `signature`, as far as it goes.
+fn agrees(head: &[u8], signature: &[u8]) -> bool {
+    head.iter().zip(signature).all(|(a, b)| a == b)
+}
+
+fn sized(format: Format, width: u32, height: u32) -> Result<Image, Reason> {
+    match width == 0 || height == 0 {
+        true => Err(Reason::ZeroSize(format)),
+        false => Ok(Image {
+            format,
+            width,
+            height,
+        }),
+    }
+}

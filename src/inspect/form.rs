@@ -1,0 +1,294 @@
+//! The meaning of the fields: which are allowed, how often, and what they must hold.
+
+use std::sync::Arc;
+
+use super::reference::Reference;
+use super::text::Counter;
+use super::{Plan, Refusal, Source};
+use crate::form::{Field, Kind, Release, Sink};
+use crate::policy::{self, Asked, Key, Param, Permit};
+
+/// The longest value of a policy's field, in bytes. Anything longer is on no list.
+const VALUE_BYTES: usize = 64;
+/// How much of an unknown field's name a message repeats, in characters.
+const NAME_CHARS: usize = 64;
+/// The longest `image_url`, in characters, as the API documents it.
+const IMAGE_URL_CHARS: u64 = 20_971_520;
+
+const PARAMS: [Param; 3] = [Param::Model, Param::Size, Param::Seconds];
+const PROMPT: &str = "prompt";
+const REFERENCE: &str = "input_reference";
+const REFERENCE_ID: &str = "input_reference[file_id]";
+const REFERENCE_URL: &str = "input_reference[image_url]";
+
+/// Receives the fields of one create body.
+pub(super) struct Form {
+    plan: Arc<Plan>,
+    key: Arc<Key>,
+    values: [Option<Arc<str>>; 3],
+    is_remix: bool,
+    /// The names that came, for those that may come once.
+    seen: Vec<Box<str>>,
+    current: Current,
+    has_prompt: bool,
+    reference: Option<Reference>,
+}
+
+/// The field that is being read.
+enum Current {
+    None,
+    Policy(Param, Vec<u8>),
+    Prompt(Counter),
+    Reference(Counter),
+    EmptyFile,
+    /// A text that decides nothing, with its field's name.
+    Other(Counter, Box<str>),
+}
+
+impl Form {
+    pub(super) fn new(plan: Arc<Plan>, key: Arc<Key>, source: Option<Source>) -> Self {
+        Self {
+            plan,
+            key,
+            is_remix: source.is_some(),
+            values: match source {
+                Some(source) => [source.model, source.size, source.seconds].map(Some),
+                None => [None, None, None],
+            },
+            seen: Vec::new(),
+            current: Current::None,
+            has_prompt: false,
+            reference: None,
+        }
+    }
+
+    pub(super) fn asked(&self) -> Asked<'_> {
+        let [model, size, seconds] = &self.values;
+        Asked {
+            model: model.as_deref(),
+            size: size.as_deref(),
+            seconds: seconds.as_deref(),
+        }
+    }
+
+    /// The whole body has been read and its syntax held.
+    pub(super) fn finish(&self) -> Result<Permit, Refusal> {
+        let permit = policy::permit(&self.plan.catalog, &self.key, self.asked())?;
+        if !self.has_prompt {
+            return Err(Refusal::Missing { name: PROMPT });
+        }
+        self.judge_image(Some(&permit))?;
+        Ok(permit)
+    }
+
+    fn judge(&self) -> Result<(), Refusal> {
+        policy::judge(&self.plan.catalog, &self.key, self.asked())?;
+        self.judge_image(None)
+    }
+
+    /// Compares the reference image with the requested size, as soon as both are known. A
+    /// size that was not asked for is known with the permit.
+    fn judge_image(&self, permit: Option<&Permit>) -> Result<(), Refusal> {
+        let Some(verdict) = self.reference.as_ref().and_then(Reference::verdict) else {
+            return Ok(());
+        };
+        let asked = self.asked();
+        let model = asked.model.and_then(|name| self.plan.catalog.get(name));
+        let Some(model) = model.filter(|model| model.check_image()) else {
+            return Ok(());
+        };
+        let image = match verdict {
+            Ok(image) => image,
+            Err(reason) => return Err(Refusal::UnreadableImage(*reason)),
+        };
+        let size = match permit {
+            Some(permit) => Some(permit.size()),
+            None => asked.size.and_then(|name| model.find_size(name)),
+        };
+        match size {
+            Some(size) if (size.width, size.height) != (image.width, image.height) => {
+                Err(Refusal::ImageSizeMismatch {
+                    format: image.format,
+                    got: (image.width, image.height),
+                    wanted: size.name.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_allowed(&self, name: &str) -> bool {
+        if self.is_remix {
+            return name == PROMPT;
+        }
+        if policy_param(name).is_some() {
+            return true;
+        }
+        let base = name.split('[').next().unwrap_or_default();
+        self.plan.fields.contains(name) || self.plan.fields.contains(base)
+    }
+
+    fn allowed(&self) -> Vec<Arc<str>> {
+        if self.is_remix {
+            return vec![PROMPT.into()];
+        }
+        let own = PARAMS.map(|param| Arc::from(param.name()));
+        own.into_iter()
+            .chain(self.plan.fields.iter().cloned())
+            .collect()
+    }
+
+    fn note(&mut self, name: &str) -> Result<(), Refusal> {
+        // Elements of a list come under one name.
+        if name.contains("[]") {
+            return Ok(());
+        }
+        if self.seen.iter().any(|seen| **seen == *name) {
+            return Err(Refusal::DuplicateField { name: name.into() });
+        }
+        self.seen.push(name.into());
+        Ok(())
+    }
+
+    fn set_reference(&mut self, reference: Reference) -> Result<Current, Refusal> {
+        if self.reference.replace(reference).is_some() {
+            return Err(Refusal::SeveralReferences);
+        }
+        Ok(Current::Reference(Counter::default()))
+    }
+
+    fn begin_known(&mut self, name: &str, kind: Kind) -> Result<Current, Refusal> {
+        let wrong = |wanted| {
+            let name = name.to_owned();
+            Err(Refusal::WrongKind { name, wanted })
+        };
+        if let Some(param) = policy_param(name) {
+            return match kind {
+                Kind::Text => Ok(Current::Policy(param, Vec::new())),
+                Kind::Json => wrong("a string, in quotes"),
+                Kind::File | Kind::EmptyFile => wrong("a plain field, without a filename"),
+            };
+        }
+        match (name, kind) {
+            (PROMPT, Kind::Text) => Ok(Current::Prompt(Counter::default())),
+            (REFERENCE, Kind::File) => self.set_reference(Reference::file()),
+            (REFERENCE, Kind::EmptyFile) => Ok(Current::EmptyFile),
+            (REFERENCE, _) => wrong("a file, or an object with a file_id or an image_url"),
+            (REFERENCE_ID, Kind::Text) => {
+                self.set_reference(Reference::file_id())?;
+                Ok(Current::Other(Counter::default(), name.into()))
+            }
+            (REFERENCE_URL, Kind::Text) => self.set_reference(Reference::url()),
+            (PROMPT | REFERENCE_ID | REFERENCE_URL, _) => wrong("a string"),
+            (_, Kind::File | Kind::EmptyFile) => wrong("a plain field, without a filename"),
+            (_, Kind::Text | Kind::Json) => Ok(Current::Other(Counter::default(), name.into())),
+        }
+    }
+}
+
+fn policy_param(name: &str) -> Option<Param> {
+    PARAMS.into_iter().find(|param| param.name() == name)
+}
+
+impl Sink for Form {
+    type Refusal = Refusal;
+
+    fn begin(&mut self, field: Field<'_>) -> Result<Release, Refusal> {
+        let name = field.name;
+        if !self.is_allowed(name) {
+            return Err(Refusal::UnknownField {
+                name: name.chars().take(NAME_CHARS).collect(),
+                allowed: self.allowed(),
+            });
+        }
+        self.note(name)?;
+        self.current = self.begin_known(name, field.kind)?;
+        Ok(match self.current {
+            Current::Policy(..) => Release::AfterEnd,
+            _ => Release::AtOnce,
+        })
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        match &mut self.current {
+            Current::Policy(param, value) => {
+                if value.len() + bytes.len() > VALUE_BYTES {
+                    return Err(Refusal::TooLong {
+                        name: param.name().into(),
+                        most: VALUE_BYTES as u64,
+                    });
+                }
+                value.extend_from_slice(bytes);
+                Ok(())
+            }
+            Current::Prompt(counter) => count(counter, bytes, PROMPT, self.plan.prompt_chars),
+            Current::Reference(counter) => {
+                if let Some(reference) = &mut self.reference {
+                    if !reference.is_file() {
+                        count(counter, bytes, REFERENCE_URL, IMAGE_URL_CHARS)?;
+                    }
+                    let known = reference.verdict().is_some();
+                    reference.push(bytes)?;
+                    if known != reference.verdict().is_some() {
+                        return self.judge_image(None);
+                    }
+                }
+                Ok(())
+            }
+            Current::Other(counter, name) => count(counter, bytes, name, u64::MAX),
+            Current::EmptyFile | Current::None => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        match std::mem::replace(&mut self.current, Current::None) {
+            Current::Policy(param, value) => {
+                let name = || param.name().to_owned();
+                if value.is_empty() {
+                    return Err(Refusal::Empty { name: name() });
+                }
+                let value =
+                    String::from_utf8(value).map_err(|_| Refusal::NotUtf8 { name: name() })?;
+                self.values[match param {
+                    Param::Model => 0,
+                    Param::Size => 1,
+                    Param::Seconds => 2,
+                }] = Some(value.into());
+                self.judge()
+            }
+            Current::Prompt(counter) => {
+                let name = || PROMPT.to_owned();
+                match counter.finish() {
+                    Ok(0) => Err(Refusal::Empty { name: name() }),
+                    Ok(_) => {
+                        self.has_prompt = true;
+                        Ok(())
+                    }
+                    Err(_) => Err(Refusal::NotUtf8 { name: name() }),
+                }
+            }
+            Current::Reference(_) => {
+                if let Some(reference) = &mut self.reference {
+                    reference.end()?;
+                }
+                self.judge_image(None)
+            }
+            Current::Other(counter, name) => match counter.finish() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(Refusal::NotUtf8 { name: name.into() }),
+            },
+            Current::EmptyFile | Current::None => Ok(()),
+        }
+    }
+}
+
+fn count(counter: &mut Counter, bytes: &[u8], name: &str, most: u64) -> Result<(), Refusal> {
+    let pushed = counter.push(bytes);
+    if counter.chars() > most {
+        return Err(Refusal::TooLong {
+            name: name.into(),
+            most,
+        });
+    }
+    pushed.map_err(|_| Refusal::NotUtf8 { name: name.into() })
+}

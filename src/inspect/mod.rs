@@ -1,0 +1,166 @@
+//! One create request out of a body in either syntax, judged as it passes.
+//!
+//! An [`Inspector`] is pushed the body as it comes. It says how far the input is safe to
+//! release ([`Inspector::safe`]) and, at the end, turns the request into a
+//! [`Permit`]. It holds no more of the body than the values of the policy's fields and
+//! what tells the pixel size of a reference image; the caller holds what is not safe yet.
+//!
+//! **Invariant**: the last byte of a body is never safe. It goes out when the caller holds
+//! the permit that [`Inspector::finish`] gives, and a reservation.
+
+mod form;
+mod reference;
+mod refusal;
+mod text;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use refusal::Refusal;
+
+use crate::catalog::Catalog;
+use crate::form::Stop;
+use crate::policy::{Asked, Key, Permit};
+use crate::{json, multipart};
+use form::Form;
+
+/// What all bodies are inspected by. Made once for a configuration.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is on offer.
+    pub catalog: Arc<Catalog>,
+    /// The allowed fields besides `model`, `size` and `seconds`. A name without brackets
+    /// admits what it holds too: `metadata` admits `metadata[shot]`.
+    pub fields: BTreeSet<Arc<str>>,
+    /// The longest prompt, in characters.
+    pub prompt_chars: u64,
+    /// Bounds of the multipart scanner.
+    pub multipart: multipart::Limits,
+    /// Bounds of the JSON scanner.
+    pub json: json::Limits,
+}
+
+/// The job that a remix is made from: what it asks for, instead of the body.
+#[derive(Debug)]
+pub struct Source {
+    /// The source's model.
+    pub model: Arc<str>,
+    /// The source's size.
+    pub size: Arc<str>,
+    /// The source's duration.
+    pub seconds: Arc<str>,
+}
+
+/// How a body is written, as its Content-Type says.
+#[derive(Debug, Clone)]
+pub enum Syntax {
+    /// `multipart/form-data`
+    Multipart(multipart::Boundary),
+    /// `application/json`
+    Json,
+}
+
+impl Syntax {
+    /// Reads the value of a Content-Type header.
+    ///
+    /// # Errors
+    /// Where it is neither of the two, or written in a way that parsers read differently.
+    pub fn from_content_type(value: &str) -> Result<Self, Refusal> {
+        let essence = value.split(';').next().unwrap_or_default().trim_end();
+        if essence.eq_ignore_ascii_case("multipart/form-data") {
+            let boundary = multipart::Boundary::from_content_type(value);
+            return boundary.map(Self::Multipart).map_err(Refusal::Multipart);
+        }
+        let rest = value.strip_prefix("application/json");
+        match rest.map(str::to_ascii_lowercase).as_deref() {
+            Some("" | ";charset=utf-8" | "; charset=utf-8") => Ok(Self::Json),
+            _ => Err(Refusal::UnsupportedMediaType),
+        }
+    }
+}
+
+/// Inspects the body of one create request.
+pub struct Inspector {
+    scanner: Scanner,
+    form: Form,
+}
+
+/// One of these stands for each upload in flight, so neither is boxed: the larger one is
+/// a few hundred bytes.
+enum Scanner {
+    Multipart(multipart::Scanner),
+    Json(json::Scanner),
+}
+
+impl Inspector {
+    /// For a body in that syntax, sent by that key. With a source it is the body of a
+    /// remix: it may hold a prompt only, and is judged by what the source asked for.
+    pub fn new(plan: Arc<Plan>, key: Arc<Key>, syntax: Syntax, source: Option<Source>) -> Self {
+        let scanner = match syntax {
+            Syntax::Multipart(boundary) => {
+                Scanner::Multipart(multipart::Scanner::new(boundary, plan.multipart))
+            }
+            Syntax::Json => Scanner::Json(json::Scanner::new(plan.json)),
+        };
+        Self {
+            scanner,
+            form: Form::new(plan, key, source),
+        }
+    }
+
+    /// Takes the next bytes of the body.
+    ///
+    /// # Errors
+    /// The reason why the request cannot be permitted, at the earliest moment that it is
+    /// known. Every later call fails as well.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
+        match &mut self.scanner {
+            Scanner::Multipart(scanner) => scanner
+                .push(chunk, &mut self.form)
+                .map_err(|stop| refusal(stop, Refusal::Multipart)),
+            Scanner::Json(scanner) => scanner
+                .push(chunk, &mut self.form)
+                .map_err(|stop| refusal(stop, Refusal::Json)),
+        }
+    }
+
+    /// The offset, from the body's start, below which the input may go on. Never falls,
+    /// and never covers the body's last byte.
+    pub fn safe(&self) -> u64 {
+        match &self.scanner {
+            Scanner::Multipart(scanner) => scanner.safe(),
+            Scanner::Json(scanner) => scanner.safe(),
+        }
+    }
+
+    /// What is known of the request so far.
+    pub fn asked(&self) -> Asked<'_> {
+        self.form.asked()
+    }
+
+    /// The body has ended: judges the whole of it.
+    ///
+    /// # Errors
+    /// The reason why the request is not permitted.
+    pub fn finish(&mut self) -> Result<Permit, Refusal> {
+        match &mut self.scanner {
+            Scanner::Multipart(scanner) => scanner
+                .finish(&mut self.form)
+                .map_err(|stop| refusal(stop, Refusal::Multipart))?,
+            Scanner::Json(scanner) => scanner
+                .finish(&mut self.form)
+                .map_err(|stop| refusal(stop, Refusal::Json))?,
+        }
+        self.form.finish()
+    }
+}
+
+fn refusal<S>(stop: Stop<S, Refusal>, syntax: impl FnOnce(S) -> Refusal) -> Refusal {
+    match stop {
+        Stop::Syntax(error) => syntax(error),
+        Stop::Refused(refusal) => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Why a body is refused.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::image::{Format, Reason};
+use crate::{json, multipart, policy};
+
+/// Why the body of a create request is refused. Displayed, it tells the client's
+/// developer what to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The Content-Type is neither of the two that are read.
+    UnsupportedMediaType,
+    /// The multipart syntax, or the Content-Type's boundary.
+    Multipart(multipart::Error),
+    /// The JSON syntax.
+    Json(json::Error),
+    /// A field that is not in the configured list.
+    UnknownField {
+        /// Its name, cut to a bounded length.
+        name: String,
+        /// Every field that is.
+        allowed: Vec<Arc<str>>,
+    },
+    /// A field that came before.
+    DuplicateField {
+        /// Its name.
+        name: String,
+    },
+    /// A text where a file belongs, a file where a text belongs, a number for a string.
+    WrongKind {
+        /// The field.
+        name: String,
+        /// What belongs there.
+        wanted: &'static str,
+    },
+    /// A value that must not be empty.
+    Empty {
+        /// The field.
+        name: String,
+    },
+    /// A value that is longer than the longest allowed one.
+    TooLong {
+        /// The field.
+        name: String,
+        /// The longest, in characters.
+        most: u64,
+    },
+    /// A text that is not UTF-8.
+    NotUtf8 {
+        /// The field.
+        name: String,
+    },
+    /// A field that must be there.
+    Missing {
+        /// The field.
+        name: &'static str,
+    },
+    /// More than one of a file, a `file_id` and an `image_url`.
+    SeveralReferences,
+    /// A data URL that is not `data:image/…;base64,…`.
+    BadDataUrl,
+    /// A reference image of which the pixel size cannot be told.
+    UnreadableImage(Reason),
+    /// A reference image of another pixel size than the one that is asked for.
+    ImageSizeMismatch {
+        /// What it is.
+        format: Format,
+        /// Its pixels.
+        got: (u32, u32),
+        /// The size that is asked for.
+        wanted: Arc<str>,
+    },
+    /// The policy's verdict.
+    Policy(policy::Refusal),
+}
+
+impl Refusal {
+    /// The field that the refusal is about.
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            Self::UnsupportedMediaType => None,
+            Self::Multipart(error) => error.field(),
+            Self::Json(error) => error.field(),
+            Self::UnknownField { name, .. }
+            | Self::DuplicateField { name }
+            | Self::WrongKind { name, .. }
+            | Self::Empty { name }
+            | Self::TooLong { name, .. }
+            | Self::NotUtf8 { name } => Some(name),
+            Self::Missing { name } => Some(name),
+            Self::SeveralReferences
+            | Self::BadDataUrl
+            | Self::UnreadableImage(_)
+            | Self::ImageSizeMismatch { .. } => Some("input_reference"),
+            Self::Policy(refusal) => refusal.param().map(policy::Param::name),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnsupportedMediaType => f.write_str(
+                "Send the request as 'multipart/form-data; boundary=...' or 'application/json'.",
+            ),
+            Self::Multipart(error) => error.fmt(f),
+            Self::Json(error) => error.fmt(f),
+            Self::UnknownField { name, allowed } => {
+                write!(
+                    f,
+                    "Unknown field '{name}'. Known fields: {}.",
+                    allowed.join(", ")
+                )
+            }
+            Self::DuplicateField { name } => {
+                write!(f, "The field '{name}' came more than once. Send it once.")
+            }
+            Self::WrongKind { name, wanted } => write!(f, "The field '{name}' must be {wanted}."),
+            Self::Empty { name } => {
+                write!(
+                    f,
+                    "The field '{name}' is empty. Leave it out or give it a value."
+                )
+            }
+            Self::TooLong { name, most } => {
+                write!(
+                    f,
+                    "The field '{name}' is too long: at most {most} characters."
+                )
+            }
+            Self::NotUtf8 { name } => write!(f, "The field '{name}' must be UTF-8."),
+            Self::Missing { name } => write!(f, "The field '{name}' is required."),
+            Self::SeveralReferences => {
+                f.write_str("Give one reference only: a file, a file_id or an image_url.")
+            }
+            Self::BadDataUrl => f.write_str(
+                "Write a data URL as 'data:image/png;base64,...' (or image/jpeg, image/webp).",
+            ),
+            Self::UnreadableImage(reason) => reason.fmt(f),
+            Self::ImageSizeMismatch {
+                format,
+                got: (width, height),
+                wanted,
+            } => write!(
+                f,
+                "Inpaint image must match the requested width and height: \
+                 this {format} is {width}x{height}, the requested size is {wanted}."
+            ),
+            Self::Policy(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<policy::Refusal> for Refusal {
+    fn from(refusal: policy::Refusal) -> Self {
+        Self::Policy(refusal)
+    }
+}

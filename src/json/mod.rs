@@ -1,0 +1,88 @@
+//! A strict push scanner for the JSON body of a create request.
+//!
+//! What the gate reads must be what the channel reads, whichever parser stands there. So
+//! the scanner takes the part of JSON (RFC 8259) on which parsers agree, and refuses the rest:
+//!
+//! - One object, UTF-8, no byte order mark, nothing but whitespace behind it.
+//! - Keys at every depth are printable ASCII without escapes and square brackets, not empty, and
+//!   differ within their object by more than letter case. (Parsers keep the first, the last or
+//!   both of two equal keys, and some match keys without regard to case.)
+//! - Strings are valid UTF-8 without raw control characters, lone surrogates and U+0000.
+//! - Numbers stay within the range of a double.
+//! - No comments, trailing commas, single quotes, NaN or Infinity.
+//! - Depth, members, keys, numbers and whitespace are bounded by [`Limits`].
+//!
+//! # Fields
+//!
+//! Members come out under the bracket names that a form would use ([`crate::form`]):
+//!
+//! | in the body | fields |
+//! |---|---|
+//! | `"a": "text"` | `a`, [`Kind::Text`](crate::form::Kind::Text), unescaped |
+//! | `"a": 1` (a number, `true`, `false`, `null`) | `a`, [`Kind::Json`](crate::form::Kind::Json), raw |
+//! | `"a": {"b": v}` | `a[b]` by `v`: text for a string, otherwise raw JSON |
+//! | `"a": [v]` | `a[]` for each element: text for a string, raw JSON for a scalar or an array |
+//! | `"a": [{"b": v}]` | `a[][b]` by `v`: text for a string, otherwise raw JSON |
+//! | `"a": {}`, `"a": []` | `a`, raw JSON: `{}` or `[]`, without whitespace inside |
+//! | `"a": [{}]` | `a[]`, raw JSON: `{}` |
+//!
+//! What nests deeper than the table shows is one raw field as a whole, whitespace included. Since
+//! keys hold no brackets, a name comes from one place only; but the members of several elements of
+//! an array follow one another without a mark between the elements.
+
+mod error;
+mod keys;
+mod number;
+mod path;
+mod scanner;
+mod string;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Error, Expected};
+pub use scanner::Scanner;
+
+/// What a JSON body may have at most. The scanner's memory is bounded by these:
+/// `members` times `key_bytes`, and `depth` times a few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Levels of objects and arrays, the outermost included.
+    pub depth: usize,
+    /// Bytes in a key.
+    pub key_bytes: usize,
+    /// Members, counted over all objects that are open at one time.
+    pub members: usize,
+    /// Bytes in a number.
+    pub number_bytes: usize,
+    /// Bytes of whitespace between the end of one scalar value (or empty object or array) and
+    /// the next, before the first and behind the last.
+    pub whitespace_bytes: usize,
+}
+
+impl Limits {
+    /// The most bytes that a scanner withholds outside of values, given that the body goes on
+    /// to be accepted: from the end of one field over the key (or two, where an object opens) of
+    /// the next, or from the last field to the end of the body.
+    ///
+    /// A field under [`Release::AfterEnd`](crate::form::Release::AfterEnd) adds its own raw
+    /// length: its quotes, and up to six bytes for one of its text, or twelve for a character that
+    /// is not complete yet.
+    pub const fn withheld_bytes(&self) -> usize {
+        // Up to three closing brackets, a comma, two colons, two opening brackets, the value's
+        // first byte, and the quotes of two keys.
+        const SYNTAX: usize = 3 + 1 + 2 + 2 + 1 + 2 + 2;
+        self.whitespace_bytes + 2 * self.key_bytes + SYNTAX
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 16,
+            key_bytes: 256,
+            members: 64,
+            number_bytes: 64,
+            whitespace_bytes: 1024,
+        }
+    }
+}

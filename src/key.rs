@@ -1,0 +1,120 @@
+//! Client key digests, and secrets that cannot be printed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of a client key: all that the configuration knows of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// The digest of a key as a client presents it.
+    pub fn of(presented: &[u8]) -> Self {
+        Self(Sha256::digest(presented).into())
+    }
+}
+
+/// A digest is no key, but two logs that share one would link their clients: it is not
+/// printed in full.
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyDigest({:02x}{:02x}..)", self.0[0], self.0[1])
+    }
+}
+
+/// Why a text is no key digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseDigestError;
+
+impl fmt::Display for ParseDigestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "write the 64 hex digits of the key's SHA-256 \
+             (printf %s \"$KEY\" | sha256sum)",
+        )
+    }
+}
+
+impl std::error::Error for ParseDigestError {}
+
+impl FromStr for KeyDigest {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut digest = [0; 32];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != digest.len() || !rest.is_empty() {
+            return Err(ParseDigestError);
+        }
+        for (byte, pair) in digest.iter_mut().zip(pairs) {
+            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+fn hex_digit(byte: u8) -> Result<u8, ParseDigestError> {
+    match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        b'A'..=b'F' => Ok(byte - b'A' + 10),
+        _ => Err(ParseDigestError),
+    }
+}
+
+/// A text that must appear nowhere: no `Display`, a `Debug` that tells nothing, no
+/// serialisation. The only way to the text is [`Secret::expose`], which is easy to search
+/// for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text in.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_from_either_case_of_hex() {
+        // SHA-256("abc"), FIPS 180-2 appendix B.1.
+        let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(text.parse(), Ok(KeyDigest::of(b"abc")));
+        assert_eq!(text.to_uppercase().parse(), Ok(KeyDigest::of(b"abc")));
+    }
+
+    #[test]
+    fn anything_else_is_no_digest() {
+        let long = "0".repeat(66);
+        let odd = "0".repeat(63);
+        let bad = "g".repeat(64);
+        for text in ["", "abc", &long, &odd, &bad] {
+            assert_eq!(text.parse::<KeyDigest>(), Err(ParseDigestError), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let secret = Secret::new("sk-very-secret".into());
+        assert!(!format!("{secret:?} {:?}", Some(&secret)).contains("very"));
+        let digest = format!("{:?}", KeyDigest::of(b"abc"));
+        assert!(digest.len() < 20, "{digest}");
+    }
+}

@@ -1,0 +1,308 @@
+//! All metric families, declared once, with their help texts. Label values come from the
+//! configuration and from closed sets: a key's name, never the key; a route's name, never
+//! a path.
+
+mod money;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use crate::ledger::Charge;
+use crate::policy::Timestamp;
+use money::MoneyCounterVec;
+
+/// What happened to a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// It became pending.
+    Reserved,
+    /// It is owed for good.
+    Posted,
+    /// It is not owed any more.
+    Voided,
+}
+
+/// Every family of the gate, in a registry of its own.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    refusals: IntCounterVec,
+    list_cost: MoneyCounterVec,
+    billed_cost: MoneyCounterVec,
+    video_seconds: IntCounterVec,
+    events: [Arc<str>; 3],
+    /// The part of a budget that is reserved or posted, by key and window.
+    pub budget_spent: GaugeVec,
+    /// Reservations that are not resolved, by key.
+    pub jobs_in_flight: IntGaugeVec,
+    /// Jobs that have ended, by channel, model and status.
+    pub jobs: IntCounterVec,
+    /// From the reservation to the end that was seen, by channel, model and status.
+    pub job_duration: HistogramVec,
+    /// Reservations of which nobody can tell whether there is a job, by channel.
+    pub unresolved: IntGaugeVec,
+    request_body: IntCounterVec,
+    response_body: IntCounterVec,
+    /// Time spent in the inspector for one body.
+    pub inspection: Histogram,
+    /// Time that the gate itself added to a create.
+    pub overhead: Histogram,
+    /// From the last byte of a request to the head of its answer, by channel and route.
+    pub upstream_response: HistogramVec,
+    /// One atomic decision of the ledger.
+    pub ledger_commit: Histogram,
+    /// 1 where the channel could be reached when it was last tried, by channel.
+    pub channel_up: IntGaugeVec,
+    channel_errors: IntCounterVec,
+    config_successful: IntGauge,
+    config_success_time: Gauge,
+}
+
+/// From 10 µs to 10 s.
+const LATENCIES: &[f64] = &[
+    0.000_01, 0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+/// From a second to an hour.
+const DURATIONS: &[f64] = &[
+    1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0,
+];
+
+/// Declares families in a registry.
+struct Declare<'a>(&'a Registry);
+
+impl Declare<'_> {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        collector: C,
+    ) -> prometheus::Result<C> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn money(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<MoneyCounterVec> {
+        self.add(MoneyCounterVec::new(name, help, labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
+        let opts = HistogramOpts::new(name, help).buckets(LATENCIES.to_vec());
+        self.add(Histogram::with_opts(opts)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.add(HistogramVec::new(opts, labels)?)
+    }
+}
+
+impl Metrics {
+    /// Declares all families.
+    ///
+    /// # Errors
+    /// Never, unless two families share a name or a label: a mistake in this file, which
+    /// its test finds.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("tollgate".into()), None)?;
+        let d = Declare(&registry);
+        let charge = ["key", "model", "size", "channel", "event"];
+        let build = d.gauge("build_info", "The version that runs.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+
+        let metrics = Self {
+            requests: d.counter("requests_total", "Requests answered.", &["route", "key", "code"])?,
+            refusals: d.counter("refusals_total", "Requests refused by the gate.", &["key", "reason"])?,
+            list_cost: d.money("list_cost_usd_total", "List cost in USD, by what became of the charge.", &charge)?,
+            billed_cost: d.money(
+                "billed_cost_total",
+                "Billed cost in the group's currency, by what became of the charge.",
+                &["key", "model", "size", "channel", "event", "group", "currency"],
+            )?,
+            video_seconds: d.counter("video_seconds_total", "Seconds of video, by what became of the charge.", &charge)?,
+            events: ["reserved", "posted", "voided"].map(Arc::from),
+            budget_spent: d.add(GaugeVec::new(
+                Opts::new("budget_spent_ratio", "The part of a budget that is reserved or posted."),
+                &["key", "limit", "window"],
+            )?)?,
+            jobs_in_flight: d.gauge("jobs_in_flight", "Reservations that are not resolved yet.", &["key"])?,
+            jobs: d.counter("jobs_total", "Jobs that have ended.", &["channel", "model", "status"])?,
+            job_duration: d.histograms(
+                "job_duration_seconds",
+                "From a job's reservation to the end that was seen.",
+                DURATIONS,
+                &["channel", "model", "status"],
+            )?,
+            unresolved: d.gauge(
+                "unresolved_reservations",
+                "Reservations of which nobody can tell yet whether there is a job.",
+                &["channel"],
+            )?,
+            request_body: d.counter("request_body_bytes_total", "Bytes of request bodies received.", &["route"])?,
+            response_body: d.counter("response_body_bytes_total", "Bytes of response bodies sent.", &["route"])?,
+            inspection: d.histogram("inspection_seconds", "Time in the inspector for one body.")?,
+            overhead: d.histogram(
+                "gate_overhead_seconds",
+                "From the arrival of a create's last byte to its departure, and from the arrival of the answer to its departure.",
+            )?,
+            upstream_response: d.histograms(
+                "upstream_response_seconds",
+                "From the last byte of a request to the head of the channel's answer.",
+                LATENCIES,
+                &["channel", "route"],
+            )?,
+            ledger_commit: d.histogram("ledger_commit_seconds", "One atomic decision of the ledger.")?,
+            channel_up: d.gauge("channel_up", "1 where the channel could be reached when it was last tried.", &["channel"])?,
+            channel_errors: d.counter("channel_errors_total", "Failures of a channel.", &["channel", "kind"])?,
+            config_successful: d.add(IntGauge::new(
+                "config_last_reload_successful",
+                "1 where the last attempt to load the configuration succeeded.",
+            )?)?,
+            config_success_time: d.add(Gauge::new(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded.",
+            )?)?,
+            registry: registry.clone(),
+        };
+        Ok(metrics)
+    }
+
+    /// A request was answered, with that status.
+    pub fn request(&self, route: &str, key: &str, code: http::StatusCode) {
+        let labels = [route, key, code.as_str()];
+        self.requests.with_label_values(&labels).inc();
+    }
+
+    /// The gate refused a request.
+    pub fn refusal(&self, key: &str, reason: &str) {
+        self.refusals.with_label_values(&[key, reason]).inc();
+    }
+
+    /// Bytes of bodies that a request and its response had.
+    pub fn bodies(&self, route: &str, request: u64, response: u64) {
+        if request > 0 {
+            self.request_body
+                .with_label_values(&[route])
+                .inc_by(request);
+        }
+        if response > 0 {
+            self.response_body
+                .with_label_values(&[route])
+                .inc_by(response);
+        }
+    }
+
+    /// Something happened to a charge.
+    pub fn charge(&self, event: Event, charge: &Charge) {
+        let event = &self.events[event as usize];
+        let (key, group) = (&charge.key.name, &charge.key.group);
+        let Charge {
+            model,
+            size,
+            channel,
+            ..
+        } = charge;
+        self.list_cost
+            .add(&[key, model, size, channel, event], charge.list);
+        self.billed_cost.add(
+            &[
+                key,
+                model,
+                size,
+                channel,
+                event,
+                &group.name,
+                &group.currency,
+            ],
+            charge.billed,
+        );
+        self.video_seconds
+            .with_label_values(&[&**key, model, size, channel, event])
+            .inc_by(u64::from(charge.seconds));
+    }
+
+    /// A channel failed, in one of a closed set of ways.
+    pub fn channel_error(&self, channel: &str, kind: &'static str) {
+        self.channel_errors
+            .with_label_values(&[channel, kind])
+            .inc();
+    }
+
+    /// An attempt to load the configuration ended.
+    pub fn config_loaded(&self, success: bool, now: Timestamp) {
+        self.config_successful.set(i64::from(success));
+        if success {
+            #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float")]
+            self.config_success_time.set(now.seconds() as f64);
+        }
+    }
+
+    /// Everything in the text format, the process's own families included.
+    ///
+    /// # Errors
+    /// Where a family cannot be written down, which is a mistake in this module.
+    pub fn exposition(&self) -> prometheus::Result<String> {
+        let mut families = self.registry.gather();
+        #[cfg(target_os = "linux")]
+        {
+            use prometheus::core::Collector as _;
+            let process = prometheus::process_collector::ProcessCollector::for_self();
+            families.extend(process.collect());
+        }
+        TextEncoder::new().encode_to_string(&families)
+    }
+}
+
+/// Seconds of a span, as histograms want them.
+pub fn seconds(span: Duration) -> f64 {
+    span.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_declared_and_counted() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request("create", "studio", http::StatusCode::OK);
+        metrics.bodies("create", 10, 0);
+        metrics.channel_error("official", "connect");
+        metrics.config_loaded(true, Timestamp(1_700_000_000_000));
+        let text = metrics.exposition().unwrap();
+        for line in [
+            "tollgate_requests_total{code=\"200\",key=\"studio\",route=\"create\"} 1",
+            "tollgate_request_body_bytes_total{route=\"create\"} 10",
+            "tollgate_config_last_reload_success_timestamp_seconds 1700000000",
+            "# TYPE process_resident_memory_bytes gauge",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

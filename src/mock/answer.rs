@@ -1,0 +1,357 @@
+//! Answers: their bodies, and the error envelope.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use hyper::body::{Body, Frame, SizeHint};
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+/// An answer on its way out.
+pub(super) type Answer = Response<AnswerBody>;
+
+/// An answer of JSON.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    with_type(status, "application/json", AnswerBody::from(text))
+}
+
+/// An answer of any type.
+pub(super) fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    body: AnswerBody,
+) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    set(&mut answer, CONTENT_TYPE, content_type);
+    answer
+}
+
+/// Sets a header, unless the value cannot be one.
+pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// An error as the API words it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ApiError {
+    pub status: StatusCode,
+    pub message: String,
+    pub kind: &'static str,
+    pub param: Option<String>,
+    pub code: Option<&'static str>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        ApiError {
+            status,
+            message: message.into(),
+            kind: "invalid_request_error",
+            param: None,
+            code: None,
+        }
+    }
+
+    /// 400 about one parameter.
+    pub(super) fn parameter(param: &str, code: &'static str, message: impl Into<String>) -> Self {
+        ApiError {
+            param: Some(param.into()),
+            code: Some(code),
+            ..ApiError::new(StatusCode::BAD_REQUEST, message)
+        }
+    }
+
+    /// 401; the API shows the ends of a key that is not too short for it.
+    pub(super) fn credential(presented: Option<&str>) -> Self {
+        let Some(key) = presented else {
+            return ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "You didn't provide an API key. You need to provide your API key in an \
+                 Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY). \
+                 You can obtain an API key from https://platform.openai.com/account/api-keys.",
+            );
+        };
+        let shown = match (key.get(..8), key.len().checked_sub(4)) {
+            (Some(start), Some(end)) if end > 8 && key.is_ascii() => {
+                format!("{start}{}{}", "*".repeat(end - 8), &key[end..])
+            }
+            _ => "*".repeat(key.len()),
+        };
+        ApiError {
+            code: Some("invalid_api_key"),
+            ..ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                format!(
+                    "Incorrect API key provided: {shown}. You can find your API key at \
+                     https://platform.openai.com/account/api-keys."
+                ),
+            )
+        }
+    }
+
+    pub(super) fn quota() -> Self {
+        ApiError {
+            kind: "insufficient_quota",
+            code: Some("insufficient_quota"),
+            ..ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "You exceeded your current quota, please check your plan and billing details. \
+                 For more information on this error, read the docs: \
+                 https://platform.openai.com/docs/guides/error-codes/api-errors.",
+            )
+        }
+    }
+
+    /// What the API answers with this status.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::BAD_REQUEST => ApiError::parameter(
+                "prompt",
+                "invalid_value",
+                "Invalid value for 'prompt': the request was rejected.",
+            ),
+            StatusCode::UNAUTHORIZED => ApiError::credential(Some("sk-proj-rejected-by-a-fault")),
+            StatusCode::TOO_MANY_REQUESTS => ApiError {
+                kind: "requests",
+                code: Some("rate_limit_exceeded"),
+                ..ApiError::new(
+                    status,
+                    "Rate limit reached for sora-2 in organization org-mock on requests per min \
+                     (RPM): Limit 5, Used 5, Requested 1. Please try again in 2s.",
+                )
+            },
+            _ if status.is_server_error() => ApiError {
+                kind: "server_error",
+                ..ApiError::new(
+                    status,
+                    "The server had an error while processing your request. Sorry about that!",
+                )
+            },
+            _ => ApiError::new(status, "The request was refused."),
+        }
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        #[derive(Serialize)]
+        struct Envelope<'a> {
+            error: Inner<'a>,
+        }
+        #[derive(Serialize)]
+        struct Inner<'a> {
+            message: &'a str,
+            r#type: &'a str,
+            param: Option<&'a str>,
+            code: Option<&'a str>,
+        }
+        let error = Inner {
+            message: &self.message,
+            r#type: self.kind,
+            param: self.param.as_deref(),
+            code: self.code,
+        };
+        let mut answer = json(self.status, &Envelope { error });
+        if self.kind == "requests" {
+            let limits = [
+                ("x-ratelimit-limit-requests", "5"),
+                ("x-ratelimit-remaining-requests", "0"),
+                ("x-ratelimit-reset-requests", "2s"),
+            ];
+            set(&mut answer, RETRY_AFTER, "2");
+            for (name, value) in limits {
+                set(&mut answer, HeaderName::from_static(name), value);
+            }
+        }
+        answer
+    }
+}
+
+/// The body of an answer, which may go wrong on purpose.
+#[derive(Debug, Default)]
+pub(super) struct AnswerBody {
+    pieces: VecDeque<Piece>,
+    left: u64,
+    /// The most that goes out at once; the connection has a turn after each piece.
+    trickle: Option<usize>,
+    /// Whether that turn is due.
+    turn: bool,
+    /// How much goes out before the body breaks.
+    cut: Option<u64>,
+    /// Gives what went out the time to leave before the break.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// Dropped with the body: tells that the answer has gone out.
+    gone: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Bytes(Bytes),
+    /// Letters, from this place in the alphabet's endless repetition.
+    Filler {
+        from: u64,
+        left: u64,
+    },
+}
+
+/// The alphabet, often enough for any piece of filler.
+static FILLER: LazyLock<Bytes> = LazyLock::new(|| {
+    let letters = (b'a'..=b'z').cycle();
+    letters.take(FILLER_BYTES + 26).collect::<Vec<u8>>().into()
+});
+const FILLER_BYTES: usize = 64 * 1024;
+
+/// Between the last byte before a break and the break.
+const LINGER: Duration = Duration::from_millis(10);
+
+impl AnswerBody {
+    /// `bytes` of the endless alphabet, from one offset on.
+    pub(super) fn filler(from: u64, bytes: u64) -> Self {
+        let mut body = AnswerBody::default();
+        body.push(Piece::Filler { from, left: bytes });
+        body
+    }
+
+    /// A JSON object with that many bytes of padding before its own members.
+    pub(super) fn padded(object: &[u8], bytes: u64) -> Self {
+        let mut body = AnswerBody::default();
+        body.push(Piece::Bytes(Bytes::from_static(b"{\"padding\":\"")));
+        body.push(Piece::Filler {
+            from: 0,
+            left: bytes,
+        });
+        body.push(Piece::Bytes(Bytes::from_static(b"\",")));
+        let members = object.strip_prefix(b"{").unwrap_or(object);
+        body.push(Piece::Bytes(Bytes::copy_from_slice(members)));
+        body
+    }
+
+    /// Goes out in tiny pieces.
+    pub(super) fn trickle(&mut self) {
+        let piece = usize::try_from(self.left / 512).unwrap_or(usize::MAX);
+        self.trickle = Some(piece.clamp(1, FILLER_BYTES));
+    }
+
+    /// Breaks after half.
+    pub(super) fn break_in_half(&mut self) {
+        self.cut = Some(self.left / 2);
+    }
+
+    /// Resolves once the answer has gone out, or cannot.
+    pub(super) fn gone(&mut self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.gone = Some(sender);
+        receiver
+    }
+
+    fn push(&mut self, piece: Piece) {
+        self.left += match &piece {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Filler { left, .. } => *left,
+        };
+        self.pieces.push_back(piece);
+    }
+
+    /// The next data, of at most `limit` bytes.
+    fn take(&mut self, limit: usize) -> Option<Bytes> {
+        let data = match self.pieces.front_mut()? {
+            Piece::Bytes(bytes) => bytes.split_to(bytes.len().min(limit)),
+            Piece::Filler { from, left } => {
+                let length = limit.min(FILLER_BYTES);
+                let length = usize::try_from(*left).map_or(length, |left| left.min(length));
+                // Below 26, so the conversion holds.
+                let start = (*from % 26) as usize;
+                *from += length as u64;
+                *left -= length as u64;
+                FILLER.slice(start..start + length)
+            }
+        };
+        if matches!(self.pieces.front(), Some(Piece::Bytes(bytes)) if bytes.is_empty())
+            || matches!(self.pieces.front(), Some(Piece::Filler { left: 0, .. }))
+        {
+            self.pieces.pop_front();
+        }
+        self.left -= data.len() as u64;
+        Some(data)
+    }
+}
+
+impl From<Vec<u8>> for AnswerBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        AnswerBody::from(Bytes::from(bytes))
+    }
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(bytes: Bytes) -> Self {
+        let mut body = AnswerBody::default();
+        if !bytes.is_empty() {
+            body.push(Piece::Bytes(bytes));
+        }
+        body
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Closed;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        if self.cut == Some(0) {
+            let linger = self
+                .linger
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+            ready!(linger.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(Closed)));
+        }
+        if self.trickle.is_some() {
+            self.turn = !self.turn;
+            if !self.turn {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        let cut = self
+            .cut
+            .map_or(usize::MAX, |cut| usize::try_from(cut).unwrap_or(usize::MAX));
+        let limit = self.trickle.unwrap_or(usize::MAX).min(cut);
+        let data = self.take(limit);
+        if let (Some(cut), Some(data)) = (&mut self.cut, &data) {
+            *cut -= data.len() as u64;
+        }
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0 && self.cut.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// The mock closes the connection (HTTP/2: resets the stream) here, on purpose.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closed by a fault, or because the request was broken")
+    }
+}
+
+impl std::error::Error for Closed {}

@@ -1,0 +1,341 @@
+//! Request bodies: hashed while they stream, and read as a form or as JSON.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Version, request};
+use http_body_util::{BodyDataStream, BodyExt};
+use hyper::body::{Body, Frame, Incoming};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::record::{Entry, Outcome};
+
+/// How much of one text field is kept: more than any field may have.
+const TEXT_BYTES: usize = 256 * 1024;
+/// How much of a file is kept: enough to find a JPEG's size behind its metadata.
+const FILE_BYTES: usize = 256 * 1024;
+/// How much is kept of all fields of a form.
+const FORM_BYTES: usize = 4 * 1024 * 1024;
+/// How much of a form the parser may hold without making anything of it.
+const STALL_BYTES: usize = 4 * 1024 * 1024;
+/// The longest JSON body that is read: an image of the longest data URL, and room.
+const JSON_BYTES: usize = 64 * 1024 * 1024;
+
+/// A request's body on its way in, and the pen for its record.
+pub(super) struct Upload {
+    body: Incoming,
+    version: Version,
+    declared: Option<u64>,
+    hash: Sha256,
+    bytes: u64,
+    outcome: Option<Outcome>,
+    /// The request's record.
+    pub entry: Entry,
+}
+
+impl Upload {
+    pub(super) fn new(body: Incoming, head: &request::Parts, entry: Entry) -> Self {
+        Upload {
+            declared: head
+                .headers
+                .get(CONTENT_LENGTH)
+                .and_then(|length| length.to_str().ok()?.parse().ok()),
+            body,
+            version: head.version,
+            hash: Sha256::new(),
+            bytes: 0,
+            outcome: None,
+            entry,
+        }
+    }
+
+    /// The next data; `None` when the message has ended, whole or not.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        while self.outcome.is_none() {
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.hash.update(&data);
+                        self.bytes += data.len() as u64;
+                        return Some(data);
+                    }
+                }
+                Some(Err(_)) => self.end(Outcome::Broken),
+                None if self.ended_whole() => self.end(Outcome::Complete),
+                None => self.end(Outcome::Broken),
+            }
+        }
+        None
+    }
+
+    /// Reads the message to its end; whether it was received whole.
+    pub(super) async fn drain(&mut self) -> bool {
+        while self.next().await.is_some() {}
+        self.is_complete()
+    }
+
+    /// Reads half of the declared length, or the first data where none is declared.
+    pub(super) async fn read_half(&mut self) {
+        let half = self.declared.map_or(1, |declared| declared.div_ceil(2));
+        while self.bytes < half && self.next().await.is_some() {}
+    }
+
+    /// The mock itself reads no more.
+    pub(super) fn abandon(&mut self) {
+        self.end(Outcome::Dropped);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.outcome == Some(Outcome::Complete)
+    }
+
+    /// The end of the stream of frames is not yet the end of the message: HTTP/2 also ends
+    /// it for a reset with NO_ERROR, and HTTP/1.1 where a connection goes down in between.
+    fn ended_whole(&self) -> bool {
+        if self.version == Version::HTTP_2 {
+            self.body.is_end_stream()
+        } else {
+            self.declared.is_none_or(|declared| declared == self.bytes)
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if self.outcome.is_none() {
+            self.outcome = Some(outcome);
+            let digest = std::mem::take(&mut self.hash).finalize();
+            self.entry.received(outcome, self.bytes, hex(&digest));
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.end(Outcome::Broken);
+    }
+}
+
+/// What a body says.
+#[derive(Debug, Default)]
+pub(super) struct Submission {
+    /// The fields of a form, or the members of a JSON object; of duplicates, the last.
+    pub fields: Map<String, Value>,
+    /// The files of a form.
+    pub files: Vec<File>,
+}
+
+/// A file in a form.
+#[derive(Debug)]
+pub(super) struct File {
+    pub field: String,
+    pub content_type: Option<String>,
+    /// The first bytes.
+    pub head: Vec<u8>,
+}
+
+/// Why a body says nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BadBody {
+    /// The message was not received whole: nobody is there to answer.
+    Incomplete,
+    /// Neither a form nor JSON: the content type, if any.
+    ContentType(String),
+    /// The form does not parse.
+    Form(String),
+    /// The JSON does not parse, or is no object.
+    Json,
+    /// Too long for a JSON body.
+    TooLong,
+}
+
+/// Reads a body to its end, whatever it says.
+pub(super) async fn read(upload: &mut Upload, headers: &HeaderMap) -> Result<Submission, BadBody> {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let submission = if let Ok(boundary) = multer::parse_boundary(&content_type) {
+        read_form(upload, boundary).await
+    } else if essence.eq_ignore_ascii_case("application/json") {
+        read_json(upload).await
+    } else {
+        upload.drain().await;
+        Err(BadBody::ContentType(content_type))
+    };
+    if upload.is_complete() {
+        submission
+    } else {
+        Err(BadBody::Incomplete)
+    }
+}
+
+async fn read_json(upload: &mut Upload) -> Result<Submission, BadBody> {
+    let mut text = Vec::new();
+    while let Some(data) = upload.next().await {
+        if text.len() + data.len() > JSON_BYTES {
+            upload.drain().await;
+            return Err(BadBody::TooLong);
+        }
+        text.extend_from_slice(&data);
+    }
+    match serde_json::from_slice(&text) {
+        Ok(Value::Object(fields)) => Ok(Submission {
+            fields,
+            files: Vec::new(),
+        }),
+        _ => Err(BadBody::Json),
+    }
+}
+
+/// The parser reads from a channel of one chunk, so that a form that it gives up on is
+/// still received to its end, and nothing piles up before it.
+async fn read_form(upload: &mut Upload, boundary: String) -> Result<Submission, BadBody> {
+    let (sender, receiver) = mpsc::channel(1);
+    let receive = async {
+        let mut sender = Some(sender);
+        while let Some(data) = upload.next().await {
+            if let Some(open) = &sender
+                && open.send(data).await.is_err()
+            {
+                sender = None;
+            }
+        }
+        drop(sender);
+    };
+    let (submission, ()) = tokio::join!(parse_form(receiver, boundary), receive);
+    submission.map_err(|error| BadBody::Form(error.to_string()))
+}
+
+async fn parse_form(
+    receiver: mpsc::Receiver<Bytes>,
+    boundary: String,
+) -> Result<Submission, multer::Error> {
+    let held = Arc::new(AtomicUsize::new(0));
+    let feed = Feed {
+        receiver,
+        held: Arc::clone(&held),
+    };
+    let mut form = multer::Multipart::new(BodyDataStream::new(feed), boundary);
+    let mut submission = Submission::default();
+    let mut room = FORM_BYTES;
+    while let Some(mut field) = form.next_field().await? {
+        let name = String::from(field.name().unwrap_or_default());
+        let is_file = field.file_name().is_some();
+        let limit = if is_file { FILE_BYTES } else { TEXT_BYTES };
+        let content_type = field.content_type().map(ToString::to_string);
+        let mut kept = Vec::new();
+        loop {
+            held.store(0, Ordering::Relaxed);
+            let Some(data) = field.chunk().await? else {
+                break;
+            };
+            let wanted = data.len().min(limit - kept.len()).min(room);
+            kept.extend_from_slice(&data[..wanted]);
+            room -= wanted;
+        }
+        room = room.saturating_sub(name.len() + 64);
+        if room == 0 {
+            continue;
+        }
+        if is_file {
+            submission.files.push(File {
+                field: name,
+                content_type,
+                head: kept,
+            });
+        } else {
+            let value = String::from_utf8_lossy(&kept).into_owned();
+            insert(&mut submission.fields, &name, value);
+        }
+    }
+    Ok(submission)
+}
+
+/// Puts a form's field where JSON would have it: `a[b]` is `{"a":{"b":..}}`, and `a[][b]`
+/// is `{"a":[{"b":..}]}`.
+fn insert(fields: &mut Map<String, Value>, name: &str, value: String) {
+    let value = Value::String(value);
+    let Some((base, rest)) = name.split_once('[') else {
+        fields.insert(name.into(), value);
+        return;
+    };
+    let member = |key: &str, value| Value::Object(Map::from_iter([(key.to_owned(), value)]));
+    let place = fields.entry(base);
+    if let Some((_, key)) = rest.split_once("][") {
+        let member = member(key.trim_end_matches(']'), value);
+        match place.or_insert_with(|| Value::Array(Vec::new())) {
+            Value::Array(members) => members.push(member),
+            other => *other = Value::Array(vec![member]),
+        }
+    } else {
+        let key = rest.trim_end_matches(']');
+        match place.or_insert_with(|| Value::Object(Map::new())) {
+            Value::Object(members) => drop(members.insert(key.into(), value)),
+            other => *other = member(key, value),
+        }
+    }
+}
+
+/// What the form parser reads from.
+struct Feed {
+    receiver: mpsc::Receiver<Bytes>,
+    /// Bytes handed over since the parser last made something of them.
+    held: Arc<AtomicUsize>,
+}
+
+impl Body for Feed {
+    type Data = Bytes;
+    type Error = Stalled;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
+        let Some(data) = ready!(self.receiver.poll_recv(cx)) else {
+            return Poll::Ready(None);
+        };
+        let held = self.held.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        Poll::Ready(Some(if held > STALL_BYTES {
+            Err(Stalled)
+        } else {
+            Ok(Frame::data(data))
+        }))
+    }
+}
+
+/// The form has no part for far too long.
+#[derive(Debug)]
+struct Stalled;
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no part of the form begins or ends in {STALL_BYTES} bytes"
+        )
+    }
+}
+
+impl std::error::Error for Stalled {}
+
+/// A short body of a control request; `None` if it is broken or too long.
+pub(super) async fn read_short(body: Incoming) -> Option<Bytes> {
+    let body = http_body_util::Limited::new(body, 64 * 1024);
+    Some(body.collect().await.ok()?.to_bytes())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! The control routes: books and faults over HTTP.
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use super::State;
+use super::answer::{Answer, ApiError, json};
+use super::body::read_short;
+use super::fault::Fault;
+
+/// Answers a request below `/mock/`.
+pub(super) async fn answer(state: &State, request: Request<Incoming>) -> Answer {
+    let ok = StatusCode::OK;
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/mock/stats") => json(ok, &state.stats()),
+        (&Method::GET, "/mock/requests") => json(ok, &state.recorder.requests()),
+        (&Method::GET, "/mock/jobs") => json(ok, &state.jobs.all()),
+        (&Method::GET, "/mock/fault") => faults(state),
+        (&Method::POST, "/mock/fault") => {
+            let body = read_short(request.into_body()).await.unwrap_or_default();
+            match set_faults(state, &body) {
+                Ok(()) => faults(state),
+                Err(message) => ApiError::new(StatusCode::BAD_REQUEST, message).answer(),
+            }
+        }
+        (&Method::POST, "/mock/reset") => {
+            state.reset();
+            json(ok, &state.stats())
+        }
+        (method, path) => {
+            let message = format!("No control route: {method} {path}");
+            ApiError::new(StatusCode::NOT_FOUND, message).answer()
+        }
+    }
+}
+
+fn faults(state: &State) -> Answer {
+    let names = state.faults.names();
+    json(StatusCode::OK, &serde_json::json!({ "faults": names }))
+}
+
+fn set_faults(state: &State, body: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        fault: Option<String>,
+        times: Option<u32>,
+    }
+    let wanted: Wanted = serde_json::from_slice(body)
+        .map_err(|error| format!("send {{\"fault\": \"create:500\", \"times\": 1}}: {error}"))?;
+    let faults = Fault::parse_list(wanted.fault.as_deref().unwrap_or_default())
+        .map_err(|error| error.to_string())?;
+    state.faults.set(faults, wanted.times);
+    Ok(())
+}

@@ -1,0 +1,321 @@
+//! Faults on demand: their names, and those set for the whole process.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// A fault and the requests it applies to, written `poll:slow=50`; see the table of
+/// [`mock`](super).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The requests it applies to when it is set for the whole process.
+    pub scope: Scope,
+    /// What goes wrong.
+    pub kind: Kind,
+}
+
+/// The requests that a fault of the process applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Creates and remixes.
+    Create,
+    /// One job.
+    Poll,
+    /// The list of jobs.
+    List,
+    /// Downloads.
+    Content,
+    /// Deletions.
+    Delete,
+    /// Each of these.
+    Any,
+}
+
+/// What goes wrong; see the table of [`mock`](super).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// The job ends `failed`.
+    Fail,
+    /// The job ends `failed` with `moderation_blocked`.
+    Moderated,
+    /// The job ends `cancelled`.
+    Cancelled,
+    /// An error status, 400 to 599, after the body.
+    Status(StatusCode),
+    /// 429 `insufficient_quota`.
+    Quota,
+    /// A wait before the answer.
+    Slow(Duration),
+    /// The answer's body comes in tiny pieces.
+    Trickle,
+    /// An error status, 400 to 599, before the body is read.
+    Early(StatusCode),
+    /// Closed after the head.
+    DropBefore,
+    /// Closed amid the body.
+    DropBody,
+    /// Closed instead of an answer; the job exists.
+    DropAfter,
+    /// Closed amid the answer.
+    DropAnswer,
+    /// The answer's job has no id.
+    NoId,
+    /// The job has other seconds than asked for.
+    OtherSeconds(Option<String>),
+    /// The job has another size than asked for.
+    OtherSize(Option<String>),
+    /// 200 with an HTML page.
+    Garbage,
+    /// This many bytes of padding in the answer.
+    Huge(u64),
+    /// A video of this many bytes.
+    Big(u64),
+}
+
+const HUGE: u64 = 16 * 1024 * 1024;
+
+impl FromStr for Fault {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Fault, FaultError> {
+        let text = text.trim();
+        let (scope, kind) = match text.split_once(':') {
+            Some((scope, kind)) => (Some(scope.parse()?), kind.parse()?),
+            None => (None, text.parse()?),
+        };
+        let default = match kind {
+            Kind::Big(_) => Scope::Content,
+            _ => Scope::Create,
+        };
+        Ok(Fault {
+            scope: scope.unwrap_or(default),
+            kind,
+        })
+    }
+}
+
+impl Fault {
+    /// Reads several, separated by commas; none from an empty text.
+    ///
+    /// # Errors
+    ///
+    /// As for one: the first that is not known.
+    pub fn parse_list(text: &str) -> Result<Vec<Fault>, FaultError> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|fault| !fault.is_empty())
+            .map(str::parse)
+            .collect()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.scope, self.kind)
+    }
+}
+
+impl FromStr for Scope {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Scope, FaultError> {
+        Ok(match text {
+            "create" => Scope::Create,
+            "poll" => Scope::Poll,
+            "list" => Scope::List,
+            "content" => Scope::Content,
+            "delete" => Scope::Delete,
+            "any" => Scope::Any,
+            _ => return Err(FaultError::Scope(text.into())),
+        })
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scope::Create => "create",
+            Scope::Poll => "poll",
+            Scope::List => "list",
+            Scope::Content => "content",
+            Scope::Delete => "delete",
+            Scope::Any => "any",
+        })
+    }
+}
+
+impl FromStr for Kind {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Kind, FaultError> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let bad = || FaultError::Value(text.into());
+        let number = |value: Option<&str>| value.and_then(|value| value.parse().ok());
+        let status = |value: Option<&str>| {
+            value
+                .and_then(|value| value.parse::<StatusCode>().ok())
+                .filter(|status| status.is_client_error() || status.is_server_error())
+        };
+        let kind = match name {
+            "slow" => Kind::Slow(Duration::from_millis(number(value).ok_or_else(bad)?)),
+            "early" => Kind::Early(status(value).ok_or_else(bad)?),
+            "big" => Kind::Big(number(value).ok_or_else(bad)?),
+            "huge" if value.is_some() => Kind::Huge(number(value).ok_or_else(bad)?),
+            "huge" => Kind::Huge(HUGE),
+            "other-seconds" => Kind::OtherSeconds(value.map(String::from)),
+            "other-size" => Kind::OtherSize(value.map(String::from)),
+            _ if value.is_some() => return Err(FaultError::Kind(text.into())),
+            "fail" => Kind::Fail,
+            "moderated" => Kind::Moderated,
+            "cancelled" => Kind::Cancelled,
+            "quota" => Kind::Quota,
+            "trickle" => Kind::Trickle,
+            "drop-before" => Kind::DropBefore,
+            "drop-body" => Kind::DropBody,
+            "drop-after" => Kind::DropAfter,
+            "drop-answer" => Kind::DropAnswer,
+            "no-id" => Kind::NoId,
+            "garbage" => Kind::Garbage,
+            _ => match status(Some(name)) {
+                Some(status) => Kind::Status(status),
+                None => return Err(FaultError::Kind(text.into())),
+            },
+        };
+        Ok(kind)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let optional = |f: &mut fmt::Formatter<'_>, name, value: &Option<String>| match value {
+            Some(value) => write!(f, "{name}={value}"),
+            None => f.write_str(name),
+        };
+        match self {
+            Kind::Fail => f.write_str("fail"),
+            Kind::Moderated => f.write_str("moderated"),
+            Kind::Cancelled => f.write_str("cancelled"),
+            Kind::Status(status) => write!(f, "{}", status.as_u16()),
+            Kind::Quota => f.write_str("quota"),
+            Kind::Slow(wait) => write!(f, "slow={}", wait.as_millis()),
+            Kind::Trickle => f.write_str("trickle"),
+            Kind::Early(status) => write!(f, "early={}", status.as_u16()),
+            Kind::DropBefore => f.write_str("drop-before"),
+            Kind::DropBody => f.write_str("drop-body"),
+            Kind::DropAfter => f.write_str("drop-after"),
+            Kind::DropAnswer => f.write_str("drop-answer"),
+            Kind::NoId => f.write_str("no-id"),
+            Kind::OtherSeconds(seconds) => optional(f, "other-seconds", seconds),
+            Kind::OtherSize(size) => optional(f, "other-size", size),
+            Kind::Garbage => f.write_str("garbage"),
+            Kind::Huge(bytes) => write!(f, "huge={bytes}"),
+            Kind::Big(bytes) => write!(f, "big={bytes}"),
+        }
+    }
+}
+
+impl Kind {
+    /// The first directive in a prompt that is a fault; a prompt may say anything else.
+    pub(super) fn in_prompt(prompt: &str) -> Option<Kind> {
+        prompt
+            .split("[mock:")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(']'))
+            .find_map(|(directive, _)| directive.parse().ok())
+    }
+}
+
+/// Why a text is no fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultError {
+    /// No such scope.
+    Scope(String),
+    /// No such fault, or one that takes no value.
+    Kind(String),
+    /// The value is missing or not a number that makes sense there.
+    Value(String),
+}
+
+impl fmt::Display for FaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultError::Scope(scope) => write!(
+                f,
+                "no requests are called '{scope}': say create, poll, list, content, delete or any"
+            ),
+            FaultError::Kind(kind) => write!(
+                f,
+                "no fault is called '{kind}': say fail, moderated, cancelled, a status from 400 \
+                 to 599, quota, slow=MS, trickle, early=STATUS, drop-before, drop-body, \
+                 drop-after, drop-answer, no-id, other-seconds[=N], other-size[=WxH], garbage, \
+                 huge[=BYTES] or big=BYTES"
+            ),
+            FaultError::Value(fault) => write!(
+                f,
+                "'{fault}' needs a number: slow=MS, early=STATUS (400 to 599), huge=BYTES, big=BYTES"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FaultError {}
+
+/// The faults that are set for the whole process.
+#[derive(Debug)]
+pub(super) struct Faults(Mutex<Vec<Armed>>);
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    /// How often it still acts; `None` for ever.
+    left: Option<u32>,
+}
+
+impl Faults {
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
+        let armed = Faults(Mutex::default());
+        armed.set(faults, None);
+        armed
+    }
+
+    pub(super) fn set(&self, faults: Vec<Fault>, times: Option<u32>) {
+        *self.lock() = faults
+            .into_iter()
+            .filter(|_| times != Some(0))
+            .map(|fault| Armed { fault, left: times })
+            .collect();
+    }
+
+    /// The first fault that applies to a request of this scope; it has then acted once.
+    pub(super) fn take(&self, scope: Scope) -> Option<Kind> {
+        let mut armed = self.lock();
+        let index = armed
+            .iter()
+            .position(|armed| armed.fault.scope == scope || armed.fault.scope == Scope::Any)?;
+        let kind = armed[index].fault.kind.clone();
+        match &mut armed[index].left {
+            Some(1) => drop(armed.remove(index)),
+            Some(left) => *left -= 1,
+            None => (),
+        }
+        Some(kind)
+    }
+
+    /// As they would be written.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.lock()
+            .iter()
+            .map(|armed| armed.fault.to_string())
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Armed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,200 @@
+//! A faithful mock channel: a server of the Videos API that renders nothing.
+//!
+//! It is for demos, staging and tests, so it does two things that a real channel does not:
+//! it keeps exact books of what reached it, and it misbehaves on demand.
+//!
+//! # Books
+//!
+//! A create counts as *complete* the moment its whole message was received (the declared
+//! length, the last chunk, or END_STREAM), whether or not it parses or is accepted
+//! afterwards; as *broken* when the body fails or ends early; as *dropped* when a fault made
+//! the mock itself stop reading. Bodies are hashed and parsed as they stream, in flat memory.
+//!
+//! | control route | answer |
+//! |---|---|
+//! | `GET /mock/stats` | [`Stats`] |
+//! | `GET /mock/requests` | the last 1000 requests whose message ended, as [`Record`]s, oldest first |
+//! | `GET /mock/jobs` | all jobs, deleted ones too, as [`JobRecord`]s, oldest first |
+//! | `GET /mock/fault` | the faults that are set |
+//! | `POST /mock/fault` | sets them: `{"fault": "create:500,poll:slow=50", "times": 2}`; `null` or `""` clears, `times` is optional |
+//! | `POST /mock/reset` | clears books and jobs, and sets the faults back to [`Options::faults`] |
+//!
+//! Control routes need no credential and are not counted.
+//!
+//! # Faults
+//!
+//! A fault is asked for in the request header `x-mock-fault`, else by the faults that are
+//! set for the whole process, else by a directive in a prompt: `a cat [mock:fail]`.
+//! Those set for the process may name what they apply to, `poll:500`: `create` (remixes
+//! too; the default), `poll`, `list`, `content` (the default of `big`), `delete`, `any`.
+//! A prompt is known only when its body was read: from there, the faults that act earlier
+//! act at that moment and create no job.
+//!
+//! | fault | effect | job is created |
+//! |---|---|---|
+//! | `fail` | the job ends `failed` | yes |
+//! | `moderated` | the job ends `failed` with `moderation_blocked` | yes |
+//! | `cancelled` | the job ends `cancelled` | yes |
+//! | `400` ... `599` | that status after the body, with the real body for 400, 401, 429, 500; 429 carries `Retry-After: 2` and `x-ratelimit-*` | no |
+//! | `quota` | 429 `insufficient_quota` | no |
+//! | `slow=MS` | waits before the answer | yes |
+//! | `trickle` | the answer's body in tiny pieces | yes |
+//! | `early=STATUS` | answers before it reads the body, then reads on (with `Expect: 100-continue` it does not) | no |
+//! | `drop-before` | closes after the head | no |
+//! | `drop-body` | closes after half of the declared body, or after the first data of an undeclared one | no |
+//! | `drop-after` | closes after the whole body, instead of an answer | **yes** |
+//! | `drop-answer` | closes after the answer's head and half of its body | yes |
+//! | `no-id` | the answer's job has no `id` | yes |
+//! | `other-seconds[=N]` | the job has N seconds, or the first other seconds of the catalog | yes |
+//! | `other-size[=WxH]` | the job has this size, or the first other size of the catalog | yes |
+//! | `garbage` | 200 with an HTML page | no |
+//! | `huge[=BYTES]` | the job's answer has this much padding (16 MiB) before the job's own fields | yes |
+//! | `big=BYTES` | the job's video (or this download) has that many bytes | yes |
+//!
+//! *Closes* is the connection in HTTP/1.1, and RST_STREAM in HTTP/2.
+//!
+//! # Prices
+//!
+//! Every accepted job adds its list cost, by [`Options::catalog`], to
+//! [`Stats::list_cost_usd_total`], as an exact decimal. A size that the catalog does not
+//! price, as `other-size` can make one, costs nothing.
+
+mod answer;
+mod api;
+mod body;
+mod content;
+mod control;
+mod create;
+mod fault;
+mod jobs;
+mod options;
+mod record;
+mod route;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use fault::{Fault, FaultError, Kind, Scope};
+pub use jobs::{Fate, JobError, JobRecord, JobView};
+pub use options::{Auth, Model, Options, Size, Tls, TlsError};
+pub use record::{Fields, Outcome, Record, Stats};
+
+/// A mock channel that runs in this process, for as long as this value lives.
+#[derive(Debug)]
+pub struct Mock {
+    addr: SocketAddr,
+    state: Arc<State>,
+    server: JoinHandle<()>,
+}
+
+impl Mock {
+    /// Serves on `listener` in tasks of the current Tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime, and when the system cannot tell the listener's address.
+    #[must_use]
+    pub fn start(listener: TcpListener, options: Options) -> Mock {
+        let addr = listener
+            .local_addr()
+            .expect("a bound listener has an address");
+        let state = Arc::new(State::new(options));
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&state)));
+        Mock {
+            addr,
+            state,
+            server,
+        }
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The books so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.state.stats()
+    }
+
+    /// The last 1000 requests whose message ended, oldest first.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Record> {
+        self.state.recorder.requests()
+    }
+
+    /// All jobs, deleted ones too, oldest first.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobRecord> {
+        self.state.jobs.all()
+    }
+
+    /// Sets the faults of the whole process in place of those set before; each acts
+    /// `times` times, or until it is taken back.
+    pub fn set_faults(&self, faults: Vec<Fault>, times: Option<u32>) {
+        self.state.faults.set(faults, times);
+    }
+
+    /// Clears books and jobs, and sets the faults back to [`Options::faults`].
+    pub fn reset(&self) {
+        self.state.reset();
+    }
+
+    /// Stops listening and closes every connection, then returns.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        // The only outcomes are the cancellation just asked for and an end before it.
+        let _ = (&mut self.server).await;
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Serves on `listener` for ever; drop the future to stop.
+pub async fn run(listener: TcpListener, options: Options) {
+    server::serve(listener, Arc::new(State::new(options))).await;
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct State {
+    options: Options,
+    jobs: jobs::Jobs,
+    recorder: Arc<record::Recorder>,
+    faults: fault::Faults,
+}
+
+impl State {
+    fn new(options: Options) -> Self {
+        State {
+            jobs: jobs::Jobs::default(),
+            recorder: Arc::default(),
+            faults: fault::Faults::new(options.faults.clone()),
+            options,
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = self.recorder.stats();
+        self.jobs.add_to(&mut stats);
+        stats
+    }
+
+    fn reset(&self) {
+        self.jobs.clear();
+        self.recorder.clear();
+        self.faults.set(self.options.faults.clone(), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! What a mock channel is told at its start.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderName};
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::Fault;
+
+/// How a mock channel behaves. The default is the Sora catalog behind the credential
+/// `mock-channel-key`, with jobs that take four seconds.
+#[derive(Clone)]
+pub struct Options {
+    /// What a request must present.
+    pub credential: String,
+    /// Where a request presents it.
+    pub auth: Auth,
+    /// A path before `/v1/videos`, such as `/openai`; empty for none.
+    pub prefix: String,
+    /// How long a job is `queued`.
+    pub queued: Duration,
+    /// How long it is then `in_progress`, until it ends.
+    pub rendering: Duration,
+    /// The models on offer; the first is the default of a request that names none.
+    pub catalog: Vec<Model>,
+    /// The faults that are set at the start and after a reset.
+    pub faults: Vec<Fault>,
+    /// Serve TLS (HTTP/2 and HTTP/1.1 by ALPN) instead of plain text.
+    pub tls: Option<Tls>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            credential: "mock-channel-key".into(),
+            auth: Auth::Bearer,
+            prefix: String::new(),
+            queued: Duration::from_secs(1),
+            rendering: Duration::from_secs(3),
+            catalog: sora(),
+            faults: Vec::new(),
+            tls: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("auth", &self.auth)
+            .field("prefix", &self.prefix)
+            .field("queued", &self.queued)
+            .field("rendering", &self.rendering)
+            .field("catalog", &self.catalog)
+            .field("faults", &self.faults)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a request presents its credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer CREDENTIAL`.
+    Bearer,
+    /// The whole value of this header, such as `api-key`.
+    Header(HeaderName),
+}
+
+/// Whether a request presented the credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presented {
+    Right,
+    Wrong,
+    Nothing,
+}
+
+impl Options {
+    /// A request that carries several credentials must have them all right.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Presented {
+        let mut presented = Presented::Nothing;
+        for value in headers.get_all(self.credential_header()) {
+            if !self.is_credential(value.as_bytes()) {
+                return Presented::Wrong;
+            }
+            presented = Presented::Right;
+        }
+        presented
+    }
+
+    pub(super) fn credential_header(&self) -> &HeaderName {
+        match &self.auth {
+            Auth::Bearer => &AUTHORIZATION,
+            Auth::Header(name) => name,
+        }
+    }
+
+    /// Whether this value of the credential's header is the right one.
+    pub(super) fn is_credential(&self, value: &[u8]) -> bool {
+        match self.auth {
+            Auth::Bearer => value
+                .split_at_checked(7)
+                .is_some_and(|(scheme, credential)| {
+                    scheme.eq_ignore_ascii_case(b"Bearer ")
+                        && credential == self.credential.as_bytes()
+                }),
+            Auth::Header(_) => value == self.credential.as_bytes(),
+        }
+    }
+
+    pub(super) fn model(&self, name: &str) -> Option<&Model> {
+        self.catalog.iter().find(|model| model.name == name)
+    }
+}
+
+/// A model on offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Its name in requests.
+    pub name: String,
+    /// The seconds it renders; the first is the default.
+    pub seconds: Vec<String>,
+    /// The sizes it renders; the first is the default.
+    pub sizes: Vec<Size>,
+}
+
+impl Model {
+    /// Micro-dollars for a video; nothing for what the catalog does not price.
+    pub(super) fn list_cost_micro_usd(&self, size: &str, seconds: &str) -> u64 {
+        let price = self.sizes.iter().find(|offered| offered.name == size);
+        let seconds: u64 = seconds.parse().unwrap_or(0);
+        price.map_or(0, |size| size.micro_usd_per_second.saturating_mul(seconds))
+    }
+}
+
+/// A size on offer and its price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Size {
+    /// `WIDTHxHEIGHT` in pixels.
+    pub name: String,
+    /// List price in millionths of a US dollar for one second of video.
+    pub micro_usd_per_second: u64,
+}
+
+/// The Sora models with their list prices.
+fn sora() -> Vec<Model> {
+    let model = |name: &str, sizes: &[(&str, u64)]| Model {
+        name: name.into(),
+        seconds: ["4", "8", "12"].map(String::from).into(),
+        sizes: sizes
+            .iter()
+            .map(|&(name, micro_usd_per_second)| Size {
+                name: name.into(),
+                micro_usd_per_second,
+            })
+            .collect(),
+    };
+    vec![
+        model("sora-2", &[("720x1280", 100_000), ("1280x720", 100_000)]),
+        model(
+            "sora-2-pro",
+            &[
+                ("720x1280", 300_000),
+                ("1280x720", 300_000),
+                ("1024x1792", 500_000),
+                ("1792x1024", 500_000),
+            ],
+        ),
+    ]
+}
+
+/// A certificate chain and its key, ready to serve with.
+#[derive(Clone)]
+pub struct Tls(pub(super) Arc<rustls::ServerConfig>);
+
+impl Tls {
+    /// Reads a certificate chain and a private key, both in PEM.
+    ///
+    /// # Errors
+    ///
+    /// When either is not PEM, or they do not belong together.
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Tls, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(certificates)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(TlsError::Certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::Key)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .map_err(TlsError::Pair)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Tls(Arc::new(config)))
+    }
+}
+
+/// Why a certificate and key cannot be served with.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The certificate chain is not PEM.
+    Certificate(pem::Error),
+    /// The private key is not PEM.
+    Key(pem::Error),
+    /// They do not belong together, or are of a sort that TLS does not take.
+    Pair(rustls::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsError::Certificate(error) => write!(f, "the certificate is not PEM: {error}"),
+            TlsError::Key(error) => write!(f, "the private key is not PEM: {error}"),
+            TlsError::Pair(error) => {
+                write!(f, "certificate and key cannot be served with: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}

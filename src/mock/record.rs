@@ -1,0 +1,350 @@
+//! The books: counters, and the last requests.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::header::AUTHORIZATION;
+use http::{StatusCode, request};
+use serde::Serialize;
+
+use super::options::{Options, Presented};
+use super::route::Route;
+
+/// How many requests are kept.
+const KEPT: usize = 1000;
+/// How much of a prompt is kept.
+const PROMPT_CHARS: usize = 200;
+
+/// Counters since the start or the last reset. Control routes are not counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Requests whose head arrived.
+    pub requests_total: u64,
+    /// The same by method and route: `POST /v1/videos/{id}/remix`; `other` for no route.
+    pub by_path: BTreeMap<String, u64>,
+    /// TCP connections accepted.
+    pub connections_total: u64,
+    /// Body bytes of requests whose message ended.
+    pub body_bytes_total: u64,
+    /// Creates whose head arrived and whose message has not ended; survives a reset.
+    pub creates_in_flight: u64,
+    /// Creates received whole, whatever became of them.
+    pub creates_complete: u64,
+    /// Creates whose body failed or ended early.
+    pub creates_broken: u64,
+    /// Creates that a fault stopped reading.
+    pub creates_dropped: u64,
+    /// Creates that made a job.
+    pub creates_accepted: u64,
+    /// Remixes received whole, whatever became of them.
+    pub remixes_complete: u64,
+    /// Remixes whose body failed or ended early.
+    pub remixes_broken: u64,
+    /// Remixes that a fault stopped reading.
+    pub remixes_dropped: u64,
+    /// Remixes that made a job.
+    pub remixes_accepted: u64,
+    /// Requests with the right credential.
+    pub credentials_ok: u64,
+    /// Requests with a wrong one, or none.
+    pub credentials_wrong: u64,
+    /// `ok` or `wrong`: the last request's.
+    pub last_credential: Option<&'static str>,
+    /// Requests answered with 401 for their credential.
+    pub unauthorized: u64,
+    /// Jobs, deleted ones too, by the status they have now.
+    pub jobs_by_status: BTreeMap<&'static str, u64>,
+    /// US dollars, exact: the list cost of every accepted job, whatever became of it.
+    pub list_cost_usd_total: String,
+    /// US dollars, exact: the list cost of the jobs that are completed now.
+    pub list_cost_usd_completed: String,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// The method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The query, without the question mark.
+    pub query: Option<String>,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub version: String,
+    /// Lowercase name and value, in order of the first of each name; a credential's value
+    /// is replaced by `ok` or `wrong`.
+    pub headers: Vec<(String, String)>,
+    /// Body bytes received.
+    pub body_bytes: u64,
+    /// SHA-256 of those, in hexadecimal.
+    pub body_sha256: String,
+    /// Whether the whole message was received.
+    pub complete: bool,
+    /// How the message ended.
+    pub outcome: Outcome,
+    /// What the body asked for.
+    pub fields: Fields,
+    /// The job that the request created.
+    pub job_id: Option<String>,
+    /// The fault that acted.
+    pub fault: Option<String>,
+    /// The answer's status; `None` before the answer and where there is none.
+    pub status: Option<u16>,
+}
+
+/// How a request's message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Received whole.
+    Complete,
+    /// The body failed or ended early.
+    Broken,
+    /// A fault made the mock stop reading.
+    Dropped,
+}
+
+/// What a create or remix asked for, as the mock understood it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Fields {
+    /// The model.
+    pub model: Option<String>,
+    /// The seconds.
+    pub seconds: Option<String>,
+    /// The size.
+    pub size: Option<String>,
+    /// The first 200 characters of the prompt.
+    pub prompt: Option<String>,
+}
+
+impl Fields {
+    pub(super) fn new(get: impl Fn(&str) -> Option<String>) -> Fields {
+        Fields {
+            model: get("model"),
+            seconds: get("seconds"),
+            size: get("size"),
+            prompt: get("prompt").map(|prompt| prompt.chars().take(PROMPT_CHARS).collect()),
+        }
+    }
+}
+
+/// Keeps the books.
+#[derive(Debug, Default)]
+pub(super) struct Recorder(Mutex<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    stats: Stats,
+    ring: VecDeque<Record>,
+    /// The number of the record at the front of the ring.
+    first: u64,
+}
+
+impl Recorder {
+    /// A request's head arrived.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        head: &request::Parts,
+        route: Route<'_>,
+        presented: Presented,
+        options: &Options,
+    ) -> Entry {
+        let record = Record {
+            method: head.method.to_string(),
+            path: head.uri.path().into(),
+            query: head.uri.query().map(String::from),
+            version: format!("{:?}", head.version),
+            headers: redacted(head, options),
+            body_bytes: 0,
+            body_sha256: String::new(),
+            complete: false,
+            outcome: Outcome::Broken,
+            fields: Fields::default(),
+            job_id: None,
+            fault: None,
+            status: None,
+        };
+        let family = match route {
+            Route::Create => Family::Create,
+            Route::Remix(_) => Family::Remix,
+            _ => Family::Other,
+        };
+        let mut books = self.lock();
+        let stats = &mut books.stats;
+        stats.requests_total += 1;
+        let path = match route.template() {
+            Some(template) => format!("{} {template}", head.method),
+            None => "other".into(),
+        };
+        *stats.by_path.entry(path).or_default() += 1;
+        if family == Family::Create {
+            stats.creates_in_flight += 1;
+        }
+        if presented == Presented::Right {
+            stats.credentials_ok += 1;
+            stats.last_credential = Some("ok");
+        } else {
+            stats.credentials_wrong += 1;
+            stats.last_credential = Some("wrong");
+        }
+        drop(books);
+        Entry {
+            recorder: Arc::clone(self),
+            family,
+            place: Place::Ahead(Box::new(record)),
+        }
+    }
+
+    pub(super) fn connected(&self) {
+        self.lock().stats.connections_total += 1;
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.lock().stats.clone()
+    }
+
+    pub(super) fn requests(&self) -> Vec<Record> {
+        self.lock().ring.iter().cloned().collect()
+    }
+
+    pub(super) fn clear(&self) {
+        let mut books = self.lock();
+        books.stats = Stats {
+            creates_in_flight: books.stats.creates_in_flight,
+            ..Stats::default()
+        };
+        books.first += books.ring.len() as u64;
+        books.ring.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pen for one request's record.
+#[derive(Debug)]
+pub(super) struct Entry {
+    recorder: Arc<Recorder>,
+    family: Family,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Create,
+    Remix,
+    Other,
+}
+
+/// A record enters the ring when its message has ended.
+#[derive(Debug)]
+enum Place {
+    Ahead(Box<Record>),
+    Ring(u64),
+}
+
+impl Entry {
+    /// The message has ended: counted and visible from now on. Only the first call counts.
+    pub(super) fn received(&mut self, outcome: Outcome, body_bytes: u64, body_sha256: String) {
+        let Place::Ahead(record) = &mut self.place else {
+            return;
+        };
+        record.outcome = outcome;
+        record.complete = outcome == Outcome::Complete;
+        record.body_bytes = body_bytes;
+        record.body_sha256 = body_sha256;
+        let mut books = self.recorder.lock();
+        let stats = &mut books.stats;
+        stats.body_bytes_total += body_bytes;
+        match self.family {
+            Family::Create => {
+                stats.creates_in_flight = stats.creates_in_flight.saturating_sub(1);
+                *match outcome {
+                    Outcome::Complete => &mut stats.creates_complete,
+                    Outcome::Broken => &mut stats.creates_broken,
+                    Outcome::Dropped => &mut stats.creates_dropped,
+                } += 1;
+            }
+            Family::Remix => {
+                *match outcome {
+                    Outcome::Complete => &mut stats.remixes_complete,
+                    Outcome::Broken => &mut stats.remixes_broken,
+                    Outcome::Dropped => &mut stats.remixes_dropped,
+                } += 1;
+            }
+            Family::Other => (),
+        }
+        let number = books.first + books.ring.len() as u64;
+        books.ring.push_back((**record).clone());
+        if books.ring.len() > KEPT {
+            books.ring.pop_front();
+            books.first += 1;
+        }
+        drop(books);
+        self.place = Place::Ring(number);
+    }
+
+    /// The request created this job.
+    pub(super) fn accepted(&mut self, job_id: &str) {
+        let mut books = self.recorder.lock();
+        match self.family {
+            Family::Create => books.stats.creates_accepted += 1,
+            Family::Remix => books.stats.remixes_accepted += 1,
+            Family::Other => (),
+        }
+        drop(books);
+        self.write(|record| record.job_id = Some(job_id.into()));
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.write(|record| record.status = Some(status.as_u16()));
+    }
+
+    pub(super) fn unauthorized(&mut self) {
+        self.recorder.lock().stats.unauthorized += 1;
+    }
+
+    pub(super) fn fields(&mut self, fields: Fields) {
+        self.write(|record| record.fields = fields);
+    }
+
+    pub(super) fn fault(&mut self, fault: String) {
+        self.write(|record| record.fault = Some(fault));
+    }
+
+    /// A record that has left the ring, or was cleared, takes no more notes.
+    fn write(&mut self, note: impl FnOnce(&mut Record)) {
+        match &mut self.place {
+            Place::Ahead(record) => note(record),
+            Place::Ring(number) => {
+                let mut books = self.recorder.lock();
+                let index = number.checked_sub(books.first);
+                let record = index
+                    .and_then(|index| usize::try_from(index).ok())
+                    .and_then(|index| books.ring.get_mut(index));
+                if let Some(record) = record {
+                    note(record);
+                }
+            }
+        }
+    }
+}
+
+/// The headers that can carry a credential show only whether it was the right one.
+fn redacted(head: &request::Parts, options: &Options) -> Vec<(String, String)> {
+    head.headers
+        .iter()
+        .map(|(name, value)| {
+            let own = name == options.credential_header();
+            let shown = if own && options.is_credential(value.as_bytes()) {
+                "ok".into()
+            } else if own || name == AUTHORIZATION || name == "api-key" || name == "x-api-key" {
+                "wrong".into()
+            } else {
+                String::from_utf8_lossy(value.as_bytes()).into_owned()
+            };
+            (name.as_str().into(), shown)
+        })
+        .collect()
+}

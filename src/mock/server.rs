@@ -1,0 +1,69 @@
+//! Connections: HTTP/1.1 and HTTP/2 on one port, plain or TLS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::State;
+use super::answer::Closed;
+use super::api;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The pause when the system has no connection to give, such as for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves for ever; ends with all its connections when dropped.
+pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    state.recorder.connected();
+                    connections.spawn(connection(socket, Arc::clone(&state)));
+                }
+                Err(error) => {
+                    log::warn!("mock channel: accept: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => (),
+        }
+    }
+}
+
+async fn connection(socket: TcpStream, state: Arc<State>) {
+    // Only a matter of speed, and a socket that is gone shows it at the first read.
+    let _ = socket.set_nodelay(true);
+    let Some(tls) = &state.options.tls else {
+        return exchange(socket, state).await;
+    };
+    let handshake = TlsAcceptor::from(Arc::clone(&tls.0)).accept(socket);
+    match tokio::time::timeout(HANDSHAKE, handshake).await {
+        Ok(Ok(socket)) => exchange(socket, state).await,
+        Ok(Err(error)) => log::debug!("mock channel: TLS handshake: {error}"),
+        Err(_) => log::debug!("mock channel: TLS handshake: too slow"),
+    }
+}
+
+async fn exchange(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state: Arc<State>) {
+    let service = service_fn(move |request| {
+        // A task of its own: a client that has sent its request whole and then goes away
+        // has its job all the same.
+        let answer = tokio::spawn(api::handle(Arc::clone(&state), request));
+        async move { answer.await.unwrap_or(Err(Closed)) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().half_close(true);
+    if let Err(error) = server.serve_connection(TokioIo::new(socket), service).await {
+        log::debug!("mock channel: connection: {error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! The boundary, as the request's `Content-Type` declares it.
+
+use super::Error;
+
+/// What comes before the boundary in each delimiter but, possibly, the first.
+pub(super) const LEAD: &[u8] = b"\r\n--";
+
+/// Bytes in the longest boundary (RFC 2046, section 5.1.1).
+const MAX_BOUNDARY: usize = 70;
+
+/// Bytes in the longest delimiter.
+pub(super) const MAX_DELIMITER: usize = LEAD.len() + MAX_BOUNDARY;
+
+/// The boundary between the parts of one body: 1 to 70 bytes of letters, digits and
+/// `_ . + -`; also of `= / :` where it was quoted. At least one of them is no dash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boundary {
+    /// `CRLF "--" boundary`.
+    delimiter: Vec<u8>,
+}
+
+impl Boundary {
+    /// Reads the value of a request's `Content-Type` header.
+    ///
+    /// The value is `multipart/form-data`, in lower case, with a `boundary` and at most a
+    /// `charset` (utf-8 or us-ascii) beside it, each once, after `;` or `; `. Media types
+    /// are case-insensitive by RFC 9110, section 8.3.1, and may carry other parameters;
+    /// servers do not agree on what either means, so both are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MediaType`], [`Error::ContentTypeParameter`], [`Error::RequestCharset`],
+    /// [`Error::MissingBoundary`] or [`Error::Boundary`].
+    pub fn from_content_type(value: &str) -> Result<Self, Error> {
+        let end = value.find(';').unwrap_or(value.len());
+        let (media_type, mut rest) = value.split_at(end);
+        if media_type != "multipart/form-data" {
+            return Err(Error::MediaType);
+        }
+        let mut boundary = None;
+        let mut charset = None;
+        while !rest.is_empty() {
+            rest = rest.strip_prefix(';').ok_or(Error::ContentTypeParameter)?;
+            rest = rest.strip_prefix(' ').unwrap_or(rest);
+            let (name, value) = rest.split_once('=').ok_or(Error::ContentTypeParameter)?;
+            match name {
+                "boundary" if boundary.is_none() => {
+                    let (found, after) = boundary_value(value)?;
+                    boundary = Some(found);
+                    rest = after;
+                }
+                "charset" if charset.is_none() => {
+                    let (found, after) = unquoted(value);
+                    charset = Some(found);
+                    rest = after;
+                }
+                _ => return Err(Error::ContentTypeParameter),
+            }
+        }
+        if let Some(charset) = charset
+            && !["utf-8", "us-ascii"]
+                .iter()
+                .any(|known| charset.eq_ignore_ascii_case(known))
+        {
+            return Err(Error::RequestCharset);
+        }
+        let boundary = boundary.ok_or(Error::MissingBoundary)?;
+        Ok(Self {
+            delimiter: [LEAD, boundary.as_bytes()].concat(),
+        })
+    }
+
+    /// The boundary's bytes, without dashes before them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.delimiter[LEAD.len()..]
+    }
+
+    /// `CRLF "--" boundary`: what ends the value before it.
+    pub(super) fn delimiter(&self) -> &[u8] {
+        &self.delimiter
+    }
+}
+
+/// Splits a boundary from what follows it.
+fn boundary_value(value: &str) -> Result<(&str, &str), Error> {
+    let (boundary, rest, also) = match value.strip_prefix('"') {
+        Some(quoted) => {
+            let (boundary, rest) = quoted.split_once('"').ok_or(Error::Boundary)?;
+            (boundary, rest, b"=/:".as_slice())
+        }
+        None => {
+            let (boundary, rest) = unquoted(value);
+            (boundary, rest, b"".as_slice())
+        }
+    };
+    let allowed =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(byte) || also.contains(byte);
+    // In `CRLF "--" boundary` a boundary of dashes alone begins in more than one place.
+    let unique = boundary.bytes().any(|byte| byte != b'-');
+    if boundary.len() <= MAX_BOUNDARY && unique && boundary.as_bytes().iter().all(allowed) {
+        Ok((boundary, rest))
+    } else {
+        Err(Error::Boundary)
+    }
+}
+
+/// Splits an unquoted parameter value from the `;` that follows it.
+fn unquoted(value: &str) -> (&str, &str) {
+    value.split_at(value.find(';').unwrap_or(value.len()))
+}

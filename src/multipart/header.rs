@@ -1,0 +1,324 @@
+//! The header block of a part: collecting it, and the grammar of its four headers.
+
+use super::{Error, Limits};
+use crate::form::Kind;
+
+/// Collects the lines of one header block up to the empty line that ends it.
+///
+/// Each byte is judged by itself as it comes, so that limits and line ends are refused at
+/// the same byte however the input is cut.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    /// At most [`Limits::header_bytes`] bytes.
+    bytes: Vec<u8>,
+    /// Where the line that is coming begins.
+    line: usize,
+    /// Lines that are complete.
+    lines: usize,
+}
+
+impl Block {
+    /// Makes room for the next part; the memory is kept.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.line = 0;
+        self.lines = 0;
+    }
+
+    /// Takes one byte; true if it ends the block.
+    #[inline]
+    pub(super) fn push(&mut self, byte: u8, limits: &Limits) -> Result<bool, Error> {
+        if self.bytes.len() >= limits.header_bytes {
+            return Err(Error::HeadersTooLong {
+                max: limits.header_bytes,
+            });
+        }
+        let after_cr = self.bytes.last() == Some(&b'\r');
+        if after_cr != (byte == b'\n') {
+            return Err(Error::HeaderLineEnding);
+        }
+        if byte.is_ascii_control() && byte != b'\r' && byte != b'\n' {
+            return Err(Error::HeaderControl);
+        }
+        self.bytes.push(byte);
+        if byte != b'\n' {
+            return Ok(false);
+        }
+        if self.bytes.len() == self.line + 2 {
+            return Ok(true);
+        }
+        if self.lines >= limits.header_lines {
+            return Err(Error::TooManyHeaders {
+                max: limits.header_lines,
+            });
+        }
+        self.lines += 1;
+        self.line = self.bytes.len();
+        Ok(false)
+    }
+
+    /// All bytes so far, line ends included.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The complete lines, without their CRLF.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes[..self.line]
+            .split_inclusive(|&byte| byte == b'\n')
+            .filter_map(|line| line.strip_suffix(b"\r\n"))
+    }
+}
+
+/// What a part's headers say.
+#[derive(Debug)]
+pub(super) struct Header<'a> {
+    /// The field's name.
+    pub(super) name: &'a str,
+    /// Text or file.
+    pub(super) kind: Kind,
+    /// The value's length in bytes, where the part declares it.
+    pub(super) length: Option<u64>,
+}
+
+impl<'a> Header<'a> {
+    /// Judges a complete block.
+    pub(super) fn parse(block: &'a Block, limits: &Limits) -> Result<Self, Error> {
+        let mut values = [None; KNOWN.len()];
+        for line in block.lines() {
+            let (name, value) = split_line(line).ok_or(Error::HeaderLine)?;
+            let known = KNOWN
+                .iter()
+                .position(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+                .ok_or(Error::UnknownHeader)?;
+            if values[known].replace(value).is_some() {
+                return Err(Error::DuplicateHeader {
+                    header: KNOWN[known],
+                });
+            }
+        }
+        let [disposition, media_type, encoding, length] = values;
+
+        let disposition = disposition.ok_or(Error::MissingDisposition)?;
+        let (name, kind) = parse_disposition(disposition, limits)?;
+        let field = || name.to_owned();
+        match (kind, media_type) {
+            (_, None) => {}
+            (Kind::Text, Some(value)) if is_plain_text(value) => {}
+            (Kind::File | Kind::EmptyFile, Some(value)) if is_image_or_octets(value) => {}
+            (Kind::Text, Some(_)) => return Err(Error::TextType { field: field() }),
+            (_, Some(_)) => return Err(Error::FileType { field: field() }),
+        }
+        if encoding.is_some_and(|value| !is_one_of(value, &["7bit", "8bit", "binary"])) {
+            return Err(Error::TransferEncoding { field: field() });
+        }
+        let length = match length {
+            None => None,
+            Some(value) => {
+                Some(parse_length(value).ok_or_else(|| Error::PartLength { field: field() })?)
+            }
+        };
+        Ok(Self { name, kind, length })
+    }
+}
+
+/// The headers that a part may have, each once.
+const KNOWN: [&str; 4] = [
+    "Content-Disposition",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "Content-Length",
+];
+
+/// Splits `Name: value`. The name is a token, so a folded line is none.
+fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr::memchr(b':', line)?;
+    let (name, rest) = line.split_at(colon);
+    let value = rest.strip_prefix(b": ")?;
+    let bare = !value.is_empty() && !value.starts_with(b" ") && !value.ends_with(b" ");
+    (!name.is_empty() && name.iter().all(is_token) && bare).then_some((name, value))
+}
+
+/// Reads `form-data; name=...` and the filenames after it.
+fn parse_disposition<'a>(value: &'a [u8], limits: &Limits) -> Result<(&'a str, Kind), Error> {
+    let value = value
+        .strip_prefix(b"form-data; name=")
+        .ok_or(Error::Disposition)?;
+    let (name, rest) = parse_name(value)?;
+    let field = || name.to_owned();
+    let too_long = || Error::FilenameTooLong {
+        field: field(),
+        max: limits.filename_bytes,
+    };
+    if rest.is_empty() {
+        return Ok((name, Kind::Text));
+    }
+    if rest.starts_with(b"; filename*=") {
+        return Err(Error::ExtendedFilename { field: field() });
+    }
+    let rest = rest
+        .strip_prefix(b"; filename=")
+        .ok_or(Error::Disposition)?;
+    let (length, rest) = parse_filename(rest).ok_or_else(|| Error::Filename { field: field() })?;
+    if length > limits.filename_bytes {
+        return Err(too_long());
+    }
+    let kind = if length == 0 {
+        Kind::EmptyFile
+    } else {
+        Kind::File
+    };
+    if rest.is_empty() {
+        return Ok((name, kind));
+    }
+    let rest = rest
+        .strip_prefix(b"; filename*=")
+        .ok_or(Error::Disposition)?;
+    let length = parse_extended(rest).ok_or_else(|| Error::ExtendedFilename { field: field() })?;
+    if length == 0 || kind == Kind::EmptyFile {
+        return Err(Error::ExtendedFilename { field: field() });
+    }
+    if length > limits.filename_bytes {
+        return Err(too_long());
+    }
+    Ok((name, kind))
+}
+
+/// Splits a field name, quoted or a token, from what follows it.
+///
+/// A name that some server would unescape, trim or decode (RFC 2047, percent signs) to
+/// another name cannot be written with the characters that are let through.
+fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
+    let (name, rest, brackets) = match value.strip_prefix(b"\"") {
+        Some(quoted) => {
+            let end = memchr::memchr(b'"', quoted).ok_or(Error::FieldName)?;
+            (&quoted[..end], &quoted[end + 1..], true)
+        }
+        None => {
+            let (name, rest) = split_unquoted(value);
+            (name, rest, false)
+        }
+    };
+    let allowed = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || b"_-.".contains(byte) || (brackets && b"[]".contains(byte))
+    };
+    if name.is_empty() || !name.iter().all(allowed) {
+        return Err(Error::FieldName);
+    }
+    let name = std::str::from_utf8(name).map_err(|_| Error::FieldName)?;
+    Ok((name, rest))
+}
+
+/// Splits a filename from what follows it, and answers its length without escapes.
+fn parse_filename(value: &[u8]) -> Option<(usize, &[u8])> {
+    let Some(quoted) = value.strip_prefix(b"\"") else {
+        let (name, rest) = split_unquoted(value);
+        return (!name.is_empty() && name.iter().all(is_token)).then_some((name.len(), rest));
+    };
+    let mut at = 0;
+    let mut escapes = 0;
+    let (raw, rest) = loop {
+        match quoted.get(at)? {
+            b'"' => break (&quoted[..at], &quoted[at + 1..]),
+            b'\\' => {
+                if !matches!(quoted.get(at + 1)?, b'"' | b'\\') {
+                    return None;
+                }
+                escapes += 1;
+                at += 2;
+            }
+            _ => at += 1,
+        }
+    };
+    is_plain_filename(raw).then_some((raw.len() - escapes, rest))
+}
+
+/// Reads the value of `filename*` (RFC 8187) to its end, and answers its decoded length.
+fn parse_extended(value: &[u8]) -> Option<usize> {
+    let mut rest = value.strip_prefix(b"utf-8''")?;
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let [byte, tail @ ..] = rest {
+        match byte {
+            b'%' => {
+                let [high, low, tail @ ..] = tail else {
+                    return None;
+                };
+                decoded.push(hex_digit(*high)? << 4 | hex_digit(*low)?);
+                rest = tail;
+            }
+            byte if is_token(byte) && !b"*'".contains(byte) => {
+                decoded.push(*byte);
+                rest = tail;
+            }
+            _ => return None,
+        }
+    }
+    is_plain_filename(&decoded).then_some(decoded.len())
+}
+
+/// Whether servers can be trusted to find the same end of this filename. Where it has a
+/// semicolon and something that looks like a parameter or an escape beside it, some take
+/// the semicolon as the end.
+fn is_plain_filename(name: &[u8]) -> bool {
+    let ambiguous = name.contains(&b';') && (name.contains(&b'=') || name.contains(&b'\\'));
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    !ambiguous && std::str::from_utf8(name).is_ok_and(|name| !name.contains(breaks))
+}
+
+/// `text/plain`, by itself or in one of the charsets that agree on ASCII.
+fn is_plain_text(value: &[u8]) -> bool {
+    let (media_type, rest) = split_unquoted(value);
+    if !media_type.eq_ignore_ascii_case(b"text/plain") {
+        return false;
+    }
+    let charset = rest
+        .strip_prefix(b"; charset=")
+        .or_else(|| rest.strip_prefix(b";charset="));
+    rest.is_empty()
+        || charset.is_some_and(|value| is_one_of(value, &["utf-8", "us-ascii", "iso-8859-1"]))
+}
+
+/// `image/*` or `application/octet-stream`.
+fn is_image_or_octets(value: &[u8]) -> bool {
+    if is_one_of(value, &["application/octet-stream"]) {
+        return true;
+    }
+    match value.split_at_checked(b"image/".len()) {
+        Some((top, sub)) => {
+            top.eq_ignore_ascii_case(b"image/") && !sub.is_empty() && sub.iter().all(is_token)
+        }
+        None => false,
+    }
+}
+
+/// A decimal number without sign and without zeros before it.
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let plain = value.iter().all(u8::is_ascii_digit) && (value == b"0" || !value.starts_with(b"0"));
+    if !plain {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether a value is one of these tokens, in any case.
+fn is_one_of(value: &[u8], tokens: &[&str]) -> bool {
+    tokens
+        .iter()
+        .any(|token| value.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Splits what comes before the first `;` from the rest, which keeps it.
+fn split_unquoted(value: &[u8]) -> (&[u8], &[u8]) {
+    value.split_at(memchr::memchr(b';', value).unwrap_or(value.len()))
+}
+
+/// A `tchar` of RFC 9110, section 5.6.2.
+fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}

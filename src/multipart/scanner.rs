@@ -1,0 +1,360 @@
+//! The state machine that follows a body from its first delimiter to its last.
+
+use std::ops::Range;
+
+use super::boundary::MAX_DELIMITER;
+use super::header::{Block, Header};
+use super::search::{Found, FoundKind, Search};
+use super::{Boundary, Error, Limits};
+use crate::form::{Field, Kind, Release, Sink, Stop};
+
+/// Scans one body, pushed in pieces of any size.
+///
+/// It holds no more than one header block ([`Limits::header_bytes`]); of a boundary that
+/// the end of a piece cuts in two it keeps the length alone. It does no IO and reads no
+/// clock.
+///
+/// # What may be released
+///
+/// [`safe`](Self::safe) lies, in the part that is coming, where its data begin or have been
+/// accepted up to; before a part's headers are judged it lies at the end of the data before
+/// them. So what is withheld is never more than a delimiter line and a header block, plus,
+/// for a part under [`Release::AfterEnd`], the value that the sink has bounded.
+#[derive(Debug)]
+pub struct Scanner {
+    search: Search,
+    limits: Limits,
+    state: State,
+    /// Bytes taken from the body.
+    taken: u64,
+    /// See [`Scanner::safe`].
+    safe: u64,
+    /// Parts begun.
+    parts: usize,
+    block: Block,
+    part: Part,
+}
+
+/// Where in the body the next byte is.
+#[derive(Debug)]
+enum State {
+    /// In the first delimiter, which may lack its CRLF; so much of a delimiter has come.
+    Start { matched: usize },
+    /// Behind a delimiter, whose next two bytes say whether it is the last.
+    Suffix { first: Option<u8> },
+    /// In a part's header block.
+    Headers,
+    /// In a part's data. The range of the delimiter has come of which it is not yet clear
+    /// whether it is data: see [`Found::held`].
+    Data { held: Range<usize> },
+    /// Behind the close delimiter; so much of CRLF CRLF has come.
+    Epilogue { matched: usize },
+    /// The end of the body was accepted.
+    Finished,
+    /// Stopped for good.
+    Failed(Error),
+}
+
+/// The part that is coming.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    kind: Kind,
+    release: Release,
+    /// The length that its header declares.
+    declared: Option<u64>,
+    /// Where in the body its data begin.
+    start: u64,
+    /// Bytes of data given to the sink.
+    received: u64,
+}
+
+impl Scanner {
+    /// A scanner for one body.
+    pub fn new(boundary: Boundary, limits: Limits) -> Self {
+        Self {
+            search: Search::new(boundary),
+            limits,
+            state: State::Start { matched: 0 },
+            taken: 0,
+            safe: 0,
+            parts: 0,
+            block: Block::default(),
+            part: Part {
+                name: String::new(),
+                kind: Kind::Text,
+                release: Release::AfterEnd,
+                declared: None,
+                start: 0,
+                received: 0,
+            },
+        }
+    }
+
+    /// Takes the next piece of the body, which may be empty.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the body breaks, or the sink's refusal, whichever comes first in
+    /// the body. Every later call fails too: with the same error, or with
+    /// [`Error::Stopped`] after a refusal.
+    pub fn push<S: Sink>(
+        &mut self,
+        chunk: &[u8],
+        sink: &mut S,
+    ) -> Result<(), Stop<Error, S::Refusal>> {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let used = self.step(rest, sink).inspect_err(|stop| {
+                self.state = State::Failed(match stop {
+                    Stop::Syntax(error) => error.clone(),
+                    Stop::Refused(_) => Error::Stopped,
+                });
+            })?;
+            self.taken += used as u64;
+            rest = &rest[used..];
+        }
+        match &self.state {
+            State::Failed(error) => Err(Stop::Syntax(error.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the body: `Ok` only if all of it was written as it must be. More bytes after
+    /// that are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`] without a close delimiter, [`Error::Epilogue`] with half a CRLF
+    /// behind it, or the error that was met before.
+    pub fn finish<S: Sink>(&mut self, _sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
+        let error = match &self.state {
+            State::Epilogue { matched } if matched % 2 == 0 => {
+                self.state = State::Finished;
+                return Ok(());
+            }
+            State::Finished => return Ok(()),
+            State::Epilogue { .. } => Error::Epilogue,
+            State::Failed(error) => error.clone(),
+            State::Start { .. } | State::Suffix { .. } | State::Headers | State::Data { .. } => {
+                Error::Truncated
+            }
+        };
+        self.state = State::Failed(error.clone());
+        Err(Stop::Syntax(error))
+    }
+
+    /// How many bytes from the body's start may go to the upstream.
+    ///
+    /// It never decreases, never exceeds what was pushed, and stands still after an error.
+    /// The bytes of a part, its delimiter line included, are below it only after the sink's
+    /// `begin` has accepted the part, and under [`Release::AfterEnd`] only after its `end`.
+    /// The CRLF of the close delimiter and all that follows are never below it: they are
+    /// the caller's to release, once [`finish`](Self::finish) has answered `Ok`.
+    pub fn safe(&self) -> u64 {
+        self.safe
+    }
+
+    /// Takes at least one byte of `rest`, and answers how many.
+    fn step<S: Sink>(
+        &mut self,
+        rest: &[u8],
+        sink: &mut S,
+    ) -> Result<usize, Stop<Error, S::Refusal>> {
+        match &self.state {
+            State::Start { matched } => self.start(*matched, rest[0]).map_err(Stop::Syntax),
+            State::Suffix { first } => self.suffix(*first, rest[0], sink),
+            State::Headers => self.headers(rest, sink),
+            State::Data { held } => self.data(held.clone(), rest, sink),
+            State::Epilogue { matched } => {
+                let matched = *matched;
+                if b"\r\n\r\n".get(matched) != rest.first() {
+                    return Err(Stop::Syntax(Error::Epilogue));
+                }
+                self.state = State::Epilogue {
+                    matched: matched + 1,
+                };
+                Ok(1)
+            }
+            State::Finished => Err(Stop::Syntax(Error::Epilogue)),
+            State::Failed(error) => Err(Stop::Syntax(error.clone())),
+        }
+    }
+
+    fn start(&mut self, matched: usize, byte: u8) -> Result<usize, Error> {
+        let delimiter = self.search.delimiter();
+        let at = if matched == 0 && byte == b'-' {
+            b"\r\n".len()
+        } else {
+            matched
+        };
+        if delimiter.get(at) != Some(&byte) {
+            return Err(Error::Preamble);
+        }
+        self.state = if at + 1 == delimiter.len() {
+            State::Suffix { first: None }
+        } else {
+            State::Start { matched: at + 1 }
+        };
+        Ok(1)
+    }
+
+    fn suffix<S: Sink>(
+        &mut self,
+        first: Option<u8>,
+        byte: u8,
+        sink: &mut S,
+    ) -> Result<usize, Stop<Error, S::Refusal>> {
+        match (first, byte) {
+            (None, b'\r' | b'-') => self.state = State::Suffix { first: Some(byte) },
+            (Some(b'\r'), b'\n') => {
+                self.end_part(sink)?;
+                if self.parts >= self.limits.parts {
+                    return Err(Stop::Syntax(Error::TooManyParts {
+                        max: self.limits.parts,
+                    }));
+                }
+                self.parts += 1;
+                self.block.clear();
+                self.state = State::Headers;
+            }
+            (Some(b'-'), b'-') => {
+                if self.parts == 0 {
+                    return Err(Stop::Syntax(Error::NoParts));
+                }
+                self.end_part(sink)?;
+                self.state = State::Epilogue { matched: 0 };
+            }
+            _ => return Err(Stop::Syntax(Error::DelimiterLine)),
+        }
+        Ok(1)
+    }
+
+    /// Ends the part before a delimiter, if there is one.
+    fn end_part<S: Sink>(&mut self, sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
+        if self.parts == 0 {
+            return Ok(());
+        }
+        let received = self.part.received;
+        if let Some(declared) = self.part.declared
+            && declared != received
+        {
+            return Err(Stop::Syntax(Error::LengthMismatch {
+                field: self.part.name.clone(),
+                declared,
+                received,
+            }));
+        }
+        sink.end().map_err(Stop::Refused)?;
+        self.safe = self.part.start + received;
+        Ok(())
+    }
+
+    fn headers<S: Sink>(
+        &mut self,
+        rest: &[u8],
+        sink: &mut S,
+    ) -> Result<usize, Stop<Error, S::Refusal>> {
+        for (at, &byte) in rest.iter().enumerate() {
+            let complete = self.block.push(byte, &self.limits).map_err(Stop::Syntax)?;
+            if complete {
+                let used = at + 1;
+                self.begin_part(self.taken + used as u64, sink)?;
+                return Ok(used);
+            }
+        }
+        Ok(rest.len())
+    }
+
+    /// Begins the part whose header block is complete and whose data begin at `start`.
+    fn begin_part<S: Sink>(
+        &mut self,
+        start: u64,
+        sink: &mut S,
+    ) -> Result<(), Stop<Error, S::Refusal>> {
+        if self.search.occurs_in(self.block.bytes()) {
+            return Err(Stop::Syntax(Error::StrayBoundary { field: None }));
+        }
+        let Header { name, kind, length } =
+            Header::parse(&self.block, &self.limits).map_err(Stop::Syntax)?;
+        let release = sink.begin(Field { name, kind }).map_err(Stop::Refused)?;
+        self.part.name.clear();
+        self.part.name.push_str(name);
+        self.part.kind = kind;
+        self.part.release = release;
+        self.part.declared = length;
+        self.part.start = start;
+        self.part.received = 0;
+        if release == Release::AtOnce {
+            self.safe = start;
+        }
+        self.state = State::Data { held: 0..0 };
+        Ok(())
+    }
+
+    fn data<S: Sink>(
+        &mut self,
+        held: Range<usize>,
+        rest: &[u8],
+        sink: &mut S,
+    ) -> Result<usize, Stop<Error, S::Refusal>> {
+        if held.is_empty() {
+            let found = self.search.look(rest);
+            self.emit(&rest[..found.data], sink)?;
+            return self.settle(found, rest.len());
+        }
+
+        // What began in an earlier piece ends, if it is a boundary, within these bytes.
+        let mut buffer = [0; 2 * MAX_DELIMITER];
+        let before = held.len();
+        let fresh = rest.len().min(self.search.delimiter().len() - 1);
+        let seam = &mut buffer[..before + fresh];
+        seam[..before].copy_from_slice(&self.search.delimiter()[held]);
+        seam[before..].copy_from_slice(&rest[..fresh]);
+        let found = self.search.look(seam);
+
+        self.emit(&seam[..found.data.min(before)], sink)?;
+        if found.kind == FoundKind::Nothing && fresh < rest.len() {
+            // All that was held is data; the rest is looked at where it lies.
+            self.state = State::Data { held: 0..0 };
+            return self.data(0..0, rest, sink);
+        }
+        self.emit(&rest[..found.data.saturating_sub(before)], sink)?;
+        Ok(self.settle(found, seam.len())? - before)
+    }
+
+    /// Goes on from what was found, and answers how much of the window is done.
+    fn settle<R>(&mut self, found: Found, window: usize) -> Result<usize, Stop<Error, R>> {
+        match found.kind {
+            FoundKind::Nothing => {
+                self.state = State::Data { held: found.held };
+                Ok(window)
+            }
+            FoundKind::Delimiter { end } => {
+                self.state = State::Suffix { first: None };
+                Ok(end)
+            }
+            FoundKind::Stray => Err(Stop::Syntax(Error::StrayBoundary {
+                field: Some(self.part.name.clone()),
+            })),
+        }
+    }
+
+    /// Hands data to the sink.
+    fn emit<S: Sink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.part.kind == Kind::EmptyFile {
+            return Err(Stop::Syntax(Error::EmptyFilename {
+                field: self.part.name.clone(),
+            }));
+        }
+        sink.data(bytes).map_err(Stop::Refused)?;
+        self.part.received += bytes.len() as u64;
+        if self.part.release == Release::AtOnce {
+            self.safe = self.part.start + self.part.received;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Looking for the boundary.
+
+use std::ops::Range;
+
+use memchr::memmem::Finder;
+
+use super::Boundary;
+use super::boundary::LEAD;
+
+/// A search for one body's boundary, prepared once.
+///
+/// It looks for the boundary by itself, since some parsers split where it stands without
+/// the CRLF and the dashes of a delimiter: such a place must not pass for data.
+#[derive(Debug)]
+pub(super) struct Search {
+    boundary: Boundary,
+    finder: Finder<'static>,
+    /// See [`borders`]; a boundary is shorter than 256 bytes.
+    borders: Vec<u8>,
+}
+
+/// What a window of data holds.
+pub(super) struct Found {
+    /// Bytes at its beginning that are data for certain.
+    pub(super) data: usize,
+    pub(super) kind: FoundKind,
+    /// Where there is no boundary: what the window ends with and a boundary may begin with,
+    /// as a range of the delimiter. It begins at 0 if the delimiter may have begun, and
+    /// behind the dashes if only the bare boundary may.
+    pub(super) held: Range<usize>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FoundKind {
+    /// No boundary.
+    Nothing,
+    /// A delimiter whose boundary ends here.
+    Delimiter { end: usize },
+    /// The boundary, but no delimiter.
+    Stray,
+}
+
+impl Search {
+    pub(super) fn new(boundary: Boundary) -> Self {
+        Self {
+            finder: Finder::new(boundary.as_bytes()).into_owned(),
+            borders: borders(boundary.as_bytes()),
+            boundary,
+        }
+    }
+
+    /// `CRLF "--" boundary`.
+    pub(super) fn delimiter(&self) -> &[u8] {
+        self.boundary.delimiter()
+    }
+
+    /// Whether the boundary is anywhere in these bytes.
+    pub(super) fn occurs_in(&self, bytes: &[u8]) -> bool {
+        self.finder.find(bytes).is_some()
+    }
+
+    /// Looks at a window of data, before which nothing stands that could be a part of a
+    /// delimiter.
+    pub(super) fn look(&self, window: &[u8]) -> Found {
+        let Some(at) = self.finder.find(window) else {
+            let held = self.held(window);
+            return Found {
+                data: window.len() - held.len(),
+                kind: FoundKind::Nothing,
+                held,
+            };
+        };
+        let end = at + self.boundary.as_bytes().len();
+        if window[..at].ends_with(LEAD) {
+            Found {
+                data: at - LEAD.len(),
+                kind: FoundKind::Delimiter { end },
+                held: 0..0,
+            }
+        } else {
+            // The data before the error end where they would if the boundary's last byte
+            // came by itself, so that the cut of the input does not show.
+            let before = &window[..end - 1];
+            Found {
+                data: before.len() - self.held(before).len(),
+                kind: FoundKind::Stray,
+                held: 0..0,
+            }
+        }
+    }
+
+    /// The longest end of a window without a boundary that a delimiter or the boundary may
+    /// begin with.
+    ///
+    /// This runs once for each piece of a body, which a client may cut small: so it takes
+    /// time in proportion to the boundary's length and not to its square.
+    fn held(&self, window: &[u8]) -> Range<usize> {
+        let delimiter = self.boundary.delimiter();
+        let boundary = self.boundary.as_bytes();
+        let mut tail = &window[window.len().saturating_sub(delimiter.len() - 1)..];
+
+        // A delimiter has one CR, its first byte, and a boundary has none.
+        if let Some(at) = memchr::memrchr(b'\r', tail) {
+            let end = &tail[at..];
+            if delimiter.starts_with(end) {
+                return 0..end.len();
+            }
+            tail = &end[1..];
+        }
+        let Some(at) = memchr::memchr(boundary[0], tail) else {
+            return 0..0;
+        };
+        let mut matched = 0;
+        for &byte in &tail[at..] {
+            // Only what is shorter than the boundary comes here: the window has none.
+            while matched > 0 && boundary[matched] != byte {
+                matched = usize::from(self.borders[matched - 1]);
+            }
+            if boundary[matched] == byte {
+                matched += 1;
+            }
+        }
+        if matched == 0 {
+            return 0..0;
+        }
+        LEAD.len()..LEAD.len() + matched
+    }
+}
+
+/// For each beginning of a boundary, by its length less one: the length of the longest
+/// shorter beginning that it ends with (the failure function of Knuth, Morris and Pratt).
+fn borders(boundary: &[u8]) -> Vec<u8> {
+    let mut borders = vec![0; boundary.len()];
+    let mut length = 0_u8;
+    for at in 1..boundary.len() {
+        while length > 0 && boundary[usize::from(length)] != boundary[at] {
+            length = borders[usize::from(length) - 1];
+        }
+        if boundary[usize::from(length)] == boundary[at] {
+            length += 1;
+        }
+        borders[at] = length;
+    }
+    borders
+}

@@ -1,0 +1,329 @@
+//! How much a key or a group may ask for: limits and the windows they are counted in.
+//!
+//! Windows are fixed and aligned to UTC: a minute starts at second 0, a day at 00:00, a
+//! month on its first day. At the edge of a window the whole limit is there again, so in
+//! the worst case a client gets twice the limit within one window's length, once on either
+//! side of an edge. In return every gate of a fleet agrees on the window without talking
+//! to the others, and one row per limit is all that a ledger has to keep.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::money::Amount;
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Whole seconds since the epoch.
+    pub const fn seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// Milliseconds from `earlier` to this, zero if it is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// Creates and remixes.
+    Requests,
+    /// Seconds of video.
+    VideoSeconds,
+    /// List cost, in nanos of USD.
+    ListCost,
+    /// Billed cost, in nanos of the group's currency.
+    BilledCost,
+    /// Jobs that have not ended. Has no window.
+    InFlight,
+}
+
+impl Measure {
+    /// The name in the configuration, in messages and in labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::VideoSeconds => "video_seconds",
+            Self::ListCost => "list_cost_usd",
+            Self::BilledCost => "billed_cost",
+            Self::InFlight => "in_flight",
+        }
+    }
+
+    /// Whether reaching the limit means that money is spent, which no retry mends soon.
+    pub const fn is_budget(self) -> bool {
+        matches!(self, Self::ListCost | Self::BilledCost)
+    }
+}
+
+/// The span in which a limit is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Window {
+    /// A minute of the clock.
+    Minute,
+    /// An hour of the clock.
+    Hour,
+    /// A day in UTC.
+    Day,
+    /// A calendar month in UTC.
+    Month,
+    /// All time.
+    Total,
+}
+
+impl Window {
+    /// The name in the configuration and in labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "min",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Total => "total",
+        }
+    }
+
+    /// When the window that holds `now` began, in seconds since the epoch.
+    pub fn start(self, now: Timestamp) -> u64 {
+        let seconds = now.seconds();
+        match self {
+            Self::Minute => seconds - seconds % 60,
+            Self::Hour => seconds - seconds % 3600,
+            Self::Day => seconds - seconds % 86400,
+            Self::Month => {
+                let day = seconds / 86400;
+                (day - u64::from(civil(day).2 - 1)) * 86400
+            }
+            Self::Total => 0,
+        }
+    }
+
+    /// When the window that holds `now` ends, in seconds since the epoch; `None` for
+    /// [`Window::Total`].
+    pub fn end(self, now: Timestamp) -> Option<u64> {
+        let start = self.start(now);
+        match self {
+            Self::Minute => Some(start + 60),
+            Self::Hour => Some(start + 3600),
+            Self::Day => Some(start + 86400),
+            Self::Month => {
+                let (year, month, _) = civil(start / 86400);
+                Some(start + 86400 * days_in_month(year, month))
+            }
+            Self::Total => None,
+        }
+    }
+}
+
+/// Days since the epoch to (year, month, day) of the proleptic Gregorian calendar, counted
+/// in eras of 400 years that begin on the first of March.
+fn civil(day: u64) -> (u64, u32, u32) {
+    let shifted = day + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month as u32, day_of_month as u32)
+}
+
+const fn days_in_month(year: u64, month: u32) -> u64 {
+    match month {
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// At most so much of a measure in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// What is counted.
+    pub measure: Measure,
+    /// In which span; [`Window::Total`] for [`Measure::InFlight`].
+    pub window: Window,
+    /// The most that may be reserved or posted: a count, seconds, or nanos.
+    pub most: u64,
+}
+
+/// Why a text is no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParseLimitError {
+    /// No `/window` where one is needed.
+    NoWindow,
+    /// A window where there is none.
+    HasWindow,
+    /// A window that is unknown.
+    UnknownWindow(String),
+    /// A number that cannot be read.
+    BadNumber(String),
+}
+
+impl fmt::Display for ParseLimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoWindow => {
+                f.write_str("add a window: 10/min, 600/hour, 100/day, 2000/month or 5000/total")
+            }
+            Self::HasWindow => f.write_str("write the number alone: jobs in flight have no window"),
+            Self::UnknownWindow(window) => write!(
+                f,
+                "`{window}` is no window: write min, hour, day, month or total"
+            ),
+            Self::BadNumber(number) => {
+                write!(f, "`{number}` is no number that can be kept exactly")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ParseLimitError {}
+
+impl Limit {
+    /// Reads `600/hour`, or a plain number for [`Measure::InFlight`].
+    pub fn parse(measure: Measure, text: &str) -> Result<Self, ParseLimitError> {
+        let (number, window) = match text.split_once('/') {
+            Some(_) if measure == Measure::InFlight => return Err(ParseLimitError::HasWindow),
+            Some((number, window)) => (number.trim_end(), Window::from_str(window.trim_start())?),
+            None if measure == Measure::InFlight => (text, Window::Total),
+            None => return Err(ParseLimitError::NoWindow),
+        };
+        let most = if measure.is_budget() {
+            number.parse::<Amount>().ok().map(Amount::nanos)
+        } else {
+            let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            let most = number.parse::<u64>().ok().filter(|n| *n <= i64::MAX as u64);
+            most.filter(|_| digits)
+        };
+        match most {
+            Some(most) => Ok(Self {
+                measure,
+                window,
+                most,
+            }),
+            None => Err(ParseLimitError::BadNumber(number.into())),
+        }
+    }
+}
+
+impl FromStr for Window {
+    type Err = ParseLimitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "min" | "minute" => Ok(Self::Minute),
+            "hour" => Ok(Self::Hour),
+            "day" => Ok(Self::Day),
+            "month" => Ok(Self::Month),
+            "total" => Ok(Self::Total),
+            _ => Err(ParseLimitError::UnknownWindow(text.into())),
+        }
+    }
+}
+
+/// `600/hour`, as it is written in the configuration.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Amount::from_nanos(self.most) {
+            Some(amount) if self.measure.is_budget() => write!(f, "{amount}")?,
+            _ => write!(f, "{}", self.most)?,
+        }
+        if self.measure == Measure::InFlight {
+            return Ok(());
+        }
+        write!(f, "/{}", self.window.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(seconds * 1000)
+    }
+
+    #[test]
+    fn months_are_calendar_months() {
+        // 2024-02-29T12:00:00Z: a leap day.
+        let leap = at(1_709_208_000);
+        assert_eq!(Window::Month.start(leap), 1_706_745_600);
+        assert_eq!(Window::Month.end(leap), Some(1_709_251_200));
+        // 2100-02-10T00:00:00Z: no leap year, so 28 days.
+        let century = at(4_105_900_800);
+        let end = Window::Month.end(century).unwrap();
+        assert_eq!((end - Window::Month.start(century)) / 86400, 28);
+    }
+
+    #[test]
+    fn windows_hold_the_moment_and_meet_at_their_edges() {
+        for window in [Window::Minute, Window::Hour, Window::Day, Window::Month] {
+            let mut now = at(1_700_000_000);
+            for _ in 0..1000 {
+                let end = window.end(now).unwrap();
+                assert!(window.start(now) <= now.seconds() && now.seconds() < end);
+                assert_eq!(window.start(at(end)), end, "{window:?}");
+                assert_eq!(window.start(at(end - 1)), window.start(now));
+                now = at(end);
+            }
+        }
+        assert_eq!(Window::Total.end(at(5)), None);
+    }
+
+    #[test]
+    fn limits_are_read_and_written_alike() {
+        for (measure, text) in [
+            (Measure::Requests, "10/min"),
+            (Measure::VideoSeconds, "600/hour"),
+            (Measure::ListCost, "100.50/day"),
+            (Measure::BilledCost, "0.00/total"),
+            (Measure::InFlight, "4"),
+        ] {
+            assert_eq!(Limit::parse(measure, text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn limits_that_mean_nothing_are_refused() {
+        let parse = |measure, text| Limit::parse(measure, text).unwrap_err();
+        assert_eq!(parse(Measure::Requests, "10"), ParseLimitError::NoWindow);
+        assert_eq!(
+            parse(Measure::InFlight, "4/min"),
+            ParseLimitError::HasWindow
+        );
+        for text in [
+            "1.5/min",
+            "+1/min",
+            "/min",
+            "-1/min",
+            "99999999999999999999/min",
+        ] {
+            assert!(
+                matches!(
+                    parse(Measure::Requests, text),
+                    ParseLimitError::BadNumber(_)
+                ),
+                "{text}"
+            );
+        }
+        assert!(matches!(
+            parse(Measure::Requests, "1/week"),
+            ParseLimitError::UnknownWindow(_)
+        ));
+    }
+}

@@ -1,0 +1,392 @@
+//! What a key may ask for: a create request and a key become a [`Permit`] or a
+//! [`Refusal`].
+//!
+//! **Invariant**: a [`Permit`] comes out of [`permit`] alone. What needs permission takes
+//! one, so that forgetting to ask does not compile.
+
+mod limit;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+pub use limit::{Limit, Measure, ParseLimitError, Timestamp, Window};
+
+use crate::catalog::{Catalog, Model, Quote, Size};
+use crate::money::Multiplier;
+
+/// A client key's policy. The key itself is known by its digest only.
+#[derive(Debug)]
+pub struct Key {
+    /// What the key is labelled by, in metrics, the ledger and logs.
+    pub name: Arc<str>,
+    /// Whose price it pays.
+    pub group: Arc<Group>,
+    /// What it may ask for.
+    pub allow: Allow,
+    /// How much of it.
+    pub limits: Vec<Limit>,
+}
+
+/// A multiplier and a currency for the keys in it.
+#[derive(Debug)]
+pub struct Group {
+    /// The label.
+    pub name: Arc<str>,
+    /// What one USD of list price costs here.
+    pub multiplier: Multiplier,
+    /// The currency's name, a label: `CNY`.
+    pub currency: Arc<str>,
+    /// How much all its keys may ask for together.
+    pub limits: Vec<Limit>,
+}
+
+/// What a key may ask for. `None` stands for all that the catalog offers.
+#[derive(Debug, Default)]
+pub struct Allow {
+    /// Models.
+    pub models: Option<BTreeSet<Arc<str>>>,
+    /// Sizes.
+    pub sizes: Option<BTreeSet<Arc<str>>>,
+    /// Durations, as written.
+    pub seconds: Option<BTreeSet<Arc<str>>>,
+}
+
+fn admits(allowed: &Option<BTreeSet<Arc<str>>>, value: &str) -> bool {
+    allowed.as_ref().is_none_or(|set| set.contains(value))
+}
+
+impl Allow {
+    /// Whether the key may use that model.
+    pub fn model(&self, name: &str) -> bool {
+        admits(&self.models, name)
+    }
+
+    /// Whether the key may use that size.
+    pub fn size(&self, name: &str) -> bool {
+        admits(&self.sizes, name)
+    }
+
+    /// Whether the key may use that duration.
+    pub fn seconds(&self, text: &str) -> bool {
+        admits(&self.seconds, text)
+    }
+}
+
+/// What a create request asks for, as far as it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The field `model`.
+    pub model: Option<&'a str>,
+    /// The field `size`.
+    pub size: Option<&'a str>,
+    /// The field `seconds`.
+    pub seconds: Option<&'a str>,
+}
+
+/// What a key has been permitted to have rendered, and what that costs.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    model: Arc<Model>,
+    size: Size,
+    seconds: u32,
+    quote: Quote,
+}
+
+impl Permit {
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The size: asked for, or the model's default.
+    pub fn size(&self) -> &Size {
+        &self.size
+    }
+
+    /// The duration: asked for, or the model's default.
+    pub fn seconds(&self) -> u32 {
+        self.seconds
+    }
+
+    /// The cost.
+    pub fn quote(&self) -> Quote {
+        self.quote
+    }
+}
+
+/// Which of the policy's fields a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Param {
+    /// `model`
+    Model,
+    /// `size`
+    Size,
+    /// `seconds`
+    Seconds,
+}
+
+impl Param {
+    /// The field's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Size => "size",
+            Self::Seconds => "seconds",
+        }
+    }
+}
+
+/// Why a request is not permitted. Holds what would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The body ended without a model.
+    NoModel {
+        /// What this key may ask for.
+        allowed: Vec<Arc<str>>,
+    },
+    /// No catalog entry offers that value (for the model, where one is known).
+    NotOffered {
+        /// Of which field.
+        param: Param,
+        /// What was asked for.
+        asked: String,
+        /// What this key may ask for instead.
+        allowed: Vec<Arc<str>>,
+    },
+    /// The catalog has it, this key may not have it.
+    NotAllowed {
+        /// Of which field.
+        param: Param,
+        /// What was asked for, or the default that stands for it.
+        asked: String,
+        /// Whether the value is the default of a field that was left out.
+        default: bool,
+        /// What this key may ask for instead.
+        allowed: Vec<Arc<str>>,
+    },
+    /// The cost is larger than any amount can be.
+    TooExpensive,
+}
+
+impl Refusal {
+    /// The field that the refusal is about.
+    pub fn param(&self) -> Option<Param> {
+        match self {
+            Self::NoModel { .. } => Some(Param::Model),
+            Self::NotOffered { param, .. } | Self::NotAllowed { param, .. } => Some(*param),
+            Self::TooExpensive => None,
+        }
+    }
+}
+
+fn listed(f: &mut fmt::Formatter<'_>, allowed: &[Arc<str>]) -> fmt::Result {
+    if allowed.is_empty() {
+        return f.write_str("this key may use none");
+    }
+    f.write_str("this key may use: ")?;
+    for (i, value) in allowed.iter().enumerate() {
+        let comma = if i > 0 { ", " } else { "" };
+        write!(f, "{comma}{value}")?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoModel { allowed } => {
+                f.write_str("The field 'model' is required; ")?;
+                listed(f, allowed)
+            }
+            Self::NotOffered {
+                param,
+                asked,
+                allowed,
+            } => {
+                write!(f, "Invalid {}: '{asked}' is not offered; ", param.name())?;
+                listed(f, allowed)
+            }
+            Self::NotAllowed {
+                param,
+                asked,
+                default,
+                allowed,
+            } => {
+                let which = if *default { "The default " } else { "The " };
+                write!(
+                    f,
+                    "{which}{} '{asked}' is not allowed for this key; ",
+                    param.name()
+                )?;
+                listed(f, allowed)
+            }
+            Self::TooExpensive => f.write_str("The cost of this request cannot be expressed."),
+        }
+    }
+}
+
+/// Judges what is known so far: an error means that no further field could make the
+/// request permissible.
+///
+/// # Errors
+/// The refusal, which [`permit`] would give as well.
+pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refusal> {
+    let model = match asked.model {
+        Some(name) => Some(judge_model(catalog, key, name)?),
+        None => None,
+    };
+    if let Some(name) = asked.size {
+        judge_size(catalog, key, model, name, false)?;
+    }
+    if let Some(text) = asked.seconds {
+        judge_seconds(catalog, key, model, text, false)?;
+    }
+    Ok(())
+}
+
+/// Judges a whole request: what was not asked for has the model's default.
+///
+/// # Errors
+/// The refusal.
+pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, Refusal> {
+    let Some(name) = asked.model else {
+        let allowed = allowed_models(catalog, key);
+        return Err(Refusal::NoModel { allowed });
+    };
+    let model = judge_model(catalog, key, name)?;
+    let default_size = &model.default_size().name;
+    let size = asked.size.unwrap_or(default_size);
+    judge_size(catalog, key, Some(model), size, asked.size.is_none())?;
+    let default_seconds = &model.default_seconds().text;
+    let seconds = asked.seconds.unwrap_or(default_seconds);
+    judge_seconds(catalog, key, Some(model), seconds, asked.seconds.is_none())?;
+
+    let size = model.find_size(size).unwrap_or(model.default_size());
+    let seconds = model
+        .find_seconds(seconds)
+        .unwrap_or(model.default_seconds());
+    let quote = Quote::new(size.price, seconds.count, key.group.multiplier);
+    Ok(Permit {
+        size: size.clone(),
+        seconds: seconds.count,
+        quote: quote.ok_or(Refusal::TooExpensive)?,
+        model: model.clone(),
+    })
+}
+
+fn judge_model<'c>(catalog: &'c Catalog, key: &Key, name: &str) -> Result<&'c Arc<Model>, Refusal> {
+    let Some(model) = catalog.get(name) else {
+        return Err(Refusal::NotOffered {
+            param: Param::Model,
+            asked: name.into(),
+            allowed: allowed_models(catalog, key),
+        });
+    };
+    if !key.allow.model(name) {
+        return Err(Refusal::NotAllowed {
+            param: Param::Model,
+            asked: name.into(),
+            default: false,
+            allowed: allowed_models(catalog, key),
+        });
+    }
+    Ok(model)
+}
+
+fn judge_size(
+    catalog: &Catalog,
+    key: &Key,
+    model: Option<&Arc<Model>>,
+    name: &str,
+    default: bool,
+) -> Result<(), Refusal> {
+    judge_value(
+        Param::Size,
+        name,
+        default,
+        candidates(catalog, key, model),
+        |model| model.sizes().iter().map(|s| &s.name).collect(),
+        |name| key.allow.size(name),
+    )
+}
+
+fn judge_seconds(
+    catalog: &Catalog,
+    key: &Key,
+    model: Option<&Arc<Model>>,
+    text: &str,
+    default: bool,
+) -> Result<(), Refusal> {
+    judge_value(
+        Param::Seconds,
+        text,
+        default,
+        candidates(catalog, key, model),
+        |model| model.seconds().iter().map(|s| &s.text).collect(),
+        |text| key.allow.seconds(text),
+    )
+}
+
+/// The models that the request may still turn out to be for.
+fn candidates<'a>(
+    catalog: &'a Catalog,
+    key: &Key,
+    model: Option<&'a Arc<Model>>,
+) -> Vec<&'a Arc<Model>> {
+    match model {
+        Some(model) => vec![model],
+        None => {
+            let models = catalog.models();
+            models.filter(|m| key.allow.model(m.name())).collect()
+        }
+    }
+}
+
+fn judge_value<'a>(
+    param: Param,
+    asked: &str,
+    default: bool,
+    candidates: Vec<&'a Arc<Model>>,
+    offered: impl Fn(&'a Model) -> Vec<&'a Arc<str>>,
+    may: impl Fn(&str) -> bool,
+) -> Result<(), Refusal> {
+    let is_offered = candidates
+        .iter()
+        .any(|model| offered(model).iter().any(|value| &***value == asked));
+    if is_offered && may(asked) {
+        return Ok(());
+    }
+    let mut allowed: Vec<Arc<str>> = Vec::new();
+    for value in candidates.iter().flat_map(|model| offered(model)) {
+        if may(value) && !allowed.contains(value) {
+            allowed.push(value.clone());
+        }
+    }
+    let asked = asked.to_owned();
+    Err(if is_offered {
+        Refusal::NotAllowed {
+            param,
+            asked,
+            default,
+            allowed,
+        }
+    } else {
+        Refusal::NotOffered {
+            param,
+            asked,
+            allowed,
+        }
+    })
+}
+
+fn allowed_models(catalog: &Catalog, key: &Key) -> Vec<Arc<str>> {
+    let names = catalog.models().map(|model| model.name());
+    names
+        .filter(|name| key.allow.model(name))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

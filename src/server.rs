@@ -1,0 +1,189 @@
+//! Serves a gated proxy on a socket: listening, bounds on connections, stopping.
+//!
+//! A Pingora service on the runtime of the caller, rather than Pingora's `Server`: that one
+//! binds late and panics where it cannot, does not tell which port it got, and on SIGTERM
+//! sleeps out its whole grace period even when nothing is under way.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::{ALPN, Stream};
+use pingora::proxy::{HttpProxy, ProxyHttp, http_proxy};
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ShutdownWatch};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::config::{Bounds, Listen};
+use crate::gate::Gated;
+
+/// Length of the preface that tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
+const PREFACE: usize = 24;
+
+/// A service that runs.
+pub struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    service: JoinHandle<()>,
+    connections: Option<(Arc<Semaphore>, u32)>,
+}
+
+/// Serves `proxy` on a socket that is listening already.
+///
+/// # Errors
+/// Where the socket or the certificate cannot be used.
+pub fn serve<P>(
+    proxy: Gated<P>,
+    listener: TcpListener,
+    listen: &Listen,
+    bounds: &Bounds,
+) -> io::Result<Server>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    let mut http = http_proxy(&Arc::new(ServerConf::default()), proxy);
+    let mut options = HttpServerOptions::default();
+    options.h2c = listen.h2c && listen.tls.is_none();
+    options.keepalive_request_limit = Some(bounds.keepalive_requests);
+    options.h2_idle_timeout = Some(bounds.keepalive_timeout);
+    http.server_options = Some(options);
+    let connections = Arc::new(Semaphore::new(bounds.connections));
+    let app = Bounded {
+        http: Arc::new(http),
+        connections: connections.clone(),
+        first_byte: bounds.read_timeout,
+    };
+    let mut service = Service::new("tollgate".into(), app);
+    let address = listener.local_addr()?;
+    match &listen.tls {
+        None => service.add_tcp(&address.to_string()),
+        Some(tls) => {
+            let (cert, key) = (tls.cert.to_string_lossy(), tls.key.to_string_lossy());
+            let settings = TlsSettings::intermediate(&cert, &key);
+            let mut settings = settings.map_err(|e| io::Error::other(e.to_string()))?;
+            settings.enable_h2();
+            service.add_tls_with_settings(&address.to_string(), None, settings);
+        }
+    }
+    let most = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
+    let mut server = start(service, listener)?;
+    server.connections = Some((connections, most));
+    Ok(server)
+}
+
+/// Runs a service of any kind on a socket that is listening already.
+///
+/// # Errors
+/// Where the socket cannot be used.
+pub(crate) fn start<A>(mut service: Service<A>, listener: TcpListener) -> io::Result<Server>
+where
+    A: ServerApp + Send + Sync + 'static,
+{
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let mut fds = Fds::new();
+    fds.add(address.to_string(), listener.into_raw_fd());
+    let (stop, stopped) = watch::channel(false);
+    let service = tokio::spawn(async move {
+        let fds = Arc::new(fds.into());
+        service.start_service(Some(fds), stopped, 1).await;
+    });
+    Ok(Server {
+        address,
+        stop,
+        service,
+        connections: None,
+    })
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening, lets the requests under way end within the time, and says whether
+    /// all of them did.
+    pub async fn stop(self, within: Duration) -> bool {
+        let ended = async {
+            let _ = self.stop.send(true);
+            let _ = self.service.await;
+            if let Some((connections, most)) = &self.connections {
+                let _ = connections.acquire_many(*most).await;
+            }
+        };
+        timeout(within, ended).await.is_ok()
+    }
+}
+
+/// A proxy with a bound on its connections and on how long one may stay silent before its
+/// first request.
+struct Bounded<P> {
+    http: Arc<HttpProxy<Gated<P>>>,
+    connections: Arc<Semaphore>,
+    first_byte: Duration,
+}
+
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/json\r\ncontent-length: 138\r\nretry-after: 1\r\n\
+    connection: close\r\n\r\n\
+    {\"error\":{\"message\":\"Too many connections are open. Try again in a moment.\",\
+    \"type\":\"server_error\",\"param\":null,\"code\":\"unavailable\"}}      ";
+
+#[async_trait]
+impl<P> ServerApp for Bounded<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let Ok(_open) = self.connections.try_acquire() else {
+            // HTTP/2 has no answer before its handshake: closing is the refusal there.
+            if !matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+                let _ = timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
+            }
+            return None;
+        };
+        // Pingora looks for the preface without a time limit.
+        let mut preface = [0; PREFACE];
+        match timeout(self.first_byte, stream.try_peek(&mut preface)).await {
+            Ok(Ok(_)) => self.http.process_new(stream, shutdown).await,
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    async fn cleanup(&self) {
+        ServerApp::cleanup(&*self.http).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_refusal_of_a_connection_is_whole() {
+        let text = std::str::from_utf8(super::FULL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["error"]["code"], "unavailable");
+    }
+}
