@@ -136,7 +136,7 @@ struct Bounded<P> {
 }
 
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/json\r\ncontent-length: 138\r\nretry-after: 1\r\n\
+    content-type: application/json\r\ncontent-length: 139\r\nretry-after: 1\r\n\
     connection: close\r\n\r\n\
     {\"error\":{\"message\":\"Too many connections are open. Try again in a moment.\",\
     \"type\":\"server_error\",\"param\":null,\"code\":\"unavailable\"}}      ";
