@@ -1,4 +1,105 @@
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+//! Tollgate: a streaming gate for paid video generation.
+//!
+//! It stands before channels that speak the OpenAI Videos API (`/v1/videos`). It inspects
+//! the body of a create as it passes, without buffering it; lets through what the client's
+//! key may ask for; puts the channel's credential in place of the key; charges the key
+//! exactly once for what is rendered; and tells Prometheus.
+//!
+//! # The way of a create
+//!
+//! ```text
+//!  client ──head──▶ gate::head      route, key, type, length, cheap limits
+//!         ──body──▶ inspect         scanner ▶ fields ▶ policy: what is safe goes on at once
+//!                   gate::withheld  what is not safe yet, and always the last bytes
+//!         ──end───▶ inspect.finish  ▶ Permit ▶ ledger.reserve ▶ the last bytes ──▶ channel
+//!         ◀─answer─ gate::create    2xx with a job confirms, a clear no voids, else unknown
+//!  polls  ◀───────▶ gate::forward   completed posts, failed or cancelled voids
+//! ```
+//!
+//! # Layers
+//!
+//! Each module uses only modules above it in this list.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`money`] | exact amounts |
+//! | [`key`] | client key digests; secrets that cannot be printed |
+//! | [`catalog`] | models, sizes, seconds, list prices; a quote |
+//! | [`policy`] | what a key may ask for and how much of it; permits and refusals |
+//! | [`form`] | what the scanners hand on |
+//! | [`multipart`], [`json`] | the strict push scanners |
+//! | [`image`] | pixel sizes from first bytes |
+//! | [`inspect`] | joins those into one create request |
+//! | [`ledger`] | reservations, jobs, limits |
+//! | [`channel`] | choosing and reaching upstream accounts |
+//! | [`metrics`] | all families |
+//! | [`config`] | the file format, and the validated configuration |
+//! | [`gate`] | the Pingora side |
+//! | [`server`], [`admin`] | listeners: the clients' and the operators' |
+//! | [`mock`] | a faithful mock channel; uses none of the others |
+//! | [`cli`] | the commands |
+//!
+//! # Architecture invariants
+//!
+//! - Everything above [`ledger`] does no IO and reads no clock: bytes and times are
+//!   parameters.
+//! - No upstream receives the last byte of a create before its permit and its reservation
+//!   exist. One function completes a request (`gate/exchange.rs`), and what calls it holds
+//!   both.
+//! - A forwarded body is byte for byte what the client sent: slices of the buffers that
+//!   came in, never rewritten.
+//! - Memory for a request is bounded by constants, whatever its size or order of fields.
+//! - Heads are built anew from lists of what passes, in both directions.
+//!
+//! Absent on purpose: nothing is retried once a byte of a body has left; no body is
+//! buffered to be parsed by a library; nothing about Sora is in the code, all of it is in
+//! the configuration.
+//!
+//! # Embedding
+//!
+//! [`gate::Gated`] puts the gate before the Videos API of any Pingora proxy. Other requests
+//! go to that proxy as before:
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use pingora::prelude::*;
+//! use tollgate::gate::{Gate, Gated};
+//! use tollgate::ledger::MemoryLedger;
+//! use tollgate::metrics::Metrics;
+//!
+//! /// The proxy that was there before.
+//! struct MyProxy;
+//!
+//! #[async_trait]
+//! impl ProxyHttp for MyProxy {
+//!     type CTX = ();
+//!     fn new_ctx(&self) {}
+//!     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+//!         Ok(Box::new(HttpPeer::new(("127.0.0.1", 3000), false, String::new())))
+//!     }
+//! }
+//!
+//! fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+//!     let config = tollgate::config::load(Path::new("conf/tollgate.yaml"))?;
+//!     let ledger = Arc::new(MemoryLedger::default());
+//!     let gate = Gate::new(config, ledger, Arc::new(Metrics::new()?));
+//!
+//!     let mut server = Server::new(None)?;
+//!     server.bootstrap();
+//!     let mut proxy = http_proxy_service(&server.configuration, Gated::new(gate, MyProxy));
+//!     proxy.add_tcp("0.0.0.0:8080");
+//!     server.add_service(proxy);
+//!     server.run_forever();
+//! }
+//! ```
+//!
+//! A proxy that wants more say calls the methods of [`gate::Gate`] from its own hooks: they
+//! bear the names of the hooks of [`ProxyHttp`](pingora::proxy::ProxyHttp).
 
 pub mod admin;
 pub mod catalog;

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +24,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use crate::config::{Bounds, Listen};
+use crate::config::{Bounds, Listen, Tls};
 use crate::gate::Gated;
 
 /// Length of the preface that tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
@@ -69,9 +74,9 @@ where
     match &listen.tls {
         None => service.add_tcp(&address.to_string()),
         Some(tls) => {
-            let (cert, key) = (tls.cert.to_string_lossy(), tls.key.to_string_lossy());
-            let settings = TlsSettings::intermediate(&cert, &key);
+            let settings = TlsSettings::intermediate("", "");
             let mut settings = settings.map_err(|e| io::Error::other(e.to_string()))?;
+            settings.set_cert_resolver(Arc::new(certified_key(tls)?));
             settings.enable_h2();
             service.add_tls_with_settings(&address.to_string(), None, settings);
         }
@@ -80,6 +85,21 @@ where
     let mut server = start(service, listener)?;
     server.connections = Some((connections, most));
     Ok(server)
+}
+
+/// The certificate and its key, read here because Pingora panics over files that it cannot
+/// use.
+fn certified_key(tls: &Tls) -> io::Result<SingleCertAndKey> {
+    let cannot = |path: &Path, error: String| {
+        io::Error::other(format!("cannot use {}: {error}", path.display()))
+    };
+    let chain = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
+    let chain: Vec<_> = chain.map_err(|e| cannot(&tls.cert, e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key);
+    let key = key.map_err(|e| cannot(&tls.key, e.to_string()))?;
+    let certified = CertifiedKey::from_der(chain, key, &ring::default_provider());
+    let certified = certified.map_err(|e| cannot(&tls.cert, e.to_string()))?;
+    Ok(SingleCertAndKey::from(certified))
 }
 
 /// Runs a service of any kind on a socket that is listening already.

@@ -91,7 +91,7 @@ impl Gate {
                 .map_err(Stopped::Gone)?;
         }
         let client = session.req_header().clone();
-        let mut upload = Upload::new(session, inspector, &state.config.bounds);
+        let mut upload = Upload::new(session, inspector, body.framing, &state.config.bounds);
         let crossing = Crossing {
             gate: self,
             state,
@@ -229,8 +229,7 @@ impl Crossing<'_> {
         exchange: &mut Exchange,
     ) -> Result<(), Break> {
         loop {
-            let safe = upload.inspector.safe();
-            while let Some(piece) = upload.withheld.pop(safe) {
+            while let Some(piece) = upload.next_safe() {
                 exchange.send(piece).await.map_err(Break::Upstream)?;
             }
             if upload.has_ended() {

@@ -7,6 +7,7 @@ use pingora::ErrorType;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
+use super::head::Framing;
 use super::refusal::{HeadFault, Refusal};
 use super::withheld::Withheld;
 use crate::config::Bounds;
@@ -17,6 +18,8 @@ pub(super) struct Upload<'s> {
     session: &'s mut Session,
     pub(super) inspector: Inspector,
     pub(super) withheld: Withheld,
+    /// Offset of the byte that would complete a body of a declared length.
+    last: u64,
     received: u64,
     most: u64,
     read_timeout: Duration,
@@ -40,11 +43,20 @@ impl From<Refusal> for Stopped {
 }
 
 impl<'s> Upload<'s> {
-    pub(super) fn new(session: &'s mut Session, inspector: Inspector, bounds: &Bounds) -> Self {
+    pub(super) fn new(
+        session: &'s mut Session,
+        inspector: Inspector,
+        framing: Framing,
+        bounds: &Bounds,
+    ) -> Self {
         Self {
             session,
             inspector,
             withheld: Withheld::default(),
+            last: match framing {
+                Framing::Length(length) => length.saturating_sub(1),
+                Framing::Open => u64::MAX,
+            },
             received: 0,
             most: bounds.body_bytes,
             read_timeout: bounds.read_timeout,
@@ -62,6 +74,13 @@ impl<'s> Upload<'s> {
     /// How long the inspector has taken so far.
     pub(super) fn inspecting(&self) -> Duration {
         self.inspecting
+    }
+
+    /// The next piece that may go on: what the inspector calls safe, but never the last byte
+    /// of a declared length. A channel would take a body that stops in the middle of a file
+    /// as complete, and several real parsers read such a body.
+    pub(super) fn next_safe(&mut self) -> Option<Bytes> {
+        self.withheld.pop(self.inspector.safe().min(self.last))
     }
 
     /// Waits for the next bytes, at most as long as a client may send nothing.

@@ -5,8 +5,11 @@
 //! [`Permit`]. It holds no more of the body than the values of the policy's fields and
 //! what tells the pixel size of a reference image; the caller holds what is not safe yet.
 //!
-//! **Invariant**: the last byte of a body is never safe. It goes out when the caller holds
-//! the permit that [`Inspector::finish`] gives, and a reservation.
+//! **Invariant**: the end of a well-written body (its close delimiter, its closing brace) is
+//! never safe. It goes out when the caller holds the permit that [`Inspector::finish`]
+//! gives, and a reservation. All of a body that merely stops may be safe, since nothing
+//! tells yet that it has stopped: whoever forwards by a declared length must keep the last
+//! byte of that length back as well.
 
 mod form;
 mod reference;
@@ -85,8 +88,10 @@ pub struct Inspector {
     form: Form,
 }
 
-/// One of these stands for each upload in flight, so neither is boxed: the larger one is
-/// a few hundred bytes.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per upload in flight, and the larger one is a few hundred bytes"
+)]
 enum Scanner {
     Multipart(multipart::Scanner),
     Json(json::Scanner),
@@ -125,7 +130,7 @@ impl Inspector {
     }
 
     /// The offset, from the body's start, below which the input may go on. Never falls,
-    /// and never covers the body's last byte.
+    /// and never covers the end of a well-written body.
     pub fn safe(&self) -> u64 {
         match &self.scanner {
             Scanner::Multipart(scanner) => scanner.safe(),

@@ -215,6 +215,10 @@ impl Ledger for MemoryLedger {
         _now: Timestamp,
     ) -> Result<Option<Charge>, Unavailable> {
         let mut books = self.books();
+        if books.jobs.contains_key(&confirmation.job) {
+            // A channel that names a job twice does not hand it to another key.
+            return Ok(None);
+        }
         let Some(entry) = books.entries.get_mut(&id) else {
             return Ok(None);
         };
