@@ -429,6 +429,8 @@ fn reply(answer: Answer) -> Result<Reply, Stopped> {
     for name in ["transfer-encoding", "connection"] {
         head.remove_header(name);
     }
+    // A head of HTTP/2 cannot be written to a client of HTTP/1.1; the other way round it can.
+    head.set_version(http::Version::HTTP_11);
     let length = answer.body.len();
     head.insert_header("content-length", length)
         .map_err(failed)?;

@@ -37,6 +37,9 @@ pub(super) struct Exchange {
     channel: Arc<LiveChannel>,
     _in_flight: InFlight,
     finished: Option<Instant>,
+    /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
+    /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
+    headless: bool,
 }
 
 /// A channel could not be reached, or did not take the head.
@@ -101,6 +104,7 @@ impl Exchange {
             _in_flight: channel.enter(),
             channel: channel.clone(),
             finished: None,
+            headless: false,
         })
     }
 
@@ -133,7 +137,10 @@ impl Exchange {
     /// Waits for the head of the final answer. Cancel safe.
     pub(super) async fn answer_head(&mut self) -> pingora::Result<()> {
         loop {
-            self.session.read_response_header().await?;
+            if let Err(error) = self.session.read_response_header().await {
+                self.headless = true;
+                return Err(error);
+            }
             let head = self.session.response_header();
             if !head.is_some_and(|head| head.status.is_informational()) {
                 return Ok(());
@@ -180,13 +187,20 @@ impl Exchange {
 
     /// The answer after a write has failed or an answer has begun before the request's end.
     pub(super) async fn last_words(mut self, most: usize) -> Option<Answer> {
+        let answer = timeout(LAST_WORDS, self.late_answer(most)).await;
+        self.abort().await;
+        answer.ok()?
+    }
+
+    async fn late_answer(&mut self, most: usize) -> Option<Answer> {
+        if self.headless {
+            return None;
+        }
         let head = self.session.response_header();
         if head.is_none_or(|head| head.status.is_informational()) {
-            timeout(LAST_WORDS, self.answer_head()).await.ok()?.ok()?;
+            self.answer_head().await.ok()?;
         }
-        let answer = timeout(LAST_WORDS, self.read_answer(most)).await;
-        self.abort().await;
-        answer.ok()?.ok()
+        self.read_answer(most).await.ok()
     }
 
     async fn read_answer(&mut self, most: usize) -> Result<Answer, NoAnswer> {
@@ -214,8 +228,11 @@ impl Exchange {
     }
 
     /// Breaks the request off, visibly: the channel sees that it is not complete.
+    ///
+    /// Under TLS the farewell waits behind what a stalled channel has not taken yet: dropping
+    /// the connection says the same.
     pub(super) async fn abort(mut self) {
-        self.session.shutdown().await;
+        let _ = timeout(LAST_WORDS, self.session.shutdown()).await;
     }
 }
 

@@ -199,8 +199,7 @@ impl Gate {
             Ok(None) => Ok(false),
             Ok(Some(reply)) => {
                 let Reply { head, body } = reply;
-                session.write_response_header(head, false).await?;
-                session.write_response_body(Some(body), true).await?;
+                give(session, head, body).await?;
                 Ok(true)
             }
             Err(Stopped::Refused(refusal)) => {
@@ -344,8 +343,7 @@ impl Gate {
             session.set_keepalive(None);
         }
         let (head, body) = answer.into_response()?;
-        session.write_response_header(head, false).await?;
-        session.write_response_body(Some(body), true).await?;
+        give(session, head, body).await?;
         if rest {
             session.finish_body().await?;
             let bounds = &ctx.state.config.bounds;
@@ -355,6 +353,19 @@ impl Gate {
         }
         Ok(())
     }
+}
+
+/// Writes an answer. Where that fails, the client is gone: it is not to get another one,
+/// which would say that nothing happened.
+async fn give(
+    session: &mut Session,
+    head: Box<pingora::http::ResponseHeader>,
+    body: bytes::Bytes,
+) -> pingora::Result<()> {
+    let written = session.write_response_header(head, false).await;
+    written.map_err(pingora::Error::into_down)?;
+    let written = session.write_response_body(Some(body), true).await;
+    written.map_err(pingora::Error::into_down)
 }
 
 async fn drain(session: &mut Session, most: u64) {

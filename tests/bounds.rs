@@ -1,0 +1,312 @@
+//! Every bound is held, and says so.
+
+mod support;
+
+use std::time::Duration;
+
+use support::client::{Body, Connection, Request};
+use support::{KEY, STUDIO, Setup, Stand, form, form_type, plain_form, png};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+async fn stand(bounds: &str) -> Stand {
+    Setup::default()
+        .with(&format!("\nbounds:\n{bounds}"))
+        .start()
+        .await
+}
+
+fn create(body: Body) -> Request {
+    Request::create(&form_type(), body)
+}
+
+fn plain() -> Body {
+    Body::Length(plain_form(), vec![])
+}
+
+/// A create whose file makes the body so long.
+fn upload(len: usize) -> Vec<u8> {
+    form(&[
+        ("prompt", b"a cat"),
+        ("model", b"sora-2"),
+        ("size", b"1280x720"),
+        ("input_reference", &png(len)),
+    ])
+}
+
+/// Sends the head and half of a create's body, and keeps the connection.
+async fn half_a_create(stand: &Stand) -> Connection {
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let [head, body] = &create(Body::Length(upload(200_000), vec![])).pieces()[..] else {
+        panic!("a head and a body");
+    };
+    connection.stream.write_all(head).await.unwrap();
+    connection.stream.write_all(&body[..100_000]).await.unwrap();
+    connection
+}
+
+/// Reads to the end of the stream: the gate has closed it.
+async fn is_closed(connection: &mut Connection) -> bool {
+    let mut rest = Vec::new();
+    let read = connection.stream.read_to_end(&mut rest);
+    timeout(Duration::from_secs(20), read).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies() {
+    let stand = stand("  body_bytes: 100 KiB\n").await;
+    let long = upload(150_000);
+    let declared = create(Body::Length(long.clone(), vec![]))
+        .send(stand.gate)
+        .await
+        .unwrap();
+    assert_eq!(
+        (declared.status, declared.code()),
+        (413, "request_too_large".into())
+    );
+    assert_eq!(stand.mock.stats().requests_total, 0, "refused by its head");
+    let counted = create(Body::Chunked(long, vec![30_000; 5]))
+        .send(stand.gate)
+        .await
+        .unwrap();
+    assert_eq!(
+        (counted.status, counted.code()),
+        (413, "request_too_large".into())
+    );
+    assert_eq!(stand.mock.stats().creates_complete, 0);
+    assert_eq!(
+        create(Body::Length(upload(90_000), vec![]))
+            .send(stand.gate)
+            .await
+            .unwrap()
+            .status,
+        200
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads() {
+    let stand = stand("  head_bytes: 4 KiB\n  headers: 20\n").await;
+    let long = create(plain()).header("X-Long", &"a".repeat(5000));
+    let answer = long.send(stand.gate).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.code()),
+        (431, "headers_too_large".into())
+    );
+    let mut many = create(plain());
+    for i in 0..30 {
+        many = many.header(&format!("X-{i}"), "a");
+    }
+    assert_eq!(many.send(stand.gate).await.unwrap().status, 431);
+    assert_eq!(create(plain()).send(stand.gate).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_and_prompts() {
+    let stand = stand("  parts: 3\n  part_header_bytes: 100\n  prompt_chars: 10\n").await;
+    let fields: [(&str, &[u8]); 4] = [
+        ("model", b"sora-2"),
+        ("prompt", b"a cat"),
+        ("seconds", b"4"),
+        ("size", b"1280x720"),
+    ];
+    let four = create(Body::Length(form(&fields), vec![]));
+    let four = four.send(stand.gate).await.unwrap();
+    assert_eq!((four.status, four.code()), (400, "invalid_body".into()));
+    let fields: [(&str, &[u8]); 2] = [("model", b"sora-2"), ("prompt", b"eleven char")];
+    let long = create(Body::Length(form(&fields), vec![]))
+        .send(stand.gate)
+        .await
+        .unwrap();
+    assert_eq!((long.status, long.code()), (400, "invalid_value".into()));
+    let text = String::from_utf8(form(&[("model", b"sora-2"), ("prompt", b"a cat")])).unwrap();
+    let padded = text.replacen("form-data", &format!("form-data{}", " ".repeat(100)), 1);
+    let padded = create(Body::Length(padded.into_bytes(), vec![]));
+    assert_eq!(
+        padded.send(stand.gate).await.unwrap().code(),
+        "invalid_body"
+    );
+    let fields: [(&str, &[u8]); 2] = [("model", b"sora-2"), ("prompt", b"a cat")];
+    let short = create(Body::Length(form(&fields), vec![]))
+        .send(stand.gate)
+        .await
+        .unwrap();
+    assert_eq!(short.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_falls_silent() {
+    let stand = stand("  read_timeout: 200ms\n").await;
+    let mut upload = half_a_create(&stand).await;
+    let answer = upload.answer(false).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.code()),
+        (408, "request_timeout".into())
+    );
+    assert!(is_closed(&mut upload).await);
+    // Before a head is complete there is nobody to answer yet.
+    for start in [
+        &b""[..],
+        b"POST /v1/vid",
+        b"POST /v1/videos HTTP/1.1\r\nHost: a\r\nX-",
+    ] {
+        let mut connection = Connection::open(stand.gate).await.unwrap();
+        connection.stream.write_all(start).await.unwrap();
+        if start.len() < 24 {
+            assert!(is_closed(&mut connection).await, "{start:?}");
+        }
+    }
+    let stats = stand.mock.stats();
+    assert_eq!((stats.creates_complete, stand.mock.jobs().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_never_ends() {
+    let stand = stand("  upload_timeout: 300ms\n").await;
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let [head, body] = &create(Body::Length(upload(1_000_000), vec![])).pieces()[..] else {
+        panic!("a head and a body");
+    };
+    connection.stream.write_all(head).await.unwrap();
+    // A byte now and then keeps every read short of its own deadline.
+    let (mut reader, mut writer) = connection.stream.into_split();
+    let body = body.clone();
+    let drip = tokio::spawn(async move {
+        for byte in body.chunks(1) {
+            if writer.write_all(byte).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let mut start = [0; 12];
+    timeout(Duration::from_secs(20), reader.read_exact(&mut start))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&start, b"HTTP/1.1 408");
+    drip.abort();
+    assert_eq!(stand.mock.stats().creates_complete, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_at_once() {
+    let stand = stand("  concurrent_uploads: 2\n").await;
+    let held = [half_a_create(&stand).await, half_a_create(&stand).await];
+    stand
+        .until("both are at the channel", async || {
+            stand.mock.stats().creates_in_flight == 2
+        })
+        .await;
+    let third = create(plain()).send(stand.gate).await.unwrap();
+    assert_eq!((third.status, third.code()), (503, "unavailable".into()));
+    assert_eq!(third.header("retry-after"), Some("1"));
+    let list = Request::get("/v1/videos")
+        .key(KEY)
+        .send(stand.gate)
+        .await
+        .unwrap();
+    assert_eq!(list.status, 200, "polls go on");
+    drop(held);
+    stand
+        .until("there is room again", async || {
+            create(plain()).send(stand.gate).await.unwrap().status == 200
+        })
+        .await;
+    assert_eq!(stand.mock.stats().creates_complete, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_at_once() {
+    let stand = stand("  connections: 2\n").await;
+    let list = Request::get("/v1/videos").key(KEY);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut connection = Connection::open(stand.gate).await.unwrap();
+        assert_eq!(connection.send(&list).await.unwrap().status, 200);
+        held.push(connection);
+    }
+    let refused = Request::get("/v1/videos")
+        .key(KEY)
+        .send(stand.gate)
+        .await
+        .unwrap();
+    assert_eq!(
+        (refused.status, refused.code()),
+        (503, "unavailable".into())
+    );
+    drop(held);
+    stand
+        .until("there is room again", async || {
+            list.send(stand.gate).await.is_ok_and(|a| a.status == 200)
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_on_one_connection() {
+    let stand = stand("  keepalive_requests: 2\n").await;
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let list = Request::get("/v1/videos").key(KEY);
+    let mut answered = 0;
+    while let Ok(answer) = connection.send(&list).await {
+        assert_eq!(answer.status, 200);
+        answered += 1;
+        assert!(answered <= 3, "the connection goes on for ever");
+    }
+    assert!(answered >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_on_after_a_refusal() {
+    let stand = stand("  drain_bytes: 64 KiB\n").await;
+    let fields: [(&str, &[u8]); 2] = [("model", b"sora-9"), ("input_reference", &png(30_000_000))];
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let pieces = create(Body::Length(form(&fields), vec![])).pieces();
+    connection.stream.write_all(&pieces[0]).await.unwrap();
+    // Beyond the bound the gate closes, so that the writing fails: it is not read for ever.
+    let mut failed = false;
+    for piece in pieces[1].chunks(65536) {
+        failed = failed || connection.stream.write_all(piece).await.is_err();
+    }
+    assert!(failed, "30 MB were read on");
+    assert_eq!(stand.mock.stats().creates_complete, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rates_and_budgets_of_a_key() {
+    let setup = Setup::default().replacing(
+        "limits: { requests: 60/min, in_flight: 4, list_cost_usd: 100/day }",
+        "limits: { requests: 2/total, list_cost_usd: 100/day }",
+    );
+    let stand = setup.start().await;
+    let mut request = create(plain());
+    request.headers.retain(|(name, _)| name != "Authorization");
+    let request = request.key(STUDIO);
+    for _ in 0..2 {
+        assert_eq!(request.send(stand.gate).await.unwrap().status, 200);
+    }
+    let over = request.send(stand.gate).await.unwrap();
+    assert_eq!(
+        (over.status, over.code()),
+        (429, "rate_limit_exceeded".into())
+    );
+    assert_eq!(over.header("x-ratelimit-limit-requests"), Some("2"));
+    assert_eq!(over.header("x-ratelimit-remaining-requests"), Some("0"));
+    assert_eq!(stand.mock.stats().creates_complete, 2);
+
+    let setup = Setup::default().replacing("list_cost_usd: 100/day", "list_cost_usd: 0.5/day");
+    let stand = setup.start().await;
+    assert_eq!(request.send(stand.gate).await.unwrap().status, 200);
+    let spent = request.send(stand.gate).await.unwrap();
+    assert_eq!(
+        (spent.status, spent.code()),
+        (429, "insufficient_quota".into())
+    );
+    assert_eq!(spent.header("x-should-retry"), Some("false"));
+    assert_eq!(spent.header("retry-after"), None);
+    let ratio =
+        "tollgate_budget_spent_ratio{key=\"studio-a\",limit=\"list_cost_usd\",window=\"day\"}";
+    assert_eq!(stand.metric(ratio).await, 0.8);
+    assert_eq!(stand.mock.stats().creates_complete, 1);
+}
