@@ -178,13 +178,13 @@ where
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        self.inner
-            .response_filter(session, response, &mut ctx.inner)
-            .await?;
+        // The gate strips what is the channel's; what the host adds then stays.
         if ctx.claimed {
             self.gate.response_filter(response, &mut ctx.gate)?;
         }
-        Ok(())
+        self.inner
+            .response_filter(session, response, &mut ctx.inner)
+            .await
     }
 
     fn upstream_response_body_filter(

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod client;
+pub mod h2;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -108,7 +109,7 @@ impl Setup {
 }
 
 impl Setup {
-    fn config_for(&self, mock: SocketAddr) -> Config {
+    pub fn config_for(&self, mock: SocketAddr) -> Config {
         let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
         let text = std::fs::read_to_string(conf.join("demo.yaml")).unwrap();
         assert!(text.contains("http://127.0.0.1:8081"));

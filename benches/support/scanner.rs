@@ -1,0 +1,79 @@
+//! The scanner beside a bare search for the boundary, as in the benchmark `scanner`.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+use tollgate::form::{Field, Release, Sink};
+use tollgate::multipart::{Limits, Scanner};
+
+use super::works::{BOUNDARY, File, boundary, upload_body};
+
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The time that the search takes divided by the scanner's, of rounds that take turns.
+pub fn ratios(rounds: usize) -> Vec<f64> {
+    let body = Bytes::from(upload_body(File::Last));
+    let chunks: Vec<Bytes> = (0..body.len())
+        .step_by(CHUNK_BYTES)
+        .map(|at| body.slice(at..body.len().min(at + CHUNK_BYTES)))
+        .collect();
+    (0..rounds)
+        .map(|_| search(&chunks).as_secs_f64() / scan(&chunks).as_secs_f64())
+        .collect()
+}
+
+const TIMES: u32 = 20;
+
+fn search(chunks: &[Bytes]) -> Duration {
+    let finder = Finder::new(BOUNDARY);
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        let found = chunks.iter().map(|chunk| finder.find_iter(chunk).count());
+        assert_eq!(black_box(found.sum::<usize>()), 6);
+    }
+    started.elapsed()
+}
+
+fn scan(chunks: &[Bytes]) -> Duration {
+    let boundary = boundary();
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        let mut scanner = Scanner::new(boundary.clone(), Limits::default());
+        let mut count = Count::default();
+        for chunk in chunks {
+            scanner.push(chunk, &mut count).expect("a valid body");
+            black_box(scanner.safe());
+        }
+        scanner.finish(&mut count).expect("a complete body");
+        assert_eq!(count.fields, 5);
+    }
+    started.elapsed()
+}
+
+/// A sink that takes everything.
+#[derive(Default)]
+struct Count {
+    fields: usize,
+    bytes: usize,
+}
+
+impl Sink for Count {
+    type Refusal = Infallible;
+
+    fn begin(&mut self, _field: Field<'_>) -> Result<Release, Infallible> {
+        self.fields += 1;
+        Ok(Release::AtOnce)
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.bytes += black_box(bytes).len();
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}

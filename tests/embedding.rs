@@ -1,0 +1,138 @@
+//! The gate in somebody else's proxy: its own routes go on as before, the Videos API is the
+//! gate's, and look-alikes of it reach neither upstream.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora::prelude::*;
+use support::client::{Body, Request};
+use support::{KEY, Setup, form_type, plain_form};
+use tollgate::gate::{Gate, Gated};
+use tollgate::ledger::MemoryLedger;
+use tollgate::metrics::Metrics;
+use tollgate::mock::{Mock, Options};
+use tollgate::server;
+
+/// A proxy with one upstream, which wants a header of every request.
+struct Host {
+    upstream: SocketAddr,
+}
+
+#[async_trait]
+impl ProxyHttp for Host {
+    type CTX = bool;
+
+    fn new_ctx(&self) -> bool {
+        false
+    }
+
+    async fn request_filter(&self, session: &mut Session, seen: &mut bool) -> Result<bool> {
+        *seen = true;
+        if session.get_header("x-tenant").is_none() {
+            session.respond_error(418).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, seen: &mut bool) -> Result<Box<HttpPeer>> {
+        assert!(*seen, "the hooks share one context");
+        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut bool,
+    ) -> Result<()> {
+        response.insert_header("x-host", "was here")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_keeps_its_own_routes() {
+    let start = async || {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = Options {
+            credential: support::CREDENTIAL.into(),
+            ..Options::default()
+        };
+        Mock::start(listener, options)
+    };
+    let (channel, other) = (start().await, start().await);
+    let config = Setup::default().config_for(channel.addr());
+    let (listen, bounds) = (config.listen.clone(), config.bounds.clone());
+    let ledger = Arc::new(MemoryLedger::default());
+    let gate = Gate::new(config, ledger, Arc::new(Metrics::new().unwrap()));
+    let host = Host {
+        upstream: other.addr(),
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = server::serve(Gated::new(gate, host), listener, &listen, &bounds).unwrap();
+    let to = server.address();
+
+    let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+    assert_eq!(
+        create.send(to).await.unwrap().status,
+        418,
+        "the host's demands hold"
+    );
+    let created = create.header("X-Tenant", "a").send(to).await.unwrap();
+    assert_eq!(created.status, 200, "{created:?}");
+    assert_eq!(
+        (
+            channel.stats().creates_complete,
+            other.stats().requests_total
+        ),
+        (1, 0)
+    );
+    let list = Request::get("/v1/videos").key(KEY).header("X-Tenant", "a");
+    let list = list.send(to).await.unwrap();
+    assert_eq!(
+        (list.status, list.header("x-host")),
+        (200, Some("was here"))
+    );
+
+    let own = Request::get("/v1/models").key(KEY).header("X-Tenant", "a");
+    let own = own.send(to).await.unwrap();
+    assert_eq!(own.header("x-host"), Some("was here"));
+    assert_eq!(other.stats().requests_total, 1);
+    let seen = &other.requests()[0];
+    let credential = seen
+        .headers
+        .iter()
+        .find(|(name, _)| name == "authorization");
+    assert_eq!(
+        credential.unwrap().1,
+        "wrong",
+        "the client's own key, not the channel's"
+    );
+
+    let before = channel.stats().requests_total;
+    for path in [
+        "//v1/videos",
+        "/v1/videos/../models",
+        "/v1/%76ideos",
+        "/v1/videos/a/b/c",
+    ] {
+        let answer = Request::get(path)
+            .key(KEY)
+            .header("X-Tenant", "a")
+            .send(to)
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.status, answer.code()),
+            (404, "not_found".into()),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        (channel.stats().requests_total, other.stats().requests_total),
+        (before, 1)
+    );
+}
