@@ -90,10 +90,11 @@ async fn a_proxy_keeps_its_own_routes() {
         ),
         (1, 0)
     );
-    let list = Request::get("/v1/videos").key(KEY).header("X-Tenant", "a");
-    let list = list.send(to).await.unwrap();
+    let job = created.json()["id"].as_str().unwrap().to_owned();
+    let poll = Request::get(&format!("/v1/videos/{job}")).key(KEY);
+    let poll = poll.header("X-Tenant", "a").send(to).await.unwrap();
     assert_eq!(
-        (list.status, list.header("x-host")),
+        (poll.status, poll.header("x-host")),
         (200, Some("was here"))
     );
 

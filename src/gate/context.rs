@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::State;
 use super::route::Route;
@@ -43,8 +43,6 @@ pub(super) enum Observed {
     Nothing,
     /// A job, in the bytes so far.
     Job(BytesMut),
-    /// The answer is the gate's own in place of the channel's.
-    Replaced(Option<Bytes>),
 }
 
 impl Context {

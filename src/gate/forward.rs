@@ -17,6 +17,9 @@ use super::head::{clean_answer, upstream_head};
 use super::refusal::{Busy, ChannelFault, Refusal};
 use crate::metrics::seconds;
 
+/// The channel refuses the gate's account.
+const ACCOUNT: ErrorType = ErrorType::new("ChannelAccount");
+
 fn forward(ctx: &mut Context) -> pingora::Result<&mut Forward> {
     let missing = || Error::explain(ErrorType::InternalError, "no channel was chosen");
     ctx.forward.as_mut().ok_or_else(missing)
@@ -86,7 +89,7 @@ impl Gate {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         if response.status.is_informational() {
-            return Ok(());
+            return clean_answer(response);
         }
         let forward = forward(ctx)?;
         let channel = &forward.channels[forward.attempt % forward.channels.len()];
@@ -105,12 +108,9 @@ impl Gate {
                     response.status
                 );
                 self.metrics.channel_error(name, "account");
-                let (head, body) = Refusal::Channel(ChannelFault::Account)
-                    .answer()
-                    .into_response()?;
-                *response = *head;
-                forward.answer = Observed::Replaced(Some(body));
-                return Ok(());
+                // Answered by `fail_to_proxy`: an answer without a body would never come by
+                // `response_body_filter`, where another one could be put in its place.
+                return Err(Error::explain(ACCOUNT, "the channel refuses the gate").into_up());
             }
             429 => self.metrics.channel_error(name, "rate_limited"),
             500.. => self.metrics.channel_error(name, "status"),
@@ -124,12 +124,11 @@ impl Gate {
 
     /// Mirrors [`ProxyHttp::response_body_filter`](pingora::proxy::ProxyHttp::response_body_filter):
     /// keeps a copy of a job's description, within bounds.
-    pub fn response_body_filter(&self, body: &mut Option<Bytes>, ctx: &mut Context) {
+    pub fn response_body_filter(&self, body: &Option<Bytes>, ctx: &mut Context) {
         let most = ctx.state.config.bounds.answer_bytes;
         let Ok(forward) = forward(ctx) else { return };
         match &mut forward.answer {
             Observed::Nothing => {}
-            Observed::Replaced(own) => *body = Some(own.take().unwrap_or_default()),
             Observed::Job(seen) => {
                 let Some(chunk) = body else { return };
                 if seen.len() + chunk.len() > most {
@@ -168,9 +167,12 @@ impl Gate {
             ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
                 Refusal::Channel(ChannelFault::Timeout { created: false })
             }
+            etype if *etype == ACCOUNT => Refusal::Channel(ChannelFault::Account),
             _ => Refusal::Channel(ChannelFault::Broken { created: false }),
         };
-        if let Some(forward) = &ctx.forward {
+        // That one has been counted.
+        let uncounted = *error.etype() != ACCOUNT;
+        if let Some(forward) = ctx.forward.as_ref().filter(|_| uncounted) {
             let channel = &forward.channels[forward.attempt % forward.channels.len()];
             let kind = match refusal {
                 Refusal::Channel(ChannelFault::Timeout { .. }) => "timeout",

@@ -15,6 +15,7 @@ mod exchange;
 mod forward;
 mod gated;
 mod head;
+mod list;
 mod refusal;
 mod route;
 mod upload;
@@ -237,6 +238,11 @@ impl Gate {
         };
         if !matches!(route, Route::Create | Route::Remix(_)) {
             head::no_body(request)?;
+            upload::nothing_follows(session, bounds).await?;
+            if route == Route::List {
+                let request = session.req_header();
+                return self.list(state, &key, request).await.map(Some);
+            }
             ctx.forward = Some(self.forward(state, &key, route, job)?);
             return Ok(None);
         }

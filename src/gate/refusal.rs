@@ -63,6 +63,8 @@ pub enum HeadFault {
     NoContentType,
     /// A query string on a route that has none.
     Query,
+    /// A query string that cannot be read.
+    BadQuery,
     /// A body on a route that has none.
     Body,
     /// No body on a route that needs one.
@@ -169,7 +171,9 @@ impl Refusal {
                     INVALID,
                     "headers_too_large",
                 ),
-                HeadFault::Query => (S::BAD_REQUEST, INVALID, "invalid_query"),
+                HeadFault::Query | HeadFault::BadQuery => {
+                    (S::BAD_REQUEST, INVALID, "invalid_query")
+                }
                 HeadFault::Body | HeadFault::NoBody => (S::BAD_REQUEST, INVALID, "invalid_body"),
                 _ => (S::BAD_REQUEST, INVALID, "invalid_header"),
             },
@@ -369,6 +373,9 @@ impl fmt::Display for HeadFault {
                 "Send a Content-Type: 'multipart/form-data; boundary=...' or 'application/json'.",
             ),
             Self::Query => f.write_str("This route takes no query string: put fields in the body."),
+            Self::BadQuery => f.write_str(
+                "Write 'limit' as 0 to 100, 'order' as asc or desc, 'after' as a video's id.",
+            ),
             Self::Body => f.write_str("This route takes no body."),
             Self::NoBody => f.write_str("This route needs a body."),
             Self::TooLarge => f.write_str("The request's head is too large: send fewer headers."),

@@ -109,10 +109,14 @@ impl Route {
 }
 
 impl JobId {
-    fn new(text: &str) -> Option<Self> {
+    pub(super) fn new(text: &str) -> Option<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         let fits = (1..=128).contains(&text.len()) && text.bytes().all(plain);
         fits.then(|| Self(text.into()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -136,6 +136,25 @@ impl<'s> Upload<'s> {
     }
 }
 
+/// Makes sure that a request has no body, where its head does not tell: in HTTP/2 only
+/// END_STREAM does, which may come in an empty frame of its own. What is let through here
+/// is not counted, inspected or bounded on its way to a channel.
+pub(super) async fn nothing_follows(session: &mut Session, bounds: &Bounds) -> Result<(), Stopped> {
+    let end = async {
+        while !session.is_body_done() {
+            match session.read_request_body().await {
+                Ok(None) => break,
+                Ok(Some(chunk)) if chunk.is_empty() => {}
+                Ok(Some(_)) => return Err(Refusal::Head(HeadFault::Body).into()),
+                Err(error) => return Err(Stopped::Gone(error)),
+            }
+        }
+        Ok(())
+    };
+    let ended = timeout(bounds.read_timeout, end).await;
+    ended.unwrap_or_else(|_| Err(Refusal::Slow.into()))
+}
+
 /// The names of Pingora's errors for chunks that cannot be read, of which it exports no
 /// constants.
 const MALFORMED: [ErrorType; 2] = [
