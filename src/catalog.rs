@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use crate::money::{Amount, Multiplier, PricePerSecond};
 
+/// The longest duration that a catalog can offer.
+pub const MAX_SECONDS: u32 = 3600;
+
 /// The models on offer. Names are compared byte for byte.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -107,7 +110,7 @@ impl std::error::Error for CatalogError {}
 impl Seconds {
     /// Reads a duration: digits without a leading zero.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
-        let count = plain_number(text).filter(|n| (1..=3600).contains(n));
+        let count = plain_number(text).filter(|n| (1..=MAX_SECONDS).contains(n));
         match count {
             Some(count) => Ok(Self {
                 text: text.into(),

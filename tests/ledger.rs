@@ -85,6 +85,7 @@ on_every_ledger! {
     a_void_gives_back_what_was_taken
     limits_are_decided_in_one_step
     windows_pass
+    a_clock_that_is_put_back_opens_no_limit
     groups_share_their_limits
     a_confirmation_ties_the_job_and_corrects_the_charge
     a_correction_counts_in_the_window_of_its_reservation
@@ -183,6 +184,15 @@ mod suite {
         // What was taken in a window that has passed is not given back to this one.
         ledger.void(ReservationId(1), next).await.unwrap().unwrap();
         assert_eq!(used(&*ledger, &key, next).await, [1]);
+    }
+
+    pub async fn a_clock_that_is_put_back_opens_no_limit(ledger: Arc<dyn Ledger>) {
+        let key = key(vec![limit(Measure::Requests, "1/min")]);
+        let charge = charge(&key, 4);
+        assert!(reserved(&*ledger, 1, &charge, NOW).await);
+        let before = Timestamp(NOW.0 - 60_000);
+        assert!(!reserved(&*ledger, 2, &charge, before).await);
+        assert!(!reserved(&*ledger, 2, &charge, NOW).await);
     }
 
     pub async fn groups_share_their_limits(ledger: Arc<dyn Ledger>) {

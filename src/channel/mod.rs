@@ -36,6 +36,8 @@ pub struct LiveChannel {
     addresses: Mutex<Resolved>,
     in_flight: AtomicUsize,
     failures: AtomicU64,
+    /// Which address is used: the next one after each failure, and no other until then.
+    turn: AtomicUsize,
     down_until: AtomicU64,
 }
 
@@ -75,6 +77,7 @@ impl LiveChannel {
             addresses: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
+            turn: AtomicUsize::new(0),
             down_until: AtomicU64::new(0),
         })
     }
@@ -106,7 +109,8 @@ impl LiveChannel {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
         let pause = (DOWN_FOR_MS << failures).min(DOWN_AT_MOST_MS);
         self.down_until.store(now.0 + pause, Ordering::Relaxed);
-        // Another address may answer.
+        // Another address may answer, of those known or of those that the name has by now.
+        self.turn.fetch_add(1, Ordering::Relaxed);
         self.lock_addresses().at = Timestamp(0);
     }
 
@@ -128,23 +132,25 @@ impl LiveChannel {
         let addresses = if fresh && !known.addresses.is_empty() {
             known.addresses
         } else {
-            match tokio::net::lookup_host((url.host.as_str(), url.port)).await {
-                Ok(found) => {
-                    let addresses: Arc<[SocketAddr]> = found.collect();
+            match self.look_up().await {
+                // In an order of their own, since resolvers shuffle them: the address in use
+                // stays the one in use.
+                Ok(mut found) => {
+                    found.sort_unstable();
+                    let addresses: Arc<[SocketAddr]> = found.into();
                     *self.lock_addresses() = Resolved {
                         addresses: addresses.clone(),
                         at: now,
                     };
                     addresses
                 }
-                Err(error) if known.addresses.is_empty() => {
-                    let reason = error.to_string();
+                Err(reason) if known.addresses.is_empty() => {
                     return Err(Unresolved { reason });
                 }
                 Err(_) => known.addresses,
             }
         };
-        let turn = self.failures.load(Ordering::Relaxed) as usize;
+        let turn = self.turn.load(Ordering::Relaxed);
         let Some(address) = addresses.get(turn % addresses.len().max(1)) else {
             let reason = "the name has no address".into();
             return Err(Unresolved { reason });
@@ -166,6 +172,16 @@ impl LiveChannel {
             Http2::Always => ALPN::H2,
         };
         Ok(peer)
+    }
+
+    async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
+        let url = &self.spec.url;
+        let found = tokio::net::lookup_host((url.host.as_str(), url.port));
+        match tokio::time::timeout(self.spec.connect_timeout, found).await {
+            Ok(Ok(found)) => Ok(found.collect()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer from the resolver in time".into()),
+        }
     }
 
     /// Puts the channel's host and credential into a request head, in place of whatever

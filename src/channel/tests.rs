@@ -80,3 +80,23 @@ async fn the_credential_replaces_the_clients() {
     let peer = live.peer(Timestamp(1)).await.unwrap();
     assert!(!peer.sni.is_empty());
 }
+
+#[tokio::test]
+async fn the_address_that_works_is_kept() {
+    let channels = Channels::new(&[channel("a", &["sora-2"])]);
+    let (channel, now) = (&channels.all()[0], Timestamp(1000));
+    let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap());
+    let used = async || {
+        *channel.lock_addresses() = Resolved {
+            addresses: Arc::from(addresses),
+            at: now,
+        };
+        channel.peer(now).await.unwrap().to_string()
+    };
+    let dead = used().await;
+    channel.failed(now);
+    let alive = used().await;
+    assert_ne!(dead, alive);
+    channel.succeeded();
+    assert_eq!(used().await, alive, "one request in two would fail");
+}

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::catalog::MAX_SECONDS;
+
 /// A job as a channel describes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct JobAnswer {
@@ -76,7 +78,8 @@ impl JobAnswer {
             id: text(wire.id),
             status: text(wire.status).and_then(|name| Status::from_name(&name)),
             size: text(wire.size),
-            seconds: seconds.filter(|n| *n > 0),
+            // What no catalog can offer is not believed: it would spend a budget at once.
+            seconds: seconds.filter(|n| (1..=MAX_SECONDS).contains(n)),
         })
     }
 }

@@ -107,15 +107,16 @@ impl Books {
     }
 
     /// The channel created a job: ties the charge to it, corrected to what is really
-    /// rendered, and resolves it if the job has ended already.
+    /// rendered, and resolves it if the job has ended already. `false` where the name of the
+    /// job is another reservation's.
     pub(super) async fn confirm(
         &self,
         reservation: &Reservation,
         channel: &Arc<str>,
         answer: &JobAnswer,
         catalog: &Catalog,
-    ) {
-        let Some(job) = &answer.id else { return };
+    ) -> bool {
+        let Some(job) = &answer.id else { return false };
         let mut charge = corrected(&reservation.charge, answer, catalog);
         charge.channel = channel.clone();
         let confirmation = Confirmation {
@@ -125,7 +126,8 @@ impl Books {
         let confirmed = self.ledger.confirm(reservation.id, &confirmation, now());
         match confirmed.await {
             Ok(Some(before)) => self.correct(&before, &confirmation.charge),
-            Ok(None) => {}
+            // This is the only call for this reservation, so its job's name is taken.
+            Ok(None) => return false,
             Err(error) => log::error!("reservation {} not confirmed: {error}", reservation.id),
         }
         let job = Job {
@@ -135,6 +137,7 @@ impl Books {
             resolved: false,
         };
         self.settle(&job, answer).await;
+        true
     }
 
     /// Shows a correction so that reserved = posted + voided + pending still holds: what

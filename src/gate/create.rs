@@ -13,7 +13,7 @@ use super::context::Context;
 use super::exchange::{Answer, Exchange, NoAnswer};
 use super::head::{BodyHead, clean_answer, upstream_head};
 use super::refusal::{Busy, ChannelFault, Refusal};
-use super::route::Route;
+use super::route::{JobId, Route};
 use super::upload::{Stopped, Upload};
 use super::{Gate, State};
 use crate::channel::LiveChannel;
@@ -152,17 +152,22 @@ impl Crossing<'_> {
         let arrived = Instant::now();
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let candidates = self.candidates(Some(permit.model().name()))?;
-        let first = candidates.first().ok_or(Refusal::Busy(Busy::NoChannel))?;
-        let name = first.spec().name.clone();
-        let reservation = self.reserve(&permit, name).await?;
-        let exchange = match self.connect(client, candidates).await {
-            Ok(exchange) => exchange,
-            Err(refusal) => {
-                self.gate.books.void(&reservation).await;
-                return Err(refusal.into());
+        let mut refusal = Refusal::Busy(Busy::Channels);
+        for channel in candidates {
+            // The ledger must know which channel to ask if the outcome is unknown.
+            let name = channel.spec().name.clone();
+            let reservation = self.reserve(&permit, name).await?;
+            match self.connect(client, vec![channel]).await {
+                Ok(exchange) => {
+                    return self.release(upload, exchange, reservation, arrived).await;
+                }
+                Err(unreachable) => {
+                    self.gate.books.void(&reservation).await;
+                    refusal = unreachable;
+                }
             }
-        };
-        self.release(upload, exchange, reservation, arrived).await
+        }
+        Err(refusal.into())
     }
 
     /// What the request would cost, once its three fields are known.
@@ -275,7 +280,8 @@ impl Crossing<'_> {
             }
             Break::Upstream(_) | Break::Answered => {
                 if let Break::Upstream(error) = &stop {
-                    log::warn!("channel {}: {error}", channel.spec().name);
+                    let kind = error.etype().as_str();
+                    log::warn!("channel {}: upload: {kind}", channel.spec().name);
                 }
                 let most = self.state.config.bounds.answer_bytes;
                 let name = &channel.spec().name;
@@ -329,7 +335,7 @@ impl Crossing<'_> {
                 exchange.answer(&self.gate.connector, most, within).await
             }
             Err(error) => {
-                log::warn!("channel {name}: {error}");
+                log::warn!("channel {name}: end of upload: {}", error.etype().as_str());
                 let answer = exchange.last_words(most).await;
                 answer.map(|a| (a, before_answer)).ok_or(NoAnswer::Broken)
             }
@@ -371,17 +377,28 @@ impl Crossing<'_> {
         let status = answer.status();
         if status.is_success() {
             let job = JobAnswer::read(&answer.body).filter(|_| !answer.cut);
-            let Some(job) = job.filter(|job| job.id.is_some()) else {
+            // A name that stands in no path is none: nobody could ask for the job.
+            let named = |job: &JobAnswer| job.id.as_deref().is_some_and(JobId::fits);
+            let Some(job) = job.filter(named) else {
                 books.unknown(reservation).await;
                 self.gate.metrics.channel_error(name, "no_job");
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             };
             let catalog = &self.state.config.catalog;
-            books.confirm(reservation, name, &job, catalog).await;
+            if !books.confirm(reservation, name, &job, catalog).await {
+                // Another reservation has a job of that name: whose it is cannot be known.
+                books.unknown(reservation).await;
+                self.gate.metrics.channel_error(name, "job_taken");
+                return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
+            }
             return reply(answer);
         }
-        // A clear no is the API's own. A gateway's page says nothing about the job.
-        if status.is_client_error() || is_api_error(&answer.body) {
+        // A clear no: a redirect, the client's fault, or the API's own failure. A gateway's
+        // page says nothing about the job, and neither do the two statuses that gateways
+        // give in the API's words.
+        let gateway = matches!(status.as_u16(), 502 | 504);
+        let own_failure = !gateway && is_api_error(&answer.body);
+        if status.is_redirection() || status.is_client_error() || own_failure {
             books.void(reservation).await;
             return self.pass_on(name, answer);
         }

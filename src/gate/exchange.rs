@@ -161,7 +161,9 @@ impl Exchange {
         let read = match head {
             Ok(Ok(())) => self.read_answer(most).await,
             Ok(Err(error)) => {
-                log::warn!("channel {}: {error}", self.channel.spec().name);
+                // Its text could repeat what the channel sent, and that what it was sent.
+                let kind = error.etype().as_str();
+                log::warn!("channel {}: no answer: {kind}", self.channel.spec().name);
                 Err(NoAnswer::Broken)
             }
             Err(_) => Err(NoAnswer::Timeout),

@@ -152,6 +152,9 @@ impl Gate {
             error_code: 0,
             can_reuse_downstream: false,
         };
+        // In place of Pingora's own lines, which repeat the path and what a channel sent.
+        let (side, kind) = (error.esource().as_str(), error.etype().as_str());
+        log::warn!("{} of {}: {kind} ({side})", ctx.route, ctx.key);
         let gone = *error.esource() == ErrorSource::Downstream;
         if gone || session.response_written().is_some() {
             return nothing;
@@ -174,6 +177,11 @@ impl Gate {
         let uncounted = *error.etype() != ACCOUNT;
         if let Some(forward) = ctx.forward.as_ref().filter(|_| uncounted) {
             let channel = &forward.channels[forward.attempt % forward.channels.len()];
+            log::warn!(
+                "channel {}: {}",
+                channel.spec().name,
+                error.etype().as_str()
+            );
             let kind = match refusal {
                 Refusal::Channel(ChannelFault::Timeout { .. }) => "timeout",
                 _ => "broken",

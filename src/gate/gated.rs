@@ -1,13 +1,18 @@
 //! A thin wrapper that puts the gate before any proxy.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
+use pingora::cache::key::HashBinary;
+use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
@@ -93,6 +98,149 @@ where
             return Ok(false);
         }
         self.gate.request_filter(session, &mut ctx.gate).await
+    }
+
+    fn allow_spawning_subrequest(&self, session: &Session, ctx: &Self::CTX) -> bool {
+        !ctx.claimed && self.inner.allow_spawning_subrequest(session, &ctx.inner)
+    }
+
+    // Caching is enabled in `request_cache_filter`, which does not hear of claimed requests,
+    // and neither do the hooks that follow from it.
+
+    fn cache_key_callback(&self, session: &Session, ctx: &mut Self::CTX) -> Result<CacheKey> {
+        self.inner.cache_key_callback(session, &mut ctx.inner)
+    }
+
+    fn cache_miss(&self, session: &mut Session, ctx: &mut Self::CTX) {
+        self.inner.cache_miss(session, &mut ctx.inner);
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        meta: &CacheMeta,
+        hit: &mut HitHandler,
+        is_fresh: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<ForcedFreshness>> {
+        let inner = &mut ctx.inner;
+        self.inner
+            .cache_hit_filter(session, meta, hit, is_fresh, inner)
+            .await
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<RespCacheable> {
+        let inner = &mut ctx.inner;
+        self.inner.response_cache_filter(session, response, inner)
+    }
+
+    fn cache_vary_filter(
+        &self,
+        meta: &CacheMeta,
+        ctx: &mut Self::CTX,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        self.inner.cache_vary_filter(meta, &mut ctx.inner, request)
+    }
+
+    fn cache_not_modified_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<bool> {
+        let inner = &mut ctx.inner;
+        self.inner
+            .cache_not_modified_filter(session, response, inner)
+    }
+
+    fn should_serve_stale(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+        error: Option<&Error>,
+    ) -> bool {
+        !ctx.claimed
+            && self
+                .inner
+                .should_serve_stale(session, &mut ctx.inner, error)
+    }
+
+    fn is_purge(&self, session: &Session, ctx: &Self::CTX) -> bool {
+        !ctx.claimed && self.inner.is_purge(session, &ctx.inner)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        session: &mut Session,
+        reused: bool,
+        peer: &HttpPeer,
+        #[cfg(unix)] fd: std::os::unix::io::RawFd,
+        #[cfg(windows)] fd: std::os::windows::io::RawSocket,
+        digest: Option<&Digest>,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        if ctx.claimed {
+            return Ok(());
+        }
+        let inner = &mut ctx.inner;
+        self.inner
+            .connected_to_upstream(session, reused, peer, fd, digest, inner)
+            .await
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        if ctx.claimed {
+            // Trailers are headers that no list of what passes has seen.
+            trailers.clear();
+            return Ok(());
+        }
+        let inner = &mut ctx.inner;
+        self.inner
+            .upstream_response_trailer_filter(session, trailers, inner)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<Bytes>> {
+        if ctx.claimed {
+            return Ok(None);
+        }
+        let inner = &mut ctx.inner;
+        self.inner
+            .response_trailer_filter(session, trailers, inner)
+            .await
+    }
+
+    fn persist_connection_context(
+        &self,
+        session: &Session,
+        ctx: &Self::CTX,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        self.inner.persist_connection_context(session, &ctx.inner)
+    }
+
+    fn on_connection_reuse(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+        previous: Box<dyn Any + Send + Sync>,
+    ) {
+        self.inner
+            .on_connection_reuse(session, &mut ctx.inner, previous);
     }
 
     async fn upstream_peer(
@@ -250,7 +398,8 @@ where
         error: &Error,
         ctx: &mut Self::CTX,
     ) -> FailToProxy {
-        if ctx.claimed {
+        // Where the inner proxy's own filters failed, the error is the inner proxy's to tell.
+        if ctx.claimed && ctx.gate.claimed {
             return self.gate.fail_to_proxy(session, error, &mut ctx.gate).await;
         }
         self.inner
@@ -259,7 +408,22 @@ where
     }
 
     fn suppress_error_log(&self, session: &Session, ctx: &Self::CTX, error: &Error) -> bool {
-        self.inner.suppress_error_log(session, &ctx.inner, error)
+        // The gate writes a line of its own.
+        ctx.claimed || self.inner.suppress_error_log(session, &ctx.inner, error)
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        session: &Session,
+        ctx: &Self::CTX,
+        error: &Error,
+        log_context: ProxyWarnLogContext,
+    ) -> bool {
+        let inner = &ctx.inner;
+        ctx.claimed
+            || self
+                .inner
+                .suppress_proxy_warn_log(session, inner, error, log_context)
     }
 
     fn request_summary(&self, session: &Session, ctx: &Self::CTX) -> String {

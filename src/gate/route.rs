@@ -110,9 +110,13 @@ impl Route {
 
 impl JobId {
     pub(super) fn new(text: &str) -> Option<Self> {
+        Self::fits(text).then(|| Self(text.into()))
+    }
+
+    /// Whether a text can be asked for as a job's id.
+    pub(super) fn fits(text: &str) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-        let fits = (1..=128).contains(&text.len()) && text.bytes().all(plain);
-        fits.then(|| Self(text.into()))
+        (1..=128).contains(&text.len()) && text.bytes().all(plain)
     }
 
     pub(super) fn as_str(&self) -> &str {

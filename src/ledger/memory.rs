@@ -81,7 +81,9 @@ impl Books {
     fn used(&self, limit: Limit, of_group: bool, name: &Arc<str>, now: Timestamp) -> u64 {
         let used = self.used.get(&Counter::of(limit, of_group, name));
         let start = limit.window.start(now);
-        used.filter(|u| u.start == start).map_or(0, |u| u.amount)
+        // A window that began later than this one means that the clock was put back: it
+        // still counts, or every limit would be open until the clock has caught up.
+        used.filter(|u| u.start >= start).map_or(0, |u| u.amount)
     }
 
     fn reached(
@@ -104,13 +106,14 @@ impl Books {
         })
     }
 
-    fn take(&mut self, charge: &Charge, now: Timestamp) {
+    /// Counts a charge. A correction of an earlier one counts in the window of that one
+    /// only, if it still runs.
+    fn take(&mut self, charge: &Charge, now: Timestamp, correction: bool) {
         for (limit, of_group, name) in limits(&charge.key) {
             let used = self.used.entry(Counter::of(limit, of_group, name));
             let used = used.or_default();
             let start = limit.window.start(now);
-            if start < used.start {
-                // A correction to a window that has passed counts nowhere.
+            if correction && start < used.start {
                 continue;
             }
             if start > used.start {
@@ -197,7 +200,7 @@ impl Ledger for MemoryLedger {
         if let Some(reached) = books.reached(&charge.key, |m| charge.takes(m), now) {
             return Ok(Reserved::Refused(reached));
         }
-        books.take(charge, now);
+        books.take(charge, now, false);
         let entry = Entry {
             charge: charge.clone(),
             job: None,
@@ -231,7 +234,7 @@ impl Ledger for MemoryLedger {
         let before = std::mem::replace(&mut entry.charge, confirmation.charge.clone());
         let taken = entry.created;
         books.give_back(&before, taken, |_| true);
-        books.take(&confirmation.charge, taken);
+        books.take(&confirmation.charge, taken, true);
         books.jobs.insert(confirmation.job.clone(), id);
         Ok(Some(before))
     }

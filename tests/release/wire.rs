@@ -1,5 +1,7 @@
 //! One way to send a body, in whichever framing, with conditions between its pieces.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -171,6 +173,16 @@ impl Sending {
                 let _ = connection.stream.peek(&mut [0]).await;
             }
             Self::Http2 { stream, .. } => stream.answered().await,
+        }
+    }
+
+    /// Gives up: RST_STREAM on HTTP/2, the end of the connection on HTTP/1.1.
+    pub async fn reset(&mut self) {
+        match self {
+            Self::Http1 { connection, .. } => {
+                let _ = connection.stream.shutdown().await;
+            }
+            Self::Http2 { stream, .. } => stream.reset(h2::Reason::CANCEL),
         }
     }
 

@@ -1,0 +1,47 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench metrics-check clean
+
+CARGO ?= cargo
+# Where metrics-check finds a gate's metrics.
+METRICS ?= http://127.0.0.1:9090/metrics
+# Programs that were fetched for this folder.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: ## build, and run a gate with a mock channel behind it on 127.0.0.1:8080
+	@.ci/tools cmake
+	export TOLLGATE_MOCK_CREDENTIAL=mock-channel-key
+	exec $(CARGO) run --release --locked -- demo --config conf/demo.yaml
+
+test: ## run all tests; with CI=true, what cannot be tried is a failure
+	@.ci/tools cmake
+	if ! .ci/tools python node curl promtool; then
+	  if [ "$${CI:-}" = true ]; then exit 1; fi
+	  echo "== what is missing is skipped: see the lines that begin with SKIPPED" >&2
+	fi
+	eval "$$(.ci/tools env)"
+	$(CARGO) test --locked --no-fail-fast
+
+lint: ## check format, lints and documentation
+	@.ci/tools cmake
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+bench: ## measure the scanner, and the gate against a bare Pingora
+	@.ci/tools cmake
+	$(CARGO) bench --locked
+
+metrics-check: ## let promtool judge the metrics of a gate that runs
+	@.ci/tools curl promtool
+	curl -fsS $(METRICS) | promtool check metrics
+	echo "$(METRICS): in order"
+
+clean: ## remove what was built and installed in this folder
+	$(CARGO) clean
+	rm -rf .venv node_modules
