@@ -71,7 +71,7 @@ async fn measure(rounds: u64, lasts: Duration) {
         let bare = memory::per_upload("pass-through").await;
         kib.push((memory::per_upload("gate").await, bare));
     }
-    let scanner = Spread::of(scanner::ratios(if rounds > 1 { 25 } else { 1 }));
+    let scanner = Spread::of(scanner::ratios(if rounds > 1 { 9 } else { 1 }));
     println!("{}", table(&measured, &kib, scanner));
     println!(
         "Method: {rounds} rounds of {} ms for each work and server, in turns; gate, pass-through \

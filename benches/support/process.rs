@@ -61,14 +61,11 @@ impl Drop for Server {
     }
 }
 
-/// Tells the process that waits in [`Server::start`] where this one listens.
+/// Tells the process that waits in [`Server::start`] where this one listens. From then on
+/// this one ends when that one is gone.
 pub fn announce(address: SocketAddr) {
     println!("{address}");
     std::io::stdout().flush().expect("somebody who waits");
-}
-
-/// Ends this process when the one that started it is gone.
-pub fn end_with_parent() {
     thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);

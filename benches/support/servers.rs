@@ -27,31 +27,26 @@ use tollgate::ledger::MemoryLedger;
 use tollgate::metrics::Metrics;
 use tollgate::server;
 
-use super::process::{announce, end_with_parent};
+use super::process::announce;
 
-/// Runs the server that the arguments name; returns where they name none.
+/// Runs the server that the arguments name, for ever; returns false where they name none.
 pub fn run(arguments: &[String]) -> bool {
-    let upstream = |at: usize| arguments[at].parse().expect("an address");
-    let server = async {
-        match arguments[0].as_str() {
-            "gate" => gate(upstream(1)).await,
-            "pass-through" => pass_through(upstream(1)).await,
-            _ => sink().await,
-        }
-    };
-    match arguments.first().map(String::as_str) {
-        Some("gate" | "pass-through" | "sink") => {}
+    let (role, upstream) = match arguments {
+        [role] => (role, None),
+        [role, upstream] => (role, upstream.parse().ok()),
         _ => return false,
-    }
-    end_with_parent();
+    };
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .expect("a runtime");
-    // On the worker, where everything else runs as well.
-    let server = runtime.block_on(server);
-    let _kept = server;
+    match (role.as_str(), upstream) {
+        ("gate", Some(upstream)) => runtime.block_on(gate(upstream)),
+        ("pass-through", Some(upstream)) => runtime.block_on(pass_through(upstream)),
+        ("sink", None) => runtime.block_on(sink()),
+        _ => return false,
+    }
     true
 }
 
