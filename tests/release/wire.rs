@@ -44,7 +44,21 @@ const fn http2(length: bool, late: bool) -> Framing {
 }
 
 /// A request whose body is being sent.
-pub enum Sending {
+pub struct Sending {
+    way: Way,
+    /// How many creates had begun at the channel before this one.
+    begun_before: u64,
+}
+
+/// How many creates have begun at the channel, whatever became of them.
+fn begun(stand: &Stand) -> u64 {
+    let stats = stand.mock.stats();
+    let ended = stats.creates_complete + stats.creates_broken + stats.creates_dropped;
+    ended + stats.creates_in_flight
+}
+
+/// What a body goes by.
+enum Way {
     Http1 {
         connection: Connection,
         chunked: bool,
@@ -72,6 +86,17 @@ impl Sending {
         framing: Framing,
         length: usize,
     ) -> io::Result<Self> {
+        let begun_before = begun(stand);
+        let way = Self::open(stand, request, framing, length).await?;
+        Ok(Self { way, begun_before })
+    }
+
+    async fn open(
+        stand: &Stand,
+        request: &Request,
+        framing: Framing,
+        length: usize,
+    ) -> io::Result<Way> {
         let mut head = request.clone();
         head.body = None;
         if matches!(
@@ -83,7 +108,7 @@ impl Sending {
         if let Framing::Http2 { late, .. } = framing {
             let mut client = Http2::open(stand.gate).await?;
             let stream = client.begin(&head, false).await?;
-            return Ok(Self::Http2 {
+            return Ok(Way::Http2 {
                 _client: client,
                 stream,
                 late,
@@ -96,7 +121,7 @@ impl Sending {
         }
         let mut connection = Connection::open(stand.gate).await?;
         connection.stream.write_all(&head.pieces().concat()).await?;
-        Ok(Self::Http1 {
+        Ok(Way::Http1 {
             connection,
             chunked,
             closed: false,
@@ -109,24 +134,24 @@ impl Sending {
         if piece.is_empty() {
             return;
         }
-        match self {
-            Self::Http1 { chunked: true, .. } => {
+        match &mut self.way {
+            Way::Http1 { chunked: true, .. } => {
                 let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
                 chunk.extend_from_slice(piece);
                 chunk.extend_from_slice(b"\r\n");
                 self.write(&chunk).await;
             }
-            Self::Http1 { .. } => self.write(piece).await,
-            Self::Http2 { stream, closed, .. } => *closed |= !stream.data(piece, false),
+            Way::Http1 { .. } => self.write(piece).await,
+            Way::Http2 { stream, closed, .. } => *closed |= !stream.data(piece, false),
         }
         tokio::task::yield_now().await;
     }
 
     /// Sends the last piece, which ends the body.
     pub async fn finish(&mut self, stand: &Stand, piece: &[u8]) {
-        let (chunked, late) = match self {
-            Self::Http1 { chunked, .. } => (*chunked, false),
-            Self::Http2 { late, .. } => (false, *late),
+        let (chunked, late) = match &mut self.way {
+            Way::Http1 { chunked, .. } => (*chunked, false),
+            Way::Http2 { late, .. } => (false, *late),
         };
         if chunked || late {
             self.push(piece).await;
@@ -134,10 +159,10 @@ impl Sending {
         if late {
             self.begun(stand).await;
         }
-        match self {
-            Self::Http1 { chunked: true, .. } => self.write(b"0\r\n\r\n").await,
-            Self::Http1 { .. } => self.write(piece).await,
-            Self::Http2 { stream, closed, .. } => {
+        match &mut self.way {
+            Way::Http1 { chunked: true, .. } => self.write(b"0\r\n\r\n").await,
+            Way::Http1 { .. } => self.write(piece).await,
+            Way::Http2 { stream, closed, .. } => {
                 *closed |= !stream.data(if late { b"" } else { piece }, true);
             }
         }
@@ -145,9 +170,9 @@ impl Sending {
 
     /// Bytes as they are, below the framing: HTTP/1.1 only.
     pub async fn write(&mut self, bytes: &[u8]) {
-        if let Self::Http1 {
+        if let Way::Http1 {
             connection, closed, ..
-        } = self
+        } = &mut self.way
             && !*closed
         {
             // A gate that has answered and reads no more must not hold up the sender.
@@ -158,8 +183,9 @@ impl Sending {
 
     /// Waits until the channel has the head of a create, or the gate has answered.
     pub async fn begun(&mut self, stand: &Stand) {
+        let before = self.begun_before;
         let at_channel = until("the channel or the client hears of it", async || {
-            stand.mock.stats().creates_in_flight > 0
+            begun(stand) > before
         });
         tokio::select! {
             () = at_channel => {}
@@ -168,29 +194,29 @@ impl Sending {
     }
 
     async fn answered(&mut self) {
-        match self {
-            Self::Http1 { connection, .. } => {
+        match &mut self.way {
+            Way::Http1 { connection, .. } => {
                 let _ = connection.stream.peek(&mut [0]).await;
             }
-            Self::Http2 { stream, .. } => stream.answered().await,
+            Way::Http2 { stream, .. } => stream.answered().await,
         }
     }
 
     /// Gives up: RST_STREAM on HTTP/2, the end of the connection on HTTP/1.1.
     pub async fn reset(&mut self) {
-        match self {
-            Self::Http1 { connection, .. } => {
+        match &mut self.way {
+            Way::Http1 { connection, .. } => {
                 let _ = connection.stream.shutdown().await;
             }
-            Self::Http2 { stream, .. } => stream.reset(h2::Reason::CANCEL),
+            Way::Http2 { stream, .. } => stream.reset(h2::Reason::CANCEL),
         }
     }
 
     /// The answer. Fails where none comes within 30 seconds.
     pub async fn answer(self) -> io::Result<Answer> {
-        match self {
-            Self::Http1 { mut connection, .. } => connection.answer(false).await,
-            Self::Http2 {
+        match self.way {
+            Way::Http1 { mut connection, .. } => connection.answer(false).await,
+            Way::Http2 {
                 stream, _client, ..
             } => timeout(Duration::from_secs(30), stream.answer())
                 .await
