@@ -16,6 +16,7 @@ mod forward;
 mod gated;
 mod head;
 mod list;
+mod outcome;
 mod refusal;
 mod route;
 mod upload;

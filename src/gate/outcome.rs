@@ -1,0 +1,149 @@
+//! The end of a create: its last bytes, the channel's answer, and what that means for the
+//! charge and for the client.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::answer::{JobAnswer, is_api_error, is_spent_account};
+use super::books::Reservation;
+use super::create::{Crossing, Reply};
+use super::exchange::{Answer, Exchange, NoAnswer};
+use super::head::clean_answer;
+use super::refusal::{ChannelFault, Refusal};
+use super::route::JobId;
+use super::upload::{Stopped, Upload};
+use crate::channel::LiveChannel;
+use crate::metrics::seconds;
+
+impl Crossing<'_> {
+    /// Lets the last bytes go, and follows the answer. From here on the client is not
+    /// watched: what has been paid for is seen to its end whether or not it still waits.
+    pub(super) async fn release(
+        &self,
+        upload: &mut Upload<'_>,
+        mut exchange: Exchange,
+        reservation: Reservation,
+        arrived: Instant,
+    ) -> Result<Reply, Stopped> {
+        let channel = exchange.channel().clone();
+        let name = &channel.spec().name;
+        let most = self.state.config.bounds.answer_bytes;
+        let completed = exchange.complete(upload.withheld.take()).await;
+        let before_answer = arrived.elapsed();
+        let answer = match completed {
+            Ok(()) => {
+                let within = channel.spec().answer_timeout;
+                exchange.answer(&self.gate.connector, most, within).await
+            }
+            Err(error) => {
+                log::warn!("channel {name}: end of upload: {}", error.etype().as_str());
+                let answer = exchange.last_words(most).await;
+                answer.map(|a| (a, before_answer)).ok_or(NoAnswer::Broken)
+            }
+        };
+        let answered = Instant::now();
+        let reply = match answer {
+            Ok((answer, waited)) => {
+                let labels = [&**name, self.route.label()];
+                let histogram = &self.gate.metrics.upstream_response;
+                histogram
+                    .with_label_values(&labels)
+                    .observe(seconds(waited));
+                self.resolve(&reservation, &channel, answer).await
+            }
+            Err(no_answer) => {
+                self.gate.books.unknown(&reservation).await;
+                let created = true;
+                let (kind, fault) = match no_answer {
+                    NoAnswer::Timeout => ("timeout", ChannelFault::Timeout { created }),
+                    NoAnswer::Broken => ("broken", ChannelFault::Broken { created }),
+                };
+                self.gate.metrics.channel_error(name, kind);
+                Err(Refusal::Channel(fault).into())
+            }
+        };
+        let overhead = before_answer + answered.elapsed();
+        self.gate.metrics.overhead.observe(seconds(overhead));
+        reply
+    }
+
+    /// What the answer means for the charge.
+    async fn resolve(
+        &self,
+        reservation: &Reservation,
+        channel: &Arc<LiveChannel>,
+        answer: Answer,
+    ) -> Result<Reply, Stopped> {
+        let (books, name) = (&self.gate.books, &channel.spec().name);
+        let status = answer.status();
+        if status.is_success() {
+            let job = JobAnswer::read(&answer.body).filter(|_| !answer.cut);
+            // A name that stands in no path is none: nobody could ask for the job.
+            let named = |job: &JobAnswer| job.id.as_deref().is_some_and(JobId::fits);
+            let Some(job) = job.filter(named) else {
+                books.unknown(reservation).await;
+                self.gate.metrics.channel_error(name, "no_job");
+                return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
+            };
+            let catalog = &self.state.config.catalog;
+            if !books.confirm(reservation, name, &job, catalog).await {
+                // Another reservation has a job of that name: whose it is cannot be known.
+                books.unknown(reservation).await;
+                self.gate.metrics.channel_error(name, "job_taken");
+                return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
+            }
+            return reply(answer);
+        }
+        // A clear no: a redirect, the client's fault, or the API's own failure. A gateway's
+        // page says nothing about the job, and neither do the two statuses that gateways
+        // give in the API's words.
+        let gateway = matches!(status.as_u16(), 502 | 504);
+        let own_failure = !gateway && is_api_error(&answer.body);
+        if status.is_redirection() || status.is_client_error() || own_failure {
+            books.void(reservation).await;
+            return self.pass_on(name, answer);
+        }
+        books.unknown(reservation).await;
+        self.gate.metrics.channel_error(name, "status");
+        Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
+    }
+
+    /// Hands a channel's refusal to the client, unless it is about the channel's account.
+    pub(super) fn pass_on(&self, name: &str, answer: Answer) -> Result<Reply, Stopped> {
+        let status = answer.status().as_u16();
+        if matches!(status, 401..=403) || (status == 429 && is_spent_account(&answer.body)) {
+            log::error!("channel {name} refuses the gate's account: status {status}");
+            self.gate.metrics.channel_error(name, "account");
+            return Err(Refusal::Channel(ChannelFault::Account).into());
+        }
+        let kind = match status {
+            429 => "rate_limited",
+            500.. => "status",
+            _ => return reply(answer),
+        };
+        self.gate.metrics.channel_error(name, kind);
+        reply(answer)
+    }
+}
+
+/// The channel's answer as the client gets it.
+fn reply(answer: Answer) -> Result<Reply, Stopped> {
+    let mut head = answer.head;
+    let failed = |error| {
+        log::error!("answer not passed on: {error}");
+        Stopped::Refused(Refusal::Channel(ChannelFault::Broken { created: true }))
+    };
+    clean_answer(&mut head).map_err(failed)?;
+    for name in ["transfer-encoding", "connection"] {
+        head.remove_header(name);
+    }
+    // A head of HTTP/2 cannot be written to a client of HTTP/1.1; the other way round it can.
+    head.set_version(http::Version::HTTP_11);
+    let length = answer.body.len();
+    head.insert_header("content-length", length)
+        .map_err(failed)?;
+    Ok(Reply {
+        head: Box::new(head),
+        body: answer.body,
+    })
+}
