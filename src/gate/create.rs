@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use super::books::{Reservation, charge};
 use super::context::Context;
-use super::exchange::Exchange;
-use super::head::{BodyHead, upstream_head};
+use super::exchange::{Exchange, Unreachable};
+use super::head::{BodyHead, Framing, upstream_head};
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::route::Route;
 use super::upload::{Stopped, Upload};
@@ -54,7 +54,8 @@ pub(super) struct Crossing<'a> {
     key: &'a Arc<Key>,
     pub(super) route: &'a Route,
     pinned: Option<Arc<LiveChannel>>,
-    body: BodyHead,
+    client: RequestHeader,
+    framing: Framing,
 }
 
 impl Gate {
@@ -89,6 +90,7 @@ impl Gate {
                 .await
                 .map_err(Stopped::Gone)?;
         }
+        // Copied, since the upload reads from the session that it stands in.
         let client = session.req_header().clone();
         let mut upload = Upload::new(session, inspector, body.framing, &state.config.bounds);
         let crossing = Crossing {
@@ -97,9 +99,10 @@ impl Gate {
             key: &key,
             route: &route,
             pinned,
-            body,
+            client,
+            framing: body.framing,
         };
-        let result = crossing.run(&client, &mut upload).await;
+        let result = crossing.run(&mut upload).await;
         self.metrics
             .inspection
             .observe(seconds(upload.inspecting()));
@@ -109,14 +112,10 @@ impl Gate {
 }
 
 impl Crossing<'_> {
-    async fn run(
-        mut self,
-        client: &pingora::http::RequestHeader,
-        upload: &mut Upload<'_>,
-    ) -> Result<Reply, Stopped> {
+    async fn run(mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
         upload.read_ahead(READ_AHEAD).await?;
         if upload.has_ended() {
-            return self.run_small(client, upload).await;
+            return self.run_small(upload).await;
         }
         if let Some(charge) = self.charge_so_far(upload) {
             let reached = self.gate.books.check(self.key, Some(&charge)).await?;
@@ -126,7 +125,7 @@ impl Crossing<'_> {
             }
         }
         let candidates = self.candidates(upload.inspector.asked().model)?;
-        let mut exchange = self.connect(client, candidates).await?;
+        let mut exchange = self.connect_any(candidates).await?;
         if let Err(stop) = self.stream(upload, &mut exchange).await {
             return self.break_off(exchange, stop).await;
         }
@@ -143,30 +142,22 @@ impl Crossing<'_> {
     }
 
     /// The whole body is at hand: everything is decided before a channel is touched.
-    async fn run_small(
-        &mut self,
-        client: &pingora::http::RequestHeader,
-        upload: &mut Upload<'_>,
-    ) -> Result<Reply, Stopped> {
+    async fn run_small(&mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
         let arrived = Instant::now();
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let candidates = self.candidates(Some(permit.model().name()))?;
-        let mut refusal = Refusal::Busy(Busy::Channels);
         for channel in candidates {
             // The ledger must know which channel to ask if the outcome is unknown.
             let name = channel.spec().name.clone();
             let reservation = self.reserve(&permit, name).await?;
-            match self.connect(client, vec![channel]).await {
-                Ok(exchange) => {
+            match self.connect(&channel).await {
+                Some(exchange) => {
                     return self.release(upload, exchange, reservation, arrived).await;
                 }
-                Err(unreachable) => {
-                    self.gate.books.void(&reservation).await;
-                    refusal = unreachable;
-                }
+                None => self.gate.books.void(&reservation).await,
             }
         }
-        Err(refusal.into())
+        Err(Refusal::Busy(Busy::Channels).into())
     }
 
     /// What the request would cost, once its three fields are known.
@@ -203,27 +194,38 @@ impl Crossing<'_> {
         Ok(candidates)
     }
 
-    async fn connect(
-        &self,
-        client: &pingora::http::RequestHeader,
-        candidates: Vec<Arc<LiveChannel>>,
-    ) -> Result<Exchange, Refusal> {
-        for channel in candidates {
-            let now = super::books::now();
-            let head = upstream_head(client, self.route, &channel);
-            let head = head.map_err(|_| Refusal::Busy(Busy::Channels))?;
-            let connector = &self.gate.connector;
-            match Exchange::open(connector, &channel, head, self.body.framing, now).await {
-                Ok(exchange) => return Ok(exchange),
-                Err(error) => {
-                    let name = &channel.spec().name;
-                    log::warn!("channel {name}: {}", error.reason);
-                    self.gate.metrics.channel_error(name, error.kind);
-                    channel.failed(now);
-                }
+    async fn connect_any(&self, candidates: Vec<Arc<LiveChannel>>) -> Result<Exchange, Refusal> {
+        for channel in &candidates {
+            if let Some(exchange) = self.connect(channel).await {
+                return Ok(exchange);
             }
         }
         Err(Refusal::Busy(Busy::Channels))
+    }
+
+    /// Opens an exchange; `None` where the channel cannot be reached, which is noted.
+    async fn connect(&self, channel: &Arc<LiveChannel>) -> Option<Exchange> {
+        let now = super::books::now();
+        let mut head = self.client.clone();
+        // The client may speak another version.
+        head.set_version(http::Version::HTTP_11);
+        let opened = match upstream_head(&mut head, self.route, channel) {
+            Ok(()) => {
+                let connector = &self.gate.connector;
+                Exchange::open(connector, channel, head, self.framing, now).await
+            }
+            Err(error) => Err(Unreachable::by_kind(&error)),
+        };
+        match opened {
+            Ok(exchange) => Some(exchange),
+            Err(error) => {
+                let name = &channel.spec().name;
+                log::warn!("channel {name}: {}", error.reason);
+                self.gate.metrics.channel_error(name, error.kind);
+                channel.failed(now);
+                None
+            }
+        }
     }
 
     /// Sends on all that is safe, as it comes, until the body has ended.

@@ -32,8 +32,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One request under way to a channel.
 pub(super) struct Exchange {
-    session: HttpSession,
-    peer: HttpPeer,
+    /// Boxed, as is the peer: they are large, and an exchange is moved about.
+    session: Box<HttpSession>,
+    peer: Box<HttpPeer>,
     channel: Arc<LiveChannel>,
     _in_flight: InFlight,
     finished: Option<Instant>,
@@ -47,6 +48,17 @@ pub(super) struct Exchange {
 pub(super) struct Unreachable {
     pub(super) kind: &'static str,
     pub(super) reason: String,
+}
+
+impl Unreachable {
+    /// Connecting failed, or making or sending the head did. The error is named by its kind
+    /// only: its text could repeat what stands in the head.
+    pub(super) fn by_kind(error: &pingora::Error) -> Self {
+        Self {
+            kind: "connect",
+            reason: error.etype().as_str().to_owned(),
+        }
+    }
 }
 
 /// A complete answer, or as much of one as may be kept.
@@ -80,13 +92,11 @@ impl Exchange {
             kind: "resolve",
             reason: error.reason,
         })?;
-        let failed = |error: Box<pingora::Error>| Unreachable {
-            kind: "connect",
-            reason: error.to_string(),
-        };
+        let failed = |error: Box<pingora::Error>| Unreachable::by_kind(&error);
         let connected = connector.get_http_session(&peer).await;
-        let (mut session, _reused) = connected.map_err(failed)?;
-        let http2 = matches!(session, HttpSession::H2(_));
+        let (session, _reused) = connected.map_err(failed)?;
+        let mut session = Box::new(session);
+        let http2 = matches!(*session, HttpSession::H2(_));
         set_framing(&mut head, framing, http2).map_err(failed)?;
         if http2 {
             into_http2(&mut head, peer.is_tls()).map_err(failed)?;
@@ -100,7 +110,7 @@ impl Exchange {
         channel.succeeded();
         Ok(Self {
             session,
-            peer,
+            peer: Box::new(peer),
             _in_flight: channel.enter(),
             channel: channel.clone(),
             finished: None,
@@ -172,7 +182,7 @@ impl Exchange {
             Ok(answer) if !answer.cut && self.finished.is_some() => {
                 let idle = Some(self.channel.spec().idle_timeout);
                 connector
-                    .release_http_session(self.session, &self.peer, idle)
+                    .release_http_session(*self.session, &*self.peer, idle)
                     .await;
                 Ok((answer, waited))
             }

@@ -58,22 +58,19 @@ impl Gate {
     }
 
     /// Mirrors [`ProxyHttp::upstream_request_filter`](pingora::proxy::ProxyHttp::upstream_request_filter):
-    /// builds the head anew, with the channel's credential.
+    /// leaves in the head what passes, and puts the channel's credential in.
     ///
     /// # Errors
     /// Where the head cannot be built.
     pub fn upstream_request_filter(
         &self,
-        session: &Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         let forward = forward(ctx)?;
         let channel = &forward.channels[forward.attempt % forward.channels.len()];
         channel.succeeded();
-        let version = request.version;
-        *request = upstream_head(session.req_header(), &forward.route, channel)?;
-        request.set_version(version);
+        upstream_head(request, &forward.route, channel)?;
         forward.sent = Some(Instant::now());
         Ok(())
     }

@@ -297,9 +297,7 @@ where
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         if ctx.claimed {
-            return self
-                .gate
-                .upstream_request_filter(session, request, &mut ctx.gate);
+            return self.gate.upstream_request_filter(request, &mut ctx.gate);
         }
         self.inner
             .upstream_request_filter(session, request, &mut ctx.inner)

@@ -196,27 +196,24 @@ fn passes_down(name: &HeaderName) -> bool {
     )
 }
 
-/// The head that goes to a channel: the route built anew, the headers that pass, the
-/// channel's host and credential.
+/// Makes a client's head the one that goes to a channel: the route built anew, the headers
+/// that pass, the channel's host and credential.
 ///
-/// Built after (and so regardless of) what the client's `Connection` header nominates.
+/// The credential is put in after hop-by-hop headers have gone, and so regardless of what
+/// the client's `Connection` header nominates.
 pub(super) fn upstream_head(
-    client: &RequestHeader,
+    head: &mut RequestHeader,
     route: &Route,
     channel: &LiveChannel,
-) -> pingora::Result<RequestHeader> {
+) -> pingora::Result<()> {
     let base = &channel.spec().url.base_path;
     // The query of a create has been refused, that of others passes.
-    let path = route.path(base, client.uri.query());
-    let count = Some(client.headers.len());
-    let mut head = RequestHeader::build(client.method.clone(), path.as_bytes(), count)?;
-    for (name, value) in &client.headers {
-        if passes_up(name) {
-            head.append_header(name.clone(), value.clone())?;
-        }
+    let path = route.path(base, head.uri.query());
+    head.set_raw_path(path.as_bytes())?;
+    for name in all_but(&head.headers, passes_up) {
+        head.remove_header(&name);
     }
-    channel.authorize(&mut head)?;
-    Ok(head)
+    channel.authorize(head)
 }
 
 /// Turns the framing of a body into headers of the head that goes on.
@@ -247,11 +244,16 @@ pub(super) fn into_http2(head: &mut RequestHeader, tls: bool) -> pingora::Result
     Ok(())
 }
 
+/// The names of the headers that do not pass. Taking these out costs a fraction of what
+/// putting all others into a new head would.
+fn all_but(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    let names = headers.keys().filter(|name| !passes(name));
+    names.cloned().collect()
+}
+
 /// Strips a channel's answer of what does not go on, and forbids shared caches to keep it.
 pub(super) fn clean_answer(head: &mut ResponseHeader) -> pingora::Result<()> {
-    let names = head.headers.keys().filter(|name| !passes_down(name));
-    let names: Vec<HeaderName> = names.cloned().collect();
-    for name in names {
+    for name in all_but(&head.headers, passes_down) {
         head.remove_header(&name);
     }
     head.insert_header(header::CACHE_CONTROL, "private, no-store")

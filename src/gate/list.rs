@@ -162,15 +162,15 @@ impl Gate {
             query = format!("{query}&after={}", after.as_str());
         }
         let broken = || Refusal::Channel(ChannelFault::Broken { created: false });
-        let mut asking =
+        let mut head =
             RequestHeader::build("GET", Route::List.path("", Some(&query)).as_bytes(), None)
                 .map_err(|_| broken())?;
         for name in ["user-agent", "x-request-id"] {
             if let Some(value) = client.headers.get(name) {
-                let _ = asking.insert_header(name, value.clone());
+                let _ = head.insert_header(name, value.clone());
             }
         }
-        let head = upstream_head(&asking, &Route::List, channel).map_err(|_| broken())?;
+        upstream_head(&mut head, &Route::List, channel).map_err(|_| broken())?;
         let name = &channel.spec().name;
         let opened =
             Exchange::open(&self.connector, channel, head, Framing::Length(0), now()).await;

@@ -248,7 +248,10 @@ impl Gate {
             return Ok(None);
         }
         let accepted = self.accept(request, state, key, route, job)?;
-        self.cross(session, state, accepted, ctx).await.map(Some)
+        // Boxed, since what a create needs is large, and would be moved for every poll too.
+        Box::pin(self.cross(session, state, accepted, ctx))
+            .await
+            .map(Some)
     }
 
     /// The job of that id, if it is this key's. Whether another key has such a job is not
