@@ -242,13 +242,14 @@ impl Gate {
             upload::nothing_follows(session, bounds).await?;
             if route == Route::List {
                 let request = session.req_header();
-                return self.list(state, &key, request).await.map(Some);
+                // Boxed, as what a create needs below: it is large, and would be moved for
+                // every poll too.
+                return Box::pin(self.list(state, &key, request)).await.map(Some);
             }
             ctx.forward = Some(self.forward(state, &key, route, job)?);
             return Ok(None);
         }
         let accepted = self.accept(request, state, key, route, job)?;
-        // Boxed, since what a create needs is large, and would be moved for every poll too.
         Box::pin(self.cross(session, state, accepted, ctx))
             .await
             .map(Some)
