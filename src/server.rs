@@ -30,10 +30,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::config::{Bounds, Listen, Tls};
-use crate::gate::Gated;
+use crate::gate::{Gated, with_head_deadline};
 
-/// Length of the preface that tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
-const PREFACE: usize = 24;
+/// What tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A service that runs.
 pub struct Server {
@@ -68,6 +68,7 @@ where
         http: Arc::new(http),
         connections: connections.clone(),
         first_byte: bounds.read_timeout,
+        head: bounds.keepalive_timeout + bounds.read_timeout,
     };
     let mut service = Service::new("tollgate".into(), app);
     let address = listener.local_addr()?;
@@ -153,6 +154,8 @@ struct Bounded<P> {
     http: Arc<HttpProxy<Gated<P>>>,
     connections: Arc<Semaphore>,
     first_byte: Duration,
+    /// For how long a head of HTTP/1.1 may be awaited.
+    head: Duration,
 }
 
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -179,12 +182,18 @@ where
             }
             return None;
         };
+        let mut http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         // Pingora looks for the preface without a time limit.
-        let mut preface = [0; PREFACE];
-        match timeout(self.first_byte, stream.try_peek(&mut preface)).await {
-            Ok(Ok(_)) => self.http.process_new(stream, shutdown).await,
-            Ok(Err(_)) | Err(_) => None,
+        let mut start = [0; PREFACE.len()];
+        match timeout(self.first_byte, stream.try_peek(&mut start)).await {
+            Ok(Ok(_)) => http2 = http2 || start == *PREFACE,
+            Ok(Err(_)) | Err(_) => return None,
         }
+        let served = self.http.process_new(stream, shutdown);
+        if http2 {
+            return served.await;
+        }
+        with_head_deadline(self.head, served).await.flatten()
     }
 
     async fn cleanup(&self) {

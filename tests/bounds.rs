@@ -161,6 +161,27 @@ async fn a_client_that_falls_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_never_ends() {
+    let stand = stand("  read_timeout: 500ms\n  keepalive_timeout: 1s\n").await;
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let list = Request::get("/v1/videos").key(KEY);
+    for _ in 0..2 {
+        assert_eq!(connection.send(&list).await.unwrap().status, 200);
+    }
+    // A byte now and then keeps every read short of its own deadline.
+    let head = b"POST /v1/videos HTTP/1.1\r\nHost: a\r\nX-Long: ";
+    let dripping = async {
+        connection.stream.write_all(head).await?;
+        loop {
+            connection.stream.write_all(b"x").await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ended: Result<std::io::Result<()>, _> = timeout(Duration::from_secs(20), dripping).await;
+    assert!(ended.expect("the connection goes on").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_never_ends() {
     let stand = stand("  upload_timeout: 300ms\n").await;
     let mut connection = Connection::open(stand.gate).await.unwrap();

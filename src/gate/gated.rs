@@ -16,7 +16,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
-use super::{Context, Gate};
+use super::{Context, Gate, connection};
 
 /// A proxy with the gate before its Videos API: requests that the gate claims are the
 /// gate's from [`ProxyHttp::request_filter`] on, all others the inner proxy's.
@@ -83,6 +83,7 @@ where
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
+        connection::head_came();
         ctx.claimed = self.alone || self.gate.claims(session);
         self.gate.early_request_filter(session, &mut ctx.gate);
         self.inner
@@ -433,6 +434,7 @@ where
             self.gate.logging(session, &mut ctx.gate).await;
         }
         self.inner.logging(session, error, &mut ctx.inner).await;
+        connection::request_ended();
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod answer;
 mod books;
+mod connection;
 mod context;
 mod create;
 mod exchange;
@@ -31,6 +32,7 @@ use pingora::proxy::Session;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+pub use connection::with_head_deadline;
 pub use context::Context;
 pub use gated::{Gated, GatedContext, Nothing};
 

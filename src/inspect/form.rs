@@ -8,8 +8,9 @@ use super::{Plan, Refusal, Source};
 use crate::form::{Field, Kind, Release, Sink};
 use crate::policy::{self, Asked, Key, Param, Permit};
 
-/// The longest value of a policy's field, in bytes. Anything longer is on no list.
-const VALUE_BYTES: usize = 64;
+/// The longest value of a policy's field, in bytes: that of a model's name. Anything longer
+/// is on no list.
+const VALUE_BYTES: usize = 128;
 /// How much of an unknown field's name a message repeats, in characters.
 const NAME_CHARS: usize = 64;
 /// The longest `image_url`, in characters, as the API documents it.
@@ -124,8 +125,12 @@ impl Form {
         if policy_param(name).is_some() {
             return true;
         }
+        if self.plan.fields.contains(name) {
+            return true;
+        }
+        // A field that is known here has the members that are listed, and no others.
         let base = name.split('[').next().unwrap_or_default();
-        self.plan.fields.contains(name) || self.plan.fields.contains(base)
+        !matches!(base, PROMPT | REFERENCE) && self.plan.fields.contains(base)
     }
 
     fn allowed(&self) -> Vec<Arc<str>> {

@@ -199,6 +199,9 @@ fn each_field_is_judged() {
         with("model[]", b"sora-2-pro"),
         Refusal::UnknownField { .. }
     ));
+    for member in ["prompt[a]", "input_reference[url]", "characters[][name]"] {
+        assert!(matches!(with(member, b"x"), Refusal::UnknownField { .. }));
+    }
     assert!(matches!(
         with("model", b"sora-2"),
         Refusal::DuplicateField { .. }
@@ -209,7 +212,7 @@ fn each_field_is_judged() {
         Refusal::WrongKind { .. }
     ));
     assert!(matches!(
-        with("seconds", &[b'4'; 65]),
+        with("seconds", &[b'4'; 129]),
         Refusal::TooLong { .. }
     ));
     assert!(matches!(with("seconds", b"\xff"), Refusal::NotUtf8 { .. }));
