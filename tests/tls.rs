@@ -1,0 +1,182 @@
+//! Encrypted on both sides: certificates are checked, and ALPN finds the version.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use support::client::{Body, Request};
+use support::{KEY, Setup, Stand, form_type, plain_form};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tollgate::config::{Bounds, Listen, Tls};
+use tollgate::gate::Gated;
+use tollgate::mock;
+use tollgate::server;
+
+/// A certificate of `localhost` and its key, in files that go with it.
+struct Files {
+    dir: PathBuf,
+    der: CertificateDer<'static>,
+    pem: String,
+    key: String,
+}
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let dir = std::env::temp_dir().join(format!("tollgate-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        std::fs::write(dir.join("cert.pem"), &pem).unwrap();
+        std::fs::write(dir.join("key.pem"), &key).unwrap();
+        Self {
+            der: made.cert.der().clone(),
+            dir,
+            pem,
+            key,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A gate before an encrypted channel, with these lines in the channel's configuration.
+async fn before_tls(files: &Files, lines: &str) -> Stand {
+    let mut setup = Setup::default();
+    setup.mock.tls = Some(mock::Tls::from_pem(files.pem.as_bytes(), files.key.as_bytes()).unwrap());
+    setup
+        .replacing("url: http://127.0.0.1", "url: https://localhost")
+        .replacing("    credential: ", &format!("{lines}    credential: "))
+        .start()
+        .await
+}
+
+fn create() -> Request {
+    Request::create(&form_type(), Body::Length(plain_form(), vec![]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_channel_is_spoken_to_in_what_alpn_finds() {
+    let files = Files::new("channel");
+    let ca = format!("    ca: {}\n", files.path("cert.pem").display());
+    for (lines, version) in [("", "HTTP/2.0"), ("    http2: never\n", "HTTP/1.1")] {
+        let stand = before_tls(&files, &format!("{ca}{lines}")).await;
+        let answer = create().send(stand.gate).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let seen = &stand.mock.requests()[0];
+        assert_eq!((&*seen.version, seen.complete), (version, true));
+        let poll = format!("/v1/videos/{}", answer.json()["id"].as_str().unwrap());
+        let poll = Request::get(&poll).key(KEY).send(stand.gate).await.unwrap();
+        assert_eq!(poll.status, 200, "{poll:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_cannot_prove_itself_gets_nothing() {
+    let (files, other) = (Files::new("unproven"), Files::new("other"));
+    let ca = format!("    ca: {}\n", other.path("cert.pem").display());
+    for lines in ["", &ca] {
+        let stand = before_tls(&files, lines).await;
+        let answer = create().send(stand.gate).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
+        assert_eq!(stand.mock.stats().requests_total, 0);
+    }
+}
+
+async fn connect(to: SocketAddr, files: &Files, alpn: &[u8]) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(files.der.clone()).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let socket = TcpStream::connect(to).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, socket).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_come_encrypted_in_either_version() {
+    let (files, stand) = (Files::new("gate"), Stand::start().await);
+    let listen = Listen {
+        tls: Some(Tls {
+            cert: files.path("cert.pem"),
+            key: files.path("key.pem"),
+        }),
+        ..stand.handle.state().config.listen.clone()
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Gated::alone(stand.handle.clone());
+    let server = server::serve(proxy, listener, &listen, &Bounds::default()).unwrap();
+
+    let mut http1 = connect(server.address(), &files, b"http/1.1").await;
+    for piece in create().header("Connection", "close").pieces() {
+        http1.write_all(&piece).await.unwrap();
+    }
+    let mut answer = Vec::new();
+    // The end may come without a farewell of TLS: the length tells that all is there.
+    let _ = http1.read_to_end(&mut answer).await;
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+
+    let http2 = connect(server.address(), &files, b"h2").await;
+    let (send, connection) = h2::client::handshake(http2).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("https://localhost/v1/videos")
+        .header("authorization", format!("Bearer {KEY}"))
+        .header("content-type", form_type())
+        .body(())
+        .unwrap();
+    let mut send = send.ready().await.unwrap();
+    let (answer, mut body) = send.send_request(request, false).unwrap();
+    body.send_data(Bytes::from(plain_form()), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    assert_eq!(stand.mock.stats().creates_complete, 2);
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let files = Files::new("wrong");
+    let stand = Stand::start().await;
+    for (cert, key, named) in [
+        ("cert.pem", "cert.pem", "cert.pem"),
+        ("key.pem", "key.pem", "key.pem"),
+        ("cert.pem", "none.pem", "none.pem"),
+    ] {
+        let listen = Listen {
+            tls: Some(Tls {
+                cert: files.path(cert),
+                key: files.path(key),
+            }),
+            ..stand.handle.state().config.listen.clone()
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Gated::alone(stand.handle.clone());
+        let served = server::serve(proxy, listener, &listen, &Bounds::default());
+        let error = served.err().expect("it was used").to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
