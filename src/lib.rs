@@ -46,12 +46,12 @@
 //! - Everything above [`ledger`] does no IO and reads no clock: bytes and times are
 //!   parameters.
 //! - No upstream receives the last byte of a create before its permit and its reservation
-//!   exist. One function completes a request (`gate/exchange.rs`), and what calls it holds
+//!   exist. One function completes a create (`gate/exchange.rs`), and what calls it holds
 //!   both.
 //! - A forwarded body is byte for byte what the client sent: slices of the buffers that
 //!   came in, never rewritten.
 //! - Memory for a request is bounded by constants, whatever its size or order of fields.
-//! - Heads are built anew from lists of what passes, in both directions.
+//! - Heads keep what stands on a list of what passes and nothing else, in both directions.
 //!
 //! Absent on purpose: nothing is retried once a byte of a body has left; no body is
 //! buffered to be parsed by a library; nothing about Sora is in the code, all of it is in

@@ -398,3 +398,36 @@ async fn the_gate_stops_when_its_work_is_done() {
         "nobody listens any more"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_fails_says_why() {
+    let stand = Stand::start().await;
+    let list = Request::get("/v1/videos").key(KEY);
+    for (fault, status, code, kind) in [
+        ("list:401", 502, "upstream_error", "account"),
+        ("list:500", 502, "upstream_error", "status"),
+        ("list:drop-before", 502, "upstream_error", "broken"),
+    ] {
+        stand.mock.set_faults(vec![fault.parse().unwrap()], None);
+        let answer = list.send(stand.gate).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (status, code.into()));
+        leaks_nothing(&answer);
+        let sample = format!("tollgate_channel_errors_total{{channel=\"mock\",kind=\"{kind}\"}}");
+        assert_eq!(stand.metric(&sample).await, 1.0, "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_job_of_a_channel_that_is_gone_is_not_tried_for_ever() {
+    let stand = Stand::start().await;
+    let job = job_of(&create().send(stand.gate).await.unwrap()).await;
+    let renamed = Setup::default().replacing("  mock:\n", "  other:\n");
+    stand.handle.reload(renamed.config_for(stand.mock.addr()));
+    let poll = Request::get(&format!("/v1/videos/{job}")).key(KEY);
+    let answer = poll.send(stand.gate).await.unwrap();
+    assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    let up = |name| format!("tollgate_channel_up{{channel=\"{name}\"}}");
+    let metrics = stand.metrics().await;
+    assert!(metrics.contains_key(&up("other")) && !metrics.contains_key(&up("mock")));
+}

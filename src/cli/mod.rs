@@ -61,7 +61,8 @@ enum Command {
         /// Seconds from a job's creation to its completion.
         #[arg(long, value_name = "SECONDS", default_value_t = 3)]
         render_seconds: u64,
-        /// A fault for every request, such as 500, slow=2000, drop-after or moderated.
+        /// A fault for every create, such as 500, slow=2000, drop-after or moderated; for
+        /// other requests poll:500, list:500, content:500, delete:500 or any:500.
         #[arg(long, value_name = "FAULT")]
         fault: Option<String>,
     },

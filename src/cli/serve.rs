@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{self, Config, LedgerUrl};
+use crate::config::{self, Bounds, Config, LedgerUrl};
 use crate::gate::{Gate, Gated};
 use crate::ledger::{Ledger, MemoryLedger};
 use crate::metrics::Metrics;
@@ -106,6 +106,17 @@ async fn recv(signal: &mut Signal) -> bool {
     signal.recv().await.is_some()
 }
 
+/// The bounds that are set up with the listener.
+fn at_start(bounds: &Bounds) -> impl PartialEq {
+    (
+        bounds.connections,
+        bounds.keepalive_requests,
+        bounds.keepalive_timeout,
+        bounds.read_timeout,
+        bounds.shutdown_timeout,
+    )
+}
+
 /// A configuration that does not hold together replaces nothing.
 fn reload(path: &Path, gate: &Gate) {
     match config::load(path) {
@@ -114,9 +125,13 @@ fn reload(path: &Path, gate: &Gate) {
             let same = old.config.listen == config.listen
                 && old.config.admin == config.admin
                 && old.config.threads == config.threads
-                && old.config.ledger == config.ledger;
+                && old.config.ledger == config.ledger
+                && at_start(&old.config.bounds) == at_start(&config.bounds);
             if !same {
-                log::warn!("listen, admin, server and ledger take effect at the next start");
+                log::warn!(
+                    "listen, admin, server, ledger and the bounds of connections take effect \
+                     at the next start"
+                );
             }
             gate.reload(config);
             log::info!("configuration loaded anew");

@@ -40,7 +40,8 @@ pub struct Bounds {
     pub drain_bytes: u64,
     /// For how long is read on after a refusal in mid-upload.
     pub drain_timeout: Duration,
-    /// How much of a channel's answer to a create is read for the job's id, in bytes.
+    /// How much of a channel's answer to a create or poll is read for the job, in bytes; of
+    /// a page of its list, eight times that.
     pub answer_bytes: usize,
     /// How long requests may go on after the program was asked to stop.
     pub shutdown_timeout: Duration,

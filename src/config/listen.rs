@@ -32,7 +32,7 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Where operators reach metrics, health and the status page.
+/// Where operators reach metrics and health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// The address to bind.

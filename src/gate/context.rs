@@ -25,13 +25,12 @@ pub struct Context {
     pub(super) forward: Option<Forward>,
 }
 
-/// A request that Pingora's proxy loop forwards: everything but creates and remixes.
+/// A request about a job that Pingora's proxy loop forwards: poll, download or deletion.
 pub(super) struct Forward {
     pub(super) route: Route,
-    pub(super) channels: Vec<Arc<LiveChannel>>,
-    /// Which of the channels is tried.
-    pub(super) attempt: usize,
-    pub(super) job: Option<Job>,
+    /// The channel that made the job.
+    pub(super) channel: Arc<LiveChannel>,
+    pub(super) job: Job,
     pub(super) sent: Option<Instant>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) answer: Observed,

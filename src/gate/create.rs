@@ -289,7 +289,9 @@ impl Crossing<'_> {
                 let broken = Refusal::Channel(ChannelFault::Broken { created: false });
                 match exchange.last_words(most).await {
                     // A success for half a request is none.
-                    Some(answer) if !answer.status().is_success() => self.pass_on(name, answer),
+                    Some(answer) if !answer.status().is_success() => {
+                        self.gate.pass_on(name, answer)
+                    }
                     _ => {
                         self.gate.metrics.channel_error(name, "broken");
                         Err(broken.into())

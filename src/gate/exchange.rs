@@ -1,4 +1,5 @@
 //! The upstream side of a create: an exchange of the gate's own, over Pingora's connectors.
+//! Pages of a channel's list are fetched by it as well.
 //!
 //! Creates do not go through Pingora's proxy loop, for three things that it cannot do. It
 //! ends the upstream exchange when the client goes away, and the answer of a job that is
@@ -130,8 +131,8 @@ impl Exchange {
         self.session.write_request_body(piece, false).await
     }
 
-    /// Sends the rest of the body and completes the request. **The only call that does**:
-    /// whoever makes it holds a permit and a reservation.
+    /// Sends the rest of a create's body and completes the request. **The only call that
+    /// does**: whoever makes it holds a permit and a reservation.
     pub(super) async fn complete(
         &mut self,
         rest: impl Iterator<Item = Bytes>,
@@ -142,6 +143,11 @@ impl Exchange {
         self.session.finish_request_body().await?;
         self.finished = Some(Instant::now());
         Ok(())
+    }
+
+    /// Completes a request that has no body.
+    pub(super) async fn complete_without_body(&mut self) -> pingora::Result<()> {
+        self.complete(std::iter::empty()).await
     }
 
     /// Waits for the head of the final answer. Cancel safe.

@@ -1,5 +1,5 @@
-//! The hooks for requests that Pingora's proxy loop forwards: polls, downloads, lists and
-//! deletions.
+//! The hooks for requests that Pingora's proxy loop forwards: polls, downloads and
+//! deletions. Each goes to the channel that made the job.
 
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ impl Gate {
     /// Where the channel's name cannot be resolved.
     pub async fn upstream_peer(&self, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         let forward = forward(ctx)?;
-        let channel = &forward.channels[forward.attempt % forward.channels.len()];
+        let channel = &forward.channel;
         forward.in_flight = Some(channel.enter());
         match channel.peer(now()).await {
             Ok(peer) => Ok(Box::new(peer)),
@@ -45,14 +45,12 @@ impl Gate {
     }
 
     /// Mirrors [`ProxyHttp::fail_to_connect`](pingora::proxy::ProxyHttp::fail_to_connect):
-    /// nothing has been sent, so another channel may be asked.
-    pub fn fail_to_connect(&self, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    /// notes that the channel cannot be reached.
+    pub fn fail_to_connect(&self, ctx: &mut Context, error: Box<Error>) -> Box<Error> {
         if let Ok(forward) = forward(ctx) {
-            let channel = &forward.channels[forward.attempt % forward.channels.len()];
+            let channel = &forward.channel;
             self.metrics.channel_error(&channel.spec().name, "connect");
             channel.failed(now());
-            forward.attempt += 1;
-            error.set_retry(forward.attempt < forward.channels.len());
         }
         error
     }
@@ -68,7 +66,7 @@ impl Gate {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         let forward = forward(ctx)?;
-        let channel = &forward.channels[forward.attempt % forward.channels.len()];
+        let channel = &forward.channel;
         channel.succeeded();
         upstream_head(request, &forward.route, channel)?;
         forward.sent = Some(Instant::now());
@@ -89,7 +87,7 @@ impl Gate {
             return clean_answer(response);
         }
         let forward = forward(ctx)?;
-        let channel = &forward.channels[forward.attempt % forward.channels.len()];
+        let channel = &forward.channel;
         let name = &channel.spec().name;
         if let Some(sent) = forward.sent {
             let labels = [&**name, forward.route.label()];
@@ -170,20 +168,16 @@ impl Gate {
             etype if *etype == ACCOUNT => Refusal::Channel(ChannelFault::Account),
             _ => Refusal::Channel(ChannelFault::Broken { created: false }),
         };
-        // That one has been counted.
-        let uncounted = *error.etype() != ACCOUNT;
-        if let Some(forward) = ctx.forward.as_ref().filter(|_| uncounted) {
-            let channel = &forward.channels[forward.attempt % forward.channels.len()];
-            log::warn!(
-                "channel {}: {}",
-                channel.spec().name,
-                error.etype().as_str()
-            );
-            let kind = match refusal {
-                Refusal::Channel(ChannelFault::Timeout { .. }) => "timeout",
-                _ => "broken",
-            };
-            self.metrics.channel_error(&channel.spec().name, kind);
+        // The others have been counted where they were noticed.
+        let kind = match refusal {
+            Refusal::Channel(ChannelFault::Timeout { .. }) => Some("timeout"),
+            Refusal::Channel(ChannelFault::Broken { .. }) => Some("broken"),
+            _ => None,
+        };
+        if let (Some(forward), Some(kind)) = (&ctx.forward, kind) {
+            let name = &forward.channel.spec().name;
+            log::warn!("channel {name}: {}", error.etype().as_str());
+            self.metrics.channel_error(name, kind);
         }
         let status = refusal.answer().status.as_u16();
         match self.refuse(session, ctx, &refusal).await {
@@ -202,10 +196,10 @@ impl Gate {
             return;
         }
         if let Some(forward) = ctx.forward.take()
-            && let (Some(job), Observed::Job(body)) = (&forward.job, &forward.answer)
+            && let Observed::Job(body) = &forward.answer
             && let Some(answer) = JobAnswer::read(body)
         {
-            self.books.settle(job, &answer).await;
+            self.books.settle(&forward.job, &answer).await;
         }
         let code = session.response_written().map(|head| head.status);
         // 499: the client was gone before an answer could be written.

@@ -1,7 +1,8 @@
 //! `GET /v1/videos`: the jobs of one key, out of the lists of accounts that many keys share.
 //!
 //! A channel lists every job of its account. So its pages do not go through: they are read
-//! here, and what the ledger does not know as this key's own is left out.
+//! here, and what the ledger does not know as this key's own is left out. A channel that
+//! fails fails the list: a part of it would look like the whole.
 
 use std::sync::Arc;
 
@@ -11,13 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::create::Reply;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, NoAnswer};
 use super::head::{Framing, upstream_head};
 use super::refusal::{Busy, ChannelFault, HeadFault, Refusal};
 use super::route::{JobId, Route};
 use super::upload::Stopped;
 use super::{Gate, State, now};
 use crate::channel::LiveChannel;
+use crate::metrics::seconds;
 use crate::policy::Key;
 
 /// How many jobs one page of a channel is asked for, and one page for a client holds.
@@ -180,18 +182,34 @@ impl Gate {
             channel.failed(now());
             Refusal::Busy(Busy::Channels)
         })?;
-        let nothing = std::iter::empty();
-        exchange.complete(nothing).await.map_err(|_| broken())?;
+        let fault = |kind, fault| {
+            self.metrics.channel_error(name, kind);
+            Refusal::Channel(fault)
+        };
+        let created = false;
+        if exchange.complete_without_body().await.is_err() {
+            return Err(fault("broken", ChannelFault::Broken { created }).into());
+        }
         // A page holds up to a hundred jobs, each with its prompt.
         let most = state.config.bounds.answer_bytes.saturating_mul(8);
         let within = channel.spec().answer_timeout;
         let answer = exchange.answer(&self.connector, most, within).await;
-        let (answer, _) = answer.map_err(|_| broken())?;
+        let (answer, waited) = answer.map_err(|no_answer| match no_answer {
+            NoAnswer::Timeout => fault("timeout", ChannelFault::Timeout { created }),
+            NoAnswer::Broken => fault("broken", ChannelFault::Broken { created }),
+        })?;
+        let labels = [&**name, Route::List.label()];
+        let histogram = &self.metrics.upstream_response;
+        histogram
+            .with_label_values(&labels)
+            .observe(seconds(waited));
+        if !answer.status().is_success() {
+            // Where it is about the account, that is what the client hears.
+            self.pass_on(name, answer)?;
+            return Err(Refusal::Channel(ChannelFault::Broken { created }).into());
+        }
         let page = serde_json::from_slice(&answer.body).ok();
-        let page = page.filter(|_| answer.status().is_success() && !answer.cut);
-        Ok(page.ok_or_else(|| {
-            self.metrics.channel_error(name, "status");
-            broken()
-        })?)
+        let page = page.filter(|_| !answer.cut);
+        Ok(page.ok_or_else(|| fault("status", ChannelFault::Broken { created }))?)
     }
 }

@@ -4,8 +4,8 @@
 //! [`ProxyHttp`](pingora::proxy::ProxyHttp), to be called from the hooks of one's own
 //! proxy; [`Gated`] does just that for any proxy. Creates and remixes are answered within
 //! [`Gate::request_filter`], by an exchange of the gate's own (see `exchange.rs` for why);
-//! polls, downloads, lists and deletions go through Pingora's proxy loop and the other
-//! hooks.
+//! polls, downloads and deletions go through Pingora's proxy loop and the other hooks, and
+//! a list is put together out of the channels' (`list.rs`).
 
 mod answer;
 mod books;
@@ -36,7 +36,7 @@ pub use connection::with_head_deadline;
 pub use context::Context;
 pub use gated::{Gated, GatedContext, Nothing};
 
-use crate::channel::Channels;
+use crate::channel::{Channels, LiveChannel};
 use crate::config::Config;
 use crate::inspect::{Inspector, Plan, Source};
 use crate::ledger::{Job, Ledger};
@@ -137,6 +137,9 @@ impl Gate {
     /// What is live, brought into the metrics: to be called before they are read.
     pub async fn refresh_metrics(&self) {
         let (state, now) = (self.state(), now());
+        // What is not in the configuration any more is not shown any more.
+        self.metrics.channel_up.reset();
+        self.metrics.budget_spent.reset();
         for channel in state.channels.all() {
             let up = self
                 .metrics
@@ -242,14 +245,19 @@ impl Gate {
         if !matches!(route, Route::Create | Route::Remix(_)) {
             head::no_body(request)?;
             upload::nothing_follows(session, bounds).await?;
-            if route == Route::List {
-                let request = session.req_header();
-                // Boxed, as what a create needs below: it is large, and would be moved for
-                // every poll too.
-                return Box::pin(self.list(state, &key, request)).await.map(Some);
-            }
-            ctx.forward = Some(self.forward(state, &key, route, job)?);
-            return Ok(None);
+            return match job {
+                Some(job) => {
+                    ctx.forward = Some(self.forward(state, route, job)?);
+                    Ok(None)
+                }
+                None => {
+                    let request = session.req_header();
+                    // Boxed, as what a create needs below: it is large, and would be moved
+                    // for every poll too.
+                    let page = Box::pin(self.list(state, &key, request));
+                    page.await.map(Some)
+                }
+            };
         }
         let accepted = self.accept(request, state, key, route, job)?;
         Box::pin(self.cross(session, state, accepted, ctx))
@@ -280,10 +288,7 @@ impl Gate {
             seconds: job.charge.seconds.to_string().into(),
         });
         let pinned = match &job {
-            Some(job) => {
-                let channel = state.channels.get(&job.charge.channel);
-                Some(channel.ok_or(Refusal::Busy(Busy::Channels))?.clone())
-            }
+            Some(job) => Some(channel_of(state, job)?),
             None => None,
         };
         let syntax = body.syntax.clone();
@@ -297,42 +302,14 @@ impl Gate {
         })
     }
 
-    fn forward(
-        &self,
-        state: &State,
-        key: &Key,
-        route: Route,
-        job: Option<Job>,
-    ) -> Result<Forward, Refusal> {
-        let channels = match &job {
-            Some(job) => state
-                .channels
-                .get(&job.charge.channel)
-                .cloned()
-                .into_iter()
-                .collect(),
-            None => {
-                let serves = |channel: &crate::channel::Channel| {
-                    channel
-                        .models
-                        .iter()
-                        .filter(|model| key.allow.model(model))
-                        .count()
-                };
-                state.channels.choose(serves, now())
-            }
-        };
-        if channels.is_empty() {
-            return Err(Refusal::Busy(Busy::Channels));
-        }
+    fn forward(&self, state: &State, route: Route, job: Job) -> Result<Forward, Refusal> {
         let answer = match route {
             Route::Retrieve(_) => Observed::Job(bytes::BytesMut::new()),
             _ => Observed::Nothing,
         };
         Ok(Forward {
+            channel: channel_of(state, &job)?,
             route,
-            channels,
-            attempt: 0,
             job,
             sent: None,
             in_flight: None,
@@ -366,6 +343,12 @@ impl Gate {
         }
         Ok(())
     }
+}
+
+/// The channel that made a job.
+fn channel_of(state: &State, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
+    let channel = state.channels.get(&job.charge.channel);
+    channel.cloned().ok_or(Refusal::Busy(Busy::ChannelGone))
 }
 
 /// Writes an answer. Where that fails, the client is gone: it is not to get another one,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Gate;
 use super::answer::{JobAnswer, is_api_error, is_spent_account};
 use super::books::Reservation;
 use super::create::{Crossing, Reply};
@@ -101,19 +102,21 @@ impl Crossing<'_> {
         let own_failure = !gateway && is_api_error(&answer.body);
         if status.is_redirection() || status.is_client_error() || own_failure {
             books.void(reservation).await;
-            return self.pass_on(name, answer);
+            return self.gate.pass_on(name, answer);
         }
         books.unknown(reservation).await;
         self.gate.metrics.channel_error(name, "status");
         Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
     }
+}
 
+impl Gate {
     /// Hands a channel's refusal to the client, unless it is about the channel's account.
     pub(super) fn pass_on(&self, name: &str, answer: Answer) -> Result<Reply, Stopped> {
         let status = answer.status().as_u16();
         if matches!(status, 401..=403) || (status == 429 && is_spent_account(&answer.body)) {
             log::error!("channel {name} refuses the gate's account: status {status}");
-            self.gate.metrics.channel_error(name, "account");
+            self.metrics.channel_error(name, "account");
             return Err(Refusal::Channel(ChannelFault::Account).into());
         }
         let kind = match status {
@@ -121,7 +124,7 @@ impl Crossing<'_> {
             500.. => "status",
             _ => return reply(answer),
         };
-        self.gate.metrics.channel_error(name, kind);
+        self.metrics.channel_error(name, kind);
         reply(answer)
     }
 }

@@ -93,6 +93,8 @@ pub enum Busy {
     Channels,
     /// No channel serves the model.
     NoChannel,
+    /// The channel that made the video is not in the configuration any more.
+    ChannelGone,
 }
 
 /// What is wrong with the channel.
@@ -224,7 +226,7 @@ impl Refusal {
             // Nothing of an upload that came too slowly is worth trying at once again.
             Self::Slow => vec![no_retry()],
             Self::Limit { reached, at } => limit_headers(reached, *at),
-            Self::Busy(Busy::NoChannel) => vec![no_retry()],
+            Self::Busy(Busy::NoChannel | Busy::ChannelGone) => vec![no_retry()],
             Self::Busy(_) => vec![("retry-after", "1".to_owned())],
             Self::Channel(fault) => match fault {
                 ChannelFault::Broken { created: true }
@@ -329,28 +331,39 @@ impl fmt::Display for Refusal {
                 } else {
                     f.write_str("Rate limit reached: ")?;
                 }
-                write!(f, "{whose} may use {limit} of {}.", limit.measure.name())
+                match limit.measure {
+                    Measure::InFlight => {
+                        write!(f, "{whose} may have {limit} videos under way.")
+                    }
+                    measure => write!(f, "{whose} may use {limit} of {}.", measure.name()),
+                }
             }
             Self::Busy(busy) => f.write_str(match busy {
                 Busy::Uploads => "Too many uploads are under way. Try again in a moment.",
                 Busy::Ledger => "Charges cannot be recorded at the moment. Try again in a moment.",
                 Busy::Channels => "No channel can be reached at the moment. Try again in a moment.",
                 Busy::NoChannel => "No channel serves this model. Ask whoever runs this service.",
+                Busy::ChannelGone => {
+                    "The channel of this video is not configured any more. \
+                     Ask whoever runs this service."
+                }
             }),
             Self::Channel(fault) => f.write_str(match fault {
                 ChannelFault::Broken { created: false } => {
-                    "The channel failed before it had the whole request. Try again."
+                    "The channel failed, and nothing has been created. Try again."
                 }
                 ChannelFault::Broken { created: true } => {
                     "The channel failed after it had the whole request: the video may have been \
-                     created. Look at your list of videos before you try again."
+                     created, and stays charged until that is known. Ask whoever runs this \
+                     service before you try again."
                 }
                 ChannelFault::Timeout { created: false } => {
-                    "The channel took too long to take the request. Try again."
+                    "The channel took too long, and nothing has been created. Try again."
                 }
                 ChannelFault::Timeout { created: true } => {
-                    "The channel took too long to answer: the video may have been created. \
-                     Look at your list of videos before you try again."
+                    "The channel took too long to answer: the video may have been created, and \
+                     stays charged until that is known. Ask whoever runs this service before \
+                     you try again."
                 }
                 ChannelFault::Account => {
                     "The channel refused this service's account. Tell whoever runs this service."

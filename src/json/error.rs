@@ -1,3 +1,5 @@
+//! Why a JSON body is refused.
+
 use std::fmt;
 
 /// Why a JSON body is refused.

@@ -1,3 +1,5 @@
+//! Where in the document the scanner is, and the name that a field has there.
+
 use super::Error;
 use super::keys::Keys;
 

@@ -1,3 +1,5 @@
+//! The scanner itself: a push state machine over the bytes of one document.
+
 use super::number::{Number, Step};
 use super::path::Path;
 use super::string::{EscapeError, Next, Text};

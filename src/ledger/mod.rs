@@ -154,7 +154,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> Result<Reserved, Unavailable>;
 
     /// Ties a reservation to its job and corrects its amounts. Answers the charge as it
-    /// was before, or `None` where the reservation was confirmed or resolved already.
+    /// was before, or `None` where the reservation was confirmed or resolved already, or the
+    /// job's name is another reservation's.
     async fn confirm(
         &self,
         id: ReservationId,
