@@ -12,8 +12,12 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http_body_util::BodyDataStream;
 use hyper::body::{Body, Frame};
 use memchr::memmem::Finder;
-use tollgate::form::{Field, Release, Sink};
 use tollgate::multipart::{Boundary, Limits, Scanner};
+
+#[path = "support/count.rs"]
+mod count;
+
+use count::Count;
 
 const BOUNDARY: &str = "----formdata-undici-062330248602";
 const FILE_BYTES: usize = 4 << 20;
@@ -110,31 +114,6 @@ fn xorshift(state: &mut u64) -> u8 {
     *state ^= *state >> 7;
     *state ^= *state << 17;
     state.to_be_bytes()[0]
-}
-
-/// A sink that takes everything.
-#[derive(Default)]
-struct Count {
-    fields: usize,
-    bytes: usize,
-}
-
-impl Sink for Count {
-    type Refusal = Infallible;
-
-    fn begin(&mut self, _field: Field<'_>) -> Result<Release, Infallible> {
-        self.fields += 1;
-        Ok(Release::AtOnce)
-    }
-
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        self.bytes += black_box(bytes).len();
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
 }
 
 /// A body that has arrived already.

@@ -1,5 +1,6 @@
 //! The parts of the measurement from end to end.
 
+pub mod count;
 pub mod load;
 pub mod memory;
 pub mod process;

@@ -1,14 +1,13 @@
 //! The scanner beside a bare search for the boundary, as in the benchmark `scanner`.
 
-use std::convert::Infallible;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
-use tollgate::form::{Field, Release, Sink};
 use tollgate::multipart::{Limits, Scanner};
 
+use super::count::Count;
 use super::works::{BOUNDARY, File, boundary, upload_body};
 
 const CHUNK_BYTES: usize = 64 << 10;
@@ -54,29 +53,4 @@ fn scan(chunks: &[Bytes]) -> Duration {
     scanner.finish(&mut count).expect("a complete body");
     assert_eq!(count.fields, 5);
     started.elapsed()
-}
-
-/// A sink that takes everything.
-#[derive(Default)]
-struct Count {
-    fields: usize,
-    bytes: usize,
-}
-
-impl Sink for Count {
-    type Refusal = Infallible;
-
-    fn begin(&mut self, _field: Field<'_>) -> Result<Release, Infallible> {
-        self.fields += 1;
-        Ok(Release::AtOnce)
-    }
-
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        self.bytes += black_box(bytes).len();
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
 }
