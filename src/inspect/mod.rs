@@ -33,7 +33,8 @@ pub struct Plan {
     /// What is on offer.
     pub catalog: Arc<Catalog>,
     /// The allowed fields besides `model`, `size` and `seconds`. A name without brackets
-    /// admits what it holds too: `metadata` admits `metadata[shot]`.
+    /// admits its members too, `metadata` admits `metadata[shot]`; but those of `prompt` and
+    /// `input_reference` must be listed themselves.
     pub fields: BTreeSet<Arc<str>>,
     /// The longest prompt, in characters.
     pub prompt_chars: u64,

@@ -125,6 +125,13 @@ impl Mock {
         self.state.stats()
     }
 
+    /// Whether the head of a request with this `x-request-id` has arrived, and its message
+    /// has not ended.
+    #[must_use]
+    pub fn is_under_way(&self, name: &str) -> bool {
+        self.state.recorder.is_under_way(name)
+    }
+
     /// The last 1000 requests whose message ended, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Record> {

@@ -1,6 +1,6 @@
 //! The books: counters, and the last requests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::AUTHORIZATION;
@@ -128,6 +128,14 @@ impl Fields {
     }
 }
 
+impl Record {
+    /// What the client named the request by: its `x-request-id`.
+    pub fn name(&self) -> Option<&str> {
+        let named = self.headers.iter().find(|(name, _)| name == "x-request-id");
+        named.map(|(_, value)| value.as_str())
+    }
+}
+
 /// Keeps the books.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Books>);
@@ -138,6 +146,8 @@ struct Books {
     ring: VecDeque<Record>,
     /// The number of the record at the front of the ring.
     first: u64,
+    /// The names of requests whose head arrived and whose message has not ended.
+    under_way: BTreeSet<String>,
 }
 
 impl Recorder {
@@ -170,6 +180,7 @@ impl Recorder {
             _ => Family::Other,
         };
         let mut books = self.lock();
+        books.under_way.extend(record.name().map(String::from));
         let stats = &mut books.stats;
         stats.requests_total += 1;
         let path = match route.template() {
@@ -201,6 +212,10 @@ impl Recorder {
 
     pub(super) fn stats(&self) -> Stats {
         self.lock().stats.clone()
+    }
+
+    pub(super) fn is_under_way(&self, name: &str) -> bool {
+        self.lock().under_way.contains(name)
     }
 
     pub(super) fn requests(&self) -> Vec<Record> {
@@ -255,6 +270,9 @@ impl Entry {
         record.body_bytes = body_bytes;
         record.body_sha256 = body_sha256;
         let mut books = self.recorder.lock();
+        if let Some(name) = record.name() {
+            books.under_way.remove(name);
+        }
         let stats = &mut books.stats;
         stats.body_bytes_total += body_bytes;
         match self.family {

@@ -57,7 +57,13 @@ fn plan() -> (Arc<Plan>, Arc<Key>) {
         };
         let models: Result<Vec<_>, _> = models.iter().map(model).collect();
         let catalog = models.and_then(Catalog::new).expect("it holds together");
-        let fields = ["prompt", "input_reference", "characters"];
+        let fields = [
+            "prompt",
+            "input_reference",
+            "input_reference[file_id]",
+            "input_reference[image_url]",
+            "characters",
+        ];
         let plan = Plan {
             catalog: Arc::new(catalog),
             fields: fields.into_iter().map(Arc::from).collect(),

@@ -46,15 +46,14 @@ const fn http2(length: bool, late: bool) -> Framing {
 /// A request whose body is being sent.
 pub struct Sending {
     way: Way,
-    /// How many creates had begun at the channel before this one.
-    begun_before: u64,
+    /// Its X-Request-Id, by which the channel's record of it is told from others.
+    name: Option<String>,
 }
 
-/// How many creates have begun at the channel, whatever became of them.
-fn begun(stand: &Stand) -> u64 {
-    let stats = stand.mock.stats();
-    let ended = stats.creates_complete + stats.creates_broken + stats.creates_dropped;
-    ended + stats.creates_in_flight
+/// Whether a request of that name has reached the channel.
+fn has_begun(stand: &Stand, name: &str) -> bool {
+    let mut ended = stand.mock.requests().into_iter();
+    stand.mock.is_under_way(name) || ended.any(|record| record.name() == Some(name))
 }
 
 /// What a body goes by.
@@ -86,9 +85,11 @@ impl Sending {
         framing: Framing,
         length: usize,
     ) -> io::Result<Self> {
-        let begun_before = begun(stand);
+        let headers = request.headers.iter();
+        let mut names = headers.filter(|(name, _)| name == "X-Request-Id");
+        let name = names.next().map(|(_, value)| value.clone());
         let way = Self::open(stand, request, framing, length).await?;
-        Ok(Self { way, begun_before })
+        Ok(Self { way, name })
     }
 
     async fn open(
@@ -183,10 +184,14 @@ impl Sending {
 
     /// Waits until the channel has the head of a create, or the gate has answered.
     pub async fn begun(&mut self, stand: &Stand) {
-        let before = self.begun_before;
-        let at_channel = until("the channel or the client hears of it", async || {
-            begun(stand) > before
-        });
+        let name = self.name.clone();
+        let at_channel = until(
+            "the channel or the client hears of it",
+            async || match &name {
+                Some(name) => has_begun(stand, name),
+                None => stand.mock.stats().creates_in_flight > 0,
+            },
+        );
         tokio::select! {
             () = at_channel => {}
             () = self.answered() => {}
