@@ -77,6 +77,20 @@ pub struct Multiplier {
 }
 
 impl Multiplier {
+    /// A multiplier of so many thousandths; `None` beyond 1,000,000.
+    pub const fn from_thousandths(thousandths: u64) -> Option<Self> {
+        if thousandths <= 1_000_000_000 {
+            Some(Self { thousandths })
+        } else {
+            None
+        }
+    }
+
+    /// The multiplier in thousandths.
+    pub const fn thousandths(self) -> u64 {
+        self.thousandths
+    }
+
     /// `list × multiplier`; `None` beyond [`Amount::MAX`] or where the list cost has more
     /// than six decimals (no cost that comes from a [`PricePerSecond`] does).
     pub fn apply(self, list: Amount) -> Option<Amount> {

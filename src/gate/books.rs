@@ -6,7 +6,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::answer::{JobAnswer, Status};
 use crate::catalog::{Catalog, Quote};
 use crate::ledger::{
-    Charge, Confirmation, Job, Ledger, LimitReached, ReservationId, Reserved, Unavailable,
+    Charge, Confirmation, Confirmed, Draft, FirstAnswer, Job, Ledger, LimitReached, Payer,
+    PromptDigest, ReservationId, Reserved, Resolution, Unavailable,
 };
 use crate::metrics::{Event, Metrics, seconds};
 use crate::policy::{Key, Permit, Timestamp};
@@ -57,20 +58,29 @@ impl Books {
         permit: &Permit,
         channel: Arc<str>,
     ) -> Result<Result<Reservation, (LimitReached, Timestamp)>, Unavailable> {
-        let charge = charge(key, permit, channel);
-        let (id, created) = (ReservationId(rand_id()), now());
+        let created = now();
+        let draft = Draft {
+            id: ReservationId(rand_id()),
+            charge: charge(key, permit, channel),
+            prompt: PromptDigest([0; 32]),
+            remix_of: None,
+            claim: None,
+            look_at: created,
+        };
         let started = Instant::now();
-        let reserved = self.ledger.reserve(id, &charge, created).await;
+        let reserved = self.ledger.reserve(&draft, key, created).await;
         self.metrics
             .ledger_commit
             .observe(seconds(started.elapsed()));
         match reserved? {
+            Reserved::Claimed(_) => unreachable!("no claim was made"),
             Reserved::Refused(reached) => Ok(Err((reached, created))),
             Reserved::Done => {
+                let Draft { id, charge, .. } = draft;
                 self.metrics.charge(Event::Reserved, &charge);
                 self.metrics
                     .jobs_in_flight
-                    .with_label_values(&[&*charge.key.name])
+                    .with_label_values(&[&*charge.payer.key])
                     .inc();
                 Ok(Ok(Reservation {
                     id,
@@ -83,7 +93,7 @@ impl Books {
 
     /// The channel clearly refused, or never had the whole request.
     pub(super) async fn void(&self, reservation: &Reservation) {
-        match self.ledger.void(reservation.id, now()).await {
+        match self.ledger.abandon(reservation.id, "refused", now()).await {
             Ok(Some(charge)) => self.ended(Event::Voided, &charge),
             Ok(None) => {}
             Err(error) => log::error!("reservation {} not voided: {error}", reservation.id),
@@ -120,21 +130,28 @@ impl Books {
         let mut charge = corrected(&reservation.charge, answer, catalog);
         charge.channel = channel.clone();
         let confirmation = Confirmation {
-            job: job.clone(),
+            job: job.as_str().into(),
             charge,
+            answer: None::<FirstAnswer>,
         };
-        let confirmed = self.ledger.confirm(reservation.id, &confirmation, now());
+        let confirmed = self
+            .ledger
+            .confirm(reservation.id, &confirmation, None, now());
         match confirmed.await {
-            Ok(Some(before)) => self.correct(&before, &confirmation.charge),
-            // This is the only call for this reservation, so its job's name is taken.
-            Ok(None) => return false,
+            Ok(Confirmed::Now { before, after }) => self.correct(&before, &after),
+            Ok(Confirmed::Already) => {}
+            Ok(Confirmed::Taken | Confirmed::Closed) => return false,
             Err(error) => log::error!("reservation {} not confirmed: {error}", reservation.id),
         }
         let job = Job {
+            id: confirmation.job,
             reservation: reservation.id,
             charge: confirmation.charge,
             created: reservation.created,
-            resolved: false,
+            remix_of: None,
+            resolution: None,
+            end: None,
+            deleted: false,
         };
         self.settle(&job, answer).await;
         true
@@ -159,15 +176,19 @@ impl Books {
             Some(status) if status.has_ended() => status,
             _ => return,
         };
-        if job.resolved {
+        if job.resolution.is_some() {
             return;
         }
         let posted = status == Status::Completed;
-        let resolved = if posted {
-            self.ledger.post(job.reservation, now()).await
+        let resolution = if posted {
+            Resolution::Posted
         } else {
-            self.ledger.void(job.reservation, now()).await
+            Resolution::Voided
         };
+        let resolved = self
+            .ledger
+            .settle(job.reservation, resolution, status.label(), now())
+            .await;
         let charge = match resolved {
             Ok(Some(charge)) => charge,
             Ok(None) => return,
@@ -191,7 +212,7 @@ impl Books {
     fn ended(&self, event: Event, charge: &Charge) {
         self.metrics.charge(event, charge);
         let in_flight = &self.metrics.jobs_in_flight;
-        in_flight.with_label_values(&[&*charge.key.name]).dec();
+        in_flight.with_label_values(&[&*charge.payer.key]).dec();
     }
 }
 
@@ -199,7 +220,7 @@ impl Books {
 pub(super) fn charge(key: &Arc<Key>, permit: &Permit, channel: Arc<str>) -> Charge {
     let Quote { list, billed } = permit.quote();
     Charge {
-        key: key.clone(),
+        payer: Payer::from(&**key),
         channel,
         model: permit.model().name().clone(),
         size: permit.size().name.clone(),
@@ -224,7 +245,7 @@ fn corrected(charge: &Charge, answer: &JobAnswer, catalog: &Catalog) -> Charge {
         return charge;
     };
     let seconds = answer.seconds.unwrap_or(charge.seconds);
-    if let Some(quote) = Quote::new(size.price, seconds, charge.key.group.multiplier) {
+    if let Some(quote) = Quote::new(size.price, seconds, charge.payer.multiplier) {
         charge.size = size.name.clone();
         charge.seconds = seconds;
         charge.list = quote.list;

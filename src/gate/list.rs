@@ -145,7 +145,7 @@ impl Gate {
         };
         let job = self.ledger().job(id).await?;
         Ok(job.is_some_and(|job| {
-            job.charge.key.name == key.name && job.charge.channel == at.spec().name
+            job.charge.payer.key == key.name && job.charge.channel == at.spec().name
         }))
     }
 

@@ -39,7 +39,7 @@ pub use gated::{Gated, GatedContext, Nothing};
 use crate::channel::{Channels, LiveChannel};
 use crate::config::Config;
 use crate::inspect::{Inspector, Plan, Source};
-use crate::ledger::{Job, Ledger};
+use crate::ledger::{Job, Ledger, Scope};
 use crate::metrics::Metrics;
 use crate::policy::Key;
 use crate::{json, multipart};
@@ -153,7 +153,7 @@ impl Gate {
             };
             for used in usage.iter().filter(|used| used.limit.most > 0) {
                 let (measure, window) = (used.limit.measure, used.limit.window);
-                if measure.is_budget() && !used.of_group {
+                if measure.is_budget() && matches!(used.scope, Scope::Key(_)) {
                     let labels = [&*key.name, measure.name(), window.name()];
                     #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
                     let ratio = used.used as f64 / used.limit.most as f64;
@@ -269,7 +269,7 @@ impl Gate {
     /// told.
     async fn own_job(&self, key: &Arc<Key>, id: &str) -> Result<Job, Stopped> {
         let job = self.ledger().job(id).await?;
-        let own = job.filter(|job| job.charge.key.name == key.name);
+        let own = job.filter(|job| job.charge.payer.key == key.name);
         Ok(own.ok_or(Refusal::NotFound(Missing::Job))?)
     }
 

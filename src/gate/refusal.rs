@@ -8,7 +8,7 @@ use pingora::http::ResponseHeader;
 use serde_json::json;
 
 use crate::inspect;
-use crate::ledger::LimitReached;
+use crate::ledger::{LimitReached, Scope};
 use crate::policy::{self, Measure, Timestamp};
 
 /// Why the gate answers a request by itself.
@@ -320,7 +320,7 @@ impl fmt::Display for Refusal {
             }
             Self::Slow => f.write_str("The request body came too slowly."),
             Self::Limit { reached, .. } => {
-                let whose = if reached.of_group {
+                let whose = if matches!(reached.scope, Scope::Group(_)) {
                     "this key's group"
                 } else {
                     "this key"

@@ -1,15 +1,18 @@
 //! The ledger in memory: for demonstrations, tests and embedders that keep no accounts.
 //! It forgets everything when the process ends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{
-    Charge, Confirmation, Job, Ledger, LimitReached, ReservationId, Reserved, Unavailable, Usage,
-};
-use crate::policy::{Key, Limit, Measure, Timestamp, Window};
+use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, FirstAnswer};
+use super::charge::{ReservationId, Resolution};
+use super::counters::{Counter, Counters, LimitReached, Usage, correction_fits, limits};
+use super::job::{Job, JobsAfter, Open, State, Unknown};
+use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
+use crate::policy::{Key, Limit, Measure, Timestamp};
 
 /// How many resolved reservations are remembered, so that their jobs can still be reached.
 /// The oldest go first.
@@ -24,145 +27,122 @@ pub struct MemoryLedger {
 #[derive(Default)]
 struct Books {
     entries: HashMap<ReservationId, Entry>,
-    jobs: HashMap<String, ReservationId>,
-    used: HashMap<Counter, Used>,
+    jobs: HashMap<Arc<str>, ReservationId>,
+    /// Every key's jobs by their places in its list.
+    lists: HashMap<Arc<str>, BTreeMap<u64, ReservationId>>,
+    last_place: u64,
+    claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
+    counters: Counters,
+    /// Those that are not resolved.
+    open: HashSet<ReservationId>,
     resolved: VecDeque<ReservationId>,
 }
 
 struct Entry {
-    charge: Charge,
-    job: Option<String>,
+    draft: Draft,
+    job: Option<Arc<str>>,
+    place: u64,
     state: State,
     created: Timestamp,
+    unknown_since: Timestamp,
+    end: Option<&'static str>,
+    deleted: bool,
 }
 
-#[derive(PartialEq)]
-enum State {
-    Pending,
-    Unknown,
-    Posted,
-    Voided,
+/// What an idempotency key stands for.
+struct Claimant {
+    claim: Claim,
+    reservation: ReservationId,
+    answer: Option<FirstAnswer>,
 }
 
-/// One limit of one key or group.
-#[derive(PartialEq, Eq, Hash, Clone)]
-struct Counter {
-    of_group: bool,
-    name: Arc<str>,
-    measure: Measure,
-    window: Window,
-}
+impl Entry {
+    fn charge(&self) -> &Charge {
+        &self.draft.charge
+    }
 
-#[derive(Default)]
-struct Used {
-    /// When the window began that the amount belongs to.
-    start: u64,
-    amount: u64,
-}
+    fn job(&self) -> Option<Job> {
+        Some(Job {
+            id: self.job.clone()?,
+            reservation: self.draft.id,
+            charge: self.charge().clone(),
+            created: self.created,
+            remix_of: self.draft.remix_of.clone(),
+            resolution: self.state.resolution(),
+            end: self.end.map(Arc::from),
+            deleted: self.deleted,
+        })
+    }
 
-fn limits(key: &Key) -> impl Iterator<Item = (Limit, bool, &Arc<str>)> {
-    let own = key.limits.iter().map(|limit| (*limit, false, &key.name));
-    let group = &key.group;
-    own.chain(group.limits.iter().map(|limit| (*limit, true, &group.name)))
-}
-
-impl Counter {
-    fn of(limit: Limit, of_group: bool, name: &Arc<str>) -> Self {
-        Self {
-            of_group,
-            name: name.clone(),
-            measure: limit.measure,
-            window: limit.window,
+    /// What it takes from a counter that would have begun to count at `start`.
+    fn takes(&self, limit: Limit, start: u64) -> u64 {
+        let counts = match self.state {
+            State::Voided => false,
+            State::Posted => limit.measure != Measure::InFlight,
+            _ => true,
+        };
+        if counts && limit.window.start(self.created) >= start {
+            self.charge().takes(limit.measure)
+        } else {
+            0
         }
     }
 }
 
 impl Books {
-    fn used(&self, limit: Limit, of_group: bool, name: &Arc<str>, now: Timestamp) -> u64 {
-        let used = self.used.get(&Counter::of(limit, of_group, name));
-        let start = limit.window.start(now);
-        // A window that began later than this one means that the clock was put back: it
-        // still counts, or every limit would be open until the clock has caught up.
-        used.filter(|u| u.start >= start).map_or(0, |u| u.amount)
-    }
-
-    fn reached(
-        &self,
-        key: &Key,
-        takes: impl Fn(Measure) -> u64,
-        now: Timestamp,
-    ) -> Option<LimitReached> {
-        limits(key).find_map(|(limit, of_group, name)| {
-            let used = self.used(limit, of_group, name, now);
-            let fits = used
-                .checked_add(takes(limit.measure))
-                .is_some_and(|sum| sum <= limit.most);
-            (!fits).then(|| LimitReached {
-                limit,
-                of_group,
-                used,
-                resets: limit.window.end(now),
-            })
-        })
-    }
-
-    /// Counts a charge. A correction of an earlier one counts in the window of that one
-    /// only, if it still runs.
-    fn take(&mut self, charge: &Charge, now: Timestamp, correction: bool) {
-        for (limit, of_group, name) in limits(&charge.key) {
-            let used = self.used.entry(Counter::of(limit, of_group, name));
-            let used = used.or_default();
+    /// Sums up what limits ask for that have asked for nothing yet.
+    fn track(&mut self, key: &Key, now: Timestamp) {
+        for (limit, scope) in limits(key) {
+            if self.counters.find(limit, &scope).is_some() {
+                continue;
+            }
             let start = limit.window.start(now);
-            if correction && start < used.start {
-                continue;
-            }
-            if start > used.start {
-                *used = Used { start, amount: 0 };
-            }
-            used.amount = used.amount.saturating_add(charge.takes(limit.measure));
-        }
-    }
-
-    /// Gives back what a charge took at `taken`, in the windows that still run; `only`
-    /// restricts it to some measures.
-    fn give_back(&mut self, charge: &Charge, taken: Timestamp, only: impl Fn(Measure) -> bool) {
-        for (limit, of_group, name) in limits(&charge.key) {
-            if !only(limit.measure) {
-                continue;
-            }
-            let Some(used) = self.used.get_mut(&Counter::of(limit, of_group, name)) else {
-                continue;
+            let entries = self.entries.values();
+            let own = entries.filter(|entry| scope.holds(entry.charge()));
+            let used = own.map(|entry| entry.takes(limit, start));
+            let counter = Counter {
+                measure: limit.measure,
+                window: limit.window,
+                start,
+                used: used.fold(0, u64::saturating_add),
             };
-            if used.start == limit.window.start(taken) {
-                used.amount = used.amount.saturating_sub(charge.takes(limit.measure));
-            }
+            self.counters.insert(scope, counter);
         }
     }
 
-    fn resolve(&mut self, id: ReservationId, to: State) -> Option<Charge> {
-        let entry = self.entries.get_mut(&id)?;
-        if matches!(entry.state, State::Posted | State::Voided) {
-            return None;
+    /// The claim of an idempotency key that has not expired.
+    fn claimant(&self, key: &str, idempotency_key: &str, now: Timestamp) -> Option<&Claimant> {
+        let claimant = self.claims.get(&(key.into(), idempotency_key.into()))?;
+        (claimant.claim.expires > now).then_some(claimant)
+    }
+
+    /// Takes an entry out of the open ones.
+    fn close(&mut self, id: ReservationId, state: State, end: &'static str) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            (entry.state, entry.end) = (state, Some(end));
         }
-        let void = to == State::Voided;
-        entry.state = to;
-        let (charge, taken) = (entry.charge.clone(), entry.created);
-        self.give_back(&charge, taken, |measure| {
-            void || measure == Measure::InFlight
-        });
+        self.open.remove(&id);
         self.resolved.push_back(id);
-        if self.resolved.len() > RESOLVED_KEPT {
-            self.forget_oldest();
+        if self.resolved.len() > RESOLVED_KEPT
+            && let Some(oldest) = self.resolved.pop_front()
+        {
+            self.forget(oldest);
         }
-        Some(charge)
     }
 
-    fn forget_oldest(&mut self) {
-        let oldest = self.resolved.pop_front();
-        let entry = oldest.and_then(|id| self.entries.remove(&id));
-        if let Some(job) = entry.and_then(|entry| entry.job) {
+    fn forget(&mut self, id: ReservationId) {
+        let Some(entry) = self.entries.remove(&id) else {
+            return;
+        };
+        if let Some(job) = entry.job {
             self.jobs.remove(&job);
+            let list = self.lists.get_mut(&entry.draft.charge.payer.key);
+            list.map(|list| list.remove(&entry.place));
         }
+    }
+
+    fn open_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.open.iter().filter_map(|id| self.entries.get(id))
     }
 }
 
@@ -178,36 +158,77 @@ impl MemoryLedger {
 impl Ledger for MemoryLedger {
     async fn check(
         &self,
-        key: &Arc<Key>,
+        key: &Key,
         charge: Option<&Charge>,
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable> {
         // Nothing can be asked for that takes nothing.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
-        Ok(self.books().reached(key, takes, now))
+        let mut books = self.books();
+        books.track(key, now);
+        Ok(books.counters.reached(key, takes, now))
+    }
+
+    async fn claim(
+        &self,
+        key: &str,
+        idempotency_key: &str,
+        now: Timestamp,
+    ) -> Result<Option<ClaimState>, Unavailable> {
+        let books = self.books();
+        let claimant = books.claimant(key, idempotency_key, now);
+        Ok(claimant.map(|claimant| match claimant.answer {
+            Some(_) => ClaimState::Answered,
+            None => ClaimState::InFlight,
+        }))
     }
 
     async fn reserve(
         &self,
-        id: ReservationId,
-        charge: &Charge,
+        draft: &Draft,
+        key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         let mut books = self.books();
-        if books.entries.contains_key(&id) {
+        if books.entries.contains_key(&draft.id) {
             return Ok(Reserved::Done);
         }
-        if let Some(reached) = books.reached(&charge.key, |m| charge.takes(m), now) {
+        let charge = &draft.charge;
+        if let Some(claim) = &draft.claim
+            && let Some(claimant) = books.claimant(&charge.payer.key, &claim.idempotency_key, now)
+        {
+            return Ok(Reserved::Claimed(match &claimant.answer {
+                _ if claimant.claim.fingerprint != claim.fingerprint => Claimed::Other,
+                Some(answer) => Claimed::Answered(answer.clone()),
+                None => Claimed::InFlight,
+            }));
+        }
+        books.track(key, now);
+        if let Some(reached) = books.counters.reached(key, |m| charge.takes(m), now) {
             return Ok(Reserved::Refused(reached));
         }
-        books.take(charge, now, false);
+        books.counters.take(charge, now);
+        if let Some(claim) = &draft.claim {
+            let name = (charge.payer.key.clone(), claim.idempotency_key.clone());
+            let claimant = Claimant {
+                claim: claim.clone(),
+                reservation: draft.id,
+                answer: None,
+            };
+            books.claims.insert(name, claimant);
+        }
         let entry = Entry {
-            charge: charge.clone(),
+            draft: draft.clone(),
             job: None,
+            place: 0,
             state: State::Pending,
             created: now,
+            unknown_since: now,
+            end: None,
+            deleted: false,
         };
-        books.entries.insert(id, entry);
+        books.open.insert(draft.id);
+        books.entries.insert(draft.id, entry);
         Ok(Reserved::Done)
     }
 
@@ -215,77 +236,255 @@ impl Ledger for MemoryLedger {
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        _now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Confirmed, Unavailable> {
         let mut books = self.books();
-        if books.jobs.contains_key(&confirmation.job) {
+        let books = &mut *books;
+        if let Some(owner) = books.jobs.get(&confirmation.job) {
             // A channel that names a job twice does not hand it to another key.
-            return Ok(None);
+            return Ok(if *owner == id {
+                Confirmed::Already
+            } else {
+                Confirmed::Taken
+            });
+        }
+        if let Some(key) = key {
+            books.track(key, now);
         }
         let Some(entry) = books.entries.get_mut(&id) else {
-            return Ok(None);
+            return Ok(Confirmed::Closed);
         };
-        let open = matches!(entry.state, State::Pending | State::Unknown);
-        if !open || entry.job.is_some() {
-            return Ok(None);
+        if !matches!(entry.state, State::Pending | State::Unknown) {
+            return Ok(Confirmed::Closed);
         }
-        entry.state = State::Pending;
+        let before = entry.charge().clone();
+        let after = &confirmation.charge;
+        let fits = correction_fits(&books.counters, &before, after, key, now);
+        let after = if fits { after.clone() } else { before.clone() };
+        books.counters.correct(&before, &after, entry.created);
+        books.last_place += 1;
+        entry.state = State::Confirmed;
         entry.job = Some(confirmation.job.clone());
-        let before = std::mem::replace(&mut entry.charge, confirmation.charge.clone());
-        let taken = entry.created;
-        books.give_back(&before, taken, |_| true);
-        books.take(&confirmation.charge, taken, true);
+        entry.place = books.last_place;
+        entry.draft.charge = after.clone();
+        if let Some(claim) = &entry.draft.claim {
+            let name = (after.payer.key.clone(), claim.idempotency_key.clone());
+            if let Some(claimant) = books.claims.get_mut(&name)
+                && claimant.reservation == id
+            {
+                claimant.answer = confirmation.answer.clone();
+            }
+        }
         books.jobs.insert(confirmation.job.clone(), id);
-        Ok(Some(before))
+        let list = books.lists.entry(after.payer.key.clone()).or_default();
+        list.insert(entry.place, id);
+        Ok(Confirmed::Now { before, after })
     }
 
-    async fn mark_unknown(&self, id: ReservationId, _now: Timestamp) -> Result<(), Unavailable> {
+    async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
         if let Some(entry) = self.books().entries.get_mut(&id)
             && entry.state == State::Pending
         {
-            entry.state = State::Unknown;
+            (entry.state, entry.unknown_since) = (State::Unknown, now);
         }
         Ok(())
     }
 
-    async fn post(
+    async fn abandon(
         &self,
         id: ReservationId,
+        why: &'static str,
         _now: Timestamp,
     ) -> Result<Option<Charge>, Unavailable> {
-        Ok(self.books().resolve(id, State::Posted))
+        let mut books = self.books();
+        let books = &mut *books;
+        let Some(entry) = books.entries.get(&id) else {
+            return Ok(None);
+        };
+        if !matches!(entry.state, State::Pending | State::Unknown) {
+            return Ok(None);
+        }
+        let charge = entry.charge().clone();
+        books.counters.give_back(&charge, entry.created);
+        if let Some(claim) = &entry.draft.claim {
+            let name = (charge.payer.key.clone(), claim.idempotency_key.clone());
+            if books.claims.get(&name).is_some_and(|c| c.reservation == id) {
+                books.claims.remove(&name);
+            }
+        }
+        books.close(id, State::Voided, why);
+        Ok(Some(charge))
     }
 
-    async fn void(
+    async fn settle(
         &self,
         id: ReservationId,
+        resolution: Resolution,
+        end: &'static str,
         _now: Timestamp,
     ) -> Result<Option<Charge>, Unavailable> {
-        Ok(self.books().resolve(id, State::Voided))
+        let mut books = self.books();
+        let books = &mut *books;
+        let Some(entry) = books.entries.get(&id) else {
+            return Ok(None);
+        };
+        if entry.state != State::Confirmed {
+            return Ok(None);
+        }
+        let charge = entry.charge().clone();
+        match resolution {
+            Resolution::Posted => books.counters.landed(&charge),
+            Resolution::Voided => books.counters.give_back(&charge, entry.created),
+        }
+        books.close(id, resolution.into(), end);
+        Ok(Some(charge))
     }
 
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
         let books = self.books();
-        let found = books.jobs.get(job);
-        Ok(found.and_then(|id| {
-            let entry = books.entries.get(id)?;
-            Some(Job {
-                reservation: *id,
-                charge: entry.charge.clone(),
-                created: entry.created,
-                resolved: matches!(entry.state, State::Posted | State::Voided),
-            })
+        let id = books.jobs.get(job);
+        Ok(id.and_then(|id| books.entries.get(id)?.job()))
+    }
+
+    async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
+        let books = self.books();
+        let Some(list) = books.lists.get(key) else {
+            return Ok(page.after.is_none().then(Vec::new));
+        };
+        let place = match page.after {
+            Some(after) => {
+                let entry = books.jobs.get(after).and_then(|id| books.entries.get(id));
+                let own = entry.filter(|entry| &*entry.charge().payer.key == key);
+                let Some(entry) = own else { return Ok(None) };
+                Some(entry.place)
+            }
+            None => None,
+        };
+        let jobs = |ids: &mut dyn Iterator<Item = (&u64, &ReservationId)>| {
+            ids.filter_map(|(_, id)| books.entries.get(id))
+                .filter(|entry| !entry.deleted)
+                .filter_map(Entry::job)
+                .take(page.limit as usize)
+                .collect()
+        };
+        Ok(Some(if page.ascending {
+            jobs(&mut list.range(place.map_or(0, |place| place + 1)..))
+        } else {
+            jobs(&mut list.range(..place.unwrap_or(u64::MAX)).rev())
         }))
     }
 
-    async fn usage(&self, key: &Arc<Key>, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
+    async fn mark_deleted(&self, id: ReservationId, _now: Timestamp) -> Result<(), Unavailable> {
+        if let Some(entry) = self.books().entries.get_mut(&id) {
+            entry.deleted = true;
+        }
+        Ok(())
+    }
+
+    async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
+        let mut books = self.books();
+        books.track(key, now);
+        Ok(books.counters.usage(key, now))
+    }
+
+    async fn open(&self) -> Result<Vec<Open>, Unavailable> {
         let books = self.books();
-        let usage = limits(key).map(|(limit, of_group, name)| Usage {
-            limit,
-            of_group,
-            used: books.used(limit, of_group, name, now),
+        let mut counts = HashMap::new();
+        for entry in books.open_entries() {
+            let charge = entry.charge();
+            let group = (&charge.payer.key, &charge.channel, entry.state);
+            *counts.entry(group).or_default() += 1;
+        }
+        let open = counts
+            .into_iter()
+            .map(|((key, channel, state), count)| Open {
+                key: key.clone(),
+                channel: channel.clone(),
+                state,
+                count,
+            });
+        Ok(open.collect())
+    }
+
+    async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
+        let mut books = self.books();
+        let books = &mut *books;
+        let mut marked = 0;
+        for id in &books.open {
+            if let Some(entry) = books.entries.get_mut(id)
+                && entry.state == State::Pending
+                && u128::from(now.since(entry.created)) > lost_after.as_millis()
+            {
+                (entry.state, entry.unknown_since) = (State::Unknown, now);
+                marked += 1;
+            }
+        }
+        Ok(marked)
+    }
+
+    async fn lease(&self, _name: &str, _span: Duration) -> Result<bool, Unavailable> {
+        Ok(true)
+    }
+
+    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable> {
+        let books = self.books();
+        let unknown = books
+            .open_entries()
+            .filter(|entry| entry.state == State::Unknown && &*entry.charge().channel == channel);
+        let mut unknown: Vec<_> = unknown.collect();
+        unknown.sort_by_key(|entry| (entry.created, entry.draft.id));
+        let unknown = unknown.into_iter().take(most as usize);
+        Ok(unknown
+            .map(|entry| Unknown {
+                id: entry.draft.id,
+                charge: entry.charge().clone(),
+                prompt: entry.draft.prompt,
+                remix_of: entry.draft.remix_of.clone(),
+                created: entry.created,
+                since: entry.unknown_since,
+            })
+            .collect())
+    }
+
+    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
+        let books = self.books();
+        let due = books.open_entries().filter(|entry| {
+            entry.state == State::Confirmed
+                && entry.draft.look_at <= now
+                && &*entry.charge().channel == channel
         });
-        Ok(usage.collect())
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|entry| (entry.draft.look_at, entry.draft.id));
+        let due = due.into_iter().take(most as usize);
+        Ok(due.filter_map(Entry::job).collect())
+    }
+
+    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
+        if let Some(entry) = self.books().entries.get_mut(&id) {
+            entry.draft.look_at = at;
+        }
+        Ok(())
+    }
+
+    /// Forgets expired idempotency keys. Of reservations as many are kept as fit, whatever
+    /// their age: there is no bill to be made of them.
+    async fn prune(
+        &self,
+        _before: Timestamp,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<u64, Unavailable> {
+        let mut books = self.books();
+        let expired = books.claims.iter().filter(|(_, c)| c.claim.expires <= now);
+        let expired: Vec<_> = expired
+            .map(|(name, _)| name.clone())
+            .take(most as usize)
+            .collect();
+        for name in &expired {
+            books.claims.remove(name);
+        }
+        Ok(expired.len() as u64)
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {

@@ -1,124 +1,64 @@
 //! The ledger: reservations, the jobs they became, and the limits they count against.
 //!
-//! A charge is **two-phase**: [`Ledger::reserve`] makes it pending, [`Ledger::post`] or
-//! [`Ledger::void`] resolves it, once. Between the two, [`Ledger::confirm`] ties it to the
-//! job that the channel created, or [`Ledger::mark_unknown`] says that nobody can tell
-//! whether there is one.
+//! A charge is **two-phase**. [`Ledger::reserve`] makes it pending. [`Ledger::confirm`] ties
+//! it to the job that the channel created; [`Ledger::settle`] resolves it when that job has
+//! ended. Where no job came of it, [`Ledger::abandon`] voids it; where nobody can tell,
+//! [`Ledger::mark_unknown`] says so until the channel has been asked.
+//!
+//! ```text
+//!            reserve            confirm             settle
+//!  nothing ─────────▶ pending ───────────▶ confirmed ─────▶ posted or voided
+//!                     │  │ mark_unknown        ▲
+//!                     │  └─────▶ unknown ──────┘ confirm
+//!                     └─ abandon ──┴──▶ voided
+//! ```
 //!
 //! Rules for every implementation:
-//! - `reserve` is **one atomic decision** over all limits, durable when it returns. Never
-//!   read, compare, write.
+//! - `reserve` is **one atomic decision** over the idempotency key and all limits, durable
+//!   when it returns. Never read, compare, write.
 //! - Every call can be repeated: what has been resolved stays resolved, and the answer says
 //!   that this call changed nothing.
-//! - No clock is read: the caller says what time it is.
+//! - No clock is read: the caller says what time it is. (How long a lease lasts is the one
+//!   thing that a database's own clock may decide.)
 
+mod charge;
+mod counters;
+mod job;
 mod memory;
 
 use std::fmt;
-use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer, ReservationId};
+pub use charge::{FirstAnswer, PromptDigest, Resolution};
+pub use counters::{LimitReached, Scope, Usage};
+pub use job::{Job, JobsAfter, Open, State, Unknown};
 pub use memory::MemoryLedger;
 
-use crate::money::Amount;
-use crate::policy::{Key, Limit, Measure, Timestamp};
-
-/// Names one reservation. Random, so that gates need no common counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReservationId(pub u128);
-
-impl fmt::Display for ReservationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-/// What a job costs and whom: the content of a reservation.
-#[derive(Debug, Clone)]
-pub struct Charge {
-    /// Who pays.
-    pub key: Arc<Key>,
-    /// Where the job is made.
-    pub channel: Arc<str>,
-    /// What is made.
-    pub model: Arc<str>,
-    /// In which size.
-    pub size: Arc<str>,
-    /// How long.
-    pub seconds: u32,
-    /// List cost, USD.
-    pub list: Amount,
-    /// Billed cost, in the currency of the key's group.
-    pub billed: Amount,
-}
-
-impl Charge {
-    /// What the charge takes from a limit of that measure.
-    pub fn takes(&self, measure: Measure) -> u64 {
-        match measure {
-            Measure::Requests | Measure::InFlight => 1,
-            Measure::VideoSeconds => u64::from(self.seconds),
-            Measure::ListCost => self.list.nanos(),
-            Measure::BilledCost => self.billed.nanos(),
-        }
-    }
-}
-
-/// What the channel made of a request, as its answer says.
-#[derive(Debug, Clone)]
-pub struct Confirmation {
-    /// The channel's name for the job.
-    pub job: String,
-    /// The charge, corrected where the answer names another size or duration.
-    pub charge: Charge,
-}
-
-/// A job that a key owns.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The reservation that pays for it.
-    pub reservation: ReservationId,
-    /// What it costs and whom; whose it is.
-    pub charge: Charge,
-    /// When its create was reserved.
-    pub created: Timestamp,
-    /// Whether its charge has been posted or voided.
-    pub resolved: bool,
-}
-
-/// A limit that is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitReached {
-    /// The limit.
-    pub limit: Limit,
-    /// Whether it is the group's rather than the key's own.
-    pub of_group: bool,
-    /// How much is reserved or posted already.
-    pub used: u64,
-    /// When the window ends, in seconds since the epoch; `None` where waiting for it does
-    /// not help.
-    pub resets: Option<u64>,
-}
-
-/// How far a limit is used up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
-    /// The limit.
-    pub limit: Limit,
-    /// Whether it is the group's rather than the key's own.
-    pub of_group: bool,
-    /// How much is reserved or posted.
-    pub used: u64,
-}
+use crate::policy::{Key, Timestamp};
 
 /// The outcome of [`Ledger::reserve`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reserved {
     /// The charge is pending.
     Done,
-    /// Nothing was reserved.
+    /// A limit is reached: nothing was reserved.
     Refused(LimitReached),
+    /// Its idempotency key stands for an earlier request: nothing was reserved.
+    Claimed(Claimed),
+}
+
+/// What an idempotency key stands for already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// A request of which the outcome is not known yet.
+    InFlight,
+    /// Another request: the fingerprints differ.
+    Other,
+    /// The same request, which was answered with this.
+    Answered(FirstAnswer),
 }
 
 /// The ledger cannot be used.
@@ -140,48 +80,121 @@ pub trait Ledger: Send + Sync + 'static {
     /// now. A hint, read without a decision, to spare an upload that cannot end well.
     async fn check(
         &self,
-        key: &Arc<Key>,
+        key: &Key,
         charge: Option<&Charge>,
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Makes a charge pending, if all limits of the key and its group allow it.
+    /// Whether an idempotency key of that client key stands for a request already, and if
+    /// so whether its outcome is known. A hint, like [`Ledger::check`].
+    async fn claim(
+        &self,
+        key: &str,
+        idempotency_key: &str,
+        now: Timestamp,
+    ) -> Result<Option<ClaimState>, Unavailable>;
+
+    /// Makes a charge pending, if its idempotency key (where it has one) stands for nothing
+    /// yet and all limits of the key and its group allow it. In that order: the repetition
+    /// of a request takes nothing from a limit.
+    ///
+    /// `key` is whose limits are to hold; the charge names it as its payer.
     async fn reserve(
         &self,
-        id: ReservationId,
-        charge: &Charge,
+        draft: &Draft,
+        key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable>;
 
-    /// Ties a reservation to its job and corrects its amounts. Answers the charge as it
-    /// was before, or `None` where the reservation was confirmed or resolved already, or the
-    /// job's name is another reservation's.
+    /// Ties a reservation to its job, and corrects its amounts as far as the limits of `key`
+    /// allow: a correction that would exceed one is left out, so that no budget is ever
+    /// exceeded. `None` stands for a key that is not configured any more: no limits.
     async fn confirm(
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Confirmed, Unavailable>;
+
+    /// Notes that nobody can tell whether the channel made a job of it: the charge stays
+    /// until that is found out. Changes pending reservations only.
+    async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
+
+    /// Voids a reservation that became no job: nothing is owed, the limits get back what it
+    /// took, and its idempotency key is free again. `why` is a word for operators, such as
+    /// `refused`. Answers the charge, or `None` where it has a job or was resolved already.
+    async fn abandon(
+        &self,
+        id: ReservationId,
+        why: &'static str,
         now: Timestamp,
     ) -> Result<Option<Charge>, Unavailable>;
 
-    /// Notes that nobody can tell whether the channel made a job of it: the charge stays
-    /// pending until that is found out.
-    async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
+    /// Resolves a reservation whose job has ended: posted stays owed, voided gives back what
+    /// was taken. `end` is how the job ended, such as `completed`. Answers the charge, or
+    /// `None` where it has no job or was resolved already.
+    async fn settle(
+        &self,
+        id: ReservationId,
+        resolution: Resolution,
+        end: &'static str,
+        now: Timestamp,
+    ) -> Result<Option<Charge>, Unavailable>;
 
-    /// Resolves a reservation: the job was rendered. Answers the charge, or `None` where it
-    /// was resolved already.
-    async fn post(&self, id: ReservationId, now: Timestamp) -> Result<Option<Charge>, Unavailable>;
-
-    /// Resolves a reservation: nothing is owed, and the limits get back what it took.
-    /// Answers the charge, or `None` where it was resolved already.
-    async fn void(&self, id: ReservationId, now: Timestamp) -> Result<Option<Charge>, Unavailable>;
-
-    /// The job of that id on whichever channel.
+    /// The job of that id, on whichever channel.
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable>;
+
+    /// A page of a key's jobs, without deleted ones, in the order in which they were
+    /// confirmed: jobs that are confirmed later come after all earlier ones, so that paging
+    /// misses and repeats none. `None` where `after` is no job of that key (a deleted one
+    /// still marks its place).
+    async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable>;
+
+    /// Notes that a job was deleted at its channel. Its charge is not changed.
+    async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
     /// How much of each limit of a key and its group is reserved or posted in the window
     /// that runs.
-    async fn usage(&self, key: &Arc<Key>, now: Timestamp) -> Result<Vec<Usage>, Unavailable>;
+    async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable>;
+
+    /// How many reservations are not resolved, by key, channel and state.
+    async fn open(&self) -> Result<Vec<Open>, Unavailable>;
+
+    /// Says that this gate lives, and marks as unknown what gates have left pending that do
+    /// not live any more, or that this one has left pending for longer than `lost_after`.
+    /// To be called every few seconds. Answers how many were marked.
+    async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable>;
+
+    /// Takes or renews the lease of that name for this gate: `true` while no other gate
+    /// holds it. It ends `span` after its last renewal.
+    async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable>;
+
+    /// Reservations of a channel whose outcome is unknown, oldest first.
+    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable>;
+
+    /// Jobs of a channel that have not ended and whose time to be looked at has come,
+    /// longest due first.
+    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable>;
+
+    /// Sets when a job that has not ended is to be looked at again.
+    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
+
+    /// Forgets, in batches of at most `most`, idempotency keys that have expired and
+    /// reservations that were resolved before `before`, adding the latter to the totals that
+    /// the bill is made of. Answers how many it forgot.
+    async fn prune(&self, before: Timestamp, now: Timestamp, most: u32)
+    -> Result<u64, Unavailable>;
 
     /// Whether the ledger can take reservations.
     async fn ready(&self) -> Result<(), Unavailable>;
+}
+
+/// Whether the outcome of the request that an idempotency key stands for is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimState {
+    /// Not yet.
+    InFlight,
+    /// It was answered.
+    Answered,
 }

@@ -12,7 +12,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use crate::ledger::Charge;
+use crate::ledger::{Charge, Payer};
 use crate::policy::Timestamp;
 use money::MoneyCounterVec;
 
@@ -221,7 +221,12 @@ impl Metrics {
     /// Something happened to a charge.
     pub fn charge(&self, event: Event, charge: &Charge) {
         let event = &self.events[event as usize];
-        let (key, group) = (&charge.key.name, &charge.key.group);
+        let Payer {
+            key,
+            group,
+            currency,
+            ..
+        } = &charge.payer;
         let Charge {
             model,
             size,
@@ -231,15 +236,7 @@ impl Metrics {
         self.list_cost
             .add(&[key, model, size, channel, event], charge.list);
         self.billed_cost.add(
-            &[
-                key,
-                model,
-                size,
-                channel,
-                event,
-                &group.name,
-                &group.currency,
-            ],
+            &[key, model, size, channel, event, group, currency],
             charge.billed,
         );
         self.video_seconds

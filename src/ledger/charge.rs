@@ -1,0 +1,155 @@
+//! What is charged: the content of a reservation, from its draft to its resolution.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::money::{Amount, Multiplier};
+use crate::policy::{Key, Measure, Timestamp};
+
+/// Names one reservation. Random, so that gates need no common counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReservationId(pub u128);
+
+impl fmt::Display for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Who pays, by the names in force when the reservation was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payer {
+    /// The client key's name.
+    pub key: Arc<str>,
+    /// Its group's name.
+    pub group: Arc<str>,
+    /// The group's currency.
+    pub currency: Arc<str>,
+    /// The group's multiplier.
+    pub multiplier: Multiplier,
+}
+
+impl From<&Key> for Payer {
+    fn from(key: &Key) -> Self {
+        let group = &key.group;
+        Self {
+            key: key.name.clone(),
+            group: group.name.clone(),
+            currency: group.currency.clone(),
+            multiplier: group.multiplier,
+        }
+    }
+}
+
+/// What a job costs and whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// Who pays.
+    pub payer: Payer,
+    /// Where the job is made.
+    pub channel: Arc<str>,
+    /// What is made.
+    pub model: Arc<str>,
+    /// In which size.
+    pub size: Arc<str>,
+    /// How long.
+    pub seconds: u32,
+    /// List cost, USD.
+    pub list: Amount,
+    /// Billed cost, in the payer's currency.
+    pub billed: Amount,
+}
+
+impl Charge {
+    /// What the charge takes from a limit of that measure.
+    pub fn takes(&self, measure: Measure) -> u64 {
+        match measure {
+            Measure::Requests | Measure::InFlight => 1,
+            Measure::VideoSeconds => u64::from(self.seconds),
+            Measure::ListCost => self.list.nanos(),
+            Measure::BilledCost => self.billed.nanos(),
+        }
+    }
+}
+
+/// The SHA-256 of a prompt: what a job is recognised by in a channel's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptDigest(pub [u8; 32]);
+
+/// A reservation that is to be made.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Its name.
+    pub id: ReservationId,
+    /// What it charges.
+    pub charge: Charge,
+    /// The prompt.
+    pub prompt: PromptDigest,
+    /// The job that a remix is made from.
+    pub remix_of: Option<Arc<str>>,
+    /// The idempotency key that is to stand for it.
+    pub claim: Option<Claim>,
+    /// When the job that comes of it is first looked at, if no client asks for it before.
+    pub look_at: Timestamp,
+}
+
+/// An idempotency key, in the words of `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The header's value: up to 255 visible ASCII characters. Each client key has its own.
+    pub idempotency_key: Arc<str>,
+    /// What the request asks for: another fingerprint is another request.
+    pub fingerprint: [u8; 32],
+    /// Until when it stands for this request.
+    pub expires: Timestamp,
+}
+
+/// The answer that the repetition of a request gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstAnswer {
+    /// The status.
+    pub status: u16,
+    /// The body, JSON.
+    pub body: Bytes,
+}
+
+/// What the channel made of a request, as its answer says.
+#[derive(Debug, Clone)]
+pub struct Confirmation {
+    /// The channel's name for the job.
+    pub job: Arc<str>,
+    /// The charge, corrected where the answer names another size or duration.
+    pub charge: Charge,
+    /// What repetitions under the same idempotency key are answered with. Dropped where the
+    /// reservation has none.
+    pub answer: Option<FirstAnswer>,
+}
+
+/// The outcome of [`Ledger::confirm`](super::Ledger::confirm).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confirmed {
+    /// By this call.
+    Now {
+        /// The charge as it was.
+        before: Charge,
+        /// The charge as it is.
+        after: Charge,
+    },
+    /// The reservation had that job already.
+    Already,
+    /// The job's name is another reservation's.
+    Taken,
+    /// The reservation is voided, has another job, or does not exist.
+    Closed,
+}
+
+/// How a charge is resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resolution {
+    /// It is owed for good.
+    Posted,
+    /// It is not owed.
+    Voided,
+}

@@ -1,0 +1,217 @@
+//! What limits are counted in, for engines that keep their counters in memory.
+//!
+//! A counter is the sum of what the reservations of one key or group take from one measure
+//! in one window. It exists from the first time that a limit asks for it, when it is summed
+//! up from the reservations themselves; from then on every reservation moves it, whether or
+//! not a limit still asks. So a limit that is configured later, or again, counts what was
+//! charged before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::charge::Charge;
+use crate::policy::{Key, Limit, Measure, Timestamp, Window};
+
+/// Whose limit it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// That key's.
+    Key(Arc<str>),
+    /// That group's, shared by its keys.
+    Group(Arc<str>),
+}
+
+impl Scope {
+    /// The two scopes that a charge counts in.
+    pub(super) fn of(charge: &Charge) -> [Self; 2] {
+        let payer = &charge.payer;
+        [
+            Self::Key(payer.key.clone()),
+            Self::Group(payer.group.clone()),
+        ]
+    }
+
+    /// Whether a charge counts in it.
+    pub(super) fn holds(&self, charge: &Charge) -> bool {
+        match self {
+            Self::Key(name) => *name == charge.payer.key,
+            Self::Group(name) => *name == charge.payer.group,
+        }
+    }
+}
+
+/// A limit that is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitReached {
+    /// The limit.
+    pub limit: Limit,
+    /// Whose it is.
+    pub scope: Scope,
+    /// How much is reserved or posted already.
+    pub used: u64,
+    /// When the window ends, in seconds since the epoch; `None` where waiting for it does
+    /// not help.
+    pub resets: Option<u64>,
+}
+
+/// How far a limit is used up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The limit.
+    pub limit: Limit,
+    /// Whose it is.
+    pub scope: Scope,
+    /// How much is reserved or posted.
+    pub used: u64,
+}
+
+/// All limits that a key is under: its own, then its group's.
+pub(super) fn limits(key: &Key) -> impl Iterator<Item = (Limit, Scope)> {
+    let group = &key.group;
+    let own = key.limits.iter();
+    let shared = group.limits.iter();
+    own.map(|limit| (*limit, Scope::Key(key.name.clone())))
+        .chain(shared.map(|limit| (*limit, Scope::Group(group.name.clone()))))
+}
+
+/// The sum of one measure in one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counter {
+    pub(super) measure: Measure,
+    pub(super) window: Window,
+    /// When the window began that the sum belongs to, in seconds since the epoch.
+    pub(super) start: u64,
+    pub(super) used: u64,
+}
+
+impl Counter {
+    /// The sum in the window that holds `now`. A window that began later means that the
+    /// clock was put back: it still counts, or every limit would be open until the clock
+    /// has caught up.
+    fn at(&self, now: Timestamp) -> u64 {
+        let runs = self.start >= self.window.start(now);
+        if runs { self.used } else { 0 }
+    }
+}
+
+/// The counters of every key and group.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    scopes: HashMap<Scope, Vec<Counter>>,
+}
+
+impl Counters {
+    /// The counter of a limit, if it exists.
+    pub(super) fn find(&self, limit: Limit, scope: &Scope) -> Option<&Counter> {
+        let counters = self.scopes.get(scope)?;
+        counters
+            .iter()
+            .find(|c| c.measure == limit.measure && c.window == limit.window)
+    }
+
+    /// Begins to keep a counter.
+    pub(super) fn insert(&mut self, scope: Scope, counter: Counter) {
+        self.scopes.entry(scope).or_default().push(counter);
+    }
+
+    /// The counters of a scope.
+    pub(super) fn of(&self, scope: &Scope) -> &[Counter] {
+        self.scopes.get(scope).map_or(&[], Vec::as_slice)
+    }
+
+    /// How much of a limit is used.
+    pub(super) fn used(&self, limit: Limit, scope: &Scope, now: Timestamp) -> u64 {
+        self.find(limit, scope).map_or(0, |counter| counter.at(now))
+    }
+
+    /// The first limit of a key under which something does not fit that takes `takes` more.
+    pub(super) fn reached(
+        &self,
+        key: &Key,
+        takes: impl Fn(Measure) -> u64,
+        now: Timestamp,
+    ) -> Option<LimitReached> {
+        limits(key).find_map(|(limit, scope)| {
+            let used = self.used(limit, &scope, now);
+            let takes = takes(limit.measure);
+            let fits = used.checked_add(takes).is_some_and(|sum| sum <= limit.most);
+            (!fits && takes > 0).then(|| LimitReached {
+                limit,
+                scope,
+                used,
+                resets: limit.window.end(now),
+            })
+        })
+    }
+
+    /// How far each limit of a key is used up.
+    pub(super) fn usage(&self, key: &Key, now: Timestamp) -> Vec<Usage> {
+        let usage = limits(key).map(|(limit, scope)| Usage {
+            limit,
+            used: self.used(limit, &scope, now),
+            scope,
+        });
+        usage.collect()
+    }
+
+    /// Counts a charge.
+    pub(super) fn take(&mut self, charge: &Charge, now: Timestamp) {
+        self.each(charge, |counter| {
+            let start = counter.window.start(now);
+            if start > counter.start {
+                (counter.start, counter.used) = (start, 0);
+            }
+            let takes = charge.takes(counter.measure);
+            counter.used = counter.used.saturating_add(takes);
+        });
+    }
+
+    /// Gives back what a charge took at `taken`, in the windows that still run.
+    pub(super) fn give_back(&mut self, charge: &Charge, taken: Timestamp) {
+        self.each(charge, |counter| {
+            if counter.start == counter.window.start(taken) {
+                let takes = charge.takes(counter.measure);
+                counter.used = counter.used.saturating_sub(takes);
+            }
+        });
+    }
+
+    /// A job has ended, and stays owed: only that it was in flight is given back.
+    pub(super) fn landed(&mut self, charge: &Charge) {
+        self.each(charge, |counter| {
+            if counter.measure == Measure::InFlight {
+                counter.used = counter.used.saturating_sub(1);
+            }
+        });
+    }
+
+    /// Replaces a charge by its correction, in the windows of `taken` that still run.
+    pub(super) fn correct(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
+        self.each(before, |counter| {
+            if counter.start == counter.window.start(taken) {
+                let given = counter.used.saturating_sub(before.takes(counter.measure));
+                counter.used = given.saturating_add(after.takes(counter.measure));
+            }
+        });
+    }
+
+    fn each(&mut self, charge: &Charge, change: impl Fn(&mut Counter)) {
+        for scope in Scope::of(charge) {
+            if let Some(counters) = self.scopes.get_mut(&scope) {
+                counters.iter_mut().for_each(&change);
+            }
+        }
+    }
+}
+
+/// Whether a correction fits the limits: what it adds, in the windows that run now.
+pub(super) fn correction_fits(
+    counters: &Counters,
+    before: &Charge,
+    after: &Charge,
+    key: Option<&Key>,
+    now: Timestamp,
+) -> bool {
+    let adds = |measure| after.takes(measure).saturating_sub(before.takes(measure));
+    key.is_none_or(|key| counters.reached(key, adds, now).is_none())
+}

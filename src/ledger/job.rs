@@ -1,0 +1,126 @@
+//! Jobs, and the reservations that are not resolved yet.
+
+use std::sync::Arc;
+
+use super::charge::{Charge, PromptDigest, ReservationId, Resolution};
+use crate::policy::Timestamp;
+
+/// A job that a key owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The channel's name for it.
+    pub id: Arc<str>,
+    /// The reservation that pays for it.
+    pub reservation: ReservationId,
+    /// What it costs and whom; whose it is.
+    pub charge: Charge,
+    /// When its create was reserved.
+    pub created: Timestamp,
+    /// The job that it is a remix of.
+    pub remix_of: Option<Arc<str>>,
+    /// How its charge was resolved, if it has been.
+    pub resolution: Option<Resolution>,
+    /// How it ended, such as `completed`, if that is known.
+    pub end: Option<Arc<str>>,
+    /// Whether it was deleted.
+    pub deleted: bool,
+}
+
+/// Which page of a key's jobs is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct JobsAfter<'a> {
+    /// The job that the page comes after; `None` for the first page.
+    pub after: Option<&'a str>,
+    /// From the oldest to the newest, rather than the other way.
+    pub ascending: bool,
+    /// The most jobs on it.
+    pub limit: u32,
+}
+
+/// Where a reservation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Reserved; the channel has not answered.
+    Pending,
+    /// Nobody can tell whether there is a job.
+    Unknown,
+    /// There is a job, which has not ended.
+    Confirmed,
+    /// Resolved: owed.
+    Posted,
+    /// Resolved: not owed.
+    Voided,
+}
+
+impl State {
+    /// The name in tables and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Unknown => "unknown",
+            Self::Confirmed => "confirmed",
+            Self::Posted => "posted",
+            Self::Voided => "voided",
+        }
+    }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Pending,
+            Self::Unknown,
+            Self::Confirmed,
+            Self::Posted,
+            Self::Voided,
+        ];
+        all.into_iter().find(|state| state.name() == name)
+    }
+
+    /// How the charge is resolved, if it is.
+    pub const fn resolution(self) -> Option<Resolution> {
+        match self {
+            Self::Posted => Some(Resolution::Posted),
+            Self::Voided => Some(Resolution::Voided),
+            _ => None,
+        }
+    }
+}
+
+impl From<Resolution> for State {
+    fn from(resolution: Resolution) -> Self {
+        match resolution {
+            Resolution::Posted => Self::Posted,
+            Resolution::Voided => Self::Voided,
+        }
+    }
+}
+
+/// How many reservations of one kind are not resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Open {
+    /// The key's name.
+    pub key: Arc<str>,
+    /// The channel's name.
+    pub channel: Arc<str>,
+    /// Pending, unknown or confirmed.
+    pub state: State,
+    /// How many.
+    pub count: u64,
+}
+
+/// A reservation whose outcome is unknown: what its job, if there is one, is recognised by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// Its name.
+    pub id: ReservationId,
+    /// What it charges.
+    pub charge: Charge,
+    /// The prompt.
+    pub prompt: PromptDigest,
+    /// The job that it was to be a remix of.
+    pub remix_of: Option<Arc<str>>,
+    /// When it was reserved.
+    pub created: Timestamp,
+    /// When it was found to be unknown.
+    pub since: Timestamp,
+}
