@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use std::time::Duration;
 use tokio::sync::Semaphore;
+
 use tollgate::ledger::{
-    Charge, Confirmation, Job, Ledger, LimitReached, MemoryLedger, ReservationId, Reserved,
-    Unavailable, Usage,
+    Charge, ClaimState, Confirmation, Confirmed, Draft, Job, JobsAfter, Ledger, LimitReached,
+    MemoryLedger, Open, ReservationId, Reserved, Resolution, Unavailable, Unknown, Usage,
 };
 use tollgate::policy::{Key, Timestamp};
 
@@ -69,7 +71,7 @@ fn fails(flag: &AtomicBool) -> Result<(), Unavailable> {
 impl Ledger for Watched {
     async fn check(
         &self,
-        key: &Arc<Key>,
+        key: &Key,
         charge: Option<&Charge>,
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable> {
@@ -79,48 +81,110 @@ impl Ledger for Watched {
 
     async fn reserve(
         &self,
-        id: ReservationId,
-        charge: &Charge,
+        draft: &Draft,
+        key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         fails(&self.fail_reserve)?;
         let permit = self.gate.acquire().await;
         permit.map_err(|e| Unavailable(e.to_string()))?.forget();
-        let reserved = self.inner.reserve(id, charge, now).await?;
+        let reserved = self.inner.reserve(draft, key, now).await?;
         if reserved == Reserved::Done {
             self.reserved.fetch_add(1, Ordering::SeqCst);
         }
         Ok(reserved)
     }
 
+    async fn claim(
+        &self,
+        key: &str,
+        idempotency_key: &str,
+        now: Timestamp,
+    ) -> Result<Option<ClaimState>, Unavailable> {
+        self.inner.claim(key, idempotency_key, now).await
+    }
+
     async fn confirm(
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
+        key: Option<&Key>,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
-        self.inner.confirm(id, confirmation, now).await
+    ) -> Result<Confirmed, Unavailable> {
+        self.inner.confirm(id, confirmation, key, now).await
     }
 
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
         self.inner.mark_unknown(id, now).await
     }
 
-    async fn post(&self, id: ReservationId, now: Timestamp) -> Result<Option<Charge>, Unavailable> {
-        self.inner.post(id, now).await
+    async fn abandon(
+        &self,
+        id: ReservationId,
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<Option<Charge>, Unavailable> {
+        self.inner.abandon(id, why, now).await
     }
 
-    async fn void(&self, id: ReservationId, now: Timestamp) -> Result<Option<Charge>, Unavailable> {
-        self.inner.void(id, now).await
+    async fn settle(
+        &self,
+        id: ReservationId,
+        resolution: Resolution,
+        end: &'static str,
+        now: Timestamp,
+    ) -> Result<Option<Charge>, Unavailable> {
+        self.inner.settle(id, resolution, end, now).await
     }
 
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
         self.inner.job(job).await
     }
 
-    async fn usage(&self, key: &Arc<Key>, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
+    async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
+        self.inner.jobs(key, page).await
+    }
+
+    async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
+        self.inner.mark_deleted(id, now).await
+    }
+
+    async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
         self.inner.usage(key, now).await
+    }
+
+    async fn open(&self) -> Result<Vec<Open>, Unavailable> {
+        self.inner.open().await
+    }
+
+    async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
+        self.inner.heartbeat(now, lost_after).await
+    }
+
+    async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable> {
+        self.inner.lease(name, span).await
+    }
+
+    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable> {
+        self.inner.unknown(channel, most).await
+    }
+
+    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
+        self.inner.due(channel, now, most).await
+    }
+
+    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
+        self.inner.look_at(id, at).await
+    }
+
+    async fn prune(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<u64, Unavailable> {
+        self.inner.prune(before, now, most).await
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {

@@ -1,0 +1,683 @@
+//! What every ledger holds.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tollgate::ledger::{
+    Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer, Job,
+    JobsAfter, Ledger, Payer, PromptDigest, ReservationId, Reserved, Resolution, Scope, State,
+};
+use tollgate::money::Amount;
+use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
+
+/// 2023-11-14T22:13:20Z: in the middle of a minute, an hour, a day and a month.
+pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const DAY_MS: u64 = 86_400_000;
+
+pub fn limit(measure: Measure, text: &str) -> Limit {
+    Limit::parse(measure, text).unwrap()
+}
+
+pub fn key_in(group: &Arc<Group>, name: &str, limits: Vec<Limit>) -> Arc<Key> {
+    Arc::new(Key {
+        name: name.into(),
+        group: group.clone(),
+        allow: Allow::default(),
+        limits,
+    })
+}
+
+pub fn group(limits: Vec<Limit>) -> Arc<Group> {
+    Arc::new(Group {
+        name: "sora2".into(),
+        multiplier: "5".parse().unwrap(),
+        currency: "CNY".into(),
+        limits,
+    })
+}
+
+pub fn key(limits: Vec<Limit>) -> Arc<Key> {
+    key_in(&group(vec![]), "studio", limits)
+}
+
+/// Of sora-2, at 0.10 USD a second.
+pub fn charge(key: &Key, seconds: u32) -> Charge {
+    let list = "0.1".parse::<Amount>().unwrap().nanos() * u64::from(seconds);
+    Charge {
+        payer: Payer::from(key),
+        channel: "official".into(),
+        model: "sora-2".into(),
+        size: "1280x720".into(),
+        seconds,
+        list: Amount::from_nanos(list).unwrap(),
+        billed: Amount::from_nanos(list * 5).unwrap(),
+    }
+}
+
+pub fn draft(id: u128, charge: &Charge) -> Draft {
+    Draft {
+        id: ReservationId(id),
+        charge: charge.clone(),
+        prompt: PromptDigest([7; 32]),
+        remix_of: None,
+        claim: None,
+        look_at: NOW,
+    }
+}
+
+pub fn claiming(id: u128, charge: &Charge, name: &str, fingerprint: u8) -> Draft {
+    Draft {
+        claim: Some(Claim {
+            idempotency_key: name.into(),
+            fingerprint: [fingerprint; 32],
+            expires: Timestamp(NOW.0 + DAY_MS),
+        }),
+        ..draft(id, charge)
+    }
+}
+
+pub fn confirmation(charge: &Charge, job: &str) -> Confirmation {
+    Confirmation {
+        job: job.into(),
+        charge: charge.clone(),
+        answer: Some(FirstAnswer {
+            status: 200,
+            body: Bytes::from(format!("{{\"id\":\"{job}\"}}")),
+        }),
+    }
+}
+
+pub async fn reserved(
+    ledger: &dyn Ledger,
+    key: &Key,
+    id: u128,
+    charge: &Charge,
+    now: Timestamp,
+) -> bool {
+    let outcome = ledger.reserve(&draft(id, charge), key, now).await.unwrap();
+    assert!(!matches!(outcome, Reserved::Claimed(_)));
+    outcome == Reserved::Done
+}
+
+/// A job of that id, confirmed at `now`.
+async fn with_job(ledger: &dyn Ledger, key: &Key, id: u128, now: Timestamp) -> ReservationId {
+    let charge = charge(key, 4);
+    assert!(reserved(ledger, key, id, &charge, now).await);
+    let tie = confirmation(&charge, &format!("video_{id}"));
+    let id = ReservationId(id);
+    let confirmed = ledger.confirm(id, &tie, Some(key), now).await.unwrap();
+    assert!(matches!(confirmed, Confirmed::Now { .. }));
+    id
+}
+
+async fn used(ledger: &dyn Ledger, key: &Key, now: Timestamp) -> Vec<u64> {
+    let usage = ledger.usage(key, now).await.unwrap();
+    usage.iter().map(|usage| usage.used).collect()
+}
+
+async fn page(ledger: &dyn Ledger, key: &str, after: Option<&str>, ascending: bool) -> Vec<String> {
+    let page = JobsAfter {
+        after,
+        ascending,
+        limit: 3,
+    };
+    let jobs = ledger.jobs(key, &page).await.unwrap().unwrap();
+    jobs.iter().map(|job| job.id.to_string()).collect()
+}
+
+pub async fn a_charge_is_resolved_once(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::InFlight, "1")]);
+    let id = with_job(&*ledger, &key, 1, NOW).await;
+    assert!(
+        reserved(&*ledger, &key, 1, &charge(&key, 4), NOW).await,
+        "repeating changes nothing"
+    );
+    assert_eq!(used(&*ledger, &key, NOW).await, [1]);
+    assert!(ledger.abandon(id, "refused", NOW).await.unwrap().is_none());
+    let end = ledger.settle(id, Resolution::Posted, "completed", NOW);
+    assert_eq!(end.await.unwrap().unwrap().list.to_string(), "0.40");
+    for resolution in [Resolution::Posted, Resolution::Voided] {
+        let again = ledger.settle(id, resolution, "failed", NOW);
+        assert!(again.await.unwrap().is_none());
+    }
+    assert!(ledger.abandon(id, "refused", NOW).await.unwrap().is_none());
+    assert_eq!(used(&*ledger, &key, NOW).await, [0]);
+    let job = ledger.job("video_1").await.unwrap().unwrap();
+    assert_eq!(job.resolution, Some(Resolution::Posted));
+    assert_eq!(job.end.as_deref(), Some("completed"));
+    let nobody = ledger.abandon(ReservationId(2), "refused", NOW);
+    assert!(nobody.await.unwrap().is_none());
+}
+
+fn every_measure() -> Vec<Limit> {
+    vec![
+        limit(Measure::Requests, "2/min"),
+        limit(Measure::VideoSeconds, "12/hour"),
+        limit(Measure::ListCost, "1.2/day"),
+        limit(Measure::BilledCost, "6/month"),
+        limit(Measure::ListCost, "1.2/total"),
+        limit(Measure::InFlight, "1"),
+    ]
+}
+
+pub async fn what_became_no_job_gives_back_what_was_taken(ledger: Arc<dyn Ledger>) {
+    let key = key(every_measure());
+    let charge = charge(&key, 12);
+    let full = [1, 12, 1_200_000_000, 6_000_000_000, 1_200_000_000, 1];
+    assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
+    assert_eq!(used(&*ledger, &key, NOW).await, full);
+    assert!(!reserved(&*ledger, &key, 2, &charge, NOW).await);
+    let given = ledger.abandon(ReservationId(1), "refused", NOW);
+    assert_eq!(given.await.unwrap().unwrap(), charge);
+    assert_eq!(used(&*ledger, &key, NOW).await, [0; 6]);
+    assert!(reserved(&*ledger, &key, 3, &charge, NOW).await);
+    assert_eq!(used(&*ledger, &key, NOW).await, full);
+    // Nothing can be settled that has no job.
+    let end = ledger.settle(ReservationId(3), Resolution::Posted, "completed", NOW);
+    assert!(end.await.unwrap().is_none());
+}
+
+pub async fn a_failed_job_gives_back_what_was_taken(ledger: Arc<dyn Ledger>) {
+    let key = key(every_measure());
+    let id = with_job(&*ledger, &key, 1, NOW).await;
+    let later = Timestamp(NOW.0 + 1000);
+    let end = ledger.settle(id, Resolution::Voided, "failed", later);
+    assert!(end.await.unwrap().is_some());
+    assert_eq!(used(&*ledger, &key, later).await, [0; 6]);
+    let id = with_job(&*ledger, &key, 2, later).await;
+    let end = ledger.settle(id, Resolution::Posted, "completed", later);
+    assert!(end.await.unwrap().is_some());
+    let kept = [1, 4, 400_000_000, 2_000_000_000, 400_000_000, 0];
+    assert_eq!(used(&*ledger, &key, later).await, kept);
+}
+
+pub async fn limits_are_decided_in_one_step(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::ListCost, "20/total")]);
+    let charge = charge(&key, 4);
+    let tasks = (0..200).map(|id| {
+        let (ledger, charge, key) = (ledger.clone(), charge.clone(), key.clone());
+        tokio::spawn(async move { reserved(&*ledger, &key, id, &charge, NOW).await })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut done = 0;
+    for task in tasks {
+        done += u32::from(task.await.unwrap());
+    }
+    assert_eq!(done, 50, "20 USD are exactly 50 times 0.40 USD");
+    let reached = ledger.check(&key, None, NOW).await.unwrap().unwrap();
+    assert_eq!(
+        (reached.resets, reached.limit.measure),
+        (None, Measure::ListCost)
+    );
+}
+
+pub async fn windows_pass(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::Requests, "1/min")]);
+    let charge = charge(&key, 4);
+    assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
+    let refused = ledger.reserve(&draft(2, &charge), &key, NOW).await.unwrap();
+    let Reserved::Refused(reached) = refused else {
+        panic!("{refused:?}");
+    };
+    let resets = reached.resets.unwrap();
+    assert_eq!((reached.used, resets % 60), (1, 0));
+    let next = Timestamp(resets * 1000);
+    let check = async |at| ledger.check(&key, Some(&charge), at).await.unwrap();
+    assert!(check(NOW).await.is_some());
+    assert!(check(next).await.is_none());
+    assert!(reserved(&*ledger, &key, 3, &charge, next).await);
+    // What was taken in a window that has passed is not given back to this one.
+    let given = ledger.abandon(ReservationId(1), "refused", next).await;
+    assert!(given.unwrap().is_some());
+    assert_eq!(used(&*ledger, &key, next).await, [1]);
+}
+
+pub async fn a_clock_that_is_put_back_opens_no_limit(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::Requests, "1/min")]);
+    let charge = charge(&key, 4);
+    assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
+    let before = Timestamp(NOW.0 - 60_000);
+    assert!(!reserved(&*ledger, &key, 2, &charge, before).await);
+    assert!(!reserved(&*ledger, &key, 2, &charge, NOW).await);
+}
+
+pub async fn groups_share_their_limits(ledger: Arc<dyn Ledger>) {
+    let group = group(vec![limit(Measure::VideoSeconds, "8/hour")]);
+    let keys = ["a", "b"].map(|name| key_in(&group, name, vec![]));
+    for (id, key) in [(1, &keys[0]), (2, &keys[1])] {
+        assert!(reserved(&*ledger, key, id, &charge(key, 4), NOW).await);
+    }
+    let reached = ledger.check(&keys[0], None, NOW).await.unwrap().unwrap();
+    assert_eq!(reached.scope, Scope::Group("sora2".into()));
+    let other = key_in(&self::group(vec![]), "sora2", vec![]);
+    assert!(reserved(&*ledger, &other, 3, &charge(&other, 4), NOW).await);
+}
+
+/// A limit is one on what was charged, not on what was charged since it was written down.
+pub async fn a_limit_that_is_configured_later_counts_what_was_before(ledger: Arc<dyn Ledger>) {
+    let free = key(vec![]);
+    let yesterday = Timestamp(NOW.0 - DAY_MS);
+    with_job(&*ledger, &free, 1, yesterday).await;
+    let voided = with_job(&*ledger, &free, 2, NOW).await;
+    let end = ledger.settle(voided, Resolution::Voided, "failed", NOW);
+    assert!(end.await.unwrap().is_some());
+    let posted = with_job(&*ledger, &free, 3, NOW).await;
+    let end = ledger.settle(posted, Resolution::Posted, "completed", NOW);
+    assert!(end.await.unwrap().is_some());
+    with_job(&*ledger, &free, 4, NOW).await;
+
+    let limits = vec![
+        limit(Measure::VideoSeconds, "100/day"),
+        limit(Measure::VideoSeconds, "100/month"),
+        limit(Measure::Requests, "100/total"),
+        limit(Measure::InFlight, "100"),
+    ];
+    let limited = key(limits.clone());
+    assert_eq!(used(&*ledger, &limited, NOW).await, [8, 12, 3, 2]);
+    // Its group, too, and also where a reservation is what asks first.
+    let grouped = key_in(&group(limits), "studio", vec![]);
+    let charge = charge(&grouped, 4);
+    assert!(reserved(&*ledger, &grouped, 5, &charge, NOW).await);
+    assert_eq!(used(&*ledger, &grouped, NOW).await, [12, 16, 4, 3]);
+    // While a limit is not configured, its counter is still kept.
+    with_job(&*ledger, &free, 6, NOW).await;
+    assert_eq!(used(&*ledger, &limited, NOW).await, [16, 20, 5, 4]);
+}
+
+pub async fn a_confirmation_ties_the_job_and_corrects_the_charge(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::VideoSeconds, "100/total")]);
+    let (asked, rendered) = (charge(&key, 12), charge(&key, 8));
+    let id = ReservationId(1);
+    assert!(reserved(&*ledger, &key, 1, &asked, NOW).await);
+    assert!(ledger.job("video_1").await.unwrap().is_none());
+    let tie = confirmation(&rendered, "video_1");
+    let confirmed = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
+    let (before, after) = (asked, rendered.clone());
+    assert_eq!(confirmed, Confirmed::Now { before, after });
+    let again = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
+    assert_eq!(again, Confirmed::Already);
+    let other = confirmation(&rendered, "video_2");
+    let other = ledger.confirm(id, &other, Some(&key), NOW).await.unwrap();
+    assert_eq!(other, Confirmed::Closed);
+    assert_eq!(used(&*ledger, &key, NOW).await, [8]);
+
+    let job = ledger.job("video_1").await.unwrap().unwrap();
+    let expected = Job {
+        id: "video_1".into(),
+        reservation: id,
+        charge: rendered,
+        created: NOW,
+        remix_of: None,
+        resolution: None,
+        end: None,
+        deleted: false,
+    };
+    assert_eq!(job, expected);
+    let end = ledger.settle(id, Resolution::Posted, "completed", NOW);
+    assert_eq!(end.await.unwrap().unwrap().list.to_string(), "0.80");
+}
+
+pub async fn a_correction_counts_in_the_window_of_its_reservation(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::VideoSeconds, "100/min")]);
+    let (asked, rendered) = (charge(&key, 12), charge(&key, 8));
+    assert!(reserved(&*ledger, &key, 1, &asked, NOW).await);
+    let later = Timestamp(NOW.0 + 60_000);
+    assert!(reserved(&*ledger, &key, 2, &asked, later).await);
+    let tie = confirmation(&rendered, "video_1");
+    let confirmed = ledger.confirm(ReservationId(1), &tie, Some(&key), later);
+    assert!(matches!(confirmed.await, Ok(Confirmed::Now { .. })));
+    assert_eq!(used(&*ledger, &key, later).await, [12]);
+}
+
+/// A channel that renders more than was asked for must not spend more than was allowed.
+pub async fn a_correction_never_exceeds_a_limit(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::ListCost, "1/total")]);
+    let (asked, rendered) = (charge(&key, 4), charge(&key, 8));
+    for id in [1, 2] {
+        assert!(reserved(&*ledger, &key, id, &asked, NOW).await);
+    }
+    let confirm = async |id: u128, key: Option<&Key>| {
+        let tie = confirmation(&rendered, &format!("video_{id}"));
+        let confirmed = ledger.confirm(ReservationId(id), &tie, key, NOW).await;
+        let Ok(Confirmed::Now { after, .. }) = confirmed else {
+            panic!("{confirmed:?}");
+        };
+        after.seconds
+    };
+    assert_eq!(confirm(1, Some(&key)).await, 4);
+    assert_eq!(used(&*ledger, &key, NOW).await, [800_000_000]);
+    let job = ledger.job("video_1").await.unwrap().unwrap();
+    assert_eq!(job.charge.seconds, 4);
+    // A key that is not configured any more has no limits.
+    assert_eq!(confirm(2, None).await, 8);
+}
+
+pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::InFlight, "1")]);
+    let charge = charge(&key, 4);
+    let id = ReservationId(1);
+    assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
+    assert!(ledger.unknown("official", 10).await.unwrap().is_empty());
+    let later = Timestamp(NOW.0 + 5000);
+    ledger.mark_unknown(id, later).await.unwrap();
+    assert!(!reserved(&*ledger, &key, 2, &charge, NOW).await);
+    let unknown = ledger.unknown("official", 10).await.unwrap();
+    assert_eq!((unknown.len(), unknown[0].id), (1, id));
+    assert_eq!((unknown[0].created, unknown[0].since), (NOW, later));
+    assert_eq!(unknown[0].prompt, PromptDigest([7; 32]));
+    assert_eq!(unknown[0].charge, charge);
+    assert!(ledger.unknown("other", 10).await.unwrap().is_empty());
+
+    let tie = confirmation(&charge, "video_1");
+    let confirmed = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
+    assert!(matches!(confirmed, Confirmed::Now { .. }));
+    assert!(ledger.unknown("official", 10).await.unwrap().is_empty());
+    // Too late: it is known.
+    ledger.mark_unknown(id, later).await.unwrap();
+    assert!(ledger.unknown("official", 10).await.unwrap().is_empty());
+    assert!(ledger.abandon(id, "lost", NOW).await.unwrap().is_none());
+    let end = ledger.settle(id, Resolution::Voided, "failed", NOW);
+    assert!(end.await.unwrap().is_some());
+    assert!(reserved(&*ledger, &key, 2, &charge, NOW).await);
+
+    ledger.mark_unknown(ReservationId(2), NOW).await.unwrap();
+    let voided = ledger.abandon(ReservationId(2), "lost", NOW).await.unwrap();
+    assert_eq!(voided, Some(charge.clone()));
+    let tie = confirmation(&charge, "video_2");
+    let late = ledger.confirm(ReservationId(2), &tie, Some(&key), NOW);
+    assert_eq!(late.await.unwrap(), Confirmed::Closed);
+    assert!(ledger.job("video_2").await.unwrap().is_none());
+}
+
+/// A channel that names one job twice must not hand one key's job to another.
+pub async fn a_job_id_is_taken_once(ledger: Arc<dyn Ledger>) {
+    let group = group(vec![]);
+    let keys = ["a", "b"].map(|name| key_in(&group, name, vec![]));
+    for (id, key) in [(1, &keys[0]), (2, &keys[1])] {
+        let charge = charge(key, 4);
+        assert!(reserved(&*ledger, key, id, &charge, NOW).await);
+        let tie = confirmation(&charge, "video_1");
+        let confirmed = ledger.confirm(ReservationId(id), &tie, Some(key), NOW);
+        match confirmed.await.unwrap() {
+            Confirmed::Now { .. } => assert_eq!(id, 1),
+            other => assert_eq!((id, other), (2, Confirmed::Taken)),
+        }
+    }
+    let job = ledger.job("video_1").await.unwrap().unwrap();
+    assert_eq!(&*job.charge.payer.key, "a");
+}
+
+pub async fn an_idempotency_key_stands_for_one_request(ledger: Arc<dyn Ledger>) {
+    let group = group(vec![]);
+    let [key, other] = ["a", "b"].map(|name| key_in(&group, name, vec![]));
+    let charge_of = |key: &Key| charge(key, 4);
+    let reserve = async |id, key: &Key, fingerprint, at| {
+        let draft = claiming(id, &charge_of(key), "order-17", fingerprint);
+        ledger.reserve(&draft, key, at).await.unwrap()
+    };
+    let claim = async |key: &str| ledger.claim(key, "order-17", NOW).await.unwrap();
+    assert_eq!(claim("a").await, None);
+    assert_eq!(reserve(1, &key, 1, NOW).await, Reserved::Done);
+    assert_eq!(claim("a").await, Some(ClaimState::InFlight));
+    assert_eq!(
+        reserve(2, &key, 1, NOW).await,
+        Reserved::Claimed(Claimed::InFlight)
+    );
+    let reused = Reserved::Claimed(Claimed::Other);
+    assert_eq!(reserve(3, &key, 2, NOW).await, reused);
+    // Each client key has its own, and the same call again is no repetition.
+    assert_eq!(claim("b").await, None);
+    assert_eq!(reserve(4, &other, 2, NOW).await, Reserved::Done);
+    assert_eq!(reserve(1, &key, 1, NOW).await, Reserved::Done);
+
+    ledger.mark_unknown(ReservationId(1), NOW).await.unwrap();
+    assert_eq!(
+        reserve(5, &key, 1, NOW).await,
+        Reserved::Claimed(Claimed::InFlight)
+    );
+    let tie = confirmation(&charge_of(&key), "video_1");
+    let confirmed = ledger.confirm(ReservationId(1), &tie, Some(&key), NOW);
+    assert!(matches!(confirmed.await.unwrap(), Confirmed::Now { .. }));
+    assert_eq!(claim("a").await, Some(ClaimState::Answered));
+    let answered = Reserved::Claimed(Claimed::Answered(tie.answer.unwrap()));
+    assert_eq!(reserve(6, &key, 1, NOW).await, answered);
+    assert_eq!(reserve(7, &key, 2, NOW).await, reused);
+    // Whatever becomes of the job.
+    let end = ledger.settle(ReservationId(1), Resolution::Voided, "failed", NOW);
+    assert!(end.await.unwrap().is_some());
+    assert_eq!(reserve(8, &key, 1, NOW).await, answered);
+}
+
+pub async fn an_idempotency_key_is_free_again(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![]);
+    let charge = charge(&key, 4);
+    let reserve = async |id, at| {
+        let mut draft = claiming(id, &charge, "order-17", 1);
+        draft.claim.as_mut().unwrap().expires = Timestamp(at + DAY_MS);
+        ledger.reserve(&draft, &key, Timestamp(at)).await.unwrap()
+    };
+    // Where nothing came of the request.
+    assert_eq!(reserve(1, NOW.0).await, Reserved::Done);
+    let voided = ledger.abandon(ReservationId(1), "refused", NOW).await;
+    assert!(voided.unwrap().is_some());
+    assert_eq!(reserve(2, NOW.0).await, Reserved::Done);
+    // And when its time has passed.
+    let tie = confirmation(&charge, "video_1");
+    let confirmed = ledger.confirm(ReservationId(2), &tie, Some(&key), NOW);
+    assert!(matches!(confirmed.await.unwrap(), Confirmed::Now { .. }));
+    let last = reserve(3, NOW.0 + DAY_MS - 1).await;
+    assert!(matches!(last, Reserved::Claimed(Claimed::Answered(_))));
+    let expired = Timestamp(NOW.0 + DAY_MS);
+    let claim = ledger.claim("studio", "order-17", expired);
+    assert_eq!(claim.await.unwrap(), None);
+    assert_eq!(reserve(4, expired.0).await, Reserved::Done);
+    // What is voided late frees no key that stands for another request by now.
+    assert!(matches!(
+        reserve(5, expired.0).await,
+        Reserved::Claimed(Claimed::InFlight)
+    ));
+}
+
+pub async fn a_repetition_takes_nothing_from_a_limit(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::Requests, "1/day")]);
+    let charge = charge(&key, 4);
+    let reserve = async |id, name| {
+        let draft = claiming(id, &charge, name, 1);
+        ledger.reserve(&draft, &key, NOW).await.unwrap()
+    };
+    assert_eq!(reserve(1, "first").await, Reserved::Done);
+    let again = reserve(2, "first").await;
+    assert_eq!(again, Reserved::Claimed(Claimed::InFlight));
+    assert!(matches!(reserve(3, "second").await, Reserved::Refused(_)));
+    // A refused request claims nothing.
+    let claim = ledger.claim("studio", "second", NOW).await.unwrap();
+    assert_eq!(claim, None);
+    assert_eq!(used(&*ledger, &key, NOW).await, [1]);
+}
+
+pub async fn idempotency_keys_are_decided_in_one_step(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::Requests, "1000/day")]);
+    let charge = charge(&key, 4);
+    let tasks = (0..100).map(|id| {
+        let (ledger, charge, key) = (ledger.clone(), charge.clone(), key.clone());
+        tokio::spawn(async move {
+            let draft = claiming(id, &charge, "order-17", 1);
+            ledger.reserve(&draft, &key, NOW).await.unwrap()
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut done = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Reserved::Done => done += 1,
+            other => assert_eq!(other, Reserved::Claimed(Claimed::InFlight)),
+        }
+    }
+    assert_eq!(done, 1);
+    assert_eq!(used(&*ledger, &key, NOW).await, [1]);
+}
+
+pub async fn jobs_come_in_the_order_of_their_confirmation(ledger: Arc<dyn Ledger>) {
+    let group = group(vec![]);
+    let [key, other] = ["a", "b"].map(|name| key_in(&group, name, vec![]));
+    // The sixth is confirmed last though it was reserved first.
+    let late = charge(&key, 4);
+    assert!(reserved(&*ledger, &key, 6, &late, NOW).await);
+    for id in 1..6 {
+        with_job(&*ledger, &key, id, NOW).await;
+        with_job(&*ledger, &other, 100 + id, NOW).await;
+    }
+    let tie = confirmation(&late, "video_6");
+    let confirmed = ledger.confirm(ReservationId(6), &tie, Some(&key), NOW);
+    assert!(matches!(confirmed.await.unwrap(), Confirmed::Now { .. }));
+
+    let page = async |after, ascending| page(&*ledger, "a", after, ascending).await;
+    assert_eq!(page(None, true).await, ["video_1", "video_2", "video_3"]);
+    assert_eq!(
+        page(Some("video_3"), true).await,
+        ["video_4", "video_5", "video_6"]
+    );
+    assert!(page(Some("video_6"), true).await.is_empty());
+    assert_eq!(page(None, false).await, ["video_6", "video_5", "video_4"]);
+    assert_eq!(page(Some("video_2"), false).await, ["video_1"]);
+    // A page after what is not this key's is none.
+    for after in ["video_101", "video_999"] {
+        let page = JobsAfter {
+            after: Some(after),
+            ascending: true,
+            limit: 3,
+        };
+        for key in ["a", "nobody"] {
+            assert_eq!(ledger.jobs(key, &page).await.unwrap(), None);
+        }
+    }
+    assert!(self::page(&*ledger, "nobody", None, true).await.is_empty());
+}
+
+pub async fn pages_miss_and_repeat_none_while_jobs_are_added(ledger: Arc<dyn Ledger>) {
+    const JOBS: u128 = 120;
+    let key = key(vec![]);
+    let adding = (0..4).map(|task: u128| {
+        let (ledger, key) = (ledger.clone(), key.clone());
+        tokio::spawn(async move {
+            for id in (0..JOBS).filter(|id| id % 4 == task) {
+                with_job(&*ledger, &key, 1 + id, NOW).await;
+            }
+        })
+    });
+    let adding: Vec<_> = adding.collect();
+    // Pages forwards until all of them have come.
+    let (mut seen, mut after) = (Vec::new(), None::<String>);
+    while (seen.len() as u128) < JOBS {
+        let page = page(&*ledger, "studio", after.as_deref(), true).await;
+        if let Some(last) = page.last() {
+            after = Some(last.clone());
+        } else {
+            tokio::task::yield_now().await;
+        }
+        seen.extend(page);
+    }
+    for task in adding {
+        task.await.unwrap();
+    }
+    let unique: BTreeSet<_> = seen.iter().collect();
+    assert_eq!((unique.len() as u128, seen.len() as u128), (JOBS, JOBS));
+}
+
+pub async fn deleted_jobs_keep_their_charge_and_leave_the_list(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::Requests, "9/day")]);
+    for id in 1..4 {
+        with_job(&*ledger, &key, id, NOW).await;
+    }
+    let second = ReservationId(2);
+    ledger.mark_deleted(second, NOW).await.unwrap();
+    let page = async |after| page(&*ledger, "studio", after, true).await;
+    assert_eq!(page(None).await, ["video_1", "video_3"]);
+    assert_eq!(page(Some("video_2")).await, ["video_3"]);
+    let job = ledger.job("video_2").await.unwrap().unwrap();
+    assert_eq!((job.deleted, job.resolution), (true, None));
+    assert_eq!(used(&*ledger, &key, NOW).await, [3]);
+    let end = ledger.settle(second, Resolution::Posted, "deleted", NOW);
+    assert!(end.await.unwrap().is_some());
+}
+
+pub async fn lost_reservations_become_unknown(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![]);
+    let charge = charge(&key, 4);
+    let later = Timestamp(NOW.0 + 60_000);
+    assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
+    assert!(reserved(&*ledger, &key, 2, &charge, later).await);
+    with_job(&*ledger, &key, 3, NOW).await;
+    let span = Duration::from_secs(60);
+    assert_eq!(ledger.heartbeat(later, span).await.unwrap(), 0);
+    let later = Timestamp(later.0 + 1);
+    assert_eq!(ledger.heartbeat(later, span).await.unwrap(), 1);
+    assert_eq!(ledger.heartbeat(later, span).await.unwrap(), 0);
+    let unknown = ledger.unknown("official", 10).await.unwrap();
+    assert_eq!((unknown.len(), unknown[0].id), (1, ReservationId(1)));
+    assert_eq!((unknown[0].created, unknown[0].since), (NOW, later));
+}
+
+pub async fn due_jobs_are_found_until_they_end(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![]);
+    let mut ids = Vec::new();
+    for id in 1..4 {
+        ids.push(with_job(&*ledger, &key, id, NOW).await);
+    }
+    let due = async |at, most| {
+        let due = ledger.due("official", Timestamp(at), most).await.unwrap();
+        due.iter().map(|job| job.reservation.0).collect::<Vec<_>>()
+    };
+    assert_eq!(due(NOW.0, 10).await, [1, 2, 3]);
+    assert_eq!(due(NOW.0, 2).await, [1, 2]);
+    assert!(due(NOW.0 - 1, 10).await.is_empty());
+    assert!(ledger.due("other", NOW, 10).await.unwrap().is_empty());
+    let later = Timestamp(NOW.0 + 9000);
+    ledger.look_at(ids[0], later).await.unwrap();
+    assert_eq!(due(NOW.0, 10).await, [2, 3]);
+    assert_eq!(due(later.0, 10).await, [2, 3, 1]);
+    let end = ledger.settle(ids[1], Resolution::Posted, "completed", NOW);
+    assert!(end.await.unwrap().is_some());
+    assert_eq!(due(later.0, 10).await, [3, 1]);
+}
+
+pub async fn open_reservations_are_counted(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![]);
+    let charge = charge(&key, 4);
+    for id in [1, 2] {
+        assert!(reserved(&*ledger, &key, id, &charge, NOW).await);
+    }
+    with_job(&*ledger, &key, 3, NOW).await;
+    ledger.mark_unknown(ReservationId(2), NOW).await.unwrap();
+    let open = async || {
+        let open = ledger.open().await.unwrap();
+        assert!(
+            open.iter()
+                .all(|o| &*o.key == "studio" && &*o.channel == "official")
+        );
+        let mut open: Vec<_> = open.iter().map(|o| (o.state.name(), o.count)).collect();
+        open.sort_unstable();
+        open
+    };
+    let (pending, unknown, confirmed) = (State::Pending, State::Unknown, State::Confirmed);
+    assert_eq!(
+        open().await,
+        [
+            (confirmed.name(), 1),
+            (pending.name(), 1),
+            (unknown.name(), 1)
+        ]
+    );
+    let end = ledger.settle(ReservationId(3), Resolution::Posted, "completed", NOW);
+    assert!(end.await.unwrap().is_some());
+    assert!(
+        ledger
+            .abandon(ReservationId(2), "lost", NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(open().await, [(pending.name(), 1)]);
+}
