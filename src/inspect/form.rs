@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::digest::Fingerprint;
 use super::reference::Reference;
 use super::text::Counter;
 use super::{Plan, Refusal, Source};
@@ -31,15 +34,18 @@ pub(super) struct Form {
     /// The names that came, for those that may come once.
     seen: Vec<Box<str>>,
     current: Current,
-    has_prompt: bool,
+    /// Of the prompt's text; there once it has ended.
+    prompt: Option<[u8; 32]>,
     reference: Option<Reference>,
+    /// Only where it is asked for: it reads every byte of a file.
+    fingerprint: Option<Fingerprint>,
 }
 
 /// The field that is being read.
 enum Current {
     None,
     Policy(Param, Vec<u8>),
-    Prompt(Counter),
+    Prompt(Counter, Sha256),
     Reference(Counter),
     EmptyFile,
     /// A text that decides nothing, with its field's name.
@@ -58,8 +64,9 @@ impl Form {
             },
             seen: Vec::new(),
             current: Current::None,
-            has_prompt: false,
+            prompt: None,
             reference: None,
+            fingerprint: None,
         }
     }
 
@@ -72,10 +79,23 @@ impl Form {
         }
     }
 
+    pub(super) fn prompt(&self) -> Option<[u8; 32]> {
+        self.prompt
+    }
+
+    pub(super) fn start_fingerprint(&mut self) {
+        self.fingerprint = Some(Fingerprint::default());
+    }
+
+    /// Of the fields that have ended, if it was started.
+    pub(super) fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.fingerprint.as_ref().map(Fingerprint::digest)
+    }
+
     /// The whole body has been read and its syntax held.
     pub(super) fn finish(&self) -> Result<Permit, Refusal> {
         let permit = policy::permit(&self.plan.catalog, &self.key, self.asked())?;
-        if !self.has_prompt {
+        if self.prompt.is_none() {
             return Err(Refusal::Missing { name: PROMPT });
         }
         self.judge_image(Some(&permit))?;
@@ -175,7 +195,7 @@ impl Form {
             };
         }
         match (name, kind) {
-            (PROMPT, Kind::Text) => Ok(Current::Prompt(Counter::default())),
+            (PROMPT, Kind::Text) => Ok(Current::Prompt(Counter::default(), Sha256::new())),
             (REFERENCE, Kind::File) => self.set_reference(Reference::file()),
             (REFERENCE, Kind::EmptyFile) => Ok(Current::EmptyFile),
             (REFERENCE, _) => wrong("a file, or an object with a file_id or an image_url"),
@@ -208,6 +228,9 @@ impl Sink for Form {
         }
         self.note(name)?;
         self.current = self.begin_known(name, field.kind)?;
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.begin(field);
+        }
         Ok(match self.current {
             Current::Policy(..) => Release::AfterEnd,
             _ => Release::AtOnce,
@@ -215,6 +238,9 @@ impl Sink for Form {
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.data(bytes);
+        }
         match &mut self.current {
             Current::Policy(param, value) => {
                 if value.len() + bytes.len() > VALUE_BYTES {
@@ -226,7 +252,10 @@ impl Sink for Form {
                 value.extend_from_slice(bytes);
                 Ok(())
             }
-            Current::Prompt(counter) => count(counter, bytes, PROMPT, self.plan.prompt_chars),
+            Current::Prompt(counter, hash) => {
+                hash.update(bytes);
+                count(counter, bytes, PROMPT, self.plan.prompt_chars)
+            }
             Current::Reference(counter) => {
                 if let Some(reference) = &mut self.reference {
                     if !reference.is_file() {
@@ -246,6 +275,9 @@ impl Sink for Form {
     }
 
     fn end(&mut self) -> Result<(), Refusal> {
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.end();
+        }
         match std::mem::replace(&mut self.current, Current::None) {
             Current::Policy(param, value) => {
                 let name = || param.name().to_owned();
@@ -261,12 +293,12 @@ impl Sink for Form {
                 }] = Some(value.into());
                 self.judge()
             }
-            Current::Prompt(counter) => {
+            Current::Prompt(counter, hash) => {
                 let name = || PROMPT.to_owned();
                 match counter.finish() {
                     Ok(0) => Err(Refusal::Empty { name: name() }),
                     Ok(_) => {
-                        self.has_prompt = true;
+                        self.prompt = Some(hash.finalize().into());
                         Ok(())
                     }
                     Err(_) => Err(Refusal::NotUtf8 { name: name() }),

@@ -2,8 +2,10 @@
 //!
 //! An [`Inspector`] is pushed the body as it comes. It says how far the input is safe to
 //! release ([`Inspector::safe`]) and, at the end, turns the request into a
-//! [`Permit`]. It holds no more of the body than the values of the policy's fields and
-//! what tells the pixel size of a reference image; the caller holds what is not safe yet.
+//! [`Permit`]. It holds no more of the body than the values of the policy's fields, what
+//! tells the pixel size of a reference image, and digests: one of the prompt and, where it
+//! is asked for, one of all that the request says ([`Inspector::fingerprinting`]). The caller
+//! holds what is not safe yet.
 //!
 //! **Invariant**: the end of a well-written body (its close delimiter, its closing brace) is
 //! never safe. It goes out when the caller holds the permit that [`Inspector::finish`]
@@ -11,6 +13,7 @@
 //! tells yet that it has stopped: whoever forwards by a declared length must keep the last
 //! byte of that length back as well.
 
+mod digest;
 mod form;
 mod reference;
 mod refusal;
@@ -87,6 +90,7 @@ impl Syntax {
 pub struct Inspector {
     scanner: Scanner,
     form: Form,
+    fingerprint: Option<[u8; 32]>,
 }
 
 #[expect(
@@ -111,7 +115,17 @@ impl Inspector {
         Self {
             scanner,
             form: Form::new(plan, key, source),
+            fingerprint: None,
         }
+    }
+
+    /// Computes the request's fingerprint too. To be called before the first byte is pushed:
+    /// what has passed is not seen again. Every byte of the body's values is hashed then,
+    /// those of a file included; otherwise only the prompt is.
+    #[must_use]
+    pub fn fingerprinting(mut self) -> Self {
+        self.form.start_fingerprint();
+        self
     }
 
     /// Takes the next bytes of the body.
@@ -144,6 +158,26 @@ impl Inspector {
         self.form.asked()
     }
 
+    /// The SHA-256 of the prompt's text in UTF-8, whichever syntax carried it: there once the
+    /// prompt has ended and was accepted.
+    pub fn prompt_digest(&self) -> Option<[u8; 32]> {
+        self.form.prompt()
+    }
+
+    /// What makes two bodies the same request for an `Idempotency-Key`: there once
+    /// [`finish`](Self::finish) has permitted the request, if it was asked for.
+    ///
+    /// Equal for the same fields with the same values and the same bytes of a file, be they
+    /// written as a form or as JSON, and in whatever order different fields come; boundary,
+    /// filenames and part headers do not count. The elements of a list count in their order,
+    /// the members of an element in any. A `filename=""` without bytes
+    /// counts as absent. A default that is spelt out, a JSON value that is no string and a
+    /// data URL in place of a file are other values. It covers the body only: neither the
+    /// key nor the route, nor the source of a remix.
+    pub fn fingerprint(&self) -> Option<[u8; 32]> {
+        self.fingerprint
+    }
+
     /// The body has ended: judges the whole of it.
     ///
     /// # Errors
@@ -157,7 +191,9 @@ impl Inspector {
                 .finish(&mut self.form)
                 .map_err(|stop| refusal(stop, Refusal::Json))?,
         }
-        self.form.finish()
+        let permit = self.form.finish()?;
+        self.fingerprint = self.form.fingerprint();
+        Ok(permit)
     }
 }
 

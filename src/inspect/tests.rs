@@ -1,3 +1,5 @@
+mod digests;
+
 use super::*;
 use crate::catalog::{Model, Seconds, Size};
 use crate::policy::{Allow, Group};

@@ -1,0 +1,160 @@
+//! What a create asks for, as one digest that two writings of it share.
+//!
+//! The fingerprint covers each field's name, whether its value is text, a file or raw JSON,
+//! and the value; of lists also the order. It does not cover how these came: boundary, part
+//! headers, filenames, JSON's escapes and the order of different fields. Values are taken as
+//! written: a default that is spelt out differs from one left out, a JSON `1` from a text
+//! `"1"`, and whitespace within nested JSON counts. A browser's empty file input counts as
+//! absent, for it asks for nothing.
+//!
+//! The digests of the fields are summed, which takes them in any order and keeps none. Sums
+//! can be made to collide by whoever chooses all the fields, with much work; but a client
+//! compares only with its own earlier requests and so can fool only itself.
+
+use sha2::{Digest, Sha256};
+
+use crate::form::{Field, Kind};
+
+/// The members of one list element that are told apart, so that memory is bounded. A
+/// longer element counts as several, which matters only to the order of its members.
+const MEMBERS: usize = 16;
+
+/// Set before the sum. Another way to compute fingerprints must have another one, since
+/// they are stored.
+const DOMAIN: &[u8] = b"tollgate fingerprint 1";
+
+/// Computes the fingerprint of one body from its fields.
+///
+/// Memory: the scanners' limits bound how many lists a body can have, and of each list only
+/// the names in the open element are kept.
+#[derive(Default)]
+pub(super) struct Fingerprint {
+    /// The field that is being read, unless it counts as absent.
+    field: Option<Sha256>,
+    /// Of the fields' digests, little-endian, modulo 2^256.
+    sum: [u8; 32],
+    fields: u64,
+    lists: Vec<List>,
+}
+
+/// How far one list has come.
+struct List {
+    name: Box<str>,
+    /// The number of the open element.
+    element: u64,
+    /// The names that came in it.
+    members: Vec<Box<str>>,
+}
+
+impl Fingerprint {
+    pub(super) fn begin(&mut self, field: Field<'_>) {
+        let kind = match field.kind {
+            Kind::Text => b't',
+            Kind::File => b'f',
+            Kind::Json => b'j',
+            Kind::EmptyFile => return,
+        };
+        let mut hash = Sha256::new();
+        hash.update([kind]);
+        hash.update((field.name.len() as u64).to_be_bytes());
+        hash.update(field.name);
+        hash.update(self.element(field.name).to_be_bytes());
+        self.field = Some(hash);
+    }
+
+    pub(super) fn data(&mut self, bytes: &[u8]) {
+        if let Some(hash) = &mut self.field {
+            hash.update(bytes);
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Some(hash) = self.field.take() {
+            add(&mut self.sum, &hash.finalize().into());
+            self.fields += 1;
+        }
+    }
+
+    /// The fingerprint of the fields that have ended.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(DOMAIN);
+        hash.update(self.sum);
+        hash.update(self.fields.to_be_bytes());
+        hash.finalize().into()
+    }
+
+    /// The number of the list element that a field belongs to: from 1, and 0 outside of lists.
+    ///
+    /// Neither a form nor the JSON scanner marks where an element ends. So it ends where one
+    /// of its members comes again, which is how form parsers read lists too. What follows
+    /// `[]` names the member. An element that is no object has nothing there, and ends what
+    /// was open. So `[{"a":"1"},{"b":"2"}]` and `[{"a":"1","b":"2"}]` are the same here.
+    fn element(&mut self, name: &str) -> u64 {
+        let Some((list, member)) = name.split_once("[]") else {
+            return 0;
+        };
+        let at = self.lists.iter().position(|known| *known.name == *list);
+        let at = at.unwrap_or_else(|| {
+            self.lists.push(List {
+                name: list.into(),
+                element: 1,
+                members: Vec::new(),
+            });
+            self.lists.len() - 1
+        });
+        let list = &mut self.lists[at];
+        let mut members = list.members.iter().map(|known| &**known);
+        if list.members.len() == MEMBERS || members.any(|known| known == member || known.is_empty())
+        {
+            list.element += 1;
+            list.members.clear();
+        }
+        list.members.push(member.into());
+        list.element
+    }
+}
+
+/// Addition rather than exclusive or: what comes twice does not vanish.
+fn add(sum: &mut [u8; 32], digest: &[u8; 32]) {
+    let mut carry = 0;
+    for (byte, more) in sum.iter_mut().zip(digest) {
+        let (partial, first) = byte.overflowing_add(*more);
+        let (total, second) = partial.overflowing_add(carry);
+        *byte = total;
+        carry = u8::from(first || second);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_carry() {
+        let digest = |low: u128, high: u128| -> [u8; 32] {
+            let halves = [low.to_le_bytes(), high.to_le_bytes()];
+            halves.concat().try_into().unwrap()
+        };
+        let mut sum = digest(u128::MAX - 1, 5);
+        add(&mut sum, &digest(3, 7));
+        assert_eq!(sum, digest(1, 13));
+        add(&mut sum, &digest(u128::MAX, u128::MAX));
+        assert_eq!(sum, digest(0, 13));
+    }
+
+    /// A list of objects with ever new members must not make it grow.
+    #[test]
+    fn a_long_list_takes_no_memory() {
+        let mut fingerprint = Fingerprint::default();
+        for member in 0..10_000 {
+            let name = format!("metadata[][{member}]");
+            let kind = Kind::Text;
+            fingerprint.begin(Field { name: &name, kind });
+            fingerprint.end();
+        }
+        assert_eq!(fingerprint.fields, 10_000);
+        assert_eq!(fingerprint.lists.len(), 1);
+        assert!(fingerprint.lists[0].members.capacity() <= MEMBERS);
+    }
+}
