@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::programs::{find, run};
+use super::programs::run;
 use super::refusals::{LARGE, rounds};
+use super::support::programs::find;
 use super::support::{KEY, STUDIO, Stand};
 use super::{image, ordinary};
 use serde_json::Value;

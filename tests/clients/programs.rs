@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
+
+use crate::support::programs::skip;
 
 /// An official SDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,18 +101,6 @@ fn lacks_node() -> Option<String> {
     old.then(|| format!("Node is '{version}', and the SDK needs {NODE} or later"))
 }
 
-/// A program that is called by its name, if there is one.
-pub fn find(name: &str, variable: &str) -> Option<PathBuf> {
-    let named = std::env::var_os(variable).map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(name));
-    let found = named.or_else(|| candidates.find(|file| file.is_file()));
-    if found.is_none() {
-        skip(&format!("{name}: there is no such program"));
-    }
-    found
-}
-
 /// How a program ended.
 #[derive(Debug)]
 pub struct Ran {
@@ -147,20 +136,4 @@ pub async fn run(mut command: Command, stdin: Vec<u8>) -> Ran {
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-/// Says once and aloud what is not tried; fails where everything must be.
-fn skip(what: &str) -> bool {
-    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    let required = std::env::var_os("TOLLGATE_REQUIRE_CLIENTS").is_some_and(|v| v == "1");
-    assert!(!required, "TOLLGATE_REQUIRE_CLIENTS is set. {what}");
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    if !said.iter().any(|s| s == what) {
-        said.push(what.into());
-        // The test harness keeps back what goes through print! and eprint!.
-        let line = format!("SKIPPED: {what}\n");
-        let _ = std::io::stdout().write_all(line.as_bytes());
-        let _ = std::io::stderr().write_all(line.as_bytes());
-    }
-    false
 }

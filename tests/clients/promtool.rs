@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use super::programs::{find, run};
+use super::programs::run;
 use super::support::client::{Body, Request};
+use super::support::programs::find;
 use super::support::{KEY, STUDIO, Stand, form, form_type, plain_form};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
