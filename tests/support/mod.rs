@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod h2;
+pub mod postgres;
 pub mod programs;
 
 use std::collections::BTreeMap;
