@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Bounds, Config, LedgerUrl};
-use crate::gate::{Gate, Gated};
+use crate::gate::{Background, Gate, Gated};
 use crate::ledger::{Ledger, MemoryLedger};
 use crate::metrics::Metrics;
 use crate::{admin, server};
@@ -57,11 +57,16 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
+fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
+    match url {
+        LedgerUrl::Memory => Ok(Arc::new(MemoryLedger::default())),
+        _ => Err(io::Error::other("no such ledger")),
+    }
+}
+
 async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
     let metrics = Metrics::new().map_err(io::Error::other)?;
-    let ledger: Arc<dyn Ledger> = match config.ledger {
-        LedgerUrl::Memory => Arc::new(MemoryLedger::default()),
-    };
+    let ledger = open_ledger(&config.ledger)?;
     let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
     let listener = listen(socket.address)?;
     let admin_listener = config.admin.as_ref().map(|admin| listen(admin.address));
@@ -79,12 +84,16 @@ async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
         None => None,
     };
 
+    let background = Background::new(gate.clone());
+    let background = tokio::spawn(async move { background.run().await });
+
     run_until_stopped(&path, &gate).await?;
     log::info!("stopping: requests under way may end");
     let ended = server.stop(bounds.shutdown_timeout).await;
     if let Some(admin) = admin {
         admin.stop(bounds.shutdown_timeout).await;
     }
+    background.abort();
     Ok(ended)
 }
 

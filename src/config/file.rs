@@ -23,7 +23,8 @@ pub(super) struct File {
     pub listen: Listen,
     pub admin: Option<Spanned<WordOr<Admin>>>,
     pub server: Option<Server>,
-    pub ledger: Option<Text>,
+    pub ledger: Option<Spanned<WordOr<Credential>>>,
+    pub jobs: Option<Jobs>,
     pub channels: Spanned<Entries<Channel>>,
     pub catalog: Spanned<Entries<Model>>,
     pub fields: Option<Spanned<Vec<Text>>>,
@@ -165,6 +166,18 @@ pub(super) struct Bounds {
     pub drain_timeout: Option<Text>,
     pub answer_bytes: Option<Text>,
     pub shutdown_timeout: Option<Text>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Jobs {
+    pub charge_failed_jobs: Option<bool>,
+    pub poll_after: Option<Text>,
+    pub polls_per_second: Option<Text>,
+    pub expire_after: Option<Text>,
+    pub unknown_grace: Option<Text>,
+    pub idempotency_for: Option<Text>,
+    pub keep_days: Option<Text>,
 }
 
 /// A mapping whose keys are names of the user's choice, in the order of the file.

@@ -13,7 +13,9 @@ mod bounds;
 mod channel;
 mod error;
 mod file;
+mod jobs;
 mod keys;
+mod ledger;
 mod listen;
 mod models;
 mod scalar;
@@ -34,6 +36,8 @@ use crate::policy::{Group, Key};
 
 pub use bounds::Bounds;
 pub use error::{Error, Problem};
+pub use jobs::Jobs;
+pub use ledger::LedgerUrl;
 pub use listen::{Admin, Listen, Tls};
 
 use error::{Problems, Reported};
@@ -51,6 +55,8 @@ pub struct Config {
     pub threads: usize,
     /// Where reservations, jobs and limits are kept.
     pub ledger: LedgerUrl,
+    /// How jobs are followed and kept.
+    pub jobs: Jobs,
     /// The upstream accounts, at least one, in the order of the file.
     pub channels: Vec<Arc<Channel>>,
     /// The models on offer, each served by a channel.
@@ -66,13 +72,11 @@ pub struct Config {
     pub bounds: Bounds,
 }
 
-/// Where the ledger is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum LedgerUrl {
-    /// In this process, gone with it.
-    #[default]
-    Memory,
+impl Config {
+    /// The client key of that name.
+    pub fn key_named(&self, name: &str) -> Option<&Arc<Key>> {
+        self.keys.values().find(|key| &*key.name == name)
+    }
 }
 
 /// The form fields besides `model`, `size` and `seconds` where the file names none.
@@ -132,7 +136,8 @@ fn build(
     let listen = Listen::build(&file.listen, sources, problems);
     let admin = Admin::build(&file.admin, &listen, problems);
     let threads = build_threads(file.server, problems);
-    let ledger = build_ledger(&file.ledger, problems);
+    let ledger = LedgerUrl::build(&file.ledger, sources, problems);
+    let jobs = Jobs::build(file.jobs, problems);
     let offer = &file.catalog.value;
     let channels = channel::build(&file.channels, offer, sources, problems);
     let catalog = models::build(&file.catalog, problems);
@@ -172,6 +177,7 @@ fn build(
         admin: admin?,
         threads: threads?,
         ledger: ledger?,
+        jobs: jobs?,
         channels: channels?,
         catalog: Arc::new(catalog?),
         fields: fields?,
@@ -192,31 +198,6 @@ fn build_threads(file: Option<file::Server>, problems: &mut Problems) -> Result<
         return Err(problems.report(text.referenced, message));
     }
     Ok(threads)
-}
-
-fn build_ledger(file: &Option<Text>, problems: &mut Problems) -> Result<LedgerUrl, Reported> {
-    let Some(text) = file else {
-        return Ok(LedgerUrl::default());
-    };
-    // The text is not repeated: the URL of a database holds its password.
-    match text.value.as_str() {
-        "memory" => Ok(LedgerUrl::Memory),
-        url if ["sqlite:", "postgres:", "postgresql:"]
-            .iter()
-            .any(|s| url.starts_with(s)) =>
-        {
-            Err(problems.report_hint(
-                text.referenced,
-                "this version keeps the ledger in memory only",
-                "write `ledger: memory`",
-            ))
-        }
-        _ => Err(problems.report_hint(
-            text.referenced,
-            "this is no ledger",
-            "write `ledger: memory`",
-        )),
-    }
 }
 
 fn build_fields(

@@ -37,10 +37,6 @@ impl Status {
         }
     }
 
-    pub(super) fn has_ended(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
-    }
-
     /// The label in metrics.
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -64,7 +60,15 @@ struct Wire {
 impl JobAnswer {
     /// Reads a job; `None` where the body is no JSON object.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
-        let wire: Wire = serde_json::from_slice(body).ok()?;
+        serde_json::from_slice(body).ok().map(Self::from_wire)
+    }
+
+    /// Reads a job out of a larger answer; `None` where it is no object.
+    pub(super) fn of(json: &Value) -> Option<Self> {
+        Wire::deserialize(json).ok().map(Self::from_wire)
+    }
+
+    fn from_wire(wire: Wire) -> Self {
         let text = |value: Option<Value>| match value {
             Some(Value::String(text)) if !text.is_empty() => Some(text),
             _ => None,
@@ -74,13 +78,13 @@ impl JobAnswer {
             Some(Value::Number(number)) => number.as_u64().and_then(|n| u32::try_from(n).ok()),
             _ => None,
         };
-        Some(Self {
+        Self {
             id: text(wire.id),
             status: text(wire.status).and_then(|name| Status::from_name(&name)),
             size: text(wire.size),
             // What no catalog can offer is not believed: it would spend a budget at once.
             seconds: seconds.filter(|n| (1..=MAX_SECONDS).contains(n)),
-        })
+        }
     }
 }
 

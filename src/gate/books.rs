@@ -1,13 +1,14 @@
 //! The ledger and the cost metrics, always moved together.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::answer::{JobAnswer, Status};
+use super::known::{Known, KnownJobs};
 use crate::catalog::{Catalog, Quote};
 use crate::ledger::{
-    Charge, Confirmation, Confirmed, Draft, FirstAnswer, Job, Ledger, LimitReached, Payer,
-    PromptDigest, ReservationId, Reserved, Resolution, Unavailable,
+    Charge, Confirmation, Confirmed, Draft, FirstAnswer, Job, Ledger, Payer, ReservationId,
+    Reserved, Resolution, Unavailable,
 };
 use crate::metrics::{Event, Metrics, seconds};
 use crate::policy::{Key, Permit, Timestamp};
@@ -18,188 +19,314 @@ pub fn now() -> Timestamp {
     Timestamp(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }
 
+/// How long is waited before a call is repeated that the ledger could not take: this,
+/// doubled each time up to the second value.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+
 /// Moves money: each step is made in the ledger and then shown in the metrics, once,
 /// because the ledger says which call it was that changed something.
+#[derive(Clone)]
 pub(super) struct Books {
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
+    known: Arc<KnownJobs>,
 }
 
-/// A pending charge that this request has made.
-#[derive(Debug)]
+/// A pending charge that this request has made. Dropped without having been resolved (the
+/// task was cancelled, or panicked), its outcome is unknown.
 pub(super) struct Reservation {
     id: ReservationId,
-    charge: Charge,
+    pub(super) charge: Charge,
+    remix_of: Option<Arc<str>>,
     created: Timestamp,
+    /// When it was made, by a clock that is never put back.
+    made: Instant,
+    ledger: Arc<dyn Ledger>,
+    is_open: bool,
+}
+
+impl Reservation {
+    pub(super) fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let (ledger, id) = (self.ledger.clone(), self.id);
+        // Without a runtime the process is ending: the next one finds it pending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = ledger.mark_unknown(id, now()).await {
+                    log::error!("reservation {id} not marked: {error}");
+                }
+            });
+        }
+    }
+}
+
+/// How a job has ended, and what that means for its charge.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    pub(super) resolution: Resolution,
+    /// A word for operators and labels.
+    pub(super) status: &'static str,
+}
+
+impl End {
+    /// The job was deleted before its end was seen.
+    pub(super) const DELETED: Self = Self {
+        resolution: Resolution::Posted,
+        status: "deleted",
+    };
+    /// The job's end was not seen in time.
+    pub(super) const EXPIRED: Self = Self {
+        resolution: Resolution::Posted,
+        status: "expired",
+    };
+
+    /// The end that a job's status tells, if it is one.
+    pub(super) fn of(status: Status, charge_failed_jobs: bool) -> Option<Self> {
+        let owed = match status {
+            Status::Completed => true,
+            Status::Failed | Status::Cancelled => charge_failed_jobs,
+            Status::Queued | Status::InProgress => return None,
+        };
+        Some(Self {
+            resolution: match owed {
+                true => Resolution::Posted,
+                false => Resolution::Voided,
+            },
+            status: status.label(),
+        })
+    }
 }
 
 impl Books {
     pub(super) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { ledger, metrics }
+        Self {
+            ledger,
+            metrics,
+            known: Arc::default(),
+        }
     }
 
     pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {
         &self.ledger
     }
 
-    /// Whether the ledger would refuse a charge, as far as it is known.
-    pub(super) async fn check(
-        &self,
-        key: &Arc<Key>,
-        charge: Option<&Charge>,
-    ) -> Result<Option<LimitReached>, Unavailable> {
-        self.ledger.check(key, charge, now()).await
+    /// The job of that id, whoever's it is.
+    pub(super) async fn job(&self, id: &str) -> Result<Option<Arc<Known>>, Unavailable> {
+        if let Some(known) = self.known.get(id) {
+            return Ok(Some(known));
+        }
+        let job = self.ledger.job(id).await?;
+        Ok(job.map(|job| self.known.insert(Known::new(job))))
     }
 
-    /// Reserves the cost of what has been permitted.
+    /// What is known of a job that the ledger has given.
+    pub(super) fn know(&self, job: Job) -> Arc<Known> {
+        match self.known.get(&job.id) {
+            Some(known) => known,
+            None => self.known.insert(Known::new(job)),
+        }
+    }
+
+    /// Makes a reservation, if the limits of `key` and its idempotency key allow it.
     pub(super) async fn reserve(
         &self,
-        key: &Arc<Key>,
-        permit: &Permit,
-        channel: Arc<str>,
-    ) -> Result<Result<Reservation, (LimitReached, Timestamp)>, Unavailable> {
-        let created = now();
-        let draft = Draft {
-            id: ReservationId(rand_id()),
-            charge: charge(key, permit, channel),
-            prompt: PromptDigest([0; 32]),
-            remix_of: None,
-            claim: None,
-            look_at: created,
-        };
-        let started = Instant::now();
-        let reserved = self.ledger.reserve(&draft, key, created).await;
-        self.metrics
-            .ledger_commit
-            .observe(seconds(started.elapsed()));
+        draft: Draft,
+        key: &Key,
+        at: Timestamp,
+    ) -> Result<Result<Reservation, Reserved>, Unavailable> {
+        let made = Instant::now();
+        let reserved = self.ledger.reserve(&draft, key, at).await;
+        self.metrics.ledger_commit.observe(seconds(made.elapsed()));
         match reserved? {
-            Reserved::Claimed(_) => unreachable!("no claim was made"),
-            Reserved::Refused(reached) => Ok(Err((reached, created))),
             Reserved::Done => {
-                let Draft { id, charge, .. } = draft;
-                self.metrics.charge(Event::Reserved, &charge);
-                self.metrics
-                    .jobs_in_flight
-                    .with_label_values(&[&*charge.payer.key])
-                    .inc();
+                self.metrics.charge(Event::Reserved, &draft.charge);
                 Ok(Ok(Reservation {
-                    id,
-                    charge,
-                    created,
+                    id: draft.id,
+                    charge: draft.charge,
+                    remix_of: draft.remix_of,
+                    created: at,
+                    made,
+                    ledger: self.ledger.clone(),
+                    is_open: true,
                 }))
             }
+            other => Ok(Err(other)),
         }
     }
 
-    /// The channel clearly refused, or never had the whole request.
-    pub(super) async fn void(&self, reservation: &Reservation) {
-        match self.ledger.abandon(reservation.id, "refused", now()).await {
-            Ok(Some(charge)) => self.ended(Event::Voided, &charge),
-            Ok(None) => {}
-            Err(error) => log::error!("reservation {} not voided: {error}", reservation.id),
+    /// No job came of it, for sure.
+    pub(super) async fn abandon(&self, mut reservation: Reservation, why: &'static str) {
+        reservation.is_open = false;
+        let id = reservation.id;
+        if let Err(error) = self.try_abandon(id, why).await {
+            log::error!("reservation {id} not voided yet: {error}");
+            let books = self.clone();
+            repeat(move || {
+                let books = books.clone();
+                async move { books.try_abandon(id, why).await.map(drop) }
+            });
         }
+    }
+
+    /// Voids a reservation that has no job. Whether this call did it.
+    pub(super) async fn try_abandon(
+        &self,
+        id: ReservationId,
+        why: &'static str,
+    ) -> Result<bool, Unavailable> {
+        let voided = self.ledger.abandon(id, why, now()).await?;
+        if let Some(charge) = &voided {
+            self.metrics.charge(Event::Voided, charge);
+        }
+        Ok(voided.is_some())
     }
 
     /// Nobody can tell what the channel made of the request.
-    pub(super) async fn unknown(&self, reservation: &Reservation) {
-        let channel = &reservation.charge.channel;
-        log::warn!(
-            "reservation {} on channel {channel}: outcome unknown",
-            reservation.id
-        );
-        self.metrics
-            .unresolved
-            .with_label_values(&[&**channel])
-            .inc();
-        if let Err(error) = self.ledger.mark_unknown(reservation.id, now()).await {
-            log::error!("reservation {} not marked: {error}", reservation.id);
+    pub(super) async fn unknown(&self, mut reservation: Reservation) {
+        reservation.is_open = false;
+        let (id, channel) = (reservation.id, &reservation.charge.channel);
+        log::warn!("reservation {id} on channel {channel}: outcome unknown");
+        if let Err(error) = self.ledger.mark_unknown(id, now()).await {
+            log::error!("reservation {id} not marked yet: {error}");
+            let ledger = self.ledger.clone();
+            repeat(move || {
+                let ledger = ledger.clone();
+                async move { ledger.mark_unknown(id, now()).await }
+            });
         }
     }
 
     /// The channel created a job: ties the charge to it, corrected to what is really
-    /// rendered, and resolves it if the job has ended already. `false` where the name of the
-    /// job is another reservation's.
+    /// rendered, and resolves it if the job has ended already.
+    ///
+    /// # Errors
+    /// The reservation, where the job's name is another one's.
     pub(super) async fn confirm(
         &self,
-        reservation: &Reservation,
-        channel: &Arc<str>,
+        mut reservation: Reservation,
+        key: &Arc<Key>,
         answer: &JobAnswer,
-        catalog: &Catalog,
-    ) -> bool {
-        let Some(job) = &answer.id else { return false };
-        let mut charge = corrected(&reservation.charge, answer, catalog);
-        charge.channel = channel.clone();
+        first: Option<FirstAnswer>,
+        rules: Rules<'_>,
+    ) -> Result<(), Reservation> {
+        let Some(job) = &answer.id else {
+            return Err(reservation);
+        };
         let confirmation = Confirmation {
             job: job.as_str().into(),
-            charge,
-            answer: None::<FirstAnswer>,
+            charge: corrected(&reservation.charge, answer, rules.catalog),
+            answer: first,
         };
-        let confirmed = self
-            .ledger
-            .confirm(reservation.id, &confirmation, None, now());
-        match confirmed.await {
-            Ok(Confirmed::Now { before, after }) => self.correct(&before, &after),
-            Ok(Confirmed::Already) => {}
-            Ok(Confirmed::Taken | Confirmed::Closed) => return false,
-            Err(error) => log::error!("reservation {} not confirmed: {error}", reservation.id),
-        }
-        let job = Job {
+        let id = reservation.id;
+        let confirmed = self.try_confirm(id, &confirmation, Some(key)).await;
+        let charge = match confirmed {
+            Ok(Confirmed::Now { after, .. }) => after,
+            Ok(Confirmed::Already) => confirmation.charge.clone(),
+            Ok(Confirmed::Taken) => return Err(reservation),
+            Ok(Confirmed::Closed) => {
+                log::error!(
+                    "reservation {id} was given up before channel {} answered with job {job}",
+                    reservation.charge.channel
+                );
+                reservation.is_open = false;
+                return Ok(());
+            }
+            Err(error) => {
+                log::error!("reservation {id} not confirmed yet: {error}");
+                let again = (self.clone(), key.clone(), confirmation.clone());
+                repeat(move || {
+                    let (books, key, confirmation) = again.clone();
+                    async move {
+                        let confirmed = books.try_confirm(id, &confirmation, Some(&key));
+                        confirmed.await.map(drop)
+                    }
+                });
+                confirmation.charge.clone()
+            }
+        };
+        reservation.is_open = false;
+        let known = self.known.insert(Known::new(Job {
             id: confirmation.job,
-            reservation: reservation.id,
-            charge: confirmation.charge,
+            reservation: id,
+            charge,
             created: reservation.created,
-            remix_of: None,
+            remix_of: reservation.remix_of.take(),
             resolution: None,
             end: None,
             deleted: false,
-        };
-        self.settle(&job, answer).await;
-        true
+        }));
+        self.settle(&known, answer, rules.charge_failed_jobs).await;
+        Ok(())
     }
 
-    /// Shows a correction so that reserved = posted + voided + pending still holds: what
-    /// the charge was is voided, what it is now is reserved.
-    fn correct(&self, before: &Charge, after: &Charge) {
-        let same = before.list == after.list
-            && before.seconds == after.seconds
-            && before.size == after.size
-            && before.channel == after.channel;
-        if !same {
+    /// One attempt to tie a reservation to its job. Shows a correction so that reserved =
+    /// posted + voided + open still holds: what the charge was is voided, what it is now is
+    /// reserved.
+    pub(super) async fn try_confirm(
+        &self,
+        id: ReservationId,
+        confirmation: &Confirmation,
+        key: Option<&Key>,
+    ) -> Result<Confirmed, Unavailable> {
+        let confirmed = self.ledger.confirm(id, confirmation, key, now()).await?;
+        if let Confirmed::Now { before, after } = &confirmed
+            && before != after
+        {
             self.metrics.charge(Event::Voided, before);
             self.metrics.charge(Event::Reserved, after);
         }
+        Ok(confirmed)
     }
 
-    /// A job's state was seen: resolves its charge if the job has ended.
-    pub(super) async fn settle(&self, job: &Job, answer: &JobAnswer) {
-        let status = match answer.status {
-            Some(status) if status.has_ended() => status,
-            _ => return,
-        };
-        if job.resolution.is_some() {
+    /// A job's state was seen: resolves its charge if the job has ended. What is not about
+    /// this job changes nothing.
+    pub(super) async fn settle(&self, known: &Known, answer: &JobAnswer, charge_failed: bool) {
+        let about = answer.id.as_deref();
+        if known.is_resolved() || about.is_some_and(|id| id != &*known.job.id) {
             return;
         }
-        let posted = status == Status::Completed;
-        let resolution = if posted {
-            Resolution::Posted
-        } else {
-            Resolution::Voided
-        };
-        let resolved = self
+        let end = answer.status.and_then(|s| End::of(s, charge_failed));
+        if let Some(end) = end {
+            // Where the ledger is away, the next look at the job will do it.
+            let _ = self.end(known, end).await;
+        }
+    }
+
+    /// Resolves the charge of a job that has ended.
+    pub(super) async fn end(&self, known: &Known, end: End) -> Result<(), Unavailable> {
+        let job = &known.job;
+        let End { resolution, status } = end;
+        let settled = self
             .ledger
-            .settle(job.reservation, resolution, status.label(), now())
-            .await;
-        let charge = match resolved {
-            Ok(Some(charge)) => charge,
-            Ok(None) => return,
-            Err(error) => {
+            .settle(job.reservation, resolution, status, now())
+            .await
+            .inspect_err(|error| {
                 log::error!("reservation {} not resolved: {error}", job.reservation);
-                return;
+            })?;
+        let Some(charge) = settled else {
+            // Resolved already, or its confirmation is still on its way to the ledger.
+            let known_job = self.ledger.job(&job.id).await?;
+            if known_job.is_some_and(|job| job.resolution.is_some()) {
+                known.set_resolved();
             }
+            return Ok(());
         };
-        let event = if posted { Event::Posted } else { Event::Voided };
-        self.ended(event, &charge);
-        let labels = [&*charge.channel, &*charge.model, status.label()];
+        known.set_resolved();
+        let event = match resolution {
+            Resolution::Posted => Event::Posted,
+            Resolution::Voided => Event::Voided,
+        };
+        self.metrics.charge(event, &charge);
+        let labels = [&*charge.channel, &*charge.model, status];
         self.metrics.jobs.with_label_values(&labels).inc();
         #[expect(clippy::cast_precision_loss, reason = "a duration in a histogram")]
         let lasted = now().since(job.created) as f64 / 1000.0;
@@ -207,13 +334,34 @@ impl Books {
             .job_duration
             .with_label_values(&labels)
             .observe(lasted);
+        Ok(())
     }
+}
 
-    fn ended(&self, event: Event, charge: &Charge) {
-        self.metrics.charge(event, charge);
-        let in_flight = &self.metrics.jobs_in_flight;
-        in_flight.with_label_values(&[&*charge.payer.key]).dec();
-    }
+/// Repeats a call until the ledger takes it. If the process ends before, the reservation is
+/// found pending later on, and its channel is asked.
+fn repeat<F, C>(mut call: F)
+where
+    F: FnMut() -> C + Send + 'static,
+    C: Future<Output = Result<(), Unavailable>> + Send,
+{
+    tokio::spawn(async move {
+        let mut wait = RETRY_AFTER;
+        loop {
+            tokio::time::sleep(wait).await;
+            if call().await.is_ok() {
+                return;
+            }
+            wait = (wait * 2).min(RETRY_AT_MOST);
+        }
+    });
+}
+
+/// What a confirmation is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) charge_failed_jobs: bool,
 }
 
 /// What a permit costs a key on a channel.
@@ -232,7 +380,7 @@ pub(super) fn charge(key: &Arc<Key>, permit: &Permit, channel: Arc<str>) -> Char
 
 /// The charge for what the answer says is rendered. A size that has no price keeps the
 /// price that was agreed on.
-fn corrected(charge: &Charge, answer: &JobAnswer, catalog: &Catalog) -> Charge {
+pub(super) fn corrected(charge: &Charge, answer: &JobAnswer, catalog: &Catalog) -> Charge {
     let mut charge = charge.clone();
     let Some(model) = catalog.get(&charge.model) else {
         return charge;
@@ -256,7 +404,7 @@ fn corrected(charge: &Charge, answer: &JobAnswer, catalog: &Catalog) -> Charge {
 
 /// 128 random bits, from the keys that the standard library seeds its hash maps with and a
 /// counter: unique for what they name, and no secret.
-fn rand_id() -> u128 {
+pub(super) fn random_id() -> ReservationId {
     use std::hash::{BuildHasher, RandomState};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -265,5 +413,7 @@ fn rand_id() -> u128 {
     let (high, low) = SEEDS.get_or_init(|| (RandomState::new(), RandomState::new()));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let time = now().0;
-    u128::from(high.hash_one((time, count))) << 64 | u128::from(low.hash_one((count, time)))
+    ReservationId(
+        u128::from(high.hash_one((time, count))) << 64 | u128::from(low.hash_one((count, time))),
+    )
 }

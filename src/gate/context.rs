@@ -6,9 +6,9 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::State;
+use super::known::Known;
 use super::route::Route;
 use crate::channel::{InFlight, LiveChannel};
-use crate::ledger::Job;
 
 /// Per-request state, to be kept in the context of the proxy that embeds the gate.
 pub struct Context {
@@ -30,7 +30,7 @@ pub(super) struct Forward {
     pub(super) route: Route,
     /// The channel that made the job.
     pub(super) channel: Arc<LiveChannel>,
-    pub(super) job: Job,
+    pub(super) known: Arc<Known>,
     pub(super) sent: Option<Instant>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) answer: Observed,

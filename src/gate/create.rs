@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
-use super::books::{Reservation, charge};
+use super::books::{Reservation, charge, now, random_id};
 use super::context::Context;
 use super::exchange::{Exchange, Unreachable};
 use super::head::{BodyHead, Framing, upstream_head};
@@ -17,9 +17,11 @@ use super::upload::{Stopped, Upload};
 use super::{Gate, State};
 use crate::channel::LiveChannel;
 use crate::inspect::Inspector;
-use crate::ledger::{Charge, Unavailable};
+use crate::ledger::{
+    Charge, Claim, ClaimState, Claimed, Draft, FirstAnswer, PromptDigest, Reserved, Unavailable,
+};
 use crate::metrics::seconds;
-use crate::policy::{self, Key, Permit};
+use crate::policy::{self, Key, Permit, Timestamp};
 
 /// How much of a body is read before a channel is connected to, if it is at hand.
 const READ_AHEAD: usize = 64 * 1024;
@@ -30,6 +32,8 @@ pub(super) struct Accepted {
     pub(super) key: Arc<Key>,
     pub(super) body: BodyHead,
     pub(super) inspector: Inspector,
+    /// What the header `Idempotency-Key` holds.
+    pub(super) idempotency_key: Option<Arc<str>>,
     /// The channel that must take it: where the source of a remix was made.
     pub(super) pinned: Option<Arc<LiveChannel>>,
 }
@@ -51,8 +55,9 @@ impl From<Unavailable> for Stopped {
 pub(super) struct Crossing<'a> {
     pub(super) gate: &'a Gate,
     pub(super) state: &'a State,
-    key: &'a Arc<Key>,
+    pub(super) key: &'a Arc<Key>,
     pub(super) route: &'a Route,
+    pub(super) idempotency_key: Option<Arc<str>>,
     pinned: Option<Arc<LiveChannel>>,
     client: RequestHeader,
     framing: Framing,
@@ -72,36 +77,32 @@ impl Gate {
             key,
             body,
             inspector,
+            idempotency_key,
             pinned,
         } = accepted;
         let uploads = state.uploads.clone().try_acquire_owned();
         let _slot = uploads.map_err(|_| Refusal::Busy(Busy::Uploads))?;
-        // Limits that no field can change: a refusal here reads no body.
-        if let Some(reached) = self.books.check(&key, None).await? {
-            return Err(Refusal::Limit {
-                reached,
-                at: super::books::now(),
-            }
-            .into());
-        }
-        if body.expects_continue {
-            session
-                .write_continue_response()
-                .await
-                .map_err(Stopped::Gone)?;
-        }
         // Copied, since the upload reads from the session that it stands in.
         let client = session.req_header().clone();
-        let mut upload = Upload::new(session, inspector, body.framing, &state.config.bounds);
         let crossing = Crossing {
             gate: self,
             state,
             key: &key,
             route: &route,
+            idempotency_key,
             pinned,
             client,
             framing: body.framing,
         };
+        if body.expects_continue {
+            // A refusal here spares the client its upload.
+            crossing.look_ahead(None).await?;
+            session
+                .write_continue_response()
+                .await
+                .map_err(Stopped::Gone)?;
+        }
+        let mut upload = Upload::new(session, inspector, body.framing, &state.config.bounds);
         let result = crossing.run(&mut upload).await;
         self.metrics
             .inspection
@@ -111,18 +112,25 @@ impl Gate {
     }
 }
 
+/// What is to be done with a body, as the ledger sees it before its end.
+#[derive(PartialEq)]
+enum Ahead {
+    /// It may be forwarded.
+    Forward,
+    /// Its idempotency key was answered before: it is read for what it asks, and goes
+    /// nowhere.
+    Compare,
+}
+
 impl Crossing<'_> {
     async fn run(mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
         upload.read_ahead(READ_AHEAD).await?;
         if upload.has_ended() {
             return self.run_small(upload).await;
         }
-        if let Some(charge) = self.charge_so_far(upload) {
-            let reached = self.gate.books.check(self.key, Some(&charge)).await?;
-            if let Some(reached) = reached {
-                let at = super::books::now();
-                return Err(Refusal::Limit { reached, at }.into());
-            }
+        let charge = self.charge_so_far(upload);
+        if self.look_ahead(charge.as_ref()).await? == Ahead::Compare {
+            return self.compare(upload).await;
         }
         let candidates = self.candidates(upload.inspector.asked().model)?;
         let mut exchange = self.connect_any(candidates).await?;
@@ -149,15 +157,43 @@ impl Crossing<'_> {
         for channel in candidates {
             // The ledger must know which channel to ask if the outcome is unknown.
             let name = channel.spec().name.clone();
-            let reservation = self.reserve(&permit, name).await?;
+            let reservation = self.reserve(upload, &permit, name).await?;
             match self.connect(&channel).await {
                 Some(exchange) => {
                     return self.release(upload, exchange, reservation, arrived).await;
                 }
-                None => self.gate.books.void(&reservation).await,
+                None => self.gate.books.abandon(reservation, "unreachable").await,
             }
         }
         Err(Refusal::Busy(Busy::Channels).into())
+    }
+
+    /// Asks the ledger, before a body is read or a channel touched, whether the request can
+    /// still end well. No decision: that is made with the reservation.
+    async fn look_ahead(&self, charge: Option<&Charge>) -> Result<Ahead, Stopped> {
+        let (ledger, at) = (self.gate.ledger(), now());
+        if let Some(idempotency_key) = &self.idempotency_key {
+            match ledger.claim(&self.key.name, idempotency_key, at).await? {
+                Some(ClaimState::InFlight) => return Err(Refusal::IdempotencyInFlight.into()),
+                // The repetition of a request takes nothing from a limit.
+                Some(ClaimState::Answered) => return Ok(Ahead::Compare),
+                None => {}
+            }
+        }
+        match ledger.check(self.key, charge, at).await? {
+            Some(reached) => Err(Refusal::Limit { reached, at }.into()),
+            None => Ok(Ahead::Forward),
+        }
+    }
+
+    /// Reads a body that is not forwarded, and answers as its idempotency key was answered.
+    async fn compare(&self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
+        upload.read_through().await?;
+        let permit = upload.inspector.finish().map_err(Refusal::from)?;
+        // Without a channel: only where the key was freed meanwhile does this reserve.
+        let reservation = self.reserve(upload, &permit, "".into()).await?;
+        self.gate.books.abandon(reservation, "not forwarded").await;
+        Err(Refusal::IdempotencyInFlight.into())
     }
 
     /// What the request would cost, once its three fields are known.
@@ -174,7 +210,7 @@ impl Crossing<'_> {
         if let Some(channel) = &self.pinned {
             return Ok(vec![channel.clone()]);
         }
-        let now = super::books::now();
+        let now = now();
         let candidates = match model {
             Some(model) => self
                 .state
@@ -205,7 +241,7 @@ impl Crossing<'_> {
 
     /// Opens an exchange; `None` where the channel cannot be reached, which is noted.
     async fn connect(&self, channel: &Arc<LiveChannel>) -> Option<Exchange> {
-        let now = super::books::now();
+        let now = now();
         let mut head = self.client.clone();
         // The client may speak another version.
         head.set_version(http::Version::HTTP_11);
@@ -310,13 +346,68 @@ impl Crossing<'_> {
     ) -> Result<Reservation, Stopped> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         self.check_channel(upload, channel)?;
-        self.reserve(&permit, channel.spec().name.clone()).await
+        let name = channel.spec().name.clone();
+        self.reserve(upload, &permit, name).await
     }
 
-    async fn reserve(&self, permit: &Permit, channel: Arc<str>) -> Result<Reservation, Stopped> {
-        let reserved = self.gate.books.reserve(self.key, permit, channel).await?;
-        reserved.map_err(|(reached, at)| Refusal::Limit { reached, at }.into())
+    async fn reserve(
+        &self,
+        upload: &Upload<'_>,
+        permit: &Permit,
+        channel: Arc<str>,
+    ) -> Result<Reservation, Stopped> {
+        let (at, jobs) = (now(), &self.state.config.jobs);
+        let after = |span| Timestamp(at.0.saturating_add(millis(span)));
+        let claim = match (&self.idempotency_key, upload.inspector.fingerprint()) {
+            (Some(idempotency_key), Some(fingerprint)) => Some(Claim {
+                idempotency_key: idempotency_key.clone(),
+                fingerprint: self.route.fingerprint(fingerprint),
+                expires: after(jobs.idempotency_for),
+            }),
+            _ => None,
+        };
+        let draft = Draft {
+            id: random_id(),
+            charge: charge(self.key, permit, channel),
+            prompt: PromptDigest(upload.inspector.prompt_digest().unwrap_or_default()),
+            remix_of: self.route.source().map(Arc::from),
+            claim,
+            look_at: after(jobs.poll_after),
+        };
+        let reserved = self.gate.books.reserve(draft, self.key, at).await?;
+        reserved.map_err(|no| match no {
+            Reserved::Refused(reached) => Refusal::Limit { reached, at }.into(),
+            Reserved::Claimed(Claimed::Answered(first)) => replayed(first),
+            Reserved::Claimed(Claimed::Other) => Refusal::IdempotencyKeyReused.into(),
+            Reserved::Claimed(Claimed::InFlight) | Reserved::Done => {
+                Refusal::IdempotencyInFlight.into()
+            }
+        })
     }
+}
+
+/// The answer that the first request under this idempotency key got.
+fn replayed(first: FirstAnswer) -> Stopped {
+    let head = ResponseHeader::build(first.status, Some(4)).and_then(|mut head| {
+        head.insert_header("content-type", "application/json")?;
+        head.insert_header("content-length", first.body.len())?;
+        head.insert_header("cache-control", "private, no-store")?;
+        head.insert_header("idempotent-replayed", "true")?;
+        Ok(head)
+    });
+    match head {
+        Ok(head) => Stopped::Answered(Reply {
+            head: Box::new(head),
+            body: first.body,
+        }),
+        // The status is one that was passed on before.
+        Err(error) => Stopped::Gone(error),
+    }
+}
+
+/// A span in whole milliseconds.
+pub(super) fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why streaming to a channel stopped before the body's end.

@@ -9,12 +9,13 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::Gate;
 use super::answer::JobAnswer;
-use super::books::now;
+use super::books::{End, now};
 use super::context::{Context, Forward, Observed};
 use super::head::{clean_answer, upstream_head};
 use super::refusal::{Busy, ChannelFault, Refusal};
+use super::route::Route;
+use super::{Gate, State};
 use crate::metrics::seconds;
 
 /// The channel refuses the gate's account.
@@ -195,11 +196,11 @@ impl Gate {
         if !ctx.claimed {
             return;
         }
-        if let Some(forward) = ctx.forward.take()
-            && let Observed::Job(body) = &forward.answer
-            && let Some(answer) = JobAnswer::read(body)
-        {
-            self.books.settle(&forward.job, &answer).await;
+        if let Some(forward) = ctx.forward.take() {
+            let success = session
+                .response_written()
+                .is_some_and(|head| head.status.is_success());
+            self.learn(&ctx.state, forward, success).await;
         }
         let code = session.response_written().map(|head| head.status);
         // 499: the client was gone before an answer could be written.
@@ -208,5 +209,35 @@ impl Gate {
             .request(ctx.route, &ctx.key, code.unwrap_or(gone));
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
         self.metrics.bodies(ctx.route, received as u64, sent as u64);
+    }
+    /// What an answer that has passed tells about its job. One that is no job's changes
+    /// nothing.
+    async fn learn(&self, state: &State, forward: Forward, success: bool) {
+        let Forward {
+            channel,
+            route,
+            known,
+            answer,
+            ..
+        } = forward;
+        if let Observed::Job(body) = &answer
+            && success
+        {
+            let charge_failed = state.config.jobs.charge_failed_jobs;
+            match JobAnswer::read(body).filter(|job| job.status.is_some()) {
+                Some(job) => self.books.settle(&known, &job, charge_failed).await,
+                None => self.metrics.channel_error(&channel.spec().name, "no_job"),
+            }
+        }
+        if matches!(route, Route::Delete(_)) && success {
+            let reservation = known.job.reservation;
+            if let Err(error) = self.ledger().mark_deleted(reservation, now()).await {
+                log::error!("reservation {reservation} not marked as deleted: {error}");
+            }
+            // Nobody can see its end any more, and the channel gives nothing back.
+            if !known.is_resolved() {
+                let _ = self.books.end(&known, End::DELETED).await;
+            }
+        }
     }
 }

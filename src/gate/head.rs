@@ -5,6 +5,8 @@
 //! know every header by which some proxy or vendor carries credentials, addresses or
 //! method overrides.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -143,7 +145,26 @@ pub(super) fn no_body(request: &RequestHeader) -> Result<(), Refusal> {
     }
 }
 
+/// The longest value of `Idempotency-Key`, in characters.
+const IDEMPOTENCY_KEY_CHARS: usize = 255;
+
+/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
+    let Some(value) = single(headers, "idempotency-key")? else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    let visible = text.bytes().all(|b| b.is_ascii_graphic());
+    if !visible || !(1..=IDEMPOTENCY_KEY_CHARS).contains(&text.len()) {
+        return Err(Refusal::Head(HeadFault::Unreadable("idempotency-key")));
+    }
+    Ok(Some(text.into()))
+}
+
 /// Whether a client's header goes on to the channel.
+///
+/// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
+/// channel would answer one of them with another's job.
 fn passes_up(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(
@@ -151,7 +172,6 @@ fn passes_up(name: &HeaderName) -> bool {
         "accept"
             | "accept-language"
             | "content-type"
-            | "idempotency-key"
             | "if-match"
             | "if-modified-since"
             | "if-none-match"

@@ -1,48 +1,45 @@
-//! `GET /v1/videos`: the jobs of one key, out of the lists of accounts that many keys share.
+//! `GET /v1/videos`: the jobs of one key.
 //!
-//! A channel lists every job of its account. So its pages do not go through: they are read
-//! here, and what the ledger does not know as this key's own is left out. A channel that
-//! fails fails the list: a part of it would look like the whole.
+//! Which jobs, and in which order, the ledger says: a channel lists every job of an account
+//! that many keys share. How each of them stands, its channel says, asked for a few at a
+//! time; what a channel does not tell is filled in from the ledger, so that a list does not
+//! fail because a channel does.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use pingora::http::{RequestHeader, ResponseHeader};
-use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::create::Reply;
-use super::exchange::{Exchange, NoAnswer};
-use super::head::{Framing, upstream_head};
-use super::refusal::{Busy, ChannelFault, HeadFault, Refusal};
-use super::route::{JobId, Route};
+use super::inquiry::Mute;
+use super::known::Known;
+use super::refusal::{HeadFault, NotFound, Refusal};
+use super::route::JobId;
 use super::upload::Stopped;
-use super::{Gate, State, now};
-use crate::channel::LiveChannel;
-use crate::metrics::seconds;
+use super::{Gate, State};
+use crate::ledger::{JobsAfter, Resolution};
 use crate::policy::Key;
 
-/// How many jobs one page of a channel is asked for, and one page for a client holds.
-const PAGE: usize = 100;
-/// How many pages of channels are read for one page of a client: a key with few jobs among
-/// many others' gets a short page with `has_more`.
-const PAGES: usize = 20;
-const DEFAULT_LIMIT: usize = 20;
+/// The most jobs on a page, and how many where the client does not say (as the API has it).
+const MOST: u32 = 100;
+const DEFAULT_LIMIT: u32 = 20;
+/// How many jobs are asked about at once.
+const AT_ONCE: usize = 8;
+/// How long channels are asked for one page.
+const WITHIN: Duration = Duration::from_secs(10);
 
 /// What a client asks for.
 #[derive(Default)]
 struct Query {
-    limit: Option<usize>,
+    limit: Option<u32>,
     ascending: bool,
     after: Option<JobId>,
-}
-
-/// A channel's page.
-#[derive(Deserialize)]
-struct Page {
-    data: Vec<Value>,
-    #[serde(default)]
-    has_more: bool,
 }
 
 impl Query {
@@ -50,9 +47,10 @@ impl Query {
         let mut query = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=')? {
-                ("limit", n) => query.limit = Some(n.parse().ok().filter(|n| *n <= PAGE)?),
+                ("limit", n) => query.limit = Some(n.parse().ok().filter(|n| *n <= MOST)?),
                 ("order", "asc") => query.ascending = true,
                 ("order", "desc") => query.ascending = false,
+                ("order", _) => return None,
                 ("after", id) => query.after = Some(JobId::new(id)?),
                 _ => {}
             }
@@ -72,55 +70,28 @@ impl Gate {
         let text = client.uri.query().unwrap_or_default();
         let query = Query::read(text).ok_or(Refusal::Head(HeadFault::BadQuery))?;
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-        let serves = |c: &&Arc<LiveChannel>| c.spec().models.iter().any(|m| key.allow.model(m));
-        let mut channels = state.channels.all().iter().filter(serves).peekable();
-        let mut after = None;
-        if let Some(id) = query.after {
-            let last = self.own_job(key, id.as_str()).await?;
-            while channels
-                .next_if(|c| c.spec().name != last.charge.channel)
-                .is_some()
-            {}
-            after = Some(id);
+        let page = JobsAfter {
+            after: query.after.as_ref().map(JobId::as_str),
+            ascending: query.ascending,
+            // One more than is shown tells whether there are more.
+            limit: limit + 1,
+        };
+        let jobs = self.ledger().jobs(&key.name, &page).await?;
+        let mut jobs = jobs.ok_or(Refusal::NotFound(NotFound::Job))?;
+        let has_more = jobs.len() > limit as usize;
+        jobs.truncate(limit as usize);
+        let jobs: Vec<_> = jobs.into_iter().map(|job| self.books.know(job)).collect();
+        let data = self.describe(state, &jobs).await;
+        fn id(known: Option<&Arc<Known>>) -> Option<&str> {
+            known.map(|known| &*known.job.id)
         }
-        let (mut own, mut more, mut pages) = (Vec::new(), false, 0);
-        'channels: for channel in channels {
-            loop {
-                if own.len() >= limit || pages == PAGES {
-                    more = true;
-                    break 'channels;
-                }
-                pages += 1;
-                let page = self
-                    .page(state, client, channel, query.ascending, &after)
-                    .await?;
-                let last = page
-                    .data
-                    .last()
-                    .and_then(|job| JobId::new(job["id"].as_str()?));
-                for job in page.data {
-                    if self.owns(key, channel, &job).await? {
-                        if own.len() == limit {
-                            more = true;
-                            break 'channels;
-                        }
-                        own.push(job);
-                    }
-                }
-                after = last.filter(|_| page.has_more);
-                if after.is_none() {
-                    break;
-                }
-            }
-        }
-        let id = |job: Option<&Value>| job.map_or(Value::Null, |job| job["id"].clone());
         let body = json!({
             "object": "list",
-            "first_id": id(own.first()),
-            "last_id": id(own.last()),
+            "first_id": id(jobs.first()),
+            "last_id": id(jobs.last()),
             // There is no way on from a page without an id.
-            "has_more": more && !own.is_empty(),
-            "data": own,
+            "has_more": has_more && !jobs.is_empty(),
+            "data": data,
         });
         let body = Bytes::from(body.to_string());
         let failed = |error: Box<pingora::Error>| Stopped::Gone(error);
@@ -139,77 +110,70 @@ impl Gate {
         })
     }
 
-    async fn owns(&self, key: &Key, at: &LiveChannel, job: &Value) -> Result<bool, Stopped> {
-        let Some(id) = job["id"].as_str() else {
-            return Ok(false);
+    /// How each job stands, in the order of the jobs.
+    async fn describe(&self, state: &State, jobs: &[Arc<Known>]) -> Vec<Value> {
+        let asking = Asking {
+            until: Instant::now() + WITHIN,
+            turns: Semaphore::new(AT_ONCE),
+            mute: Mutex::default(),
         };
-        let job = self.ledger().job(id).await?;
-        Ok(job.is_some_and(|job| {
-            job.charge.payer.key == key.name && job.charge.channel == at.spec().name
-        }))
+        let mut described = Vec::with_capacity(jobs.len());
+        for known in jobs {
+            described.push(self.describe_one(state, known, &asking));
+        }
+        join_all(described).await
     }
 
-    /// One page of everything that a channel's account has.
-    async fn page(
-        &self,
-        state: &State,
-        client: &RequestHeader,
-        channel: &Arc<LiveChannel>,
-        ascending: bool,
-        after: &Option<JobId>,
-    ) -> Result<Page, Stopped> {
-        let order = if ascending { "asc" } else { "desc" };
-        let mut query = format!("limit={PAGE}&order={order}");
-        if let Some(after) = after {
-            query = format!("{query}&after={}", after.as_str());
-        }
-        let broken = || Refusal::Channel(ChannelFault::Broken { created: false });
-        let mut head =
-            RequestHeader::build("GET", Route::List.path("", Some(&query)).as_bytes(), None)
-                .map_err(|_| broken())?;
-        for name in ["user-agent", "x-request-id"] {
-            if let Some(value) = client.headers.get(name) {
-                let _ = head.insert_header(name, value.clone());
+    async fn describe_one(&self, state: &State, known: &Known, asking: &Asking) -> Value {
+        let name = &known.job.charge.channel;
+        let _turn = asking.turns.acquire().await;
+        if let Some(channel) = state.channels.get(name)
+            && !asking.mute().contains(name)
+        {
+            match timeout_at(asking.until, self.look(state, channel, known)).await {
+                Ok(Ok(told)) => return told.json,
+                Ok(Err(Mute::Unclear)) => {}
+                Ok(Err(Mute::Down)) | Err(_) => {
+                    asking.mute().insert(name.clone());
+                }
             }
         }
-        upstream_head(&mut head, &Route::List, channel).map_err(|_| broken())?;
-        let name = &channel.spec().name;
-        let opened =
-            Exchange::open(&self.connector, channel, head, Framing::Length(0), now()).await;
-        let mut exchange = opened.map_err(|error| {
-            log::warn!("channel {name}: {}", error.reason);
-            self.metrics.channel_error(name, error.kind);
-            channel.failed(now());
-            Refusal::Busy(Busy::Channels)
-        })?;
-        let fault = |kind, fault| {
-            self.metrics.channel_error(name, kind);
-            Refusal::Channel(fault)
-        };
-        let created = false;
-        if exchange.complete_without_body().await.is_err() {
-            return Err(fault("broken", ChannelFault::Broken { created }).into());
-        }
-        // A page holds up to a hundred jobs, each with its prompt.
-        let most = state.config.bounds.answer_bytes.saturating_mul(8);
-        let within = channel.spec().answer_timeout;
-        let answer = exchange.answer(&self.connector, most, within).await;
-        let (answer, waited) = answer.map_err(|no_answer| match no_answer {
-            NoAnswer::Timeout => fault("timeout", ChannelFault::Timeout { created }),
-            NoAnswer::Broken => fault("broken", ChannelFault::Broken { created }),
-        })?;
-        let labels = [&**name, Route::List.label()];
-        let histogram = &self.metrics.upstream_response;
-        histogram
-            .with_label_values(&labels)
-            .observe(seconds(waited));
-        if !answer.status().is_success() {
-            // Where it is about the account, that is what the client hears.
-            self.pass_on(name, answer)?;
-            return Err(Refusal::Channel(ChannelFault::Broken { created }).into());
-        }
-        let page = serde_json::from_slice(&answer.body).ok();
-        let page = page.filter(|_| !answer.cut);
-        Ok(page.ok_or_else(|| fault("status", ChannelFault::Broken { created }))?)
+        from_ledger(known)
     }
+}
+
+/// Channels being asked for the jobs of one page.
+struct Asking {
+    until: Instant,
+    turns: Semaphore,
+    /// Channels that gave no answer, and are not asked again for this page.
+    mute: Mutex<HashSet<Arc<str>>>,
+}
+
+impl Asking {
+    fn mute(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.mute.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job as far as the ledger knows it.
+fn from_ledger(known: &Known) -> Value {
+    let job = &known.job;
+    let status = match (job.end.as_deref(), job.resolution) {
+        (Some(end @ ("completed" | "failed" | "cancelled")), _) => end,
+        (_, Some(Resolution::Posted)) => "completed",
+        (_, Some(Resolution::Voided)) => "failed",
+        (_, None) => "in_progress",
+    };
+    json!({
+        "id": &*job.id,
+        "object": "video",
+        "model": &*job.charge.model,
+        "status": status,
+        "progress": if status == "completed" { 100 } else { 0 },
+        "created_at": job.created.seconds(),
+        "size": &*job.charge.size,
+        "seconds": job.charge.seconds.to_string(),
+        "remixed_from_video_id": job.remix_of.as_deref(),
+    })
 }

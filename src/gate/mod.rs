@@ -8,6 +8,7 @@
 //! a list is put together out of the channels' (`list.rs`).
 
 mod answer;
+mod background;
 mod books;
 mod connection;
 mod context;
@@ -16,6 +17,8 @@ mod exchange;
 mod forward;
 mod gated;
 mod head;
+mod inquiry;
+mod known;
 mod list;
 mod outcome;
 mod refusal;
@@ -32,6 +35,7 @@ use pingora::proxy::Session;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+pub use background::Background;
 pub use connection::with_head_deadline;
 pub use context::Context;
 pub use gated::{Gated, GatedContext, Nothing};
@@ -39,7 +43,7 @@ pub use gated::{Gated, GatedContext, Nothing};
 use crate::channel::{Channels, LiveChannel};
 use crate::config::Config;
 use crate::inspect::{Inspector, Plan, Source};
-use crate::ledger::{Job, Ledger, Scope};
+use crate::ledger::{self, Job, Ledger, Scope};
 use crate::metrics::Metrics;
 use crate::policy::Key;
 use crate::{json, multipart};
@@ -47,6 +51,7 @@ use books::Books;
 pub use books::now;
 use context::{Forward, Observed};
 use create::{Accepted, Reply};
+use known::Known;
 use refusal::{Busy, NotFound as Missing, Refusal};
 use route::{NoRoute, Route};
 use upload::Stopped;
@@ -147,6 +152,7 @@ impl Gate {
                 .with_label_values(&[&*channel.spec().name]);
             up.set(i64::from(channel.is_up(now)));
         }
+        self.show_open().await;
         for key in state.config.keys.values() {
             let Ok(usage) = self.ledger().usage(key, now).await else {
                 continue;
@@ -162,6 +168,31 @@ impl Gate {
                         .with_label_values(&labels)
                         .set(ratio);
                 }
+            }
+        }
+    }
+
+    /// What is not resolved, in the ledger's own words: in a fleet, every gate shows all of
+    /// it. While the ledger is away, what it said last.
+    async fn show_open(&self) {
+        let Ok(open) = self.ledger().open().await else {
+            return;
+        };
+        let (jobs, unresolved) = (&self.metrics.jobs_in_flight, &self.metrics.unresolved);
+        // A series that was there goes to zero rather than away.
+        let state = self.state();
+        for key in state.config.keys.values() {
+            jobs.with_label_values(&[&*key.name]).set(0);
+        }
+        for channel in state.channels.all() {
+            let name = &channel.spec().name;
+            unresolved.with_label_values(&[&**name]).set(0);
+        }
+        for open in open {
+            let count = i64::try_from(open.count).unwrap_or(i64::MAX);
+            jobs.with_label_values(&[&*open.key]).add(count);
+            if open.state == ledger::State::Unknown {
+                unresolved.with_label_values(&[&*open.channel]).add(count);
             }
         }
     }
@@ -204,7 +235,7 @@ impl Gate {
         let state = ctx.state.clone();
         match self.answer(session, &state, ctx).await {
             Ok(None) => Ok(false),
-            Ok(Some(reply)) => {
+            Ok(Some(reply)) | Err(Stopped::Answered(reply)) => {
                 let Reply { head, body } = reply;
                 give(session, head, body).await?;
                 Ok(true)
@@ -246,8 +277,8 @@ impl Gate {
             head::no_body(request)?;
             upload::nothing_follows(session, bounds).await?;
             return match job {
-                Some(job) => {
-                    ctx.forward = Some(self.forward(state, route, job)?);
+                Some(known) => {
+                    ctx.forward = Some(self.forward(state, route, known).await?);
                     Ok(None)
                 }
                 None => {
@@ -267,9 +298,9 @@ impl Gate {
 
     /// The job of that id, if it is this key's. Whether another key has such a job is not
     /// told.
-    async fn own_job(&self, key: &Arc<Key>, id: &str) -> Result<Job, Stopped> {
-        let job = self.ledger().job(id).await?;
-        let own = job.filter(|job| job.charge.payer.key == key.name);
+    async fn own_job(&self, key: &Key, id: &str) -> Result<Arc<Known>, Stopped> {
+        let known = self.books.job(id).await?;
+        let own = known.filter(|known| known.job.charge.payer.key == key.name);
         Ok(own.ok_or(Refusal::NotFound(Missing::Job))?)
     }
 
@@ -279,38 +310,57 @@ impl Gate {
         state: &State,
         key: Arc<Key>,
         route: Route,
-        job: Option<Job>,
+        source: Option<Arc<Known>>,
     ) -> Result<Accepted, Refusal> {
         let body = head::body_head(request, &state.config.bounds)?;
-        let source = job.as_ref().map(|job| Source {
-            model: job.charge.model.clone(),
-            size: job.charge.size.clone(),
-            seconds: job.charge.seconds.to_string().into(),
-        });
-        let pinned = match &job {
-            Some(job) => Some(channel_of(state, job)?),
+        let idempotency_key = head::idempotency_key(&request.headers)?;
+        let pinned = match &source {
+            Some(known) => Some(channel_of(state, &known.job)?),
             None => None,
         };
+        let source = source.map(|known| {
+            let charge = &known.job.charge;
+            Source {
+                model: charge.model.clone(),
+                size: charge.size.clone(),
+                seconds: charge.seconds.to_string().into(),
+            }
+        });
         let syntax = body.syntax.clone();
-        let inspector = Inspector::new(state.plan.clone(), key.clone(), syntax, source);
+        let mut inspector = Inspector::new(state.plan.clone(), key.clone(), syntax, source);
+        if idempotency_key.is_some() {
+            inspector = inspector.fingerprinting();
+        }
         Ok(Accepted {
             route,
             key,
             body,
             inspector,
+            idempotency_key,
             pinned,
         })
     }
 
-    fn forward(&self, state: &State, route: Route, job: Job) -> Result<Forward, Refusal> {
+    async fn forward(
+        &self,
+        state: &State,
+        route: Route,
+        known: Arc<Known>,
+    ) -> Result<Forward, Refusal> {
+        let channel = channel_of(state, &known.job)?;
         let answer = match route {
             Route::Retrieve(_) => Observed::Job(bytes::BytesMut::new()),
             _ => Observed::Nothing,
         };
+        if matches!(route, Route::Delete(_)) && !known.is_resolved() {
+            // Its last chance to tell how it ended. Whether it does or not, it is deleted.
+            let _ = self.look(state, &channel, &known).await;
+        }
+        known.polled(now());
         Ok(Forward {
-            channel: channel_of(state, &job)?,
+            channel,
             route,
-            job,
+            known,
             sent: None,
             in_flight: None,
             answer,

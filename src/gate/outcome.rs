@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use super::Gate;
 use super::answer::{JobAnswer, is_api_error, is_spent_account};
-use super::books::Reservation;
+use super::books::{Reservation, Rules};
 use super::create::{Crossing, Reply};
 use super::exchange::{Answer, Exchange, NoAnswer};
 use super::head::clean_answer;
-use super::refusal::{ChannelFault, Refusal};
+use super::refusal::{Busy, ChannelFault, Refusal};
 use super::route::JobId;
 use super::upload::{Stopped, Upload};
 use crate::channel::LiveChannel;
+use crate::ledger::FirstAnswer;
 use crate::metrics::seconds;
 
 impl Crossing<'_> {
@@ -29,6 +30,13 @@ impl Crossing<'_> {
         let channel = exchange.channel().clone();
         let name = &channel.spec().name;
         let most = self.state.config.bounds.answer_bytes;
+        // A reservation that old may have been given up by another gate, which took this one
+        // for dead.
+        if reservation.age() >= self.state.config.jobs.unknown_grace {
+            exchange.abort().await;
+            self.gate.books.abandon(reservation, "stalled").await;
+            return Err(Refusal::Busy(Busy::Stalled).into());
+        }
         let completed = exchange.complete(upload.withheld.take()).await;
         let before_answer = arrived.elapsed();
         let answer = match completed {
@@ -50,10 +58,10 @@ impl Crossing<'_> {
                 histogram
                     .with_label_values(&labels)
                     .observe(seconds(waited));
-                self.resolve(&reservation, &channel, answer).await
+                self.resolve(reservation, &channel, answer).await
             }
             Err(no_answer) => {
-                self.gate.books.unknown(&reservation).await;
+                self.gate.books.unknown(reservation).await;
                 let created = true;
                 let (kind, fault) = match no_answer {
                     NoAnswer::Timeout => ("timeout", ChannelFault::Timeout { created }),
@@ -71,7 +79,7 @@ impl Crossing<'_> {
     /// What the answer means for the charge.
     async fn resolve(
         &self,
-        reservation: &Reservation,
+        reservation: Reservation,
         channel: &Arc<LiveChannel>,
         answer: Answer,
     ) -> Result<Reply, Stopped> {
@@ -86,8 +94,18 @@ impl Crossing<'_> {
                 self.gate.metrics.channel_error(name, "no_job");
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             };
-            let catalog = &self.state.config.catalog;
-            if !books.confirm(reservation, name, &job, catalog).await {
+            let config = &self.state.config;
+            let rules = Rules {
+                catalog: &config.catalog,
+                charge_failed_jobs: config.jobs.charge_failed_jobs,
+            };
+            let first = FirstAnswer {
+                status: status.as_u16(),
+                body: answer.body.clone(),
+            };
+            let first = self.idempotency_key.is_some().then_some(first);
+            let confirmed = books.confirm(reservation, self.key, &job, first, rules);
+            if let Err(reservation) = confirmed.await {
                 // Another reservation has a job of that name: whose it is cannot be known.
                 books.unknown(reservation).await;
                 self.gate.metrics.channel_error(name, "job_taken");
@@ -101,7 +119,7 @@ impl Crossing<'_> {
         let gateway = matches!(status.as_u16(), 502 | 504);
         let own_failure = !gateway && is_api_error(&answer.body);
         if status.is_redirection() || status.is_client_error() || own_failure {
-            books.void(reservation).await;
+            books.abandon(reservation, "refused").await;
             return self.gate.pass_on(name, answer);
         }
         books.unknown(reservation).await;

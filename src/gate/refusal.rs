@@ -44,6 +44,10 @@ pub enum Refusal {
         /// When it was found to be reached.
         at: Timestamp,
     },
+    /// The first request under this idempotency key has no answer yet.
+    IdempotencyInFlight,
+    /// This idempotency key stands for another request.
+    IdempotencyKeyReused,
     /// The gate itself cannot take the request now.
     Busy(Busy),
     /// The channel.
@@ -89,6 +93,8 @@ pub enum Busy {
     Uploads,
     /// The ledger cannot be used.
     Ledger,
+    /// The gate stood still between the reservation and the end of the request.
+    Stalled,
     /// No channel can be reached.
     Channels,
     /// No channel serves the model.
@@ -191,6 +197,10 @@ impl Refusal {
                 "insufficient_quota",
             ),
             Self::Limit { .. } => (S::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
+            Self::IdempotencyInFlight => (S::CONFLICT, INVALID, "idempotency_conflict"),
+            Self::IdempotencyKeyReused => {
+                (S::UNPROCESSABLE_ENTITY, INVALID, "idempotency_key_reused")
+            }
             Self::Busy(_) => (S::SERVICE_UNAVAILABLE, "server_error", "unavailable"),
             Self::Channel(ChannelFault::Timeout { .. }) => {
                 (S::GATEWAY_TIMEOUT, "server_error", "upstream_timeout")
@@ -226,6 +236,7 @@ impl Refusal {
             // Nothing of an upload that came too slowly is worth trying at once again.
             Self::Slow => vec![no_retry()],
             Self::Limit { reached, at } => limit_headers(reached, *at),
+            Self::IdempotencyInFlight => vec![("retry-after", "1".to_owned())],
             Self::Busy(Busy::NoChannel | Busy::ChannelGone) => vec![no_retry()],
             Self::Busy(_) => vec![("retry-after", "1".to_owned())],
             Self::Channel(fault) => match fault {
@@ -338,8 +349,19 @@ impl fmt::Display for Refusal {
                     measure => write!(f, "{whose} may use {limit} of {}.", measure.name()),
                 }
             }
+            Self::IdempotencyInFlight => f.write_str(
+                "The first request with this Idempotency-Key is still under way, or its outcome \
+                 is not known yet. Try again in a moment: you will get its answer.",
+            ),
+            Self::IdempotencyKeyReused => f.write_str(
+                "This Idempotency-Key was used for another request. Use a new key for each \
+                 request, and the same key only to repeat it.",
+            ),
             Self::Busy(busy) => f.write_str(match busy {
                 Busy::Uploads => "Too many uploads are under way. Try again in a moment.",
+                Busy::Stalled => {
+                    "This service was held up, and nothing has been created. Try again."
+                }
                 Busy::Ledger => "Charges cannot be recorded at the moment. Try again in a moment.",
                 Busy::Channels => "No channel can be reached at the moment. Try again in a moment.",
                 Busy::NoChannel => "No channel serves this model. Ask whoever runs this service.",

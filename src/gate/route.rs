@@ -2,6 +2,7 @@
 //! would open every other API of its account.
 
 use http::Method;
+use sha2::{Digest as _, Sha256};
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +91,23 @@ impl Route {
                 Some(&id.0)
             }
         }
+    }
+
+    /// The job that a remix is made from.
+    pub(super) fn source(&self) -> Option<&str> {
+        match self {
+            Self::Remix(id) => Some(&id.0),
+            _ => None,
+        }
+    }
+
+    /// What makes two requests the same: what their bodies ask for, and what of.
+    pub(super) fn fingerprint(&self, body: [u8; 32]) -> [u8; 32] {
+        let Some(source) = self.source() else {
+            return body;
+        };
+        let digest = Sha256::new().chain_update(body);
+        digest.chain_update(source).finalize().into()
     }
 
     /// The path at a channel, built anew rather than copied.

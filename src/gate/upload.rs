@@ -7,6 +7,7 @@ use pingora::ErrorType;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
+use super::create::Reply;
 use super::head::Framing;
 use super::refusal::{HeadFault, Refusal};
 use super::withheld::Withheld;
@@ -34,6 +35,8 @@ pub(super) enum Stopped {
     Refused(Refusal),
     /// The client is gone: nobody is left to answer.
     Gone(Box<pingora::Error>),
+    /// There is an answer already.
+    Answered(Reply),
 }
 
 impl From<Refusal> for Stopped {
@@ -117,6 +120,17 @@ impl<'s> Upload<'s> {
         self.withheld.push(chunk);
         // With a Content-Length the end is known without another read.
         self.ended = self.session.is_body_done();
+        Ok(())
+    }
+
+    /// Reads to the end, and lets nothing go on.
+    pub(super) async fn read_through(&mut self) -> Result<(), Stopped> {
+        while !self.ended {
+            self.withheld.take().for_each(drop);
+            let read = self.read().await?;
+            self.take(read)?;
+        }
+        self.withheld.take().for_each(drop);
         Ok(())
     }
 

@@ -108,9 +108,9 @@ pub struct Open {
     pub count: u64,
 }
 
-/// A reservation whose outcome is unknown: what its job, if there is one, is recognised by.
+/// A reservation that has no job yet: what its job, if there is one, is recognised by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unknown {
+pub struct Jobless {
     /// Its name.
     pub id: ReservationId,
     /// What it charges.
@@ -119,8 +119,10 @@ pub struct Unknown {
     pub prompt: PromptDigest,
     /// The job that it was to be a remix of.
     pub remix_of: Option<Arc<str>>,
+    /// Pending or unknown.
+    pub state: State,
     /// When it was reserved.
     pub created: Timestamp,
-    /// When it was found to be unknown.
+    /// When it was found to be unknown; when it was reserved, while it is pending.
     pub since: Timestamp,
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, FirstAnswer};
 use super::charge::{ReservationId, Resolution};
 use super::counters::{Counter, Counters, LimitReached, Usage, correction_fits, limits};
-use super::job::{Job, JobsAfter, Open, State, Unknown};
+use super::job::{Job, Jobless, JobsAfter, Open, State};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
@@ -427,20 +427,21 @@ impl Ledger for MemoryLedger {
         Ok(true)
     }
 
-    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable> {
+    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
         let books = self.books();
-        let unknown = books
+        let jobless = books
             .open_entries()
-            .filter(|entry| entry.state == State::Unknown && &*entry.charge().channel == channel);
-        let mut unknown: Vec<_> = unknown.collect();
-        unknown.sort_by_key(|entry| (entry.created, entry.draft.id));
-        let unknown = unknown.into_iter().take(most as usize);
-        Ok(unknown
-            .map(|entry| Unknown {
+            .filter(|entry| entry.job.is_none() && &*entry.charge().channel == channel);
+        let mut jobless: Vec<_> = jobless.collect();
+        jobless.sort_by_key(|entry| (entry.created, entry.draft.id));
+        let jobless = jobless.into_iter().take(most as usize);
+        Ok(jobless
+            .map(|entry| Jobless {
                 id: entry.draft.id,
                 charge: entry.charge().clone(),
                 prompt: entry.draft.prompt,
                 remix_of: entry.draft.remix_of.clone(),
+                state: entry.state,
                 created: entry.created,
                 since: entry.unknown_since,
             })

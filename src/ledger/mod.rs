@@ -34,7 +34,7 @@ use async_trait::async_trait;
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer, ReservationId};
 pub use charge::{FirstAnswer, PromptDigest, Resolution};
 pub use counters::{LimitReached, Scope, Usage};
-pub use job::{Job, JobsAfter, Open, State, Unknown};
+pub use job::{Job, Jobless, JobsAfter, Open, State};
 pub use memory::MemoryLedger;
 
 use crate::policy::{Key, Timestamp};
@@ -170,8 +170,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// holds it. It ends `span` after its last renewal.
     async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable>;
 
-    /// Reservations of a channel whose outcome is unknown, oldest first.
-    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable>;
+    /// Reservations of a channel that have no job, pending and unknown ones, oldest first.
+    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable>;
 
     /// Jobs of a channel that have not ended and whose time to be looked at has come,
     /// longest due first.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tollgate::ledger::{
-    Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer, Job,
+    Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer, Job, Jobless,
     JobsAfter, Ledger, Payer, PromptDigest, ReservationId, Reserved, Resolution, Scope, State,
 };
 use tollgate::money::Amount;
@@ -359,24 +359,32 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     let charge = charge(&key, 4);
     let id = ReservationId(1);
     assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
-    assert!(ledger.unknown("official", 10).await.unwrap().is_empty());
+    let jobless = async |channel| ledger.jobless(channel, 10).await.unwrap();
+    let pending = jobless("official").await;
+    assert_eq!((pending.len(), pending[0].id), (1, id));
+    assert_eq!((pending[0].state, pending[0].since), (State::Pending, NOW));
     let later = Timestamp(NOW.0 + 5000);
     ledger.mark_unknown(id, later).await.unwrap();
     assert!(!reserved(&*ledger, &key, 2, &charge, NOW).await);
-    let unknown = ledger.unknown("official", 10).await.unwrap();
-    assert_eq!((unknown.len(), unknown[0].id), (1, id));
-    assert_eq!((unknown[0].created, unknown[0].since), (NOW, later));
-    assert_eq!(unknown[0].prompt, PromptDigest([7; 32]));
-    assert_eq!(unknown[0].charge, charge);
-    assert!(ledger.unknown("other", 10).await.unwrap().is_empty());
+    let expected = Jobless {
+        id,
+        charge: charge.clone(),
+        prompt: PromptDigest([7; 32]),
+        remix_of: None,
+        state: State::Unknown,
+        created: NOW,
+        since: later,
+    };
+    assert_eq!(jobless("official").await, [expected]);
+    assert!(jobless("other").await.is_empty());
 
     let tie = confirmation(&charge, "video_1");
     let confirmed = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
     assert!(matches!(confirmed, Confirmed::Now { .. }));
-    assert!(ledger.unknown("official", 10).await.unwrap().is_empty());
+    assert!(jobless("official").await.is_empty());
     // Too late: it is known.
     ledger.mark_unknown(id, later).await.unwrap();
-    assert!(ledger.unknown("official", 10).await.unwrap().is_empty());
+    assert!(jobless("official").await.is_empty());
     assert!(ledger.abandon(id, "lost", NOW).await.unwrap().is_none());
     let end = ledger.settle(id, Resolution::Voided, "failed", NOW);
     assert!(end.await.unwrap().is_some());
@@ -615,9 +623,13 @@ pub async fn lost_reservations_become_unknown(ledger: Arc<dyn Ledger>) {
     let later = Timestamp(later.0 + 1);
     assert_eq!(ledger.heartbeat(later, span).await.unwrap(), 1);
     assert_eq!(ledger.heartbeat(later, span).await.unwrap(), 0);
-    let unknown = ledger.unknown("official", 10).await.unwrap();
-    assert_eq!((unknown.len(), unknown[0].id), (1, ReservationId(1)));
-    assert_eq!((unknown[0].created, unknown[0].since), (NOW, later));
+    let jobless = ledger.jobless("official", 10).await.unwrap();
+    let stands: Vec<_> = jobless.iter().map(|j| (j.id.0, j.state, j.since)).collect();
+    let second = Timestamp(NOW.0 + 60_000);
+    assert_eq!(
+        stands,
+        [(1, State::Unknown, later), (2, State::Pending, second)]
+    );
 }
 
 pub async fn due_jobs_are_found_until_they_end(ledger: Arc<dyn Ledger>) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use tollgate::ledger::{
-    Charge, ClaimState, Confirmation, Confirmed, Draft, Job, JobsAfter, Ledger, LimitReached,
-    MemoryLedger, Open, ReservationId, Reserved, Resolution, Unavailable, Unknown, Usage,
+    Charge, ClaimState, Confirmation, Confirmed, Draft, Job, Jobless, JobsAfter, Ledger,
+    LimitReached, MemoryLedger, Open, ReservationId, Reserved, Resolution, Unavailable, Usage,
 };
 use tollgate::policy::{Key, Timestamp};
 
@@ -166,8 +166,8 @@ impl Ledger for Watched {
         self.inner.lease(name, span).await
     }
 
-    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable> {
-        self.inner.unknown(channel, most).await
+    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
+        self.inner.jobless(channel, most).await
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {

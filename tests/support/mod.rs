@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tollgate::admin;
 use tollgate::config::{self, Config};
-use tollgate::gate::{Gate, Gated};
+use tollgate::gate::{Background, Gate, Gated};
 use tollgate::ledger::{Ledger, MemoryLedger};
 use tollgate::metrics::Metrics;
 use tollgate::mock::{Mock, Options};
@@ -96,6 +96,8 @@ impl Setup {
             handle,
             server,
         };
+        let background = Background::new(stand.handle.clone());
+        tokio::spawn(async move { background.run().await });
         // The service's task keeps it running; its handle is not needed.
         std::mem::forget(admin);
         stand

@@ -20,7 +20,11 @@ fn what_is_left_out_has_its_default() {
     assert!(config.listen.h2c && config.listen.tls.is_none());
     assert_eq!(config.admin, Some(Admin::default()));
     assert!(config.threads >= 1);
-    assert_eq!(config.ledger, LedgerUrl::Memory);
+    assert_eq!(
+        config.ledger,
+        LedgerUrl::Sqlite("/nonexistent/tollgate.db".into())
+    );
+    assert_eq!(config.jobs, Jobs::default());
     assert_eq!(config.bounds, Bounds::default());
     assert_eq!(
         config.fields,

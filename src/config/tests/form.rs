@@ -67,6 +67,7 @@ fn unknown_keys_are_refused_at_every_level() {
         ("listen:", "admin: { §zzzzzzzz: 1 }\nlisten:"),
         ("listen:", "server: { §zzzzzzzz: 1 }\nlisten:"),
         ("listen:", "bounds: { §zzzzzzzz: 1 }\nlisten:"),
+        ("listen:", "jobs: { §zzzzzzzz: 1 }\nlisten:"),
         ("    url:", "    §zzzzzzzz: 1\n    url:"),
         ("    url:", "    auth: { §zzzzzzzz: 1 }\n    url:"),
         ("    seconds:", "    §zzzzzzzz: 1\n    seconds:"),

@@ -57,14 +57,38 @@ fn tls_needs_its_files_and_has_its_own_http2() {
 }
 
 #[test]
-fn ledgers_that_are_not_there_yet_are_refused() {
+fn ledgers_are_in_memory_in_a_file_or_in_a_database() {
+    let ledger = |text: &str| accepted(&format!("ledger: {text}\n{BASE}")).ledger;
+    assert_eq!(ledger("memory"), LedgerUrl::Memory);
+    let file = |path: &str| LedgerUrl::Sqlite(path.into());
+    assert_eq!(ledger("sqlite:a/b.db"), file("/nonexistent/a/b.db"));
+    assert_eq!(ledger("sqlite:/a/b.db"), file("/a/b.db"));
+    let postgres = ledger("postgres://u:SECRET@h/db");
+    assert!(matches!(&postgres, LedgerUrl::Postgres(_)));
+    assert!(!format!("{postgres:?}").contains("SECRET"));
     refused_with(&[
+        ("ledger: §'sqlite:'", &["this names no file"]),
         (
-            "ledger: §sqlite:tollgate.db",
-            &["in memory only (write `ledger: memory`)"],
+            "ledger: §redis://u:SECRET@h",
+            &["this is no ledger (write `sqlite:"],
         ),
-        ("ledger: §postgres://u:SECRET@h/db", &["in memory only"]),
-        ("ledger: §redis://u:SECRET@h", &["this is no ledger"]),
+        (
+            "ledger: §{ url: \"postgres://u:SECRET@h\" }",
+            &["this is no ledger"],
+        ),
+        ("ledger: §[memory]", &["this is no ledger"]),
+        // What is there is a channel's credential, and no URL.
+        ("ledger: §{ env: CRED }", &["this is no ledger"]),
+        ("ledger: { env: §NOTHING }", &["is not set"]),
+    ]);
+}
+
+#[test]
+fn jobs_are_kept_for_as_long_as_limits_need_them() {
+    refused_with(&[
+        ("jobs: { keep_days: §31 }", &["limits for a month"]),
+        ("jobs: { polls_per_second: §0 }", &["zero"]),
+        ("jobs: { poll_after: §soon }", &["no duration"]),
     ]);
 }
 

@@ -25,6 +25,7 @@ fn the_defaults_that_the_shipped_file_shows_are_the_defaults() {
     assert_eq!(shown.fields, default.fields);
     assert_eq!(shown.admin, default.admin);
     assert_eq!(shown.ledger, default.ledger);
+    assert_eq!(shown.jobs, default.jobs);
     assert_eq!(shown.listen.h2c, default.listen.h2c);
     let settings = |config: &Config| {
         let c = &config.channels[0];

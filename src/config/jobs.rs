@@ -1,0 +1,83 @@
+//! How jobs are followed to their end, and how long their accounts are kept.
+
+use std::time::Duration;
+
+use super::error::{Problems, Reported};
+use super::file;
+use super::scalar::{count, duration, parsed, parsed_or};
+
+/// How jobs are followed and kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jobs {
+    /// Whether a job that failed or was cancelled is charged all the same.
+    pub charge_failed_jobs: bool,
+    /// A job that no client has polled for this long is polled by the gate.
+    pub poll_after: Duration,
+    /// How many jobs of one channel the gate polls in a second, at most.
+    pub polls_per_second: u32,
+    /// How long a job is followed. One whose end was not seen by then stays charged.
+    pub expire_after: Duration,
+    /// How long a channel has to list a job of which no answer came. What it has not listed
+    /// by then was not created. Also the longest time from a reservation to the last byte
+    /// of its request.
+    pub unknown_grace: Duration,
+    /// How long an idempotency key stands for its request.
+    pub idempotency_for: Duration,
+    /// How long resolved reservations are kept; their totals are kept for ever.
+    pub keep: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The windows of limits must lie within what is kept.
+const KEEP_AT_LEAST: u64 = 32;
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            charge_failed_jobs: false,
+            poll_after: Duration::from_secs(30),
+            polls_per_second: 5,
+            expire_after: DAY,
+            unknown_grace: Duration::from_secs(180),
+            idempotency_for: DAY,
+            keep: 400 * DAY,
+        }
+    }
+}
+
+impl Jobs {
+    /// What the file says, and the defaults for the rest.
+    pub(super) fn build(
+        file: Option<file::Jobs>,
+        problems: &mut Problems,
+    ) -> Result<Self, Reported> {
+        let file = file.unwrap_or_default();
+        let or = Self::default();
+        let p = problems;
+        let poll_after = parsed_or(&file.poll_after, duration, or.poll_after, p);
+        let polls_per_second = parsed_or(&file.polls_per_second, count, or.polls_per_second, p);
+        let expire_after = parsed_or(&file.expire_after, duration, or.expire_after, p);
+        let unknown_grace = parsed_or(&file.unknown_grace, duration, or.unknown_grace, p);
+        let idempotency_for = parsed_or(&file.idempotency_for, duration, or.idempotency_for, p);
+        let keep = match &file.keep_days {
+            None => Ok(or.keep),
+            Some(text) => match parsed(text, count::<u64>, p) {
+                Ok(days) if days < KEEP_AT_LEAST => Err(p.report_hint(
+                    text.referenced,
+                    "limits for a month need the reservations of a month",
+                    format!("write at least {KEEP_AT_LEAST} days"),
+                )),
+                days => days.map(|days| Duration::from_secs(days.saturating_mul(24 * 3600))),
+            },
+        };
+        Ok(Self {
+            charge_failed_jobs: file.charge_failed_jobs.unwrap_or(or.charge_failed_jobs),
+            poll_after: poll_after?,
+            polls_per_second: polls_per_second?,
+            expire_after: expire_after?,
+            unknown_grace: unknown_grace?,
+            idempotency_for: idempotency_for?,
+            keep: keep?,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! Where the ledger is.
+
+use std::path::PathBuf;
+
+use serde_saphyr::Spanned;
+
+use crate::key::Secret;
+
+use super::error::{Problems, Reported};
+use super::file::{Credential, WordOr};
+use super::sources::Sources;
+
+/// Where the ledger is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LedgerUrl {
+    /// In this process, gone with it.
+    Memory,
+    /// In a file, which one gate owns.
+    Sqlite(PathBuf),
+    /// In a database that gates share. The URL holds its password.
+    Postgres(Secret),
+}
+
+/// The file of a ledger that is not configured.
+const DEFAULT_FILE: &str = "tollgate.db";
+const HINT: &str = "write `sqlite:tollgate.db`, `postgres://...`, { env: NAME } or { file: PATH } \
+                    for what holds such a URL, or `memory`";
+
+impl LedgerUrl {
+    /// What the file says; a database beside it where it says nothing.
+    pub(super) fn build(
+        file: &Option<Spanned<WordOr<Credential>>>,
+        sources: Sources<'_>,
+        problems: &mut Problems,
+    ) -> Result<Self, Reported> {
+        let Some(ledger) = file else {
+            return Ok(Self::Sqlite(sources.dir.join(DEFAULT_FILE)));
+        };
+        let at = ledger.referenced;
+        let url = match &ledger.value {
+            WordOr::Word(word) => Secret::new(word.clone()),
+            WordOr::Section(source @ (Credential::Env(_) | Credential::File(_))) => {
+                sources.credential(source, at, problems)?
+            }
+            _ => return Err(problems.report_hint(at, "this is no ledger", HINT)),
+        };
+        // The text is not repeated: the URL of a database holds its password.
+        let text = url.expose();
+        if text == "memory" {
+            return Ok(Self::Memory);
+        }
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.contains(['\0', '?']) {
+                return Err(problems.report_hint(at, "this names no file", HINT));
+            }
+            return Ok(Self::Sqlite(sources.dir.join(path)));
+        }
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+            return Ok(Self::Postgres(url));
+        }
+        Err(problems.report_hint(at, "this is no ledger", HINT))
+    }
+}

@@ -1,0 +1,212 @@
+//! What the gate does without being asked: it keeps the ledger's accounts true though
+//! clients vanish, channels lose answers and other gates die.
+
+mod resolve;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{Gate, now};
+use crate::channel::LiveChannel;
+use crate::ledger::Unavailable;
+use crate::policy::Timestamp;
+use resolve::Resolver;
+
+/// How often the gate says that it lives. A ledger that gates share takes a gate for dead
+/// that has not said so for four times this long.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often what has expired is looked for, and how much of it goes in one step.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_AT_ONCE: u32 = 1000;
+/// The shortest and the longest time between two looks at a channel's jobs.
+const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Follows jobs to their end, finds out what became of requests without an answer, and
+/// forgets what is old. One for each gate; the ledger sees to it that of the gates that
+/// share it one does each task.
+///
+/// A Pingora service, for servers that embed the gate:
+/// `server.add_service(background_service("tollgate", Background::new(gate)))`.
+pub struct Background {
+    gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl BackgroundService for Background {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.run() => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+}
+
+impl Background {
+    /// The background of that gate.
+    pub fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(&self) {
+        let mut tasks = JoinSet::new();
+        let gate = self.gate.clone();
+        tasks.spawn(async move { gate.say_alive().await });
+        let gate = self.gate.clone();
+        tasks.spawn(async move { gate.keep_house().await });
+        let gate = self.gate.clone();
+        tasks.spawn(async move { gate.tend_channels().await });
+        // None of them ends; one that panicked is not to stop the others.
+        while tasks.join_next().await.is_some() {
+            log::error!("a background task of the gate has ended: restart the gate");
+        }
+    }
+}
+
+/// Waits between two rounds of work, a quarter of `span` within what is sensible.
+fn tick(span: Duration) -> Duration {
+    (span / 4).clamp(TICKS.0, TICKS.1)
+}
+
+/// A time ago.
+fn before(now: Timestamp, span: Duration) -> Timestamp {
+    Timestamp(now.0.saturating_sub(super::create::millis(span)))
+}
+
+/// Says once that the ledger is away, and once that it is back.
+#[derive(Default)]
+struct Reachability {
+    is_away: bool,
+}
+
+impl Reachability {
+    fn note<T>(&mut self, outcome: &Result<T, Unavailable>) {
+        match outcome {
+            Ok(_) if self.is_away => log::info!("the ledger is back"),
+            Err(error) if !self.is_away => log::error!("{error}"),
+            _ => {}
+        }
+        self.is_away = outcome.is_err();
+    }
+}
+
+impl Gate {
+    async fn say_alive(&self) {
+        let mut ledger = Reachability::default();
+        loop {
+            let marked = self.ledger().heartbeat(now(), self.lost_after()).await;
+            ledger.note(&marked);
+            if let Ok(marked @ 1..) = marked {
+                log::warn!("{marked} reservations were left pending: their channels are asked");
+            }
+            sleep(HEARTBEAT).await;
+        }
+    }
+
+    /// Longer than any request can be pending here.
+    fn lost_after(&self) -> Duration {
+        let state = self.state();
+        let specs = state.channels.all().iter().map(|channel| channel.spec());
+        let longest = specs.map(|spec| {
+            // Connecting, with TLS; the end of the body; the answer's head and body.
+            spec.connect_timeout * 2 + spec.read_timeout * 4 + spec.answer_timeout
+        });
+        longest.max().unwrap_or_default() + state.config.jobs.unknown_grace
+    }
+
+    async fn keep_house(&self) {
+        loop {
+            let jobs = self.state().config.jobs.clone();
+            if self.holds("housekeeping", PRUNE_EVERY * 2).await {
+                loop {
+                    let now = now();
+                    let pruned = self
+                        .ledger()
+                        .prune(before(now, jobs.keep), now, PRUNE_AT_ONCE);
+                    match pruned.await {
+                        Ok(pruned) if pruned >= u64::from(PRUNE_AT_ONCE) => {
+                            // Others are to get their turn.
+                            sleep(TICKS.0).await;
+                        }
+                        Ok(_) => break,
+                        Err(error) => {
+                            log::error!("old reservations were not pruned: {error}");
+                            break;
+                        }
+                    }
+                }
+            }
+            sleep(PRUNE_EVERY).await;
+        }
+    }
+
+    /// Whether this gate is the one that does a task. Where the ledger is away, none is.
+    async fn holds(&self, task: &str, span: Duration) -> bool {
+        self.ledger().lease(task, span).await.unwrap_or(false)
+    }
+
+    /// Follows the jobs of every channel that is configured, each in a task of its own, so
+    /// that one that hangs holds up no other.
+    async fn tend_channels(self: Arc<Self>) {
+        let mut tended = JoinSet::new();
+        loop {
+            let state = self.state();
+            for channel in state.channels.all() {
+                let name = channel.spec().name.clone();
+                for task in [Task::Watch, Task::Resolve] {
+                    let (gate, state, name) = (self.clone(), state.clone(), name.clone());
+                    tended.spawn(async move {
+                        gate.tend(&state, &name, task).await;
+                    });
+                }
+            }
+            // Each ends when another configuration is in force.
+            while tended.join_next().await.is_some() {}
+            // A panic must not become a busy loop.
+            sleep(TICKS.0).await;
+        }
+    }
+
+    async fn tend(&self, state: &Arc<super::State>, name: &str, task: Task) {
+        let Some(channel) = state.channels.get(name) else {
+            return;
+        };
+        let jobs = &state.config.jobs;
+        let mut resolver = Resolver::default();
+        while Arc::ptr_eq(state, &self.state()) {
+            let (span, lease) = match task {
+                Task::Watch => (jobs.poll_after, format!("watch:{name}")),
+                Task::Resolve => (jobs.unknown_grace, format!("resolve:{name}")),
+            };
+            if self.holds(&lease, HEARTBEAT * 4).await {
+                let done = match task {
+                    Task::Watch => self.watch(state, channel).await,
+                    Task::Resolve => self.resolve(state, channel, &mut resolver).await,
+                };
+                if let Err(error) = done {
+                    log::debug!("{lease}: {error}");
+                }
+            }
+            sleep(tick(span)).await;
+        }
+    }
+}
+
+/// What is done for a channel.
+#[derive(Clone, Copy)]
+enum Task {
+    /// Looks at jobs that have not ended.
+    Watch,
+    /// Finds out what became of requests without an answer.
+    Resolve,
+}
+
+/// A channel, as the tasks see it.
+type Channel = Arc<LiveChannel>;

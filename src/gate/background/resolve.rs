@@ -1,0 +1,224 @@
+//! Finds out what became of requests that got no answer, by their channel's list of jobs.
+//!
+//! A job that is on the list and in no ledger entry belongs to the reservation that it
+//! matches by model, prompt, source, size, seconds and time. What matches nothing when the
+//! channel has had its time was not created, and is voided.
+//!
+//! **Whose a job is, is never guessed**: where a job could belong to reservations of several
+//! keys (the same prompt, at the same time), or such a reservation is still waiting for its
+//! answer, none of them is resolved by it. And nothing is voided on the word of a list that
+//! was not read to its end.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::Channel;
+use crate::gate::answer::JobAnswer;
+use crate::gate::books::corrected;
+use crate::gate::create::millis;
+use crate::gate::route::JobId;
+use crate::gate::{Gate, State, now};
+use crate::ledger::{
+    Confirmation, Confirmed, FirstAnswer, Jobless, ReservationId, State as Stand, Unavailable,
+};
+use crate::policy::Timestamp;
+
+/// How many reservations are looked at in one round, and how many pages are read for them.
+const AT_ONCE: u32 = 2000;
+const PAGES: usize = 100;
+/// How far the clocks of a channel and of the gates may lie apart.
+const SKEW: Duration = Duration::from_secs(120);
+
+/// What a resolver remembers between its rounds.
+#[derive(Default)]
+pub(super) struct Resolver {
+    /// Those of which the log says already that they cannot be told apart.
+    ambiguous: HashSet<ReservationId>,
+}
+
+/// A job of a channel's list.
+struct Listed {
+    json: Value,
+    answer: JobAnswer,
+    id: Arc<str>,
+}
+
+impl Listed {
+    fn read(json: Value) -> Option<Self> {
+        let answer = JobAnswer::of(&json)?;
+        let id = answer.id.as_deref().filter(|id| JobId::fits(id))?;
+        let id = id.into();
+        Some(Self { json, answer, id })
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.json[name].as_str()
+    }
+
+    fn created(&self) -> Option<Timestamp> {
+        let seconds = self.json["created_at"].as_u64()?;
+        Some(Timestamp(seconds.saturating_mul(1000)))
+    }
+
+    /// Whether it may be what became of a reservation. What the list leaves out speaks
+    /// against nothing; with the prompt there, size and seconds need not be those that were
+    /// asked for, since a channel may render others.
+    fn matches(&self, unknown: &Jobless, grace: Duration) -> bool {
+        let charge = &unknown.charge;
+        let prompt = self.text("prompt").map(|prompt| {
+            let digest: [u8; 32] = Sha256::digest(prompt).into();
+            digest == unknown.prompt.0
+        });
+        let model = self.text("model").is_none_or(|model| {
+            let snapshot = model.strip_prefix(&*charge.model);
+            snapshot.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        });
+        let source = self.text("remixed_from_video_id");
+        let source = source.is_none() || source == unknown.remix_of.as_deref();
+        let size = self.answer.size.as_deref();
+        let shape = size.is_none_or(|size| size == &*charge.size)
+            && self.answer.seconds.is_none_or(|s| s == charge.seconds);
+        let time = self.created().is_none_or(|created| {
+            let (from, to) = (unknown.created.0, unknown.since.0.max(unknown.created.0));
+            let late = millis(SKEW.saturating_add(grace));
+            (from.saturating_sub(millis(SKEW))..=to.saturating_add(late)).contains(&created.0)
+        });
+        model && source && time && prompt.unwrap_or(shape)
+    }
+}
+
+impl Gate {
+    /// One round: asks the channel for its jobs if any outcome is unknown.
+    pub(super) async fn resolve(
+        &self,
+        state: &Arc<State>,
+        channel: &Channel,
+        resolver: &mut Resolver,
+    ) -> Result<(), Unavailable> {
+        let name = &channel.spec().name;
+        let (started, jobs) = (now(), &state.config.jobs);
+        let jobless = self.ledger().jobless(name, AT_ONCE).await?;
+        let unknown = || jobless.iter().filter(|u| u.state == Stand::Unknown);
+        let Some(oldest) = unknown().map(|u| u.created).min() else {
+            return Ok(());
+        };
+        let from = super::before(oldest, SKEW);
+        let Some((listed, complete)) = self.list_since(state, channel, from).await else {
+            return Ok(());
+        };
+        // By job: which reservations it may have come of.
+        let mut candidates: HashMap<ReservationId, usize> = HashMap::new();
+        for job in &listed {
+            let fitting: Vec<_> = jobless
+                .iter()
+                .filter(|u| job.matches(u, jobs.unknown_grace))
+                .collect();
+            if fitting.is_empty() || self.ledger().job(&job.id).await?.is_some() {
+                continue;
+            }
+            let keys: HashSet<_> = fitting.iter().map(|u| &u.charge.payer.key).collect();
+            let closest = fitting.iter().filter(|u| u.state == Stand::Unknown);
+            let closest = closest.filter(|u| !candidates.contains_key(&u.id));
+            let at = job.created().unwrap_or_default();
+            let exact = |u: &Jobless| job.answer.size.as_deref() == Some(&*u.charge.size);
+            let closest = closest.min_by_key(|u| (!exact(u), at.0.abs_diff(u.created.0), u.id));
+            let pending = fitting.iter().any(|u| u.state == Stand::Pending);
+            let sure = keys.len() == 1 && !pending;
+            match closest {
+                Some(unknown) if sure => {
+                    *candidates.entry(unknown.id).or_default() += 1;
+                    self.found(state, unknown, job).await?;
+                }
+                _ => {
+                    for unknown in fitting {
+                        *candidates.entry(unknown.id).or_default() += 1;
+                        if !pending && resolver.ambiguous.insert(unknown.id) {
+                            log::error!(
+                                "reservation {} on channel {name}: job {} may have come of it \
+                                 or of another key's; settle it by hand",
+                                unknown.id,
+                                job.id
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        let grace = millis(jobs.unknown_grace);
+        for unknown in unknown().filter(|u| !candidates.contains_key(&u.id)) {
+            if complete && started.since(unknown.since) >= grace {
+                log::info!(
+                    "reservation {} on channel {name}: no job came of it",
+                    unknown.id
+                );
+                self.books.try_abandon(unknown.id, "not created").await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A job was found that came of a reservation.
+    async fn found(
+        &self,
+        state: &State,
+        unknown: &Jobless,
+        job: &Listed,
+    ) -> Result<(), Unavailable> {
+        let config = &state.config;
+        let confirmation = Confirmation {
+            job: job.id.clone(),
+            charge: corrected(&unknown.charge, &job.answer, &config.catalog),
+            answer: Some(FirstAnswer {
+                status: 200,
+                body: Bytes::from(job.json.to_string()),
+            }),
+        };
+        let key = config.key_named(&unknown.charge.payer.key);
+        let confirmed = self
+            .books
+            .try_confirm(unknown.id, &confirmation, key.map(|key| &**key))
+            .await?;
+        if let Confirmed::Now { .. } = confirmed {
+            log::info!("reservation {}: job {} came of it", unknown.id, job.id);
+            if let Some(known) = self.books.job(&job.id).await? {
+                let charge_failed = config.jobs.charge_failed_jobs;
+                self.books.settle(&known, &job.answer, charge_failed).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A channel's jobs since that time, newest first, and whether these are all; `None`
+    /// where it gives no list.
+    async fn list_since(
+        &self,
+        state: &State,
+        channel: &Channel,
+        from: Timestamp,
+    ) -> Option<(Vec<Listed>, bool)> {
+        let mut jobs = Vec::new();
+        let mut after = None;
+        for _ in 0..PAGES {
+            let page = self.page(state, channel, after.as_ref()).await.ok()?;
+            let last = page
+                .data
+                .last()
+                .and_then(|job| JobId::new(job["id"].as_str()?));
+            jobs.extend(page.data.into_iter().filter_map(Listed::read));
+            let beyond = jobs
+                .last()
+                .and_then(Listed::created)
+                .is_some_and(|t| t < from);
+            if beyond || !page.has_more {
+                return Some((jobs, true));
+            }
+            after = Some(last?);
+        }
+        Some((jobs, false))
+    }
+}

@@ -1,0 +1,169 @@
+//! What the gate asks channels by itself: about one job, and for pages of their lists.
+
+use std::sync::Arc;
+
+use pingora::http::RequestHeader;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::answer::JobAnswer;
+use super::exchange::{Answer, Exchange, NoAnswer};
+use super::head::{Framing, upstream_head};
+use super::known::Known;
+use super::route::{JobId, Route};
+use super::{Gate, State, now};
+use crate::channel::LiveChannel;
+use crate::metrics::seconds;
+
+/// How many jobs one page of a channel is asked for.
+pub(super) const PAGE: usize = 100;
+/// A page holds up to a hundred jobs, each with its prompt: so many times an answer.
+const PAGE_ANSWERS: usize = 8;
+
+/// Why a channel told nothing. It has been counted and logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mute {
+    /// It cannot be reached, or gives no answer: there is no use in asking more now.
+    Down,
+    /// It answered with something else.
+    Unclear,
+}
+
+/// What a channel says of one job.
+pub(super) struct Told {
+    /// In its own words.
+    pub(super) json: Value,
+    /// When the channel wants to be asked again, in milliseconds from now.
+    pub(super) poll_after_ms: Option<u64>,
+}
+
+/// A page of a channel's list.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    pub(super) data: Vec<Value>,
+    #[serde(default)]
+    pub(super) has_more: bool,
+}
+
+impl Gate {
+    /// Asks the job's channel how it stands, and settles its charge if it has ended.
+    pub(super) async fn look(
+        &self,
+        state: &State,
+        channel: &Arc<LiveChannel>,
+        known: &Known,
+    ) -> Result<Told, Mute> {
+        let id = JobId::new(&known.job.id).ok_or(Mute::Unclear)?;
+        let most = state.config.bounds.answer_bytes;
+        let route = Route::Retrieve(id);
+        let answer = self.inquire(channel, &route, None, most).await?;
+        let poll_after = answer.head.headers.get("openai-poll-after-ms");
+        let poll_after = poll_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        let json = serde_json::from_slice(&answer.body).ok();
+        let told = json.and_then(|json: Value| {
+            let job = JobAnswer::of(&json)?;
+            let own = job.id.as_deref().is_none_or(|id| id == &*known.job.id);
+            (own && job.status.is_some()).then_some((job, json))
+        });
+        let Some((job, json)) = told else {
+            self.metrics.channel_error(&channel.spec().name, "no_job");
+            return Err(Mute::Unclear);
+        };
+        let charge_failed = state.config.jobs.charge_failed_jobs;
+        self.books.settle(known, &job, charge_failed).await;
+        Ok(Told {
+            json,
+            poll_after_ms: poll_after,
+        })
+    }
+
+    /// One page of everything that a channel's account has, newest first.
+    pub(super) async fn page(
+        &self,
+        state: &State,
+        channel: &Arc<LiveChannel>,
+        after: Option<&JobId>,
+    ) -> Result<Page, Mute> {
+        let mut query = format!("limit={PAGE}&order=desc");
+        if let Some(after) = after {
+            query = format!("{query}&after={}", after.as_str());
+        }
+        let most = state
+            .config
+            .bounds
+            .answer_bytes
+            .saturating_mul(PAGE_ANSWERS);
+        let query = Some(query.as_str());
+        let answer = self.inquire(channel, &Route::List, query, most).await?;
+        serde_json::from_slice(&answer.body).map_err(|_| {
+            self.metrics.channel_error(&channel.spec().name, "no_list");
+            Mute::Unclear
+        })
+    }
+
+    /// A GET of the gate's own: the whole of a successful answer.
+    async fn inquire(
+        &self,
+        channel: &Arc<LiveChannel>,
+        route: &Route,
+        query: Option<&str>,
+        most: usize,
+    ) -> Result<Answer, Mute> {
+        let name = &channel.spec().name;
+        let path = route.path("", query);
+        let head = RequestHeader::build("GET", path.as_bytes(), None).and_then(|mut head| {
+            head.insert_header(
+                "user-agent",
+                concat!("tollgate/", env!("CARGO_PKG_VERSION")),
+            )?;
+            head.insert_header("accept", "application/json")?;
+            upstream_head(&mut head, route, channel)?;
+            Ok(head)
+        });
+        // Never: all of it was checked with the configuration.
+        let head = head.map_err(|_| Mute::Unclear)?;
+        let opened =
+            Exchange::open(&self.connector, channel, head, Framing::Length(0), now()).await;
+        let mut exchange = opened.map_err(|error| {
+            log::warn!("channel {name}: {}", error.reason);
+            self.metrics.channel_error(name, error.kind);
+            channel.failed(now());
+            Mute::Down
+        })?;
+        if exchange.complete_without_body().await.is_err() {
+            self.metrics.channel_error(name, "broken");
+            return Err(Mute::Down);
+        }
+        let within = channel.spec().answer_timeout;
+        let answer = exchange.answer(&self.connector, most, within).await;
+        let (answer, waited) = answer.map_err(|no_answer| {
+            let kind = match no_answer {
+                NoAnswer::Timeout => "timeout",
+                NoAnswer::Broken => "broken",
+            };
+            self.metrics.channel_error(name, kind);
+            Mute::Down
+        })?;
+        let labels = [&**name, route.label()];
+        let histogram = &self.metrics.upstream_response;
+        histogram
+            .with_label_values(&labels)
+            .observe(seconds(waited));
+        let kind = match answer.status().as_u16() {
+            200..=299 if !answer.cut => return Ok(answer),
+            401..=403 => "account",
+            429 => "rate_limited",
+            _ => "status",
+        };
+        log::warn!(
+            "channel {name}: {} was answered with {}",
+            route.label(),
+            answer.status()
+        );
+        self.metrics.channel_error(name, kind);
+        Err(match kind {
+            "account" | "rate_limited" => Mute::Down,
+            _ => Mute::Unclear,
+        })
+    }
+}

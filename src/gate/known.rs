@@ -1,0 +1,139 @@
+//! Jobs that this gate knows: whose they are never changes, so a poll need not ask the
+//! ledger, and known jobs can be polled while it is away.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::ledger::Job;
+use crate::policy::Timestamp;
+
+/// How many jobs are remembered, at least the last this many that were asked for.
+const REMEMBERED: usize = 50_000;
+
+/// A job, and what this gate has seen of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) job: Job,
+    resolved: AtomicBool,
+    /// When a client last asked for it.
+    polled: AtomicU64,
+}
+
+impl Known {
+    pub(super) fn new(job: Job) -> Arc<Self> {
+        Arc::new(Self {
+            resolved: AtomicBool::new(job.resolution.is_some()),
+            polled: AtomicU64::new(0),
+            job,
+        })
+    }
+
+    /// Whether its charge is resolved: then nothing about it can change.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.resolved.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_resolved(&self) {
+        self.resolved.store(true, Ordering::Relaxed);
+    }
+
+    /// A client has asked for it.
+    pub(super) fn polled(&self, now: Timestamp) {
+        self.polled.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When a client last asked for it here.
+    pub(super) fn last_poll(&self) -> Timestamp {
+        Timestamp(self.polled.load(Ordering::Relaxed))
+    }
+}
+
+/// The jobs that were asked for last. In two halves: when the younger one is full, the
+/// older one is dropped, and what is asked for there moves over.
+#[derive(Debug, Default)]
+pub(super) struct KnownJobs {
+    halves: RwLock<[HashMap<Arc<str>, Arc<Known>>; 2]>,
+}
+
+impl KnownJobs {
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Known>> {
+        let found = {
+            let halves = self.halves.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = halves[0].get(id) {
+                return Some(known.clone());
+            }
+            halves[1].get(id).cloned()?
+        };
+        Some(self.insert(found))
+    }
+
+    /// Remembers a job; answers what is known of it, if it was known already.
+    pub(super) fn insert(&self, known: Arc<Known>) -> Arc<Known> {
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        let id = known.job.id.clone();
+        if let Some(known) = halves[0].get(&id) {
+            return known.clone();
+        }
+        let known = halves[1].remove(&id).unwrap_or(known);
+        if halves[0].len() >= REMEMBERED {
+            halves[1] = std::mem::take(&mut halves[0]);
+        }
+        halves[0].insert(id, known.clone());
+        known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Charge, Payer, ReservationId};
+    use crate::money::{Amount, Multiplier};
+
+    fn known(id: u32) -> Arc<Known> {
+        let name = || Arc::<str>::from("x");
+        Known::new(Job {
+            id: format!("video_{id}").into(),
+            reservation: ReservationId(id.into()),
+            charge: Charge {
+                payer: Payer {
+                    key: name(),
+                    group: name(),
+                    currency: name(),
+                    multiplier: Multiplier::from_thousandths(1000).unwrap(),
+                },
+                channel: name(),
+                model: name(),
+                size: name(),
+                seconds: 4,
+                list: Amount::ZERO,
+                billed: Amount::ZERO,
+            },
+            created: Timestamp(0),
+            remix_of: None,
+            resolution: None,
+            end: None,
+            deleted: false,
+        })
+    }
+
+    #[test]
+    fn the_last_ones_are_remembered_and_no_more_than_twice_as_many() {
+        let jobs = KnownJobs::default();
+        let first = jobs.insert(known(0));
+        first.set_resolved();
+        assert!(jobs.insert(known(0)).is_resolved(), "it stays the same one");
+        for id in 1..(4 * REMEMBERED as u32) {
+            jobs.insert(known(id));
+            // One that is asked for stays.
+            assert!(jobs.get("video_0").unwrap().is_resolved());
+        }
+        assert!(jobs.get("video_1").is_none());
+        let last = 4 * REMEMBERED as u32 - 1;
+        for id in last - (REMEMBERED as u32 - 2)..=last {
+            assert!(jobs.get(&format!("video_{id}")).is_some(), "{id}");
+        }
+        let halves = jobs.halves.read().unwrap();
+        assert!(halves.iter().all(|half| half.len() <= REMEMBERED));
+    }
+}
