@@ -1,11 +1,14 @@
 //! One suite for every ledger.
 
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "ledger/suite.rs"]
 mod suite;
 
 use std::sync::Arc;
 
-use tollgate::ledger::MemoryLedger;
+use folder::Folder;
+use tollgate::ledger::{MemoryLedger, SqliteLedger};
 
 /// Runs a test on every engine.
 macro_rules! on_every_ledger {
@@ -16,6 +19,18 @@ macro_rules! on_every_ledger {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     suite::$name(Arc::new(MemoryLedger::default())).await;
+                }
+            )*
+        }
+
+        mod sqlite {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let folder = Folder::new();
+                    let ledger = SqliteLedger::open(&folder.join("tollgate.db")).unwrap();
+                    suite::$name(Arc::new(ledger)).await;
                 }
             )*
         }

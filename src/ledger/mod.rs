@@ -25,6 +25,7 @@ mod charge;
 mod counters;
 mod job;
 mod memory;
+mod sqlite;
 
 use std::fmt;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use charge::{FirstAnswer, PromptDigest, Resolution};
 pub use counters::{LimitReached, Scope, Usage};
 pub use job::{Job, Jobless, JobsAfter, Open, State};
 pub use memory::MemoryLedger;
+pub use sqlite::{OpenError, SqliteLedger};
 
 use crate::policy::{Key, Timestamp};
 

@@ -1,0 +1,198 @@
+//! What the writing thread knows without asking the database: open reservations, limits.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, params};
+
+use super::super::charge::{Charge, ReservationId};
+use super::super::counters::{Counter, Counters, Scope};
+use super::super::job::State;
+use super::rows;
+use crate::policy::{Measure, Timestamp, Window};
+
+/// The state of the database as of the transaction that runs. Loaded anew after one that
+/// failed.
+pub(super) struct Books {
+    /// Names this opening of the database.
+    pub(super) run: i64,
+    /// Whatever is not resolved. So the calls of a job's life need no index to find it.
+    pub(super) open: HashMap<ReservationId, Entry>,
+    /// Which keys have paid in a group.
+    pub(super) payers: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    pub(super) counters: Arc<Mutex<Counters>>,
+    /// Whose counters are to be written with this transaction.
+    pub(super) dirty: HashSet<Scope>,
+    pub(super) last_number: i64,
+    pub(super) last_place: i64,
+}
+
+/// A reservation that is not resolved.
+pub(super) struct Entry {
+    /// Its row.
+    pub(super) number: i64,
+    pub(super) charge: Charge,
+    pub(super) created: Timestamp,
+    pub(super) state: State,
+    /// Whether it was made since the database was opened.
+    pub(super) own: bool,
+    pub(super) idempotency_key: Option<Arc<str>>,
+}
+
+/// No panic can leave what a lock guards half-written: so a poisoned one is taken as it is.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Books {
+    pub(super) fn new(run: i64, counters: Arc<Mutex<Counters>>) -> Self {
+        Self {
+            run,
+            open: HashMap::new(),
+            payers: HashMap::new(),
+            counters,
+            dirty: HashSet::new(),
+            last_number: 0,
+            last_place: 0,
+        }
+    }
+
+    /// Reads all of it from the database.
+    pub(super) fn load(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let mut names = Names::default();
+        let mut open = HashMap::new();
+        let mut read = db.prepare_cached(&format!(
+            "SELECT {}, number, created_ms, state, gate, idempotency_key, id
+             FROM reservation INDEXED BY reservation_open WHERE resolved_ms IS NULL",
+            rows::CHARGE
+        ))?;
+        let mut found = read.query([])?;
+        while let Some(row) = found.next()? {
+            let entry = Entry {
+                charge: rows::charge(row, &mut |text| names.of(text))?,
+                number: row.get(10)?,
+                created: rows::time(row, 11)?,
+                state: rows::state(row, 12)?,
+                own: row.get::<_, i64>(13)? == self.run,
+                idempotency_key: row.get(14)?,
+            };
+            open.insert(rows::id(row, 15)?, entry);
+        }
+
+        let mut payers = HashMap::<_, BTreeSet<_>>::new();
+        let mut read = db.prepare_cached("SELECT \"group\", key FROM payer")?;
+        let mut found = read.query([])?;
+        while let Some(row) = found.next()? {
+            let group = names.of(rows::text(row, 0)?);
+            let key = names.of(rows::text(row, 1)?);
+            payers.entry(group).or_default().insert(key);
+        }
+
+        let counters = read_counters(db, &mut names)?;
+        self.last_number = last(db, "SELECT max(number) FROM reservation")?;
+        self.last_place = last(
+            db,
+            "SELECT max((SELECT max(place) FROM reservation AS r
+                         WHERE r.key = payer.key AND r.place IS NOT NULL)) FROM payer",
+        )?;
+        (self.open, self.payers) = (open, payers);
+        self.dirty.clear();
+        *locked(&self.counters) = counters;
+        Ok(())
+    }
+
+    /// Notes that the counters of a charge have moved.
+    pub(super) fn touch(&mut self, charge: &Charge) {
+        let counters = locked(&self.counters);
+        for scope in Scope::of(charge) {
+            if !counters.of(&scope).is_empty() {
+                self.dirty.insert(scope);
+            }
+        }
+    }
+
+    /// Writes the counters that have moved: once, however often they did.
+    pub(super) fn write_counters(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        if self.dirty.is_empty() {
+            return Ok(());
+        }
+        let mut write = db.prepare_cached(
+            "INSERT INTO counter (scope, name, measure, window, window_start, used)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET window_start = ?5, used = ?6",
+        )?;
+        for scope in self.dirty.drain() {
+            let (kind, name) = match &scope {
+                Scope::Key(name) => ("key", name),
+                Scope::Group(name) => ("group", name),
+            };
+            let counters = locked(&self.counters).of(&scope).to_vec();
+            for counter in counters {
+                write.execute(params![
+                    kind,
+                    &**name,
+                    counter.measure.name(),
+                    counter.window.name(),
+                    rows::int(counter.start),
+                    rows::int(counter.used),
+                ])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names, each kept once however many reservations bear it.
+#[derive(Default)]
+struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    fn of(&mut self, text: &str) -> Arc<str> {
+        if let Some(name) = self.0.get(text) {
+            return name.clone();
+        }
+        let name = Arc::<str>::from(text);
+        self.0.insert(name.clone());
+        name
+    }
+}
+
+fn read_counters(db: &Connection, names: &mut Names) -> rusqlite::Result<Counters> {
+    const MEASURES: [Measure; 5] = [
+        Measure::Requests,
+        Measure::VideoSeconds,
+        Measure::ListCost,
+        Measure::BilledCost,
+        Measure::InFlight,
+    ];
+    let mut counters = Counters::default();
+    let mut read =
+        db.prepare_cached("SELECT scope, name, measure, window, window_start, used FROM counter")?;
+    let mut found = read.query([])?;
+    while let Some(row) = found.next()? {
+        let name = names.of(rows::text(row, 1)?);
+        let scope = match rows::text(row, 0)? {
+            "group" => Scope::Group(name),
+            _ => Scope::Key(name),
+        };
+        let measure = rows::text(row, 2)?;
+        let measure = MEASURES.into_iter().find(|m| m.name() == measure);
+        let window = rows::text(row, 3)?.parse::<Window>().ok();
+        let (Some(measure), Some(window)) = (measure, window) else {
+            return Err(rows::unreadable(2, "no measure and window of a limit"));
+        };
+        let counter = Counter {
+            measure,
+            window,
+            start: rows::uint(row, 4)?,
+            used: rows::uint(row, 5)?,
+        };
+        counters.insert(scope, counter);
+    }
+    Ok(counters)
+}
+
+fn last(db: &Connection, sql: &str) -> rusqlite::Result<i64> {
+    let last = db.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(last.unwrap_or(0))
+}

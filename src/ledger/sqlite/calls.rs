@@ -1,0 +1,428 @@
+//! The calls of a reservation's life, as the writing thread does them.
+//!
+//! An error in the middle of one may leave the books in memory ahead of the database: the
+//! transaction is rolled back then, and the books are loaded anew.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, FirstAnswer};
+use super::super::charge::{ReservationId, Resolution};
+use super::super::counters::correction_fits;
+use super::super::job::State;
+use super::super::{Claimed, Reserved};
+use super::books::{Books, Entry, locked};
+use super::rows;
+use crate::policy::{Key, Timestamp};
+
+impl Books {
+    pub(super) fn reserve(
+        &mut self,
+        db: &Connection,
+        draft: Draft,
+        key: &Key,
+        now: Timestamp,
+    ) -> rusqlite::Result<Reserved> {
+        if self.open.contains_key(&draft.id) {
+            return Ok(Reserved::Done);
+        }
+        let charge = &draft.charge;
+        // Whether it was reserved and resolved long ago is asked where it matters only.
+        let known = |otherwise| {
+            let mut read = db.prepare_cached("SELECT 1 FROM reservation WHERE id = ?1")?;
+            let known = read.exists([blob(draft.id)])?;
+            Ok(if known { Reserved::Done } else { otherwise })
+        };
+        if let Some(claim) = &draft.claim
+            && let Some(claimed) = claimed(db, &charge.payer.key, claim, now)?
+        {
+            return known(Reserved::Claimed(claimed));
+        }
+        self.track(db, key, now)?;
+        let reached = locked(&self.counters).reached(key, |m| charge.takes(m), now);
+        if let Some(reached) = reached {
+            return known(Reserved::Refused(reached));
+        }
+        if !self.insert(db, &draft, now)? {
+            return Ok(Reserved::Done);
+        }
+        locked(&self.counters).take(charge, now);
+        self.touch(charge);
+        if let Some(claim) = &draft.claim {
+            insert_claim(db, &draft, claim)?;
+        }
+        let entry = Entry {
+            number: self.last_number,
+            charge: draft.charge,
+            created: now,
+            state: State::Pending,
+            own: true,
+            idempotency_key: draft.claim.map(|claim| claim.idempotency_key),
+        };
+        self.open.insert(draft.id, entry);
+        Ok(Reserved::Done)
+    }
+
+    /// Writes a reservation, unless there is one of that id.
+    fn insert(&mut self, db: &Connection, draft: &Draft, now: Timestamp) -> rusqlite::Result<bool> {
+        let charge = &draft.charge;
+        let payer = &charge.payer;
+        let mut insert = db.prepare_cached(
+            "INSERT INTO reservation
+                 (number, id, created_ms, key, \"group\", currency, multiplier, channel, model,
+                  size, seconds, list_nanos, billed_nanos, state, gate, prompt_sha256, remix_of,
+                  idempotency_key, look_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'pending', ?14, ?15,
+                     ?16, ?17, ?18)
+             ON CONFLICT (id) DO NOTHING",
+        )?;
+        let inserted = insert.execute(params![
+            self.last_number + 1,
+            blob(draft.id),
+            rows::int(now.0),
+            &*payer.key,
+            &*payer.group,
+            &*payer.currency,
+            rows::int(payer.multiplier.thousandths()),
+            &*charge.channel,
+            &*charge.model,
+            &*charge.size,
+            charge.seconds,
+            rows::int(charge.list.nanos()),
+            rows::int(charge.billed.nanos()),
+            self.run,
+            &draft.prompt.0[..],
+            draft.remix_of.as_deref(),
+            draft.claim.as_ref().map(|claim| &*claim.idempotency_key),
+            rows::int(draft.look_at.0),
+        ])?;
+        if inserted == 0 {
+            return Ok(false);
+        }
+        self.last_number += 1;
+        let keys = self.payers.get(&payer.group);
+        if !keys.is_some_and(|keys| keys.contains(&payer.key)) {
+            self.note_payer(db, charge)?;
+        }
+        Ok(true)
+    }
+
+    fn note_payer(&mut self, db: &Connection, charge: &Charge) -> rusqlite::Result<()> {
+        let payer = &charge.payer;
+        db.prepare_cached("INSERT OR IGNORE INTO payer (\"group\", key) VALUES (?1, ?2)")?
+            .execute([&*payer.group, &*payer.key])?;
+        let keys = self.payers.entry(payer.group.clone()).or_default();
+        keys.insert(payer.key.clone());
+        Ok(())
+    }
+
+    pub(super) fn confirm(
+        &mut self,
+        db: &Connection,
+        id: ReservationId,
+        confirmation: Confirmation,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> rusqlite::Result<Confirmed> {
+        let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
+        if !self.open.get(&id).is_some_and(waits) {
+            return Ok(owner(db, &confirmation.job)?
+                .map_or(Confirmed::Closed, |owner| already_or_taken(owner, id)));
+        }
+        if let Some(key) = key {
+            self.track(db, key, now)?;
+        }
+        let Some(entry) = self.open.get_mut(&id) else {
+            return Ok(Confirmed::Closed);
+        };
+        let Confirmation {
+            job,
+            charge: after,
+            answer,
+        } = confirmation;
+        let before = entry.charge.clone();
+        let same = after == before;
+        let fits = same || {
+            let counters = locked(&self.counters);
+            correction_fits(&counters, &before, &after, key, now)
+        };
+        let corrects = fits && !same;
+
+        // A channel that names a job twice does not hand it to another key: the row stays as
+        // it is then.
+        let mut update = db.prepare_cached(
+            "UPDATE OR IGNORE reservation
+             SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4
+             WHERE number = ?1",
+        )?;
+        let place = self.last_place + 1;
+        let updated = update.execute(params![entry.number, &*job, place, rows::int(now.0)])?;
+        if updated == 0 {
+            return Ok(
+                owner(db, &job)?.map_or(Confirmed::Closed, |owner| already_or_taken(owner, id))
+            );
+        }
+        self.last_place = place;
+        entry.state = State::Confirmed;
+        if let (Some(name), Some(answer)) = (&entry.idempotency_key, answer) {
+            keep_answer(db, id, &before.payer.key, name, &answer)?;
+        }
+        if !corrects {
+            return Ok(Confirmed::Now {
+                after: before.clone(),
+                before,
+            });
+        }
+        correct(db, entry.number, &after)?;
+        entry.charge = after.clone();
+        locked(&self.counters).correct(&before, &after, entry.created);
+        self.touch(&before);
+        self.note_payer(db, &after)?;
+        Ok(Confirmed::Now { before, after })
+    }
+
+    pub(super) fn mark_unknown(
+        &mut self,
+        db: &Connection,
+        id: ReservationId,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        match self.open.get_mut(&id) {
+            Some(entry) if entry.state == State::Pending => entry.lose(db, now),
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks what an earlier process has left pending, or this one for too long.
+    pub(super) fn mark_lost(
+        &mut self,
+        db: &Connection,
+        now: Timestamp,
+        lost_after: Duration,
+    ) -> rusqlite::Result<u64> {
+        let mut marked = 0;
+        for entry in self.open.values_mut() {
+            let age = u128::from(now.since(entry.created));
+            let lost = !entry.own || age > lost_after.as_millis();
+            if entry.state == State::Pending && lost {
+                entry.lose(db, now)?;
+                marked += 1;
+            }
+        }
+        Ok(marked)
+    }
+
+    pub(super) fn abandon(
+        &mut self,
+        db: &Connection,
+        id: ReservationId,
+        why: &str,
+        now: Timestamp,
+    ) -> rusqlite::Result<Option<Charge>> {
+        let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
+        let Some(entry) = self.close(db, id, waits, State::Voided, why, now)? else {
+            return Ok(None);
+        };
+        locked(&self.counters).give_back(&entry.charge, entry.created);
+        self.touch(&entry.charge);
+        if let Some(name) = entry.idempotency_key {
+            let mut free = db.prepare_cached(
+                "DELETE FROM idempotency
+                 WHERE key = ?1 AND idempotency_key = ?2 AND reservation = ?3",
+            )?;
+            free.execute(params![&*entry.charge.payer.key, &*name, blob(id)])?;
+        }
+        Ok(Some(entry.charge))
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        db: &Connection,
+        id: ReservationId,
+        resolution: Resolution,
+        end: &str,
+        now: Timestamp,
+    ) -> rusqlite::Result<Option<Charge>> {
+        let runs = |entry: &Entry| entry.state == State::Confirmed;
+        let Some(entry) = self.close(db, id, runs, resolution.into(), end, now)? else {
+            return Ok(None);
+        };
+        match resolution {
+            Resolution::Posted => locked(&self.counters).landed(&entry.charge),
+            Resolution::Voided => locked(&self.counters).give_back(&entry.charge, entry.created),
+        }
+        self.touch(&entry.charge);
+        Ok(Some(entry.charge))
+    }
+
+    /// Resolves an open reservation, if `may` says so.
+    fn close(
+        &mut self,
+        db: &Connection,
+        id: ReservationId,
+        may: impl Fn(&Entry) -> bool,
+        state: State,
+        outcome: &str,
+        now: Timestamp,
+    ) -> rusqlite::Result<Option<Entry>> {
+        let Some(entry) = self.open.get(&id).filter(|entry| may(entry)) else {
+            return Ok(None);
+        };
+        let mut update = db.prepare_cached(
+            "UPDATE reservation SET state = ?2, outcome = ?3, resolved_ms = ?4 WHERE number = ?1",
+        )?;
+        update.execute(params![
+            entry.number,
+            state.name(),
+            outcome,
+            rows::int(now.0)
+        ])?;
+        Ok(self.open.remove(&id))
+    }
+
+    pub(super) fn look_at(
+        &mut self,
+        db: &Connection,
+        id: ReservationId,
+        at: Timestamp,
+    ) -> rusqlite::Result<()> {
+        if let Some(entry) = self.open.get(&id) {
+            db.prepare_cached("UPDATE reservation SET look_at_ms = ?2 WHERE number = ?1")?
+                .execute([entry.number, rows::int(at.0)])?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn lose(&mut self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        let mut update = db.prepare_cached(
+            "UPDATE reservation SET state = 'unknown', unknown_since_ms = ?2 WHERE number = ?1",
+        )?;
+        update.execute([self.number, rows::int(now.0)])?;
+        self.state = State::Unknown;
+        Ok(())
+    }
+}
+
+pub(super) fn mark_deleted(db: &Connection, id: ReservationId) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE reservation SET deleted = 1 WHERE id = ?1 AND deleted = 0")?
+        .execute([blob(id)])?;
+    Ok(())
+}
+
+fn blob(id: ReservationId) -> [u8; 16] {
+    id.0.to_be_bytes()
+}
+
+/// Which reservation has that job.
+fn owner(db: &Connection, job: &str) -> rusqlite::Result<Option<ReservationId>> {
+    let mut read = db.prepare_cached("SELECT id FROM reservation WHERE job = ?1")?;
+    read.query_row([job], |row| rows::id(row, 0)).optional()
+}
+
+fn already_or_taken(owner: ReservationId, id: ReservationId) -> Confirmed {
+    if owner == id {
+        Confirmed::Already
+    } else {
+        Confirmed::Taken
+    }
+}
+
+/// Replaces what a reservation charges.
+fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()> {
+    let payer = &after.payer;
+    let mut update = db.prepare_cached(
+        "UPDATE reservation
+         SET key = ?2, \"group\" = ?3, currency = ?4, multiplier = ?5, channel = ?6, model = ?7,
+             size = ?8, seconds = ?9, list_nanos = ?10, billed_nanos = ?11
+         WHERE number = ?1",
+    )?;
+    update.execute(params![
+        number,
+        &*payer.key,
+        &*payer.group,
+        &*payer.currency,
+        rows::int(payer.multiplier.thousandths()),
+        &*after.channel,
+        &*after.model,
+        &*after.size,
+        after.seconds,
+        rows::int(after.list.nanos()),
+        rows::int(after.billed.nanos()),
+    ])?;
+    Ok(())
+}
+
+/// What an idempotency key stands for, if it has not expired.
+fn claimed(
+    db: &Connection,
+    key: &str,
+    claim: &Claim,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Claimed>> {
+    let mut read = db.prepare_cached(
+        "SELECT fingerprint = ?3, status, body FROM idempotency
+         WHERE key = ?1 AND idempotency_key = ?2 AND expires_ms > ?4",
+    )?;
+    let found = read.query_row(
+        params![
+            key,
+            &*claim.idempotency_key,
+            &claim.fingerprint[..],
+            rows::int(now.0)
+        ],
+        |row| {
+            let same: bool = row.get(0)?;
+            let status: Option<u16> = row.get(1)?;
+            Ok(match status {
+                _ if !same => Claimed::Other,
+                None => Claimed::InFlight,
+                Some(status) => Claimed::Answered(FirstAnswer {
+                    status,
+                    body: row.get::<_, Vec<u8>>(2)?.into(),
+                }),
+            })
+        },
+    );
+    found.optional()
+}
+
+/// Lets an idempotency key stand for a reservation, in the place of one that has expired.
+fn insert_claim(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR REPLACE INTO idempotency
+             (key, idempotency_key, fingerprint, reservation, expires_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute(params![
+        &*draft.charge.payer.key,
+        &*claim.idempotency_key,
+        &claim.fingerprint[..],
+        blob(draft.id),
+        rows::int(claim.expires.0),
+    ])?;
+    Ok(())
+}
+
+fn keep_answer(
+    db: &Connection,
+    id: ReservationId,
+    key: &str,
+    name: &str,
+    answer: &FirstAnswer,
+) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE idempotency SET status = ?4, body = ?5
+         WHERE key = ?1 AND idempotency_key = ?2 AND reservation = ?3",
+    )?;
+    update.execute(params![
+        key,
+        name,
+        blob(id),
+        answer.status,
+        &answer.body[..]
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! The ledger in one SQLite file: durable, for one gate.
+//!
+//! Decisions are made by one thread that owns the only writing connection. It takes all
+//! calls that wait, runs them in one transaction, and answers them once that is on disk: one
+//! sync for many calls. Limits are counted in its memory and written along. Reads have
+//! connections of their own and never wait for it.
+//!
+//! The database is in WAL mode: operators may read it at any time, with any client.
+
+mod books;
+mod calls;
+mod error;
+mod open;
+mod prune;
+mod readers;
+mod rows;
+mod sums;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::books::{Books, locked};
+use self::readers::Readers;
+use self::writer::Writer;
+use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
+use super::counters::{Counters, LimitReached, Usage, limits};
+use super::job::{Job, JobsAfter, Open, Unknown};
+use super::{ClaimState, Ledger, Reserved, Unavailable};
+use crate::policy::{Key, Timestamp};
+
+pub use self::error::OpenError;
+
+/// A [`Ledger`] in an SQLite file, which it alone writes.
+///
+/// Its calls want a tokio runtime. Dropping it ends what was begun, and waits for that.
+pub struct SqliteLedger {
+    counters: Arc<Mutex<Counters>>,
+    readers: Arc<Readers>,
+    writer: Writer,
+}
+
+impl SqliteLedger {
+    /// Opens or makes the database at `path`, and brings its tables up to date. The folder
+    /// has to exist. A file of that name with `.lock` added is made beside it, and locked
+    /// for as long as the ledger lives.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let opened = open::open(path)?;
+        let counters = Arc::<Mutex<Counters>>::default();
+        let books = Books::new(opened.run, counters.clone());
+        let readers = Arc::new(Readers::new(&opened.path));
+        let writer = Writer::start(opened, books)?;
+        Ok(Self {
+            counters,
+            readers,
+            writer,
+        })
+    }
+
+    /// Makes sure that there is a counter for each limit of a key.
+    async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
+        let missing = {
+            let counters = locked(&self.counters);
+            limits(key).any(|(limit, scope)| counters.find(limit, &scope).is_none())
+        };
+        if missing {
+            let key = limits_of(key);
+            let call = move |books: &mut Books, db: &_| books.track(db, &key, now);
+            self.writer.call(call).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the limits of a key are looked up by, to be sent to the writer.
+fn limits_of(key: &Key) -> Key {
+    Key {
+        name: key.name.clone(),
+        group: key.group.clone(),
+        allow: Default::default(),
+        limits: key.limits.clone(),
+    }
+}
+
+impl Drop for SqliteLedger {
+    fn drop(&mut self) {
+        self.readers.close();
+        self.writer.stop();
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn check(
+        &self,
+        key: &Key,
+        charge: Option<&Charge>,
+        now: Timestamp,
+    ) -> Result<Option<LimitReached>, Unavailable> {
+        self.track(key, now).await?;
+        // Nothing can be asked for that takes nothing.
+        let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
+        Ok(locked(&self.counters).reached(key, takes, now))
+    }
+
+    async fn claim(
+        &self,
+        key: &str,
+        idempotency_key: &str,
+        now: Timestamp,
+    ) -> Result<Option<ClaimState>, Unavailable> {
+        let (key, name) = (key.to_owned(), idempotency_key.to_owned());
+        let read = move |db: &_| rows::claim_state(db, &key, &name, now);
+        self.readers.read(read).await
+    }
+
+    async fn reserve(
+        &self,
+        draft: &Draft,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Reserved, Unavailable> {
+        let (draft, key) = (draft.clone(), limits_of(key));
+        let call = move |books: &mut Books, db: &_| books.reserve(db, draft, &key, now);
+        self.writer.call(call).await
+    }
+
+    async fn confirm(
+        &self,
+        id: ReservationId,
+        confirmation: &Confirmation,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Confirmed, Unavailable> {
+        let (confirmation, key) = (confirmation.clone(), key.map(limits_of));
+        let call =
+            move |books: &mut Books, db: &_| books.confirm(db, id, confirmation, key.as_ref(), now);
+        self.writer.call(call).await
+    }
+
+    async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
+        let call = move |books: &mut Books, db: &_| books.mark_unknown(db, id, now);
+        self.writer.call(call).await
+    }
+
+    async fn abandon(
+        &self,
+        id: ReservationId,
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<Option<Charge>, Unavailable> {
+        let call = move |books: &mut Books, db: &_| books.abandon(db, id, why, now);
+        self.writer.call(call).await
+    }
+
+    async fn settle(
+        &self,
+        id: ReservationId,
+        resolution: Resolution,
+        end: &'static str,
+        now: Timestamp,
+    ) -> Result<Option<Charge>, Unavailable> {
+        let call = move |books: &mut Books, db: &_| books.settle(db, id, resolution, end, now);
+        self.writer.call(call).await
+    }
+
+    async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
+        let job = job.to_owned();
+        self.readers.read(move |db| rows::job(db, &job)).await
+    }
+
+    async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
+        let (key, after) = (key.to_owned(), page.after.map(str::to_owned));
+        let (ascending, limit) = (page.ascending, page.limit);
+        let read = move |db: &_| {
+            let after = after.as_deref();
+            rows::jobs(
+                db,
+                &key,
+                &JobsAfter {
+                    after,
+                    ascending,
+                    limit,
+                },
+            )
+        };
+        self.readers.read(read).await
+    }
+
+    async fn mark_deleted(&self, id: ReservationId, _now: Timestamp) -> Result<(), Unavailable> {
+        let call = move |_: &mut Books, db: &_| calls::mark_deleted(db, id);
+        self.writer.call(call).await
+    }
+
+    async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
+        self.track(key, now).await?;
+        Ok(locked(&self.counters).usage(key, now))
+    }
+
+    async fn open(&self) -> Result<Vec<Open>, Unavailable> {
+        self.readers.read(rows::open).await
+    }
+
+    async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
+        let call = move |books: &mut Books, db: &_| books.mark_lost(db, now, lost_after);
+        self.writer.call(call).await
+    }
+
+    /// Always: no other gate has this file.
+    async fn lease(&self, _name: &str, _span: Duration) -> Result<bool, Unavailable> {
+        Ok(true)
+    }
+
+    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable> {
+        let channel = channel.to_owned();
+        let read = move |db: &_| rows::unknown(db, &channel, most);
+        self.readers.read(read).await
+    }
+
+    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
+        let channel = channel.to_owned();
+        let read = move |db: &_| rows::due(db, &channel, now, most);
+        self.readers.read(read).await
+    }
+
+    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
+        let call = move |books: &mut Books, db: &_| books.look_at(db, id, at);
+        self.writer.call(call).await
+    }
+
+    async fn prune(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<u64, Unavailable> {
+        let read = move |db: &_| prune::old(db, before, most);
+        let old = self.readers.read(read).await?;
+        let call = move |_: &mut Books, db: &_| prune::forget(db, old, now, most);
+        self.writer.call(call).await
+    }
+
+    /// Where the last write failed, tries a small one: so it heals without a reservation.
+    async fn ready(&self) -> Result<(), Unavailable> {
+        self.writer.ready().await
+    }
+}

@@ -1,0 +1,142 @@
+//! Opening a database: the lock, the settings, the tables.
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::error::OpenError;
+
+/// The tables, one file for each version. What has been released is never changed: what is
+/// to be different is done by a further file.
+const SCHEMA: [&str; 1] = [include_str!("../schema/sqlite/001_ledger.sql")];
+
+/// Marks a database as a ledger, in its `application_id`: "toll".
+const APPLICATION: i32 = 0x746f_6c6c;
+
+/// How long a lock of another program is waited for, such as a backup's.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// After how many pages the write-ahead log is moved into the database: 16 MiB.
+const CHECKPOINT_PAGES: u32 = 4096;
+
+/// An open database.
+pub(super) struct Opened {
+    /// Where it is, however it was named.
+    pub(super) path: PathBuf,
+    /// The only connection that writes.
+    pub(super) db: Connection,
+    /// Names this opening, at random.
+    pub(super) run: i64,
+    /// Held as long as the database is in use.
+    pub(super) lock: File,
+}
+
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    let real = real(path).map_err(|error| OpenError::of_system(path, &error))?;
+    let lock = lock(&real)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let sqlite = |error| OpenError::of_sqlite(&real, &error);
+    let mut db = Connection::open_with_flags(&real, flags).map_err(sqlite)?;
+    db.busy_timeout(BUSY).map_err(sqlite)?;
+    db.set_prepared_statement_cache_capacity(64);
+    known(&db, &real)?;
+    if db.is_readonly("main").map_err(sqlite)? {
+        return Err(OpenError::ReadOnly(real));
+    }
+    set(&db).map_err(sqlite)?;
+    migrate(&mut db).map_err(sqlite)?;
+    Ok(Opened {
+        path: real,
+        db,
+        run: random(),
+        lock,
+    })
+}
+
+/// The path without links, so that two names of one file share one lock.
+fn real(path: &Path) -> std::io::Result<PathBuf> {
+    if let Ok(real) = path.canonicalize() {
+        return Ok(real);
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default();
+    Ok(folder.canonicalize()?.join(name))
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut beside = OsString::from(path);
+    beside.push(".lock");
+    let system = |error| OpenError::of_system(path, &error);
+    let options = File::options().append(true).create(true).open(beside);
+    let file = options.map_err(system)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(system(error)),
+    }
+}
+
+/// Refuses what is not ours before anything is written to it.
+fn known(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    let sqlite = |error| OpenError::of_sqlite(path, &error);
+    let number = |sql| db.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let application = number("PRAGMA application_id").map_err(sqlite)?;
+    let objects = number("SELECT count(*) FROM sqlite_schema").map_err(sqlite)?;
+    if application != i64::from(APPLICATION) && objects > 0 {
+        return Err(OpenError::NotALedger(path.to_owned()));
+    }
+    let version = number("PRAGMA user_version").map_err(sqlite)?;
+    if version > SCHEMA.len() as i64 {
+        return Err(OpenError::NewerSchema {
+            path: path.to_owned(),
+            found: u32::try_from(version).unwrap_or(u32::MAX),
+            known: SCHEMA.len() as u32,
+        });
+    }
+    Ok(())
+}
+
+fn set(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    db.execute_batch(
+        "PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = OFF;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -65536;
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    db.query_row(
+        &format!("PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"),
+        [],
+        |_| Ok(()),
+    )
+}
+
+fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
+    let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: usize = change.query_row("PRAGMA user_version", [], |row| {
+        row.get::<_, u32>(0).map(|version| version as usize)
+    })?;
+    for sql in SCHEMA.iter().skip(version) {
+        change.execute_batch(sql)?;
+    }
+    if version < SCHEMA.len() {
+        change.pragma_update(None, "application_id", APPLICATION)?;
+        change.pragma_update(None, "user_version", SCHEMA.len() as u32)?;
+    }
+    change.commit()
+}
+
+fn random() -> i64 {
+    // Without its sign, to be read more easily.
+    (RandomState::new().hash_one(std::process::id()) >> 1) as i64
+}

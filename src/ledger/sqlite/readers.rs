@@ -1,0 +1,78 @@
+//! Connections that only read, on threads that may block.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::super::Unavailable;
+use super::books::locked;
+use super::error::unavailable;
+
+/// The most reads at a time. They are short: more would only wait for the same disk.
+const MOST: usize = 4;
+
+/// A small pool of connections, opened when they are first needed.
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(MOST)),
+        }
+    }
+
+    /// Reads what is committed.
+    pub(super) async fn read<T, F>(self: &Arc<Self>, read: F) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let stopped = || Unavailable("the gate is stopping".into());
+        let permits = self.permits.clone();
+        let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
+        let readers = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let answer = readers.connection().and_then(|db| {
+                let answer = read(&db)?;
+                // One that an error came from is not used again.
+                readers.put_back(db);
+                Ok(answer)
+            });
+            answer.map_err(|error| unavailable(&readers.path, &error))
+        });
+        task.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// No further reads: the last connection to close is to be the writer's.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        locked(&self.idle).clear();
+    }
+
+    fn connection(&self) -> rusqlite::Result<Connection> {
+        if let Some(db) = locked(&self.idle).pop() {
+            return Ok(db);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&self.path, flags)?;
+        db.busy_timeout(Duration::from_secs(5))?;
+        db.set_prepared_statement_cache_capacity(32);
+        Ok(db)
+    }
+
+    fn put_back(&self, db: Connection) {
+        if !self.permits.is_closed() {
+            locked(&self.idle).push(db);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Rows of the database, and what is read without the writing thread.
+
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::super::ClaimState;
+use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
+use super::super::job::{Job, JobsAfter, Open, State, Unknown};
+use crate::money::{Amount, Multiplier};
+use crate::policy::Timestamp;
+
+/// The columns of a charge, the first ten of whatever reads one.
+pub(super) const CHARGE: &str = "key, \"group\", currency, multiplier, channel, model, size, \
+                                 seconds, list_nanos, billed_nanos";
+
+/// The columns of a job, after those of its charge.
+const JOB: &str = "job, id, created_ms, remix_of, state, outcome, deleted";
+
+pub(super) fn job(db: &Connection, name: &str) -> rusqlite::Result<Option<Job>> {
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {CHARGE}, {JOB} FROM reservation WHERE job = ?1"
+    ))?;
+    read.query_row([name], as_job).optional()
+}
+
+pub(super) fn jobs(
+    db: &Connection,
+    key: &str,
+    page: &JobsAfter<'_>,
+) -> rusqlite::Result<Option<Vec<Job>>> {
+    let place = match page.after {
+        Some(after) => {
+            let mut read =
+                db.prepare_cached("SELECT place FROM reservation WHERE job = ?1 AND key = ?2")?;
+            let place = read.query_row([after, key], |row| row.get::<_, i64>(0));
+            let Some(place) = place.optional()? else {
+                return Ok(None);
+            };
+            Some(place)
+        }
+        None => None,
+    };
+    let (compare, order, start) = if page.ascending {
+        (">", "ASC", 0)
+    } else {
+        ("<", "DESC", i64::MAX)
+    };
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {CHARGE}, {JOB} FROM reservation INDEXED BY reservation_place
+         WHERE key = ?1 AND place IS NOT NULL AND place {compare} ?2 AND deleted = 0
+         ORDER BY place {order} LIMIT ?3"
+    ))?;
+    let found = read.query_map(
+        params![key, place.unwrap_or(start), i64::from(page.limit)],
+        as_job,
+    )?;
+    found.collect::<Result<_, _>>().map(Some)
+}
+
+pub(super) fn due(
+    db: &Connection,
+    channel: &str,
+    now: Timestamp,
+    most: u32,
+) -> rusqlite::Result<Vec<Job>> {
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {CHARGE}, {JOB} FROM reservation INDEXED BY reservation_open
+         WHERE channel = ?1 AND look_at_ms <= ?2 AND resolved_ms IS NULL AND state = 'confirmed'
+         ORDER BY look_at_ms LIMIT ?3"
+    ))?;
+    let found = read.query_map(params![channel, int(now.0), i64::from(most)], as_job)?;
+    found.collect()
+}
+
+pub(super) fn unknown(db: &Connection, channel: &str, most: u32) -> rusqlite::Result<Vec<Unknown>> {
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {CHARGE}, id, prompt_sha256, remix_of, created_ms, unknown_since_ms
+         FROM reservation INDEXED BY reservation_unknown
+         WHERE channel = ?1 AND state = 'unknown'
+         ORDER BY created_ms LIMIT ?2"
+    ))?;
+    let found = read.query_map(params![channel, i64::from(most)], |row| {
+        Ok(Unknown {
+            charge: charge(row, &mut |text| text.into())?,
+            id: id(row, 10)?,
+            prompt: PromptDigest(row.get(11)?),
+            remix_of: row.get(12)?,
+            created: time(row, 13)?,
+            since: time(row, 14)?,
+        })
+    })?;
+    found.collect()
+}
+
+pub(super) fn open(db: &Connection) -> rusqlite::Result<Vec<Open>> {
+    let mut read = db.prepare_cached(
+        "SELECT key, channel, state, count(*) FROM reservation INDEXED BY reservation_open
+         WHERE resolved_ms IS NULL GROUP BY key, channel, state",
+    )?;
+    let found = read.query_map([], |row| {
+        Ok(Open {
+            key: row.get(0)?,
+            channel: row.get(1)?,
+            state: state(row, 2)?,
+            count: uint(row, 3)?,
+        })
+    })?;
+    found.collect()
+}
+
+pub(super) fn claim_state(
+    db: &Connection,
+    key: &str,
+    idempotency_key: &str,
+    now: Timestamp,
+) -> rusqlite::Result<Option<ClaimState>> {
+    let mut read = db.prepare_cached(
+        "SELECT status IS NOT NULL FROM idempotency
+         WHERE key = ?1 AND idempotency_key = ?2 AND expires_ms > ?3",
+    )?;
+    let answered = read.query_row(params![key, idempotency_key, int(now.0)], |row| row.get(0));
+    let answered = answered.optional()?;
+    Ok(answered.map(|answered: bool| match answered {
+        true => ClaimState::Answered,
+        false => ClaimState::InFlight,
+    }))
+}
+
+fn as_job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    Ok(Job {
+        charge: charge(row, &mut |text| text.into())?,
+        id: row.get(10)?,
+        reservation: id(row, 11)?,
+        created: time(row, 12)?,
+        remix_of: row.get(13)?,
+        resolution: state(row, 14)?.resolution(),
+        end: row.get(15)?,
+        deleted: row.get(16)?,
+    })
+}
+
+/// The columns of [`CHARGE`]; `name` makes names of texts.
+pub(super) fn charge(
+    row: &Row<'_>,
+    name: &mut dyn FnMut(&str) -> Arc<str>,
+) -> rusqlite::Result<Charge> {
+    let amount = |column| {
+        let amount = Amount::from_nanos(uint(row, column)?);
+        amount.ok_or_else(|| unreadable(column, "no amount"))
+    };
+    let multiplier = Multiplier::from_thousandths(uint(row, 3)?);
+    Ok(Charge {
+        payer: Payer {
+            key: name(text(row, 0)?),
+            group: name(text(row, 1)?),
+            currency: name(text(row, 2)?),
+            multiplier: multiplier.ok_or_else(|| unreadable(3, "no multiplier"))?,
+        },
+        channel: name(text(row, 4)?),
+        model: name(text(row, 5)?),
+        size: name(text(row, 6)?),
+        seconds: row.get(7)?,
+        list: amount(8)?,
+        billed: amount(9)?,
+    })
+}
+
+pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<ReservationId> {
+    row.get(column)
+        .map(|id| ReservationId(u128::from_be_bytes(id)))
+}
+
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
+    State::from_name(text(row, column)?).ok_or_else(|| unreadable(column, "no state"))
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    uint(row, column).map(Timestamp)
+}
+
+pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<&'r str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+pub(super) fn uint(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| unreadable(column, "a negative number"))
+}
+
+/// As SQLite keeps integers. What is larger is beyond every limit, amount and time.
+pub(super) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Something else than this program writes stands in a column.
+pub(super) fn unreadable(column: usize, what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
+}
