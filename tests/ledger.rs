@@ -1,39 +1,49 @@
 //! One suite for every ledger.
 
-#[path = "support/folder.rs"]
-mod folder;
+mod support;
+
+#[path = "ledger/postgres.rs"]
+mod on_postgres;
 #[path = "ledger/suite.rs"]
 mod suite;
 
 use std::sync::Arc;
 
-use folder::Folder;
+use support::folder::Folder;
 use tollgate::ledger::{MemoryLedger, SqliteLedger};
 
-/// Runs a test on every engine.
-macro_rules! on_every_ledger {
-    ($($name:ident)*) => {
-        mod memory {
-            use super::*;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    suite::$name(Arc::new(MemoryLedger::default())).await;
-                }
-            )*
-        }
-
-        mod sqlite {
+/// Runs a test on one engine: `ledger` makes one, or answers `None` where it cannot be had.
+macro_rules! on {
+    ($engine:ident, $ledger:expr, $($name:ident)*) => {
+        mod $engine {
             use super::*;
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let folder = Folder::new();
-                    let ledger = SqliteLedger::open(&folder.join("tollgate.db")).unwrap();
+                    let Some(ledger) = $ledger(&folder) else { return };
                     suite::$name(Arc::new(ledger)).await;
                 }
             )*
         }
+    };
+}
+
+fn in_memory(_: &Folder) -> Option<MemoryLedger> {
+    Some(MemoryLedger::default())
+}
+
+fn on_sqlite(folder: &Folder) -> Option<SqliteLedger> {
+    Some(SqliteLedger::open(&folder.join("tollgate.db")).unwrap())
+}
+
+/// Runs a test on every engine.
+macro_rules! on_every_ledger {
+    ($($name:ident)*) => {
+        on! { memory, in_memory, $($name)* }
+        on! { sqlite, on_sqlite, $($name)* }
+        on! { postgres, on_postgres::fresh, $($name)* }
+        on! { pgbouncer, on_postgres::fresh_behind_pgbouncer, $($name)* }
     };
 }
 

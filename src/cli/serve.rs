@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Bounds, Config, LedgerUrl};
 use crate::gate::{Background, Gate, Gated};
-use crate::ledger::{Ledger, MemoryLedger};
+use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
 use crate::{admin, server};
 
@@ -57,10 +57,23 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
+/// Opens the ledger. A database that gates share need not be there yet: until it is, the
+/// gate is not ready.
 fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
     match url {
-        LedgerUrl::Memory => Ok(Arc::new(MemoryLedger::default())),
-        _ => Err(io::Error::other("no such ledger")),
+        LedgerUrl::Memory => {
+            log::warn!("the ledger is in memory: it is gone with this process");
+            Ok(Arc::new(MemoryLedger::default()))
+        }
+        LedgerUrl::Sqlite(path) => {
+            let ledger = SqliteLedger::open(path).map_err(io::Error::other)?;
+            log::info!("ledger in {}", path.display());
+            Ok(Arc::new(ledger))
+        }
+        LedgerUrl::Postgres(url) => {
+            let ledger = PostgresLedger::new(url, PostgresLedger::CONNECTIONS);
+            Ok(Arc::new(ledger.map_err(io::Error::other)?))
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod charge;
 mod counters;
 mod job;
 mod memory;
+mod postgres;
 mod sqlite;
 
 use std::fmt;
@@ -37,6 +38,7 @@ pub use charge::{FirstAnswer, PromptDigest, Resolution};
 pub use counters::{LimitReached, Scope, Usage};
 pub use job::{Job, Jobless, JobsAfter, Open, State};
 pub use memory::MemoryLedger;
+pub use postgres::{ParseUrlError, PostgresLedger};
 pub use sqlite::{OpenError, SqliteLedger};
 
 use crate::policy::{Key, Timestamp};

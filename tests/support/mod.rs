@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod client;
+pub mod folder;
 pub mod h2;
 pub mod postgres;
 pub mod programs;

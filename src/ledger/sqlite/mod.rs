@@ -28,7 +28,7 @@ use self::readers::Readers;
 use self::writer::Writer;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{Counters, LimitReached, Usage, limits};
-use super::job::{Job, JobsAfter, Open, Unknown};
+use super::job::{Job, Jobless, JobsAfter, Open};
 use super::{ClaimState, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
@@ -214,9 +214,9 @@ impl Ledger for SqliteLedger {
         Ok(true)
     }
 
-    async fn unknown(&self, channel: &str, most: u32) -> Result<Vec<Unknown>, Unavailable> {
+    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
         let channel = channel.to_owned();
-        let read = move |db: &_| rows::unknown(db, &channel, most);
+        let read = move |db: &_| rows::jobless(db, &channel, most);
         self.readers.read(read).await
     }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::ClaimState;
 use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
-use super::super::job::{Job, JobsAfter, Open, State, Unknown};
+use super::super::job::{Job, Jobless, JobsAfter, Open, State};
 use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
 
@@ -74,21 +74,23 @@ pub(super) fn due(
     found.collect()
 }
 
-pub(super) fn unknown(db: &Connection, channel: &str, most: u32) -> rusqlite::Result<Vec<Unknown>> {
+pub(super) fn jobless(db: &Connection, channel: &str, most: u32) -> rusqlite::Result<Vec<Jobless>> {
     let mut read = db.prepare_cached(&format!(
-        "SELECT {CHARGE}, id, prompt_sha256, remix_of, created_ms, unknown_since_ms
-         FROM reservation INDEXED BY reservation_unknown
-         WHERE channel = ?1 AND state = 'unknown'
-         ORDER BY created_ms LIMIT ?2"
+        "SELECT {CHARGE}, id, prompt_sha256, remix_of, created_ms,
+             ifnull(unknown_since_ms, created_ms), state
+         FROM reservation INDEXED BY reservation_open
+         WHERE channel = ?1 AND job IS NULL AND resolved_ms IS NULL
+         ORDER BY created_ms, id LIMIT ?2"
     ))?;
     let found = read.query_map(params![channel, i64::from(most)], |row| {
-        Ok(Unknown {
+        Ok(Jobless {
             charge: charge(row, &mut |text| text.into())?,
             id: id(row, 10)?,
             prompt: PromptDigest(row.get(11)?),
             remix_of: row.get(12)?,
             created: time(row, 13)?,
             since: time(row, 14)?,
+            state: state(row, 15)?,
         })
     })?;
     found.collect()

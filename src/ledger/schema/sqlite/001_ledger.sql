@@ -41,9 +41,9 @@ CREATE UNIQUE INDEX reservation_job ON reservation (job) WHERE job IS NOT NULL;
 CREATE INDEX reservation_place ON reservation (key, place) WHERE place IS NOT NULL;
 -- The bill of a key, the first sum of a new limit, and what is old enough to be pruned.
 CREATE INDEX reservation_key ON reservation (key, created_ms);
--- What is not resolved: jobs that are due, and all of it when a gate starts.
+-- What is not resolved: jobs that are due, what waits for its job, and all of it when a
+-- gate starts.
 CREATE INDEX reservation_open ON reservation (channel, look_at_ms) WHERE resolved_ms IS NULL;
-CREATE INDEX reservation_unknown ON reservation (channel, created_ms) WHERE state = 'unknown';
 
 -- Which keys have ever paid in which groups.
 CREATE TABLE payer (

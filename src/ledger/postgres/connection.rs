@@ -1,0 +1,313 @@
+//! Connections: who gets one, when a call is repeated, and what is said when none is to be
+//! had.
+//!
+//! Every statement is unnamed and complete in itself, so that a pooler that hands out a
+//! server for each transaction may stand between.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Client, Manager, Object, Pool, PoolError, Runtime, TimeoutType};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Row;
+use tokio_postgres::error::{Error, SqlState};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::row::Id;
+use super::schema::{self, SchemaError};
+use super::url::Target;
+use crate::ledger::Unavailable;
+
+/// How long a call waits while every connection is in use.
+const WAIT: Duration = Duration::from_secs(2);
+/// How long the database may take for a decision.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// How long it may take for what reads all that there is: the schema, a new counter.
+pub(super) const LONG_ANSWER: Duration = Duration::from_secs(60);
+/// How long a call is repeated, and how often at most.
+const REPEAT: Duration = Duration::from_secs(3);
+const ATTEMPTS: u32 = 4;
+/// How long a repetition waits for its turn, the first time.
+const PAUSE: Duration = Duration::from_millis(50);
+/// While the database is away: how often one call tries to reach it. The others fail at
+/// once.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+
+/// A parameter of a statement, with its type: what makes it one round trip.
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A database, through a bounded number of connections.
+pub(super) struct Database {
+    pool: Pool,
+    connections: usize,
+    instance: Id,
+    /// That the schema is there.
+    prepared: AtomicBool,
+    /// Held by the call that sees to it.
+    preparing: tokio::sync::Mutex<()>,
+    away: Mutex<Option<Away>>,
+}
+
+/// That the database could not be reached.
+struct Away {
+    why: String,
+    /// When the next call may try.
+    probe_at: Instant,
+}
+
+/// How an attempt has failed.
+enum Failure {
+    /// The connection is not to be used again, and the statement may have been executed.
+    Broken(String),
+    /// It was not executed, for a reason that passes.
+    Passing(String),
+    /// It was not executed, and will not be.
+    Refused(String),
+    /// No connection was to be had.
+    NoConnection(String),
+}
+
+impl Database {
+    /// For the gate `instance`, which holds its lease from the first connection on.
+    pub(super) fn new(target: Target, connections: usize, instance: Id) -> Self {
+        let manager = Manager::new(target.config, target.tls);
+        let pool = Pool::builder(manager)
+            .max_size(connections)
+            .wait_timeout(Some(WAIT))
+            .create_timeout(Some(target.patience))
+            .recycle_timeout(Some(WAIT))
+            .runtime(Runtime::Tokio1)
+            .build();
+        // It fails where timeouts are asked for without a runtime to keep them.
+        let pool = pool.unwrap_or_else(|e| unreachable!("{e}"));
+        Self {
+            pool,
+            connections,
+            instance,
+            prepared: AtomicBool::new(false),
+            preparing: tokio::sync::Mutex::default(),
+            away: Mutex::default(),
+        }
+    }
+
+    /// The rows of one statement, in one round trip. It is repeated where a connection
+    /// broke, so it has to be one that can be.
+    pub(super) async fn query(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+        patience: Duration,
+    ) -> Result<Vec<Row>, Unavailable> {
+        let started = Instant::now();
+        let (mut attempts, mut pause) = (0, PAUSE);
+        loop {
+            let failure = match self.attempt(statement, parameters, patience).await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) => failure,
+            };
+            let in_time = started.elapsed() + pause < REPEAT;
+            let (again, why) = match failure {
+                Failure::Refused(why) => (false, why),
+                // Once it was sent, its outcome is worth waiting for.
+                Failure::NoConnection(why) => (attempts > 0, why),
+                Failure::Passing(why) => {
+                    attempts += 1;
+                    (attempts < ATTEMPTS, why)
+                }
+                Failure::Broken(why) => {
+                    attempts += 1;
+                    self.forget_before(started);
+                    (attempts < ATTEMPTS, why)
+                }
+            };
+            if !(again && in_time) {
+                return Err(Unavailable(why));
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+        patience: Duration,
+    ) -> Result<Vec<Row>, Failure> {
+        let client = self.connection().await?;
+        let answer = timeout(patience, client.query_typed(statement, parameters)).await;
+        match answer {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                if schema::is_missing(&error) {
+                    self.prepared.store(false, Ordering::Release);
+                }
+                Err(self.judge(client, &error))
+            }
+            Err(_) => {
+                drop(Object::take(client));
+                let seconds = patience.as_secs();
+                Err(Failure::Refused(format!(
+                    "the database did not answer within {seconds} s: see what it is busy with"
+                )))
+            }
+        }
+    }
+
+    /// A connection to a database that has the schema.
+    async fn connection(&self) -> Result<Client, Failure> {
+        if let Some(why) = self.is_away() {
+            return Err(Failure::NoConnection(why));
+        }
+        let mut client = match self.pool.get().await {
+            Ok(client) => client,
+            Err(PoolError::Timeout(TimeoutType::Wait)) => {
+                return Err(Failure::NoConnection(format!(
+                    "all {} connections to the database are in use: it is slow, or the \
+                     gate needs more of them",
+                    self.connections
+                )));
+            }
+            Err(error) => return Err(self.gone(&error)),
+        };
+        *self.away() = None;
+        if !self.prepared.load(Ordering::Acquire) {
+            if let Err(failure) = self.prepare(&mut client).await {
+                drop(Object::take(client));
+                return Err(failure);
+            }
+        }
+        Ok(client)
+    }
+
+    async fn prepare(&self, client: &mut Client) -> Result<(), Failure> {
+        let _turn = self.preparing.lock().await;
+        if self.prepared.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match timeout(LONG_ANSWER, schema::prepare(client, self.instance)).await {
+            Ok(Ok(())) => {
+                self.prepared.store(true, Ordering::Release);
+                Ok(())
+            }
+            Ok(Err(SchemaError::Newer(version))) => Err(Failure::Refused(format!(
+                "the database has version {version} of the ledger's schema, which is newer \
+                 than this program: start the version that made it, or a later one"
+            ))),
+            Ok(Err(SchemaError::Database(error))) => Err(match kind(&error) {
+                Kind::Broken => Failure::Broken(explain(&error)),
+                Kind::Passing => Failure::Passing(explain(&error)),
+                Kind::Refused => Failure::Refused(format!(
+                    "the schema tollgate cannot be made in the database: {}",
+                    explain(&error)
+                )),
+            }),
+            Err(_) => Err(Failure::Refused(
+                "the schema tollgate could not be made in time: see what locks the database".into(),
+            )),
+        }
+    }
+
+    fn judge(&self, client: Client, error: &Error) -> Failure {
+        let why = explain(error);
+        match kind(error) {
+            Kind::Broken => {
+                drop(Object::take(client));
+                Failure::Broken(why)
+            }
+            Kind::Passing => Failure::Passing(why),
+            Kind::Refused if client.is_closed() => Failure::Broken(why),
+            Kind::Refused => Failure::Refused(why),
+        }
+    }
+
+    /// Forgets the idle connections that were made before: where one broke, they all may.
+    fn forget_before(&self, started: Instant) {
+        self.pool.retain(|_, metrics| metrics.created > started);
+    }
+
+    fn is_away(&self) -> Option<String> {
+        let mut away = self.away();
+        let away = away.as_mut()?;
+        let now = Instant::now();
+        if now < away.probe_at {
+            return Some(away.why.clone());
+        }
+        away.probe_at = now + self.pool.timeouts().create.unwrap_or(WAIT) + WAIT;
+        None
+    }
+
+    fn gone(&self, error: &PoolError) -> Failure {
+        let why = match error {
+            PoolError::Backend(error) => {
+                format!("the database cannot be reached: {}", explain(error))
+            }
+            PoolError::Timeout(_) => "the database cannot be reached: connecting took too long, \
+                 see whether its host answers"
+                .into(),
+            _ => "the connections to the database are closed".into(),
+        };
+        *self.away() = Some(Away {
+            why: why.clone(),
+            probe_at: Instant::now() + PROBE_EVERY,
+        });
+        Failure::NoConnection(why)
+    }
+
+    fn away(&self) -> MutexGuard<'_, Option<Away>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Kind {
+    Broken,
+    Passing,
+    Refused,
+}
+
+fn kind(error: &Error) -> Kind {
+    let Some(code) = error.code() else {
+        // No answer of the server at all.
+        return Kind::Broken;
+    };
+    let broken = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::IDLE_SESSION_TIMEOUT,
+        // The server became a standby: the URL's other hosts may have the primary.
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    let passing = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        // Two attempts of one call, or two gates with one job, met: the next sees the other.
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    // Class 08: connection exceptions, which poolers answer with too.
+    if broken.contains(code) || code.code().starts_with("08") {
+        Kind::Broken
+    } else if passing.contains(code) {
+        Kind::Passing
+    } else {
+        Kind::Refused
+    }
+}
+
+/// An error for operators: the server's message without its details, which may hold what
+/// is in rows.
+fn explain(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(db) if *db.code() == SqlState::LOCK_NOT_AVAILABLE => {
+            "another transaction holds the key's or group's counters for too long: see \
+             pg_stat_activity for who does"
+                .into()
+        }
+        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        None => error.to_string(),
+    }
+}

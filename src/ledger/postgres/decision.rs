@@ -1,0 +1,296 @@
+//! The calls that decide: each is one function of the database.
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::PostgresLedger;
+use super::connection::{ANSWER, LONG_ANSWER};
+use super::row::{self, ChargeValues, Id, LimitValues, bigint, column, limit_reached, number};
+use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer, ReservationId};
+use crate::ledger::counters::{Counter, Counters, limits};
+use crate::ledger::job::State;
+use crate::ledger::{Claimed, Reserved, Unavailable};
+use crate::policy::{Key, Timestamp};
+
+const RESERVE: &str = "SELECT * FROM tollgate.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
+const CONFIRM: &str = "SELECT * FROM tollgate.confirm($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+     $11, $12, $13, $14, $15, $16, $17)";
+const TRACK: &str = "SELECT tollgate.track($1, $2, $3, $4, $5)";
+const COUNTERS: &str = "SELECT l.n, c.window_start_ms, c.used \
+     FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS l (scope, name, measure, window_name, n) \
+     JOIN tollgate.counter AS c USING (scope, name, measure, window_name)";
+
+impl PostgresLedger {
+    pub(super) async fn decide_reserve(
+        &self,
+        draft: &Draft,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Reserved, Unavailable> {
+        let charge = &draft.charge;
+        let values = ChargeValues::from(charge);
+        let limits = LimitValues::of(Some(key));
+        let claim = draft.claim.as_ref();
+        let idempotency_key = claim.map(|claim| &*claim.idempotency_key);
+        let fingerprint = claim.map(|claim| &claim.fingerprint[..]);
+        let expires = claim.map(|claim| bigint(claim.expires.0));
+        loop {
+            let rows = self
+                .database
+                .query(
+                    RESERVE,
+                    &[
+                        (&Id(draft.id.0), Type::UUID),
+                        (&bigint(now.0), Type::INT8),
+                        (&&*charge.payer.key, Type::TEXT),
+                        (&&*charge.payer.group, Type::TEXT),
+                        (&&*charge.payer.currency, Type::TEXT),
+                        (&values.multiplier, Type::INT8),
+                        (&&*charge.channel, Type::TEXT),
+                        (&&*charge.model, Type::TEXT),
+                        (&&*charge.size, Type::TEXT),
+                        (&values.seconds, Type::INT8),
+                        (&values.list, Type::INT8),
+                        (&values.billed, Type::INT8),
+                        (&self.instance, Type::UUID),
+                        (&&draft.prompt.0[..], Type::BYTEA),
+                        (&draft.remix_of.as_deref(), Type::TEXT),
+                        (&bigint(draft.look_at.0), Type::INT8),
+                        (&idempotency_key, Type::TEXT),
+                        (&fingerprint, Type::BYTEA),
+                        (&expires, Type::INT8),
+                        (&limits.scopes, Type::TEXT_ARRAY),
+                        (&limits.names, Type::TEXT_ARRAY),
+                        (&limits.measures, Type::TEXT_ARRAY),
+                        (&limits.windows, Type::TEXT_ARRAY),
+                        (&limits.mosts, Type::INT8_ARRAY),
+                    ],
+                    ANSWER,
+                )
+                .await?;
+            let row = only(&rows)?;
+            return Ok(match column(row, "o_outcome")? {
+                "done" => Reserved::Done,
+                "refused" => {
+                    let number_of_limit = column(row, "o_limit")?;
+                    let used = number(row, "o_used")?;
+                    match limit_reached(key, number_of_limit, used, now) {
+                        Some(reached) => Reserved::Refused(reached),
+                        None => return Err(unknown_answer()),
+                    }
+                }
+                "in_flight" => Reserved::Claimed(Claimed::InFlight),
+                "other" => Reserved::Claimed(Claimed::Other),
+                "answered" => Reserved::Claimed(Claimed::Answered(first_answer(row)?)),
+                "track" => {
+                    self.track(key, now).await?;
+                    continue;
+                }
+                _ => return Err(unknown_answer()),
+            });
+        }
+    }
+
+    pub(super) async fn decide_confirm(
+        &self,
+        id: ReservationId,
+        confirmation: &Confirmation,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Confirmed, Unavailable> {
+        let charge = &confirmation.charge;
+        let values = ChargeValues::from(charge);
+        let limits = LimitValues::of(key);
+        let answer = confirmation.answer.as_ref();
+        let status = answer.map(|answer| i32::from(answer.status));
+        let body = answer.map(|answer| &answer.body[..]);
+        let operation = self.ids.next();
+        loop {
+            let rows = self
+                .database
+                .query(
+                    CONFIRM,
+                    &[
+                        (&Id(id.0), Type::UUID),
+                        (&operation, Type::UUID),
+                        (&&*confirmation.job, Type::TEXT),
+                        (&bigint(now.0), Type::INT8),
+                        (&&*charge.channel, Type::TEXT),
+                        (&&*charge.model, Type::TEXT),
+                        (&&*charge.size, Type::TEXT),
+                        (&values.seconds, Type::INT8),
+                        (&values.list, Type::INT8),
+                        (&values.billed, Type::INT8),
+                        (&status, Type::INT4),
+                        (&body, Type::BYTEA),
+                        (&limits.scopes, Type::TEXT_ARRAY),
+                        (&limits.names, Type::TEXT_ARRAY),
+                        (&limits.measures, Type::TEXT_ARRAY),
+                        (&limits.windows, Type::TEXT_ARRAY),
+                        (&limits.mosts, Type::INT8_ARRAY),
+                    ],
+                    ANSWER,
+                )
+                .await?;
+            let row = only(&rows)?;
+            return Ok(match column(row, "o_outcome")? {
+                "now" => {
+                    let before = row::charge(row)?;
+                    let payer = before.payer.clone();
+                    let after = if column(row, "o_corrected")? {
+                        Charge {
+                            payer,
+                            ..charge.clone()
+                        }
+                    } else {
+                        before.clone()
+                    };
+                    Confirmed::Now { before, after }
+                }
+                "already" => Confirmed::Already,
+                "taken" => Confirmed::Taken,
+                "closed" => Confirmed::Closed,
+                "track" => {
+                    if let Some(key) = key {
+                        self.track(key, now).await?;
+                    }
+                    continue;
+                }
+                _ => return Err(unknown_answer()),
+            });
+        }
+    }
+
+    /// Posts or voids a reservation that is in one of those states.
+    pub(super) async fn resolve(
+        &self,
+        id: ReservationId,
+        from: &[State],
+        state: State,
+        outcome: &'static str,
+        now: Timestamp,
+    ) -> Result<Option<Charge>, Unavailable> {
+        let from: Vec<_> = from.iter().map(|state| state.name()).collect();
+        let rows = self
+            .database
+            .query(
+                "SELECT * FROM tollgate.resolve($1, $2, $3, $4, $5, $6)",
+                &[
+                    (&Id(id.0), Type::UUID),
+                    (&self.ids.next(), Type::UUID),
+                    (&from, Type::TEXT_ARRAY),
+                    (&state.name(), Type::TEXT),
+                    (&outcome, Type::TEXT),
+                    (&bigint(now.0), Type::INT8),
+                ],
+                ANSWER,
+            )
+            .await?;
+        rows.first().map(row::charge).transpose()
+    }
+
+    /// Sets a time of a reservation.
+    pub(super) async fn set(
+        &self,
+        id: ReservationId,
+        statement: &str,
+        time: Timestamp,
+    ) -> Result<(), Unavailable> {
+        let parameters = [
+            (&Id(id.0) as _, Type::UUID),
+            (&bigint(time.0) as _, Type::INT8),
+        ];
+        self.database.query(statement, &parameters, ANSWER).await?;
+        Ok(())
+    }
+
+    /// The counters of a key's limits, as they are now.
+    pub(super) async fn counters(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Counters, Unavailable> {
+        let values = LimitValues::of(Some(key));
+        let mut counters = Counters::default();
+        if values.mosts.is_empty() {
+            return Ok(counters);
+        }
+        let parameters = [
+            (&values.scopes as _, Type::TEXT_ARRAY),
+            (&values.names as _, Type::TEXT_ARRAY),
+            (&values.measures as _, Type::TEXT_ARRAY),
+            (&values.windows as _, Type::TEXT_ARRAY),
+        ];
+        let mut rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
+        if rows.len() < values.mosts.len() {
+            self.track(key, now).await?;
+            rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
+        }
+        for row in &rows {
+            let index = usize::try_from(number(row, "n")?).unwrap_or(0);
+            let Some((limit, scope)) = limits(key).nth(index.saturating_sub(1)) else {
+                return Err(unknown_answer());
+            };
+            if counters.find(limit, &scope).is_none() {
+                let counter = Counter {
+                    measure: limit.measure,
+                    window: limit.window,
+                    start: number(row, "window_start_ms")? / 1000,
+                    used: number(row, "used")?,
+                };
+                counters.insert(scope, counter);
+            }
+        }
+        Ok(counters)
+    }
+
+    /// Begins to keep the counters that a key's limits ask for.
+    async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
+        let own = ("key", &key.name, &key.limits);
+        let shared = ("group", &key.group.name, &key.group.limits);
+        for (scope, name, limits) in [own, shared] {
+            if limits.is_empty() {
+                continue;
+            }
+            let measures: Vec<_> = limits.iter().map(|limit| limit.measure.name()).collect();
+            let windows: Vec<_> = limits.iter().map(|limit| limit.window.name()).collect();
+            self.database
+                .query(
+                    TRACK,
+                    &[
+                        (&scope, Type::TEXT),
+                        (&&**name, Type::TEXT),
+                        (&measures, Type::TEXT_ARRAY),
+                        (&windows, Type::TEXT_ARRAY),
+                        (&bigint(now.0), Type::INT8),
+                    ],
+                    LONG_ANSWER,
+                )
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn first_answer(row: &Row) -> Result<FirstAnswer, Unavailable> {
+    let status: i32 = column(row, "o_status")?;
+    let body: &[u8] = column(row, "o_body")?;
+    Ok(FirstAnswer {
+        status: u16::try_from(status).map_err(|_| unknown_answer())?,
+        body: Bytes::copy_from_slice(body),
+    })
+}
+
+fn only(rows: &[Row]) -> Result<&Row, Unavailable> {
+    rows.first().ok_or_else(unknown_answer)
+}
+
+fn unknown_answer() -> Unavailable {
+    Unavailable(
+        "the database's functions answer with something that this program does not know: \
+         see whether somebody has changed the schema tollgate"
+            .into(),
+    )
+}

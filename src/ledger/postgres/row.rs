@@ -1,0 +1,202 @@
+//! What goes into statements, and what comes out of rows.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
+use super::super::counters::{Scope, limits};
+use super::super::job::{Job, Jobless, State};
+use super::super::{LimitReached, Unavailable};
+use crate::money::{Amount, Multiplier};
+use crate::policy::{Key, Timestamp};
+
+/// 128 bits, as a `uuid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Id(pub(super) u128);
+
+impl ToSql for Id {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&self.0.to_be_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::UUID
+    }
+
+    to_sql_checked!();
+}
+
+impl FromSql<'_> for Id {
+    fn from_sql(_: &Type, raw: &[u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(u128::from_be_bytes(raw.try_into()?)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::UUID
+    }
+}
+
+/// A number that the program keeps within `BIGINT`: what is larger is cut.
+pub(super) fn bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A charge as parameters.
+pub(super) struct ChargeValues {
+    pub(super) multiplier: i64,
+    pub(super) seconds: i64,
+    pub(super) list: i64,
+    pub(super) billed: i64,
+}
+
+impl From<&Charge> for ChargeValues {
+    fn from(charge: &Charge) -> Self {
+        Self {
+            multiplier: bigint(charge.payer.multiplier.thousandths()),
+            seconds: i64::from(charge.seconds),
+            list: bigint(charge.list.nanos()),
+            billed: bigint(charge.billed.nanos()),
+        }
+    }
+}
+
+/// The limits of a key as arrays, in the order in which they are named to clients.
+#[derive(Default)]
+pub(super) struct LimitValues<'a> {
+    pub(super) scopes: Vec<&'static str>,
+    pub(super) names: Vec<&'a str>,
+    pub(super) measures: Vec<&'static str>,
+    pub(super) windows: Vec<&'static str>,
+    pub(super) mosts: Vec<i64>,
+}
+
+impl<'a> LimitValues<'a> {
+    pub(super) fn of(key: Option<&'a Key>) -> Self {
+        let mut values = Self::default();
+        let Some(key) = key else { return values };
+        for (limit, scope) in limits(key) {
+            let (kind, name) = match scope {
+                Scope::Key(_) => ("key", &*key.name),
+                Scope::Group(_) => ("group", &*key.group.name),
+            };
+            values.scopes.push(kind);
+            values.names.push(name);
+            values.measures.push(limit.measure.name());
+            values.windows.push(limit.window.name());
+            values.mosts.push(bigint(limit.most));
+        }
+        values
+    }
+}
+
+/// The limit that a decision names by its number, from 1.
+pub(super) fn limit_reached(
+    key: &Key,
+    number: i64,
+    used: u64,
+    now: Timestamp,
+) -> Option<LimitReached> {
+    let index = usize::try_from(number).ok()?.checked_sub(1)?;
+    let (limit, scope) = limits(key).nth(index)?;
+    Some(LimitReached {
+        limit,
+        scope,
+        used,
+        resets: limit.window.end(now),
+    })
+}
+
+/// The columns of a [`Charge`].
+pub(super) const CHARGE: &str = "key, group_name, currency, multiplier_thousandths, channel, \
+     model, size, seconds, list_nanos, billed_nanos";
+
+/// The columns of a [`Job`], besides those of its charge.
+pub(super) const JOB: &str = "id, job, created_ms, remix_of, state, outcome, deleted";
+
+/// The columns of a [`Jobless`], besides those of its charge.
+pub(super) const JOBLESS: &str = "id, prompt_sha256, remix_of, state, created_ms, \
+     coalesce(unknown_since_ms, created_ms) AS since_ms";
+
+pub(super) fn charge(row: &Row) -> Result<Charge, Unavailable> {
+    Ok(Charge {
+        payer: Payer {
+            key: text(row, "key")?,
+            group: text(row, "group_name")?,
+            currency: text(row, "currency")?,
+            multiplier: Multiplier::from_thousandths(number(row, "multiplier_thousandths")?)
+                .ok_or_else(|| strange("multiplier_thousandths"))?,
+        },
+        channel: text(row, "channel")?,
+        model: text(row, "model")?,
+        size: text(row, "size")?,
+        seconds: u32::try_from(number(row, "seconds")?).map_err(|_| strange("seconds"))?,
+        list: amount(row, "list_nanos")?,
+        billed: amount(row, "billed_nanos")?,
+    })
+}
+
+pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
+    let state: &str = column(row, "state")?;
+    let state = State::from_name(state).ok_or_else(|| strange("state"))?;
+    Ok(Job {
+        id: text(row, "job")?,
+        reservation: id(row)?,
+        charge: charge(row)?,
+        created: Timestamp(number(row, "created_ms")?),
+        remix_of: column::<Option<&str>>(row, "remix_of")?.map(Arc::from),
+        resolution: state.resolution(),
+        end: column::<Option<&str>>(row, "outcome")?.map(Arc::from),
+        deleted: column(row, "deleted")?,
+    })
+}
+
+pub(super) fn jobless(row: &Row) -> Result<Jobless, Unavailable> {
+    let state: &str = column(row, "state")?;
+    let prompt: &[u8] = column(row, "prompt_sha256")?;
+    let prompt = prompt.try_into().map_err(|_| strange("prompt_sha256"))?;
+    Ok(Jobless {
+        state: State::from_name(state).ok_or_else(|| strange("state"))?,
+        id: id(row)?,
+        charge: charge(row)?,
+        prompt: PromptDigest(prompt),
+        remix_of: column::<Option<&str>>(row, "remix_of")?.map(Arc::from),
+        created: Timestamp(number(row, "created_ms")?),
+        since: Timestamp(number(row, "since_ms")?),
+    })
+}
+
+/// A column, by a type that is the program's to know.
+pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, name: &str) -> Result<T, Unavailable> {
+    row.try_get(name).map_err(|_| strange(name))
+}
+
+/// A number that is never negative.
+pub(super) fn number(row: &Row, name: &str) -> Result<u64, Unavailable> {
+    let number: i64 = column(row, name)?;
+    u64::try_from(number).map_err(|_| strange(name))
+}
+
+fn id(row: &Row) -> Result<ReservationId, Unavailable> {
+    let Id(id) = column(row, "id")?;
+    Ok(ReservationId(id))
+}
+
+fn amount(row: &Row, name: &str) -> Result<Amount, Unavailable> {
+    Amount::from_nanos(number(row, name)?).ok_or_else(|| strange(name))
+}
+
+pub(super) fn text(row: &Row, name: &str) -> Result<Arc<str>, Unavailable> {
+    column::<&str>(row, name).map(Arc::from)
+}
+
+fn strange(name: &str) -> Unavailable {
+    Unavailable(format!(
+        "the database answers with a value in {name} that no gate writes: see whether \
+         somebody has changed the schema tollgate"
+    ))
+}

@@ -1,0 +1,101 @@
+//! The versioned schema, applied by whichever gate comes first.
+
+use deadpool_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, IsolationLevel};
+
+use super::row::Id;
+
+/// Every version's statements, the oldest first. What has been released never changes.
+const VERSIONS: [&str; 2] = [
+    include_str!("../schema/postgres/001_tables.sql"),
+    include_str!("../schema/postgres/002_decisions.sql"),
+];
+
+/// What serialises those who apply it: any number that nobody else takes.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
+
+const VERSION: &str = "SELECT coalesce(max(version), 0) FROM tollgate.schema_version";
+
+const CREATE: &str = "
+    CREATE SCHEMA IF NOT EXISTS tollgate;
+    CREATE TABLE IF NOT EXISTS tollgate.schema_version (
+        version    integer PRIMARY KEY,
+        applied_at timestamptz NOT NULL DEFAULT now()
+    );
+    COMMENT ON TABLE tollgate.schema_version IS
+        'The versions of this schema that were applied. Gates of an older version refuse it.'";
+
+/// Why the schema is not there.
+pub(super) enum SchemaError {
+    Database(Error),
+    /// The database has that version, which is newer than this program's.
+    Newer(i32),
+}
+
+impl From<Error> for SchemaError {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Takes the lease by which other gates see that this one lives: what it reserves before its
+/// first heartbeat is not lost.
+const LEASE: &str = "INSERT INTO tollgate.lease \
+     VALUES ('gate:' || $1, $1, now() + interval '20 seconds') \
+     ON CONFLICT (name) DO UPDATE SET until = excluded.until";
+
+/// Makes the database ready for the gate `instance`.
+pub(super) async fn prepare(client: &mut Client, instance: Id) -> Result<(), SchemaError> {
+    apply(client).await?;
+    let parameters = [(&instance as _, Type::UUID)];
+    client.execute_typed(LEASE, &parameters).await?;
+    Ok(())
+}
+
+/// Brings the database to the version of this program. Where it is there already, that is
+/// one query, and needs no right to change anything.
+async fn apply(client: &mut Client) -> Result<(), SchemaError> {
+    let newest = VERSIONS.len() as i32;
+    match client.query_typed_one(VERSION, &[]).await {
+        Ok(row) if row.try_get::<_, i32>(0)? == newest => return Ok(()),
+        Ok(row) if row.try_get::<_, i32>(0)? > newest => {
+            return Err(SchemaError::Newer(row.try_get(0)?));
+        }
+        Ok(_) => {}
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Read committed, whatever the database's default: what is read behind the lock is to
+    // be what its last holder wrote.
+    let transaction = client.build_transaction();
+    let transaction = transaction.isolation_level(IsolationLevel::ReadCommitted);
+    let transaction = transaction.start().await?;
+    transaction.batch_execute(LOCK).await?;
+    transaction.batch_execute(CREATE).await?;
+    let row = transaction.query_typed_one(VERSION, &[]).await?;
+    let version: i32 = row.try_get(0)?;
+    if version > newest {
+        return Err(SchemaError::Newer(version));
+    }
+    for (number, statements) in (1..)
+        .zip(VERSIONS)
+        .skip(usize::try_from(version).unwrap_or(0))
+    {
+        transaction.batch_execute(statements).await?;
+        let noted = format!("INSERT INTO tollgate.schema_version VALUES ({number})");
+        transaction.batch_execute(&noted).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// Whether it says that the schema, or a part of it, is not there.
+pub(super) fn is_missing(error: &Error) -> bool {
+    let missing = [
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    error.code().is_some_and(|code| missing.contains(code))
+}

@@ -1,0 +1,175 @@
+//! The database's URL, and TLS to it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use crate::key::Secret;
+
+/// How long connecting may take in all, over all hosts.
+const CONNECT: Duration = Duration::from_secs(2);
+/// The least time that each host gets.
+const CONNECT_TO_ONE: Duration = Duration::from_millis(500);
+
+/// Why a text is no URL of a PostgreSQL database. It never contains any of the text, which
+/// holds a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseUrlError {
+    /// It cannot be read.
+    NotAUrl,
+    /// It names no host.
+    NoHost,
+    /// A `sslmode` that means less than it seems to: `allow`, or one that is unknown.
+    SslMode,
+    /// TLS is demanded, and this machine has no root certificates.
+    NoRoots,
+}
+
+impl fmt::Display for ParseUrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAUrl => {
+                "the database's URL cannot be read: write \
+                 postgres://user:password@host:5432/database, with special characters in \
+                 the password percent-encoded; after `?` the options sslmode, \
+                 target_session_attrs, connect_timeout, application_name, options, \
+                 keepalives and channel_binding are known"
+            }
+            Self::NoHost => "the database's URL names no host",
+            Self::SslMode => {
+                "sslmode in the database's URL is to be disable, prefer, require, verify-ca \
+                 or verify-full; the server's certificate is verified whenever TLS is used"
+            }
+            Self::NoRoots => {
+                "sslmode demands TLS, but this machine has no root certificates: install \
+                 ca-certificates, or set SSL_CERT_FILE to a file that holds them"
+            }
+        })
+    }
+}
+
+impl std::error::Error for ParseUrlError {}
+
+/// What connections are made with.
+pub(super) struct Target {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+    /// The most time that one connection may take to be made.
+    pub(super) patience: Duration,
+}
+
+impl Target {
+    pub(super) fn parse(url: &Secret) -> Result<Self, ParseUrlError> {
+        let url = with_plain_ssl_mode(url.expose())?;
+        let mut config: Config = url.parse().map_err(|_| ParseUrlError::NotAUrl)?;
+        let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+        if hosts == 0 {
+            return Err(ParseUrlError::NoHost);
+        }
+        let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+        let mut each = (CONNECT / hosts).max(CONNECT_TO_ONE);
+        if let Some(asked) = config.get_connect_timeout() {
+            each = *asked;
+        }
+        config.connect_timeout(each);
+        if config.get_application_name().is_none() {
+            config.application_name("tollgate");
+        }
+        let tls = tls(config.get_ssl_mode())?;
+        Ok(Self {
+            config,
+            tls,
+            patience: each.saturating_mul(hosts).saturating_add(CONNECT_TO_ONE),
+        })
+    }
+}
+
+/// The certificate is always verified in full, so the modes that ask for less than that
+/// with TLS are one with `require`, the only name for it that the driver knows.
+fn with_plain_ssl_mode(url: &str) -> Result<String, ParseUrlError> {
+    let Some((place, query)) = url.rsplit_once('?') else {
+        return Ok(url.to_owned());
+    };
+    let options = query.split('&').map(|option| match option {
+        "sslmode=disable" | "sslmode=prefer" | "sslmode=require" => Ok(option),
+        "sslmode=verify-ca" | "sslmode=verify-full" => Ok("sslmode=require"),
+        _ if option.starts_with("sslmode=") => Err(ParseUrlError::SslMode),
+        _ => Ok(option),
+    });
+    let options: Vec<_> = options.collect::<Result<_, _>>()?;
+    Ok(format!("{place}?{}", options.join("&")))
+}
+
+/// TLS that trusts the system's roots, or those of `SSL_CERT_FILE`.
+fn tls(mode: SslMode) -> Result<MakeRustlsConnect, ParseUrlError> {
+    let mut roots = RootCertStore::empty();
+    if mode != SslMode::Disable {
+        let found = rustls_native_certs::load_native_certs().unwrap_or_default();
+        roots.add_parsable_certificates(found);
+    }
+    if mode == SslMode::Require && roots.is_empty() {
+        return Err(ParseUrlError::NoRoots);
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| ParseUrlError::SslMode)?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Target, ParseUrlError> {
+        Target::parse(&Secret::new(url.into()))
+    }
+
+    #[test]
+    fn several_hosts_share_the_time_to_connect() {
+        let url = "postgres://u:p@a:5432,b:5433/db?target_session_attrs=read-write";
+        let target = parse(url).unwrap();
+        assert_eq!(target.config.get_hosts().len(), 2);
+        assert_eq!(target.patience, Duration::from_millis(2500));
+        let asked = parse("postgres://a/db?connect_timeout=1").unwrap();
+        assert_eq!(asked.patience, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn tls_is_demanded_by_every_mode_that_says_so() {
+        for (mode, expected) in [
+            ("disable", SslMode::Disable),
+            ("prefer", SslMode::Prefer),
+            ("require", SslMode::Require),
+            ("verify-ca", SslMode::Require),
+            ("verify-full", SslMode::Require),
+        ] {
+            match parse(&format!("postgres://a/db?sslmode={mode}&keepalives=1")) {
+                Ok(target) => assert_eq!(target.config.get_ssl_mode(), expected),
+                Err(e) => assert_eq!((e, expected), (ParseUrlError::NoRoots, SslMode::Require)),
+            }
+        }
+        for mode in ["allow", "", "Require"] {
+            let refused = parse(&format!("postgres://a/db?sslmode={mode}")).err();
+            assert_eq!(refused, Some(ParseUrlError::SslMode), "{mode}");
+        }
+    }
+
+    #[test]
+    fn errors_do_not_tell_the_password() {
+        for url in [
+            "postgres://u:pass-word@host:pass-word/db",
+            "postgres://u:pass-word@host/db?pass-word=1",
+            "pass-word",
+            "postgres://u:pass-word@host/db?sslmode=pass-word",
+        ] {
+            let error = parse(url).err().unwrap();
+            assert!(!format!("{error} {error:?}").contains("pass-word"), "{url}");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+-- The decisions, each one call in one transaction of its own.
+--
+-- Locks are taken in this order, so that no two decisions wait for each other: the
+-- reservation's row, the scopes (shared), counters (key before group, then by measure and
+-- window), the idempotency key's row, the account's row.
+--
+-- A scope's lock is an advisory one of the transaction: decisions share it, and what begins
+-- to keep a counter has it alone. So a decision either finds the new counter or is in its
+-- first sum.
+
+CREATE FUNCTION tollgate.scope_lock(scope text, name text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT hashtextextended('tollgate ' || scope || ' ' || name, 0) $$;
+
+-- What a charge takes from a limit of that measure.
+CREATE FUNCTION tollgate.takes(measure text, seconds bigint, list_nanos bigint, billed_nanos bigint)
+RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE measure
+        WHEN 'video_seconds' THEN seconds
+        WHEN 'list_cost_usd' THEN list_nanos
+        WHEN 'billed_cost'   THEN billed_nanos
+        ELSE 1
+    END
+$$;
+
+CREATE FUNCTION tollgate.plus(used bigint, more bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE WHEN used > 9223372036854775807 - more THEN 9223372036854775807 ELSE used + more END $$;
+
+-- Locks the counters of a key and a group, and tells whether there are any.
+CREATE FUNCTION tollgate.lock_counters(p_key text, p_group text) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(tollgate.scope_lock('key', p_key)),
+            pg_advisory_xact_lock_shared(tollgate.scope_lock('group', p_group));
+    PERFORM 1 FROM tollgate.counter
+    WHERE (scope, name) IN (('key', p_key), ('group', p_group))
+    ORDER BY scope DESC, measure, window_name
+    FOR UPDATE;
+    RETURN FOUND;
+END
+$$;
+
+-- Begins to keep counters of one scope, each with the sum of what there is.
+CREATE FUNCTION tollgate.track(p_scope text, p_name text, p_measures text[], p_windows text[], p_now bigint)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    v_measure text;
+    v_window  text;
+    v_start   bigint;
+    v_live    numeric;
+    v_pruned  numeric;
+BEGIN
+    PERFORM pg_advisory_xact_lock(tollgate.scope_lock(p_scope, p_name));
+    FOR v_measure, v_window IN SELECT DISTINCT m, w FROM unnest(p_measures, p_windows) AS l (m, w) LOOP
+        CONTINUE WHEN EXISTS (
+            SELECT 1 FROM tollgate.counter
+            WHERE scope = p_scope AND name = p_name AND measure = v_measure AND window_name = v_window);
+        v_start := tollgate.window_start(v_window, p_now);
+        -- One statement, so that both are of one moment: pruning moves rows from one to the
+        -- other. The totals are by day, and nothing is pruned within the hour.
+        SELECT l.used, t.used INTO v_live, v_pruned
+        FROM (
+            SELECT coalesce(sum(tollgate.takes(v_measure, seconds, list_nanos, billed_nanos)), 0) AS used
+            FROM tollgate.reservation
+            WHERE (p_scope = 'group' OR key = p_name) AND (p_scope = 'key' OR group_name = p_name)
+              AND created_ms >= v_start
+              AND (state IN ('pending', 'unknown', 'confirmed')
+                   OR state = 'posted' AND v_measure <> 'in_flight')
+        ) AS l, (
+            SELECT coalesce(sum(CASE v_measure
+                       WHEN 'requests' THEN jobs WHEN 'video_seconds' THEN seconds
+                       WHEN 'list_cost_usd' THEN list_nanos WHEN 'billed_cost' THEN billed_nanos END), 0) AS used
+            FROM tollgate.total
+            WHERE (p_scope = 'group' OR key = p_name) AND (p_scope = 'key' OR group_name = p_name)
+              AND day >= tollgate.day_of(v_start) AND v_window IN ('day', 'month', 'total')
+        ) AS t;
+        INSERT INTO tollgate.counter
+        VALUES (p_scope, p_name, v_measure, v_window, v_start,
+                least(v_live + v_pruned, 9223372036854775807)::bigint);
+    END LOOP;
+END
+$$;
+
+-- Makes a charge pending. Limits are given in the order in which they are to be named.
+-- o_outcome: done; refused (o_limit, o_used); in_flight, other or answered (o_status, o_body)
+-- for what the idempotency key stands for; track where a limit has no counter yet.
+CREATE FUNCTION tollgate.reserve(
+    p_id uuid, p_now bigint, p_key text, p_group text, p_currency text, p_multiplier bigint,
+    p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
+    p_gate uuid, p_prompt bytea, p_remix_of text, p_look_at bigint,
+    p_idempotency_key text, p_fingerprint bytea, p_expires bigint,
+    p_scopes text[], p_names text[], p_measures text[], p_windows text[], p_mosts bigint[],
+    OUT o_outcome text, OUT o_limit bigint, OUT o_used bigint, OUT o_status integer, OUT o_body bytea)
+LANGUAGE plpgsql SET lock_timeout = '4s'
+AS $$
+DECLARE
+    v_counters boolean;
+    v_claim    tollgate.idempotency;
+BEGIN
+    o_outcome := 'done';
+    IF EXISTS (SELECT 1 FROM tollgate.reservation WHERE id = p_id) THEN
+        RETURN;
+    END IF;
+    IF p_idempotency_key IS NOT NULL THEN
+        SELECT * INTO v_claim FROM tollgate.idempotency
+        WHERE key = p_key AND idempotency_key = p_idempotency_key AND expires_ms > p_now;
+        IF FOUND THEN
+            SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
+            RETURN;
+        END IF;
+    END IF;
+
+    v_counters := tollgate.lock_counters(p_key, p_group);
+    IF cardinality(p_scopes) > 0 THEN
+        SELECT l.n, coalesce(u.used, 0), CASE WHEN c.used IS NULL THEN 'track' ELSE 'refused' END
+        INTO o_limit, o_used, o_outcome
+        FROM unnest(p_scopes, p_names, p_measures, p_windows, p_mosts)
+             WITH ORDINALITY AS l (scope, name, measure, window_name, most, n)
+        LEFT JOIN tollgate.counter c USING (scope, name, measure, window_name)
+        CROSS JOIN LATERAL (SELECT
+            CASE WHEN c.window_start_ms >= tollgate.window_start(l.window_name, p_now)
+                 THEN c.used ELSE 0 END AS used,
+            tollgate.takes(l.measure, p_seconds, p_list, p_billed) AS takes) AS u
+        WHERE c.used IS NULL OR u.takes > 0 AND u.used > l.most - u.takes
+        ORDER BY c.used IS NULL DESC, l.n LIMIT 1;
+        IF FOUND THEN
+            -- What is in the way may be this very reservation, made by an earlier attempt.
+            IF EXISTS (SELECT 1 FROM tollgate.reservation WHERE id = p_id) THEN
+                o_outcome := 'done';
+            END IF;
+            RETURN;
+        END IF;
+        o_outcome := 'done';
+    END IF;
+
+    IF p_idempotency_key IS NOT NULL THEN
+        LOOP
+            INSERT INTO tollgate.idempotency AS i
+            VALUES (p_key, p_idempotency_key, p_fingerprint, p_id, p_expires, NULL, NULL)
+            ON CONFLICT (key, idempotency_key) DO UPDATE
+                SET fingerprint = p_fingerprint, reservation = p_id, expires_ms = p_expires,
+                    status = NULL, body = NULL
+                WHERE i.expires_ms <= p_now;
+            EXIT WHEN FOUND;
+            -- Another request was faster. Unless it is given up just now, that is the answer.
+            SELECT * INTO v_claim FROM tollgate.idempotency
+            WHERE key = p_key AND idempotency_key = p_idempotency_key AND expires_ms > p_now;
+            IF FOUND THEN
+                SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
+                RETURN;
+            END IF;
+        END LOOP;
+    END IF;
+
+    IF v_counters THEN
+        UPDATE tollgate.counter AS c
+        SET used = tollgate.plus(
+                CASE WHEN w.start > c.window_start_ms THEN 0 ELSE c.used END,
+                tollgate.takes(c.measure, p_seconds, p_list, p_billed)),
+            window_start_ms = greatest(c.window_start_ms, w.start)
+        FROM (SELECT name AS n, tollgate.window_start(name, p_now) AS start
+              FROM unnest(ARRAY['min', 'hour', 'day', 'month', 'total']) AS name) AS w
+        WHERE (c.scope, c.name) IN (('key', p_key), ('group', p_group)) AND w.n = c.window_name;
+    END IF;
+
+    -- Where an earlier attempt of this call is committed just now, this fails, and the
+    -- caller's next attempt finds it.
+    INSERT INTO tollgate.reservation (
+        id, created_ms, key, group_name, currency, multiplier_thousandths, channel, model, size,
+        seconds, list_nanos, billed_nanos, state, gate, prompt_sha256, remix_of, idempotency_key,
+        look_at_ms)
+    VALUES (
+        p_id, p_now, p_key, p_group, p_currency, p_multiplier, p_channel, p_model, p_size,
+        p_seconds, p_list, p_billed, 'pending', p_gate, p_prompt, p_remix_of, p_idempotency_key,
+        p_look_at);
+END
+$$;
+
+-- What an idempotency key stands for, to the request of a reservation with a fingerprint.
+CREATE FUNCTION tollgate.claimed(
+    p_claim tollgate.idempotency, p_id uuid, p_fingerprint bytea,
+    OUT o_outcome text, OUT o_status integer, OUT o_body bytea)
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE
+        WHEN p_claim.reservation = p_id THEN 'done'
+        WHEN p_claim.fingerprint <> p_fingerprint THEN 'other'
+        WHEN p_claim.status IS NULL THEN 'in_flight'
+        ELSE 'answered'
+    END, p_claim.status, p_claim.body
+$$;
+
+-- Gives back to the counters what a reservation took, in the windows that still run, and
+-- takes what it costs now. Its counters are locked.
+CREATE FUNCTION tollgate.correct(
+    p_was tollgate.reservation, p_takes boolean, p_seconds bigint, p_list bigint, p_billed bigint)
+RETURNS void
+LANGUAGE sql
+AS $$
+    UPDATE tollgate.counter AS c
+    SET used = tollgate.plus(
+        greatest(0, c.used - tollgate.takes(c.measure, p_was.seconds, p_was.list_nanos, p_was.billed_nanos)),
+        CASE WHEN p_takes THEN tollgate.takes(c.measure, p_seconds, p_list, p_billed) ELSE 0 END)
+    FROM (SELECT name AS n, tollgate.window_start(name, p_was.created_ms) AS start
+          FROM unnest(ARRAY['min', 'hour', 'day', 'month', 'total']) AS name) AS w
+    WHERE (c.scope, c.name) IN (('key', p_was.key), ('group', p_was.group_name))
+      AND w.n = c.window_name AND w.start = c.window_start_ms
+$$;
+
+-- Ties a reservation to its job. o_outcome: now, with the charge as it was and whether it
+-- was corrected; already; taken; closed; track. The repetition of the very call that
+-- confirmed it answers now, with the charge as it has become.
+CREATE FUNCTION tollgate.confirm(
+    p_id uuid, p_operation uuid, p_job text, p_now bigint,
+    p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
+    p_status integer, p_body bytea,
+    p_scopes text[], p_names text[], p_measures text[], p_windows text[], p_mosts bigint[],
+    OUT o_outcome text, OUT o_corrected boolean,
+    OUT key text, OUT group_name text, OUT currency text, OUT multiplier_thousandths bigint,
+    OUT channel text, OUT model text, OUT size text, OUT seconds bigint,
+    OUT list_nanos bigint, OUT billed_nanos bigint)
+LANGUAGE plpgsql SET lock_timeout = '4s'
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_was   tollgate.reservation;
+    v_owner uuid;
+    v_place bigint;
+    v_found text;
+BEGIN
+    SELECT * INTO v_was FROM tollgate.reservation AS r WHERE r.id = p_id FOR UPDATE;
+    o_corrected := false;
+    key := v_was.key; group_name := v_was.group_name; currency := v_was.currency;
+    multiplier_thousandths := v_was.multiplier_thousandths;
+    channel := v_was.channel; model := v_was.model; size := v_was.size;
+    seconds := v_was.seconds; list_nanos := v_was.list_nanos; billed_nanos := v_was.billed_nanos;
+
+    SELECT r.id INTO v_owner FROM tollgate.reservation AS r WHERE r.job = p_job;
+    IF v_owner = p_id THEN
+        o_outcome := CASE WHEN v_was.last_operation = p_operation THEN 'now' ELSE 'already' END;
+        RETURN;
+    ELSIF v_owner IS NOT NULL THEN
+        o_outcome := 'taken';
+        RETURN;
+    ELSIF v_was.state IS NULL OR v_was.state NOT IN ('pending', 'unknown') THEN
+        o_outcome := 'closed';
+        RETURN;
+    END IF;
+
+    o_corrected := true;
+    IF (p_seconds, p_list, p_billed) <> (v_was.seconds, v_was.list_nanos, v_was.billed_nanos) THEN
+        PERFORM tollgate.lock_counters(v_was.key, v_was.group_name);
+        -- The first limit that has no counter, or that what is added would exceed.
+        SELECT CASE WHEN c.used IS NULL THEN 'track' ELSE 'exceeded' END INTO v_found
+        FROM unnest(p_scopes, p_names, p_measures, p_windows, p_mosts)
+             AS l (scope, name, measure, window_name, most)
+        LEFT JOIN tollgate.counter AS c USING (scope, name, measure, window_name)
+        CROSS JOIN LATERAL (SELECT
+            CASE WHEN c.window_start_ms >= tollgate.window_start(l.window_name, p_now)
+                 THEN c.used ELSE 0 END AS used,
+            tollgate.takes(l.measure, p_seconds, p_list, p_billed)
+                - tollgate.takes(l.measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos)
+                AS adds) AS u
+        WHERE u.adds > 0 AND (c.used IS NULL OR u.used > l.most - u.adds)
+        ORDER BY c.used IS NULL DESC LIMIT 1;
+        IF v_found = 'track' THEN
+            o_outcome := v_found;
+            RETURN;
+        END IF;
+        o_corrected := v_found IS NULL;
+        IF o_corrected THEN
+            PERFORM tollgate.correct(v_was, true, p_seconds, p_list, p_billed);
+        END IF;
+    END IF;
+
+    IF p_status IS NOT NULL AND v_was.idempotency_key IS NOT NULL THEN
+        UPDATE tollgate.idempotency AS i SET status = p_status, body = p_body
+        WHERE i.key = v_was.key AND i.idempotency_key = v_was.idempotency_key
+          AND i.reservation = p_id;
+    END IF;
+
+    -- The account's row is held until the commit: places are in the order of commits.
+    INSERT INTO tollgate.account AS a VALUES (v_was.key, 1)
+    ON CONFLICT (key) DO UPDATE SET last_place = a.last_place + 1
+    RETURNING a.last_place INTO v_place;
+    UPDATE tollgate.reservation AS r
+    SET state = 'confirmed', job = p_job, place = v_place, confirmed_ms = p_now,
+        last_operation = p_operation,
+        channel      = CASE WHEN o_corrected THEN p_channel ELSE v_was.channel END,
+        model        = CASE WHEN o_corrected THEN p_model ELSE v_was.model END,
+        size         = CASE WHEN o_corrected THEN p_size ELSE v_was.size END,
+        seconds      = CASE WHEN o_corrected THEN p_seconds ELSE v_was.seconds END,
+        list_nanos   = CASE WHEN o_corrected THEN p_list ELSE v_was.list_nanos END,
+        billed_nanos = CASE WHEN o_corrected THEN p_billed ELSE v_was.billed_nanos END
+    WHERE r.id = p_id;
+    o_outcome := 'now';
+END
+$$;
+
+-- Posts or voids a reservation that is in one of the states p_from. Answers its row as it
+-- was, or none where it is in another state; to the repetition of the very call that
+-- resolved it, its row.
+CREATE FUNCTION tollgate.resolve(
+    p_id uuid, p_operation uuid, p_from text[], p_state text, p_outcome text, p_now bigint)
+RETURNS SETOF tollgate.reservation
+LANGUAGE plpgsql SET lock_timeout = '4s'
+AS $$
+DECLARE
+    v_was tollgate.reservation;
+BEGIN
+    SELECT * INTO v_was FROM tollgate.reservation WHERE id = p_id FOR UPDATE;
+    IF v_was.last_operation = p_operation THEN
+        RETURN NEXT v_was;
+        RETURN;
+    ELSIF v_was.state IS NULL OR v_was.state <> ALL (p_from) THEN
+        RETURN;
+    END IF;
+
+    IF tollgate.lock_counters(v_was.key, v_was.group_name) THEN
+        IF p_state = 'voided' THEN
+            PERFORM tollgate.correct(v_was, false, 0, 0, 0);
+        ELSE
+            UPDATE tollgate.counter SET used = greatest(0, used - 1)
+            WHERE (scope, name) IN (('key', v_was.key), ('group', v_was.group_name))
+              AND measure = 'in_flight';
+        END IF;
+    END IF;
+    IF v_was.job IS NULL AND v_was.idempotency_key IS NOT NULL THEN
+        DELETE FROM tollgate.idempotency
+        WHERE key = v_was.key AND idempotency_key = v_was.idempotency_key AND reservation = p_id;
+    END IF;
+    UPDATE tollgate.reservation
+    SET state = p_state, outcome = p_outcome, resolved_ms = p_now, last_operation = p_operation
+    WHERE id = p_id;
+    RETURN NEXT v_was;
+END
+$$;
+
+-- Renews the lease of a gate for 20 seconds, and marks as unknown what gates without a
+-- lease have left pending, or this one for longer than p_lost_after. Answers how many.
+CREATE FUNCTION tollgate.heartbeat(p_gate uuid, p_now bigint, p_lost_after bigint) RETURNS bigint
+LANGUAGE plpgsql SET lock_timeout = '4s'
+AS $$
+DECLARE
+    v_marked bigint;
+BEGIN
+    INSERT INTO tollgate.lease VALUES ('gate:' || p_gate, p_gate, now() + interval '20 seconds')
+    ON CONFLICT (name) DO UPDATE SET until = excluded.until;
+    DELETE FROM tollgate.lease WHERE name LIKE 'gate:%' AND until < now() - interval '1 day';
+    UPDATE tollgate.reservation SET state = 'unknown', unknown_since_ms = p_now
+    WHERE id IN (
+        SELECT r.id FROM tollgate.reservation AS r
+        WHERE r.state = 'pending' AND CASE
+            WHEN r.gate = p_gate THEN p_now - r.created_ms > p_lost_after
+            ELSE NOT EXISTS (
+                SELECT 1 FROM tollgate.lease AS l
+                WHERE l.name = 'gate:' || r.gate AND l.until > now())
+        END
+        FOR UPDATE OF r SKIP LOCKED);
+    GET DIAGNOSTICS v_marked = ROW_COUNT;
+    RETURN v_marked;
+END
+$$;
+
+-- Forgets at most p_most idempotency keys that have expired and reservations that were
+-- resolved before p_before; the posted ones live on in the totals. Answers how many.
+CREATE FUNCTION tollgate.prune(p_before bigint, p_now bigint, p_most bigint) RETURNS bigint
+LANGUAGE plpgsql SET lock_timeout = '4s'
+AS $$
+DECLARE
+    v_keys bigint;
+    v_reservations bigint;
+BEGIN
+    DELETE FROM tollgate.idempotency WHERE (key, idempotency_key) IN (
+        SELECT key, idempotency_key FROM tollgate.idempotency
+        WHERE expires_ms <= p_now ORDER BY expires_ms LIMIT p_most FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS v_keys = ROW_COUNT;
+    WITH gone AS (
+        DELETE FROM tollgate.reservation WHERE id IN (
+            SELECT id FROM tollgate.reservation
+            WHERE resolved_ms < p_before
+            ORDER BY resolved_ms LIMIT p_most - v_keys FOR UPDATE SKIP LOCKED)
+        RETURNING *
+    ), summed AS (
+        INSERT INTO tollgate.total AS t
+        SELECT tollgate.day_of(created_ms), key, group_name, currency, channel, model, size,
+               count(*), sum(seconds), sum(list_nanos), sum(billed_nanos)
+        FROM gone WHERE state = 'posted'
+        GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1, 3, 4, 5, 6, 7
+        ON CONFLICT (key, day, group_name, currency, channel, model, size) DO UPDATE
+            SET jobs = t.jobs + excluded.jobs, seconds = t.seconds + excluded.seconds,
+                list_nanos = t.list_nanos + excluded.list_nanos,
+                billed_nanos = t.billed_nanos + excluded.billed_nanos
+    )
+    SELECT count(*) INTO v_reservations FROM gone;
+    RETURN v_keys + v_reservations;
+END
+$$;
