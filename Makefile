@@ -35,6 +35,10 @@ lint: ## check format, lints and documentation
 
 bench: ## measure the scanner, and the gate against a bare Pingora
 	@.ci/tools cmake
+	if ! .ci/tools postgres; then
+	  echo "== PostgreSQL is not measured" >&2
+	fi
+	eval "$$(.ci/tools env)"
 	$(CARGO) bench --locked
 
 metrics-check: ## let promtool judge the metrics of a gate that runs

@@ -9,13 +9,14 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::env;
 use std::time::Duration;
 
 use support::load::{self, Client, Done};
 use support::process::Server;
 use support::report::{Rounds, Spread, table};
-use support::{memory, scanner, servers, works};
+use support::{ledgers::Ledgers, memory, scanner, servers, works};
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -40,28 +41,34 @@ fn number(name: &str, default: u64) -> u64 {
 
 async fn measure(rounds: u64, lasts: Duration) {
     let sink = Server::start("sink", None);
-    let gate = Server::start("gate", Some(sink.address));
     let bare = Server::start("pass-through", Some(sink.address));
-    let job = created(&gate).await;
     let only = env::var("TOLLGATE_BENCH_ONLY").unwrap_or_default();
-    let works = works::all(&job)
-        .into_iter()
-        .filter(|w| w.name.contains(&only));
-    let mut measured: Vec<Rounds> = works
-        .map(|work| Rounds {
-            work,
-            gate: vec![],
-            bare: vec![],
-        })
-        .collect();
+    let ledgers = Ledgers::new();
+    let (mut gates, mut measured) = (HashMap::new(), Vec::new());
+    for (ledger, url) in ledgers.urls() {
+        let gate = Server::gate(sink.address, &url);
+        let job = created(&gate).await;
+        let works = works::all(ledger, &job).into_iter();
+        measured.extend(
+            works
+                .filter(|work| work.name.contains(&only))
+                .map(|work| Rounds {
+                    work,
+                    gate: vec![],
+                    bare: vec![],
+                }),
+        );
+        gates.insert(ledger, gate);
+    }
     for work in &measured {
-        for server in [&gate, &bare] {
+        for server in [&gates[&work.work.ledger], &bare] {
             load::round(server, &work.work, lasts / 4).await;
         }
     }
     for round in 0..rounds {
         for work in &mut measured {
-            let (gate, bare) = pair(&gate, &bare, &work.work, lasts, round % 2 == 0).await;
+            let gate = &gates[&work.work.ledger];
+            let (gate, bare) = pair(gate, &bare, &work.work, lasts, round % 2 == 0).await;
             work.gate.push(gate);
             work.bare.push(bare);
         }
@@ -76,7 +83,7 @@ async fn measure(rounds: u64, lasts: Duration) {
     println!(
         "Method: {rounds} rounds of {} ms for each work and server, in turns; gate, pass-through \
          and upstream are processes of their own with one worker thread, the ledger is in \
-         memory; each ratio is of two neighbouring rounds; the median, and in brackets the \
+         memory where no other is named, and PostgreSQL runs on the same machine; each ratio is of two neighbouring rounds; the median, and in brackets the \
          quartiles. Bold: the target is missed.",
         lasts.as_millis()
     );

@@ -18,9 +18,19 @@ pub struct Server {
 impl Server {
     /// Runs this very program again, as the server of that name.
     pub fn start(role: &str, upstream: Option<SocketAddr>) -> Self {
+        Self::run(role, upstream, None)
+    }
+
+    /// Runs it as a gate, with the ledger of that URL.
+    pub fn gate(upstream: SocketAddr, ledger: &str) -> Self {
+        Self::run("gate", Some(upstream), Some(ledger))
+    }
+
+    fn run(role: &str, upstream: Option<SocketAddr>, ledger: Option<&str>) -> Self {
         let program = env::current_exe().expect("this program's path");
         let mut command = Command::new(program);
         command.arg(role).args(upstream.map(|to| to.to_string()));
+        command.args(ledger);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a process");
         let mut line = String::new();

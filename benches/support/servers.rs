@@ -21,9 +21,9 @@ use pingora::services::Service as _;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
-use tollgate::config;
-use tollgate::gate::{Gate, Gated};
-use tollgate::ledger::MemoryLedger;
+use tollgate::config::{self, LedgerUrl};
+use tollgate::gate::{Background, Gate, Gated};
+use tollgate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use tollgate::metrics::Metrics;
 use tollgate::server;
 
@@ -31,9 +31,10 @@ use super::process::announce;
 
 /// Runs the server that the arguments name, for ever; returns false where they name none.
 pub fn run(arguments: &[String]) -> bool {
-    let (role, upstream) = match arguments {
-        [role] => (role, None),
-        [role, upstream] => (role, upstream.parse().ok()),
+    let (role, upstream, ledger) = match arguments {
+        [role] => (role, None, "memory"),
+        [role, upstream] => (role, upstream.parse().ok(), "memory"),
+        [role, upstream, ledger] => (role, upstream.parse().ok(), ledger.as_str()),
         _ => return false,
     };
     let runtime = Builder::new_multi_thread()
@@ -42,7 +43,7 @@ pub fn run(arguments: &[String]) -> bool {
         .build()
         .expect("a runtime");
     match (role.as_str(), upstream) {
-        ("gate", Some(upstream)) => runtime.block_on(gate(upstream)),
+        ("gate", Some(upstream)) => runtime.block_on(gate(upstream, ledger)),
         ("pass-through", Some(upstream)) => runtime.block_on(pass_through(upstream)),
         ("sink", None) => runtime.block_on(sink()),
         _ => return false,
@@ -57,14 +58,25 @@ fn listen() -> TcpListener {
 }
 
 /// The gate as it ships, with a key whose limits count and are never reached.
-async fn gate(upstream: SocketAddr) {
+async fn gate(upstream: SocketAddr, ledger: &str) {
     let text = CONFIG.replace("UPSTREAM", &upstream.to_string());
+    let text = text.replace("LEDGER", ledger);
     let env = |_: &str| Some("channel-key".to_owned());
     let config = config::parse(&text, "bench.yaml", &env, Path::new("."));
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let gate = Gate::new(config, Arc::new(MemoryLedger::default()), metrics);
+    let ledger: Arc<dyn Ledger> = match &config.ledger {
+        LedgerUrl::Sqlite(path) => Arc::new(SqliteLedger::open(path).expect("a ledger")),
+        LedgerUrl::Postgres(url) => {
+            let ledger = PostgresLedger::new(url, PostgresLedger::CONNECTIONS);
+            Arc::new(ledger.expect("a ledger"))
+        }
+        _ => Arc::new(MemoryLedger::default()),
+    };
+    let gate = Gate::new(config, ledger, metrics);
+    let background = Background::new(gate.clone());
+    tokio::spawn(async move { background.run().await });
     let server = server::serve(Gated::alone(gate), listen(), &socket, &bounds);
     let server = server.expect("a server");
     announce(server.address());
@@ -74,7 +86,7 @@ async fn gate(upstream: SocketAddr) {
 const CONFIG: &str = r#"
 listen: { address: 127.0.0.1:0 }
 admin: off
-ledger: memory
+ledger: LEDGER
 channels:
   sink:
     url: http://UPSTREAM

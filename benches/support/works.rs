@@ -8,10 +8,20 @@ pub struct Work {
     pub name: &'static str,
     /// The whole request.
     pub bytes: Bytes,
+    /// Where the gate keeps its accounts.
+    pub ledger: Ledger,
     /// How many clients send it at the same time.
     pub clients: usize,
     /// The least share of the pass-through's work for a CPU second that is wanted.
     pub target: f64,
+}
+
+/// Where a gate keeps its accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ledger {
+    Memory,
+    Sqlite,
+    Postgres,
 }
 
 /// What separates the parts.
@@ -25,27 +35,41 @@ const FIELDS: [(&str, &str); 4] = [
     ("size", "1280x720"),
 ];
 
-/// All kinds, the poll of that job among them.
-pub fn all(job: &str) -> Vec<Work> {
+/// All kinds of work for a gate with that ledger, the poll of that job among them.
+pub fn all(ledger: Ledger, job: &str) -> Vec<Work> {
     let upload = |name, order| Work {
         name,
         bytes: upload(order),
+        ledger,
         clients: 4,
         target: 0.97,
     };
-    let small = |name, bytes| Work {
+    // Durable writes are shared by those who wait for them: it takes some who do.
+    let small = |name, bytes, clients, target| Work {
         name,
         bytes,
-        clients: 16,
-        target: 0.9,
+        ledger,
+        clients,
+        target,
     };
-    vec![
-        upload("upload of 4 MiB, file last", File::Last),
-        upload("upload of 4 MiB, file first", File::First),
-        small("small create, multipart", create()),
-        small("small create, JSON", json()),
-        small("poll", head(&format!("GET /v1/videos/{job}"), "")),
-    ]
+    let poll = head(&format!("GET /v1/videos/{job}"), "");
+    match ledger {
+        Ledger::Memory => vec![
+            upload("upload of 4 MiB, file last", File::Last),
+            upload("upload of 4 MiB, file first", File::First),
+            small("small create, multipart", create(), 16, 0.9),
+            small("small create, JSON", json(), 16, 0.9),
+            small("poll", poll, 16, 0.9),
+        ],
+        Ledger::Sqlite => vec![
+            small("small create, SQLite", create(), 64, 0.4),
+            small("poll, SQLite", poll, 16, 0.9),
+        ],
+        Ledger::Postgres => vec![
+            small("small create, PostgreSQL", create(), 64, 0.4),
+            small("poll, PostgreSQL", poll, 16, 0.9),
+        ],
+    }
 }
 
 fn head(line: &str, more: &str) -> Bytes {
