@@ -14,8 +14,10 @@
 //!         ──body──▶ inspect         scanner ▶ fields ▶ policy: what is safe goes on at once
 //!                   gate::withheld  what is not safe yet, and always the last bytes
 //!         ──end───▶ inspect.finish  ▶ Permit ▶ ledger.reserve ▶ the last bytes ──▶ channel
-//!         ◀─answer─ gate::create    2xx with a job confirms, a clear no voids, else unknown
+//!         ◀─answer─ gate::outcome   2xx with a job confirms, a clear no voids, else unknown
 //!  polls  ◀───────▶ gate::forward   completed posts, failed or cancelled voids
+//!                   gate::background  the same where nobody polls; what got no answer is
+//!                                   looked for in the channel's list
 //! ```
 //!
 //! # Layers
@@ -32,7 +34,7 @@
 //! | [`multipart`], [`json`] | the strict push scanners |
 //! | [`image`] | pixel sizes from first bytes |
 //! | [`inspect`] | joins those into one create request |
-//! | [`ledger`] | reservations, jobs, limits |
+//! | [`ledger`] | reservations, jobs, limits, idempotency keys: in memory, SQLite, PostgreSQL |
 //! | [`channel`] | choosing and reaching upstream accounts |
 //! | [`metrics`] | all families |
 //! | [`config`] | the file format, and the validated configuration |
@@ -51,6 +53,8 @@
 //! - A forwarded body is byte for byte what the client sent: slices of the buffers that
 //!   came in, never rewritten.
 //! - Memory for a request is bounded by constants, whatever its size or order of fields.
+//! - Each charge is resolved once, whoever sees the end first: the ledger decides in one
+//!   atomic step, and says which call it was, which alone moves the metrics.
 //! - Heads keep what stands on a list of what passes and nothing else, in both directions.
 //!
 //! Absent on purpose: nothing is retried once a byte of a body has left; no body is
@@ -68,8 +72,8 @@
 //!
 //! use async_trait::async_trait;
 //! use pingora::prelude::*;
-//! use tollgate::gate::{Gate, Gated};
-//! use tollgate::ledger::MemoryLedger;
+//! use tollgate::gate::{Background, Gate, Gated};
+//! use tollgate::ledger::SqliteLedger;
 //! use tollgate::metrics::Metrics;
 //!
 //! /// The proxy that was there before.
@@ -86,14 +90,15 @@
 //!
 //! fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 //!     let config = tollgate::config::load(Path::new("conf/tollgate.yaml"))?;
-//!     let ledger = Arc::new(MemoryLedger::default());
+//!     let ledger = Arc::new(SqliteLedger::open(Path::new("tollgate.db"))?);
 //!     let gate = Gate::new(config, ledger, Arc::new(Metrics::new()?));
 //!
 //!     let mut server = Server::new(None)?;
 //!     server.bootstrap();
-//!     let mut proxy = http_proxy_service(&server.configuration, Gated::new(gate, MyProxy));
+//!     let mut proxy = http_proxy_service(&server.configuration, Gated::new(gate.clone(), MyProxy));
 //!     proxy.add_tcp("0.0.0.0:8080");
 //!     server.add_service(proxy);
+//!     server.add_service(background_service("tollgate", Background::new(gate)));
 //!     server.run_forever();
 //! }
 //! ```

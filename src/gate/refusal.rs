@@ -375,17 +375,17 @@ impl fmt::Display for Refusal {
                     "The channel failed, and nothing has been created. Try again."
                 }
                 ChannelFault::Broken { created: true } => {
-                    "The channel failed after it had the whole request: the video may have been \
-                     created, and stays charged until that is known. Ask whoever runs this \
-                     service before you try again."
+                    "The channel failed after it had the whole request, so the video may have \
+                     been created. If it was, it appears in your list of videos within minutes; \
+                     if not, its charge is given back. Look there before you try again."
                 }
                 ChannelFault::Timeout { created: false } => {
                     "The channel took too long, and nothing has been created. Try again."
                 }
                 ChannelFault::Timeout { created: true } => {
-                    "The channel took too long to answer: the video may have been created, and \
-                     stays charged until that is known. Ask whoever runs this service before \
-                     you try again."
+                    "The channel took too long to answer, so the video may have been created. \
+                     If it was, it appears in your list of videos within minutes; if not, its \
+                     charge is given back. Look there before you try again."
                 }
                 ChannelFault::Account => {
                     "The channel refused this service's account. Tell whoever runs this service."

@@ -7,7 +7,8 @@
 //! **Whose a job is, is never guessed**: where a job could belong to reservations of several
 //! keys (the same prompt, at the same time), or such a reservation is still waiting for its
 //! answer, none of them is resolved by it. And nothing is voided on the word of a list that
-//! was not read to its end.
+//! was not read to its end. What cannot be found out for as long as a job is followed is
+//! voided at last, and the log says so.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -102,7 +103,16 @@ impl Gate {
     ) -> Result<(), Unavailable> {
         let name = &channel.spec().name;
         let (started, jobs) = (now(), &state.config.jobs);
-        let jobless = self.ledger().jobless(name, AT_ONCE).await?;
+        let mut jobless = self.ledger().jobless(name, AT_ONCE).await?;
+        let expired = |u: &Jobless| started.since(u.since) > millis(jobs.expire_after);
+        for unknown in jobless.extract_if(.., |u| u.state == Stand::Unknown && expired(u)) {
+            log::error!(
+                "reservation {} on channel {name}: what became of it was not found out, it is \
+                 not charged",
+                unknown.id
+            );
+            self.books.try_abandon(unknown.id, "not found out").await?;
+        }
         let unknown = || jobless.iter().filter(|u| u.state == Stand::Unknown);
         let Some(oldest) = unknown().map(|u| u.created).min() else {
             return Ok(());
@@ -140,7 +150,7 @@ impl Gate {
                         if !pending && resolver.ambiguous.insert(unknown.id) {
                             log::error!(
                                 "reservation {} on channel {name}: job {} may have come of it \
-                                 or of another key's; settle it by hand",
+                                 or of another key's: neither is charged for it",
                                 unknown.id,
                                 job.id
                             );
