@@ -1,13 +1,13 @@
 //! What the writing thread knows without asking the database: open reservations, limits.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::{Connection, params};
 
 use super::super::charge::{Charge, ReservationId};
 use super::super::counters::{Counter, Counters, Scope};
-use super::super::job::State;
+use super::super::job::{Job, State};
 use super::rows;
 use crate::policy::{Measure, Timestamp, Window};
 
@@ -21,6 +21,9 @@ pub(super) struct Books {
     /// Which keys have paid in a group.
     pub(super) payers: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) counters: Arc<Mutex<Counters>>,
+    pub(super) running: Arc<Running>,
+    /// Which jobs this transaction confirms.
+    pub(super) confirmed: Vec<ReservationId>,
     /// Whose counters are to be written with this transaction.
     pub(super) dirty: HashSet<Scope>,
     pub(super) last_number: i64,
@@ -37,6 +40,50 @@ pub(super) struct Entry {
     /// Whether it was made since the database was opened.
     pub(super) own: bool,
     pub(super) idempotency_key: Option<Arc<str>>,
+    pub(super) job: Option<Arc<str>>,
+    pub(super) remix_of: Option<Arc<str>>,
+    pub(super) deleted: bool,
+}
+
+/// Jobs that have not ended, as they are on disk, for clients that poll them: looked up
+/// without asking the database. A job comes in after the commit that confirmed it, and goes
+/// before the commit that changes it. What is missing here is looked up in the database.
+#[derive(Default)]
+pub(super) struct Running(RwLock<HashMap<Arc<str>, Job>>);
+
+impl Running {
+    pub(super) fn get(&self, job: &str) -> Option<Job> {
+        let jobs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        jobs.get(job).cloned()
+    }
+
+    pub(super) fn remove(&self, job: Option<&Arc<str>>) {
+        if let Some(job) = job {
+            self.change(|jobs| jobs.remove(job));
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Arc<str>, Job>) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Entry {
+    /// Its job, while it runs and is not deleted.
+    fn running(&self, id: ReservationId) -> Option<(Arc<str>, Job)> {
+        let name = self.job.clone().filter(|_| !self.deleted)?;
+        let job = Job {
+            id: name.clone(),
+            reservation: id,
+            charge: self.charge.clone(),
+            created: self.created,
+            remix_of: self.remix_of.clone(),
+            resolution: None,
+            end: None,
+            deleted: false,
+        };
+        Some((name, job))
+    }
 }
 
 /// No panic can leave what a lock guards half-written: so a poisoned one is taken as it is.
@@ -45,12 +92,14 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Books {
-    pub(super) fn new(run: i64, counters: Arc<Mutex<Counters>>) -> Self {
+    pub(super) fn new(run: i64, counters: Arc<Mutex<Counters>>, running: Arc<Running>) -> Self {
         Self {
             run,
             open: HashMap::new(),
             payers: HashMap::new(),
             counters,
+            running,
+            confirmed: Vec::new(),
             dirty: HashSet::new(),
             last_number: 0,
             last_place: 0,
@@ -61,10 +110,12 @@ impl Books {
     pub(super) fn load(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let mut names = Names::default();
         let mut open = HashMap::new();
-        let mut read = db.prepare_cached(&format!(
-            "SELECT {}, number, created_ms, state, gate, idempotency_key, id
+        let mut read = db.prepare_cached(concat!(
+            "SELECT ",
+            rows::charge_columns!(),
+            ", number, created_ms, state, gate, idempotency_key, id,
+                    job, remix_of, deleted
              FROM reservation INDEXED BY reservation_open WHERE resolved_ms IS NULL",
-            rows::CHARGE
         ))?;
         let mut found = read.query([])?;
         while let Some(row) = found.next()? {
@@ -75,6 +126,9 @@ impl Books {
                 state: rows::state(row, 12)?,
                 own: row.get::<_, i64>(13)? == self.run,
                 idempotency_key: row.get(14)?,
+                job: row.get(16)?,
+                remix_of: row.get(17)?,
+                deleted: row.get(18)?,
             };
             open.insert(rows::id(row, 15)?, entry);
         }
@@ -97,8 +151,25 @@ impl Books {
         )?;
         (self.open, self.payers) = (open, payers);
         self.dirty.clear();
+        self.confirmed.clear();
+        let jobs = self
+            .open
+            .iter()
+            .filter_map(|(id, entry)| entry.running(*id));
+        let jobs = jobs.collect();
+        self.running.change(|running| *running = jobs);
         *locked(&self.counters) = counters;
         Ok(())
+    }
+
+    /// Shows the jobs that are confirmed on disk now.
+    pub(super) fn show(&mut self) {
+        if self.confirmed.is_empty() {
+            return;
+        }
+        let (open, confirmed) = (&self.open, self.confirmed.drain(..));
+        let jobs = confirmed.filter_map(|id| open.get(&id)?.running(id));
+        self.running.change(|running| running.extend(jobs));
     }
 
     /// Notes that the counters of a charge have moved.

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, FirstAnswer};
-use super::super::charge::{ReservationId, Resolution};
+use super::super::Reserved;
+use super::super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::super::counters::correction_fits;
 use super::super::job::State;
-use super::super::{Claimed, Reserved};
 use super::books::{Books, Entry, locked};
-use super::rows;
+use super::{claims, rows};
 use crate::policy::{Key, Timestamp};
 
 impl Books {
@@ -35,7 +34,7 @@ impl Books {
             Ok(if known { Reserved::Done } else { otherwise })
         };
         if let Some(claim) = &draft.claim
-            && let Some(claimed) = claimed(db, &charge.payer.key, claim, now)?
+            && let Some(claimed) = claims::claimed(db, &charge.payer.key, claim, now)?
         {
             return known(Reserved::Claimed(claimed));
         }
@@ -50,7 +49,7 @@ impl Books {
         locked(&self.counters).take(charge, now);
         self.touch(charge);
         if let Some(claim) = &draft.claim {
-            insert_claim(db, &draft, claim)?;
+            claims::insert(db, &draft, claim)?;
         }
         let entry = Entry {
             number: self.last_number,
@@ -59,6 +58,9 @@ impl Books {
             state: State::Pending,
             own: true,
             idempotency_key: draft.claim.map(|claim| claim.idempotency_key),
+            job: None,
+            remix_of: draft.remix_of,
+            deleted: false,
         };
         self.open.insert(draft.id, entry);
         Ok(Reserved::Done)
@@ -165,8 +167,10 @@ impl Books {
         }
         self.last_place = place;
         entry.state = State::Confirmed;
+        entry.job = Some(job);
+        self.confirmed.push(id);
         if let (Some(name), Some(answer)) = (&entry.idempotency_key, answer) {
-            keep_answer(db, id, &before.payer.key, name, &answer)?;
+            claims::keep_answer(db, id, &before.payer.key, name, &answer)?;
         }
         if !corrects {
             return Ok(Confirmed::Now {
@@ -227,11 +231,7 @@ impl Books {
         locked(&self.counters).give_back(&entry.charge, entry.created);
         self.touch(&entry.charge);
         if let Some(name) = entry.idempotency_key {
-            let mut free = db.prepare_cached(
-                "DELETE FROM idempotency
-                 WHERE key = ?1 AND idempotency_key = ?2 AND reservation = ?3",
-            )?;
-            free.execute(params![&*entry.charge.payer.key, &*name, blob(id)])?;
+            claims::free(db, id, &entry.charge.payer.key, &name)?;
         }
         Ok(Some(entry.charge))
     }
@@ -269,6 +269,7 @@ impl Books {
         let Some(entry) = self.open.get(&id).filter(|entry| may(entry)) else {
             return Ok(None);
         };
+        self.running.remove(entry.job.as_ref());
         let mut update = db.prepare_cached(
             "UPDATE reservation SET state = ?2, outcome = ?3, resolved_ms = ?4 WHERE number = ?1",
         )?;
@@ -293,6 +294,20 @@ impl Books {
         }
         Ok(())
     }
+
+    pub(super) fn mark_deleted(
+        &mut self,
+        db: &Connection,
+        id: ReservationId,
+    ) -> rusqlite::Result<()> {
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.deleted = true;
+            self.running.remove(entry.job.as_ref());
+        }
+        db.prepare_cached("UPDATE reservation SET deleted = 1 WHERE id = ?1 AND deleted = 0")?
+            .execute([blob(id)])?;
+        Ok(())
+    }
 }
 
 impl Entry {
@@ -306,13 +321,7 @@ impl Entry {
     }
 }
 
-pub(super) fn mark_deleted(db: &Connection, id: ReservationId) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE reservation SET deleted = 1 WHERE id = ?1 AND deleted = 0")?
-        .execute([blob(id)])?;
-    Ok(())
-}
-
-fn blob(id: ReservationId) -> [u8; 16] {
+pub(super) fn blob(id: ReservationId) -> [u8; 16] {
     id.0.to_be_bytes()
 }
 
@@ -351,78 +360,6 @@ fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()>
         after.seconds,
         rows::int(after.list.nanos()),
         rows::int(after.billed.nanos()),
-    ])?;
-    Ok(())
-}
-
-/// What an idempotency key stands for, if it has not expired.
-fn claimed(
-    db: &Connection,
-    key: &str,
-    claim: &Claim,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Claimed>> {
-    let mut read = db.prepare_cached(
-        "SELECT fingerprint = ?3, status, body FROM idempotency
-         WHERE key = ?1 AND idempotency_key = ?2 AND expires_ms > ?4",
-    )?;
-    let found = read.query_row(
-        params![
-            key,
-            &*claim.idempotency_key,
-            &claim.fingerprint[..],
-            rows::int(now.0)
-        ],
-        |row| {
-            let same: bool = row.get(0)?;
-            let status: Option<u16> = row.get(1)?;
-            Ok(match status {
-                _ if !same => Claimed::Other,
-                None => Claimed::InFlight,
-                Some(status) => Claimed::Answered(FirstAnswer {
-                    status,
-                    body: row.get::<_, Vec<u8>>(2)?.into(),
-                }),
-            })
-        },
-    );
-    found.optional()
-}
-
-/// Lets an idempotency key stand for a reservation, in the place of one that has expired.
-fn insert_claim(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite::Result<()> {
-    let mut insert = db.prepare_cached(
-        "INSERT OR REPLACE INTO idempotency
-             (key, idempotency_key, fingerprint, reservation, expires_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    insert.execute(params![
-        &*draft.charge.payer.key,
-        &*claim.idempotency_key,
-        &claim.fingerprint[..],
-        blob(draft.id),
-        rows::int(claim.expires.0),
-    ])?;
-    Ok(())
-}
-
-fn keep_answer(
-    db: &Connection,
-    id: ReservationId,
-    key: &str,
-    name: &str,
-    answer: &FirstAnswer,
-) -> rusqlite::Result<()> {
-    let mut update = db.prepare_cached(
-        "UPDATE idempotency SET status = ?4, body = ?5
-         WHERE key = ?1 AND idempotency_key = ?2 AND reservation = ?3",
-    )?;
-    update.execute(params![
-        key,
-        name,
-        blob(id),
-        answer.status,
-        &answer.body[..]
     ])?;
     Ok(())
 }

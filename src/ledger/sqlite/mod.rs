@@ -2,13 +2,15 @@
 //!
 //! Decisions are made by one thread that owns the only writing connection. It takes all
 //! calls that wait, runs them in one transaction, and answers them once that is on disk: one
-//! sync for many calls. Limits are counted in its memory and written along. Reads have
-//! connections of their own and never wait for it.
+//! sync for many calls. Limits are counted in its memory and written along; what clients
+//! poll, jobs that run, is there as well. Other reads have connections of their own and
+//! never wait for it.
 //!
 //! The database is in WAL mode: operators may read it at any time, with any client.
 
 mod books;
 mod calls;
+mod claims;
 mod error;
 mod open;
 mod prune;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::books::{Books, locked};
+use self::books::{Books, Running, locked};
 use self::readers::Readers;
 use self::writer::Writer;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
@@ -39,6 +41,7 @@ pub use self::error::OpenError;
 /// Its calls want a tokio runtime. Dropping it ends what was begun, and waits for that.
 pub struct SqliteLedger {
     counters: Arc<Mutex<Counters>>,
+    running: Arc<Running>,
     readers: Arc<Readers>,
     writer: Writer,
 }
@@ -50,11 +53,13 @@ impl SqliteLedger {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let opened = open::open(path)?;
         let counters = Arc::<Mutex<Counters>>::default();
-        let books = Books::new(opened.run, counters.clone());
+        let running = Arc::<Running>::default();
+        let books = Books::new(opened.run, counters.clone(), running.clone());
         let readers = Arc::new(Readers::new(&opened.path));
         let writer = Writer::start(opened, books)?;
         Ok(Self {
             counters,
+            running,
             readers,
             writer,
         })
@@ -168,6 +173,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
+        if let Some(job) = self.running.get(job) {
+            return Ok(Some(job));
+        }
         let job = job.to_owned();
         self.readers.read(move |db| rows::job(db, &job)).await
     }
@@ -191,7 +199,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn mark_deleted(&self, id: ReservationId, _now: Timestamp) -> Result<(), Unavailable> {
-        let call = move |_: &mut Books, db: &_| calls::mark_deleted(db, id);
+        let call = move |books: &mut Books, db: &_| books.mark_deleted(db, id);
         self.writer.call(call).await
     }
 

@@ -46,10 +46,10 @@ pub(super) fn forget(
              (SELECT rowid FROM idempotency WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
         )?
         .execute(params![rows::int(now.0), i64::from(most)])?;
-    let mut delete = db.prepare_cached(&format!(
-        "DELETE FROM reservation WHERE number = ?1 AND resolved_ms IS NOT NULL
-         RETURNING {}, state, date(created_ms / 1000, 'unixepoch')",
-        rows::CHARGE
+    let mut delete = db.prepare_cached(concat!(
+        "DELETE FROM reservation WHERE number = ?1 AND resolved_ms IS NOT NULL RETURNING ",
+        rows::charge_columns!(),
+        ", state, date(created_ms / 1000, 'unixepoch')",
     ))?;
     let mut forgotten = expired as u64;
     let mut lines = HashMap::<_, Line>::new();

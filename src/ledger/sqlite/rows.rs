@@ -12,15 +12,29 @@ use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
 
 /// The columns of a charge, the first ten of whatever reads one.
-pub(super) const CHARGE: &str = "key, \"group\", currency, multiplier, channel, model, size, \
-                                 seconds, list_nanos, billed_nanos";
+macro_rules! charge_columns {
+    () => {
+        "key, \"group\", currency, multiplier, channel, model, size, seconds, list_nanos, \
+         billed_nanos"
+    };
+}
+pub(super) use charge_columns;
 
-/// The columns of a job, after those of its charge.
-const JOB: &str = "job, id, created_ms, remix_of, state, outcome, deleted";
+/// The columns of a job.
+macro_rules! job_columns {
+    () => {
+        concat!(
+            charge_columns!(),
+            ", job, id, created_ms, remix_of, state, outcome, deleted"
+        )
+    };
+}
 
 pub(super) fn job(db: &Connection, name: &str) -> rusqlite::Result<Option<Job>> {
-    let mut read = db.prepare_cached(&format!(
-        "SELECT {CHARGE}, {JOB} FROM reservation WHERE job = ?1"
+    let mut read = db.prepare_cached(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM reservation WHERE job = ?1"
     ))?;
     read.query_row([name], as_job).optional()
 }
@@ -48,9 +62,10 @@ pub(super) fn jobs(
         ("<", "DESC", i64::MAX)
     };
     let mut read = db.prepare_cached(&format!(
-        "SELECT {CHARGE}, {JOB} FROM reservation INDEXED BY reservation_place
+        "SELECT {} FROM reservation INDEXED BY reservation_place
          WHERE key = ?1 AND place IS NOT NULL AND place {compare} ?2 AND deleted = 0
-         ORDER BY place {order} LIMIT ?3"
+         ORDER BY place {order} LIMIT ?3",
+        job_columns!()
     ))?;
     let found = read.query_map(
         params![key, place.unwrap_or(start), i64::from(page.limit)],
@@ -65,8 +80,10 @@ pub(super) fn due(
     now: Timestamp,
     most: u32,
 ) -> rusqlite::Result<Vec<Job>> {
-    let mut read = db.prepare_cached(&format!(
-        "SELECT {CHARGE}, {JOB} FROM reservation INDEXED BY reservation_open
+    let mut read = db.prepare_cached(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM reservation INDEXED BY reservation_open
          WHERE channel = ?1 AND look_at_ms <= ?2 AND resolved_ms IS NULL AND state = 'confirmed'
          ORDER BY look_at_ms LIMIT ?3"
     ))?;
@@ -75,9 +92,10 @@ pub(super) fn due(
 }
 
 pub(super) fn jobless(db: &Connection, channel: &str, most: u32) -> rusqlite::Result<Vec<Jobless>> {
-    let mut read = db.prepare_cached(&format!(
-        "SELECT {CHARGE}, id, prompt_sha256, remix_of, created_ms,
-             ifnull(unknown_since_ms, created_ms), state
+    let mut read = db.prepare_cached(concat!(
+        "SELECT ",
+        charge_columns!(),
+        ", id, prompt_sha256, remix_of, created_ms, ifnull(unknown_since_ms, created_ms), state
          FROM reservation INDEXED BY reservation_open
          WHERE channel = ?1 AND job IS NULL AND resolved_ms IS NULL
          ORDER BY created_ms, id LIMIT ?2"
@@ -143,7 +161,7 @@ fn as_job(row: &Row<'_>) -> rusqlite::Result<Job> {
     })
 }
 
-/// The columns of [`CHARGE`]; `name` makes names of texts.
+/// A charge from its columns; `name` makes names of texts.
 pub(super) fn charge(
     row: &Row<'_>,
     name: &mut dyn FnMut(&str) -> Arc<str>,

@@ -207,6 +207,7 @@ impl Desk {
         }
         self.books.write_counters(&self.db)?;
         self.db.prepare_cached("COMMIT")?.execute([])?;
+        self.books.show();
         Ok(())
     }
 }

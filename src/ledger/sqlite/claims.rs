@@ -1,0 +1,96 @@
+//! What stands behind idempotency keys, as the writing thread keeps it.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::Claimed;
+use super::super::charge::{Claim, Draft, FirstAnswer, ReservationId};
+use super::calls::blob;
+use super::rows;
+use crate::policy::Timestamp;
+
+/// What an idempotency key stands for, if it has not expired.
+pub(super) fn claimed(
+    db: &Connection,
+    key: &str,
+    claim: &Claim,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Claimed>> {
+    let mut read = db.prepare_cached(
+        "SELECT fingerprint = ?3, status, body FROM idempotency
+         WHERE key = ?1 AND idempotency_key = ?2 AND expires_ms > ?4",
+    )?;
+    let found = read.query_row(
+        params![
+            key,
+            &*claim.idempotency_key,
+            &claim.fingerprint[..],
+            rows::int(now.0)
+        ],
+        |row| {
+            let same: bool = row.get(0)?;
+            let status: Option<u16> = row.get(1)?;
+            Ok(match status {
+                _ if !same => Claimed::Other,
+                None => Claimed::InFlight,
+                Some(status) => Claimed::Answered(FirstAnswer {
+                    status,
+                    body: row.get::<_, Vec<u8>>(2)?.into(),
+                }),
+            })
+        },
+    );
+    found.optional()
+}
+
+/// Lets an idempotency key stand for a reservation, in the place of one that has expired.
+pub(super) fn insert(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR REPLACE INTO idempotency
+             (key, idempotency_key, fingerprint, reservation, expires_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute(params![
+        &*draft.charge.payer.key,
+        &*claim.idempotency_key,
+        &claim.fingerprint[..],
+        blob(draft.id),
+        rows::int(claim.expires.0),
+    ])?;
+    Ok(())
+}
+
+/// Notes what repetitions are answered with.
+pub(super) fn keep_answer(
+    db: &Connection,
+    id: ReservationId,
+    key: &str,
+    name: &str,
+    answer: &FirstAnswer,
+) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE idempotency SET status = ?4, body = ?5
+         WHERE key = ?1 AND idempotency_key = ?2 AND reservation = ?3",
+    )?;
+    update.execute(params![
+        key,
+        name,
+        blob(id),
+        answer.status,
+        &answer.body[..]
+    ])?;
+    Ok(())
+}
+
+/// Lets an idempotency key that stands for this reservation stand for nothing.
+pub(super) fn free(
+    db: &Connection,
+    id: ReservationId,
+    key: &str,
+    name: &str,
+) -> rusqlite::Result<()> {
+    let mut free = db.prepare_cached(
+        "DELETE FROM idempotency WHERE key = ?1 AND idempotency_key = ?2 AND reservation = ?3",
+    )?;
+    free.execute(params![key, name, blob(id)])?;
+    Ok(())
+}
