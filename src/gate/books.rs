@@ -402,8 +402,10 @@ pub(super) fn corrected(charge: &Charge, answer: &JobAnswer, catalog: &Catalog) 
     charge
 }
 
-/// 128 random bits, from the keys that the standard library seeds its hash maps with and a
-/// counter: unique for what they name, and no secret.
+/// The time in milliseconds, then 80 random bits, from the keys that the standard library
+/// seeds its hash maps with and a counter: unique for what they name, and no secret. With the
+/// time first, a ledger on disk adds to the end of its index; random names would touch a page
+/// each.
 pub(super) fn random_id() -> ReservationId {
     use std::hash::{BuildHasher, RandomState};
     use std::sync::OnceLock;
@@ -413,7 +415,7 @@ pub(super) fn random_id() -> ReservationId {
     let (high, low) = SEEDS.get_or_init(|| (RandomState::new(), RandomState::new()));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let time = now().0;
-    ReservationId(
-        u128::from(high.hash_one((time, count))) << 64 | u128::from(low.hash_one((count, time))),
-    )
+    let random =
+        u128::from(high.hash_one((time, count))) << 64 | u128::from(low.hash_one((count, time)));
+    ReservationId(u128::from(time) << 80 | random >> 48)
 }
