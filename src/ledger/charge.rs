@@ -129,6 +129,10 @@ pub struct Confirmation {
 
 /// The outcome of [`Ledger::confirm`](super::Ledger::confirm).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every call answers"
+)]
 pub enum Confirmed {
     /// By this call.
     Now {
