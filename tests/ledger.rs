@@ -2,7 +2,7 @@
 
 mod support;
 
-#[path = "ledger/postgres.rs"]
+#[path = "ledger/postgres/mod.rs"]
 mod on_postgres;
 #[path = "ledger/suite.rs"]
 mod suite;

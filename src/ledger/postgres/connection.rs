@@ -157,7 +157,10 @@ impl Database {
 
     /// A connection to a database that has the schema.
     async fn connection(&self) -> Result<Client, Failure> {
-        if let Some(why) = self.is_away() {
+        // One that is idle may well work: only when none is left, the database is asked for.
+        if self.pool.status().available == 0
+            && let Some(why) = self.is_away()
+        {
             return Err(Failure::NoConnection(why));
         }
         let mut client = match self.pool.get().await {
@@ -172,11 +175,11 @@ impl Database {
             Err(error) => return Err(self.gone(&error)),
         };
         *self.away() = None;
-        if !self.prepared.load(Ordering::Acquire) {
-            if let Err(failure) = self.prepare(&mut client).await {
-                drop(Object::take(client));
-                return Err(failure);
-            }
+        if !self.prepared.load(Ordering::Acquire)
+            && let Err(failure) = self.prepare(&mut client).await
+        {
+            drop(Object::take(client));
+            return Err(failure);
         }
         Ok(client)
     }
@@ -194,6 +197,11 @@ impl Database {
             Ok(Err(SchemaError::Newer(version))) => Err(Failure::Refused(format!(
                 "the database has version {version} of the ledger's schema, which is newer \
                  than this program: start the version that made it, or a later one"
+            ))),
+            Ok(Err(SchemaError::Isolation(level))) => Err(Failure::Refused(format!(
+                "transactions are {level} by default, under which decisions about limits \
+                 would be wrong: set default_transaction_isolation to read committed for \
+                 the role or the database"
             ))),
             Ok(Err(SchemaError::Database(error))) => Err(match kind(&error) {
                 Kind::Broken => Failure::Broken(explain(&error)),

@@ -22,6 +22,9 @@ const COUNTERS: &str = "SELECT l.n, c.window_start_ms, c.used \
      FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS l (scope, name, measure, window_name, n) \
      JOIN tollgate.counter AS c USING (scope, name, measure, window_name)";
 
+/// How often a decision is asked for: again after the counters that it lacked are kept.
+const ATTEMPTS: u32 = 3;
+
 impl PostgresLedger {
     pub(super) async fn decide_reserve(
         &self,
@@ -36,7 +39,7 @@ impl PostgresLedger {
         let idempotency_key = claim.map(|claim| &*claim.idempotency_key);
         let fingerprint = claim.map(|claim| &claim.fingerprint[..]);
         let expires = claim.map(|claim| bigint(claim.expires.0));
-        loop {
+        for _ in 0..ATTEMPTS {
             let rows = self
                 .database
                 .query(
@@ -91,6 +94,7 @@ impl PostgresLedger {
                 _ => return Err(unknown_answer()),
             });
         }
+        Err(unknown_answer())
     }
 
     pub(super) async fn decide_confirm(
@@ -107,7 +111,7 @@ impl PostgresLedger {
         let status = answer.map(|answer| i32::from(answer.status));
         let body = answer.map(|answer| &answer.body[..]);
         let operation = self.ids.next();
-        loop {
+        for _ in 0..ATTEMPTS {
             let rows = self
                 .database
                 .query(
@@ -161,6 +165,7 @@ impl PostgresLedger {
                 _ => return Err(unknown_answer()),
             });
         }
+        Err(unknown_answer())
     }
 
     /// Posts or voids a reservation that is in one of those states.

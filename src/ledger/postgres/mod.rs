@@ -250,7 +250,7 @@ impl Ledger for PostgresLedger {
             Ok(Open {
                 key: text(row, "key")?,
                 channel: text(row, "channel")?,
-                state: State::from_name(column(row, "state")?).unwrap_or(State::Unknown),
+                state: row::state(row)?,
                 count: number(row, "count")?,
             })
         });

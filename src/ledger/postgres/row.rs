@@ -141,26 +141,23 @@ pub(super) fn charge(row: &Row) -> Result<Charge, Unavailable> {
 }
 
 pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
-    let state: &str = column(row, "state")?;
-    let state = State::from_name(state).ok_or_else(|| strange("state"))?;
     Ok(Job {
         id: text(row, "job")?,
         reservation: id(row)?,
         charge: charge(row)?,
         created: Timestamp(number(row, "created_ms")?),
         remix_of: column::<Option<&str>>(row, "remix_of")?.map(Arc::from),
-        resolution: state.resolution(),
+        resolution: state(row)?.resolution(),
         end: column::<Option<&str>>(row, "outcome")?.map(Arc::from),
         deleted: column(row, "deleted")?,
     })
 }
 
 pub(super) fn jobless(row: &Row) -> Result<Jobless, Unavailable> {
-    let state: &str = column(row, "state")?;
     let prompt: &[u8] = column(row, "prompt_sha256")?;
     let prompt = prompt.try_into().map_err(|_| strange("prompt_sha256"))?;
     Ok(Jobless {
-        state: State::from_name(state).ok_or_else(|| strange("state"))?,
+        state: state(row)?,
         id: id(row)?,
         charge: charge(row)?,
         prompt: PromptDigest(prompt),
@@ -168,6 +165,10 @@ pub(super) fn jobless(row: &Row) -> Result<Jobless, Unavailable> {
         created: Timestamp(number(row, "created_ms")?),
         since: Timestamp(number(row, "since_ms")?),
     })
+}
+
+pub(super) fn state(row: &Row) -> Result<State, Unavailable> {
+    State::from_name(column(row, "state")?).ok_or_else(|| strange("state"))
 }
 
 /// A column, by a type that is the program's to know.

@@ -18,6 +18,8 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
 
 const VERSION: &str = "SELECT coalesce(max(version), 0) FROM tollgate.schema_version";
 
+const ISOLATION: &str = "SELECT current_setting('default_transaction_isolation')";
+
 const CREATE: &str = "
     CREATE SCHEMA IF NOT EXISTS tollgate;
     CREATE TABLE IF NOT EXISTS tollgate.schema_version (
@@ -32,6 +34,9 @@ pub(super) enum SchemaError {
     Database(Error),
     /// The database has that version, which is newer than this program's.
     Newer(i32),
+    /// Transactions are of that level by default. What a decision reads behind a lock has to
+    /// be what the lock's last holder wrote, which is so in `read committed` alone.
+    Isolation(String),
 }
 
 impl From<Error> for SchemaError {
@@ -48,6 +53,11 @@ const LEASE: &str = "INSERT INTO tollgate.lease \
 
 /// Makes the database ready for the gate `instance`.
 pub(super) async fn prepare(client: &mut Client, instance: Id) -> Result<(), SchemaError> {
+    let row = client.query_typed_one(ISOLATION, &[]).await?;
+    let level: String = row.try_get(0)?;
+    if level != "read committed" {
+        return Err(SchemaError::Isolation(level));
+    }
     apply(client).await?;
     let parameters = [(&instance as _, Type::UUID)];
     client.execute_typed(LEASE, &parameters).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
@@ -79,6 +79,12 @@ impl Target {
         config.connect_timeout(each);
         if config.get_application_name().is_none() {
             config.application_name("tollgate");
+        }
+        let local = |host: &Host| matches!(host, Host::Unix(_));
+        let all_local = config.get_hostaddrs().is_empty() && config.get_hosts().iter().all(local);
+        if config.get_ssl_mode() == SslMode::Prefer && all_local {
+            // A server never encrypts a Unix socket: spare it the question.
+            config.ssl_mode(SslMode::Disable);
         }
         let tls = tls(config.get_ssl_mode())?;
         Ok(Self {

@@ -47,7 +47,7 @@ $$;
 -- Begins to keep counters of one scope, each with the sum of what there is.
 CREATE FUNCTION tollgate.track(p_scope text, p_name text, p_measures text[], p_windows text[], p_now bigint)
 RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET lock_timeout = '4s'
 AS $$
 DECLARE
     v_measure text;

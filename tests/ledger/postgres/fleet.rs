@@ -1,0 +1,110 @@
+//! Several gates on one database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate::ledger::{Ledger, ReservationId, Reserved, State};
+use tollgate::policy::Measure;
+
+use super::{WRONG_COUNTERS, open};
+use crate::suite::{NOW, charge, draft, key, limit};
+use crate::support::postgres::shared;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates_share_a_budget() {
+    let Some(postgres) = shared() else { return };
+    let url = postgres.create_database();
+    let gates = [(); 2].map(|()| Arc::new(open(&url)));
+    let key = key(vec![limit(Measure::ListCost, "200/total")]);
+    let tasks = (0..64_u128).map(|task| {
+        let (gate, key) = (gates[task as usize % 2].clone(), key.clone());
+        tokio::spawn(async move {
+            let mut done = 0;
+            loop {
+                let draft = draft(task << 64 | done, &charge(&key, 4));
+                match gate.reserve(&draft, &key, NOW).await.unwrap() {
+                    Reserved::Done => done += 1,
+                    Reserved::Refused(_) => return done,
+                    Reserved::Claimed(claimed) => panic!("{claimed:?}"),
+                }
+            }
+        })
+    });
+    let mut done = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        done += task.await.unwrap();
+    }
+    assert_eq!(done, 500, "200 USD are exactly 500 times 0.40 USD");
+    let rows = postgres.psql(&url, "SELECT count(*) FROM tollgate.reservation");
+    assert_eq!(rows, "500");
+    assert_eq!(postgres.psql(&url, WRONG_COUNTERS), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_is_configured_amid_reservations_counts_them_all() {
+    let Some(postgres) = shared() else { return };
+    let url = postgres.create_database();
+    let gates = [(); 2].map(|()| Arc::new(open(&url)));
+    let (free, limited) = (key(vec![]), super::limited());
+    let tasks = (0..16_u128).map(|task| {
+        let gate = gates[task as usize % 2].clone();
+        let (free, limited) = (free.clone(), limited.clone());
+        tokio::spawn(async move {
+            for count in 0..20 {
+                // The last gates to have heard of the limits go on without them.
+                let key = if task + count > 20 { &limited } else { &free };
+                let draft = draft(task << 64 | count, &charge(key, 4));
+                let reserved = gate.reserve(&draft, key, NOW).await;
+                assert_eq!(reserved, Ok(Reserved::Done));
+                if count % 3 == 0 {
+                    let abandoned = gate.abandon(draft.id, "refused", NOW).await;
+                    assert!(abandoned.unwrap().is_some());
+                }
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let counters = postgres.psql(&url, "SELECT count(*) FROM tollgate.counter");
+    assert_eq!(counters, "4");
+    assert_eq!(postgres.psql(&url, WRONG_COUNTERS), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_gate_that_is_gone_left_pending_becomes_unknown() {
+    let Some(postgres) = shared() else { return };
+    let url = postgres.create_database();
+    let (gone, living) = (open(&url), open(&url));
+    let key = key(vec![]);
+    let charge = charge(&key, 4);
+    let long = Duration::from_secs(3600);
+    for (id, gate) in [(1, &gone), (2, &living)] {
+        let reserved = gate.reserve(&draft(id, &charge), &key, NOW).await;
+        assert_eq!(reserved, Ok(Reserved::Done));
+    }
+    assert_eq!(living.heartbeat(NOW, long).await, Ok(0), "both live");
+    let gate = "SELECT gate FROM tollgate.reservation ORDER BY id LIMIT 1";
+    let ended = format!("UPDATE tollgate.lease SET until = now() WHERE holder = ({gate})");
+    postgres.psql(&url, &ended);
+    assert_eq!(living.heartbeat(NOW, long).await, Ok(1));
+    let mut jobless = living.jobless("official", 10).await.unwrap();
+    jobless.retain(|one| one.state == State::Unknown);
+    assert_eq!(jobless.len(), 1);
+    assert_eq!(jobless[0].id, ReservationId(1));
+    assert_eq!(jobless[0].since, NOW);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_held_by_one_gate() {
+    let Some(postgres) = shared() else { return };
+    let url = postgres.create_database();
+    let (one, other) = (open(&url), open(&url));
+    let long = Duration::from_secs(3600);
+    assert_eq!(one.lease("prune", long).await, Ok(true));
+    assert_eq!(other.lease("prune", long).await, Ok(false));
+    assert_eq!(other.lease("poll", long).await, Ok(true));
+    assert_eq!(one.lease("prune", Duration::ZERO).await, Ok(true));
+    assert_eq!(other.lease("prune", long).await, Ok(true));
+    assert_eq!(one.lease("prune", long).await, Ok(false));
+}
