@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// An empty database.
-    pub fn database(&self) -> Database<'_> {
+    pub fn database(&self) -> Database {
         match self {
             Self::Sqlite => {
                 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -60,27 +60,27 @@ impl Engine {
                 std::fs::create_dir_all(&folder).expect("a folder");
                 Database::Sqlite(folder)
             }
-            Self::Postgres(postgres) => Database::Postgres(postgres, postgres.create_database()),
+            Self::Postgres(postgres) => Database::Postgres(postgres.create_database()),
         }
     }
 }
 
 /// One database of an engine.
-pub enum Database<'e> {
+pub enum Database {
     /// The folder it is in.
     Sqlite(PathBuf),
     /// Its URL.
-    Postgres(&'e Postgres, String),
+    Postgres(String),
 }
 
-impl Database<'_> {
+impl Database {
     pub fn open(&self) -> Arc<dyn Ledger> {
         match self {
             Self::Sqlite(folder) => {
                 let path = folder.join("tollgate.db");
                 Arc::new(SqliteLedger::open(&path).expect("a ledger"))
             }
-            Self::Postgres(_, url) => {
+            Self::Postgres(url) => {
                 let url = Secret::new(url.clone());
                 let ledger = PostgresLedger::new(&url, PostgresLedger::CONNECTIONS);
                 Arc::new(ledger.expect("a ledger"))
@@ -125,7 +125,7 @@ impl Database<'_> {
                 ))
                 .expect("rows");
             }
-            Self::Postgres(_, url) => {
+            Self::Postgres(url) => {
                 let row = row("'key-' || (i % 100)", "'group-' || (i % 10)");
                 psql(
                     url,
@@ -161,7 +161,7 @@ impl Database<'_> {
                 let sum = db.query_row(&sum, [], |row| row.get::<_, Option<i64>>(0));
                 sum.expect("a bill");
             }
-            Self::Postgres(_, url) => {
+            Self::Postgres(url) => {
                 psql(
                     url,
                     &format!(
@@ -174,7 +174,7 @@ impl Database<'_> {
     }
 }
 
-impl Drop for Database<'_> {
+impl Drop for Database {
     fn drop(&mut self) {
         if let Self::Sqlite(folder) = self {
             let _ = std::fs::remove_dir_all(folder);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_saphyr::Spanned;
 
 use crate::key::Secret;
+use crate::ledger::PostgresLedger;
 
 use super::error::{Problems, Reported};
 use super::file::{Credential, WordOr};
@@ -58,7 +59,10 @@ impl LedgerUrl {
             return Ok(Self::Sqlite(sources.dir.join(path)));
         }
         if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-            return Ok(Self::Postgres(url));
+            return match PostgresLedger::new(&url, PostgresLedger::CONNECTIONS) {
+                Ok(_) => Ok(Self::Postgres(url)),
+                Err(error) => Err(problems.report(at, error.to_string())),
+            };
         }
         Err(problems.report_hint(at, "this is no ledger", HINT))
     }

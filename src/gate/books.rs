@@ -129,10 +129,10 @@ impl Books {
     }
 
     /// What is known of a job that the ledger has given.
-    pub(super) fn know(&self, job: Job) -> Arc<Known> {
+    pub(super) fn know(&self, job: &Job) -> Arc<Known> {
         match self.known.get(&job.id) {
             Some(known) => known,
-            None => self.known.insert(Known::new(job)),
+            None => self.known.insert(Known::new(job.clone())),
         }
     }
 

@@ -18,12 +18,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::create::Reply;
 use super::inquiry::Mute;
-use super::known::Known;
 use super::refusal::{HeadFault, NotFound, Refusal};
 use super::route::JobId;
 use super::upload::Stopped;
 use super::{Gate, State};
-use crate::ledger::{JobsAfter, Resolution};
+use crate::ledger::{Job, JobsAfter, Resolution};
 use crate::policy::Key;
 
 /// The most jobs on a page, and how many where the client does not say (as the API has it).
@@ -80,10 +79,9 @@ impl Gate {
         let mut jobs = jobs.ok_or(Refusal::NotFound(NotFound::Job))?;
         let has_more = jobs.len() > limit as usize;
         jobs.truncate(limit as usize);
-        let jobs: Vec<_> = jobs.into_iter().map(|job| self.books.know(job)).collect();
         let data = self.describe(state, &jobs).await;
-        fn id(known: Option<&Arc<Known>>) -> Option<&str> {
-            known.map(|known| &*known.job.id)
+        fn id(job: Option<&Job>) -> Option<&str> {
+            job.map(|job| &*job.id)
         }
         let body = json!({
             "object": "list",
@@ -111,26 +109,27 @@ impl Gate {
     }
 
     /// How each job stands, in the order of the jobs.
-    async fn describe(&self, state: &State, jobs: &[Arc<Known>]) -> Vec<Value> {
+    async fn describe(&self, state: &State, jobs: &[Job]) -> Vec<Value> {
         let asking = Asking {
             until: Instant::now() + WITHIN,
             turns: Semaphore::new(AT_ONCE),
             mute: Mutex::default(),
         };
         let mut described = Vec::with_capacity(jobs.len());
-        for known in jobs {
-            described.push(self.describe_one(state, known, &asking));
+        for job in jobs {
+            described.push(self.describe_one(state, job, &asking));
         }
         join_all(described).await
     }
 
-    async fn describe_one(&self, state: &State, known: &Known, asking: &Asking) -> Value {
-        let name = &known.job.charge.channel;
+    async fn describe_one(&self, state: &State, job: &Job, asking: &Asking) -> Value {
+        let name = &job.charge.channel;
         let _turn = asking.turns.acquire().await;
         if let Some(channel) = state.channels.get(name)
             && !asking.mute().contains(name)
         {
-            match timeout_at(asking.until, self.look(state, channel, known)).await {
+            let known = self.books.know(job);
+            match timeout_at(asking.until, self.look(state, channel, &known)).await {
                 Ok(Ok(told)) => return told.json,
                 Ok(Err(Mute::Unclear)) => {}
                 Ok(Err(Mute::Down)) | Err(_) => {
@@ -138,7 +137,7 @@ impl Gate {
                 }
             }
         }
-        from_ledger(known)
+        from_ledger(job)
     }
 }
 
@@ -157,8 +156,7 @@ impl Asking {
 }
 
 /// A job as far as the ledger knows it.
-fn from_ledger(known: &Known) -> Value {
-    let job = &known.job;
+fn from_ledger(job: &Job) -> Value {
     let status = match (job.end.as_deref(), job.resolution) {
         (Some(end @ ("completed" | "failed" | "cancelled")), _) => end,
         (_, Some(Resolution::Posted)) => "completed",

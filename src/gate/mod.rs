@@ -153,7 +153,9 @@ impl Gate {
             up.set(i64::from(channel.is_up(now)));
         }
         self.show_open().await;
-        for key in state.config.keys.values() {
+        // One question for each key: those without a budget have no answer to give.
+        let budget = |key: &&Arc<Key>| key.limits.iter().any(|l| l.measure.is_budget());
+        for key in state.config.keys.values().filter(budget) {
             let Ok(usage) = self.ledger().usage(key, now).await else {
                 continue;
             };

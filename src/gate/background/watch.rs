@@ -40,7 +40,7 @@ impl Gate {
             if Instant::now() > until {
                 break;
             }
-            let known = self.books.know(job);
+            let known = self.books.know(&job);
             let at = now();
             let polled = Timestamp(known.last_poll().0 + millis(jobs.poll_after));
             if known.is_resolved() {

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
 use self::connection::{ANSWER, Database};
@@ -45,7 +47,15 @@ pub struct PostgresLedger {
     /// This object, among all that use the database.
     instance: Id,
     ids: RandomIds,
+    /// Reservations of one key wait for each other in the database: here they do so without
+    /// holding every connection, which those of other keys need. Keys share turns.
+    turns: Vec<Semaphore>,
+    names: RandomState,
 }
+
+/// How many turns there are, and how long one is waited for.
+const TURNS: usize = 64;
+const TURN: Duration = Duration::from_secs(5);
 
 /// It tells nothing: the URL holds a password.
 impl fmt::Debug for PostgresLedger {
@@ -68,6 +78,28 @@ impl PostgresLedger {
             database: Database::new(Target::parse(url)?, connections.get(), instance),
             instance,
             ids,
+            turns: (0..TURNS)
+                .map(|_| Semaphore::new(connections.get().div_ceil(4)))
+                .collect(),
+            names: RandomState::new(),
+        })
+    }
+
+    /// Waits for the turn of a key.
+    async fn turn(&self, key: &str) -> Result<SemaphorePermit<'_>, Unavailable> {
+        let at = self.names.hash_one(key) % TURNS as u64;
+        let turn = usize::try_from(at).ok().and_then(|at| self.turns.get(at));
+        let turn = turn.map(|turn| timeout(TURN, turn.acquire()));
+        match turn {
+            Some(turn) => turn.await.ok().and_then(Result::ok),
+            None => None,
+        }
+        .ok_or_else(|| {
+            Unavailable(
+                "more requests of one key wait than the database can take: \
+                 see how fast it commits, or limit the key"
+                    .into(),
+            )
         })
     }
 }
@@ -137,6 +169,7 @@ impl Ledger for PostgresLedger {
         key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
+        let _turn = self.turn(&key.name).await?;
         self.decide_reserve(draft, key, now).await
     }
 
