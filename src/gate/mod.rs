@@ -356,7 +356,8 @@ impl Gate {
         };
         if matches!(route, Route::Delete(_)) && !known.is_resolved() {
             // Its last chance to tell how it ended. Whether it does or not, it is deleted.
-            let _ = self.look(state, &channel, &known).await;
+            // Boxed, since it is large and would be moved about for every poll.
+            let _ = Box::pin(self.look(state, &channel, &known)).await;
         }
         known.polled(now());
         Ok(Forward {
