@@ -1,0 +1,18 @@
+//! Gates as they run in earnest, processes on sockets, and faults that are caused: gates are
+//! killed, clients vanish, connections to the channel break, the database stops, the disk is
+//! full. What is owed stays right to the last job.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `TOLLGATE_KILLS` | how many times each thing is killed (6) |
+#![forbid(unsafe_code)]
+
+#[path = "fleet/books.rs"]
+mod books;
+#[path = "fleet/limits.rs"]
+mod limits;
+#[path = "fleet/process.rs"]
+mod process;
+#[path = "fleet/stage.rs"]
+mod stage;
+mod support;
