@@ -9,10 +9,14 @@
 
 #[path = "fleet/books.rs"]
 mod books;
+#[path = "fleet/kills.rs"]
+mod kills;
 #[path = "fleet/limits.rs"]
 mod limits;
 #[path = "fleet/process.rs"]
 mod process;
 #[path = "fleet/stage.rs"]
 mod stage;
+#[path = "fleet/storm.rs"]
+mod storm;
 mod support;
