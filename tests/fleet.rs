@@ -9,6 +9,10 @@
 
 #[path = "fleet/books.rs"]
 mod books;
+#[path = "fleet/breaks.rs"]
+mod breaks;
+#[path = "fleet/forwarder.rs"]
+mod forwarder;
 #[path = "fleet/kills.rs"]
 mod kills;
 #[path = "fleet/limits.rs"]
