@@ -24,3 +24,5 @@ mod stage;
 #[path = "fleet/storm.rs"]
 mod storm;
 mod support;
+#[path = "fleet/vanished.rs"]
+mod vanished;
