@@ -19,6 +19,8 @@ mod kills;
 mod limits;
 #[path = "fleet/process.rs"]
 mod process;
+#[path = "fleet/repeats.rs"]
+mod repeats;
 #[path = "fleet/stage.rs"]
 mod stage;
 #[path = "fleet/storm.rs"]
