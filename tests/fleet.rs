@@ -7,12 +7,16 @@
 //! | `TOLLGATE_KILLS` | how many times each thing is killed (6) |
 #![forbid(unsafe_code)]
 
+#[path = "fleet/away.rs"]
+mod away;
 #[path = "fleet/books.rs"]
 mod books;
 #[path = "fleet/breaks.rs"]
 mod breaks;
 #[path = "fleet/forwarder.rs"]
 mod forwarder;
+#[path = "fleet/full.rs"]
+mod full;
 #[path = "fleet/kills.rs"]
 mod kills;
 #[path = "fleet/limits.rs"]
