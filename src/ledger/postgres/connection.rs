@@ -56,6 +56,19 @@ struct Away {
     probe_at: Instant,
 }
 
+/// How a call has failed, with all its repetitions.
+pub(super) struct Failed {
+    why: String,
+    /// Whether it may have been executed, or be yet.
+    pub(super) may_be_done: bool,
+}
+
+impl From<Failed> for Unavailable {
+    fn from(failed: Failed) -> Self {
+        Self(failed.why)
+    }
+}
+
 /// How an attempt has failed.
 enum Failure {
     /// The connection is not to be used again, and the statement may have been executed.
@@ -64,6 +77,8 @@ enum Failure {
     Passing(String),
     /// It was not executed, and will not be.
     Refused(String),
+    /// It was not answered in time: it may have been executed, or be yet.
+    Silent(String),
     /// No connection was to be had.
     NoConnection(String),
 }
@@ -99,8 +114,19 @@ impl Database {
         parameters: &[Parameter<'_>],
         patience: Duration,
     ) -> Result<Vec<Row>, Unavailable> {
+        let rows = self.try_query(statement, parameters, patience).await;
+        rows.map_err(Unavailable::from)
+    }
+
+    /// Likewise, and a failure tells whether the statement may have been executed.
+    pub(super) async fn try_query(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+        patience: Duration,
+    ) -> Result<Vec<Row>, Failed> {
         let started = Instant::now();
-        let (mut attempts, mut pause) = (0, PAUSE);
+        let (mut attempts, mut pause, mut may_be_done) = (0, PAUSE, false);
         loop {
             let failure = match self.attempt(statement, parameters, patience).await {
                 Ok(rows) => return Ok(rows),
@@ -109,6 +135,10 @@ impl Database {
             let in_time = started.elapsed() + pause < REPEAT;
             let (again, why) = match failure {
                 Failure::Refused(why) => (false, why),
+                Failure::Silent(why) => {
+                    may_be_done = true;
+                    (false, why)
+                }
                 // Once it was sent, its outcome is worth waiting for.
                 Failure::NoConnection(why) => (attempts > 0, why),
                 Failure::Passing(why) => {
@@ -117,12 +147,13 @@ impl Database {
                 }
                 Failure::Broken(why) => {
                     attempts += 1;
+                    may_be_done = true;
                     self.forget_before(started);
                     (attempts < ATTEMPTS, why)
                 }
             };
             if !(again && in_time) {
-                return Err(Unavailable(why));
+                return Err(Failed { why, may_be_done });
             }
             sleep(pause).await;
             pause *= 2;
@@ -148,7 +179,7 @@ impl Database {
             Err(_) => {
                 drop(Object::take(client));
                 let seconds = patience.as_secs();
-                Err(Failure::Refused(format!(
+                Err(Failure::Silent(format!(
                     "the database did not answer within {seconds} s: see what it is busy with"
                 )))
             }

@@ -40,9 +40,9 @@ impl PostgresLedger {
         let fingerprint = claim.map(|claim| &claim.fingerprint[..]);
         let expires = claim.map(|claim| bigint(claim.expires.0));
         for _ in 0..ATTEMPTS {
-            let rows = self
+            let reserved = self
                 .database
-                .query(
+                .try_query(
                     RESERVE,
                     &[
                         (&Id(draft.id.0), Type::UUID),
@@ -72,7 +72,13 @@ impl PostgresLedger {
                     ],
                     ANSWER,
                 )
-                .await?;
+                .await;
+            let rows = reserved.map_err(|failed| {
+                if failed.may_be_done {
+                    self.orphans.add(draft.id);
+                }
+                Unavailable::from(failed)
+            })?;
             let row = only(&rows)?;
             return Ok(match column(row, "o_outcome")? {
                 "done" => Reserved::Done,

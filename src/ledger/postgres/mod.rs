@@ -6,6 +6,7 @@
 
 mod connection;
 mod decision;
+mod orphans;
 mod row;
 mod schema;
 mod url;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
 use self::connection::{ANSWER, Database};
+use self::orphans::Orphans;
 use self::row::{CHARGE, Id, JOB, JOBLESS, bigint, column, number, text};
 use self::url::Target;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
@@ -38,7 +40,8 @@ pub use self::url::ParseUrlError;
 /// The schema is made before the first use. While the database is away calls fail, and
 /// they work again by themselves once it is back. A call whose connection broke is repeated
 /// on another one for up to 3 seconds and tells what is true; only when that fails too its
-/// outcome is not known. How durable "durable" is, the server's `synchronous_commit` says.
+/// outcome is not known. A reservation of which that holds is voided by the next
+/// [`Ledger::heartbeat`]. How durable "durable" is, the server's `synchronous_commit` says.
 ///
 /// The repetition of a [`Ledger::confirm`] that was committed answers with the charge as it
 /// has become, for `before` too.
@@ -51,6 +54,7 @@ pub struct PostgresLedger {
     /// holding every connection, which those of other keys need. Keys share turns.
     turns: Vec<Semaphore>,
     names: RandomState,
+    orphans: Orphans,
 }
 
 /// How many turns there are, and how long one is waited for.
@@ -82,6 +86,7 @@ impl PostgresLedger {
                 .map(|_| Semaphore::new(connections.get().div_ceil(4)))
                 .collect(),
             names: RandomState::new(),
+            orphans: Orphans::default(),
         })
     }
 
@@ -305,6 +310,7 @@ impl Ledger for PostgresLedger {
                 ANSWER,
             )
             .await?;
+        self.void_orphans(now).await?;
         rows.first().map_or(Ok(0), |row| number(row, "count"))
     }
 
