@@ -81,7 +81,8 @@ impl std::error::Error for Unavailable {}
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
     /// Whether a request of that key, with a charge as far as it is known, would be refused
-    /// now. A hint, read without a decision, to spare an upload that cannot end well.
+    /// now. A hint, read without a decision, to spare an upload that cannot end well: an
+    /// error where no reservation can be taken, whether or not the key has limits.
     async fn check(
         &self,
         key: &Key,

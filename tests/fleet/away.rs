@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::stage::{Plan, Stage, create};
-use crate::support::client::Body;
+use crate::stage::{Plan, Stage, create, large_create};
 use crate::support::postgres::Postgres;
 use crate::support::until;
-use crate::support::{form, png};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn creates_wait_for_the_database_and_jobs_do_not() {
@@ -94,15 +92,7 @@ async fn creates_wait_for_the_database_and_jobs_do_not() {
 
 /// Creates are refused, small and large ones, soon.
 async fn refused(stage: &Stage, gate: usize) {
-    let small = create("demo", "a cat");
-    let mut large = create("demo", "a cat");
-    let body = form(&[
-        ("prompt", b"a cat"),
-        ("model", b"sora-2"),
-        ("input_reference", &png(300_000)),
-    ]);
-    large.body = Some(Body::Length(body, vec![]));
-    for create in [small, large] {
+    for create in [create("demo", "a cat"), large_create("demo", "a cat")] {
         let asked = Instant::now();
         let answer = create.send(stage.gate(gate)).await.unwrap();
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::stage::{Plan, Stage, create};
+use crate::stage::{Plan, Stage, create, large_create};
 use crate::support::until;
 
 /// Bounds how long the files of a gate may become, as a full disk does.
@@ -55,7 +55,12 @@ async fn a_full_disk_refuses_creates_until_it_is_not() {
 
     let before = stage.mock.stats();
     for refused in 0..20 {
-        let answer = create_next(1000 + refused).await;
+        let prompt = format!("key=demo n={}", 1000 + refused);
+        let create = match refused % 2 {
+            0 => create("demo", &prompt),
+            _ => large_create("demo", &prompt),
+        };
+        let answer = create.send(stage.gate(0)).await.unwrap();
         assert_eq!(
             (answer.status, answer.code().as_str()),
             (503, "unavailable")

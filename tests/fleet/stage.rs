@@ -12,7 +12,7 @@ use tollgate::mock::{Mock, Options};
 
 use crate::books::Books;
 use crate::process::Process;
-use crate::support::client::{Answer, Request};
+use crate::support::client::{Answer, Body, Request};
 use crate::support::folder::Folder;
 use crate::support::postgres::{self, Postgres};
 use crate::support::{self, CREDENTIAL};
@@ -215,16 +215,28 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// A create of four seconds for 0.40 USD.
 pub fn create(key: &str, prompt: &str) -> Request {
-    let body = support::form(&[
+    create_with(key, prompt, None)
+}
+
+/// The same with an image, so that it is longer than what is read ahead.
+pub fn large_create(key: &str, prompt: &str) -> Request {
+    create_with(key, prompt, Some(support::png(300_000)))
+}
+
+fn create_with(key: &str, prompt: &str, image: Option<Vec<u8>>) -> Request {
+    let mut fields: Vec<(&str, &[u8])> = vec![
         ("prompt", prompt.as_bytes()),
         ("model", b"sora-2"),
         ("seconds", b"4"),
         ("size", b"1280x720"),
-    ]);
+    ];
+    if let Some(image) = &image {
+        fields.push(("input_reference", image));
+    }
     let mut request = Request::new("POST", "/v1/videos")
         .key(&secret(key))
         .header("Content-Type", &support::form_type());
-    request.body = Some(support::client::Body::Length(body, vec![]));
+    request.body = Some(Body::Length(support::form(&fields), vec![]));
     request
 }
 

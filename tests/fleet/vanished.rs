@@ -8,9 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::stage::{LIST_NANOS, Plan, create};
-use crate::support;
-use crate::support::client::{Body, Request};
+use crate::stage::{LIST_NANOS, Plan, create, large_create};
 
 const CLIENTS: usize = 100;
 
@@ -37,7 +35,7 @@ async fn jobs_of_vanished_clients(plan: Plan) {
     for client in 0..CLIENTS {
         let prompt = format!("key=demo n={client} [mock:slow=2000]");
         let request = match client % 4 {
-            0 => upload(&prompt),
+            0 => large_create("demo", &prompt),
             _ => create("demo", &prompt),
         };
         let mut stream = TcpStream::connect(stage.gate(client % stage.gates()))
@@ -81,18 +79,4 @@ async fn jobs_of_vanished_clients(plan: Plan) {
     assert_eq!(stage.mock.stats().creates_complete as usize, CLIENTS);
     stage.settled(Duration::from_secs(30)).await;
     assert_eq!(stage.books.count("posted").await, CLIENTS);
-}
-
-/// A create that is longer than what is read ahead.
-fn upload(prompt: &str) -> Request {
-    let mut request = create("demo", prompt);
-    let body = support::form(&[
-        ("prompt", prompt.as_bytes()),
-        ("model", b"sora-2"),
-        ("seconds", b"4"),
-        ("size", b"1280x720"),
-        ("input_reference", &support::png(300_000)),
-    ]);
-    request.body = Some(Body::Length(body, vec![]));
-    request
 }

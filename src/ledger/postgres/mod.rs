@@ -27,7 +27,7 @@ use self::orphans::Orphans;
 use self::row::{CHARGE, Id, JOB, JOBLESS, bigint, column, number, text};
 use self::url::Target;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::counters::{LimitReached, Usage};
+use super::counters::{LimitReached, Usage, limits};
 use super::job::{Job, Jobless, JobsAfter, Open, State};
 use super::{ClaimState, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
@@ -133,6 +133,10 @@ impl Ledger for PostgresLedger {
         charge: Option<&Charge>,
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable> {
+        if limits(key).next().is_none() {
+            self.ready().await?;
+            return Ok(None);
+        }
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
         let counters = self.counters(key, now).await?;
         Ok(counters.reached(key, takes, now))

@@ -105,6 +105,7 @@ impl Ledger for SqliteLedger {
         charge: Option<&Charge>,
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable> {
+        self.writer.ready().await?;
         self.track(key, now).await?;
         // Nothing can be asked for that takes nothing.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
