@@ -76,10 +76,15 @@ impl KnownJobs {
             return known.clone();
         }
         let known = halves[1].remove(&id).unwrap_or(known);
+        let mut forgotten = HashMap::new();
         if halves[0].len() >= REMEMBERED {
-            halves[1] = std::mem::take(&mut halves[0]);
+            let younger = std::mem::take(&mut halves[0]);
+            forgotten = std::mem::replace(&mut halves[1], younger);
         }
         halves[0].insert(id, known.clone());
+        // Tens of thousands of jobs are let go of while nobody waits for it.
+        drop(halves);
+        drop(forgotten);
         known
     }
 }

@@ -301,12 +301,16 @@ fn judge_size(
     name: &str,
     default: bool,
 ) -> Result<(), Refusal> {
-    judge_value(
+    let candidates = Candidates {
+        catalog,
+        key,
+        model,
+    };
+    candidates.judge(
         Param::Size,
         name,
         default,
-        candidates(catalog, key, model),
-        |model| model.sizes().iter().map(|s| &s.name).collect(),
+        |model| model.sizes().iter().map(|size| &size.name),
         |name| key.allow.size(name),
     )
 }
@@ -318,66 +322,75 @@ fn judge_seconds(
     text: &str,
     default: bool,
 ) -> Result<(), Refusal> {
-    judge_value(
+    let candidates = Candidates {
+        catalog,
+        key,
+        model,
+    };
+    candidates.judge(
         Param::Seconds,
         text,
         default,
-        candidates(catalog, key, model),
-        |model| model.seconds().iter().map(|s| &s.text).collect(),
+        |model| model.seconds().iter().map(|seconds| &seconds.text),
         |text| key.allow.seconds(text),
     )
 }
 
 /// The models that the request may still turn out to be for.
-fn candidates<'a>(
+#[derive(Clone, Copy)]
+struct Candidates<'a> {
     catalog: &'a Catalog,
-    key: &Key,
+    key: &'a Key,
     model: Option<&'a Arc<Model>>,
-) -> Vec<&'a Arc<Model>> {
-    match model {
-        Some(model) => vec![model],
-        None => {
-            let models = catalog.models();
-            models.filter(|m| key.allow.model(m.name())).collect()
-        }
-    }
 }
 
-fn judge_value<'a>(
-    param: Param,
-    asked: &str,
-    default: bool,
-    candidates: Vec<&'a Arc<Model>>,
-    offered: impl Fn(&'a Model) -> Vec<&'a Arc<str>>,
-    may: impl Fn(&str) -> bool,
-) -> Result<(), Refusal> {
-    let is_offered = candidates
-        .iter()
-        .any(|model| offered(model).iter().any(|value| &***value == asked));
-    if is_offered && may(asked) {
-        return Ok(());
+impl<'a> Candidates<'a> {
+    fn models(self) -> impl Iterator<Item = &'a Arc<Model>> {
+        let any = self.model.is_none().then(|| self.catalog.models());
+        let any = any.into_iter().flatten();
+        self.model
+            .into_iter()
+            .chain(any.filter(move |model| self.key.allow.model(model.name())))
     }
-    let mut allowed: Vec<Arc<str>> = Vec::new();
-    for value in candidates.iter().flat_map(|model| offered(model)) {
-        if may(value) && !allowed.contains(value) {
-            allowed.push(value.clone());
+
+    fn judge<I>(
+        self,
+        param: Param,
+        asked: &str,
+        default: bool,
+        offered: impl Fn(&'a Model) -> I,
+        may: impl Fn(&str) -> bool,
+    ) -> Result<(), Refusal>
+    where
+        I: Iterator<Item = &'a Arc<str>>,
+    {
+        let values = || self.models().flat_map(|model| offered(model));
+        let is_offered = values().any(|value| **value == *asked);
+        if is_offered && may(asked) {
+            return Ok(());
         }
+        let mut allowed: Vec<Arc<str>> = Vec::new();
+        for value in values() {
+            if may(value) && !allowed.contains(value) {
+                allowed.push(value.clone());
+            }
+        }
+        let asked = asked.to_owned();
+        Err(if is_offered {
+            Refusal::NotAllowed {
+                param,
+                asked,
+                default,
+                allowed,
+            }
+        } else {
+            Refusal::NotOffered {
+                param,
+                asked,
+                allowed,
+            }
+        })
     }
-    let asked = asked.to_owned();
-    Err(if is_offered {
-        Refusal::NotAllowed {
-            param,
-            asked,
-            default,
-            allowed,
-        }
-    } else {
-        Refusal::NotOffered {
-            param,
-            asked,
-            allowed,
-        }
-    })
 }
 
 fn allowed_models(catalog: &Catalog, key: &Key) -> Vec<Arc<str>> {
