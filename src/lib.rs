@@ -103,7 +103,9 @@
 //! }
 //! ```
 //!
-//! A proxy that wants more say calls the methods of [`gate::Gate`] from its own hooks: they
+//! [`gate::Background`] follows jobs to their end and finds out what became of requests
+//! without an answer; without it, charges wait for clients to poll. A proxy that wants more
+//! say calls the methods of [`gate::Gate`] from its own hooks: they
 //! bear the names of the hooks of [`ProxyHttp`](pingora::proxy::ProxyHttp).
 
 pub mod admin;
