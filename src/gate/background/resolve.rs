@@ -47,6 +47,7 @@ struct Listed {
     json: Value,
     answer: JobAnswer,
     id: Arc<str>,
+    prompt: Option<[u8; 32]>,
 }
 
 impl Listed {
@@ -54,7 +55,14 @@ impl Listed {
         let answer = JobAnswer::of(&json)?;
         let id = answer.id.as_deref().filter(|id| JobId::fits(id))?;
         let id = id.into();
-        Some(Self { json, answer, id })
+        let prompt = json["prompt"].as_str();
+        let prompt = prompt.map(|prompt| Sha256::digest(prompt).into());
+        Some(Self {
+            json,
+            answer,
+            id,
+            prompt,
+        })
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -71,10 +79,7 @@ impl Listed {
     /// asked for, since a channel may render others.
     fn matches(&self, unknown: &Jobless, grace: Duration) -> bool {
         let charge = &unknown.charge;
-        let prompt = self.text("prompt").map(|prompt| {
-            let digest: [u8; 32] = Sha256::digest(prompt).into();
-            digest == unknown.prompt.0
-        });
+        let prompt = self.prompt.map(|digest| digest == unknown.prompt.0);
         let model = self.text("model").is_none_or(|model| {
             let snapshot = model.strip_prefix(&*charge.model);
             snapshot.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
@@ -113,14 +118,19 @@ impl Gate {
             );
             self.books.try_abandon(unknown.id, "not found out").await?;
         }
-        let unknown = || jobless.iter().filter(|u| u.state == Stand::Unknown);
-        let Some(oldest) = unknown().map(|u| u.created).min() else {
+        let unknown = jobless.iter().filter(|u| u.state == Stand::Unknown);
+        let Some(oldest) = unknown.map(|u| u.created).min() else {
             return Ok(());
         };
         let from = super::before(oldest, SKEW);
         let Some((listed, complete)) = self.list_since(state, channel, from).await else {
             return Ok(());
         };
+        // Once more: the list may show jobs of requests that came while it was read.
+        let jobless = self.ledger().jobless(name, AT_ONCE).await?;
+        let unknown = || jobless.iter().filter(|u| u.state == Stand::Unknown);
+        // Where these are not all, later jobs may have come of those that are missing.
+        let seen_until = jobless.get(AT_ONCE as usize - 1).map(|last| last.created);
         // By job: which reservations it may have come of.
         let mut candidates: HashMap<ReservationId, usize> = HashMap::new();
         for job in &listed {
@@ -131,13 +141,15 @@ impl Gate {
             if fitting.is_empty() || self.ledger().job(&job.id).await?.is_some() {
                 continue;
             }
+            let at = job.created().unwrap_or(started);
             let keys: HashSet<_> = fitting.iter().map(|u| &u.charge.payer.key).collect();
             let closest = fitting.iter().filter(|u| u.state == Stand::Unknown);
             let closest = closest.filter(|u| !candidates.contains_key(&u.id));
-            let at = job.created().unwrap_or_default();
             let exact = |u: &Jobless| job.answer.size.as_deref() == Some(&*u.charge.size);
             let closest = closest.min_by_key(|u| (!exact(u), at.0.abs_diff(u.created.0), u.id));
-            let pending = fitting.iter().any(|u| u.state == Stand::Pending);
+            let unseen = |until| super::before(until, SKEW) <= at;
+            let pending =
+                fitting.iter().any(|u| u.state == Stand::Pending) || seen_until.is_some_and(unseen);
             let sure = keys.len() == 1 && !pending;
             match closest {
                 Some(unknown) if sure => {
