@@ -13,6 +13,7 @@ use super::answer::JobAnswer;
 use super::books::{End, now};
 use super::context::{Context, Forward, Observed};
 use super::head::{clean_answer, upstream_head};
+use super::known::Known;
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::route::Route;
 use super::{Gate, State};
@@ -75,11 +76,13 @@ impl Gate {
     }
 
     /// Mirrors [`ProxyHttp::response_filter`](pingora::proxy::ProxyHttp::response_filter):
-    /// strips what is the channel's own and forbids shared caches to keep the rest.
+    /// strips what is the channel's own and forbids shared caches to keep the rest. A
+    /// deletion is noted before its answer goes out, so that a list that is asked for after
+    /// it does not show the job.
     ///
     /// # Errors
     /// Where a header cannot be written.
-    pub fn response_filter(
+    pub async fn response_filter(
         &self,
         response: &mut ResponseHeader,
         ctx: &mut Context,
@@ -114,8 +117,21 @@ impl Gate {
         }
         if !response.status.is_success() {
             forward.answer = Observed::Nothing;
+        } else if matches!(forward.route, Route::Delete(_)) {
+            self.note_deletion(&forward.known).await;
         }
         clean_answer(response)
+    }
+
+    async fn note_deletion(&self, known: &Known) {
+        let reservation = known.job.reservation;
+        if let Err(error) = self.ledger().mark_deleted(reservation, now()).await {
+            log::error!("reservation {reservation} not marked as deleted: {error}");
+        }
+        // Nobody can see its end any more, and the channel gives nothing back.
+        if !known.is_resolved() {
+            let _ = self.books.end(known, End::DELETED).await;
+        }
     }
 
     /// Mirrors [`ProxyHttp::response_body_filter`](pingora::proxy::ProxyHttp::response_body_filter):
@@ -210,12 +226,12 @@ impl Gate {
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
         self.metrics.bodies(ctx.route, received as u64, sent as u64);
     }
+
     /// What an answer that has passed tells about its job. One that is no job's changes
     /// nothing.
     async fn learn(&self, state: &State, forward: Forward, success: bool) {
         let Forward {
             channel,
-            route,
             known,
             answer,
             ..
@@ -224,19 +240,13 @@ impl Gate {
             && success
         {
             let charge_failed = state.config.jobs.charge_failed_jobs;
-            match JobAnswer::read(body).filter(|job| job.status.is_some()) {
+            let about = |job: &JobAnswer| {
+                let own = job.id.as_deref().is_none_or(|id| id == &*known.job.id);
+                own && job.status.is_some()
+            };
+            match JobAnswer::read(body).filter(about) {
                 Some(job) => self.books.settle(&known, &job, charge_failed).await,
                 None => self.metrics.channel_error(&channel.spec().name, "no_job"),
-            }
-        }
-        if matches!(route, Route::Delete(_)) && success {
-            let reservation = known.job.reservation;
-            if let Err(error) = self.ledger().mark_deleted(reservation, now()).await {
-                log::error!("reservation {reservation} not marked as deleted: {error}");
-            }
-            // Nobody can see its end any more, and the channel gives nothing back.
-            if !known.is_resolved() {
-                let _ = self.books.end(&known, End::DELETED).await;
             }
         }
     }

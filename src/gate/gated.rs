@@ -327,7 +327,7 @@ where
     ) -> Result<()> {
         // The gate strips what is the channel's; what the host adds then stays.
         if ctx.claimed {
-            self.gate.response_filter(response, &mut ctx.gate)?;
+            self.gate.response_filter(response, &mut ctx.gate).await?;
         }
         self.inner
             .response_filter(session, response, &mut ctx.inner)
