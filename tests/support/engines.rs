@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use tollgate::key::Secret;
-use tollgate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
+use tollgate::ledger::{Ledger, MemoryLedger, OpenError, PostgresLedger, SqliteLedger};
 
 use crate::support::folder::Folder;
 use crate::support::postgres::shared;
@@ -17,6 +19,11 @@ pub enum Engine {
     Memory,
     Sqlite(Folder),
     Postgres(String),
+}
+
+/// Tries the same on each, side by side.
+pub async fn on(engines: impl Iterator<Item = Engine>, tried: impl AsyncFn(Engine)) {
+    futures_util::future::join_all(engines.map(|engine| tried(engine))).await;
 }
 
 impl Engine {
@@ -53,10 +60,24 @@ impl Engine {
     pub fn open(&self) -> Arc<dyn Ledger> {
         match self {
             Self::Memory => Arc::new(MemoryLedger::default()),
-            Self::Sqlite(_) => Arc::new(SqliteLedger::open(&self.file()).unwrap()),
+            Self::Sqlite(_) => Arc::new(self.open_sqlite()),
             Self::Postgres(url) => {
                 let url = Secret::new(url.clone());
                 Arc::new(PostgresLedger::new(&url, PostgresLedger::CONNECTIONS).unwrap())
+            }
+        }
+    }
+
+    /// Waits for the gate that has just been stopped, whose connections may still be closing.
+    fn open_sqlite(&self) -> SqliteLedger {
+        let began = Instant::now();
+        loop {
+            match SqliteLedger::open(&self.file()) {
+                Ok(ledger) => return ledger,
+                Err(OpenError::Locked(_)) if began.elapsed() < Duration::from_secs(10) => {
+                    tokio::task::block_in_place(|| thread::sleep(Duration::from_millis(5)));
+                }
+                Err(error) => panic!("{error}"),
             }
         }
     }
