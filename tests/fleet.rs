@@ -7,24 +7,26 @@
 //! | `TOLLGATE_KILLS` | how many times each thing is killed (6) |
 #![forbid(unsafe_code)]
 
+#[path = "fleet/again.rs"]
+mod again;
+#[path = "fleet/asleep.rs"]
+mod asleep;
 #[path = "fleet/away.rs"]
 mod away;
 #[path = "fleet/books.rs"]
 mod books;
 #[path = "fleet/breaks.rs"]
 mod breaks;
+#[path = "fleet/crashes.rs"]
+mod crashes;
 #[path = "fleet/forwarder.rs"]
 mod forwarder;
 #[path = "fleet/full.rs"]
 mod full;
-#[path = "fleet/kills.rs"]
-mod kills;
 #[path = "fleet/limits.rs"]
 mod limits;
 #[path = "fleet/process.rs"]
 mod process;
-#[path = "fleet/repeats.rs"]
-mod repeats;
 #[path = "fleet/stage.rs"]
 mod stage;
 #[path = "fleet/storm.rs"]

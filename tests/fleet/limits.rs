@@ -14,9 +14,9 @@ const CLIENTS: usize = 64;
 fn keys() -> Vec<(String, String)> {
     let keys = [
         ("budget", "list_cost_usd: 200/total"),
-        ("billed", "billed_cost: 200/total"),
-        ("requests", "requests: 150/total"),
-        ("seconds", "video_seconds: 600/total"),
+        ("billed", "billed_cost: 120/total"),
+        ("requests", "requests: 60/total"),
+        ("seconds", "video_seconds: 240/total"),
     ];
     keys.map(|(name, limits)| (name.into(), limits.into()))
         .into()
@@ -59,9 +59,9 @@ async fn nothing_slips_through(plan: Plan) {
     let mut before = 0;
     for (key, code, most) in [
         ("budget", "insufficient_quota", 500),
-        ("billed", "insufficient_quota", 100),
-        ("requests", "rate_limit_exceeded", 150),
-        ("seconds", "rate_limit_exceeded", 150),
+        ("billed", "insufficient_quota", 60),
+        ("requests", "rate_limit_exceeded", 60),
+        ("seconds", "rate_limit_exceeded", 60),
     ] {
         assert_eq!(hammer(&stage, key, code).await, most, "{key}");
         let stats = stage.mock.stats();
@@ -94,7 +94,7 @@ async fn one_gate_lets_no_more_through_than_a_limit_allows() {
 /// some time.
 async fn in_flight(plan: Plan) {
     const MOST: usize = 8;
-    const WANTED: usize = 150;
+    const WANTED: usize = 80;
     let plan = Plan {
         keys: vec![("demo".into(), format!("in_flight: {MOST}"))],
         ..plan

@@ -47,7 +47,7 @@ async fn jobs_of_vanished_clients(plan: Plan) {
     let mut answered: HashMap<String, Instant> = HashMap::new();
     let mut known: HashMap<String, Instant> = HashMap::new();
     let (started, mut looked) = (Instant::now(), Instant::now());
-    while known.len() < CLIENTS {
+    while known.len() < CLIENTS || answered.len() < CLIENTS {
         let answers = stage.mock.requests();
         let created = answers
             .iter()
@@ -71,7 +71,6 @@ async fn jobs_of_vanished_clients(plan: Plan) {
         );
         sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(answered.len(), CLIENTS);
     let late = |job: &String| known[job].saturating_duration_since(answered[job]);
     let latest = answered.keys().map(late).max().unwrap();
     println!("{CLIENTS} jobs known at most {latest:?} after the channel's answer");
