@@ -1,4 +1,5 @@
 //! Further gates before the mock channel of a test: started, stopped, and started again.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
