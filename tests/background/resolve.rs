@@ -182,3 +182,27 @@ async fn nothing_is_voided_while_the_channel_gives_no_list() {
     until_settled(&stand).await;
     until_cents(&stand, [80, 40, 40]).await;
 }
+
+/// One of two that cannot be told apart expires first: the other is not what is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_prompt_of_two_keys_is_not_guessed_when_time_is_up() {
+    let stand = soon("  poll_after: 1h\n  unknown_grace: 200ms\n  expire_after: 4s\n")
+        .start()
+        .await;
+    let began = Instant::now();
+    for (key, name) in [(KEY, "drop-after"), (STUDIO, "drop-before")] {
+        let both = [name, "list:500"].map(|name| name.parse().unwrap());
+        stand.mock.set_faults(both.into(), None);
+        lost(&stand, key, "a cat").await;
+        stand
+            .until("a second has passed", async || {
+                began.elapsed() > Duration::from_secs(1)
+            })
+            .await;
+    }
+    stand.mock.set_faults(vec![], None);
+    until_settled(&stand).await;
+    until_cents(&stand, [80, 0, 80]).await;
+    let id = stand.mock.jobs()[0].job.id.clone().unwrap();
+    assert_eq!(sees(&stand, STUDIO, &id).await, 404);
+}

@@ -131,6 +131,11 @@ impl Gate {
         let unknown = || jobless.iter().filter(|u| u.state == Stand::Unknown);
         // Where these are not all, later jobs may have come of those that are missing.
         let seen_until = jobless.get(AT_ONCE as usize - 1).map(|last| last.created);
+        // One that is about to expire is given no job: another key's, of which the job may have
+        // come as well, may have expired just before and is not seen any more.
+        let apart = SKEW * 2 + jobs.unknown_grace + self.lost_after();
+        let in_time = jobs.expire_after - apart.min(jobs.expire_after / 2);
+        let is_late = |u: &Jobless| started.since(u.since) > millis(in_time);
         // By job: which reservations it may have come of.
         let mut candidates: HashMap<ReservationId, usize> = HashMap::new();
         for job in &listed {
@@ -144,7 +149,7 @@ impl Gate {
             let at = job.created().unwrap_or(started);
             let keys: HashSet<_> = fitting.iter().map(|u| &u.charge.payer.key).collect();
             let closest = fitting.iter().filter(|u| u.state == Stand::Unknown);
-            let closest = closest.filter(|u| !candidates.contains_key(&u.id));
+            let closest = closest.filter(|u| !candidates.contains_key(&u.id) && !is_late(u));
             let exact = |u: &Jobless| job.answer.size.as_deref() == Some(&*u.charge.size);
             let closest = closest.min_by_key(|u| (!exact(u), at.0.abs_diff(u.created.0), u.id));
             let unseen = |until| super::before(until, SKEW) <= at;
