@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use engines::{Engine, on};
 use support::client::{Answer, Body, Connection, Request};
 use support::h2::Http2;
+use support::postgres::Postgres;
 use support::{KEY, STUDIO, Setup, Stand, form, form_type, plain_form};
 
 /// The owner, and the one who is curious.
@@ -309,8 +310,8 @@ async fn other_credentials_do_not_help() {
             ("X-Api-Key", OWNER),
             ("OpenAI-Organization", "demo"),
             ("X-Forwarded-User", "demo"),
-            ("X-Original-Url", &path),
-            ("X-Rewrite-Url", &path),
+            ("X-Original-Url", path),
+            ("X-Rewrite-Url", path),
             ("X-Http-Method-Override", "DELETE"),
             ("Cookie", "key=sk-tollgate-demo"),
         ] {
@@ -325,4 +326,23 @@ async fn other_credentials_do_not_help() {
         }
     }
     assert_eq!(stand.mock.stats(), before);
+}
+
+/// What the gate remembers of foreign jobs shows no more while it cannot ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_job_is_as_one_that_never_was_without_a_ledger() {
+    let Some(mut postgres) = tokio::task::block_in_place(Postgres::start) else {
+        return;
+    };
+    let engine = Engine::Postgres(postgres.create_database());
+    let [(stand, id), (stranger, _)] = stands(&engine).await;
+    tokio::task::block_in_place(|| postgres.stop());
+    for stand in [stand, stranger] {
+        let never = never(&id);
+        for (own, not) in attempts(&id).into_iter().zip(attempts(&never)) {
+            let what = format!("{} {}", own.method, own.path);
+            let (own, not) = tokio::join!(ask(stand.gate, own), ask(stand.gate, not));
+            assert_eq!(seen(&own), seen(&not), "{what}");
+        }
+    }
 }

@@ -301,9 +301,17 @@ impl Gate {
     /// The job of that id, if it is this key's. Whether another key has such a job is not
     /// told.
     async fn own_job(&self, key: &Key, id: &str) -> Result<Arc<Known>, Stopped> {
-        let known = self.books.job(id).await?;
-        let own = known.filter(|known| known.job.charge.payer.key == key.name);
-        Ok(own.ok_or(Refusal::NotFound(Missing::Job))?)
+        let none = Err(Refusal::NotFound(Missing::Job).into());
+        match self.books.job(id).await? {
+            Some(known) if known.job.charge.payer.key == key.name => Ok(known),
+            Some(_) => {
+                // The ledger is asked as for an id that nobody has, so that it is away, or
+                // slow, for both.
+                self.ledger().job(id).await?;
+                none
+            }
+            None => none,
+        }
     }
 
     fn accept(
