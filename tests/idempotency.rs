@@ -429,7 +429,7 @@ async fn a_request_that_made_nothing_frees_its_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_outcome_is_waited_for() {
     on(Engine::all(), async |engine| {
-        let stand = stand(&engine, "unknown_grace: 1s").await;
+        let stand = stand(&engine, "unknown_grace: 2s").await;
         for (name, fault) in [("a", "drop-after"), ("b", "drop-before")] {
             let list = "list:500".parse().unwrap();
             stand.mock.set_faults(vec![list], None);

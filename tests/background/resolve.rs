@@ -12,10 +12,11 @@ use crate::{
 use tollgate::ledger::State;
 use tollgate::mock::Fault;
 
-const GRACE: Duration = Duration::from_millis(500);
+/// Longer than a loaded machine stands still: a gate that does gives a request up.
+const GRACE: Duration = Duration::from_millis(1500);
 
 fn resolving() -> Setup {
-    soon("  poll_after: 100ms\n  polls_per_second: 100\n  unknown_grace: 500ms\n")
+    soon("  poll_after: 100ms\n  polls_per_second: 100\n  unknown_grace: 1500ms\n")
 }
 
 fn fault(name: &str) -> Vec<Fault> {
@@ -117,7 +118,7 @@ async fn the_same_prompt_of_two_keys_is_not_guessed() {
             lost(&stand, key, "a cat").await;
         }
         stand.mock.set_faults(vec![], None);
-        after_chances(&stand, LISTS, 4, 3 * GRACE).await;
+        after_chances(&stand, LISTS, 4, 2 * GRACE).await;
         let ledger = stand.handle.ledger();
         assert_eq!(
             open(&**ledger, State::Unknown).await,
@@ -157,7 +158,7 @@ async fn a_job_whose_answer_is_awaited_is_nobody_elses() {
         let stand = setup.start().await;
         stand.mock.set_faults(fault("drop-before"), Some(1));
         lost(&stand, KEY, "a cat").await;
-        let faults = ["create:slow=1200"].map(|name| name.parse().unwrap());
+        let faults = ["create:slow=2500"].map(|name| name.parse().unwrap());
         stand.mock.set_faults(faults.into(), None);
         let id = created(stand.gate, STUDIO, "a cat").await;
         stand.mock.set_faults(vec![], None);
@@ -175,7 +176,7 @@ async fn nothing_is_voided_while_the_channel_gives_no_list() {
     stand.mock.set_faults(fault("list:500"), None);
     lost(&stand, KEY, "a cat [mock:drop-before]").await;
     lost(&stand, KEY, "a dog [mock:drop-after]").await;
-    after_chances(&stand, LISTS, 4, 3 * GRACE).await;
+    after_chances(&stand, LISTS, 4, 2 * GRACE).await;
     assert_eq!(open(&**stand.handle.ledger(), State::Unknown).await, 2);
     until_cents(&stand, [80, 0, 0]).await;
     stand.mock.set_faults(vec![], None);
@@ -186,7 +187,7 @@ async fn nothing_is_voided_while_the_channel_gives_no_list() {
 /// One of two that cannot be told apart expires first: the other is not what is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_prompt_of_two_keys_is_not_guessed_when_time_is_up() {
-    let stand = soon("  poll_after: 1h\n  unknown_grace: 200ms\n  expire_after: 4s\n")
+    let stand = soon("  poll_after: 1h\n  unknown_grace: 1s\n  expire_after: 4s\n")
         .start()
         .await;
     let began = Instant::now();
