@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::stage::{Plan, Stage};
 use crate::storm::{Storm, a_while, with_budgets};
+use crate::support::until;
 
 fn signal(stage: &Stage, signal: &str) {
     let gate = stage.process(0).to_string();
@@ -18,7 +19,8 @@ async fn a_gate_that_stood_still_spends_nothing_twice() {
     let storm = Storm::new(with_budgets(plan).start().await, false);
     let stage = storm.stage.clone();
     let pausing = async {
-        a_while(600).await;
+        until("load", async || stage.mock.jobs().len() > 20).await;
+        a_while(100).await;
         signal(&stage, "-STOP");
         // Soon every client waits for this gate. The other one finds out what has become of
         // its requests, and gives up those that it did not complete.

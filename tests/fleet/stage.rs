@@ -110,6 +110,7 @@ impl Plan {
         };
         for number in 0..self.gates {
             stage.start(number);
+            support::until("a gate is ready", async || stage.is_ready(number).await).await;
         }
         stage
     }
