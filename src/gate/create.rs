@@ -46,7 +46,8 @@ pub(super) struct Reply {
 
 impl From<Unavailable> for Stopped {
     fn from(error: Unavailable) -> Self {
-        log::error!("{error}");
+        // Said once, where it was noticed: it is the same for every request.
+        log::debug!("{error}");
         Self::Refused(Refusal::Busy(Busy::Ledger))
     }
 }

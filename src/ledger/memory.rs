@@ -1,7 +1,7 @@
 //! The ledger in memory: for demonstrations, tests and embedders that keep no accounts.
 //! It forgets everything when the process ends.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,8 +33,9 @@ struct Books {
     last_place: u64,
     claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
     counters: Counters,
-    /// Those that are not resolved.
-    open: HashSet<ReservationId>,
+    /// Those that are not resolved: without a job, and with one by when it is looked at.
+    jobless: HashSet<ReservationId>,
+    running: BTreeSet<(Timestamp, ReservationId)>,
     resolved: VecDeque<ReservationId>,
 }
 
@@ -120,8 +121,9 @@ impl Books {
     fn close(&mut self, id: ReservationId, state: State, end: &'static str) {
         if let Some(entry) = self.entries.get_mut(&id) {
             (entry.state, entry.end) = (state, Some(end));
+            self.running.remove(&(entry.draft.look_at, id));
         }
-        self.open.remove(&id);
+        self.jobless.remove(&id);
         self.resolved.push_back(id);
         if self.resolved.len() > RESOLVED_KEPT
             && let Some(oldest) = self.resolved.pop_front()
@@ -141,8 +143,14 @@ impl Books {
         }
     }
 
-    fn open_entries(&self) -> impl Iterator<Item = &Entry> {
-        self.open.iter().filter_map(|id| self.entries.get(id))
+    fn jobless(&self) -> impl Iterator<Item = &Entry> {
+        self.jobless.iter().filter_map(|id| self.entries.get(id))
+    }
+
+    /// Those with a job that has not ended, by when they are looked at.
+    fn running(&self) -> impl Iterator<Item = &Entry> {
+        let ids = self.running.iter().map(|(_, id)| id);
+        ids.filter_map(|id| self.entries.get(id))
     }
 }
 
@@ -227,7 +235,7 @@ impl Ledger for MemoryLedger {
             end: None,
             deleted: false,
         };
-        books.open.insert(draft.id);
+        books.jobless.insert(draft.id);
         books.entries.insert(draft.id, entry);
         Ok(Reserved::Done)
     }
@@ -276,6 +284,8 @@ impl Ledger for MemoryLedger {
                 claimant.answer = confirmation.answer.clone();
             }
         }
+        books.jobless.remove(&id);
+        books.running.insert((entry.draft.look_at, id));
         books.jobs.insert(confirmation.job.clone(), id);
         let list = books.lists.entry(after.payer.key.clone()).or_default();
         list.insert(entry.place, id);
@@ -391,7 +401,7 @@ impl Ledger for MemoryLedger {
     async fn open(&self) -> Result<Vec<Open>, Unavailable> {
         let books = self.books();
         let mut counts = HashMap::new();
-        for entry in books.open_entries() {
+        for entry in books.jobless().chain(books.running()) {
             let charge = entry.charge();
             let group = (&charge.payer.key, &charge.channel, entry.state);
             *counts.entry(group).or_default() += 1;
@@ -411,7 +421,7 @@ impl Ledger for MemoryLedger {
         let mut books = self.books();
         let books = &mut *books;
         let mut marked = 0;
-        for id in &books.open {
+        for id in &books.jobless {
             if let Some(entry) = books.entries.get_mut(id)
                 && entry.state == State::Pending
                 && u128::from(now.since(entry.created)) > lost_after.as_millis()
@@ -430,8 +440,8 @@ impl Ledger for MemoryLedger {
     async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
         let books = self.books();
         let jobless = books
-            .open_entries()
-            .filter(|entry| entry.job.is_none() && &*entry.charge().channel == channel);
+            .jobless()
+            .filter(|entry| &*entry.charge().channel == channel);
         let mut jobless: Vec<_> = jobless.collect();
         jobless.sort_by_key(|entry| (entry.created, entry.draft.id));
         let jobless = jobless.into_iter().take(most as usize);
@@ -450,20 +460,22 @@ impl Ledger for MemoryLedger {
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
         let books = self.books();
-        let due = books.open_entries().filter(|entry| {
-            entry.state == State::Confirmed
-                && entry.draft.look_at <= now
-                && &*entry.charge().channel == channel
-        });
-        let mut due: Vec<_> = due.collect();
-        due.sort_by_key(|entry| (entry.draft.look_at, entry.draft.id));
-        let due = due.into_iter().take(most as usize);
-        Ok(due.filter_map(Entry::job).collect())
+        let due = books
+            .running()
+            .take_while(|entry| entry.draft.look_at <= now);
+        let due = due.filter(|entry| &*entry.charge().channel == channel);
+        Ok(due.filter_map(Entry::job).take(most as usize).collect())
     }
 
     async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
-        if let Some(entry) = self.books().entries.get_mut(&id) {
+        let mut books = self.books();
+        let books = &mut *books;
+        if let Some(entry) = books.entries.get_mut(&id) {
+            let place = (entry.draft.look_at, id);
             entry.draft.look_at = at;
+            if books.running.remove(&place) {
+                books.running.insert((at, id));
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +18,12 @@ use super::open::Opened;
 const BATCH: usize = 512;
 /// The most calls that wait. Further ones wait for their place.
 const WAITING: usize = 4096;
+
+/// Where this many calls came together, as many are on their way: the next transaction waits
+/// this long for them. A sync costs as much for one call as for hundreds, so it is the number
+/// of syncs that a busy gate pays for. One that is not busy does not wait.
+const COMPANY: usize = 4;
+const GATHER: Duration = Duration::from_micros(400);
 
 /// The way to the writing thread.
 pub(super) struct Writer {
@@ -149,9 +156,13 @@ impl Desk {
     fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Work>>) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
+            let busy = batch.len() >= COMPANY;
             let outcome = self.commit(&mut batch);
             for work in batch.drain(..) {
                 work.answer(&outcome);
+            }
+            if busy {
+                std::thread::sleep(GATHER);
             }
         }
         let checkpoint = self
