@@ -18,6 +18,10 @@ use support::process::Server;
 use support::report::{Rounds, Spread, table};
 use support::{ledgers::Ledgers, memory, scanner, servers, works};
 
+/// As in the binary; the pass-through has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     if servers::run(&arguments) {
