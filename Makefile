@@ -33,7 +33,7 @@ lint: ## check format, lints and documentation
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
-bench: ## measure the scanner, and the gate against a bare Pingora
+bench: ## measure the scanner, the gate against a bare Pingora, and ledgers that are full
 	@.ci/tools cmake
 	if ! .ci/tools postgres; then
 	  echo "== PostgreSQL is not measured" >&2

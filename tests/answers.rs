@@ -108,6 +108,8 @@ async fn no_answer_leaves_the_charge_pending() {
     for (i, (fault, status, code)) in [
         ("slow=60000", 504, "upstream_timeout"),
         ("drop-after", 502, "upstream_error"),
+        ("408", 502, "upstream_error"),
+        ("502", 502, "upstream_error"),
         ("drop-answer", 502, "upstream_error"),
         ("no-id", 502, "upstream_error"),
         ("garbage", 502, "upstream_error"),

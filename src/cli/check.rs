@@ -10,7 +10,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Err(error) => super::fail(error),
         Ok(config) => {
             println!(
-                "{}: in order. {} channels, {} models, {} groups, {} keys.",
+                "{}: in order (channels: {}, models: {}, groups: {}, keys: {})",
                 path.display(),
                 config.channels.len(),
                 config.catalog.models().count(),

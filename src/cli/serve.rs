@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{self, Bounds, Config, LedgerUrl};
+use crate::config::{self, Admin, Bounds, Config, LedgerUrl, Listen};
 use crate::gate::{Background, Gate, Gated};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
@@ -81,6 +81,7 @@ async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let ledger = open_ledger(&config.ledger)?;
     let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
+    let started = AtStart::of(&config);
     let listener = listen(socket.address)?;
     let admin_listener = config.admin.as_ref().map(|admin| listen(admin.address));
     let admin_listener = admin_listener.transpose()?;
@@ -100,7 +101,7 @@ async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
     let background = Background::new(gate.clone());
     let background = tokio::spawn(async move { background.run().await });
 
-    run_until_stopped(&path, &gate).await?;
+    run_until_stopped(&path, &gate, &started).await?;
     log::info!("stopping: requests under way may end");
     let ended = server.stop(bounds.shutdown_timeout).await;
     if let Some(admin) = admin {
@@ -111,7 +112,7 @@ async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
 }
 
 /// Loads the configuration anew at each SIGHUP, until SIGTERM or SIGINT.
-async fn run_until_stopped(path: &Path, gate: &Gate) -> io::Result<()> {
+async fn run_until_stopped(path: &Path, gate: &Gate, started: &AtStart) -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -119,7 +120,7 @@ async fn run_until_stopped(path: &Path, gate: &Gate) -> io::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            received = recv(&mut hangup) => if received { reload(path, gate) },
+            received = recv(&mut hangup) => if received { reload(path, gate, started) },
         }
     }
 }
@@ -128,31 +129,69 @@ async fn recv(signal: &mut Signal) -> bool {
     signal.recv().await.is_some()
 }
 
-/// The bounds that are set up with the listener.
-fn at_start(bounds: &Bounds) -> impl PartialEq {
-    (
-        bounds.connections,
-        bounds.keepalive_requests,
-        bounds.keepalive_timeout,
-        bounds.read_timeout,
-        bounds.shutdown_timeout,
-    )
+/// What of a configuration is set up once, at the start.
+struct AtStart {
+    listen: Listen,
+    admin: Option<Admin>,
+    threads: usize,
+    ledger: LedgerUrl,
+    bounds: Bounds,
+}
+
+impl AtStart {
+    fn of(config: &Config) -> Self {
+        Self {
+            listen: config.listen.clone(),
+            admin: config.admin.clone(),
+            threads: config.threads,
+            ledger: config.ledger.clone(),
+            bounds: config.bounds.clone(),
+        }
+    }
+
+    /// Which parts of it differ, by their keys.
+    fn unlike(&self, other: &Self) -> Vec<&'static str> {
+        let (bounds, others) = (&self.bounds, &other.bounds);
+        let differ = [
+            ("listen", self.listen != other.listen),
+            ("admin", self.admin != other.admin),
+            ("server", self.threads != other.threads),
+            ("ledger", self.ledger != other.ledger),
+            (
+                "bounds.connections",
+                bounds.connections != others.connections,
+            ),
+            (
+                "bounds.keepalive_requests",
+                bounds.keepalive_requests != others.keepalive_requests,
+            ),
+            (
+                "bounds.keepalive_timeout",
+                bounds.keepalive_timeout != others.keepalive_timeout,
+            ),
+            (
+                "bounds.read_timeout",
+                bounds.read_timeout != others.read_timeout,
+            ),
+            (
+                "bounds.shutdown_timeout",
+                bounds.shutdown_timeout != others.shutdown_timeout,
+            ),
+        ];
+        let differ = differ.into_iter().filter(|(_, differs)| *differs);
+        differ.map(|(name, _)| name).collect()
+    }
 }
 
 /// A configuration that does not hold together replaces nothing.
-fn reload(path: &Path, gate: &Gate) {
+fn reload(path: &Path, gate: &Gate, started: &AtStart) {
     match config::load(path) {
         Ok(config) => {
-            let old = gate.state();
-            let same = old.config.listen == config.listen
-                && old.config.admin == config.admin
-                && old.config.threads == config.threads
-                && old.config.ledger == config.ledger
-                && at_start(&old.config.bounds) == at_start(&config.bounds);
-            if !same {
+            let differ = started.unlike(&AtStart::of(&config));
+            if !differ.is_empty() {
                 log::warn!(
-                    "listen, admin, server, ledger and the bounds of connections take effect \
-                     at the next start"
+                    "{} differ from what runs: they take effect at the next start",
+                    differ.join(", ")
                 );
             }
             gate.reload(config);

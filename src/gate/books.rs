@@ -247,7 +247,15 @@ impl Books {
                     let (books, key, confirmation) = again.clone();
                     async move {
                         let confirmed = books.try_confirm(id, &confirmation, Some(&key));
-                        confirmed.await.map(drop)
+                        let outcome = confirmed.await?;
+                        if matches!(outcome, Confirmed::Taken | Confirmed::Closed) {
+                            // What the client was told of is not its own after all.
+                            let job = &confirmation.job;
+                            log::error!("reservation {id}: job {job} is not its own: {outcome:?}");
+                            books.known.forget(job, id);
+                            books.ledger.mark_unknown(id, now()).await?;
+                        }
+                        Ok(())
                     }
                 });
                 confirmation.charge.clone()

@@ -245,7 +245,10 @@ impl Gate {
                 own && job.status.is_some()
             };
             match JobAnswer::read(body).filter(about) {
-                Some(job) => self.books.settle(&known, &job, charge_failed).await,
+                Some(job) => {
+                    known.polled(now());
+                    self.books.settle(&known, &job, charge_failed).await;
+                }
                 None => self.metrics.channel_error(&channel.spec().name, "no_job"),
             }
         }

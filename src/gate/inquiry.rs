@@ -31,6 +31,8 @@ pub(super) enum Mute {
 
 /// What a channel says of one job.
 pub(super) struct Told {
+    /// What of it means something to the gate.
+    job: JobAnswer,
     /// In its own words.
     pub(super) json: Value,
     /// When the channel wants to be asked again, in milliseconds from now.
@@ -41,13 +43,32 @@ pub(super) struct Told {
 #[derive(Deserialize)]
 pub(super) struct Page {
     pub(super) data: Vec<Value>,
-    #[serde(default)]
-    pub(super) has_more: bool,
+    /// Some channels do not say.
+    pub(super) has_more: Option<bool>,
 }
 
 impl Gate {
     /// Asks the job's channel how it stands, and settles its charge if it has ended.
     pub(super) async fn look(
+        &self,
+        state: &State,
+        channel: &Arc<LiveChannel>,
+        known: &Known,
+    ) -> Result<Told, Mute> {
+        let told = self.ask(state, channel, known).await?;
+        self.heed(state, known, &told).await;
+        Ok(told)
+    }
+
+    /// Settles the charge of a job that has ended, as its channel has told. Not to be given
+    /// up half-way: the metrics would miss what the ledger does.
+    pub(super) async fn heed(&self, state: &State, known: &Known, told: &Told) {
+        let charge_failed = state.config.jobs.charge_failed_jobs;
+        self.books.settle(known, &told.job, charge_failed).await;
+    }
+
+    /// Asks the job's channel how it stands.
+    pub(super) async fn ask(
         &self,
         state: &State,
         channel: &Arc<LiveChannel>,
@@ -69,9 +90,8 @@ impl Gate {
             self.metrics.channel_error(&channel.spec().name, "no_job");
             return Err(Mute::Unclear);
         };
-        let charge_failed = state.config.jobs.charge_failed_jobs;
-        self.books.settle(known, &job, charge_failed).await;
         Ok(Told {
+            job,
             json,
             poll_after_ms: poll_after,
         })

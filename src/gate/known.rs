@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::ledger::Job;
+use crate::ledger::{Job, ReservationId};
 use crate::policy::Timestamp;
 
 /// How many jobs are remembered, at least the last this many that were asked for.
@@ -68,6 +68,19 @@ impl KnownJobs {
         Some(self.insert(found))
     }
 
+    /// Forgets a job that turned out to be another reservation's.
+    pub(super) fn forget(&self, id: &str, reservation: ReservationId) {
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        for half in &mut *halves {
+            if half
+                .get(id)
+                .is_some_and(|known| known.job.reservation == reservation)
+            {
+                half.remove(id);
+            }
+        }
+    }
+
     /// Remembers a job; answers what is known of it, if it was known already.
     pub(super) fn insert(&self, known: Arc<Known>) -> Arc<Known> {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +105,7 @@ impl KnownJobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Charge, Payer, ReservationId};
+    use crate::ledger::{Charge, Payer};
     use crate::money::{Amount, Multiplier};
 
     fn known(id: u32) -> Arc<Known> {

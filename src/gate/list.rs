@@ -129,8 +129,11 @@ impl Gate {
             && !asking.mute().contains(name)
         {
             let known = self.books.know(job);
-            match timeout_at(asking.until, self.look(state, channel, &known)).await {
-                Ok(Ok(told)) => return told.json,
+            match timeout_at(asking.until, self.ask(state, channel, &known)).await {
+                Ok(Ok(told)) => {
+                    self.heed(state, &known, &told).await;
+                    return told.json;
+                }
                 Ok(Err(Mute::Unclear)) => {}
                 Ok(Err(Mute::Down)) | Err(_) => {
                     asking.mute().insert(name.clone());

@@ -26,6 +26,7 @@ mod route;
 mod upload;
 mod withheld;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -69,6 +70,14 @@ pub struct State {
 impl State {
     fn new(config: Config) -> Arc<Self> {
         let bounds = &config.bounds;
+        let grace = config.jobs.unknown_grace;
+        for channel in config.channels.iter().filter(|c| c.answer_timeout >= grace) {
+            log::warn!(
+                "jobs.unknown_grace is not longer than the answer_timeout of channel {}: a job \
+                 that it takes longer to create is not charged",
+                channel.name
+            );
+        }
         let plan = Plan {
             catalog: config.catalog.clone(),
             fields: config.fields.clone(),
@@ -180,21 +189,27 @@ impl Gate {
         let Ok(open) = self.ledger().open().await else {
             return;
         };
-        let (jobs, unresolved) = (&self.metrics.jobs_in_flight, &self.metrics.unresolved);
         // A series that was there goes to zero rather than away.
         let state = self.state();
-        for key in state.config.keys.values() {
-            jobs.with_label_values(&[&*key.name]).set(0);
-        }
-        for channel in state.channels.all() {
-            let name = &channel.spec().name;
-            unresolved.with_label_values(&[&**name]).set(0);
-        }
+        let keys = state.config.keys.values().map(|key| (key.name.clone(), 0));
+        let mut jobs: HashMap<Arc<str>, u64> = keys.collect();
+        let channels = state.channels.all().iter();
+        let names = channels.map(|channel| (channel.spec().name.clone(), 0));
+        let mut unresolved: HashMap<Arc<str>, u64> = names.collect();
         for open in open {
-            let count = i64::try_from(open.count).unwrap_or(i64::MAX);
-            jobs.with_label_values(&[&*open.key]).add(count);
+            *jobs.entry(open.key).or_default() += open.count;
             if open.state == ledger::State::Unknown {
-                unresolved.with_label_values(&[&*open.channel]).add(count);
+                *unresolved.entry(open.channel).or_default() += open.count;
+            }
+        }
+        for (gauge, counts) in [
+            (&self.metrics.jobs_in_flight, jobs),
+            (&self.metrics.unresolved, unresolved),
+        ] {
+            gauge.reset();
+            for (label, count) in counts {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                gauge.with_label_values(&[&*label]).set(count);
             }
         }
     }
@@ -367,7 +382,6 @@ impl Gate {
             // Boxed, since it is large and would be moved about for every poll.
             let _ = Box::pin(self.look(state, &channel, &known)).await;
         }
-        known.polled(now());
         Ok(Forward {
             channel,
             route,

@@ -33,6 +33,10 @@ impl Crossing<'_> {
         // A reservation that old may have been given up by another gate, which took this one
         // for dead.
         if reservation.age() >= self.state.config.jobs.unknown_grace {
+            log::warn!(
+                "a request was held up for longer than jobs.unknown_grace, and broken off: see \
+                 what held the gate up, or give it longer"
+            );
             exchange.abort().await;
             self.gate.books.abandon(reservation, "stalled").await;
             return Err(Refusal::Busy(Busy::Stalled).into());
@@ -114,11 +118,12 @@ impl Crossing<'_> {
             return reply(answer);
         }
         // A clear no: a redirect, the client's fault, or the API's own failure. A gateway's
-        // page says nothing about the job, and neither do the two statuses that gateways
-        // give in the API's words.
-        let gateway = matches!(status.as_u16(), 502 | 504);
-        let own_failure = !gateway && is_api_error(&answer.body);
-        if status.is_redirection() || status.is_client_error() || own_failure {
+        // page says nothing about the job, and neither do the statuses by which gateways say,
+        // in the API's words too, that they have waited long enough.
+        let gateway = matches!(status.as_u16(), 408 | 502 | 504);
+        let clear =
+            status.is_redirection() || status.is_client_error() || is_api_error(&answer.body);
+        if clear && !gateway {
             books.abandon(reservation, "refused").await;
             return self.gate.pass_on(name, answer);
         }

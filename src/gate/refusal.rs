@@ -344,7 +344,7 @@ impl fmt::Display for Refusal {
                 }
                 match limit.measure {
                     Measure::InFlight => {
-                        write!(f, "{whose} may have {limit} videos under way.")
+                        write!(f, "{whose} may have {limit} under way at a time.")
                     }
                     measure => write!(f, "{whose} may use {limit} of {}.", measure.name()),
                 }
@@ -403,6 +403,9 @@ impl fmt::Display for HeadFault {
         match self {
             Self::Repeated(name) => write!(f, "Send the header '{name}' once."),
             Self::Forbidden(name) => write!(f, "Leave out the header '{name}'."),
+            Self::Unreadable("idempotency-key") => f.write_str(
+                "Write 'Idempotency-Key' as 1 to 255 visible ASCII characters, without spaces.",
+            ),
             Self::Unreadable(name) => write!(f, "The header '{name}' cannot be read."),
             Self::NoContentType => f.write_str(
                 "Send a Content-Type: 'multipart/form-data; boundary=...' or 'application/json'.",

@@ -102,7 +102,7 @@ pub struct Claim {
     pub idempotency_key: Arc<str>,
     /// What the request asks for: another fingerprint is another request.
     pub fingerprint: [u8; 32],
-    /// Until when it stands for this request.
+    /// Until when it stands for this request; in any case until that has an outcome.
     pub expires: Timestamp,
 }
 
@@ -122,8 +122,8 @@ pub struct Confirmation {
     pub job: Arc<str>,
     /// The charge, corrected where the answer names another size or duration.
     pub charge: Charge,
-    /// What repetitions under the same idempotency key are answered with. Dropped where the
-    /// reservation has none.
+    /// What repetitions under the same idempotency key are answered with: it has to be there
+    /// where the reservation has one, and is dropped where it has none.
     pub answer: Option<FirstAnswer>,
 }
 

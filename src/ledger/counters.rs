@@ -50,8 +50,21 @@ pub struct LimitReached {
     /// How much is reserved or posted already.
     pub used: u64,
     /// When the window ends, in seconds since the epoch; `None` where waiting for it does
-    /// not help.
+    /// not help: it never ends, or the request alone is more than the limit.
     pub resets: Option<u64>,
+}
+
+impl LimitReached {
+    /// By something that would take so much more.
+    pub(super) fn by(takes: u64, limit: Limit, scope: Scope, used: u64, now: Timestamp) -> Self {
+        let resets = limit.window.end(now).filter(|_| takes <= limit.most);
+        Self {
+            limit,
+            scope,
+            used,
+            resets,
+        }
+    }
 }
 
 /// How far a limit is used up.
@@ -135,12 +148,7 @@ impl Counters {
             let used = self.used(limit, &scope, now);
             let takes = takes(limit.measure);
             let fits = used.checked_add(takes).is_some_and(|sum| sum <= limit.most);
-            (!fits && takes > 0).then(|| LimitReached {
-                limit,
-                scope,
-                used,
-                resets: limit.window.end(now),
-            })
+            (!fits && takes > 0).then(|| LimitReached::by(takes, limit, scope, used, now))
         })
     }
 
@@ -204,14 +212,20 @@ impl Counters {
     }
 }
 
-/// Whether a correction fits the limits: what it adds, in the windows that run now.
+/// Whether a correction of a charge that was taken at `taken` fits the limits: what it adds,
+/// in windows that still run. Of one that has passed nothing tells.
 pub(super) fn correction_fits(
     counters: &Counters,
     before: &Charge,
     after: &Charge,
+    taken: Timestamp,
     key: Option<&Key>,
     now: Timestamp,
 ) -> bool {
     let adds = |measure| after.takes(measure).saturating_sub(before.takes(measure));
-    key.is_none_or(|key| counters.reached(key, adds, now).is_none())
+    let runs = |limit: Limit| limit.window.start(taken) == limit.window.start(now);
+    key.is_none_or(|key| {
+        let all_run = limits(key).all(|(limit, _)| adds(limit.measure) == 0 || runs(limit));
+        all_run && counters.reached(key, adds, now).is_none()
+    })
 }

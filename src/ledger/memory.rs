@@ -111,10 +111,12 @@ impl Books {
         }
     }
 
-    /// The claim of an idempotency key that has not expired.
+    /// The claim of an idempotency key that has not expired: while its request has no
+    /// outcome, it does not.
     fn claimant(&self, key: &str, idempotency_key: &str, now: Timestamp) -> Option<&Claimant> {
         let claimant = self.claims.get(&(key.into(), idempotency_key.into()))?;
-        (claimant.claim.expires > now).then_some(claimant)
+        let stands = claimant.answer.is_none() || claimant.claim.expires > now;
+        stands.then_some(claimant)
     }
 
     /// Takes an entry out of the open ones.
@@ -268,7 +270,7 @@ impl Ledger for MemoryLedger {
         }
         let before = entry.charge().clone();
         let after = &confirmation.charge;
-        let fits = correction_fits(&books.counters, &before, after, key, now);
+        let fits = correction_fits(&books.counters, &before, after, entry.created, key, now);
         let after = if fits { after.clone() } else { before.clone() };
         books.counters.correct(&before, &after, entry.created);
         books.last_place += 1;
@@ -489,7 +491,10 @@ impl Ledger for MemoryLedger {
         most: u32,
     ) -> Result<u64, Unavailable> {
         let mut books = self.books();
-        let expired = books.claims.iter().filter(|(_, c)| c.claim.expires <= now);
+        let expired = books
+            .claims
+            .iter()
+            .filter(|(_, c)| c.answer.is_some() && c.claim.expires <= now);
         let expired: Vec<_> = expired
             .map(|(name, _)| name.clone())
             .take(most as usize)

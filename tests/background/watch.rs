@@ -193,3 +193,19 @@ async fn a_deleted_job_is_resolved() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_job_of_a_channel_that_is_gone_is_given_up_in_the_end() {
+    on(Engine::all(), async |engine| {
+        let lines = "  poll_after: 100ms\n  expire_after: 2s\n";
+        let mut setup = endless(soon(lines));
+        setup.ledger = engine.open();
+        let stand = setup.start().await;
+        created(stand.gate, KEY, "a cat").await;
+        let renamed = soon(lines).replacing("  mock:\n", "  other:\n");
+        stand.handle.reload(renamed.config_for(stand.mock.addr()));
+        until_settled(&stand).await;
+        until_cents(&stand, [40, 40, 0]).await;
+    })
+    .await;
+}

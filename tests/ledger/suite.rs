@@ -352,6 +352,22 @@ pub async fn a_correction_never_exceeds_a_limit(ledger: Arc<dyn Ledger>) {
     assert_eq!(job.charge.seconds, 4);
     // A key that is not configured any more has no limits.
     assert_eq!(confirm(2, None).await, 8);
+
+    // A window that has passed takes nothing more: it may be full.
+    let key = key_in(
+        &group(vec![]),
+        "other",
+        vec![limit(Measure::ListCost, "1/day")],
+    );
+    let (asked, rendered) = (charge(&key, 4), charge(&key, 8));
+    assert!(reserved(&*ledger, &key, 3, &asked, NOW).await);
+    let tie = confirmation(&rendered, "video_3");
+    let tomorrow = Timestamp(NOW.0 + DAY_MS);
+    let confirmed = ledger.confirm(ReservationId(3), &tie, Some(&key), tomorrow);
+    let Ok(Confirmed::Now { after, .. }) = confirmed.await else {
+        panic!("not confirmed");
+    };
+    assert_eq!(after.seconds, 4);
 }
 
 pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
@@ -481,6 +497,12 @@ pub async fn an_idempotency_key_is_free_again(ledger: Arc<dyn Ledger>) {
     let claim = ledger.claim("studio", "order-17", expired);
     assert_eq!(claim.await.unwrap(), None);
     assert_eq!(reserve(4, expired.0).await, Reserved::Done);
+    // A request without an outcome keeps its key, however long that takes.
+    let late = reserve(5, expired.0 + 2 * DAY_MS).await;
+    assert_eq!(late, Reserved::Claimed(Claimed::InFlight));
+    let claim = Timestamp(expired.0 + 2 * DAY_MS);
+    let claim = ledger.claim("studio", "order-17", claim);
+    assert_eq!(claim.await.unwrap(), Some(ClaimState::InFlight));
     // What is voided late frees no key that stands for another request by now.
     assert!(matches!(
         reserve(5, expired.0).await,

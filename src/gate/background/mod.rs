@@ -4,6 +4,7 @@
 mod resolve;
 mod watch;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use pingora::services::background::BackgroundService;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Gate, now};
+use super::books::End;
+use super::{Gate, State, now};
 use crate::channel::LiveChannel;
-use crate::ledger::Unavailable;
+use crate::ledger::{State as Stand, Unavailable};
 use crate::policy::Timestamp;
 use resolve::Resolver;
 
@@ -104,7 +106,10 @@ impl Gate {
             let marked = self.ledger().heartbeat(now(), self.lost_after()).await;
             ledger.note(&marked);
             if let Ok(marked @ 1..) = marked {
-                log::warn!("{marked} reservations were left pending: their channels are asked");
+                log::warn!(
+                    "reservations without an answer that a gate has left behind: {marked}; \
+                     their channels are asked"
+                );
             }
             sleep(HEARTBEAT).await;
         }
@@ -125,6 +130,9 @@ impl Gate {
         loop {
             let jobs = self.state().config.jobs.clone();
             if self.holds("housekeeping", PRUNE_EVERY * 2).await {
+                if let Err(error) = self.leave_gone_channels().await {
+                    log::debug!("channels that are gone: {error}");
+                }
                 loop {
                     let now = now();
                     let pruned = self
@@ -143,7 +151,7 @@ impl Gate {
                     }
                 }
             }
-            sleep(PRUNE_EVERY).await;
+            sleep(PRUNE_EVERY.min(jobs.expire_after / 4)).await;
         }
     }
 
@@ -162,19 +170,62 @@ impl Gate {
                 let name = channel.spec().name.clone();
                 for task in [Task::Watch, Task::Resolve] {
                     let (gate, state, name) = (self.clone(), state.clone(), name.clone());
-                    tended.spawn(async move {
-                        gate.tend(&state, &name, task).await;
-                    });
+                    tended.spawn(async move { gate.keep_tending(state, name, task).await });
                 }
             }
-            // Each ends when another configuration is in force.
-            while tended.join_next().await.is_some() {}
-            // A panic must not become a busy loop.
-            sleep(TICKS.0).await;
+            // The old ones end when their round does; the new ones need not wait for that.
+            while Arc::ptr_eq(&state, &self.state()) {
+                while tended.try_join_next().is_some() {}
+                sleep(TICKS.0).await;
+            }
         }
     }
 
-    async fn tend(&self, state: &Arc<super::State>, name: &str, task: Task) {
+    /// Tends a channel while its configuration is in force, whatever goes wrong.
+    async fn keep_tending(self: Arc<Self>, state: Arc<State>, name: Arc<str>, task: Task) {
+        while Arc::ptr_eq(&state, &self.state()) {
+            let (gate, of, name) = (self.clone(), state.clone(), name.clone());
+            let mut round = JoinSet::new();
+            round.spawn(async move { gate.tend(&of, &name, task).await });
+            if let Some(Err(error)) = round.join_next().await {
+                log::error!("a background task of the gate has failed and begins anew: {error}");
+                sleep(TICKS.1).await;
+            }
+        }
+    }
+
+    /// Reservations on channels that are not configured any more cannot be asked about:
+    /// they are given up like those whose end nobody has seen.
+    async fn leave_gone_channels(&self) -> Result<(), Unavailable> {
+        let state = self.state();
+        let open = self.ledger().open().await?;
+        let names: HashSet<_> = open.into_iter().map(|open| open.channel).collect();
+        let gone = names
+            .iter()
+            .filter(|name| state.channels.get(name).is_none());
+        let (at, expiry) = (now(), super::create::millis(state.config.jobs.expire_after));
+        for name in gone {
+            for jobless in self.ledger().jobless(name, PRUNE_AT_ONCE).await? {
+                // Without a channel's name, it was never to be sent to one.
+                let over = name.is_empty() || at.since(jobless.since) > expiry;
+                if over && jobless.state == Stand::Unknown {
+                    let id = jobless.id;
+                    log::error!("reservation {id}: channel {name} is gone, it is not charged");
+                    self.books.try_abandon(id, "channel gone").await?;
+                }
+            }
+            for job in self.ledger().due(name, at, PRUNE_AT_ONCE).await? {
+                if at.since(job.created) > expiry {
+                    let id = &job.id;
+                    log::warn!("job {id}: channel {name} is gone, the job stays charged");
+                    self.books.end(&self.books.know(&job), End::EXPIRED).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tend(&self, state: &Arc<State>, name: &str, task: Task) {
         let Some(channel) = state.channels.get(name) else {
             return;
         };

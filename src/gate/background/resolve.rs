@@ -17,8 +17,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::time::sleep;
 
 use super::Channel;
+use crate::catalog::Catalog;
 use crate::gate::answer::JobAnswer;
 use crate::gate::books::corrected;
 use crate::gate::create::millis;
@@ -77,12 +79,11 @@ impl Listed {
     /// Whether it may be what became of a reservation. What the list leaves out speaks
     /// against nothing; with the prompt there, size and seconds need not be those that were
     /// asked for, since a channel may render others.
-    fn matches(&self, unknown: &Jobless, grace: Duration) -> bool {
+    fn matches(&self, unknown: &Jobless, catalog: &Catalog, grace: Duration) -> bool {
         let charge = &unknown.charge;
         let prompt = self.prompt.map(|digest| digest == unknown.prompt.0);
         let model = self.text("model").is_none_or(|model| {
-            let snapshot = model.strip_prefix(&*charge.model);
-            snapshot.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            model == &*charge.model || model_of(catalog, model) == Some(&*charge.model)
         });
         let source = self.text("remixed_from_video_id");
         let source = source.is_none() || source == unknown.remix_of.as_deref();
@@ -96,6 +97,19 @@ impl Listed {
         });
         model && source && time && prompt.unwrap_or(shape)
     }
+}
+
+/// The model on offer that a channel's name for one means: itself, or what it is a snapshot
+/// of (`sora-2-2025-10-06`, but `sora-2-pro` is a model of its own).
+fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
+    let is = |model: &str| {
+        let rest = name.strip_prefix(model);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let models = catalog.models().map(|model| &**model.name());
+    models
+        .filter(|model| is(model))
+        .max_by_key(|model| model.len())
 }
 
 impl Gate {
@@ -141,7 +155,7 @@ impl Gate {
         for job in &listed {
             let fitting: Vec<_> = jobless
                 .iter()
-                .filter(|u| job.matches(u, jobs.unknown_grace))
+                .filter(|u| job.matches(u, &state.config.catalog, jobs.unknown_grace))
                 .collect();
             if fitting.is_empty() || self.ledger().job(&job.id).await?.is_some() {
                 continue;
@@ -164,7 +178,8 @@ impl Gate {
                 _ => {
                     for unknown in fitting {
                         *candidates.entry(unknown.id).or_default() += 1;
-                        if !pending && resolver.ambiguous.insert(unknown.id) {
+                        let several = keys.len() > 1 && !pending;
+                        if several && resolver.ambiguous.insert(unknown.id) {
                             log::error!(
                                 "reservation {} on channel {name}: job {} may have come of it \
                                  or of another key's: neither is charged for it",
@@ -236,16 +251,45 @@ impl Gate {
                 .data
                 .last()
                 .and_then(|job| JobId::new(job["id"].as_str()?));
+            let has_more = page.has_more.unwrap_or(!page.data.is_empty());
             jobs.extend(page.data.into_iter().filter_map(Listed::read));
-            let beyond = jobs
-                .last()
-                .and_then(Listed::created)
-                .is_some_and(|t| t < from);
-            if beyond || !page.has_more {
+            let mut times = jobs.iter().filter_map(Listed::created);
+            // A channel may give its list in an order of its own.
+            let is_sorted = times.clone().is_sorted_by(|a, b| a >= b);
+            let is_beyond = is_sorted && times.next_back().is_some_and(|t| t < from);
+            if is_beyond || !has_more {
                 return Some((jobs, true));
             }
+            // Nor need it heed where a page is to begin.
+            if last == after {
+                break;
+            }
             after = Some(last?);
+            sleep(Duration::from_secs(1) / state.config.jobs.polls_per_second).await;
         }
         Some((jobs, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_on_offer_is_no_snapshot_of_another() {
+        let conf = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+        let text = std::fs::read_to_string(conf.join("demo.yaml")).unwrap();
+        let env = |_: &str| Some("credential".to_owned());
+        let config = crate::config::parse(&text, "demo.yaml", &env, &conf).unwrap();
+        for (name, model) in [
+            ("sora-2", Some("sora-2")),
+            ("sora-2-2025-10-06", Some("sora-2")),
+            ("sora-2-pro", Some("sora-2-pro")),
+            ("sora-2-pro-2025-10-06", Some("sora-2-pro")),
+            ("sora-20", None),
+            ("other", None),
+        ] {
+            assert_eq!(model_of(&config.catalog, name), model, "{name}");
+        }
     }
 }

@@ -47,19 +47,20 @@ impl Gate {
                 // By this gate, while the page was under way; or the cache knows better.
                 self.look_again(&known, next_look(&known, at, jobs, None))
                     .await?;
-            } else if at.since(known.job.created) > millis(jobs.expire_after) {
-                log::warn!(
-                    "job {} on channel {name}: no end was seen in time, it stays charged",
-                    known.job.id
-                );
-                self.books.end(&known, End::EXPIRED).await?;
             } else if polled > at {
                 self.look_again(&known, polled).await?;
             } else {
                 let started = Instant::now();
                 let told = self.look(state, channel, &known).await;
                 let wanted = told.as_ref().ok().and_then(|told| told.poll_after_ms);
-                if !known.is_resolved() {
+                let is_old = at.since(known.job.created) > millis(jobs.expire_after);
+                if is_old && !known.is_resolved() {
+                    log::warn!(
+                        "job {} on channel {name}: no end was seen in time, it stays charged",
+                        known.job.id
+                    );
+                    self.books.end(&known, End::EXPIRED).await?;
+                } else if !known.is_resolved() {
                     let at = next_look(&known, now(), jobs, wanted);
                     self.look_again(&known, at).await?;
                 }

@@ -85,7 +85,7 @@ impl PostgresLedger {
                 "refused" => {
                     let number_of_limit = column(row, "o_limit")?;
                     let used = number(row, "o_used")?;
-                    match limit_reached(key, number_of_limit, used, now) {
+                    match limit_reached(key, number_of_limit, used, &draft.charge, now) {
                         Some(reached) => Reserved::Refused(reached),
                         None => return Err(unknown_answer()),
                     }

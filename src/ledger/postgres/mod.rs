@@ -149,7 +149,7 @@ impl Ledger for PostgresLedger {
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable> {
         let statement = "SELECT status IS NOT NULL AS answered FROM tollgate.idempotency \
-             WHERE key = $1 AND idempotency_key = $2 AND expires_ms > $3";
+             WHERE key = $1 AND idempotency_key = $2 AND (expires_ms > $3 OR status IS NULL)";
         let rows = self
             .database
             .query(

@@ -99,16 +99,13 @@ pub(super) fn limit_reached(
     key: &Key,
     number: i64,
     used: u64,
+    charge: &Charge,
     now: Timestamp,
 ) -> Option<LimitReached> {
     let index = usize::try_from(number).ok()?.checked_sub(1)?;
     let (limit, scope) = limits(key).nth(index)?;
-    Some(LimitReached {
-        limit,
-        scope,
-        used,
-        resets: limit.window.end(now),
-    })
+    let takes = charge.takes(limit.measure);
+    Some(LimitReached::by(takes, limit, scope, used, now))
 }
 
 /// The columns of a [`Charge`].

@@ -147,7 +147,7 @@ impl Books {
         let same = after == before;
         let fits = same || {
             let counters = locked(&self.counters);
-            correction_fits(&counters, &before, &after, key, now)
+            correction_fits(&counters, &before, &after, entry.created, key, now)
         };
         let corrects = fits && !same;
 

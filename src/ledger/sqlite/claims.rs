@@ -17,7 +17,7 @@ pub(super) fn claimed(
 ) -> rusqlite::Result<Option<Claimed>> {
     let mut read = db.prepare_cached(
         "SELECT fingerprint = ?3, status, body FROM idempotency
-         WHERE key = ?1 AND idempotency_key = ?2 AND expires_ms > ?4",
+         WHERE key = ?1 AND idempotency_key = ?2 AND (expires_ms > ?4 OR status IS NULL)",
     )?;
     let found = read.query_row(
         params![

@@ -43,7 +43,8 @@ pub(super) fn forget(
     let expired = db
         .prepare_cached(
             "DELETE FROM idempotency WHERE rowid IN
-             (SELECT rowid FROM idempotency WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
+             (SELECT rowid FROM idempotency WHERE expires_ms <= ?1 AND status IS NOT NULL
+              ORDER BY expires_ms LIMIT ?2)",
         )?
         .execute(params![rows::int(now.0), i64::from(most)])?;
     let mut delete = db.prepare_cached(concat!(

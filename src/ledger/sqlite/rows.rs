@@ -138,7 +138,7 @@ pub(super) fn claim_state(
 ) -> rusqlite::Result<Option<ClaimState>> {
     let mut read = db.prepare_cached(
         "SELECT status IS NOT NULL FROM idempotency
-         WHERE key = ?1 AND idempotency_key = ?2 AND expires_ms > ?3",
+         WHERE key = ?1 AND idempotency_key = ?2 AND (expires_ms > ?3 OR status IS NULL)",
     )?;
     let answered = read.query_row(params![key, idempotency_key, int(now.0)], |row| row.get(0));
     let answered = answered.optional()?;

@@ -106,7 +106,8 @@ CREATE INDEX idempotency_expires ON tollgate.idempotency (expires_ms);
 COMMENT ON TABLE  tollgate.idempotency IS 'What each Idempotency-Key stands for.';
 COMMENT ON COLUMN tollgate.idempotency.fingerprint IS 'Of what the request asks for: another fingerprint is another request.';
 COMMENT ON COLUMN tollgate.idempotency.reservation IS 'The reservation that the first request made.';
-COMMENT ON COLUMN tollgate.idempotency.status IS 'What repetitions are answered with; null while the first is under way.';
+COMMENT ON COLUMN tollgate.idempotency.expires_ms IS 'Until when it stands for that request, and in any case until that has an outcome.';
+COMMENT ON COLUMN tollgate.idempotency.status IS 'What repetitions are answered with; null while the first has no outcome.';
 
 CREATE TABLE tollgate.lease (
     name   text PRIMARY KEY,

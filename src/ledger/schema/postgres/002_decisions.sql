@@ -109,7 +109,8 @@ BEGIN
     END IF;
     IF p_idempotency_key IS NOT NULL THEN
         SELECT * INTO v_claim FROM tollgate.idempotency
-        WHERE key = p_key AND idempotency_key = p_idempotency_key AND expires_ms > p_now;
+        WHERE key = p_key AND idempotency_key = p_idempotency_key
+          AND (expires_ms > p_now OR status IS NULL);
         IF FOUND THEN
             SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
             RETURN;
@@ -146,11 +147,12 @@ BEGIN
             ON CONFLICT (key, idempotency_key) DO UPDATE
                 SET fingerprint = p_fingerprint, reservation = p_id, expires_ms = p_expires,
                     status = NULL, body = NULL
-                WHERE i.expires_ms <= p_now;
+                WHERE i.expires_ms <= p_now AND i.status IS NOT NULL;
             EXIT WHEN FOUND;
             -- Another request was faster. Unless it is given up just now, that is the answer.
             SELECT * INTO v_claim FROM tollgate.idempotency
-            WHERE key = p_key AND idempotency_key = p_idempotency_key AND expires_ms > p_now;
+            WHERE key = p_key AND idempotency_key = p_idempotency_key
+          AND (expires_ms > p_now OR status IS NULL);
             IF FOUND THEN
                 SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
                 RETURN;
@@ -267,7 +269,10 @@ BEGIN
             tollgate.takes(l.measure, p_seconds, p_list, p_billed)
                 - tollgate.takes(l.measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos)
                 AS adds) AS u
-        WHERE u.adds > 0 AND (c.used IS NULL OR u.used > l.most - u.adds)
+        WHERE u.adds > 0 AND (c.used IS NULL OR u.used > l.most - u.adds
+            -- The window that it would count in has passed: nothing tells whether it fits.
+            OR tollgate.window_start(l.window_name, v_was.created_ms)
+                <> tollgate.window_start(l.window_name, p_now))
         ORDER BY c.used IS NULL DESC LIMIT 1;
         IF v_found = 'track' THEN
             o_outcome := v_found;
@@ -379,7 +384,7 @@ DECLARE
 BEGIN
     DELETE FROM tollgate.idempotency WHERE (key, idempotency_key) IN (
         SELECT key, idempotency_key FROM tollgate.idempotency
-        WHERE expires_ms <= p_now ORDER BY expires_ms LIMIT p_most FOR UPDATE SKIP LOCKED);
+        WHERE expires_ms <= p_now AND status IS NOT NULL ORDER BY expires_ms LIMIT p_most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_keys = ROW_COUNT;
     WITH gone AS (
         DELETE FROM tollgate.reservation WHERE id IN (

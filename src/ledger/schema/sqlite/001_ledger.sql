@@ -69,7 +69,7 @@ CREATE TABLE idempotency (
     idempotency_key TEXT NOT NULL,    -- the header's value
     fingerprint     BLOB NOT NULL,    -- of what the request asked for
     reservation     BLOB NOT NULL,    -- id of the reservation that it stands for
-    expires_ms      INTEGER NOT NULL, -- until when it does
+    expires_ms      INTEGER NOT NULL, -- until when it does, and in any case until there is an outcome
     status          INTEGER,          -- status of the first answer; null until there is one
     body            BLOB,             -- body of the first answer
     UNIQUE (key, idempotency_key)
