@@ -7,7 +7,8 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
-use super::books::{Reservation, charge, now, random_id};
+use super::books::{Reservation, now};
+use super::charge::{charge, random_id};
 use super::context::Context;
 use super::exchange::{Exchange, Unreachable};
 use super::head::{BodyHead, Framing, upstream_head};

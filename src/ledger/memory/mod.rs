@@ -1,159 +1,26 @@
 //! The ledger in memory: for demonstrations, tests and embedders that keep no accounts.
 //! It forgets everything when the process ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod books;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, FirstAnswer};
+use self::books::{Books, Claimant, Entry};
+use super::charge::{Charge, Confirmation, Confirmed, Draft};
 use super::charge::{ReservationId, Resolution};
-use super::counters::{Counter, Counters, LimitReached, Usage, correction_fits, limits};
+use super::counters::{LimitReached, Usage, correction_fits};
 use super::job::{Job, Jobless, JobsAfter, Open, State};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
-use crate::policy::{Key, Limit, Measure, Timestamp};
-
-/// How many resolved reservations are remembered, so that their jobs can still be reached.
-/// The oldest go first.
-const RESOLVED_KEPT: usize = 100_000;
+use crate::policy::{Key, Timestamp};
 
 /// A [`Ledger`] behind one mutex: no call waits for anything, so none holds it for long.
 #[derive(Default)]
 pub struct MemoryLedger {
     books: Mutex<Books>,
-}
-
-#[derive(Default)]
-struct Books {
-    entries: HashMap<ReservationId, Entry>,
-    jobs: HashMap<Arc<str>, ReservationId>,
-    /// Every key's jobs by their places in its list.
-    lists: HashMap<Arc<str>, BTreeMap<u64, ReservationId>>,
-    last_place: u64,
-    claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
-    counters: Counters,
-    /// Those that are not resolved: without a job, and with one by when it is looked at.
-    jobless: HashSet<ReservationId>,
-    running: BTreeSet<(Timestamp, ReservationId)>,
-    resolved: VecDeque<ReservationId>,
-}
-
-struct Entry {
-    draft: Draft,
-    job: Option<Arc<str>>,
-    place: u64,
-    state: State,
-    created: Timestamp,
-    unknown_since: Timestamp,
-    end: Option<&'static str>,
-    deleted: bool,
-}
-
-/// What an idempotency key stands for.
-struct Claimant {
-    claim: Claim,
-    reservation: ReservationId,
-    answer: Option<FirstAnswer>,
-}
-
-impl Entry {
-    fn charge(&self) -> &Charge {
-        &self.draft.charge
-    }
-
-    fn job(&self) -> Option<Job> {
-        Some(Job {
-            id: self.job.clone()?,
-            reservation: self.draft.id,
-            charge: self.charge().clone(),
-            created: self.created,
-            remix_of: self.draft.remix_of.clone(),
-            resolution: self.state.resolution(),
-            end: self.end.map(Arc::from),
-            deleted: self.deleted,
-        })
-    }
-
-    /// What it takes from a counter that would have begun to count at `start`.
-    fn takes(&self, limit: Limit, start: u64) -> u64 {
-        let counts = match self.state {
-            State::Voided => false,
-            State::Posted => limit.measure != Measure::InFlight,
-            _ => true,
-        };
-        if counts && limit.window.start(self.created) >= start {
-            self.charge().takes(limit.measure)
-        } else {
-            0
-        }
-    }
-}
-
-impl Books {
-    /// Sums up what limits ask for that have asked for nothing yet.
-    fn track(&mut self, key: &Key, now: Timestamp) {
-        for (limit, scope) in limits(key) {
-            if self.counters.find(limit, &scope).is_some() {
-                continue;
-            }
-            let start = limit.window.start(now);
-            let entries = self.entries.values();
-            let own = entries.filter(|entry| scope.holds(entry.charge()));
-            let used = own.map(|entry| entry.takes(limit, start));
-            let counter = Counter {
-                measure: limit.measure,
-                window: limit.window,
-                start,
-                used: used.fold(0, u64::saturating_add),
-            };
-            self.counters.insert(scope, counter);
-        }
-    }
-
-    /// The claim of an idempotency key that has not expired: while its request has no
-    /// outcome, it does not.
-    fn claimant(&self, key: &str, idempotency_key: &str, now: Timestamp) -> Option<&Claimant> {
-        let claimant = self.claims.get(&(key.into(), idempotency_key.into()))?;
-        let stands = claimant.answer.is_none() || claimant.claim.expires > now;
-        stands.then_some(claimant)
-    }
-
-    /// Takes an entry out of the open ones.
-    fn close(&mut self, id: ReservationId, state: State, end: &'static str) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            (entry.state, entry.end) = (state, Some(end));
-            self.running.remove(&(entry.draft.look_at, id));
-        }
-        self.jobless.remove(&id);
-        self.resolved.push_back(id);
-        if self.resolved.len() > RESOLVED_KEPT
-            && let Some(oldest) = self.resolved.pop_front()
-        {
-            self.forget(oldest);
-        }
-    }
-
-    fn forget(&mut self, id: ReservationId) {
-        let Some(entry) = self.entries.remove(&id) else {
-            return;
-        };
-        if let Some(job) = entry.job {
-            self.jobs.remove(&job);
-            let list = self.lists.get_mut(&entry.draft.charge.payer.key);
-            list.map(|list| list.remove(&entry.place));
-        }
-    }
-
-    fn jobless(&self) -> impl Iterator<Item = &Entry> {
-        self.jobless.iter().filter_map(|id| self.entries.get(id))
-    }
-
-    /// Those with a job that has not ended, by when they are looked at.
-    fn running(&self) -> impl Iterator<Item = &Entry> {
-        let ids = self.running.iter().map(|(_, id)| id);
-        ids.filter_map(|id| self.entries.get(id))
-    }
 }
 
 impl MemoryLedger {

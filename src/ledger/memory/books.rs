@@ -1,0 +1,150 @@
+//! What the ledger in memory holds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::super::charge::{Charge, Claim, Draft, FirstAnswer, ReservationId};
+use super::super::counters::{Counter, Counters, limits};
+use super::super::job::{Job, State};
+use crate::policy::{Key, Limit, Measure, Timestamp};
+
+/// How many resolved reservations are remembered, so that their jobs can still be reached.
+/// The oldest go first.
+const RESOLVED_KEPT: usize = 100_000;
+
+#[derive(Default)]
+pub(super) struct Books {
+    pub(super) entries: HashMap<ReservationId, Entry>,
+    pub(super) jobs: HashMap<Arc<str>, ReservationId>,
+    /// Every key's jobs by their places in its list.
+    pub(super) lists: HashMap<Arc<str>, BTreeMap<u64, ReservationId>>,
+    pub(super) last_place: u64,
+    pub(super) claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
+    pub(super) counters: Counters,
+    /// Those that are not resolved: without a job, and with one by when it is looked at.
+    pub(super) jobless: HashSet<ReservationId>,
+    pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
+    pub(super) resolved: VecDeque<ReservationId>,
+}
+
+pub(super) struct Entry {
+    pub(super) draft: Draft,
+    pub(super) job: Option<Arc<str>>,
+    pub(super) place: u64,
+    pub(super) state: State,
+    pub(super) created: Timestamp,
+    pub(super) unknown_since: Timestamp,
+    pub(super) end: Option<&'static str>,
+    pub(super) deleted: bool,
+}
+
+/// What an idempotency key stands for.
+pub(super) struct Claimant {
+    pub(super) claim: Claim,
+    pub(super) reservation: ReservationId,
+    pub(super) answer: Option<FirstAnswer>,
+}
+
+impl Entry {
+    pub(super) fn charge(&self) -> &Charge {
+        &self.draft.charge
+    }
+
+    pub(super) fn job(&self) -> Option<Job> {
+        Some(Job {
+            id: self.job.clone()?,
+            reservation: self.draft.id,
+            charge: self.charge().clone(),
+            created: self.created,
+            remix_of: self.draft.remix_of.clone(),
+            resolution: self.state.resolution(),
+            end: self.end.map(Arc::from),
+            deleted: self.deleted,
+        })
+    }
+
+    /// What it takes from a counter that would have begun to count at `start`.
+    pub(super) fn takes(&self, limit: Limit, start: u64) -> u64 {
+        let counts = match self.state {
+            State::Voided => false,
+            State::Posted => limit.measure != Measure::InFlight,
+            _ => true,
+        };
+        if counts && limit.window.start(self.created) >= start {
+            self.charge().takes(limit.measure)
+        } else {
+            0
+        }
+    }
+}
+
+impl Books {
+    /// Sums up what limits ask for that have asked for nothing yet.
+    pub(super) fn track(&mut self, key: &Key, now: Timestamp) {
+        for (limit, scope) in limits(key) {
+            if self.counters.find(limit, &scope).is_some() {
+                continue;
+            }
+            let start = limit.window.start(now);
+            let entries = self.entries.values();
+            let own = entries.filter(|entry| scope.holds(entry.charge()));
+            let used = own.map(|entry| entry.takes(limit, start));
+            let counter = Counter {
+                measure: limit.measure,
+                window: limit.window,
+                start,
+                used: used.fold(0, u64::saturating_add),
+            };
+            self.counters.insert(scope, counter);
+        }
+    }
+
+    /// The claim of an idempotency key that has not expired: while its request has no
+    /// outcome, it does not.
+    pub(super) fn claimant(
+        &self,
+        key: &str,
+        idempotency_key: &str,
+        now: Timestamp,
+    ) -> Option<&Claimant> {
+        let claimant = self.claims.get(&(key.into(), idempotency_key.into()))?;
+        let stands = claimant.answer.is_none() || claimant.claim.expires > now;
+        stands.then_some(claimant)
+    }
+
+    /// Takes an entry out of the open ones.
+    pub(super) fn close(&mut self, id: ReservationId, state: State, end: &'static str) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            (entry.state, entry.end) = (state, Some(end));
+            self.running.remove(&(entry.draft.look_at, id));
+        }
+        self.jobless.remove(&id);
+        self.resolved.push_back(id);
+        if self.resolved.len() > RESOLVED_KEPT
+            && let Some(oldest) = self.resolved.pop_front()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: ReservationId) {
+        let Some(entry) = self.entries.remove(&id) else {
+            return;
+        };
+        if let Some(job) = entry.job {
+            self.jobs.remove(&job);
+            let list = self.lists.get_mut(&entry.draft.charge.payer.key);
+            list.map(|list| list.remove(&entry.place));
+        }
+    }
+
+    pub(super) fn jobless(&self) -> impl Iterator<Item = &Entry> {
+        self.jobless.iter().filter_map(|id| self.entries.get(id))
+    }
+
+    /// Those with a job that has not ended, by when they are looked at.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Entry> {
+        let ids = self.running.iter().map(|(_, id)| id);
+        ids.filter_map(|id| self.entries.get(id))
+    }
+}
