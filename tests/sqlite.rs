@@ -314,6 +314,15 @@ async fn expired_idempotency_keys_are_pruned() {
         assert_eq!(ledger.reserve(&tied, &key, NOW).await, Ok(Reserved::Done));
     }
     let old = later(2 * DAY_MS);
+    // None of these requests has an outcome.
+    assert_eq!(ledger.prune(NOW, old, 4).await, Ok(0));
+    for id in 0..5 {
+        let tie = confirmation(&charge(&key, 4), &format!("video_{id}"));
+        let confirmed = ledger
+            .confirm(ReservationId(id), &tie, Some(&key), NOW)
+            .await;
+        assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+    }
     assert_eq!(ledger.prune(NOW, later(DAY_MS - 1), 4).await, Ok(0));
     assert_eq!(ledger.prune(NOW, old, 4).await, Ok(4));
     assert_eq!(ledger.prune(NOW, old, 4).await, Ok(1));
