@@ -5,8 +5,7 @@ use crate::form::Kind;
 
 /// Collects the lines of one header block up to the empty line that ends it.
 ///
-/// Each byte is judged by itself as it comes, so that limits and line ends are refused at
-/// the same byte however the input is cut.
+/// Limits and line ends are refused at the same byte however the input is cut.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// At most [`Limits::header_bytes`] bytes.
@@ -25,9 +24,37 @@ impl Block {
         self.lines = 0;
     }
 
+    /// Takes bytes up to the end of the block: how many, and whether it has ended.
+    pub(super) fn take(&mut self, bytes: &[u8], limits: &Limits) -> Result<(usize, bool), Error> {
+        let mut used = 0;
+        while let Some(&byte) = bytes.get(used) {
+            let plain = self.take_plain(&bytes[used..], limits);
+            used += plain;
+            if plain == 0 {
+                used += 1;
+                if self.push(byte, limits)? {
+                    return Ok((used, true));
+                }
+            }
+        }
+        Ok((used, false))
+    }
+
+    /// Takes what stands before the next byte that needs to be judged by itself.
+    fn take_plain(&mut self, bytes: &[u8], limits: &Limits) -> usize {
+        if self.bytes.last() == Some(&b'\r') {
+            return 0;
+        }
+        let room = limits.header_bytes.saturating_sub(self.bytes.len());
+        let bytes = &bytes[..bytes.len().min(room)];
+        let judged = bytes.iter().position(u8::is_ascii_control);
+        let plain = judged.unwrap_or(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..plain]);
+        plain
+    }
+
     /// Takes one byte; true if it ends the block.
-    #[inline]
-    pub(super) fn push(&mut self, byte: u8, limits: &Limits) -> Result<bool, Error> {
+    fn push(&mut self, byte: u8, limits: &Limits) -> Result<bool, Error> {
         if self.bytes.len() >= limits.header_bytes {
             return Err(Error::HeadersTooLong {
                 max: limits.header_bytes,
@@ -200,7 +227,9 @@ fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
         }
     };
     let allowed = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || b"_-.".contains(byte) || (brackets && b"[]".contains(byte))
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'_' | b'-' | b'.')
+            || (brackets && matches!(byte, b'[' | b']'))
     };
     if name.is_empty() || !name.iter().all(allowed) {
         return Err(Error::FieldName);
@@ -314,7 +343,19 @@ fn split_unquoted(value: &[u8]) -> (&[u8], &[u8]) {
 
 /// A `tchar` of RFC 9110, section 5.6.2.
 fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+    const TOKEN: [bool; 256] = {
+        let (mut table, mut byte) = ([false; 256], 0);
+        while byte < 128 {
+            table[byte as usize] = matches!(
+                byte,
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&'
+                    | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+            byte += 1;
+        }
+        table
+    };
+    TOKEN[usize::from(*byte)]
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {

@@ -162,7 +162,7 @@ impl Scanner {
         sink: &mut S,
     ) -> Result<usize, Stop<Error, S::Refusal>> {
         match &self.state {
-            State::Start { matched } => self.start(*matched, rest[0]).map_err(Stop::Syntax),
+            State::Start { matched } => self.start(*matched, rest).map_err(Stop::Syntax),
             State::Suffix { first } => self.suffix(*first, rest[0], sink),
             State::Headers => self.headers(rest, sink),
             State::Data { held } => self.data(held.clone(), rest, sink),
@@ -181,22 +181,22 @@ impl Scanner {
         }
     }
 
-    fn start(&mut self, matched: usize, byte: u8) -> Result<usize, Error> {
-        let delimiter = self.search.delimiter();
-        let at = if matched == 0 && byte == b'-' {
-            b"\r\n".len()
-        } else {
-            matched
+    fn start(&mut self, matched: usize, rest: &[u8]) -> Result<usize, Error> {
+        let at = match (matched, rest) {
+            (0, [b'-', ..]) => b"\r\n".len(),
+            _ => matched,
         };
-        if delimiter.get(at) != Some(&byte) {
+        let wanted = self.search.delimiter().get(at..).unwrap_or_default();
+        let used = wanted.len().min(rest.len());
+        if rest[..used] != wanted[..used] {
             return Err(Error::Preamble);
         }
-        self.state = if at + 1 == delimiter.len() {
+        self.state = if used == wanted.len() {
             State::Suffix { first: None }
         } else {
-            State::Start { matched: at + 1 }
+            State::Start { matched: at + used }
         };
-        Ok(1)
+        Ok(used)
     }
 
     fn suffix<S: Sink>(
@@ -255,15 +255,11 @@ impl Scanner {
         rest: &[u8],
         sink: &mut S,
     ) -> Result<usize, Stop<Error, S::Refusal>> {
-        for (at, &byte) in rest.iter().enumerate() {
-            let complete = self.block.push(byte, &self.limits).map_err(Stop::Syntax)?;
-            if complete {
-                let used = at + 1;
-                self.begin_part(self.taken + used as u64, sink)?;
-                return Ok(used);
-            }
+        let (used, complete) = self.block.take(rest, &self.limits).map_err(Stop::Syntax)?;
+        if complete {
+            self.begin_part(self.taken + used as u64, sink)?;
         }
-        Ok(rest.len())
+        Ok(used)
     }
 
     /// Begins the part whose header block is complete and whose data begin at `start`.
