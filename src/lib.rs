@@ -120,6 +120,7 @@ pub mod inspect;
 pub mod json;
 pub mod key;
 pub mod ledger;
+mod map;
 pub mod metrics;
 pub mod mock;
 pub mod money;

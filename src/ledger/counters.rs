@@ -6,10 +6,10 @@
 //! not a limit still asks. So a limit that is configured later, or again, counts what was
 //! charged before.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::charge::Charge;
+use crate::map::Map;
 use crate::policy::{Key, Limit, Measure, Timestamp, Window};
 
 /// Whose limit it is.
@@ -110,26 +110,53 @@ impl Counter {
 /// The counters of every key and group.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    scopes: HashMap<Scope, Vec<Counter>>,
+    keys: Map<Arc<str>, Vec<Counter>>,
+    groups: Map<Arc<str>, Vec<Counter>>,
+}
+
+/// The counter of a limit, among those of its scope.
+fn find(counters: &[Counter], limit: Limit) -> Option<&Counter> {
+    let mut counters = counters.iter();
+    counters.find(|c| c.measure == limit.measure && c.window == limit.window)
 }
 
 impl Counters {
     /// The counter of a limit, if it exists.
     pub(super) fn find(&self, limit: Limit, scope: &Scope) -> Option<&Counter> {
-        let counters = self.scopes.get(scope)?;
-        counters
-            .iter()
-            .find(|c| c.measure == limit.measure && c.window == limit.window)
+        find(self.of(scope), limit)
+    }
+
+    /// The limits of a key that have no counter yet.
+    pub(super) fn missing(&self, key: &Key) -> Vec<(Limit, Scope)> {
+        let group = &key.group;
+        let lacks = |limits: &[Limit], counters: &[Counter]| {
+            let mut limits = limits.iter();
+            limits.any(|limit| find(counters, *limit).is_none())
+        };
+        let complete = !lacks(&key.limits, counters_of(&self.keys, &key.name))
+            && !lacks(&group.limits, counters_of(&self.groups, &group.name));
+        if complete {
+            return vec![];
+        }
+        let missing = limits(key).filter(|(limit, scope)| self.find(*limit, scope).is_none());
+        missing.collect()
     }
 
     /// Begins to keep a counter.
     pub(super) fn insert(&mut self, scope: Scope, counter: Counter) {
-        self.scopes.entry(scope).or_default().push(counter);
+        let counters = match scope {
+            Scope::Key(name) => self.keys.entry(name),
+            Scope::Group(name) => self.groups.entry(name),
+        };
+        counters.or_default().push(counter);
     }
 
     /// The counters of a scope.
     pub(super) fn of(&self, scope: &Scope) -> &[Counter] {
-        self.scopes.get(scope).map_or(&[], Vec::as_slice)
+        match scope {
+            Scope::Key(name) => counters_of(&self.keys, name),
+            Scope::Group(name) => counters_of(&self.groups, name),
+        }
     }
 
     /// How much of a limit is used.
@@ -144,12 +171,26 @@ impl Counters {
         takes: impl Fn(Measure) -> u64,
         now: Timestamp,
     ) -> Option<LimitReached> {
-        limits(key).find_map(|(limit, scope)| {
-            let used = self.used(limit, &scope, now);
-            let takes = takes(limit.measure);
-            let fits = used.checked_add(takes).is_some_and(|sum| sum <= limit.most);
-            (!fits && takes > 0).then(|| LimitReached::by(takes, limit, scope, used, now))
-        })
+        let reached = |limits: &[Limit], counters: &[Counter]| {
+            limits.iter().find_map(|limit| {
+                let used = find(counters, *limit).map_or(0, |counter| counter.at(now));
+                let takes = takes(limit.measure);
+                let fits = used.checked_add(takes).is_some_and(|sum| sum <= limit.most);
+                (!fits && takes > 0).then_some((takes, *limit, used))
+            })
+        };
+        let group = &key.group;
+        let own = reached(&key.limits, counters_of(&self.keys, &key.name));
+        let (found, scope) = match own {
+            Some(own) => (own, Scope::Key(key.name.clone())),
+            None => {
+                let shared = counters_of(&self.groups, &group.name);
+                let shared = reached(&group.limits, shared)?;
+                (shared, Scope::Group(group.name.clone()))
+            }
+        };
+        let (takes, limit, used) = found;
+        Some(LimitReached::by(takes, limit, scope, used, now))
     }
 
     /// How far each limit of a key is used up.
@@ -204,12 +245,15 @@ impl Counters {
     }
 
     fn each(&mut self, charge: &Charge, change: impl Fn(&mut Counter)) {
-        for scope in Scope::of(charge) {
-            if let Some(counters) = self.scopes.get_mut(&scope) {
-                counters.iter_mut().for_each(&change);
-            }
-        }
+        let payer = &charge.payer;
+        let counters = self.keys.get_mut(&payer.key).into_iter();
+        let counters = counters.chain(self.groups.get_mut(&payer.group));
+        counters.flatten().for_each(change);
     }
+}
+
+fn counters_of<'a>(counters: &'a Map<Arc<str>, Vec<Counter>>, name: &str) -> &'a [Counter] {
+    counters.get(name).map_or(&[], Vec::as_slice)
 }
 
 /// Whether a correction of a charge that was taken at `taken` fits the limits: what it adds,

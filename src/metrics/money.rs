@@ -2,12 +2,14 @@
 //! exposition format wants only when they are read.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
+use crate::map::Map;
 use crate::money::Amount;
 
 /// A family of counters in a currency unit.
@@ -18,33 +20,59 @@ pub(super) struct MoneyCounterVec {
 
 struct Inner {
     desc: Desc,
-    nanos: RwLock<HashMap<Box<[Arc<str>]>, AtomicU64>>,
+    /// By the hash of their labels; those that share one stand beside each other.
+    counters: RwLock<Map<u64, Vec<Counter>>>,
+    hash: foldhash::fast::RandomState,
+}
+
+struct Counter {
+    labels: Box<[Arc<str>]>,
+    nanos: AtomicU64,
+}
+
+impl Counter {
+    fn is_of(&self, labels: &[&Arc<str>]) -> bool {
+        self.labels.iter().eq(labels.iter().copied())
+    }
 }
 
 impl MoneyCounterVec {
     pub(super) fn new(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         let desc = Desc::new(name.into(), help.into(), labels, HashMap::new())?;
-        let nanos = RwLock::default();
         Ok(Self {
-            inner: Arc::new(Inner { desc, nanos }),
+            inner: Arc::new(Inner {
+                desc,
+                counters: RwLock::default(),
+                hash: Default::default(),
+            }),
         })
     }
 
     /// Adds to the counter with these label values, as many as there are labels.
     pub(super) fn add(&self, labels: &[&Arc<str>], amount: Amount) {
-        let key: Box<[Arc<str>]> = labels.iter().map(|label| Arc::clone(label)).collect();
-        let nanos = self.inner.nanos.read();
-        let nanos = nanos.unwrap_or_else(PoisonError::into_inner);
-        if let Some(counter) = nanos.get(&key) {
-            counter.fetch_add(amount.nanos(), Ordering::Relaxed);
+        let hash = self.inner.hash.hash_one(labels);
+        let counters = self.inner.counters.read();
+        let counters = counters.unwrap_or_else(PoisonError::into_inner);
+        let found = counters.get(&hash).into_iter().flatten();
+        if let Some(counter) = found.into_iter().find(|counter| counter.is_of(labels)) {
+            counter.nanos.fetch_add(amount.nanos(), Ordering::Relaxed);
             return;
         }
-        drop(nanos);
-        let nanos = self.inner.nanos.write();
-        let mut nanos = nanos.unwrap_or_else(PoisonError::into_inner);
-        let counter = nanos.entry(key).or_default();
-        counter.fetch_add(amount.nanos(), Ordering::Relaxed);
+        drop(counters);
+        let counters = self.inner.counters.write();
+        let mut counters = counters.unwrap_or_else(PoisonError::into_inner);
+        let counters = counters.entry(hash).or_default();
+        // Another thread may have been faster.
+        match counters.iter().find(|counter| counter.is_of(labels)) {
+            Some(counter) => {
+                counter.nanos.fetch_add(amount.nanos(), Ordering::Relaxed);
+            }
+            None => counters.push(Counter {
+                labels: labels.iter().map(|label| Arc::clone(label)).collect(),
+                nanos: AtomicU64::new(amount.nanos()),
+            }),
+        }
     }
 }
 
@@ -64,10 +92,10 @@ impl Collector for MoneyCounterVec {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let desc = &self.inner.desc;
-        let nanos = self.inner.nanos.read();
-        let nanos = nanos.unwrap_or_else(PoisonError::into_inner);
-        let metrics = nanos.iter().map(|(labels, counter)| {
-            let pairs = desc.variable_labels.iter().zip(labels);
+        let counters = self.inner.counters.read();
+        let counters = counters.unwrap_or_else(PoisonError::into_inner);
+        let metrics = counters.values().flatten().map(|counter| {
+            let pairs = desc.variable_labels.iter().zip(&counter.labels);
             let pairs = pairs.map(|(name, value)| {
                 let mut pair = proto::LabelPair::default();
                 pair.set_name(name.clone());
@@ -77,7 +105,7 @@ impl Collector for MoneyCounterVec {
             let mut pairs: Vec<_> = pairs.collect();
             pairs.sort_by(|a, b| a.name().cmp(b.name()));
             let mut value = proto::Counter::default();
-            value.set_value(exposed(counter.load(Ordering::Relaxed)));
+            value.set_value(exposed(counter.nanos.load(Ordering::Relaxed)));
             let mut metric = proto::Metric::from_label(pairs);
             metric.set_counter(value);
             metric

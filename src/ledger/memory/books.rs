@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::super::charge::{Charge, Claim, Draft, FirstAnswer, ReservationId};
-use super::super::counters::{Counter, Counters, limits};
+use super::super::counters::{Counter, Counters};
 use super::super::job::{Job, State};
+use crate::map::Map;
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
 /// How many resolved reservations are remembered, so that their jobs can still be reached.
@@ -14,10 +15,10 @@ const RESOLVED_KEPT: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Books {
-    pub(super) entries: HashMap<ReservationId, Entry>,
-    pub(super) jobs: HashMap<Arc<str>, ReservationId>,
+    pub(super) entries: Map<ReservationId, Entry>,
+    pub(super) jobs: Map<Arc<str>, ReservationId>,
     /// Every key's jobs by their places in its list.
-    pub(super) lists: HashMap<Arc<str>, BTreeMap<u64, ReservationId>>,
+    pub(super) lists: Map<Arc<str>, BTreeMap<u64, ReservationId>>,
     pub(super) last_place: u64,
     pub(super) claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
     pub(super) counters: Counters,
@@ -81,7 +82,8 @@ impl Entry {
 impl Books {
     /// Sums up what limits ask for that have asked for nothing yet.
     pub(super) fn track(&mut self, key: &Key, now: Timestamp) {
-        for (limit, scope) in limits(key) {
+        for (limit, scope) in self.counters.missing(key) {
+            // Two limits may share one.
             if self.counters.find(limit, &scope).is_some() {
                 continue;
             }

@@ -126,20 +126,27 @@ impl Ledger for MemoryLedger {
                 Confirmed::Taken
             });
         }
-        if let Some(key) = key {
+        let waits = |entry: &&Entry| matches!(entry.state, State::Pending | State::Unknown);
+        let Some(entry) = books.entries.get(&id).filter(waits) else {
+            return Ok(Confirmed::Closed);
+        };
+        let after = &confirmation.charge;
+        let corrects = after != entry.charge();
+        if let Some(key) = key
+            && corrects
+        {
             books.track(key, now);
         }
         let Some(entry) = books.entries.get_mut(&id) else {
             return Ok(Confirmed::Closed);
         };
-        if !matches!(entry.state, State::Pending | State::Unknown) {
-            return Ok(Confirmed::Closed);
-        }
         let before = entry.charge().clone();
-        let after = &confirmation.charge;
-        let fits = correction_fits(&books.counters, &before, after, entry.created, key, now);
+        let fits =
+            !corrects || correction_fits(&books.counters, &before, after, entry.created, key, now);
         let after = if fits { after.clone() } else { before.clone() };
-        books.counters.correct(&before, &after, entry.created);
+        if corrects {
+            books.counters.correct(&before, &after, entry.created);
+        }
         books.last_place += 1;
         entry.state = State::Confirmed;
         entry.job = Some(confirmation.job.clone());

@@ -29,7 +29,7 @@ use self::books::{Books, Running, locked};
 use self::readers::Readers;
 use self::writer::Writer;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::counters::{Counters, LimitReached, Usage, limits};
+use super::counters::{Counters, LimitReached, Usage};
 use super::job::{Job, Jobless, JobsAfter, Open};
 use super::{ClaimState, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
@@ -69,7 +69,7 @@ impl SqliteLedger {
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
         let missing = {
             let counters = locked(&self.counters);
-            limits(key).any(|(limit, scope)| counters.find(limit, &scope).is_none())
+            !counters.missing(key).is_empty()
         };
         if missing {
             let key = limits_of(key);

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::super::counters::{Counter, Scope, limits};
+use super::super::counters::{Counter, Scope};
 use super::books::{Books, locked};
 use super::rows;
 use crate::policy::{Key, Limit, Measure, Timestamp, Window};
@@ -15,7 +15,9 @@ impl Books {
         key: &Key,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
-        for (limit, scope) in limits(key) {
+        let missing = locked(&self.counters).missing(key);
+        for (limit, scope) in missing {
+            // Two limits may share one.
             if locked(&self.counters).find(limit, &scope).is_some() {
                 continue;
             }
