@@ -82,7 +82,11 @@ async fn a_proxy_keeps_its_own_routes() {
         "the host's demands hold"
     );
     let created = create.header("X-Tenant", "a").send(to).await.unwrap();
-    assert_eq!(created.status, 200, "{created:?}");
+    assert_eq!(
+        (created.status, created.header("x-host")),
+        (200, Some("was here")),
+        "{created:?}"
+    );
     assert_eq!(
         (
             channel.stats().creates_complete,

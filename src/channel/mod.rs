@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header;
-use pingora::http::RequestHeader;
+use http::{HeaderName, HeaderValue, header};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -32,8 +31,10 @@ const DOWN_AT_MOST_MS: u64 = 30_000;
 #[derive(Debug)]
 pub struct LiveChannel {
     spec: Arc<Channel>,
+    /// See [`LiveChannel::identity`]; `None` where what was configured fits no header.
+    identity: Option<Vec<(HeaderName, HeaderValue)>>,
     ca: Option<Arc<CaType>>,
-    addresses: Mutex<Resolved>,
+    resolved: Mutex<Resolved>,
     in_flight: AtomicUsize,
     failures: AtomicU64,
     /// Which address is used: the next one after each failure, and no other until then.
@@ -43,7 +44,7 @@ pub struct LiveChannel {
 
 #[derive(Debug, Default, Clone)]
 struct Resolved {
-    addresses: Arc<[SocketAddr]>,
+    peers: Arc<[Arc<HttpPeer>]>,
     at: Timestamp,
 }
 
@@ -73,8 +74,9 @@ impl LiveChannel {
         let roots: Arc<CaType> = roots.collect();
         Arc::new(Self {
             ca: (!roots.is_empty()).then_some(roots),
+            identity: identity(&spec),
             spec,
-            addresses: Mutex::default(),
+            resolved: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
@@ -111,13 +113,11 @@ impl LiveChannel {
         self.down_until.store(now.0 + pause, Ordering::Relaxed);
         // Another address may answer, of those known or of those that the name has by now.
         self.turn.fetch_add(1, Ordering::Relaxed);
-        self.lock_addresses().at = Timestamp(0);
+        self.lock_resolved().at = Timestamp(0);
     }
 
-    fn lock_addresses(&self) -> std::sync::MutexGuard<'_, Resolved> {
-        self.addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock_resolved(&self) -> std::sync::MutexGuard<'_, Resolved> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where to connect to. Looked up without blocking the thread, since Pingora's own
@@ -125,38 +125,48 @@ impl LiveChannel {
     ///
     /// # Errors
     /// Where the name cannot be resolved and no earlier answer is known.
-    pub async fn peer(&self, now: Timestamp) -> Result<HttpPeer, Unresolved> {
-        let url = &self.spec.url;
-        let known = self.lock_addresses().clone();
+    pub async fn peer(&self, now: Timestamp) -> Result<Arc<HttpPeer>, Unresolved> {
+        let known = self.lock_resolved().clone();
         let fresh = now.since(known.at) < RESOLVED_FOR_MS;
-        let addresses = if fresh && !known.addresses.is_empty() {
-            known.addresses
+        let peers = if fresh && !known.peers.is_empty() {
+            known.peers
         } else {
             match self.look_up().await {
                 // In an order of their own, since resolvers shuffle them: the address in use
                 // stays the one in use.
                 Ok(mut found) => {
                     found.sort_unstable();
-                    let addresses: Arc<[SocketAddr]> = found.into();
-                    *self.lock_addresses() = Resolved {
-                        addresses: addresses.clone(),
-                        at: now,
-                    };
-                    addresses
+                    self.resolved_to(&found, now)
                 }
-                Err(reason) if known.addresses.is_empty() => {
+                Err(reason) if known.peers.is_empty() => {
                     return Err(Unresolved { reason });
                 }
-                Err(_) => known.addresses,
+                Err(_) => known.peers,
             }
         };
         let turn = self.turn.load(Ordering::Relaxed);
-        let Some(address) = addresses.get(turn % addresses.len().max(1)) else {
-            let reason = "the name has no address".into();
-            return Err(Unresolved { reason });
+        let peer = peers.get(turn % peers.len().max(1)).cloned();
+        peer.ok_or_else(|| Unresolved {
+            reason: "the name has no address".into(),
+        })
+    }
+
+    fn resolved_to(&self, addresses: &[SocketAddr], at: Timestamp) -> Arc<[Arc<HttpPeer>]> {
+        let peers = addresses
+            .iter()
+            .map(|address| Arc::new(self.peer_at(*address)));
+        let peers: Arc<[_]> = peers.collect();
+        *self.lock_resolved() = Resolved {
+            peers: peers.clone(),
+            at,
         };
+        peers
+    }
+
+    fn peer_at(&self, address: SocketAddr) -> HttpPeer {
+        let url = &self.spec.url;
         // The SNI is never empty: Pingora would take that as "do not verify".
-        let mut peer = HttpPeer::new(*address, url.tls, url.host.clone());
+        let mut peer = HttpPeer::new(address, url.tls, url.host.clone());
         let options = &mut peer.options;
         options.connection_timeout = Some(self.spec.connect_timeout);
         options.total_connection_timeout = Some(self.spec.connect_timeout * 2);
@@ -171,7 +181,7 @@ impl LiveChannel {
             Http2::Auto | Http2::Never => ALPN::H1,
             Http2::Always => ALPN::H2,
         };
-        Ok(peer)
+        peer
     }
 
     async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
@@ -184,35 +194,36 @@ impl LiveChannel {
         }
     }
 
-    /// Puts the channel's host and credential into a request head, in place of whatever
-    /// stands there.
+    /// The channel's host and credential, as headers of a request to it: each stands in place
+    /// of whatever a client has sent under its name.
     ///
     /// # Errors
     /// Never for a validated channel: both were checked to be header values.
-    pub fn authorize(&self, request: &mut RequestHeader) -> pingora::Result<()> {
-        request.insert_header(header::HOST, self.spec.url.authority())?;
-        request.remove_header(&header::AUTHORIZATION);
-        let Some(credential) = &self.spec.credential else {
-            return Ok(());
-        };
-        let (name, mut value) = match &self.spec.auth {
-            Auth::None => return Ok(()),
-            Auth::Bearer => {
-                let value = format!("Bearer {}", credential.expose());
-                (header::AUTHORIZATION, header_value(&value)?)
-            }
-            Auth::Header(name) => (name.clone(), header_value(credential.expose())?),
-        };
-        value.set_sensitive(true);
-        request.insert_header(name, value)
+    pub fn identity(&self) -> pingora::Result<&[(HeaderName, HeaderValue)]> {
+        // The error names no value: it could be the credential.
+        let invalid = || pingora::Error::explain(pingora::InternalError, "no header value");
+        self.identity.as_deref().ok_or_else(invalid)
     }
 }
 
-fn header_value(text: &str) -> pingora::Result<http::HeaderValue> {
-    // The error names no value: it could be the credential.
-    http::HeaderValue::from_str(text).map_err(|_| {
-        pingora::Error::explain(pingora::InternalError, "credential is no header value")
-    })
+/// Made once: a poll would spend more on it than on all else that the gate does to its head.
+fn identity(spec: &Channel) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let host = HeaderValue::try_from(spec.url.authority()).ok()?;
+    let mut headers = vec![(header::HOST, host)];
+    if let Some(credential) = &spec.credential {
+        let (name, value) = match &spec.auth {
+            Auth::None => return Some(headers),
+            Auth::Bearer => (
+                header::AUTHORIZATION,
+                HeaderValue::try_from(format!("Bearer {}", credential.expose())),
+            ),
+            Auth::Header(name) => (name.clone(), HeaderValue::from_str(credential.expose())),
+        };
+        let mut value = value.ok()?;
+        value.set_sensitive(true);
+        headers.push((name, value));
+    }
+    Some(headers)
 }
 
 /// All channels of a configuration.

@@ -63,19 +63,18 @@ fn equals_take_turns() {
 }
 
 #[tokio::test]
-async fn the_credential_replaces_the_clients() {
+async fn a_channel_names_itself_by_its_host_and_credential() {
     let mut spec = Arc::into_inner(channel("a", &["m"])).unwrap();
     spec.auth = Auth::Header(http::HeaderName::from_static("api-key"));
     let live = LiveChannel::new(Arc::new(spec));
-    let mut request = RequestHeader::build("GET", b"/v1/videos", None).unwrap();
-    request
-        .insert_header("Authorization", "Bearer sk-client")
-        .unwrap();
-    live.authorize(&mut request).unwrap();
-    assert!(request.headers.get("authorization").is_none());
-    assert_eq!(request.headers["api-key"], "sk-channel");
-    assert_eq!(request.headers["host"], "127.0.0.1:8081");
-    assert!(!format!("{live:?} {request:?}").contains("sk-channel"));
+    let named = |name: &str| {
+        let mut headers = live.identity().unwrap().iter();
+        headers.find(|(own, _)| own == name).map(|(_, value)| value)
+    };
+    assert_eq!(named("authorization"), None);
+    assert_eq!(named("api-key").unwrap(), "sk-channel");
+    assert_eq!(named("host").unwrap(), "127.0.0.1:8081");
+    assert!(!format!("{live:?} {:?}", live.identity()).contains("sk-channel"));
 
     let peer = live.peer(Timestamp(1)).await.unwrap();
     assert!(!peer.sni.is_empty());
@@ -87,10 +86,7 @@ async fn the_address_that_works_is_kept() {
     let (channel, now) = (&channels.all()[0], Timestamp(1000));
     let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap());
     let used = async || {
-        *channel.lock_addresses() = Resolved {
-            addresses: Arc::from(addresses),
-            at: now,
-        };
+        channel.resolved_to(&addresses, now);
         channel.peer(now).await.unwrap().to_string()
     };
     let dead = used().await;

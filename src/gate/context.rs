@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 
 use super::State;
 use super::known::Known;
@@ -23,9 +23,11 @@ pub struct Context {
     pub(super) body_complete: bool,
     /// Where a request goes that Pingora forwards.
     pub(super) forward: Option<Forward>,
+    /// What is to be learned from once it has been passed on.
+    pub(super) seen: Option<Seen>,
 }
 
-/// A request about a job that Pingora's proxy loop forwards: poll, download or deletion.
+/// A request about a job that Pingora's proxy loop forwards: download or deletion.
 pub(super) struct Forward {
     pub(super) route: Route,
     /// The channel that made the job.
@@ -33,15 +35,13 @@ pub(super) struct Forward {
     pub(super) known: Arc<Known>,
     pub(super) sent: Option<Instant>,
     pub(super) in_flight: Option<InFlight>,
-    pub(super) answer: Observed,
 }
 
-/// What is to be learned from the answer as it passes.
-pub(super) enum Observed {
-    /// Nothing.
-    Nothing,
-    /// A job, in the bytes so far.
-    Job(BytesMut),
+/// The successful answer to a poll.
+pub(super) struct Seen {
+    pub(super) channel: Arc<LiveChannel>,
+    pub(super) known: Arc<Known>,
+    pub(super) body: Bytes,
 }
 
 impl Context {
@@ -53,6 +53,7 @@ impl Context {
             key: "".into(),
             body_complete: false,
             forward: None,
+            seen: None,
         }
     }
 }

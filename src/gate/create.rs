@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::{HeaderMap, Method};
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::books::{Reservation, now};
 use super::charge::{charge, random_id};
 use super::context::Context;
-use super::exchange::{Exchange, Unreachable};
-use super::head::{BodyHead, Framing, upstream_head};
+use super::exchange::{Exchange, Sending, Unreachable};
+use super::head::{BodyHead, Framing};
 use super::refusal::{Busy, ChannelFault, Refusal};
+use super::relay;
 use super::route::Route;
 use super::upload::{Stopped, Upload};
 use super::{Gate, State};
@@ -32,7 +34,8 @@ pub(super) struct Accepted {
     pub(super) route: Route,
     pub(super) key: Arc<Key>,
     pub(super) body: BodyHead,
-    pub(super) inspector: Inspector,
+    /// Boxed: it is large, and would be moved about.
+    pub(super) inspector: Box<Inspector>,
     /// What the header `Idempotency-Key` holds.
     pub(super) idempotency_key: Option<Arc<str>>,
     /// The channel that must take it: where the source of a remix was made.
@@ -61,7 +64,8 @@ pub(super) struct Crossing<'a> {
     pub(super) route: &'a Route,
     pub(super) idempotency_key: Option<Arc<str>>,
     pinned: Option<Arc<LiveChannel>>,
-    client: RequestHeader,
+    /// What of the client's headers passes.
+    headers: HeaderMap,
     framing: Framing,
 }
 
@@ -84,8 +88,7 @@ impl Gate {
         } = accepted;
         let uploads = state.uploads.clone().try_acquire_owned();
         let _slot = uploads.map_err(|_| Refusal::Busy(Busy::Uploads))?;
-        // Copied, since the upload reads from the session that it stands in.
-        let client = session.req_header().clone();
+        let headers = relay::passing_up(&session.req_header().headers);
         let crossing = Crossing {
             gate: self,
             state,
@@ -93,7 +96,7 @@ impl Gate {
             route: &route,
             idempotency_key,
             pinned,
-            client,
+            headers,
             framing: body.framing,
         };
         if body.expects_continue {
@@ -156,11 +159,13 @@ impl Crossing<'_> {
         let arrived = Instant::now();
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let candidates = self.candidates(Some(permit.model().name()))?;
-        for channel in candidates {
+        let body = Sending::AtOnce(self.framing);
+        let mut candidates = candidates.into_iter();
+        while let Some(channel) = candidates.next() {
             // The ledger must know which channel to ask if the outcome is unknown.
             let name = channel.spec().name.clone();
             let reservation = self.reserve(upload, &permit, name).await?;
-            match self.connect(&channel).await {
+            match self.connect(&channel, body, candidates.len() == 0).await {
                 Some(exchange) => {
                     return self.release(upload, exchange, reservation, arrived).await;
                 }
@@ -232,35 +237,46 @@ impl Crossing<'_> {
         Ok(candidates)
     }
 
-    async fn connect_any(&self, candidates: Vec<Arc<LiveChannel>>) -> Result<Exchange, Refusal> {
-        for channel in &candidates {
-            if let Some(exchange) = self.connect(channel).await {
+    async fn connect_any(
+        &mut self,
+        candidates: Vec<Arc<LiveChannel>>,
+    ) -> Result<Exchange, Refusal> {
+        let body = Sending::Piecemeal(self.framing);
+        let mut candidates = candidates.into_iter();
+        while let Some(channel) = candidates.next() {
+            let last = candidates.len() == 0;
+            if let Some(exchange) = self.connect(&channel, body, last).await {
                 return Ok(exchange);
             }
         }
         Err(Refusal::Busy(Busy::Channels))
     }
 
-    /// Opens an exchange; `None` where the channel cannot be reached, which is noted.
-    async fn connect(&self, channel: &Arc<LiveChannel>) -> Option<Exchange> {
+    /// Opens an exchange; `None` where the channel cannot be reached, which is noted. With
+    /// the `last` channel to be tried the headers go.
+    async fn connect(
+        &mut self,
+        channel: &Arc<LiveChannel>,
+        body: Sending,
+        last: bool,
+    ) -> Option<Exchange> {
         let now = now();
-        let mut head = self.client.clone();
-        // The client may speak another version.
-        head.set_version(http::Version::HTTP_11);
-        let opened = match upstream_head(&mut head, self.route, channel) {
-            Ok(()) => {
-                let connector = &self.gate.connector;
-                Exchange::open(connector, channel, head, self.framing, now).await
+        let headers = match last {
+            true => std::mem::take(&mut self.headers),
+            false => self.headers.clone(),
+        };
+        let head = relay::request(Method::POST, self.route, None, headers, channel);
+        let opened = match head {
+            Ok(head) => {
+                let pool = &self.gate.pool;
+                Exchange::open(pool, channel, head, body, now).await
             }
             Err(error) => Err(Unreachable::by_kind(&error)),
         };
         match opened {
             Ok(exchange) => Some(exchange),
             Err(error) => {
-                let name = &channel.spec().name;
-                log::warn!("channel {name}: {}", error.reason);
-                self.gate.metrics.channel_error(name, error.kind);
-                channel.failed(now);
+                self.gate.unreachable(channel, &error);
                 None
             }
         }
@@ -327,9 +343,7 @@ impl Crossing<'_> {
                 let broken = Refusal::Channel(ChannelFault::Broken { created: false });
                 match exchange.last_words(most).await {
                     // A success for half a request is none.
-                    Some(answer) if !answer.status().is_success() => {
-                        self.gate.pass_on(name, answer)
-                    }
+                    Some(answer) if !answer.status.is_success() => self.gate.pass_on(name, answer),
                     _ => {
                         self.gate.metrics.channel_error(name, "broken");
                         Err(broken.into())

@@ -1,5 +1,5 @@
 //! The upstream side of a create: an exchange of the gate's own, over Pingora's connectors.
-//! Pages of a channel's list are fetched by it as well.
+//! Polls, and pages of a channel's list, are fetched by it as well (`poll.rs`).
 //!
 //! Creates do not go through Pingora's proxy loop, for three things that it cannot do. It
 //! ends the upstream exchange when the client goes away, and the answer of a job that is
@@ -15,15 +15,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http::StatusCode;
-use pingora::connectors::http::Connector;
-use pingora::http::{RequestHeader, ResponseHeader};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
-use super::head::{Framing, into_http2, set_framing};
+use super::answer::Gathered;
+use super::cork::{cork, uncork};
+use super::head::Framing;
+use super::pool::Pool;
+use super::relay::{into_http2, passing_down, set_framing};
 use crate::channel::{InFlight, LiveChannel};
 use crate::policy::Timestamp;
 
@@ -31,11 +34,23 @@ use crate::policy::Timestamp;
 /// refuses in mid-upload answers first and closes then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// What follows the head.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sending {
+    /// No body.
+    Nothing,
+    /// A body, as it comes.
+    Piecemeal(Framing),
+    /// A body that is at hand: the head waits for it.
+    AtOnce(Framing),
+}
+
 /// One request under way to a channel.
 pub(super) struct Exchange {
-    /// Boxed, as is the peer: they are large, and an exchange is moved about.
+    /// Boxed: it is large, and an exchange is moved about.
     session: Box<HttpSession>,
-    peer: Box<HttpPeer>,
+    was_pooled: bool,
+    peer: Arc<HttpPeer>,
     channel: Arc<LiveChannel>,
     _in_flight: InFlight,
     finished: Option<Instant>,
@@ -64,7 +79,9 @@ impl Unreachable {
 
 /// A complete answer, or as much of one as may be kept.
 pub(super) struct Answer {
-    pub(super) head: ResponseHeader,
+    pub(super) status: StatusCode,
+    /// Those of its headers that pass.
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     /// Whether the body is longer than what was kept.
     pub(super) cut: bool,
@@ -80,13 +97,14 @@ pub(super) enum NoAnswer {
 }
 
 impl Exchange {
-    /// Connects, and writes the head. Nothing of the body has left when this fails, so
-    /// another channel may be tried.
+    /// Connects, and writes the head, which may wait for the first bytes of the body. Nothing
+    /// of the body has left when this fails, so another channel may be tried. Without a body
+    /// the request is complete.
     pub(super) async fn open(
-        connector: &Connector,
+        pool: &Pool,
         channel: &Arc<LiveChannel>,
         mut head: RequestHeader,
-        framing: Framing,
+        body: Sending,
         now: Timestamp,
     ) -> Result<Self, Unreachable> {
         let peer = channel.peer(now).await.map_err(|error| Unreachable {
@@ -94,29 +112,42 @@ impl Exchange {
             reason: error.reason,
         })?;
         let failed = |error: Box<pingora::Error>| Unreachable::by_kind(&error);
-        let connected = connector.get_http_session(&peer).await;
-        let (session, _reused) = connected.map_err(failed)?;
-        let mut session = Box::new(session);
+        let (session, was_pooled) = pool.session(&peer).await.map_err(failed)?;
+        let mut session = Box::new(match body {
+            Sending::AtOnce(_) => cork(session, &peer),
+            Sending::Nothing | Sending::Piecemeal(_) => session,
+        });
         let http2 = matches!(*session, HttpSession::H2(_));
-        set_framing(&mut head, framing, http2).map_err(failed)?;
+        if let Sending::Piecemeal(framing) | Sending::AtOnce(framing) = body {
+            set_framing(&mut head, framing, http2).map_err(failed)?;
+        }
         if http2 {
             into_http2(&mut head, peer.is_tls()).map_err(failed)?;
         }
         session.set_write_timeout(Some(channel.spec().read_timeout));
         session.set_read_timeout(None);
-        session
-            .write_request_header(Box::new(head))
-            .await
-            .map_err(failed)?;
+        let head = Box::new(head);
+        let finished = matches!(body, Sending::Nothing);
+        match &mut *session {
+            HttpSession::H2(session) if finished => session.write_request_header(head, true),
+            session => session.write_request_header(head).await,
+        }
+        .map_err(failed)?;
         channel.succeeded();
         Ok(Self {
             session,
-            peer: Box::new(peer),
+            was_pooled,
+            peer,
             _in_flight: channel.enter(),
             channel: channel.clone(),
-            finished: None,
+            finished: finished.then(Instant::now),
             headless: false,
         })
+    }
+
+    /// Whether its connection has served before: then it may have been closed meanwhile.
+    pub(super) fn was_pooled(&self) -> bool {
+        self.was_pooled
     }
 
     pub(super) fn channel(&self) -> &Arc<LiveChannel> {
@@ -128,6 +159,7 @@ impl Exchange {
         if piece.is_empty() {
             return Ok(());
         }
+        uncork(&self.session);
         self.session.write_request_body(piece, false).await
     }
 
@@ -140,14 +172,10 @@ impl Exchange {
         for piece in rest {
             self.send(piece).await?;
         }
+        uncork(&self.session);
         self.session.finish_request_body().await?;
         self.finished = Some(Instant::now());
         Ok(())
-    }
-
-    /// Completes a request that has no body.
-    pub(super) async fn complete_without_body(&mut self) -> pingora::Result<()> {
-        self.complete(std::iter::empty()).await
     }
 
     /// Waits for the head of the final answer. Cancel safe.
@@ -168,7 +196,7 @@ impl Exchange {
     /// connection back where it can serve again.
     pub(super) async fn answer(
         mut self,
-        connector: &Connector,
+        pool: &Pool,
         most: usize,
         within: Duration,
     ) -> Result<(Answer, Duration), NoAnswer> {
@@ -186,10 +214,8 @@ impl Exchange {
         };
         match read {
             Ok(answer) if !answer.cut && self.finished.is_some() => {
-                let idle = Some(self.channel.spec().idle_timeout);
-                connector
-                    .release_http_session(*self.session, &*self.peer, idle)
-                    .await;
+                let idle = self.channel.spec().idle_timeout;
+                pool.release(*self.session, &self.peer, idle).await;
                 Ok((answer, waited))
             }
             Ok(answer) => {
@@ -222,9 +248,9 @@ impl Exchange {
     }
 
     async fn read_answer(&mut self, most: usize) -> Result<Answer, NoAnswer> {
-        let head = self.session.response_header().cloned();
-        let head = head.ok_or(NoAnswer::Broken)?;
-        let mut body = BytesMut::new();
+        let head = self.session.response_header().ok_or(NoAnswer::Broken)?;
+        let (status, headers) = (head.status, passing_down(&head.headers));
+        let mut body = Gathered::default();
         let wait = self.channel.spec().read_timeout;
         let cut = loop {
             let chunk = match timeout(wait, self.session.read_response_body()).await {
@@ -236,11 +262,12 @@ impl Exchange {
             if body.len() + chunk.len() > most {
                 break true;
             }
-            body.extend_from_slice(&chunk);
+            body.push(chunk);
         };
         Ok(Answer {
-            head,
-            body: body.freeze(),
+            status,
+            headers,
+            body: body.into_bytes(),
             cut,
         })
     }
@@ -251,11 +278,5 @@ impl Exchange {
     /// the connection says the same.
     pub(super) async fn abort(mut self) {
         let _ = timeout(LAST_WORDS, self.session.shutdown()).await;
-    }
-}
-
-impl Answer {
-    pub(super) fn status(&self) -> StatusCode {
-        self.head.status
     }
 }

@@ -1,22 +1,19 @@
-//! The hooks for requests that Pingora's proxy loop forwards: polls, downloads and
-//! deletions. Each goes to the channel that made the job.
+//! The hooks for requests that Pingora's proxy loop forwards: downloads and deletions. Each goes to the channel that made the job.
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::answer::JobAnswer;
+use super::Gate;
 use super::books::{End, now};
-use super::context::{Context, Forward, Observed};
-use super::head::{clean_answer, upstream_head};
+use super::context::{Context, Forward};
 use super::known::Known;
 use super::refusal::{Busy, ChannelFault, Refusal};
+use super::relay::{clean_answer, redirect};
 use super::route::Route;
-use super::{Gate, State};
 use crate::metrics::seconds;
 
 /// The channel refuses the gate's account.
@@ -37,7 +34,7 @@ impl Gate {
         let channel = &forward.channel;
         forward.in_flight = Some(channel.enter());
         match channel.peer(now()).await {
-            Ok(peer) => Ok(Box::new(peer)),
+            Ok(peer) => Ok(Box::new((*peer).clone())),
             Err(error) => {
                 self.metrics.channel_error(&channel.spec().name, "resolve");
                 channel.failed(now());
@@ -70,7 +67,7 @@ impl Gate {
         let forward = forward(ctx)?;
         let channel = &forward.channel;
         channel.succeeded();
-        upstream_head(request, &forward.route, channel)?;
+        redirect(request, &forward.route, channel)?;
         forward.sent = Some(Instant::now());
         Ok(())
     }
@@ -107,17 +104,14 @@ impl Gate {
                     response.status
                 );
                 self.metrics.channel_error(name, "account");
-                // Answered by `fail_to_proxy`: an answer without a body would never come by
-                // `response_body_filter`, where another one could be put in its place.
+                // Answered by `fail_to_proxy`.
                 return Err(Error::explain(ACCOUNT, "the channel refuses the gate").into_up());
             }
             429 => self.metrics.channel_error(name, "rate_limited"),
             500.. => self.metrics.channel_error(name, "status"),
             _ => {}
         }
-        if !response.status.is_success() {
-            forward.answer = Observed::Nothing;
-        } else if matches!(forward.route, Route::Delete(_)) {
+        if response.status.is_success() && matches!(forward.route, Route::Delete(_)) {
             self.note_deletion(&forward.known).await;
         }
         clean_answer(response)
@@ -131,24 +125,6 @@ impl Gate {
         // Nobody can see its end any more, and the channel gives nothing back.
         if !known.is_resolved() {
             let _ = self.books.end(known, End::DELETED).await;
-        }
-    }
-
-    /// Mirrors [`ProxyHttp::response_body_filter`](pingora::proxy::ProxyHttp::response_body_filter):
-    /// keeps a copy of a job's description, within bounds.
-    pub fn response_body_filter(&self, body: &Option<Bytes>, ctx: &mut Context) {
-        let most = ctx.state.config.bounds.answer_bytes;
-        let Ok(forward) = forward(ctx) else { return };
-        match &mut forward.answer {
-            Observed::Nothing => {}
-            Observed::Job(seen) => {
-                let Some(chunk) = body else { return };
-                if seen.len() + chunk.len() > most {
-                    forward.answer = Observed::Nothing;
-                } else {
-                    seen.extend_from_slice(chunk);
-                }
-            }
         }
     }
 
@@ -171,6 +147,8 @@ impl Gate {
         if gone || session.response_written().is_some() {
             return nothing;
         }
+        // Of a create that got its answer: what the host makes of that comes after.
+        let created = matches!(ctx.route, "create" | "remix");
         let refusal = match error.etype() {
             ErrorType::ConnectTimedout
             | ErrorType::ConnectRefused
@@ -183,7 +161,7 @@ impl Gate {
                 Refusal::Channel(ChannelFault::Timeout { created: false })
             }
             etype if *etype == ACCOUNT => Refusal::Channel(ChannelFault::Account),
-            _ => Refusal::Channel(ChannelFault::Broken { created: false }),
+            _ => Refusal::Channel(ChannelFault::Broken { created }),
         };
         // The others have been counted where they were noticed.
         let kind = match refusal {
@@ -212,11 +190,8 @@ impl Gate {
         if !ctx.claimed {
             return;
         }
-        if let Some(forward) = ctx.forward.take() {
-            let success = session
-                .response_written()
-                .is_some_and(|head| head.status.is_success());
-            self.learn(&ctx.state, forward, success).await;
+        if let Some(seen) = ctx.seen.take() {
+            self.learn(&ctx.state, seen).await;
         }
         let code = session.response_written().map(|head| head.status);
         // 499: the client was gone before an answer could be written.
@@ -225,32 +200,5 @@ impl Gate {
             .request(ctx.route, &ctx.key, code.unwrap_or(gone));
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
         self.metrics.bodies(ctx.route, received as u64, sent as u64);
-    }
-
-    /// What an answer that has passed tells about its job. One that is no job's changes
-    /// nothing.
-    async fn learn(&self, state: &State, forward: Forward, success: bool) {
-        let Forward {
-            channel,
-            known,
-            answer,
-            ..
-        } = forward;
-        if let Observed::Job(body) = &answer
-            && success
-        {
-            let charge_failed = state.config.jobs.charge_failed_jobs;
-            let about = |job: &JobAnswer| {
-                let own = job.id.as_deref().is_none_or(|id| id == &*known.job.id);
-                own && job.status.is_some()
-            };
-            match JobAnswer::read(body).filter(about) {
-                Some(job) => {
-                    known.polled(now());
-                    self.books.settle(&known, &job, charge_failed).await;
-                }
-                None => self.metrics.channel_error(&channel.spec().name, "no_job"),
-            }
-        }
     }
 }

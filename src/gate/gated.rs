@@ -16,14 +16,15 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
-use super::{Context, Gate, connection};
+use super::{Context, Gate, Response, connection, give};
 
 /// A proxy with the gate before its Videos API: requests that the gate claims are the
 /// gate's from [`ProxyHttp::request_filter`] on, all others the inner proxy's.
 ///
 /// The inner proxy's `early_request_filter` and `request_filter` see claimed requests
-/// first, so that what it demands of every request it demands of these as well, and its
-/// `response_filter` and `logging` see them too. Its credentials, peers and caches do not
+/// first, so that what it demands of every request it demands of these as well. Its
+/// `response_filter` sees every answer to them but the gate's own refusals, and its `logging`
+/// all of them. Its credentials, peers and caches do not
 /// come near them.
 pub struct Gated<P> {
     gate: Arc<Gate>,
@@ -98,7 +99,17 @@ where
         if !ctx.claimed {
             return Ok(false);
         }
-        self.gate.request_filter(session, &mut ctx.gate).await
+        match self.gate.respond(session, &mut ctx.gate).await? {
+            Response::Forward => Ok(false),
+            Response::Reply(mut reply) => {
+                self.inner
+                    .response_filter(session, &mut reply.head, &mut ctx.inner)
+                    .await?;
+                give(session, reply).await?;
+                Ok(true)
+            }
+            Response::Refused => Ok(true),
+        }
     }
 
     fn allow_spawning_subrequest(&self, session: &Session, ctx: &Self::CTX) -> bool {
@@ -357,7 +368,6 @@ where
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         if ctx.claimed {
-            self.gate.response_body_filter(body, &mut ctx.gate);
             return Ok(None);
         }
         self.inner

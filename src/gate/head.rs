@@ -1,18 +1,11 @@
-//! Decisions on the head of a request, before any of its body; and the heads that go on,
-//! in either direction.
-//!
-//! Both directions work by **lists of what passes**. A list of what does not would have to
-//! know every header by which some proxy or vendor carries credentials, addresses or
-//! method overrides.
+//! Decisions on the head of a request, before any of its body.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::{HeaderMap, HeaderValue};
+use pingora::http::RequestHeader;
 
 use super::refusal::{HeadFault, Refusal};
-use super::route::Route;
-use crate::channel::LiveChannel;
 use crate::config::Bounds;
 use crate::inspect::Syntax;
 use crate::key::KeyDigest;
@@ -161,124 +154,6 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, R
     Ok(Some(text.into()))
 }
 
-/// Whether a client's header goes on to the channel.
-///
-/// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
-/// channel would answer one of them with another's job.
-fn passes_up(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(
-        name,
-        "accept"
-            | "accept-language"
-            | "content-type"
-            | "if-match"
-            | "if-modified-since"
-            | "if-none-match"
-            | "if-range"
-            | "if-unmodified-since"
-            | "openai-beta"
-            | "range"
-            | "traceparent"
-            | "tracestate"
-            | "user-agent"
-            | "x-client-request-id"
-            | "x-request-id"
-    ) || name.starts_with("x-stainless-")
-}
-
-/// Whether a channel's header goes on to the client.
-///
-/// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
-/// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
-/// channel, and `cache-control` is the gate's to say.
-fn passes_down(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "accept-ranges"
-            | "connection"
-            | "content-disposition"
-            | "content-encoding"
-            | "content-length"
-            | "content-range"
-            | "content-type"
-            | "date"
-            | "etag"
-            | "last-modified"
-            | "openai-poll-after-ms"
-            | "openai-processing-ms"
-            | "openai-version"
-            | "retry-after"
-            | "retry-after-ms"
-            | "transfer-encoding"
-            | "x-request-id"
-            | "x-should-retry"
-    )
-}
-
-/// Makes a client's head the one that goes to a channel: the route built anew, the headers
-/// that pass, the channel's host and credential.
-///
-/// The credential is put in after hop-by-hop headers have gone, and so regardless of what
-/// the client's `Connection` header nominates.
-pub(super) fn upstream_head(
-    head: &mut RequestHeader,
-    route: &Route,
-    channel: &LiveChannel,
-) -> pingora::Result<()> {
-    let base = &channel.spec().url.base_path;
-    // The query of a create has been refused, that of others passes.
-    let path = route.path(base, head.uri.query());
-    head.set_raw_path(path.as_bytes())?;
-    for name in all_but(&head.headers, passes_up) {
-        head.remove_header(&name);
-    }
-    channel.authorize(head)
-}
-
-/// Turns the framing of a body into headers of the head that goes on.
-pub(super) fn set_framing(
-    head: &mut RequestHeader,
-    framing: Framing,
-    http2: bool,
-) -> pingora::Result<()> {
-    match framing {
-        Framing::Length(length) => head.insert_header(header::CONTENT_LENGTH, length),
-        Framing::Open if http2 => Ok(()),
-        Framing::Open => head.insert_header(header::TRANSFER_ENCODING, "chunked"),
-    }
-}
-
-/// Turns a head into the form that HTTP/2 wants: an absolute URI in place of Host.
-pub(super) fn into_http2(head: &mut RequestHeader, tls: bool) -> pingora::Result<()> {
-    let host = head.remove_header(&header::HOST);
-    let scheme = if tls { "https" } else { "http" };
-    let uri = http::Uri::builder()
-        .scheme(scheme)
-        .authority(host.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
-        .path_and_query(head.raw_path())
-        .build();
-    let invalid = |_| pingora::Error::explain(pingora::InvalidHTTPHeader, "channel's address");
-    head.set_uri(uri.map_err(invalid)?);
-    head.set_version(http::Version::HTTP_2);
-    Ok(())
-}
-
-/// The names of the headers that do not pass. Taking these out costs a fraction of what
-/// putting all others into a new head would.
-fn all_but(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> Vec<HeaderName> {
-    let names = headers.keys().filter(|name| !passes(name));
-    names.cloned().collect()
-}
-
-/// Strips a channel's answer of what does not go on, and forbids shared caches to keep it.
-pub(super) fn clean_answer(head: &mut ResponseHeader) -> pingora::Result<()> {
-    for name in all_but(&head.headers, passes_down) {
-        head.remove_header(&name);
-    }
-    head.insert_header(header::CACHE_CONTROL, "private, no-store")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,23 +278,5 @@ mod tests {
         assert!(judge(&[("a", "b"), ("c", "d")]));
         assert!(!judge(&[("a", "b"), ("c", "d"), ("e", "f")]));
         assert!(!judge(&[("a", &"b".repeat(60))]));
-    }
-
-    #[test]
-    fn answers_lose_what_is_the_channels_own() {
-        let mut head = ResponseHeader::build(200, None).unwrap();
-        for (name, value) in [
-            ("content-type", "video/mp4"),
-            ("cache-control", "public, max-age=600"),
-            ("set-cookie", "a=b"),
-            ("openai-organization", "org"),
-            ("x-ratelimit-limit-requests", "5"),
-            ("alt-svc", "h3=\":443\""),
-        ] {
-            head.append_header(name, value).unwrap();
-        }
-        clean_answer(&mut head).unwrap();
-        assert_eq!(head.headers["cache-control"], "private, no-store");
-        assert_eq!(head.headers.len(), 2);
     }
 }

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::JobAnswer;
-use super::exchange::{Answer, Exchange, NoAnswer};
-use super::head::{Framing, upstream_head};
+use super::exchange::Answer;
 use super::known::Known;
 use super::route::{JobId, Route};
-use super::{Gate, State, now};
+use super::{Gate, State};
 use crate::channel::LiveChannel;
-use crate::metrics::seconds;
 
 /// How many jobs one page of a channel is asked for.
 pub(super) const PAGE: usize = 100;
@@ -78,7 +76,7 @@ impl Gate {
         let most = state.config.bounds.answer_bytes;
         let route = Route::Retrieve(id);
         let answer = self.inquire(channel, &route, None, most).await?;
-        let poll_after = answer.head.headers.get("openai-poll-after-ms");
+        let poll_after = answer.headers.get("openai-poll-after-ms");
         let poll_after = poll_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let json = serde_json::from_slice(&answer.body).ok();
         let told = json.and_then(|json: Value| {
@@ -130,46 +128,14 @@ impl Gate {
         most: usize,
     ) -> Result<Answer, Mute> {
         let name = &channel.spec().name;
-        let path = route.path("", query);
-        let head = RequestHeader::build("GET", path.as_bytes(), None).and_then(|mut head| {
-            head.insert_header(
-                "user-agent",
-                concat!("tollgate/", env!("CARGO_PKG_VERSION")),
-            )?;
-            head.insert_header("accept", "application/json")?;
-            upstream_head(&mut head, route, channel)?;
-            Ok(head)
-        });
-        // Never: all of it was checked with the configuration.
-        let head = head.map_err(|_| Mute::Unclear)?;
-        let opened =
-            Exchange::open(&self.connector, channel, head, Framing::Length(0), now()).await;
-        let mut exchange = opened.map_err(|error| {
-            log::warn!("channel {name}: {}", error.reason);
-            self.metrics.channel_error(name, error.kind);
-            channel.failed(now());
-            Mute::Down
-        })?;
-        if exchange.complete_without_body().await.is_err() {
-            self.metrics.channel_error(name, "broken");
-            return Err(Mute::Down);
-        }
-        let within = channel.spec().answer_timeout;
-        let answer = exchange.answer(&self.connector, most, within).await;
-        let (answer, waited) = answer.map_err(|no_answer| {
-            let kind = match no_answer {
-                NoAnswer::Timeout => "timeout",
-                NoAnswer::Broken => "broken",
-            };
-            self.metrics.channel_error(name, kind);
-            Mute::Down
-        })?;
-        let labels = [&**name, route.label()];
-        let histogram = &self.metrics.upstream_response;
-        histogram
-            .with_label_values(&labels)
-            .observe(seconds(waited));
-        let kind = match answer.status().as_u16() {
+        let mut headers = HeaderMap::with_capacity(4);
+        let agent = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::ACCEPT, json);
+        let answer = self.get(channel, route, query, headers, most).await;
+        let answer = answer.map_err(|_| Mute::Down)?;
+        let kind = match answer.status.as_u16() {
             200..=299 if !answer.cut => return Ok(answer),
             401..=403 => "account",
             429 => "rate_limited",
@@ -178,7 +144,7 @@ impl Gate {
         log::warn!(
             "channel {name}: {} was answered with {}",
             route.label(),
-            answer.status()
+            answer.status
         );
         self.metrics.channel_error(name, kind);
         Err(match kind {

@@ -1,11 +1,14 @@
 //! Jobs that this gate knows: whose they are never changes, so a poll need not ask the
 //! ledger, and known jobs can be polled while it is away.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::fast::FixedState;
+
 use crate::ledger::{Job, ReservationId};
+use crate::map::Map;
 use crate::policy::Timestamp;
 
 /// How many jobs are remembered, at least the last this many that were asked for.
@@ -18,6 +21,20 @@ pub(super) struct Known {
     resolved: AtomicBool,
     /// When a client last asked for it.
     polled: AtomicU64,
+    /// Of the last answer that has taught all it can; 0 before the first.
+    heard: AtomicU64,
+}
+
+/// What an answer is recognised by when it comes again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Echo(u64);
+
+impl Echo {
+    pub(super) fn of(answer: &[u8]) -> Self {
+        let mut hasher = FixedState::default().build_hasher();
+        hasher.write(answer);
+        Self(hasher.finish() | 1)
+    }
 }
 
 impl Known {
@@ -25,6 +42,7 @@ impl Known {
         Arc::new(Self {
             resolved: AtomicBool::new(job.resolution.is_some()),
             polled: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             job,
         })
     }
@@ -36,6 +54,17 @@ impl Known {
 
     pub(super) fn set_resolved(&self) {
         self.resolved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this answer was the last one that was heard: most polls get the same answer
+    /// as the one before, and to read that again would be the largest part of their cost.
+    pub(super) fn has_heard(&self, answer: Echo) -> bool {
+        self.heard.load(Ordering::Relaxed) == answer.0
+    }
+
+    /// An answer has taught all that it can.
+    pub(super) fn heard(&self, answer: Echo) {
+        self.heard.store(answer.0, Ordering::Relaxed);
     }
 
     /// A client has asked for it.
@@ -53,7 +82,7 @@ impl Known {
 /// older one is dropped, and what is asked for there moves over.
 #[derive(Debug, Default)]
 pub(super) struct KnownJobs {
-    halves: RwLock<[HashMap<Arc<str>, Arc<Known>>; 2]>,
+    halves: RwLock<[Map<Arc<str>, Arc<Known>>; 2]>,
 }
 
 impl KnownJobs {
@@ -89,7 +118,7 @@ impl KnownJobs {
             return known.clone();
         }
         let known = halves[1].remove(&id).unwrap_or(known);
-        let mut forgotten = HashMap::new();
+        let mut forgotten = Map::default();
         if halves[0].len() >= REMEMBERED {
             let younger = std::mem::take(&mut halves[0]);
             forgotten = std::mem::replace(&mut halves[1], younger);

@@ -4,8 +4,8 @@
 //! [`ProxyHttp`](pingora::proxy::ProxyHttp), to be called from the hooks of one's own
 //! proxy; [`Gated`] does just that for any proxy. Creates and remixes are answered within
 //! [`Gate::request_filter`], by an exchange of the gate's own (see `exchange.rs` for why);
-//! polls, downloads and deletions go through Pingora's proxy loop and the other hooks, and
-//! a list is put together out of the channels' (`list.rs`).
+//! so are polls; downloads and deletions go through Pingora's proxy loop and the other hooks,
+//! and a list is put together out of the channels' (`list.rs`).
 
 mod answer;
 mod background;
@@ -13,6 +13,7 @@ mod books;
 mod charge;
 mod connection;
 mod context;
+mod cork;
 mod create;
 mod exchange;
 mod forward;
@@ -23,7 +24,10 @@ mod known;
 mod list;
 mod observe;
 mod outcome;
+mod poll;
+mod pool;
 mod refusal;
+mod relay;
 mod route;
 mod upload;
 mod withheld;
@@ -31,8 +35,6 @@ mod withheld;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora::proxy::Session;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -51,9 +53,11 @@ use crate::policy::Key;
 use crate::{json, multipart};
 use books::Books;
 pub use books::now;
-use context::{Forward, Observed};
+use context::Forward;
 use create::{Accepted, Reply};
+use exchange::Unreachable;
 use known::Known;
+use pool::Pool;
 use refusal::{Busy, NotFound as Missing, Refusal};
 use route::{NoRoute, Route};
 use upload::Stopped;
@@ -99,25 +103,33 @@ impl State {
     }
 }
 
+/// What becomes of a claimed request.
+enum Response {
+    /// Pingora forwards it.
+    Forward,
+    /// It is answered with this.
+    Reply(Reply),
+    /// It has been refused.
+    Refused,
+}
+
 /// The gate before the channels.
 pub struct Gate {
     state: ArcSwap<State>,
     metrics: Arc<Metrics>,
     books: Books,
-    connector: Connector,
+    pool: Pool,
 }
 
 impl Gate {
     /// A gate with that configuration, ledger and metrics.
     pub fn new(config: Config, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Arc<Self> {
         metrics.config_loaded(true, now());
-        // Pingora keeps connections by thread; the pool's size is for each of them.
-        let options = ConnectorOptions::new(128);
         Arc::new(Self {
             state: ArcSwap::new(State::new(config)),
             books: Books::new(ledger, metrics.clone()),
             metrics,
-            connector: Connector::new(Some(options)),
+            pool: Pool::new(),
         })
     }
 
@@ -183,18 +195,26 @@ impl Gate {
         session: &mut Session,
         ctx: &mut Context,
     ) -> pingora::Result<bool> {
+        match self.respond(session, ctx).await? {
+            Response::Forward => Ok(false),
+            Response::Reply(reply) => {
+                give(session, reply).await?;
+                Ok(true)
+            }
+            Response::Refused => Ok(true),
+        }
+    }
+
+    /// What becomes of a claimed request.
+    async fn respond(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Response> {
         ctx.claimed = true;
         let state = ctx.state.clone();
         match self.answer(session, &state, ctx).await {
-            Ok(None) => Ok(false),
-            Ok(Some(reply)) | Err(Stopped::Answered(reply)) => {
-                let Reply { head, body } = reply;
-                give(session, head, body).await?;
-                Ok(true)
-            }
+            Ok(None) => Ok(Response::Forward),
+            Ok(Some(reply)) | Err(Stopped::Answered(reply)) => Ok(Response::Reply(reply)),
             Err(Stopped::Refused(refusal)) => {
                 self.refuse(session, ctx, &refusal).await?;
-                Ok(true)
+                Ok(Response::Refused)
             }
             Err(Stopped::Gone(error)) => Err(error.into_down()),
         }
@@ -229,6 +249,11 @@ impl Gate {
             head::no_body(request)?;
             upload::nothing_follows(session, bounds).await?;
             return match job {
+                Some(known) if matches!(route, Route::Retrieve(_)) => {
+                    let request = session.req_header();
+                    let answer = Box::pin(self.poll(state, &route, known, request, ctx));
+                    answer.await.map(Some)
+                }
                 Some(known) => {
                     ctx.forward = Some(self.forward(state, route, known).await?);
                     Ok(None)
@@ -295,7 +320,7 @@ impl Gate {
             route,
             key,
             body,
-            inspector,
+            inspector: Box::new(inspector),
             idempotency_key,
             pinned,
         })
@@ -308,10 +333,6 @@ impl Gate {
         known: Arc<Known>,
     ) -> Result<Forward, Refusal> {
         let channel = channel_of(state, &known.job)?;
-        let answer = match route {
-            Route::Retrieve(_) => Observed::Job(bytes::BytesMut::new()),
-            _ => Observed::Nothing,
-        };
         if matches!(route, Route::Delete(_)) && !known.is_resolved() {
             // Its last chance to tell how it ended. Whether it does or not, it is deleted.
             // Boxed, since it is large and would be moved about for every poll.
@@ -323,8 +344,15 @@ impl Gate {
             known,
             sent: None,
             in_flight: None,
-            answer,
         })
+    }
+
+    /// Notes that a channel cannot be reached.
+    fn unreachable(&self, channel: &LiveChannel, error: &Unreachable) {
+        let name = &channel.spec().name;
+        log::warn!("channel {name}: {}", error.reason);
+        self.metrics.channel_error(name, error.kind);
+        channel.failed(now());
     }
 
     /// Answers with a refusal, so that it arrives: a client that still sends is read on,
@@ -343,7 +371,7 @@ impl Gate {
             session.set_keepalive(None);
         }
         let (head, body) = answer.into_response()?;
-        give(session, head, body).await?;
+        give(session, Reply { head, body }).await?;
         if rest {
             session.finish_body().await?;
             let bounds = &ctx.state.config.bounds;
@@ -363,11 +391,8 @@ fn channel_of(state: &State, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
 
 /// Writes an answer. Where that fails, the client is gone: it is not to get another one,
 /// which would say that nothing happened.
-async fn give(
-    session: &mut Session,
-    head: Box<pingora::http::ResponseHeader>,
-    body: bytes::Bytes,
-) -> pingora::Result<()> {
+async fn give(session: &mut Session, reply: Reply) -> pingora::Result<()> {
+    let Reply { head, body } = reply;
     let written = session.write_response_header(head, false).await;
     written.map_err(pingora::Error::into_down)?;
     let written = session.write_response_body(Some(body), true).await;

@@ -9,8 +9,8 @@ use super::answer::{JobAnswer, is_api_error, is_spent_account};
 use super::books::{Reservation, Rules};
 use super::create::{Crossing, Reply};
 use super::exchange::{Answer, Exchange, NoAnswer};
-use super::head::clean_answer;
 use super::refusal::{Busy, ChannelFault, Refusal};
+use super::relay::answer_head;
 use super::route::JobId;
 use super::upload::{Stopped, Upload};
 use crate::channel::LiveChannel;
@@ -46,7 +46,7 @@ impl Crossing<'_> {
         let answer = match completed {
             Ok(()) => {
                 let within = channel.spec().answer_timeout;
-                exchange.answer(&self.gate.connector, most, within).await
+                exchange.answer(&self.gate.pool, most, within).await
             }
             Err(error) => {
                 log::warn!("channel {name}: end of upload: {}", error.etype().as_str());
@@ -88,7 +88,7 @@ impl Crossing<'_> {
         answer: Answer,
     ) -> Result<Reply, Stopped> {
         let (books, name) = (&self.gate.books, &channel.spec().name);
-        let status = answer.status();
+        let status = answer.status;
         if status.is_success() {
             let job = JobAnswer::read(&answer.body).filter(|_| !answer.cut);
             // A name that stands in no path is none: nobody could ask for the job.
@@ -115,7 +115,7 @@ impl Crossing<'_> {
                 self.gate.metrics.channel_error(name, "job_taken");
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             }
-            return reply(answer);
+            return Ok(reply(answer));
         }
         // A clear no: a redirect, the client's fault, or the API's own failure. A gateway's
         // page says nothing about the job, and neither do the statuses by which gateways say,
@@ -136,7 +136,7 @@ impl Crossing<'_> {
 impl Gate {
     /// Hands a channel's refusal to the client, unless it is about the channel's account.
     pub(super) fn pass_on(&self, name: &str, answer: Answer) -> Result<Reply, Stopped> {
-        let status = answer.status().as_u16();
+        let status = answer.status.as_u16();
         if matches!(status, 401..=403) || (status == 429 && is_spent_account(&answer.body)) {
             log::error!("channel {name} refuses the gate's account: status {status}");
             self.metrics.channel_error(name, "account");
@@ -145,31 +145,17 @@ impl Gate {
         let kind = match status {
             429 => "rate_limited",
             500.. => "status",
-            _ => return reply(answer),
+            _ => return Ok(reply(answer)),
         };
         self.metrics.channel_error(name, kind);
-        reply(answer)
+        Ok(reply(answer))
     }
 }
 
 /// The channel's answer as the client gets it.
-fn reply(answer: Answer) -> Result<Reply, Stopped> {
-    let mut head = answer.head;
-    let failed = |error| {
-        log::error!("answer not passed on: {error}");
-        Stopped::Refused(Refusal::Channel(ChannelFault::Broken { created: true }))
-    };
-    clean_answer(&mut head).map_err(failed)?;
-    for name in ["transfer-encoding", "connection"] {
-        head.remove_header(name);
-    }
-    // A head of HTTP/2 cannot be written to a client of HTTP/1.1; the other way round it can.
-    head.set_version(http::Version::HTTP_11);
-    let length = answer.body.len();
-    head.insert_header("content-length", length)
-        .map_err(failed)?;
-    Ok(Reply {
-        head: Box::new(head),
+pub(super) fn reply(answer: Answer) -> Reply {
+    Reply {
+        head: Box::new(answer_head(&answer)),
         body: answer.body,
-    })
+    }
 }

@@ -112,17 +112,14 @@ impl Route {
 
     /// The path at a channel, built anew rather than copied.
     pub(super) fn path(&self, base: &str, query: Option<&str>) -> String {
-        let mut path = match self {
-            Self::Create | Self::List => format!("{base}{VIDEOS}"),
-            Self::Retrieve(id) | Self::Delete(id) => format!("{base}{VIDEOS}/{}", id.0),
-            Self::Content(id) => format!("{base}{VIDEOS}/{}/content", id.0),
-            Self::Remix(id) => format!("{base}{VIDEOS}/{}/remix", id.0),
+        let under = match self {
+            Self::Content(_) => "/content",
+            Self::Remix(_) => "/remix",
+            Self::Create | Self::List | Self::Retrieve(_) | Self::Delete(_) => "",
         };
-        if let Some(query) = query {
-            path.push('?');
-            path.push_str(query);
-        }
-        path
+        let (slash, id) = self.job().map_or(("", ""), |id| ("/", id));
+        let (mark, query) = query.map_or(("", ""), |query| ("?", query));
+        [base, VIDEOS, slash, id, under, mark, query].concat()
     }
 }
 

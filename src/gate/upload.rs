@@ -17,7 +17,7 @@ use crate::inspect::Inspector;
 /// Reads one body from the client.
 pub(super) struct Upload<'s> {
     session: &'s mut Session,
-    pub(super) inspector: Inspector,
+    pub(super) inspector: Box<Inspector>,
     pub(super) withheld: Withheld,
     /// Offset of the byte that would complete a body of a declared length.
     last: u64,
@@ -48,7 +48,7 @@ impl From<Refusal> for Stopped {
 impl<'s> Upload<'s> {
     pub(super) fn new(
         session: &'s mut Session,
-        inspector: Inspector,
+        inspector: Box<Inspector>,
         framing: Framing,
         bounds: &Bounds,
     ) -> Self {
@@ -154,6 +154,9 @@ impl<'s> Upload<'s> {
 /// END_STREAM does, which may come in an empty frame of its own. What is let through here
 /// is not counted, inspected or bounded on its way to a channel.
 pub(super) async fn nothing_follows(session: &mut Session, bounds: &Bounds) -> Result<(), Stopped> {
+    if session.is_body_done() {
+        return Ok(());
+    }
     let end = async {
         while !session.is_body_done() {
             match session.read_request_body().await {

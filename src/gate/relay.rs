@@ -1,0 +1,222 @@
+//! The heads that go on, in either direction.
+//!
+//! Both directions work by **lists of what passes**. A list of what does not would have to
+//! know every header by which some proxy or vendor carries credentials, addresses or
+//! method overrides.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, InvalidHTTPHeader};
+
+use super::exchange::Answer;
+use super::head::Framing;
+use super::route::Route;
+use crate::channel::LiveChannel;
+
+/// What the gate says of every answer: it is for one client alone.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// Whether a client's header goes on to the channel.
+///
+/// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
+/// channel would answer one of them with another's job.
+fn passes_up(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "accept"
+            | "accept-language"
+            | "content-type"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "openai-beta"
+            | "range"
+            | "traceparent"
+            | "tracestate"
+            | "user-agent"
+            | "x-client-request-id"
+            | "x-request-id"
+    ) || name.starts_with("x-stainless-")
+}
+
+/// Whether a channel's header goes on to the client.
+///
+/// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
+/// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
+/// channel, and `cache-control` is the gate's to say.
+fn passes_down(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept-ranges"
+            | "connection"
+            | "content-disposition"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "date"
+            | "etag"
+            | "last-modified"
+            | "openai-poll-after-ms"
+            | "openai-processing-ms"
+            | "openai-version"
+            | "retry-after"
+            | "retry-after-ms"
+            | "transfer-encoding"
+            | "x-request-id"
+            | "x-should-retry"
+    )
+}
+
+/// The headers of a client's head that go on to a channel.
+pub(super) fn passing_up(headers: &HeaderMap) -> HeaderMap {
+    // With room for what is the channel's and for the framing.
+    let mut passing = HeaderMap::with_capacity(headers.len() + 3);
+    copy(headers, passes_up, &mut passing);
+    passing
+}
+
+/// The headers of a channel's answer that go on to the client.
+pub(super) fn passing_down(headers: &HeaderMap) -> HeaderMap {
+    let mut passing = HeaderMap::with_capacity(headers.len() + 1);
+    copy(headers, passes_down, &mut passing);
+    passing
+}
+
+fn copy(from: &HeaderMap, passes: fn(&HeaderName) -> bool, to: &mut HeaderMap) {
+    for (name, value) in from.iter().filter(|(name, _)| passes(name)) {
+        to.append(name, value.clone());
+    }
+}
+
+/// The head of a request of the gate's own making: the route at the channel, its host and
+/// credential, and what of the client's headers passes.
+pub(super) fn request(
+    method: Method,
+    route: &Route,
+    query: Option<&str>,
+    mut passing: HeaderMap,
+    channel: &LiveChannel,
+) -> pingora::Result<RequestHeader> {
+    let path = route.path(&channel.spec().url.base_path, query);
+    for (name, value) in channel.identity()? {
+        passing.insert(name, value.clone());
+    }
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = method;
+    parts.uri = http::Uri::try_from(path).map_err(|_| unfit("path"))?;
+    parts.headers = passing;
+    Ok(parts.into())
+}
+
+/// Makes a client's head the one that goes to a channel, as [`request`] does, in place: it is
+/// Pingora's to write.
+///
+/// The credential is put in after hop-by-hop headers have gone, and so regardless of what
+/// the client's `Connection` header nominates.
+pub(super) fn redirect(
+    head: &mut RequestHeader,
+    route: &Route,
+    channel: &LiveChannel,
+) -> pingora::Result<()> {
+    let base = &channel.spec().url.base_path;
+    // The query of a create has been refused, that of others passes.
+    let path = route.path(base, head.uri.query());
+    if head.raw_path() != path.as_bytes() {
+        head.set_raw_path(path.as_bytes())?;
+    }
+    for name in all_but(&head.headers, passes_up) {
+        head.remove_header(&name);
+    }
+    for (name, value) in channel.identity()? {
+        head.insert_header(name, value.clone())?;
+    }
+    Ok(())
+}
+
+fn unfit(what: &'static str) -> Box<Error> {
+    Error::explain(InvalidHTTPHeader, what)
+}
+
+/// Turns the framing of a body into headers of the head that goes on.
+pub(super) fn set_framing(
+    head: &mut RequestHeader,
+    framing: Framing,
+    http2: bool,
+) -> pingora::Result<()> {
+    match framing {
+        Framing::Length(length) => head.insert_header(header::CONTENT_LENGTH, length),
+        Framing::Open if http2 => Ok(()),
+        Framing::Open => head.insert_header(header::TRANSFER_ENCODING, "chunked"),
+    }
+}
+
+/// Turns a head into the form that HTTP/2 wants: an absolute URI in place of Host.
+pub(super) fn into_http2(head: &mut RequestHeader, tls: bool) -> pingora::Result<()> {
+    let host = head.remove_header(&header::HOST);
+    let scheme = if tls { "https" } else { "http" };
+    let uri = http::Uri::builder()
+        .scheme(scheme)
+        .authority(host.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
+        .path_and_query(head.raw_path())
+        .build();
+    head.set_uri(uri.map_err(|_| unfit("channel's address"))?);
+    head.set_version(http::Version::HTTP_2);
+    Ok(())
+}
+
+/// The names of the headers that do not pass. Taking these out of a head that is Pingora's
+/// costs a fraction of what putting all others into a new one would.
+fn all_but(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    let names = headers.keys().filter(|name| !passes(name));
+    names.cloned().collect()
+}
+
+/// Strips a channel's answer of what does not go on, and forbids shared caches to keep it.
+pub(super) fn clean_answer(head: &mut ResponseHeader) -> pingora::Result<()> {
+    for name in all_but(&head.headers, passes_down) {
+        head.remove_header(&name);
+    }
+    head.insert_header(header::CACHE_CONTROL, PRIVATE)
+}
+
+/// The head of an answer that was read to its end, as the client gets it.
+pub(super) fn answer_head(answer: &Answer) -> ResponseHeader {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = answer.status;
+    parts.headers = answer.headers.clone();
+    // How the channel framed it is its own affair.
+    for name in [header::TRANSFER_ENCODING, header::CONNECTION] {
+        parts.headers.remove(name);
+    }
+    let length = answer.body.len();
+    parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    parts.headers.insert(header::CACHE_CONTROL, PRIVATE);
+    parts.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_lose_what_is_the_channels_own() {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("content-type", "video/mp4"),
+            ("cache-control", "public, max-age=600"),
+            ("set-cookie", "a=b"),
+            ("openai-organization", "org"),
+            ("x-ratelimit-limit-requests", "5"),
+            ("alt-svc", "h3=\":443\""),
+        ] {
+            head.append_header(name, value).unwrap();
+        }
+        clean_answer(&mut head).unwrap();
+        assert_eq!(head.headers["cache-control"], "private, no-store");
+        assert_eq!(head.headers.len(), 2);
+    }
+}
