@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::answer::JobAnswer;
-use super::now;
 use crate::catalog::{Catalog, Quote};
 use crate::ledger::{Charge, Payer, ReservationId};
-use crate::policy::{Key, Permit};
+use crate::policy::{Key, Permit, Timestamp};
 
 /// What a permit costs a key on a channel.
 pub(super) fn charge(key: &Arc<Key>, permit: &Permit, channel: Arc<str>) -> Charge {
@@ -50,7 +49,7 @@ pub(super) fn corrected(charge: &Charge, answer: &JobAnswer, catalog: &Catalog) 
 /// seeds its hash maps with and a counter: unique for what they name, and no secret. With the
 /// time first, a ledger on disk adds to the end of its index; random names would touch a page
 /// each.
-pub(super) fn random_id() -> ReservationId {
+pub(super) fn random_id(at: Timestamp) -> ReservationId {
     use std::hash::{BuildHasher, RandomState};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +57,7 @@ pub(super) fn random_id() -> ReservationId {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let (high, low) = SEEDS.get_or_init(|| (RandomState::new(), RandomState::new()));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let time = now().0;
+    let time = at.0;
     let random =
         u128::from(high.hash_one((time, count))) << 64 | u128::from(low.hash_one((count, time)));
     ReservationId(u128::from(time) << 80 | random >> 48)

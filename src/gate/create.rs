@@ -164,8 +164,10 @@ impl Crossing<'_> {
         while let Some(channel) = candidates.next() {
             // The ledger must know which channel to ask if the outcome is unknown.
             let name = channel.spec().name.clone();
-            let reservation = self.reserve(upload, &permit, name).await?;
-            match self.connect(&channel, body, candidates.len() == 0).await {
+            let at = now();
+            let reservation = self.reserve(upload, &permit, name, at).await?;
+            let last = candidates.len() == 0;
+            match self.connect(&channel, body, last, at).await {
                 Some(exchange) => {
                     return self.release(upload, exchange, reservation, arrived).await;
                 }
@@ -198,7 +200,7 @@ impl Crossing<'_> {
         upload.read_through().await?;
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         // Without a channel: only where the key was freed meanwhile does this reserve.
-        let reservation = self.reserve(upload, &permit, "".into()).await?;
+        let reservation = self.reserve(upload, &permit, "".into(), now()).await?;
         self.gate.books.abandon(reservation, "not forwarded").await;
         Err(Refusal::IdempotencyInFlight.into())
     }
@@ -245,7 +247,7 @@ impl Crossing<'_> {
         let mut candidates = candidates.into_iter();
         while let Some(channel) = candidates.next() {
             let last = candidates.len() == 0;
-            if let Some(exchange) = self.connect(&channel, body, last).await {
+            if let Some(exchange) = self.connect(&channel, body, last, now()).await {
                 return Ok(exchange);
             }
         }
@@ -259,8 +261,8 @@ impl Crossing<'_> {
         channel: &Arc<LiveChannel>,
         body: Sending,
         last: bool,
+        now: Timestamp,
     ) -> Option<Exchange> {
-        let now = now();
         let headers = match last {
             true => std::mem::take(&mut self.headers),
             false => self.headers.clone(),
@@ -363,7 +365,7 @@ impl Crossing<'_> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         self.check_channel(upload, channel)?;
         let name = channel.spec().name.clone();
-        self.reserve(upload, &permit, name).await
+        self.reserve(upload, &permit, name, now()).await
     }
 
     async fn reserve(
@@ -371,8 +373,9 @@ impl Crossing<'_> {
         upload: &Upload<'_>,
         permit: &Permit,
         channel: Arc<str>,
+        at: Timestamp,
     ) -> Result<Reservation, Stopped> {
-        let (at, jobs) = (now(), &self.state.config.jobs);
+        let jobs = &self.state.config.jobs;
         let after = |span| Timestamp(at.0.saturating_add(millis(span)));
         let claim = match (&self.idempotency_key, upload.inspector.fingerprint()) {
             (Some(idempotency_key), Some(fingerprint)) => Some(Claim {
@@ -383,7 +386,7 @@ impl Crossing<'_> {
             _ => None,
         };
         let draft = Draft {
-            id: random_id(),
+            id: random_id(at),
             charge: charge(self.key, permit, channel),
             prompt: PromptDigest(upload.inspector.prompt_digest().unwrap_or_default()),
             remix_of: self.route.source().map(Arc::from),

@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pingora::http::RequestHeader;
+// Its timers cost nothing where the wait is over at once.
+use pingora::prelude::timeout;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
-use tokio::time::timeout;
 
 use super::answer::Gathered;
 use super::cork::{cork, uncork};

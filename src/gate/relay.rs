@@ -73,23 +73,20 @@ fn passes_down(name: &HeaderName) -> bool {
 
 /// The headers of a client's head that go on to a channel.
 pub(super) fn passing_up(headers: &HeaderMap) -> HeaderMap {
-    // With room for what is the channel's and for the framing.
-    let mut passing = HeaderMap::with_capacity(headers.len() + 3);
-    copy(headers, passes_up, &mut passing);
+    let mut passing = headers.clone();
+    for name in all_but(headers, passes_up) {
+        passing.remove(name);
+    }
     passing
 }
 
 /// The headers of a channel's answer that go on to the client.
 pub(super) fn passing_down(headers: &HeaderMap) -> HeaderMap {
-    let mut passing = HeaderMap::with_capacity(headers.len() + 1);
-    copy(headers, passes_down, &mut passing);
-    passing
-}
-
-fn copy(from: &HeaderMap, passes: fn(&HeaderName) -> bool, to: &mut HeaderMap) {
-    for (name, value) in from.iter().filter(|(name, _)| passes(name)) {
-        to.append(name, value.clone());
+    let mut passing = headers.clone();
+    for name in all_but(headers, passes_down) {
+        passing.remove(name);
     }
+    passing
 }
 
 /// The head of a request of the gate's own making: the route at the channel, its host and
@@ -168,8 +165,8 @@ pub(super) fn into_http2(head: &mut RequestHeader, tls: bool) -> pingora::Result
     Ok(())
 }
 
-/// The names of the headers that do not pass. Taking these out of a head that is Pingora's
-/// costs a fraction of what putting all others into a new one would.
+/// The names of the headers that do not pass. Taking these out costs a fraction of what
+/// putting all others into a new head would.
 fn all_but(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> Vec<HeaderName> {
     let names = headers.keys().filter(|name| !passes(name));
     names.cloned().collect()

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::ErrorType;
+// Its timers cost nothing where the wait is over at once.
+use pingora::prelude::timeout;
 use pingora::proxy::Session;
-use tokio::time::timeout;
 
 use super::create::Reply;
 use super::head::Framing;

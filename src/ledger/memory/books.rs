@@ -15,7 +15,8 @@ const RESOLVED_KEPT: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Books {
-    pub(super) entries: Map<ReservationId, Entry>,
+    /// Boxed: a table that grows moves what is in it.
+    pub(super) entries: Map<ReservationId, Box<Entry>>,
     pub(super) jobs: Map<Arc<str>, ReservationId>,
     /// Every key's jobs by their places in its list.
     pub(super) lists: Map<Arc<str>, BTreeMap<u64, ReservationId>>,
@@ -141,12 +142,13 @@ impl Books {
     }
 
     pub(super) fn jobless(&self) -> impl Iterator<Item = &Entry> {
-        self.jobless.iter().filter_map(|id| self.entries.get(id))
+        let ids = self.jobless.iter();
+        ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))
     }
 
     /// Those with a job that has not ended, by when they are looked at.
     pub(super) fn running(&self) -> impl Iterator<Item = &Entry> {
         let ids = self.running.iter().map(|(_, id)| id);
-        ids.filter_map(|id| self.entries.get(id))
+        ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))
     }
 }

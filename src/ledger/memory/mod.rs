@@ -105,7 +105,7 @@ impl Ledger for MemoryLedger {
             deleted: false,
         };
         books.jobless.insert(draft.id);
-        books.entries.insert(draft.id, entry);
+        books.entries.insert(draft.id, Box::new(entry));
         Ok(Reserved::Done)
     }
 
@@ -126,8 +126,8 @@ impl Ledger for MemoryLedger {
                 Confirmed::Taken
             });
         }
-        let waits = |entry: &&Entry| matches!(entry.state, State::Pending | State::Unknown);
-        let Some(entry) = books.entries.get(&id).filter(waits) else {
+        let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
+        let Some(entry) = books.entries.get(&id).filter(|entry| waits(entry)) else {
             return Ok(Confirmed::Closed);
         };
         let after = &confirmation.charge;
@@ -250,7 +250,7 @@ impl Ledger for MemoryLedger {
         let jobs = |ids: &mut dyn Iterator<Item = (&u64, &ReservationId)>| {
             ids.filter_map(|(_, id)| books.entries.get(id))
                 .filter(|entry| !entry.deleted)
-                .filter_map(Entry::job)
+                .filter_map(|entry| entry.job())
                 .take(page.limit as usize)
                 .collect()
         };

@@ -9,6 +9,7 @@ use super::super::charge::{Charge, ReservationId};
 use super::super::counters::{Counter, Counters, Scope};
 use super::super::job::{Job, State};
 use super::rows;
+use crate::map::Map;
 use crate::policy::{Measure, Timestamp, Window};
 
 /// The state of the database as of the transaction that runs. Loaded anew after one that
@@ -17,7 +18,8 @@ pub(super) struct Books {
     /// Names this opening of the database.
     pub(super) run: i64,
     /// Whatever is not resolved. So the calls of a job's life need no index to find it.
-    pub(super) open: HashMap<ReservationId, Entry>,
+    /// Boxed: a table that grows moves what is in it.
+    pub(super) open: Map<ReservationId, Box<Entry>>,
     /// Which keys have paid in a group.
     pub(super) payers: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) counters: Arc<Mutex<Counters>>,
@@ -49,12 +51,12 @@ pub(super) struct Entry {
 /// without asking the database. A job comes in after the commit that confirmed it, and goes
 /// before the commit that changes it. What is missing here is looked up in the database.
 #[derive(Default)]
-pub(super) struct Running(RwLock<HashMap<Arc<str>, Job>>);
+pub(super) struct Running(RwLock<Map<Arc<str>, Box<Job>>>);
 
 impl Running {
     pub(super) fn get(&self, job: &str) -> Option<Job> {
         let jobs = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        jobs.get(job).cloned()
+        jobs.get(job).map(|job| Job::clone(job))
     }
 
     pub(super) fn remove(&self, job: Option<&Arc<str>>) {
@@ -63,14 +65,14 @@ impl Running {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Arc<str>, Job>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Map<Arc<str>, Box<Job>>) -> T) -> T {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Entry {
     /// Its job, while it runs and is not deleted.
-    fn running(&self, id: ReservationId) -> Option<(Arc<str>, Job)> {
+    fn running(&self, id: ReservationId) -> Option<(Arc<str>, Box<Job>)> {
         let name = self.job.clone().filter(|_| !self.deleted)?;
         let job = Job {
             id: name.clone(),
@@ -82,7 +84,7 @@ impl Entry {
             end: None,
             deleted: false,
         };
-        Some((name, job))
+        Some((name, Box::new(job)))
     }
 }
 
@@ -95,7 +97,7 @@ impl Books {
     pub(super) fn new(run: i64, counters: Arc<Mutex<Counters>>, running: Arc<Running>) -> Self {
         Self {
             run,
-            open: HashMap::new(),
+            open: Map::default(),
             payers: HashMap::new(),
             counters,
             running,
@@ -109,7 +111,7 @@ impl Books {
     /// Reads all of it from the database.
     pub(super) fn load(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let mut names = Names::default();
-        let mut open = HashMap::new();
+        let mut open = Map::default();
         let mut read = db.prepare_cached(concat!(
             "SELECT ",
             rows::charge_columns!(),
@@ -130,7 +132,7 @@ impl Books {
                 remix_of: row.get(17)?,
                 deleted: row.get(18)?,
             };
-            open.insert(rows::id(row, 15)?, entry);
+            open.insert(rows::id(row, 15)?, Box::new(entry));
         }
 
         let mut payers = HashMap::<_, BTreeSet<_>>::new();

@@ -62,7 +62,7 @@ impl Books {
             remix_of: draft.remix_of,
             deleted: false,
         };
-        self.open.insert(draft.id, entry);
+        self.open.insert(draft.id, Box::new(entry));
         Ok(Reserved::Done)
     }
 
@@ -128,7 +128,7 @@ impl Books {
         now: Timestamp,
     ) -> rusqlite::Result<Confirmed> {
         let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
-        if !self.open.get(&id).is_some_and(waits) {
+        if !self.open.get(&id).is_some_and(|entry| waits(entry)) {
             return Ok(owner(db, &confirmation.job)?
                 .map_or(Confirmed::Closed, |owner| already_or_taken(owner, id)));
         }
@@ -265,7 +265,7 @@ impl Books {
         state: State,
         outcome: &str,
         now: Timestamp,
-    ) -> rusqlite::Result<Option<Entry>> {
+    ) -> rusqlite::Result<Option<Box<Entry>>> {
         let Some(entry) = self.open.get(&id).filter(|entry| may(entry)) else {
             return Ok(None);
         };
