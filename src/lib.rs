@@ -15,7 +15,7 @@
 //!                   gate::withheld  what is not safe yet, and always the last bytes
 //!         ──end───▶ inspect.finish  ▶ Permit ▶ ledger.reserve ▶ the last bytes ──▶ channel
 //!         ◀─answer─ gate::outcome   2xx with a job confirms, a clear no voids, else unknown
-//!  polls  ◀───────▶ gate::forward   completed posts, failed or cancelled voids
+//!  polls  ◀───────▶ gate::poll      completed posts, failed or cancelled voids
 //!                   gate::background  the same where nobody polls; what got no answer is
 //!                                   looked for in the channel's list
 //! ```

@@ -50,8 +50,11 @@ impl Rounds {
         format!(
             "| {} | {} | {} | {} | {:.1} | {:.1} |",
             self.work.name,
-            target(by_cpu.text(), by_cpu.middle >= self.work.target),
-            self.work.target,
+            target(
+                by_cpu.text(),
+                self.work.target.is_none_or(|t| by_cpu.middle >= t)
+            ),
+            self.work.target.map_or(String::new(), |t| t.to_string()),
             by_clock.text(),
             cost(&self.gate),
             cost(&self.bare),

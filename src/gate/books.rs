@@ -17,7 +17,12 @@ use crate::policy::{Key, Timestamp};
 /// The time of the machine's clock. All time that the core is told comes from here.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+    Timestamp(since.map_or(0, millis))
+}
+
+/// A span in whole milliseconds.
+pub(super) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How long is waited before a call is repeated that the ledger could not take: this,

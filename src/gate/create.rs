@@ -3,28 +3,25 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method};
-use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::books::{Reservation, now};
-use super::charge::{charge, random_id};
+use super::charge::charge;
 use super::context::Context;
 use super::exchange::{Exchange, Sending, Unreachable};
 use super::head::{BodyHead, Framing};
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::relay;
+use super::reply::Reply;
 use super::route::Route;
 use super::upload::{Stopped, Upload};
 use super::{Gate, State};
 use crate::channel::LiveChannel;
 use crate::inspect::Inspector;
-use crate::ledger::{
-    Charge, Claim, ClaimState, Claimed, Draft, FirstAnswer, PromptDigest, Reserved, Unavailable,
-};
+use crate::ledger::{Charge, ClaimState, Unavailable};
 use crate::metrics::seconds;
-use crate::policy::{self, Key, Permit, Timestamp};
+use crate::policy::{self, Key, Timestamp};
 
 /// How much of a body is read before a channel is connected to, if it is at hand.
 const READ_AHEAD: usize = 64 * 1024;
@@ -40,12 +37,6 @@ pub(super) struct Accepted {
     pub(super) idempotency_key: Option<Arc<str>>,
     /// The channel that must take it: where the source of a remix was made.
     pub(super) pinned: Option<Arc<LiveChannel>>,
-}
-
-/// What goes back to the client.
-pub(super) struct Reply {
-    pub(super) head: Box<ResponseHeader>,
-    pub(super) body: Bytes,
 }
 
 impl From<Unavailable> for Stopped {
@@ -367,66 +358,6 @@ impl Crossing<'_> {
         let name = channel.spec().name.clone();
         self.reserve(upload, &permit, name, now()).await
     }
-
-    async fn reserve(
-        &self,
-        upload: &Upload<'_>,
-        permit: &Permit,
-        channel: Arc<str>,
-        at: Timestamp,
-    ) -> Result<Reservation, Stopped> {
-        let jobs = &self.state.config.jobs;
-        let after = |span| Timestamp(at.0.saturating_add(millis(span)));
-        let claim = match (&self.idempotency_key, upload.inspector.fingerprint()) {
-            (Some(idempotency_key), Some(fingerprint)) => Some(Claim {
-                idempotency_key: idempotency_key.clone(),
-                fingerprint: self.route.fingerprint(fingerprint),
-                expires: after(jobs.idempotency_for),
-            }),
-            _ => None,
-        };
-        let draft = Draft {
-            id: random_id(at),
-            charge: charge(self.key, permit, channel),
-            prompt: PromptDigest(upload.inspector.prompt_digest().unwrap_or_default()),
-            remix_of: self.route.source().map(Arc::from),
-            claim,
-            look_at: after(jobs.poll_after),
-        };
-        let reserved = self.gate.books.reserve(draft, self.key, at).await?;
-        reserved.map_err(|no| match no {
-            Reserved::Refused(reached) => Refusal::Limit { reached, at }.into(),
-            Reserved::Claimed(Claimed::Answered(first)) => replayed(first),
-            Reserved::Claimed(Claimed::Other) => Refusal::IdempotencyKeyReused.into(),
-            Reserved::Claimed(Claimed::InFlight) | Reserved::Done => {
-                Refusal::IdempotencyInFlight.into()
-            }
-        })
-    }
-}
-
-/// The answer that the first request under this idempotency key got.
-fn replayed(first: FirstAnswer) -> Stopped {
-    let head = ResponseHeader::build(first.status, Some(4)).and_then(|mut head| {
-        head.insert_header("content-type", "application/json")?;
-        head.insert_header("content-length", first.body.len())?;
-        head.insert_header("cache-control", "private, no-store")?;
-        head.insert_header("idempotent-replayed", "true")?;
-        Ok(head)
-    });
-    match head {
-        Ok(head) => Stopped::Answered(Reply {
-            head: Box::new(head),
-            body: first.body,
-        }),
-        // The status is one that was passed on before.
-        Err(error) => Stopped::Gone(error),
-    }
-}
-
-/// A span in whole milliseconds.
-pub(super) fn millis(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why streaming to a channel stopped before the body's end.

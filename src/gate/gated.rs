@@ -16,7 +16,8 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
-use super::{Context, Gate, Response, connection, give};
+use super::reply::Response;
+use super::{Context, Gate, connection};
 
 /// A proxy with the gate before its Videos API: requests that the gate claims are the
 /// gate's from [`ProxyHttp::request_filter`] on, all others the inner proxy's.
@@ -105,7 +106,7 @@ where
                 self.inner
                     .response_filter(session, &mut reply.head, &mut ctx.inner)
                     .await?;
-                give(session, reply).await?;
+                reply.give(session).await?;
                 Ok(true)
             }
             Response::Refused => Ok(true),

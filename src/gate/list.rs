@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::create::Reply;
 use super::inquiry::Mute;
 use super::refusal::{HeadFault, NotFound, Refusal};
+use super::reply::Reply;
 use super::route::JobId;
 use super::upload::Stopped;
 use super::{Gate, State};

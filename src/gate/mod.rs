@@ -28,6 +28,8 @@ mod poll;
 mod pool;
 mod refusal;
 mod relay;
+mod reply;
+mod reserve;
 mod route;
 mod upload;
 mod withheld;
@@ -37,7 +39,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pingora::proxy::Session;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 pub use background::Background;
 pub use connection::with_head_deadline;
@@ -54,11 +55,12 @@ use crate::{json, multipart};
 use books::Books;
 pub use books::now;
 use context::Forward;
-use create::{Accepted, Reply};
+use create::Accepted;
 use exchange::Unreachable;
 use known::Known;
 use pool::Pool;
 use refusal::{Busy, NotFound as Missing, Refusal};
+use reply::{Reply, Response};
 use route::{NoRoute, Route};
 use upload::Stopped;
 
@@ -101,16 +103,6 @@ impl State {
             config,
         })
     }
-}
-
-/// What becomes of a claimed request.
-enum Response {
-    /// Pingora forwards it.
-    Forward,
-    /// It is answered with this.
-    Reply(Reply),
-    /// It has been refused.
-    Refused,
 }
 
 /// The gate before the channels.
@@ -198,25 +190,10 @@ impl Gate {
         match self.respond(session, ctx).await? {
             Response::Forward => Ok(false),
             Response::Reply(reply) => {
-                give(session, reply).await?;
+                reply.give(session).await?;
                 Ok(true)
             }
             Response::Refused => Ok(true),
-        }
-    }
-
-    /// What becomes of a claimed request.
-    async fn respond(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Response> {
-        ctx.claimed = true;
-        let state = ctx.state.clone();
-        match self.answer(session, &state, ctx).await {
-            Ok(None) => Ok(Response::Forward),
-            Ok(Some(reply)) | Err(Stopped::Answered(reply)) => Ok(Response::Reply(reply)),
-            Err(Stopped::Refused(refusal)) => {
-                self.refuse(session, ctx, &refusal).await?;
-                Ok(Response::Refused)
-            }
-            Err(Stopped::Gone(error)) => Err(error.into_down()),
         }
     }
 
@@ -354,57 +331,10 @@ impl Gate {
         self.metrics.channel_error(name, error.kind);
         channel.failed(now());
     }
-
-    /// Answers with a refusal, so that it arrives: a client that still sends is read on,
-    /// within bounds, since closing the connection under its hands would destroy the
-    /// answer before it is read.
-    async fn refuse(
-        &self,
-        session: &mut Session,
-        ctx: &mut Context,
-        refusal: &Refusal,
-    ) -> pingora::Result<()> {
-        let answer = refusal.answer();
-        self.metrics.refusal(&ctx.key, answer.code);
-        let rest = !ctx.body_complete && !session.is_body_done();
-        if rest {
-            session.set_keepalive(None);
-        }
-        let (head, body) = answer.into_response()?;
-        give(session, Reply { head, body }).await?;
-        if rest {
-            session.finish_body().await?;
-            let bounds = &ctx.state.config.bounds;
-            let drained = drain(session, bounds.drain_bytes);
-            // Beyond the bounds the connection closes.
-            let _ = timeout(bounds.drain_timeout, drained).await;
-        }
-        Ok(())
-    }
 }
 
 /// The channel that made a job.
 fn channel_of(state: &State, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
     let channel = state.channels.get(&job.charge.channel);
     channel.cloned().ok_or(Refusal::Busy(Busy::ChannelGone))
-}
-
-/// Writes an answer. Where that fails, the client is gone: it is not to get another one,
-/// which would say that nothing happened.
-async fn give(session: &mut Session, reply: Reply) -> pingora::Result<()> {
-    let Reply { head, body } = reply;
-    let written = session.write_response_header(head, false).await;
-    written.map_err(pingora::Error::into_down)?;
-    let written = session.write_response_body(Some(body), true).await;
-    written.map_err(pingora::Error::into_down)
-}
-
-async fn drain(session: &mut Session, most: u64) {
-    let mut drained = 0;
-    while let Ok(Some(chunk)) = session.read_request_body().await {
-        drained += chunk.len() as u64;
-        if drained > most {
-            return;
-        }
-    }
 }

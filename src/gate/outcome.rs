@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::Gate;
 use super::answer::{JobAnswer, is_api_error, is_spent_account};
 use super::books::{Reservation, Rules};
-use super::create::{Crossing, Reply};
+use super::create::Crossing;
 use super::exchange::{Answer, Exchange, NoAnswer};
 use super::refusal::{Busy, ChannelFault, Refusal};
-use super::relay::answer_head;
+use super::reply::Reply;
 use super::route::JobId;
 use super::upload::{Stopped, Upload};
 use crate::channel::LiveChannel;
@@ -115,7 +115,7 @@ impl Crossing<'_> {
                 self.gate.metrics.channel_error(name, "job_taken");
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             }
-            return Ok(reply(answer));
+            return Ok(Reply::of(answer));
         }
         // A clear no: a redirect, the client's fault, or the API's own failure. A gateway's
         // page says nothing about the job, and neither do the statuses by which gateways say,
@@ -145,17 +145,9 @@ impl Gate {
         let kind = match status {
             429 => "rate_limited",
             500.. => "status",
-            _ => return Ok(reply(answer)),
+            _ => return Ok(Reply::of(answer)),
         };
         self.metrics.channel_error(name, kind);
-        Ok(reply(answer))
-    }
-}
-
-/// The channel's answer as the client gets it.
-pub(super) fn reply(answer: Answer) -> Reply {
-    Reply {
-        head: Box::new(answer_head(&answer)),
-        body: answer.body,
+        Ok(Reply::of(answer))
     }
 }

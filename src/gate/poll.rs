@@ -11,11 +11,10 @@ use pingora::http::RequestHeader;
 use super::answer::JobAnswer;
 use super::books::{End, now};
 use super::context::{Context, Seen};
-use super::create::Reply;
 use super::exchange::{Answer, Exchange, NoAnswer, Sending, Unreachable};
 use super::known::{Echo, Known};
-use super::outcome::reply;
 use super::refusal::{Busy, ChannelFault, Refusal};
+use super::reply::Reply;
 use super::route::Route;
 use super::upload::Stopped;
 use super::{Gate, State, channel_of, relay};
@@ -80,7 +79,7 @@ impl Gate {
             channel,
             known,
         });
-        Ok(reply(answer))
+        Ok(Reply::of(answer))
     }
 
     /// What an answer that was passed on tells about its job. One that is no job's changes

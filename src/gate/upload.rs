@@ -8,9 +8,9 @@ use pingora::ErrorType;
 use pingora::prelude::timeout;
 use pingora::proxy::Session;
 
-use super::create::Reply;
 use super::head::Framing;
 use super::refusal::{HeadFault, Refusal};
+use super::reply::Reply;
 use super::withheld::Withheld;
 use crate::config::Bounds;
 use crate::inspect::Inspector;

@@ -79,7 +79,7 @@ fn tick(span: Duration) -> Duration {
 
 /// A time ago.
 fn before(now: Timestamp, span: Duration) -> Timestamp {
-    Timestamp(now.0.saturating_sub(super::create::millis(span)))
+    Timestamp(now.0.saturating_sub(super::books::millis(span)))
 }
 
 /// Says once that the ledger is away, and once that it is back.
@@ -203,7 +203,7 @@ impl Gate {
         let gone = names
             .iter()
             .filter(|name| state.channels.get(name).is_none());
-        let (at, expiry) = (now(), super::create::millis(state.config.jobs.expire_after));
+        let (at, expiry) = (now(), super::books::millis(state.config.jobs.expire_after));
         for name in gone {
             for jobless in self.ledger().jobless(name, PRUNE_AT_ONCE).await? {
                 // Without a channel's name, it was never to be sent to one.

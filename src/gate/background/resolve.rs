@@ -22,8 +22,8 @@ use tokio::time::sleep;
 use super::Channel;
 use crate::catalog::Catalog;
 use crate::gate::answer::JobAnswer;
+use crate::gate::books::millis;
 use crate::gate::charge::corrected;
-use crate::gate::create::millis;
 use crate::gate::route::JobId;
 use crate::gate::{Gate, State, now};
 use crate::ledger::{

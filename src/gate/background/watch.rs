@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Channel;
 use crate::config::Jobs;
 use crate::gate::books::End;
-use crate::gate::create::millis;
+use crate::gate::books::millis;
 use crate::gate::inquiry::Mute;
 use crate::gate::known::Known;
 use crate::gate::{Gate, State, now};

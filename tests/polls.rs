@@ -1,0 +1,165 @@
+//! Creates and polls before a channel that the test plays itself, connection by connection.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use support::client::{Answer, Body, Request};
+use support::{KEY, Setup, Stand, form_type, plain_form};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// What the channel does with one request.
+enum Play {
+    /// Answers with this body.
+    Say(String),
+    /// Closes the connection.
+    HangUp,
+}
+
+/// A channel whose connections play these, one after the other, and what each of its first
+/// reads of a request brought.
+async fn channel(connections: Vec<Vec<Play>>) -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let reads = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+    let read = reads.clone();
+    tokio::spawn(async move {
+        for plays in connections {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for play in plays {
+                let mut chunk = vec![0; 64 * 1024];
+                let length = stream.read(&mut chunk).await.unwrap();
+                read.lock().unwrap().push(chunk[..length].to_vec());
+                let Play::Say(body) = play else { break };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                let answer = [head, body].concat();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+        std::future::pending::<()>().await;
+    });
+    (address, reads)
+}
+
+fn job(status: &str) -> Play {
+    Play::Say(format!(
+        "{{\"id\":\"video_1\",\"object\":\"video\",\"status\":\"{status}\",\
+         \"model\":\"sora-2\",\"seconds\":\"4\",\"size\":\"1280x720\"}}"
+    ))
+}
+
+async fn before(channel: SocketAddr) -> Stand {
+    // What stands behind the sharp sign is the mock channel's address, unused here.
+    let url = format!("url: http://{channel} # ");
+    Setup::default()
+        .replacing("url: http://", &url)
+        .start()
+        .await
+}
+
+async fn create(stand: &Stand) {
+    let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+    let created = create.send(stand.gate).await.unwrap();
+    assert_eq!(created.status, 200, "{created:?}");
+}
+
+async fn poll(stand: &Stand) -> Answer {
+    let poll = Request::get("/v1/videos/video_1").key(KEY);
+    poll.send(stand.gate).await.unwrap()
+}
+
+async fn errors(stand: &Stand) -> Vec<String> {
+    let metrics = stand.metrics().await.into_iter();
+    let errors = metrics.filter(|(name, value)| name.contains("channel_errors") && *value > 0.0);
+    errors.map(|(name, _)| name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_died_in_the_pool_is_no_failure() {
+    let (address, _) = channel(vec![
+        vec![job("queued"), Play::HangUp],
+        vec![job("in_progress")],
+    ])
+    .await;
+    let stand = before(address).await;
+    create(&stand).await;
+    let polled = poll(&stand).await;
+    assert_eq!(polled.status, 200, "{polled:?}");
+    assert_eq!(polled.json()["status"], "in_progress");
+    assert_eq!(errors(&stand).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_hangs_up_on_a_new_connection_is_answered_for() {
+    let (address, _) = channel(vec![vec![job("queued"), Play::HangUp], vec![Play::HangUp]]).await;
+    let stand = before(address).await;
+    create(&stand).await;
+    let polled = poll(&stand).await;
+    assert_eq!((polled.status, &*polled.code()), (502, "upstream_error"));
+    let [error] = &errors(&stand).await[..] else {
+        panic!("one error is counted");
+    };
+    assert!(error.contains("kind=\"broken\""), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_create_leaves_in_one_write() {
+    let (address, reads) = channel(vec![vec![job("queued")]]).await;
+    let stand = before(address).await;
+    create(&stand).await;
+    let reads = reads.lock().unwrap();
+    assert!(reads[0].starts_with(b"POST /v1/videos HTTP/1.1\r\n"));
+    assert!(reads[0].ends_with(&plain_form()), "head and body together");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_again_is_passed_on_and_an_end_settles_once() {
+    let (address, _) = channel(vec![vec![
+        job("queued"),
+        job("queued"),
+        job("queued"),
+        job("completed"),
+        job("completed"),
+    ]])
+    .await;
+    let stand = before(address).await;
+    create(&stand).await;
+    let posted = async || {
+        let metrics = stand.metrics().await.into_iter();
+        let posted = metrics.filter(|(name, _)| {
+            name.starts_with("tollgate_video_seconds_total") && name.contains("event=\"posted\"")
+        });
+        posted.map(|(_, value)| value).sum::<f64>()
+    };
+    for (status, seconds) in [
+        ("queued", 0.0),
+        ("queued", 0.0),
+        ("completed", 4.0),
+        ("completed", 4.0),
+    ] {
+        assert_eq!(poll(&stand).await.json()["status"], status);
+        stand
+            .until("the end is noted", async || posted().await == seconds)
+            .await;
+    }
+    assert_eq!(errors(&stand).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_description_beyond_all_bounds_is_none() {
+    let endless = Play::Say(format!("{{\"id\":\"{}\"}}", "x".repeat(2 << 20)));
+    let (address, _) = channel(vec![vec![job("queued"), endless]]).await;
+    let stand = before(address).await;
+    create(&stand).await;
+    let polled = poll(&stand).await;
+    assert_eq!((polled.status, &*polled.code()), (502, "upstream_error"));
+    let [error] = &errors(&stand).await[..] else {
+        panic!("one error is counted");
+    };
+    assert!(error.contains("kind=\"no_job\""), "{error}");
+}
