@@ -5,13 +5,15 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use support::client::{Answer, Body, Request};
+use support::client::{Answer, Body, Connection, Request};
 use support::{KEY, Setup, Stand, form_type, plain_form};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 /// What the channel does with one request.
 enum Play {
+    /// Answers that nothing has changed.
+    Unchanged,
     /// Answers with this body.
     Say(String),
     /// Closes the connection.
@@ -32,12 +34,20 @@ async fn channel(connections: Vec<Vec<Play>>) -> (SocketAddr, Arc<Mutex<Vec<Vec<
                 let mut chunk = vec![0; 64 * 1024];
                 let length = stream.read(&mut chunk).await.unwrap();
                 read.lock().unwrap().push(chunk[..length].to_vec());
-                let Play::Say(body) = play else { break };
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-                    body.len()
-                );
-                let answer = [head, body].concat();
+                let answer = match play {
+                    Play::Say(body) => {
+                        let kind = "Content-Type: application/json";
+                        let length = body.len();
+                        format!(
+                            "HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+                        )
+                    }
+                    Play::Unchanged => {
+                        "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 99\r\n\r\n"
+                            .into()
+                    }
+                    Play::HangUp => break,
+                };
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         }
@@ -147,6 +157,44 @@ async fn what_comes_again_is_passed_on_and_an_end_settles_once() {
             .until("the end is noted", async || posted().await == seconds)
             .await;
     }
+    assert_eq!(errors(&stand).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_may_ask_whether_anything_has_changed() {
+    let (address, reads) = channel(vec![vec![
+        job("queued"),
+        Play::Unchanged,
+        job("in_progress"),
+    ]])
+    .await;
+    let stand = before(address).await;
+    create(&stand).await;
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let asks = Request::get("/v1/videos/video_1?a=b").key(KEY);
+    let asks = asks.header("If-None-Match", "\"a\"");
+    connection
+        .stream
+        .write_all(&asks.pieces().concat())
+        .await
+        .unwrap();
+    let unchanged = connection.answer(true).await.unwrap();
+    assert_eq!(unchanged.status, 304, "{unchanged:?}");
+    assert_eq!(unchanged.header("etag"), Some("\"a\""));
+    assert_eq!(unchanged.header("content-length"), None);
+    let asked = String::from_utf8(reads.lock().unwrap()[1].clone()).unwrap();
+    assert!(
+        asked.starts_with("GET /v1/videos/video_1?a=b HTTP/1.1\r\n"),
+        "{asked}"
+    );
+    let asked = asked.to_ascii_lowercase();
+    assert!(asked.contains("if-none-match: \"a\"\r\n"), "{asked}");
+    assert!(!asked.contains("content-length"), "{asked}");
+    // The connection goes on.
+    let polled = connection
+        .send(&Request::get("/v1/videos/video_1").key(KEY))
+        .await;
+    assert_eq!(polled.unwrap().json()["status"], "in_progress");
     assert_eq!(errors(&stand).await, [""; 0]);
 }
 

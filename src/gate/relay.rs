@@ -186,11 +186,18 @@ pub(super) fn answer_head(answer: &Answer) -> ResponseHeader {
     parts.status = answer.status;
     parts.headers = answer.headers.clone();
     // How the channel framed it is its own affair.
-    for name in [header::TRANSFER_ENCODING, header::CONNECTION] {
+    for name in [
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+    ] {
         parts.headers.remove(name);
     }
-    let length = answer.body.len();
-    parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    // Those have no body, whose length would be told: RFC 9110, section 8.6.
+    if !matches!(parts.status.as_u16(), 204 | 304) {
+        let length = answer.body.len();
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
     parts.headers.insert(header::CACHE_CONTROL, PRIVATE);
     parts.into()
 }
