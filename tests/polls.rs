@@ -162,11 +162,10 @@ async fn what_comes_again_is_passed_on_and_an_end_settles_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poll_may_ask_whether_anything_has_changed() {
-    let (address, reads) = channel(vec![vec![
-        job("queued"),
-        Play::Unchanged,
-        job("in_progress"),
-    ]])
+    let (address, reads) = channel(vec![
+        vec![job("queued"), Play::Unchanged],
+        vec![job("in_progress")],
+    ])
     .await;
     let stand = before(address).await;
     create(&stand).await;
