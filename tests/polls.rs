@@ -18,6 +18,8 @@ enum Play {
     Say(String),
     /// Closes the connection.
     HangUp,
+    /// Says nothing until the gate hangs up.
+    Stall,
 }
 
 /// A channel whose connections play these, one after the other, and what each of its first
@@ -47,6 +49,11 @@ async fn channel(connections: Vec<Vec<Play>>) -> (SocketAddr, Arc<Mutex<Vec<Vec<
                             .into()
                     }
                     Play::HangUp => break,
+                    Play::Stall => {
+                        let _ = stream.read(&mut chunk).await;
+                        read.lock().unwrap().push(b"gone".to_vec());
+                        break;
+                    }
                 };
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
@@ -194,6 +201,28 @@ async fn a_poll_may_ask_whether_anything_has_changed() {
         .send(&Request::get("/v1/videos/video_1").key(KEY))
         .await;
     assert_eq!(polled.unwrap().json()["status"], "in_progress");
+    assert_eq!(errors(&stand).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_gone_keeps_no_channel_busy() {
+    let (address, reads) = channel(vec![vec![job("queued"), Play::Stall]]).await;
+    let stand = before(address).await;
+    create(&stand).await;
+    let asks = Request::get("/v1/videos/video_1")
+        .key(KEY)
+        .pieces()
+        .concat();
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    connection.stream.write_all(&asks).await.unwrap();
+    let arrived = async |count| reads.lock().unwrap().len() == count;
+    stand
+        .until("the poll arrives", async || arrived(2).await)
+        .await;
+    drop(connection);
+    stand
+        .until("the gate hangs up", async || arrived(3).await)
+        .await;
     assert_eq!(errors(&stand).await, [""; 0]);
 }
 

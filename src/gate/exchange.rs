@@ -65,6 +65,8 @@ pub(super) struct Exchange {
 pub(super) struct Unreachable {
     pub(super) kind: &'static str,
     pub(super) reason: String,
+    /// It could be before: only its connection may be dead.
+    pub(super) was_pooled: bool,
 }
 
 impl Unreachable {
@@ -74,6 +76,7 @@ impl Unreachable {
         Self {
             kind: "connect",
             reason: error.etype().as_str().to_owned(),
+            was_pooled: false,
         }
     }
 }
@@ -94,7 +97,10 @@ pub(super) enum NoAnswer {
     /// None within the time.
     Timeout,
     /// The channel broke off.
-    Broken,
+    Broken {
+        /// In the middle of the answer.
+        begun: bool,
+    },
 }
 
 impl Exchange {
@@ -111,6 +117,7 @@ impl Exchange {
         let peer = channel.peer(now).await.map_err(|error| Unreachable {
             kind: "resolve",
             reason: error.reason,
+            was_pooled: false,
         })?;
         let failed = |error: Box<pingora::Error>| Unreachable::by_kind(&error);
         let (session, was_pooled) = pool.session(&peer).await.map_err(failed)?;
@@ -133,7 +140,10 @@ impl Exchange {
             HttpSession::H2(session) if finished => session.write_request_header(head, true),
             session => session.write_request_header(head).await,
         }
-        .map_err(failed)?;
+        .map_err(|error| Unreachable {
+            was_pooled,
+            ..failed(error)
+        })?;
         channel.succeeded();
         Ok(Self {
             session,
@@ -209,7 +219,7 @@ impl Exchange {
                 // Its text could repeat what the channel sent, and that what it was sent.
                 let kind = error.etype().as_str();
                 log::warn!("channel {}: no answer: {kind}", self.channel.spec().name);
-                Err(NoAnswer::Broken)
+                Err(NoAnswer::Broken { begun: false })
             }
             Err(_) => Err(NoAnswer::Timeout),
         };
@@ -249,7 +259,8 @@ impl Exchange {
     }
 
     async fn read_answer(&mut self, most: usize) -> Result<Answer, NoAnswer> {
-        let head = self.session.response_header().ok_or(NoAnswer::Broken)?;
+        let head = self.session.response_header();
+        let head = head.ok_or(NoAnswer::Broken { begun: false })?;
         let (status, headers) = (head.status, passing_down(&head.headers));
         let mut body = Gathered::default();
         let wait = self.channel.spec().read_timeout;
@@ -257,7 +268,7 @@ impl Exchange {
             let chunk = match timeout(wait, self.session.read_response_body()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break false,
-                Ok(Err(_)) => return Err(NoAnswer::Broken),
+                Ok(Err(_)) => return Err(NoAnswer::Broken { begun: true }),
                 Err(_) => return Err(NoAnswer::Timeout),
             };
             if body.len() + chunk.len() > most {

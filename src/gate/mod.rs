@@ -227,8 +227,7 @@ impl Gate {
             upload::nothing_follows(session, bounds).await?;
             return match job {
                 Some(known) if matches!(route, Route::Retrieve(_)) => {
-                    let request = session.req_header();
-                    let answer = Box::pin(self.poll(state, &route, known, request, ctx));
+                    let answer = Box::pin(self.poll(session, state, &route, known, ctx));
                     answer.await.map(Some)
                 }
                 Some(known) => {

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Gate;
 use super::answer::{JobAnswer, is_api_error, is_spent_account};
 use super::books::{Reservation, Rules};
@@ -51,7 +53,9 @@ impl Crossing<'_> {
             Err(error) => {
                 log::warn!("channel {name}: end of upload: {}", error.etype().as_str());
                 let answer = exchange.last_words(most).await;
-                answer.map(|a| (a, before_answer)).ok_or(NoAnswer::Broken)
+                answer
+                    .map(|a| (a, before_answer))
+                    .ok_or(NoAnswer::Broken { begun: false })
             }
         };
         let answered = Instant::now();
@@ -69,7 +73,7 @@ impl Crossing<'_> {
                 let created = true;
                 let (kind, fault) = match no_answer {
                     NoAnswer::Timeout => ("timeout", ChannelFault::Timeout { created }),
-                    NoAnswer::Broken => ("broken", ChannelFault::Broken { created }),
+                    NoAnswer::Broken { .. } => ("broken", ChannelFault::Broken { created }),
                 };
                 self.gate.metrics.channel_error(name, kind);
                 Err(Refusal::Channel(fault).into())
@@ -103,11 +107,11 @@ impl Crossing<'_> {
                 catalog: &config.catalog,
                 charge_failed_jobs: config.jobs.charge_failed_jobs,
             };
-            let first = FirstAnswer {
+            let first = self.idempotency_key.is_some().then(|| FirstAnswer {
                 status: status.as_u16(),
-                body: answer.body.clone(),
-            };
-            let first = self.idempotency_key.is_some().then_some(first);
+                // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
+                body: Bytes::copy_from_slice(&answer.body),
+            });
             let confirmed = books.confirm(reservation, self.key, &job, first, rules);
             if let Err(reservation) = confirmed.await {
                 // Another reservation has a job of that name: whose it is cannot be known.

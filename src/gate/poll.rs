@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-use pingora::http::RequestHeader;
+use http::{HeaderMap, Method};
+use pingora::proxy::Session;
 
 use super::answer::JobAnswer;
 use super::books::{End, now};
@@ -23,7 +23,7 @@ use crate::metrics::seconds;
 
 /// How many pooled connections may turn out to be dead before a request is given up. The
 /// channel may close one at the moment that it is used again.
-const STALE: usize = 3;
+const STALE: usize = 2;
 
 /// Why a channel gave no answer to a question that changes nothing. It has been counted and
 /// logged.
@@ -53,26 +53,37 @@ impl Gate {
     /// [`Gate::learn`].
     pub(super) async fn poll(
         &self,
+        session: &mut Session,
         state: &State,
         route: &Route,
         known: Arc<Known>,
-        client: &RequestHeader,
         ctx: &mut Context,
     ) -> Result<Reply, Stopped> {
         let channel = channel_of(state, &known.job)?;
+        let client = session.req_header();
         let headers = relay::passing_up(&client.headers);
+        let query = client.uri.query().map(str::to_owned);
         let most = state.config.bounds.answer_bytes;
-        let query = client.uri.query();
-        let answer = self.get(&channel, route, query, headers, most).await;
+        let answer = tokio::select! {
+            biased;
+            answer = self.get(&channel, route, query.as_deref(), headers, most) => answer,
+            // Who is gone does not keep a channel busy.
+            gone = session.read_body_or_idle(true) => return Err(Stopped::Gone(match gone {
+                Err(error) => error,
+                Ok(_) => pingora::Error::new(pingora::ConnectionClosed),
+            })),
+        };
         let answer = answer.map_err(Refusal::from)?;
-        let name = &channel.spec().name;
-        if answer.cut {
-            log::warn!("channel {name}: a job's description is longer than bounds.answer_bytes");
-            self.metrics.channel_error(name, "no_job");
-            return Err(Refusal::from(Silent::Broken).into());
-        }
-        if !answer.status.is_success() {
+        let (name, success) = (&channel.spec().name, answer.status.is_success());
+        let account = matches!(answer.status.as_u16(), 401..=403);
+        if account || !(success || answer.cut) {
             return self.pass_on(name, answer);
+        }
+        if answer.cut {
+            log::warn!("channel {name}: an answer is longer than bounds.answer_bytes");
+            let kind = if success { "no_job" } else { "status" };
+            self.metrics.channel_error(name, kind);
+            return Err(Refusal::from(Silent::Broken).into());
         }
         ctx.seen = Some(Seen {
             body: answer.body.clone(),
@@ -127,7 +138,18 @@ impl Gate {
         let within = channel.spec().answer_timeout;
         let mut stale = 0;
         loop {
-            let exchange = self.ask_for(channel, route, query, headers.clone()).await?;
+            let asked = self.ask_for(channel, route, query, headers.clone()).await;
+            let exchange = match asked {
+                Ok(exchange) => exchange,
+                Err(error) if error.was_pooled && stale < STALE => {
+                    stale += 1;
+                    continue;
+                }
+                Err(error) => {
+                    self.unreachable(channel, &error);
+                    return Err(Silent::Unreachable);
+                }
+            };
             let was_pooled = exchange.was_pooled();
             let silent = match exchange.answer(&self.pool, most, within).await {
                 Ok((answer, waited)) => {
@@ -138,11 +160,11 @@ impl Gate {
                         .observe(seconds(waited));
                     return Ok(answer);
                 }
-                Err(NoAnswer::Broken) if was_pooled && stale < STALE => {
+                Err(NoAnswer::Broken { begun: false }) if was_pooled && stale < STALE => {
                     stale += 1;
                     continue;
                 }
-                Err(NoAnswer::Broken) => Silent::Broken,
+                Err(NoAnswer::Broken { .. }) => Silent::Broken,
                 Err(NoAnswer::Timeout) => Silent::Timeout,
             };
             let kind = match silent {
@@ -160,15 +182,9 @@ impl Gate {
         route: &Route,
         query: Option<&str>,
         headers: HeaderMap,
-    ) -> Result<Exchange, Silent> {
-        let head = relay::request(http::Method::GET, route, query, headers, channel);
-        let opened = match head {
-            Ok(head) => Exchange::open(&self.pool, channel, head, Sending::Nothing, now()).await,
-            Err(error) => Err(Unreachable::by_kind(&error)),
-        };
-        opened.map_err(|error| {
-            self.unreachable(channel, &error);
-            Silent::Unreachable
-        })
+    ) -> Result<Exchange, Unreachable> {
+        let head = relay::request(Method::GET, route, query, headers, channel);
+        let head = head.map_err(|error| Unreachable::by_kind(&error))?;
+        Exchange::open(&self.pool, channel, head, Sending::Nothing, now()).await
     }
 }
