@@ -154,6 +154,28 @@ async fn a_video_is_made_seen_remixed_and_deleted() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_under_one_key_is_made_once() {
+    for sdk in Sdk::all() {
+        let stand = Stand::start().await;
+        let got = sdk.play(stand.gate, KEY, &["again", ordinary()]).await;
+        let what = format!("{sdk:?}: {got:#}");
+        assert!(got["first"]["id"].is_string(), "{what}");
+        assert_eq!(got["first"]["id"], got["second"]["id"], "{what}");
+        let other = &got["other"];
+        assert_eq!(
+            (&other["error"], &other["status"], &other["code"]),
+            (
+                &json!("UnprocessableEntityError"),
+                &json!(422),
+                &json!("idempotency_key_reused")
+            ),
+            "{what}"
+        );
+        assert_eq!(stand.mock.stats().creates_accepted, 1, "{what}");
+    }
+}
+
 fn hex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);

@@ -101,6 +101,17 @@ async function life() {
   };
 }
 
+/** One create twice under one Idempotency-Key, then another one. */
+async function again(image) {
+  const named = client.withOptions({ defaultHeaders: { "Idempotency-Key": "again-1" } });
+  const create = (shape) => attempt(() => named.videos.create(fields(shape, image)));
+  return {
+    first: await create("file-last"),
+    second: await create("file-last"),
+    other: await create("plain"),
+  };
+}
+
 /** How `rounds` uploads end that ask for a model that the key may not have. */
 async function refusedUpload(order, framing, image, rounds) {
   const asked = { ...ASKED, model: "sora-2-pro" };
@@ -125,6 +136,7 @@ const SCENARIOS = {
     attempt(() => client.videos.create({ prompt: PROMPT, model, seconds, size })),
   retrieve: (id) => attempt(() => client.videos.retrieve(id)),
   life,
+  again,
   "refused-upload": refusedUpload,
 };
 

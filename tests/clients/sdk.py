@@ -119,6 +119,16 @@ def life(client):
     return got
 
 
+def again(client, image):
+    """One create twice under one Idempotency-Key, then another one."""
+    client = client.with_options(default_headers={"Idempotency-Key": "again-1"})
+    return {
+        "first": attempt(lambda: create(client, "file-last", image)),
+        "second": attempt(lambda: create(client, "file-last", image)),
+        "other": attempt(lambda: create(client, "plain")),
+    }
+
+
 def refused_upload(client, order, framing, image, rounds):
     """How `rounds` uploads end that ask for a model that the key may not have."""
     asked = {**ASKED, "model": "sora-2-pro"}
@@ -151,6 +161,8 @@ def main():
         got = attempt(lambda: client.videos.retrieve(*arguments))
     elif scenario == "life":
         got = life(client)
+    elif scenario == "again":
+        got = again(client, *arguments)
     elif scenario == "refused-upload":
         got = refused_upload(client, *arguments)
     else:
