@@ -22,11 +22,10 @@ use super::{Context, Gate, connection};
 /// A proxy with the gate before its Videos API: requests that the gate claims are the
 /// gate's from [`ProxyHttp::request_filter`] on, all others the inner proxy's.
 ///
-/// The inner proxy's `early_request_filter` and `request_filter` see claimed requests
-/// first, so that what it demands of every request it demands of these as well. Its
-/// `response_filter` sees every answer to them but the gate's own refusals, and its `logging`
-/// all of them. Its credentials, peers and caches do not
-/// come near them.
+/// The inner proxy's `early_request_filter` and `request_filter` see claimed requests first,
+/// so that what it demands of every request it demands of these as well. Its
+/// `response_filter` sees every answer to them but the gate's own refusals, and its
+/// `logging` all of them. Its credentials, peers and caches do not come near them.
 pub struct Gated<P> {
     gate: Arc<Gate>,
     inner: P,
