@@ -1,4 +1,4 @@
-//! Hash maps for names that the configuration or the gate itself has given.
+//! Hash maps for names that the configuration, the gate itself or a channel has given.
 
 use std::collections::HashMap;
 
