@@ -1,8 +1,11 @@
-//! Serves a gated proxy on a socket: listening, bounds on connections, stopping.
+//! Serves a gate on a socket: listening, bounds on connections, stopping.
 //!
 //! A Pingora service on the runtime of the caller, rather than Pingora's `Server`: that one
 //! binds late and panics where it cannot, does not tell which port it got, and on SIGTERM
 //! sleeps out its whole grace period even when nothing is under way.
+
+mod app;
+mod connection;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,8 +18,6 @@ use async_trait::async_trait;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::{ALPN, Stream};
-use pingora::proxy::{HttpProxy, ProxyHttp, http_proxy};
-use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
@@ -30,7 +31,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::config::{Bounds, Listen, Tls};
-use crate::gate::{Gated, with_head_deadline};
+use crate::gate::Gate;
+use app::App;
 
 /// What tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,29 +45,24 @@ pub struct Server {
     connections: Option<(Arc<Semaphore>, u32)>,
 }
 
-/// Serves `proxy` on a socket that is listening already.
+/// Serves the gate alone, on a socket that is listening already: what is not of the Videos
+/// API is not found.
 ///
 /// # Errors
 /// Where the socket or the certificate cannot be used.
-pub fn serve<P>(
-    proxy: Gated<P>,
+pub fn serve(
+    gate: Arc<Gate>,
     listener: TcpListener,
     listen: &Listen,
     bounds: &Bounds,
-) -> io::Result<Server>
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
-    let mut http = http_proxy(&Arc::new(ServerConf::default()), proxy);
+) -> io::Result<Server> {
     let mut options = HttpServerOptions::default();
     options.h2c = listen.h2c && listen.tls.is_none();
     options.keepalive_request_limit = Some(bounds.keepalive_requests);
     options.h2_idle_timeout = Some(bounds.keepalive_timeout);
-    http.server_options = Some(options);
     let connections = Arc::new(Semaphore::new(bounds.connections));
     let app = Bounded {
-        http: Arc::new(http),
+        app: Arc::new(App { gate, options }),
         connections: connections.clone(),
         first_byte: bounds.read_timeout,
         head: bounds.keepalive_timeout + bounds.read_timeout,
@@ -148,10 +145,9 @@ impl Server {
     }
 }
 
-/// A proxy with a bound on its connections and on how long one may stay silent before its
-/// first request.
-struct Bounded<P> {
-    http: Arc<HttpProxy<Gated<P>>>,
+/// Bounds how many connections there are, and for how long one may stay silent.
+struct Bounded {
+    app: Arc<App>,
     connections: Arc<Semaphore>,
     first_byte: Duration,
     /// For how long a head of HTTP/1.1 may be awaited.
@@ -165,11 +161,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     \"type\":\"server_error\",\"param\":null,\"code\":\"unavailable\"}}      ";
 
 #[async_trait]
-impl<P> ServerApp for Bounded<P>
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
+impl ServerApp for Bounded {
     async fn process_new(
         self: &Arc<Self>,
         mut stream: Stream,
@@ -189,15 +181,13 @@ where
             Ok(Ok(_)) => http2 = http2 || start == *PREFACE,
             Ok(Err(_)) | Err(_) => return None,
         }
-        let served = self.http.process_new(stream, shutdown);
+        let served = self.app.process_new(stream, shutdown);
         if http2 {
             return served.await;
         }
-        with_head_deadline(self.head, served).await.flatten()
-    }
-
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.http).await;
+        connection::watch(self.head, shutdown, served)
+            .await
+            .flatten()
     }
 }
 

@@ -1,12 +1,15 @@
 //! The gate in somebody else's proxy: its own routes go on as before, the Videos API is the
 //! gate's, and look-alikes of it reach neither upstream.
 
+#[path = "support/host.rs"]
+mod host;
 mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use host::host;
 use pingora::prelude::*;
 use support::client::{Body, Request};
 use support::{KEY, Setup, form_type, plain_form};
@@ -14,7 +17,6 @@ use tollgate::gate::{Gate, Gated};
 use tollgate::ledger::MemoryLedger;
 use tollgate::metrics::Metrics;
 use tollgate::mock::{Mock, Options};
-use tollgate::server;
 
 /// A proxy with one upstream, which wants a header of every request.
 struct Host {
@@ -65,15 +67,12 @@ async fn a_proxy_keeps_its_own_routes() {
     };
     let (channel, other) = (start().await, start().await);
     let config = Setup::default().config_for(channel.addr());
-    let (listen, bounds) = (config.listen.clone(), config.bounds.clone());
     let ledger = Arc::new(MemoryLedger::default());
     let gate = Gate::new(config, ledger, Arc::new(Metrics::new().unwrap()));
-    let host = Host {
+    let inner = Host {
         upstream: other.addr(),
     };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = server::serve(Gated::new(gate, host), listener, &listen, &bounds).unwrap();
-    let to = server.address();
+    let to = host(Gated::new(gate, inner));
 
     let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
     assert_eq!(

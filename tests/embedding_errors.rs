@@ -1,15 +1,17 @@
 //! A proxy around the gate that refuses a request by an error keeps its own answer.
 
+#[path = "support/host.rs"]
+mod host;
 mod support;
 
 use async_trait::async_trait;
+use host::host;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use support::client::Request;
 use support::{KEY, Stand};
 use tollgate::gate::Gated;
-use tollgate::server;
 
 struct Teapot;
 
@@ -31,12 +33,8 @@ impl ProxyHttp for Teapot {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_of_the_inner_proxy_is_its_own_to_tell() {
     let stand = Stand::start().await;
-    let state = stand.handle.state();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Gated::new(stand.handle.clone(), Teapot);
-    let (listen, bounds) = (&state.config.listen, &state.config.bounds);
-    let server = server::serve(proxy, listener, listen, bounds).unwrap();
     let list = Request::get("/v1/videos").key(KEY);
-    assert_eq!(list.send(server.address()).await.unwrap().status, 418);
+    assert_eq!(list.send(host(proxy)).await.unwrap().status, 418);
     assert_eq!(stand.mock.stats().requests_total, 0);
 }

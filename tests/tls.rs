@@ -17,7 +17,6 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tollgate::config::{Bounds, Listen, Tls};
-use tollgate::gate::Gated;
 use tollgate::mock;
 use tollgate::server;
 
@@ -126,8 +125,8 @@ async fn clients_come_encrypted_in_either_version() {
         ..stand.handle.state().config.listen.clone()
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = Gated::alone(stand.handle.clone());
-    let server = server::serve(proxy, listener, &listen, &Bounds::default()).unwrap();
+    let server =
+        server::serve(stand.handle.clone(), listener, &listen, &Bounds::default()).unwrap();
 
     let mut http1 = connect(server.address(), &files, b"http/1.1").await;
     for piece in create().header("Connection", "close").pieces() {
@@ -174,8 +173,7 @@ async fn files_that_cannot_be_used_are_named() {
             ..stand.handle.state().config.listen.clone()
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Gated::alone(stand.handle.clone());
-        let served = server::serve(proxy, listener, &listen, &Bounds::default());
+        let served = server::serve(stand.handle.clone(), listener, &listen, &Bounds::default());
         let error = served.err().expect("it was used").to_string();
         assert!(error.contains(named), "{error}");
     }

@@ -22,7 +22,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tollgate::config::{self, LedgerUrl};
-use tollgate::gate::{Background, Gate, Gated};
+use tollgate::gate::{Background, Gate};
 use tollgate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use tollgate::metrics::Metrics;
 use tollgate::server;
@@ -77,7 +77,7 @@ async fn gate(upstream: SocketAddr, ledger: &str) {
     let gate = Gate::new(config, ledger, metrics);
     let background = Background::new(gate.clone());
     tokio::spawn(async move { background.run().await });
-    let server = server::serve(Gated::alone(gate), listen(), &socket, &bounds);
+    let server = server::serve(gate, listen(), &socket, &bounds);
     let server = server.expect("a server");
     announce(server.address());
     std::future::pending().await

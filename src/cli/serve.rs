@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Admin, Bounds, Config, LedgerUrl, Listen};
-use crate::gate::{Background, Gate, Gated};
+use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
 use crate::{admin, server};
@@ -87,7 +87,7 @@ async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
     let admin_listener = admin_listener.transpose()?;
 
     let gate = Gate::new(config, ledger, Arc::new(metrics));
-    let server = server::serve(Gated::alone(gate.clone()), listener, &socket, &bounds)?;
+    let server = server::serve(gate.clone(), listener, &socket, &bounds)?;
     log::info!("gate listens on {}", server.address());
     let admin = match admin_listener {
         Some(listener) => {

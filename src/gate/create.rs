@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Method};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::books::{Reservation, now};
 use super::charge::charge;
@@ -64,7 +64,7 @@ impl Gate {
     /// Takes an accepted request through: the reply to give, or why there is none.
     pub(super) async fn cross(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         state: &State,
         accepted: Accepted,
         ctx: &mut Context,
@@ -128,7 +128,7 @@ impl Crossing<'_> {
         if self.look_ahead(charge.as_ref()).await? == Ahead::Compare {
             return self.compare(upload).await;
         }
-        let candidates = self.candidates(upload.inspector.asked().model)?;
+        let candidates = self.candidates(upload.inspector.asked().model, now())?;
         let mut exchange = self.connect_any(candidates).await?;
         if let Err(stop) = self.stream(upload, &mut exchange).await {
             return self.break_off(exchange, stop).await;
@@ -149,13 +149,13 @@ impl Crossing<'_> {
     async fn run_small(&mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
         let arrived = Instant::now();
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
-        let candidates = self.candidates(Some(permit.model().name()))?;
+        let mut at = now();
+        let candidates = self.candidates(Some(permit.model().name()), at)?;
         let body = Sending::AtOnce(self.framing);
         let mut candidates = candidates.into_iter();
         while let Some(channel) = candidates.next() {
             // The ledger must know which channel to ask if the outcome is unknown.
             let name = channel.spec().name.clone();
-            let at = now();
             let reservation = self.reserve(upload, &permit, name, at).await?;
             let last = candidates.len() == 0;
             match self.connect(&channel, body, last, at).await {
@@ -164,6 +164,7 @@ impl Crossing<'_> {
                 }
                 None => self.gate.books.abandon(reservation, "unreachable").await,
             }
+            at = now();
         }
         Err(Refusal::Busy(Busy::Channels).into())
     }
@@ -206,11 +207,14 @@ impl Crossing<'_> {
 
     /// The channels to try, best first: by the model where it is known; else those that
     /// serve the most of what this key may ask for.
-    fn candidates(&self, model: Option<&str>) -> Result<Vec<Arc<LiveChannel>>, Refusal> {
+    fn candidates(
+        &self,
+        model: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<LiveChannel>>, Refusal> {
         if let Some(channel) = &self.pinned {
             return Ok(vec![channel.clone()]);
         }
-        let now = now();
         let candidates = match model {
             Some(model) => self
                 .state

@@ -1,11 +1,11 @@
-//! The upstream side of a create: an exchange of the gate's own, over Pingora's connectors.
-//! Polls, and pages of a channel's list, are fetched by it as well (`poll.rs`).
+//! The upstream side of a request: an exchange of the gate's own, over Pingora's connectors.
 //!
-//! Creates do not go through Pingora's proxy loop, for three things that it cannot do. It
-//! ends the upstream exchange when the client goes away, and the answer of a job that is
-//! being paid for is lost. It chooses the upstream before a byte of the body is known. And
-//! it decides by the shape of each filter call whether a request is complete, which here
-//! decides about money. An exchange that is written out says all of that in one place.
+//! Nothing goes through Pingora's proxy loop, for three things that it cannot do with a
+//! create. It ends the upstream exchange when the client goes away, and the answer of a job
+//! that is being paid for is lost. It chooses the upstream before a byte of the body is
+//! known. And it decides by the shape of each filter call whether a request is complete,
+//! which here decides about money. An exchange that is written out says all of that in one
+//! place; and what the other requests need of it costs less than the loop.
 //!
 //! Measured with Pingora 0.9.1: `read_response_header` and `read_request_body` lose nothing
 //! when their futures are dropped, on HTTP/1.1 and HTTP/2, so they can stand in a `select!`;
@@ -17,9 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use pingora::http::RequestHeader;
-// Its timers cost nothing where the wait is over at once.
-use pingora::prelude::timeout;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 
@@ -28,6 +26,7 @@ use super::cork::{cork, uncork};
 use super::head::Framing;
 use super::pool::Pool;
 use super::relay::{into_http2, passing_down, set_framing};
+use super::wait::within;
 use crate::channel::{InFlight, LiveChannel};
 use crate::policy::Timestamp;
 
@@ -203,18 +202,11 @@ impl Exchange {
         }
     }
 
-    /// Waits for the whole answer, keeping at most `most` bytes of its body, and gives the
-    /// connection back where it can serve again.
-    pub(super) async fn answer(
-        mut self,
-        pool: &Pool,
-        most: usize,
-        within: Duration,
-    ) -> Result<(Answer, Duration), NoAnswer> {
-        let head = timeout(within, self.answer_head()).await;
-        let waited = self.finished.map_or(Duration::ZERO, |at| at.elapsed());
-        let read = match head {
-            Ok(Ok(())) => self.read_answer(most).await,
+    /// Waits for the head of the answer, and says how long that took since the request was
+    /// complete.
+    pub(super) async fn head(&mut self, limit: Duration) -> Result<Duration, NoAnswer> {
+        match within(|| limit, self.answer_head()).await {
+            Ok(Ok(())) => Ok(self.finished.map_or(Duration::ZERO, |at| at.elapsed())),
             Ok(Err(error)) => {
                 // Its text could repeat what the channel sent, and that what it was sent.
                 let kind = error.etype().as_str();
@@ -222,27 +214,51 @@ impl Exchange {
                 Err(NoAnswer::Broken { begun: false })
             }
             Err(_) => Err(NoAnswer::Timeout),
-        };
+        }
+    }
+
+    /// The head of the answer, once [`Self::head`] has come.
+    pub(super) fn answered(&self) -> Option<&ResponseHeader> {
+        self.session.response_header()
+    }
+
+    /// Reads what follows the head, keeping at most `most` bytes, and gives the connection
+    /// back where it can serve again.
+    pub(super) async fn rest(mut self, pool: &Pool, most: usize) -> Result<Answer, NoAnswer> {
+        let read = self.read_answer(most).await;
         match read {
             Ok(answer) if !answer.cut && self.finished.is_some() => {
-                let idle = self.channel.spec().idle_timeout;
-                pool.release(*self.session, &self.peer, idle).await;
-                Ok((answer, waited))
+                self.release(pool).await;
+                Ok(answer)
             }
-            Ok(answer) => {
+            other => {
                 self.abort().await;
-                Ok((answer, waited))
-            }
-            Err(no_answer) => {
-                self.abort().await;
-                Err(no_answer)
+                other
             }
         }
     }
 
+    /// The next piece of what follows the head; `None` at its end.
+    ///
+    /// Cancel safe: a read that is dropped has taken nothing.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, NoAnswer> {
+        let wait = self.channel.spec().read_timeout;
+        match within(|| wait, self.session.read_response_body()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(_)) => Err(NoAnswer::Broken { begun: true }),
+            Err(_) => Err(NoAnswer::Timeout),
+        }
+    }
+
+    /// Gives the connection back after the end of an answer.
+    pub(super) async fn release(self, pool: &Pool) {
+        let idle = self.channel.spec().idle_timeout;
+        pool.release(*self.session, &self.peer, idle).await;
+    }
+
     /// The answer after a write has failed or an answer has begun before the request's end.
     pub(super) async fn last_words(mut self, most: usize) -> Option<Answer> {
-        let answer = timeout(LAST_WORDS, self.late_answer(most)).await;
+        let answer = within(|| LAST_WORDS, self.late_answer(most)).await;
         self.abort().await;
         answer.ok()?
     }
@@ -263,19 +279,14 @@ impl Exchange {
         let head = head.ok_or(NoAnswer::Broken { begun: false })?;
         let (status, headers) = (head.status, passing_down(&head.headers));
         let mut body = Gathered::default();
-        let wait = self.channel.spec().read_timeout;
-        let cut = loop {
-            let chunk = match timeout(wait, self.session.read_response_body()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => break false,
-                Ok(Err(_)) => return Err(NoAnswer::Broken { begun: true }),
-                Err(_) => return Err(NoAnswer::Timeout),
-            };
-            if body.len() + chunk.len() > most {
-                break true;
+        let mut cut = false;
+        while let Some(piece) = self.piece().await? {
+            cut = body.len() + piece.len() > most;
+            if cut {
+                break;
             }
-            body.push(chunk);
-        };
+            body.push(piece);
+        }
         Ok(Answer {
             status,
             headers,
@@ -289,6 +300,6 @@ impl Exchange {
     /// Under TLS the farewell waits behind what a stalled channel has not taken yet: dropping
     /// the connection says the same.
     pub(super) async fn abort(mut self) {
-        let _ = timeout(LAST_WORDS, self.session.shutdown()).await;
+        let _ = within(|| LAST_WORDS, self.session.shutdown()).await;
     }
 }

@@ -17,7 +17,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
 use super::reply::Response;
-use super::{Context, Gate, connection};
+use super::{Context, Gate};
 
 /// A proxy with the gate before its Videos API: requests that the gate claims are the
 /// gate's from [`ProxyHttp::request_filter`] on, all others the inner proxy's.
@@ -29,8 +29,6 @@ use super::{Context, Gate, connection};
 pub struct Gated<P> {
     gate: Arc<Gate>,
     inner: P,
-    /// Whether the gate claims every request.
-    alone: bool,
 }
 
 /// The context of a [`Gated`] proxy: the gate's and the inner proxy's.
@@ -44,22 +42,7 @@ pub struct GatedContext<C> {
 impl<P> Gated<P> {
     /// Puts `gate` before `inner`.
     pub fn new(gate: Arc<Gate>, inner: P) -> Self {
-        Self {
-            gate,
-            inner,
-            alone: false,
-        }
-    }
-}
-
-impl Gated<Nothing> {
-    /// The gate alone: what is not of the Videos API is not found.
-    pub fn alone(gate: Arc<Gate>) -> Self {
-        Self {
-            gate,
-            inner: Nothing,
-            alone: true,
-        }
+        Self { gate, inner }
     }
 }
 
@@ -84,8 +67,7 @@ where
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
-        connection::head_came();
-        ctx.claimed = self.alone || self.gate.claims(session);
+        ctx.claimed = self.gate.claims(session.req_header());
         self.gate.early_request_filter(session, &mut ctx.gate);
         self.inner
             .early_request_filter(session, &mut ctx.inner)
@@ -100,24 +82,25 @@ where
             return Ok(false);
         }
         match self.gate.respond(session, &mut ctx.gate).await? {
-            Response::Forward => Ok(false),
             Response::Reply(mut reply) => {
                 self.inner
                     .response_filter(session, &mut reply.head, &mut ctx.inner)
                     .await?;
-                reply.give(session).await?;
-                Ok(true)
+                self.gate.give(session, reply).await?;
             }
-            Response::Refused => Ok(true),
+            Response::Refusal(refusal) => {
+                self.gate.refuse(session, &mut ctx.gate, &refusal).await?;
+            }
         }
+        Ok(true)
     }
 
     fn allow_spawning_subrequest(&self, session: &Session, ctx: &Self::CTX) -> bool {
         !ctx.claimed && self.inner.allow_spawning_subrequest(session, &ctx.inner)
     }
 
-    // Caching is enabled in `request_cache_filter`, which does not hear of claimed requests,
-    // and neither do the hooks that follow from it.
+    // Claimed requests have been answered by now: what follows does not hear of them, but
+    // where a request has failed.
 
     fn cache_key_callback(&self, session: &Session, ctx: &mut Self::CTX) -> Result<CacheKey> {
         self.inner.cache_key_callback(session, &mut ctx.inner)
@@ -177,14 +160,12 @@ where
         ctx: &mut Self::CTX,
         error: Option<&Error>,
     ) -> bool {
-        !ctx.claimed
-            && self
-                .inner
-                .should_serve_stale(session, &mut ctx.inner, error)
+        self.inner
+            .should_serve_stale(session, &mut ctx.inner, error)
     }
 
     fn is_purge(&self, session: &Session, ctx: &Self::CTX) -> bool {
-        !ctx.claimed && self.inner.is_purge(session, &ctx.inner)
+        self.inner.is_purge(session, &ctx.inner)
     }
 
     async fn connected_to_upstream(
@@ -197,9 +178,6 @@ where
         digest: Option<&Digest>,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        if ctx.claimed {
-            return Ok(());
-        }
         let inner = &mut ctx.inner;
         self.inner
             .connected_to_upstream(session, reused, peer, fd, digest, inner)
@@ -212,11 +190,6 @@ where
         trailers: &mut HeaderMap,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        if ctx.claimed {
-            // Trailers are headers that no list of what passes has seen.
-            trailers.clear();
-            return Ok(());
-        }
         let inner = &mut ctx.inner;
         self.inner
             .upstream_response_trailer_filter(session, trailers, inner)
@@ -228,9 +201,6 @@ where
         trailers: &mut HeaderMap,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Bytes>> {
-        if ctx.claimed {
-            return Ok(None);
-        }
         let inner = &mut ctx.inner;
         self.inner
             .response_trailer_filter(session, trailers, inner)
@@ -260,9 +230,6 @@ where
         session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        if ctx.claimed {
-            return self.gate.upstream_peer(&mut ctx.gate).await;
-        }
         self.inner.upstream_peer(session, &mut ctx.inner).await
     }
 
@@ -273,9 +240,6 @@ where
         end_of_stream: bool,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        if ctx.claimed {
-            return Ok(());
-        }
         let inner = &mut ctx.inner;
         self.inner
             .request_body_filter(session, body, end_of_stream, inner)
@@ -283,9 +247,6 @@ where
     }
 
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
-        if ctx.claimed {
-            return Ok(());
-        }
         self.inner.request_cache_filter(session, &mut ctx.inner)
     }
 
@@ -294,9 +255,6 @@ where
         session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<bool> {
-        if ctx.claimed {
-            return Ok(true);
-        }
         self.inner
             .proxy_upstream_filter(session, &mut ctx.inner)
             .await
@@ -308,9 +266,6 @@ where
         request: &mut RequestHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        if ctx.claimed {
-            return self.gate.upstream_request_filter(request, &mut ctx.gate);
-        }
         self.inner
             .upstream_request_filter(session, request, &mut ctx.inner)
             .await
@@ -322,9 +277,6 @@ where
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        if ctx.claimed {
-            return Ok(());
-        }
         self.inner
             .upstream_response_filter(session, response, &mut ctx.inner)
             .await
@@ -336,10 +288,6 @@ where
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        // The gate strips what is the channel's; what the host adds then stays.
-        if ctx.claimed {
-            self.gate.response_filter(response, &mut ctx.gate).await?;
-        }
         self.inner
             .response_filter(session, response, &mut ctx.inner)
             .await
@@ -352,9 +300,6 @@ where
         end_of_stream: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        if ctx.claimed {
-            return Ok(None);
-        }
         let inner = &mut ctx.inner;
         self.inner
             .upstream_response_body_filter(session, body, end_of_stream, inner)
@@ -367,9 +312,6 @@ where
         end_of_stream: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        if ctx.claimed {
-            return Ok(None);
-        }
         self.inner
             .response_body_filter(session, body, end_of_stream, &mut ctx.inner)
     }
@@ -381,9 +323,6 @@ where
         ctx: &mut Self::CTX,
         error: Box<Error>,
     ) -> Box<Error> {
-        if ctx.claimed {
-            return self.gate.fail_to_connect(&mut ctx.gate, error);
-        }
         self.inner
             .fail_to_connect(session, peer, &mut ctx.inner, error)
     }
@@ -428,11 +367,8 @@ where
         error: &Error,
         log_context: ProxyWarnLogContext,
     ) -> bool {
-        let inner = &ctx.inner;
-        ctx.claimed
-            || self
-                .inner
-                .suppress_proxy_warn_log(session, inner, error, log_context)
+        self.inner
+            .suppress_proxy_warn_log(session, &ctx.inner, error, log_context)
     }
 
     fn request_summary(&self, session: &Session, ctx: &Self::CTX) -> String {
@@ -444,27 +380,5 @@ where
             self.gate.logging(session, &mut ctx.gate).await;
         }
         self.inner.logging(session, error, &mut ctx.inner).await;
-        connection::request_ended();
-    }
-}
-
-/// The inner proxy of a gate that stands alone. No request reaches it.
-pub struct Nothing;
-
-#[async_trait]
-impl ProxyHttp for Nothing {
-    type CTX = ();
-
-    fn new_ctx(&self) -> Self::CTX {}
-
-    async fn upstream_peer(
-        &self,
-        _session: &mut Session,
-        (): &mut Self::CTX,
-    ) -> Result<Box<HttpPeer>> {
-        Err(Error::explain(
-            pingora::ErrorType::InternalError,
-            "the gate claims every request",
-        ))
     }
 }

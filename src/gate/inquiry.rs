@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::JobAnswer;
+use super::asking::Asked;
 use super::exchange::Answer;
 use super::known::Known;
 use super::route::{JobId, Route};
@@ -133,7 +134,13 @@ impl Gate {
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::ACCEPT, json);
-        let answer = self.get(channel, route, query, headers, most).await;
+        let asked = Asked {
+            method: Method::GET,
+            route,
+            query,
+            headers,
+        };
+        let answer = self.ask_for(channel, asked, most).await;
         let answer = answer.map_err(|_| Mute::Down)?;
         let kind = match answer.status.as_u16() {
             200..=299 if !answer.cut => return Ok(answer),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::inquiry::Mute;
 use super::refusal::{HeadFault, NotFound, Refusal};
-use super::reply::Reply;
+use super::reply::{Body, Reply};
 use super::route::JobId;
 use super::upload::Stopped;
 use super::{Gate, State};
@@ -104,7 +104,7 @@ impl Gate {
             .map_err(failed)?;
         Ok(Reply {
             head: Box::new(head),
-            body,
+            body: Body::Whole(body),
         })
     }
 

@@ -2,21 +2,20 @@
 //!
 //! [`Gate`] is a plain struct whose methods mirror the hooks of
 //! [`ProxyHttp`](pingora::proxy::ProxyHttp), to be called from the hooks of one's own
-//! proxy; [`Gated`] does just that for any proxy. Creates and remixes are answered within
-//! [`Gate::request_filter`], by an exchange of the gate's own (see `exchange.rs` for why);
-//! so are polls; downloads and deletions go through Pingora's proxy loop and the other hooks,
-//! and a list is put together out of the channels' (`list.rs`).
+//! proxy; [`Gated`] does just that for any proxy. All requests are answered within
+//! [`Gate::request_filter`], by exchanges of the gate's own with channels (see `exchange.rs`
+//! for why); a list is put together out of the channels' (`list.rs`).
 
 mod answer;
+mod asking;
 mod background;
 mod books;
 mod charge;
-mod connection;
+mod client;
 mod context;
 mod cork;
 mod create;
 mod exchange;
-mod forward;
 mod gated;
 mod head;
 mod inquiry;
@@ -32,18 +31,21 @@ mod reply;
 mod reserve;
 mod route;
 mod upload;
+mod video;
+mod wait;
 mod withheld;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pingora::proxy::Session;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
 use tokio::sync::Semaphore;
 
 pub use background::Background;
-pub use connection::with_head_deadline;
+pub use client::Client;
 pub use context::Context;
-pub use gated::{Gated, GatedContext, Nothing};
+pub use gated::{Gated, GatedContext};
 
 use crate::channel::{Channels, LiveChannel};
 use crate::config::Config;
@@ -54,7 +56,6 @@ use crate::policy::Key;
 use crate::{json, multipart};
 use books::Books;
 pub use books::now;
-use context::Forward;
 use create::Accepted;
 use exchange::Unreachable;
 use known::Known;
@@ -160,13 +161,13 @@ impl Gate {
 
     /// Whether a request is the gate's: its path is that of the Videos API, or made to look
     /// like it to somebody. The other hooks are for these requests only.
-    pub fn claims(&self, session: &Session) -> bool {
-        route::is_claimed(session.req_header().uri.path())
+    pub fn claims(&self, request: &RequestHeader) -> bool {
+        route::is_claimed(request.uri.path())
     }
 
     /// Mirrors [`ProxyHttp::early_request_filter`](pingora::proxy::ProxyHttp::early_request_filter):
     /// sets the bounds of the connection.
-    pub fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) {
+    pub fn early_request_filter(&self, session: &mut ServerSession, ctx: &mut Context) {
         let bounds = &ctx.state.config.bounds;
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(bounds.keepalive_timeout.as_secs().max(1)));
@@ -177,32 +178,46 @@ impl Gate {
     }
 
     /// Mirrors [`ProxyHttp::request_filter`](pingora::proxy::ProxyHttp::request_filter) for a
-    /// claimed request: `true` where it has been answered, `false` where Pingora is to
-    /// forward it, through the other hooks.
+    /// claimed request, which it answers: that hook then returns `true`.
     ///
     /// # Errors
-    /// Where the client is gone.
+    /// Where the client is gone, or the channel in the middle of a download: the connection
+    /// is to be broken off.
     pub async fn request_filter(
         &self,
-        session: &mut Session,
+        client: &mut impl Client,
         ctx: &mut Context,
-    ) -> pingora::Result<bool> {
-        match self.respond(session, ctx).await? {
-            Response::Forward => Ok(false),
-            Response::Reply(reply) => {
-                reply.give(session).await?;
-                Ok(true)
-            }
-            Response::Refused => Ok(true),
+    ) -> pingora::Result<()> {
+        match self.respond(client.session(), ctx).await? {
+            Response::Reply(reply) => self.give(client, reply).await,
+            Response::Refusal(refusal) => self.refuse(client, ctx, &refusal).await,
         }
+    }
+
+    /// Mirrors [`ProxyHttp::logging`](pingora::proxy::ProxyHttp::logging): settles what the
+    /// answer told about a job, and counts the request.
+    pub async fn logging(&self, session: &ServerSession, ctx: &mut Context) {
+        if !ctx.claimed {
+            return;
+        }
+        if let Some(seen) = ctx.seen.take() {
+            self.learn(&ctx.state, seen).await;
+        }
+        let code = session.response_written().map(|head| head.status);
+        // 499: the client was gone before an answer could be written.
+        let gone = http::StatusCode::from_u16(499).unwrap_or(http::StatusCode::REQUEST_TIMEOUT);
+        self.metrics
+            .request(ctx.route, &ctx.key, code.unwrap_or(gone));
+        let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
+        self.metrics.bodies(ctx.route, received as u64, sent as u64);
     }
 
     async fn answer(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         state: &Arc<State>,
         ctx: &mut Context,
-    ) -> Result<Option<Reply>, Stopped> {
+    ) -> Result<Reply, Stopped> {
         let request = session.req_header();
         let bounds = &state.config.bounds;
         head::check_size(request, bounds)?;
@@ -222,31 +237,32 @@ impl Gate {
             Some(id) => Some(self.own_job(&key, id).await?),
             None => None,
         };
-        if !matches!(route, Route::Create | Route::Remix(_)) {
+        let creates = matches!(route, Route::Create | Route::Remix(_));
+        if !creates {
             head::no_body(request)?;
             upload::nothing_follows(session, bounds).await?;
-            return match job {
-                Some(known) if matches!(route, Route::Retrieve(_)) => {
-                    let answer = Box::pin(self.poll(session, state, &route, known, ctx));
-                    answer.await.map(Some)
-                }
-                Some(known) => {
-                    ctx.forward = Some(self.forward(state, route, known).await?);
-                    Ok(None)
-                }
-                None => {
-                    let request = session.req_header();
-                    // Boxed, as what a create needs below: it is large, and would be moved
-                    // for every poll too.
-                    let page = Box::pin(self.list(state, &key, request));
-                    page.await.map(Some)
-                }
-            };
         }
-        let accepted = self.accept(request, state, key, route, job)?;
-        Box::pin(self.cross(session, state, accepted, ctx))
-            .await
-            .map(Some)
+        // Boxed: each is large, and would be moved about for all others.
+        match (&route, job) {
+            (Route::Retrieve(_), Some(known)) => {
+                Box::pin(self.poll(session, state, &route, known, ctx)).await
+            }
+            (Route::Content(_), Some(known)) => {
+                Box::pin(self.download(session, state, &route, &known)).await
+            }
+            (Route::Delete(_), Some(known)) => {
+                Box::pin(self.delete(session, state, &route, known)).await
+            }
+            (Route::Create | Route::Remix(_), source) => {
+                let request = session.req_header();
+                let accepted = self.accept(request, state, key, route, source)?;
+                Box::pin(self.cross(session, state, accepted, ctx)).await
+            }
+            _ => {
+                let request = session.req_header();
+                Box::pin(self.list(state, &key, request)).await
+            }
+        }
     }
 
     /// The job of that id, if it is this key's. Whether another key has such a job is not
@@ -267,7 +283,7 @@ impl Gate {
 
     fn accept(
         &self,
-        request: &pingora::http::RequestHeader,
+        request: &RequestHeader,
         state: &State,
         key: Arc<Key>,
         route: Route,
@@ -299,27 +315,6 @@ impl Gate {
             inspector: Box::new(inspector),
             idempotency_key,
             pinned,
-        })
-    }
-
-    async fn forward(
-        &self,
-        state: &State,
-        route: Route,
-        known: Arc<Known>,
-    ) -> Result<Forward, Refusal> {
-        let channel = channel_of(state, &known.job)?;
-        if matches!(route, Route::Delete(_)) && !known.is_resolved() {
-            // Its last chance to tell how it ended. Whether it does or not, it is deleted.
-            // Boxed, since it is large and would be moved about for every poll.
-            let _ = Box::pin(self.look(state, &channel, &known)).await;
-        }
-        Ok(Forward {
-            channel,
-            route,
-            known,
-            sent: None,
-            in_flight: None,
         })
     }
 

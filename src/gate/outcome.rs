@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::Gate;
 use super::answer::{JobAnswer, is_api_error, is_spent_account};
+use super::asking::Silent;
 use super::books::{Reservation, Rules};
 use super::create::Crossing;
 use super::exchange::{Answer, Exchange, NoAnswer};
@@ -46,10 +47,16 @@ impl Crossing<'_> {
         let completed = exchange.complete(upload.withheld.take()).await;
         let before_answer = arrived.elapsed();
         let answer = match completed {
-            Ok(()) => {
-                let within = channel.spec().answer_timeout;
-                exchange.answer(&self.gate.pool, most, within).await
-            }
+            Ok(()) => match exchange.head(channel.spec().answer_timeout).await {
+                Ok(waited) => {
+                    let rest = exchange.rest(&self.gate.pool, most).await;
+                    rest.map(|answer| (answer, waited))
+                }
+                Err(no_answer) => {
+                    exchange.abort().await;
+                    Err(no_answer)
+                }
+            },
             Err(error) => {
                 log::warn!("channel {name}: end of upload: {}", error.etype().as_str());
                 let answer = exchange.last_words(most).await;
@@ -61,21 +68,16 @@ impl Crossing<'_> {
         let answered = Instant::now();
         let reply = match answer {
             Ok((answer, waited)) => {
-                let labels = [&**name, self.route.label()];
-                let histogram = &self.gate.metrics.upstream_response;
-                histogram
-                    .with_label_values(&labels)
-                    .observe(seconds(waited));
+                self.gate.metrics.answered(name, self.route.label(), waited);
                 self.resolve(reservation, &channel, answer).await
             }
             Err(no_answer) => {
                 self.gate.books.unknown(reservation).await;
                 let created = true;
-                let (kind, fault) = match no_answer {
-                    NoAnswer::Timeout => ("timeout", ChannelFault::Timeout { created }),
-                    NoAnswer::Broken { .. } => ("broken", ChannelFault::Broken { created }),
+                let fault = match self.gate.silent(&channel, no_answer) {
+                    Silent::Timeout => ChannelFault::Timeout { created },
+                    Silent::Broken | Silent::Unreachable => ChannelFault::Broken { created },
                 };
-                self.gate.metrics.channel_error(name, kind);
                 Err(Refusal::Channel(fault).into())
             }
         };

@@ -4,11 +4,10 @@
 //! know every header by which some proxy or vendor carries credentials, addresses or
 //! method overrides.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, InvalidHTTPHeader};
 
-use super::exchange::Answer;
 use super::head::Framing;
 use super::route::Route;
 use crate::channel::LiveChannel;
@@ -46,15 +45,14 @@ fn passes_up(name: &HeaderName) -> bool {
 ///
 /// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
 /// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
-/// channel, and `cache-control` is the gate's to say.
+/// channel, `cache-control` is the gate's to say, and how the channel framed its answer is
+/// its own affair.
 fn passes_down(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "accept-ranges"
-            | "connection"
             | "content-disposition"
             | "content-encoding"
-            | "content-length"
             | "content-range"
             | "content-type"
             | "date"
@@ -65,7 +63,6 @@ fn passes_down(name: &HeaderName) -> bool {
             | "openai-version"
             | "retry-after"
             | "retry-after-ms"
-            | "transfer-encoding"
             | "x-request-id"
             | "x-should-retry"
     )
@@ -109,31 +106,6 @@ pub(super) fn request(
     Ok(parts.into())
 }
 
-/// Makes a client's head the one that goes to a channel, as [`request`] does, in place: it is
-/// Pingora's to write.
-///
-/// The credential is put in after hop-by-hop headers have gone, and so regardless of what
-/// the client's `Connection` header nominates.
-pub(super) fn redirect(
-    head: &mut RequestHeader,
-    route: &Route,
-    channel: &LiveChannel,
-) -> pingora::Result<()> {
-    let base = &channel.spec().url.base_path;
-    // The query of a create has been refused, that of others passes.
-    let path = route.path(base, head.uri.query());
-    if head.raw_path() != path.as_bytes() {
-        head.set_raw_path(path.as_bytes())?;
-    }
-    for name in all_but(&head.headers, passes_up) {
-        head.remove_header(&name);
-    }
-    for (name, value) in channel.identity()? {
-        head.insert_header(name, value.clone())?;
-    }
-    Ok(())
-}
-
 fn unfit(what: &'static str) -> Box<Error> {
     Error::explain(InvalidHTTPHeader, what)
 }
@@ -172,34 +144,38 @@ fn all_but(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> Vec<HeaderNa
     names.cloned().collect()
 }
 
-/// Strips a channel's answer of what does not go on, and forbids shared caches to keep it.
-pub(super) fn clean_answer(head: &mut ResponseHeader) -> pingora::Result<()> {
-    for name in all_but(&head.headers, passes_down) {
-        head.remove_header(&name);
+/// The head of an answer that was read to its end, as the client gets it.
+pub(super) fn answer_head(status: StatusCode, passing: HeaderMap, length: usize) -> ResponseHeader {
+    let mut head = head_down(status, passing);
+    // Those have no body, whose length would be told: RFC 9110, section 8.6.
+    if !matches!(status.as_u16(), 204 | 304) {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    head.insert_header(header::CACHE_CONTROL, PRIVATE)
+    head.into()
 }
 
-/// The head of an answer that was read to its end, as the client gets it.
-pub(super) fn answer_head(answer: &Answer) -> ResponseHeader {
+/// The head of an answer whose body goes on as it comes, for a client of that version.
+pub(super) fn streamed_head(answered: &ResponseHeader, version: Version) -> ResponseHeader {
+    let mut head = head_down(answered.status, passing_down(&answered.headers));
+    let length = match answered.headers.contains_key(header::TRANSFER_ENCODING) {
+        true => None,
+        false => answered.headers.get(header::CONTENT_LENGTH),
+    };
+    if let Some(length) = length {
+        head.headers.insert(header::CONTENT_LENGTH, length.clone());
+    } else if version == Version::HTTP_11 {
+        let chunked = HeaderValue::from_static("chunked");
+        head.headers.insert(header::TRANSFER_ENCODING, chunked);
+    }
+    head.into()
+}
+
+fn head_down(status: StatusCode, passing: HeaderMap) -> http::response::Parts {
     let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.status = answer.status;
-    parts.headers = answer.headers.clone();
-    // How the channel framed it is its own affair.
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-    ] {
-        parts.headers.remove(name);
-    }
-    // Those have no body, whose length would be told: RFC 9110, section 8.6.
-    if !matches!(parts.status.as_u16(), 204 | 304) {
-        let length = answer.body.len();
-        parts.headers.insert(header::CONTENT_LENGTH, length.into());
-    }
+    parts.status = status;
+    parts.headers = passing;
     parts.headers.insert(header::CACHE_CONTROL, PRIVATE);
-    parts.into()
+    parts
 }
 
 #[cfg(test)]
@@ -208,7 +184,7 @@ mod tests {
 
     #[test]
     fn answers_lose_what_is_the_channels_own() {
-        let mut head = ResponseHeader::build(200, None).unwrap();
+        let mut answered = ResponseHeader::build(200, None).unwrap();
         for (name, value) in [
             ("content-type", "video/mp4"),
             ("cache-control", "public, max-age=600"),
@@ -216,11 +192,37 @@ mod tests {
             ("openai-organization", "org"),
             ("x-ratelimit-limit-requests", "5"),
             ("alt-svc", "h3=\":443\""),
+            ("connection", "x-secret"),
+            ("content-length", "7"),
         ] {
-            head.append_header(name, value).unwrap();
+            answered.append_header(name, value).unwrap();
         }
-        clean_answer(&mut head).unwrap();
-        assert_eq!(head.headers["cache-control"], "private, no-store");
-        assert_eq!(head.headers.len(), 2);
+        let whole = answer_head(StatusCode::OK, passing_down(&answered.headers), 9);
+        assert_eq!(whole.headers["cache-control"], "private, no-store");
+        assert_eq!(whole.headers["content-length"], "9");
+        assert_eq!(whole.headers.len(), 3);
+        let streamed = streamed_head(&answered, Version::HTTP_11);
+        assert_eq!(streamed.headers["cache-control"], "private, no-store");
+        assert_eq!(streamed.headers["content-length"], "7");
+        assert_eq!(streamed.headers.len(), 3);
+    }
+
+    #[test]
+    fn an_open_end_is_told_as_the_client_can_read_it() {
+        let mut answered = ResponseHeader::build(206, None).unwrap();
+        answered
+            .append_header("transfer-encoding", "chunked")
+            .unwrap();
+        answered.append_header("content-length", "7").unwrap();
+        for (version, chunked) in [
+            (Version::HTTP_10, false),
+            (Version::HTTP_11, true),
+            (Version::HTTP_2, false),
+        ] {
+            let streamed = streamed_head(&answered, version);
+            assert!(!streamed.headers.contains_key("content-length"));
+            let told = streamed.headers.contains_key("transfer-encoding");
+            assert_eq!(told, chunked, "{version:?}");
+        }
     }
 }

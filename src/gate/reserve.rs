@@ -8,7 +8,7 @@ use super::books::{Reservation, millis};
 use super::charge::{charge, random_id};
 use super::create::Crossing;
 use super::refusal::Refusal;
-use super::reply::Reply;
+use super::reply::{Body, Reply};
 use super::upload::{Stopped, Upload};
 use crate::ledger::{Claim, Claimed, Draft, FirstAnswer, PromptDigest, Reserved};
 use crate::policy::{Permit, Timestamp};
@@ -64,7 +64,7 @@ fn replayed(first: FirstAnswer) -> Stopped {
     match head {
         Ok(head) => Stopped::Answered(Reply {
             head: Box::new(head),
-            body: first.body,
+            body: Body::Whole(first.body),
         }),
         // The status is one that was passed on before.
         Err(error) => Stopped::Gone(error),

@@ -4,20 +4,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::ErrorType;
-// Its timers cost nothing where the wait is over at once.
-use pingora::prelude::timeout;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::head::Framing;
 use super::refusal::{HeadFault, Refusal};
 use super::reply::Reply;
+use super::wait::within;
 use super::withheld::Withheld;
 use crate::config::Bounds;
 use crate::inspect::Inspector;
 
 /// Reads one body from the client.
 pub(super) struct Upload<'s> {
-    session: &'s mut Session,
+    session: &'s mut ServerSession,
     pub(super) inspector: Box<Inspector>,
     pub(super) withheld: Withheld,
     /// Offset of the byte that would complete a body of a declared length.
@@ -48,7 +47,7 @@ impl From<Refusal> for Stopped {
 
 impl<'s> Upload<'s> {
     pub(super) fn new(
-        session: &'s mut Session,
+        session: &'s mut ServerSession,
         inspector: Box<Inspector>,
         framing: Framing,
         bounds: &Bounds,
@@ -91,9 +90,9 @@ impl<'s> Upload<'s> {
     ///
     /// Cancel safe: a read that is dropped has taken nothing.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Stopped> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let wait = left.min(self.read_timeout);
-        match timeout(wait, self.session.read_request_body()).await {
+        let (deadline, most) = (self.deadline, self.read_timeout);
+        let limit = || deadline.saturating_duration_since(Instant::now()).min(most);
+        match within(limit, self.session.read_request_body()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) if *error.etype() == pingora::ReadTimedout => Err(Refusal::Slow.into()),
             Ok(Err(error)) if is_malformed(&error) => {
@@ -115,6 +114,10 @@ impl<'s> Upload<'s> {
             return Err(Refusal::TooLarge { most: self.most });
         }
         let started = Instant::now();
+        // Bytes that are at hand are read without a look at the clock.
+        if started > self.deadline {
+            return Err(Refusal::Slow);
+        }
         let pushed = self.inspector.push(&chunk);
         self.inspecting += started.elapsed();
         pushed?;
@@ -154,7 +157,10 @@ impl<'s> Upload<'s> {
 /// Makes sure that a request has no body, where its head does not tell: in HTTP/2 only
 /// END_STREAM does, which may come in an empty frame of its own. What is let through here
 /// is not counted, inspected or bounded on its way to a channel.
-pub(super) async fn nothing_follows(session: &mut Session, bounds: &Bounds) -> Result<(), Stopped> {
+pub(super) async fn nothing_follows(
+    session: &mut ServerSession,
+    bounds: &Bounds,
+) -> Result<(), Stopped> {
     if session.is_body_done() {
         return Ok(());
     }
@@ -169,7 +175,7 @@ pub(super) async fn nothing_follows(session: &mut Session, bounds: &Bounds) -> R
         }
         Ok(())
     };
-    let ended = timeout(bounds.read_timeout, end).await;
+    let ended = within(|| bounds.read_timeout, end).await;
     ended.unwrap_or_else(|_| Err(Refusal::Slow.into()))
 }
 

@@ -52,8 +52,7 @@ pub struct Metrics {
     pub inspection: Histogram,
     /// Time that the gate itself added to a create.
     pub overhead: Histogram,
-    /// From the last byte of a request to the head of its answer, by channel and route.
-    pub upstream_response: HistogramVec,
+    upstream_response: HistogramVec,
     /// One atomic decision of the ledger.
     pub ledger_commit: Histogram,
     /// 1 where the channel could be reached when it was last tried, by channel.
@@ -242,6 +241,13 @@ impl Metrics {
         self.video_seconds
             .with_label_values(&[&**key, model, size, channel, event])
             .inc_by(u64::from(charge.seconds));
+    }
+
+    /// A channel's answer began, so long after the request was complete.
+    pub fn answered(&self, channel: &str, route: &str, waited: Duration) {
+        self.upstream_response
+            .with_label_values(&[channel, route])
+            .observe(seconds(waited));
     }
 
     /// A channel failed, in one of a closed set of ways.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tollgate::gate::{Background, Gate, Gated};
+use tollgate::gate::{Background, Gate};
 use tollgate::ledger::Ledger;
 use tollgate::metrics::Metrics;
 use tollgate::mock::{Mock, Options};
@@ -39,9 +39,8 @@ impl OneGate {
         let config = setup.config_for(mock.addr());
         let (listen, bounds) = (config.listen.clone(), config.bounds.clone());
         let handle = Gate::new(config, ledger, Arc::new(Metrics::new().unwrap()));
-        let proxy = Gated::alone(handle.clone());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = server::serve(proxy, listener, &listen, &bounds).unwrap();
+        let server = server::serve(handle.clone(), listener, &listen, &bounds).unwrap();
         let background = Background::new(handle.clone());
         Self {
             address: server.address(),

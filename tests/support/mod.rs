@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tollgate::admin;
 use tollgate::config::{self, Config};
-use tollgate::gate::{Background, Gate, Gated};
+use tollgate::gate::{Background, Gate};
 use tollgate::ledger::{Ledger, MemoryLedger};
 use tollgate::metrics::Metrics;
 use tollgate::mock::{Mock, Options};
@@ -87,8 +87,7 @@ impl Setup {
         let (listen, bounds) = (config.listen.clone(), config.bounds.clone());
         let handle = Gate::new(config, self.ledger, metrics);
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Gated::alone(handle.clone());
-        let server = server::serve(proxy, bind(), &listen, &bounds).unwrap();
+        let server = server::serve(handle.clone(), bind(), &listen, &bounds).unwrap();
         let admin = admin::serve(handle.clone(), bind()).unwrap();
         let stand = Stand {
             gate: server.address(),

@@ -1,0 +1,122 @@
+//! Requests to a channel that create nothing there: asked again where the connection, and
+//! not the channel, has failed.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use super::books::now;
+use super::exchange::{Answer, Exchange, NoAnswer, Sending, Unreachable};
+use super::refusal::{Busy, ChannelFault, Refusal};
+use super::route::Route;
+use super::{Gate, relay};
+use crate::channel::LiveChannel;
+
+/// How many pooled connections may turn out to be dead before a request is given up. The
+/// channel may close one at the moment that it is used again.
+const STALE: usize = 2;
+
+/// Why a channel gave no answer. It has been counted and logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silent {
+    /// It cannot be reached.
+    Unreachable,
+    /// None within the time.
+    Timeout,
+    /// It broke off.
+    Broken,
+}
+
+impl From<Silent> for Refusal {
+    fn from(silent: Silent) -> Self {
+        let created = false;
+        match silent {
+            Silent::Unreachable => Self::Busy(Busy::Channels),
+            Silent::Timeout => Self::Channel(ChannelFault::Timeout { created }),
+            Silent::Broken => Self::Channel(ChannelFault::Broken { created }),
+        }
+    }
+}
+
+/// A request without a body.
+pub(super) struct Asked<'a> {
+    pub(super) method: Method,
+    pub(super) route: &'a Route,
+    pub(super) query: Option<&'a str>,
+    pub(super) headers: HeaderMap,
+}
+
+impl Gate {
+    /// The whole answer to a request, or as much of it as may be kept. Whatever a channel
+    /// answers is an answer.
+    pub(super) async fn ask_for(
+        &self,
+        channel: &Arc<LiveChannel>,
+        asked: Asked<'_>,
+        most: usize,
+    ) -> Result<Answer, Silent> {
+        let exchange = self.ask_for_head(channel, asked).await?;
+        let answer = exchange.rest(&self.pool, most).await;
+        answer.map_err(|no_answer| self.silent(channel, no_answer))
+    }
+
+    /// The head of the answer to a request, with what follows to be read yet.
+    pub(super) async fn ask_for_head(
+        &self,
+        channel: &Arc<LiveChannel>,
+        asked: Asked<'_>,
+    ) -> Result<Exchange, Silent> {
+        let limit = channel.spec().answer_timeout;
+        let mut stale = 0;
+        loop {
+            let mut exchange = match self.send(channel, &asked).await {
+                Ok(exchange) => exchange,
+                Err(error) if error.was_pooled && stale < STALE => {
+                    stale += 1;
+                    continue;
+                }
+                Err(error) => {
+                    self.unreachable(channel, &error);
+                    return Err(Silent::Unreachable);
+                }
+            };
+            match exchange.head(limit).await {
+                Ok(waited) => {
+                    let (name, route) = (&channel.spec().name, asked.route.label());
+                    self.metrics.answered(name, route, waited);
+                    return Ok(exchange);
+                }
+                Err(no_answer) => {
+                    let was_pooled = exchange.was_pooled();
+                    exchange.abort().await;
+                    let broken = matches!(no_answer, NoAnswer::Broken { .. });
+                    if !(broken && was_pooled && stale < STALE) {
+                        return Err(self.silent(channel, no_answer));
+                    }
+                    stale += 1;
+                }
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        channel: &Arc<LiveChannel>,
+        asked: &Asked<'_>,
+    ) -> Result<Exchange, Unreachable> {
+        let (method, headers) = (asked.method.clone(), asked.headers.clone());
+        let head = relay::request(method, asked.route, asked.query, headers, channel);
+        let head = head.map_err(|error| Unreachable::by_kind(&error))?;
+        Exchange::open(&self.pool, channel, head, Sending::Nothing, now()).await
+    }
+
+    /// Counts that a channel broke off, or gave no answer.
+    pub(super) fn silent(&self, channel: &LiveChannel, no_answer: NoAnswer) -> Silent {
+        let (kind, silent) = match no_answer {
+            NoAnswer::Timeout => ("timeout", Silent::Timeout),
+            NoAnswer::Broken { .. } => ("broken", Silent::Broken),
+        };
+        self.metrics.channel_error(&channel.spec().name, kind);
+        silent
+    }
+}

@@ -1,0 +1,148 @@
+//! What becomes of a video that has been made: it is downloaded, and deleted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::protocols::http::ServerSession;
+
+use super::asking::Asked;
+use super::books::{End, now};
+use super::client::{Client, gone};
+use super::exchange::Exchange;
+use super::known::Known;
+use super::refusal::Refusal;
+use super::reply::{Body, Reply};
+use super::route::Route;
+use super::upload::Stopped;
+use super::{Gate, State, channel_of, relay};
+
+impl Gate {
+    /// A download: goes on to the client as it comes.
+    pub(super) async fn download(
+        &self,
+        session: &mut ServerSession,
+        state: &State,
+        route: &Route,
+        known: &Known,
+    ) -> Result<Reply, Stopped> {
+        let channel = channel_of(state, &known.job)?;
+        let client = session.req_header();
+        let (version, query) = (client.version, client.uri.query().map(str::to_owned));
+        let asked = Asked {
+            method: Method::GET,
+            route,
+            query: query.as_deref(),
+            headers: relay::passing_up(&client.headers),
+        };
+        let exchange = tokio::select! {
+            biased;
+            head = self.ask_for_head(&channel, asked) => head.map_err(Refusal::from)?,
+            error = gone(session) => return Err(Stopped::Gone(error)),
+        };
+        let streams = |status: StatusCode| status.is_success() && status != StatusCode::NO_CONTENT;
+        match exchange.answered() {
+            Some(head) if streams(head.status) => {
+                let head = relay::streamed_head(head, version);
+                if !head.headers.contains_key(http::header::CONTENT_LENGTH)
+                    && version == http::Version::HTTP_10
+                {
+                    // Its end is told by the connection's.
+                    session.set_keepalive(None);
+                }
+                Ok(Reply {
+                    head: Box::new(head),
+                    body: Body::Stream(Box::new(exchange)),
+                })
+            }
+            _ => {
+                let most = state.config.bounds.answer_bytes;
+                let answer = exchange.rest(&self.pool, most).await;
+                let answer = answer.map_err(|no| Refusal::from(self.silent(&channel, no)))?;
+                Ok(Reply::of(self.successful(&channel, answer)?))
+            }
+        }
+    }
+
+    /// Hands a body on as it comes.
+    ///
+    /// # Errors
+    /// Where either side breaks off. The client's connection must then be broken off as well,
+    /// so that what it got is not taken for the whole.
+    pub(super) async fn pass_through(
+        &self,
+        mut exchange: Box<Exchange>,
+        client: &mut impl Client,
+    ) -> pingora::Result<()> {
+        loop {
+            let piece = tokio::select! {
+                biased;
+                piece = exchange.piece() => piece,
+                error = gone(client.session()) => {
+                    exchange.abort().await;
+                    return Err(error.into_down());
+                }
+            };
+            match piece {
+                Ok(Some(piece)) => {
+                    if let Err(error) = client.write_body(piece, false).await {
+                        exchange.abort().await;
+                        return Err(error.into_down());
+                    }
+                }
+                Ok(None) => break,
+                Err(no_answer) => {
+                    let channel = exchange.channel().clone();
+                    self.silent(&channel, no_answer);
+                    exchange.abort().await;
+                    let broken = pingora::Error::explain(pingora::ConnectionClosed, "a download");
+                    return Err(broken.into_up());
+                }
+            }
+        }
+        exchange.release(&self.pool).await;
+        let ended = client.write_body(Bytes::new(), true).await;
+        ended.map_err(pingora::Error::into_down)
+    }
+
+    /// A deletion. It is noted before its answer goes out, so that a list that is asked for
+    /// after it does not show the job. The client is not watched: what is deleted is deleted.
+    pub(super) async fn delete(
+        &self,
+        session: &ServerSession,
+        state: &State,
+        route: &Route,
+        known: Arc<Known>,
+    ) -> Result<Reply, Stopped> {
+        let channel = channel_of(state, &known.job)?;
+        if !known.is_resolved() {
+            // Its last chance to tell how it ended. Whether it does or not, it is deleted.
+            let _ = self.look(state, &channel, &known).await;
+        }
+        let client = session.req_header();
+        let asked = Asked {
+            method: Method::DELETE,
+            route,
+            query: client.uri.query(),
+            headers: relay::passing_up(&client.headers),
+        };
+        let most = state.config.bounds.answer_bytes;
+        let answer = self.ask_for(&channel, asked, most).await;
+        let answer = answer.map_err(Refusal::from)?;
+        if answer.status.is_success() {
+            self.note_deletion(&known).await;
+        }
+        Ok(Reply::of(self.successful(&channel, answer)?))
+    }
+
+    async fn note_deletion(&self, known: &Known) {
+        let reservation = known.job.reservation;
+        if let Err(error) = self.ledger().mark_deleted(reservation, now()).await {
+            log::error!("reservation {reservation} not marked as deleted: {error}");
+        }
+        // Nobody can see its end any more, and the channel gives nothing back.
+        if !known.is_resolved() {
+            let _ = self.books.end(known, End::DELETED).await;
+        }
+    }
+}

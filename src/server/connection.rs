@@ -1,0 +1,77 @@
+//! For how long a connection may wait for the head of a request.
+//!
+//! Pingora bounds each read of a head, and not the head as a whole: a client that sends a
+//! byte now and then would hold its connection for days. What serves the connection's
+//! requests tells when a head is complete and when a request has ended, so that its task
+//! knows for how long no head has come, and which connections a server that stops can close.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use pingora::server::ShutdownWatch;
+use tokio::time::sleep;
+
+tokio::task_local! {
+    /// Since when a head is awaited; `None` while a request is under way.
+    static WAITING: Cell<Option<Instant>>;
+}
+
+/// Serves a connection of HTTP/1.1, and gives it up (`None`) when a head is not complete
+/// within `limit` from the connection's beginning or the end of the request before it, or
+/// when the server stops and no request is under way or at hand.
+pub(super) async fn watch<T>(
+    limit: Duration,
+    shutdown: &ShutdownWatch,
+    serve: impl Future<Output = T>,
+) -> Option<T> {
+    let waiting = Cell::new(Some(Instant::now()));
+    let idle = idle(limit, shutdown.clone());
+    WAITING
+        .scope(waiting, async {
+            tokio::select! {
+                biased;
+                served = serve => Some(served),
+                () = idle => None,
+            }
+        })
+        .await
+}
+
+async fn idle(limit: Duration, mut shutdown: ShutdownWatch) {
+    let stopped = async {
+        if shutdown.wait_for(|stops| *stops).await.is_err() {
+            // Nobody is left who could stop it.
+            std::future::pending::<()>().await;
+        }
+    };
+    let mut stopped = pin!(stopped);
+    loop {
+        let waited = WAITING.with(Cell::get).map(|since| since.elapsed());
+        let left = limit.saturating_sub(waited.unwrap_or_default());
+        if left.is_zero() {
+            return;
+        }
+        tokio::select! {
+            () = sleep(left) => {}
+            () = &mut stopped => {
+                if WAITING.with(Cell::get).is_none() {
+                    // What serves it ends with the request under way.
+                    std::future::pending::<()>().await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// A head is complete. Without effect where nobody waits for one, as in HTTP/2.
+pub(super) fn head_came() {
+    let _ = WAITING.try_with(|waiting| waiting.set(None));
+}
+
+/// A request has ended: the next head is awaited.
+pub(super) fn request_ended() {
+    let _ = WAITING.try_with(|waiting| waiting.set(Some(Instant::now())));
+}
