@@ -142,6 +142,11 @@ impl<'s> Upload<'s> {
     pub(super) async fn read_ahead(&mut self, most: usize) -> Result<(), Stopped> {
         let first = self.read().await?;
         self.take(first)?;
+        self.read_at_hand(most).await
+    }
+
+    /// Reads what is at hand, up to `most` bytes.
+    pub(super) async fn read_at_hand(&mut self, most: usize) -> Result<(), Stopped> {
         while !self.ended && self.withheld.len() < most {
             let read = tokio::select! {
                 biased;
