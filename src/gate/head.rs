@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 
 use super::refusal::{HeadFault, Refusal};
@@ -10,22 +10,36 @@ use crate::config::Bounds;
 use crate::inspect::Syntax;
 use crate::key::KeyDigest;
 
+// The names that are looked for in every head, which are not to be read each time.
+static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
+static CONTENT_LENGTH: HeaderName = header::CONTENT_LENGTH;
+static CONTENT_TYPE: HeaderName = header::CONTENT_TYPE;
+static EXPECT: HeaderName = header::EXPECT;
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static TRANSFER_ENCODING: HeaderName = header::TRANSFER_ENCODING;
+
+/// The headers that no create may have.
+static FORBIDDEN: [HeaderName; 2] = [
+    header::CONTENT_ENCODING,
+    HeaderName::from_static("x-http-method-override"),
+];
+
 /// The value of a header that may stand once.
 fn single<'a>(
     headers: &'a HeaderMap,
-    name: &'static str,
+    name: &'static HeaderName,
 ) -> Result<Option<&'a HeaderValue>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(Refusal::Head(HeadFault::Repeated(name)));
+        return Err(Refusal::Head(HeadFault::Repeated(name.as_str())));
     }
     Ok(first)
 }
 
 /// The digest of the key that the client presents.
 pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
-    let value = single(headers, "authorization")?;
+    let value = single(headers, &AUTHORIZATION)?;
     let value = value.ok_or(Refusal::Key { presented: false })?;
     let (scheme, key) = value.as_bytes().split_at(value.len().min(7));
     if !scheme.eq_ignore_ascii_case(b"bearer ") || key.is_empty() {
@@ -60,8 +74,8 @@ pub(super) enum Framing {
 /// Which framing the request has; `None` where it has no body.
 fn framing(request: &RequestHeader) -> Result<Option<Framing>, Refusal> {
     let headers = &request.headers;
-    let length = single(headers, "content-length")?;
-    let coding = single(headers, "transfer-encoding")?;
+    let length = single(headers, &CONTENT_LENGTH)?;
+    let coding = single(headers, &TRANSFER_ENCODING)?;
     if let Some(coding) = coding {
         if length.is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(Refusal::Head(HeadFault::Unreadable("transfer-encoding")));
@@ -100,13 +114,11 @@ pub(super) fn body_head(request: &RequestHeader, bounds: &Bounds) -> Result<Body
     if request.uri.query().is_some() {
         return Err(Refusal::Head(HeadFault::Query));
     }
-    for name in ["content-encoding", "x-http-method-override"] {
-        if headers.contains_key(name) {
-            return Err(Refusal::Head(HeadFault::Forbidden(name)));
-        }
+    if let Some(name) = FORBIDDEN.iter().find(|name| headers.contains_key(*name)) {
+        return Err(Refusal::Head(HeadFault::Forbidden(name.as_str())));
     }
     let framing = framing(request)?.ok_or(Refusal::Head(HeadFault::NoBody))?;
-    let content_type = single(headers, "content-type")?;
+    let content_type = single(headers, &CONTENT_TYPE)?;
     let content_type = content_type.ok_or(Refusal::Head(HeadFault::NoContentType))?;
     let content_type = content_type
         .to_str()
@@ -116,7 +128,7 @@ pub(super) fn body_head(request: &RequestHeader, bounds: &Bounds) -> Result<Body
     if matches!(framing, Framing::Length(length) if length > most) {
         return Err(Refusal::TooLarge { most });
     }
-    let expects_continue = match single(headers, "expect")? {
+    let expects_continue = match single(headers, &EXPECT)? {
         None => false,
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
         Some(_) => return Err(Refusal::Head(HeadFault::Unreadable("expect"))),
@@ -143,7 +155,7 @@ const IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 /// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
-    let Some(value) = single(headers, "idempotency-key")? else {
+    let Some(value) = single(headers, &IDEMPOTENCY_KEY)? else {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default();

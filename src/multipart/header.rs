@@ -47,8 +47,13 @@ impl Block {
         }
         let room = limits.header_bytes.saturating_sub(self.bytes.len());
         let bytes = &bytes[..bytes.len().min(room)];
-        let judged = bytes.iter().position(u8::is_ascii_control);
-        let plain = judged.unwrap_or(bytes.len());
+        // Most lines have no control before their end: that is seen many bytes at a time.
+        let line = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
+        let controls = |line: &[u8]| line.iter().fold(false, |any, b| any | b.is_ascii_control());
+        let plain = match controls(&bytes[..line]) {
+            false => line,
+            true => bytes.iter().take_while(|b| !b.is_ascii_control()).count(),
+        };
         self.bytes.extend_from_slice(&bytes[..plain]);
         plain
     }

@@ -7,14 +7,19 @@ use memchr::memmem::Finder;
 use super::Boundary;
 use super::boundary::LEAD;
 
-/// A search for one body's boundary, prepared once.
+/// How many bytes are looked through without preparation: a small form is through by then.
+const UNPREPARED: usize = 4 * 1024;
+
+/// A search for one body's boundary, prepared when the body turns out to be long.
 ///
 /// It looks for the boundary by itself, since some parsers split where it stands without
 /// the CRLF and the dashes of a delimiter: such a place must not pass for data.
 #[derive(Debug)]
 pub(super) struct Search {
     boundary: Boundary,
-    finder: Finder<'static>,
+    finder: Option<Finder<'static>>,
+    /// Bytes looked through so far, while there is no finder.
+    looked_through: usize,
     /// See [`borders`]; a boundary is shorter than 256 bytes.
     borders: Vec<u8>,
 }
@@ -43,7 +48,8 @@ pub(super) enum FoundKind {
 impl Search {
     pub(super) fn new(boundary: Boundary) -> Self {
         Self {
-            finder: Finder::new(boundary.as_bytes()).into_owned(),
+            finder: None,
+            looked_through: 0,
             borders: borders(boundary.as_bytes()),
             boundary,
         }
@@ -55,14 +61,31 @@ impl Search {
     }
 
     /// Whether the boundary is anywhere in these bytes.
-    pub(super) fn occurs_in(&self, bytes: &[u8]) -> bool {
-        self.finder.find(bytes).is_some()
+    pub(super) fn occurs_in(&mut self, bytes: &[u8]) -> bool {
+        self.find(bytes).is_some()
+    }
+
+    /// Where the boundary is first.
+    ///
+    /// To prepare a search that takes time in proportion to the bytes, whatever they are,
+    /// costs more than to look through a small form by the boundary's first byte.
+    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let boundary = self.boundary.as_bytes();
+        if self.finder.is_none() {
+            self.looked_through = self.looked_through.saturating_add(bytes.len());
+            if self.looked_through <= UNPREPARED {
+                let mut first = memchr::memchr_iter(boundary[0], bytes);
+                return first.find(|at| bytes[*at..].starts_with(boundary));
+            }
+        }
+        let finder = || Finder::new(boundary).into_owned();
+        self.finder.get_or_insert_with(finder).find(bytes)
     }
 
     /// Looks at a window of data, before which nothing stands that could be a part of a
     /// delimiter.
-    pub(super) fn look(&self, window: &[u8]) -> Found {
-        let Some(at) = self.finder.find(window) else {
+    pub(super) fn look(&mut self, window: &[u8]) -> Found {
+        let Some(at) = self.find(window) else {
             let held = self.held(window);
             return Found {
                 data: window.len() - held.len(),
@@ -142,4 +165,28 @@ fn borders(boundary: &[u8]) -> Vec<u8> {
         borders[at] = length;
     }
     borders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Before the search is prepared and after it, a boundary is found where it is.
+        #[test]
+        fn it_finds_what_memmem_finds(
+            boundary in "[ab]{1,6}",
+            windows in prop::collection::vec("[abc]{0,900}", 1..12),
+        ) {
+            let content_type = format!("multipart/form-data; boundary={boundary}");
+            let mut search = Search::new(Boundary::from_content_type(&content_type).unwrap());
+            for window in &windows {
+                let expected = memchr::memmem::find(window.as_bytes(), boundary.as_bytes());
+                prop_assert_eq!(search.find(window.as_bytes()), expected);
+            }
+            let bytes: usize = windows.iter().map(String::len).sum();
+            prop_assert_eq!(search.finder.is_some(), bytes > UNPREPARED);
+        }
+    }
 }
