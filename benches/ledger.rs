@@ -160,7 +160,7 @@ async fn lives(ledger: &Arc<dyn Ledger>, key: &Arc<Key>, tasks: u64, lasts: Dura
 async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
     let at = now();
     let id = ReservationId(u128::from(at.0) << 80 | u128::from(number) << 16 | 0xbe);
-    let charge = Charge {
+    let charge = Arc::new(Charge {
         payer: Payer::from(key),
         channel: "official".into(),
         model: "sora-2".into(),
@@ -168,7 +168,7 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
         seconds: 4,
         list: Amount::from_nanos(400_000_000).expect("an amount"),
         billed: Amount::from_nanos(2_000_000_000).expect("an amount"),
-    };
+    });
     let draft = Draft {
         id,
         charge: charge.clone(),

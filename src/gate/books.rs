@@ -43,7 +43,7 @@ pub(super) struct Books {
 /// task was cancelled, or panicked), its outcome is unknown.
 pub(super) struct Reservation {
     id: ReservationId,
-    pub(super) charge: Charge,
+    pub(super) charge: Arc<Charge>,
     remix_of: Option<Arc<str>>,
     created: Timestamp,
     /// When it was made, by a clock that is never put back.

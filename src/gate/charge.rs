@@ -8,9 +8,9 @@ use crate::ledger::{Charge, Payer, ReservationId};
 use crate::policy::{Key, Permit, Timestamp};
 
 /// What a permit costs a key on a channel.
-pub(super) fn charge(key: &Arc<Key>, permit: &Permit, channel: Arc<str>) -> Charge {
+pub(super) fn charge(key: &Arc<Key>, permit: &Permit, channel: Arc<str>) -> Arc<Charge> {
     let Quote { list, billed } = permit.quote();
-    Charge {
+    Arc::new(Charge {
         payer: Payer::from(&**key),
         channel,
         model: permit.model().name().clone(),
@@ -18,31 +18,43 @@ pub(super) fn charge(key: &Arc<Key>, permit: &Permit, channel: Arc<str>) -> Char
         seconds: permit.seconds(),
         list,
         billed,
-    }
+    })
 }
 
 /// The charge for what the answer says is rendered. A size that has no price keeps the
 /// price that was agreed on.
-pub(super) fn corrected(charge: &Charge, answer: &JobAnswer, catalog: &Catalog) -> Charge {
-    let mut charge = charge.clone();
+pub(super) fn corrected(
+    charge: &Arc<Charge>,
+    answer: &JobAnswer,
+    catalog: &Catalog,
+) -> Arc<Charge> {
+    let agreed = charge.clone();
     let Some(model) = catalog.get(&charge.model) else {
-        return charge;
+        return agreed;
     };
     let answered = answer
         .size
         .as_deref()
         .and_then(|name| model.find_size(name));
     let Some(size) = answered.or_else(|| model.find_size(&charge.size)) else {
-        return charge;
+        return agreed;
     };
     let seconds = answer.seconds.unwrap_or(charge.seconds);
-    if let Some(quote) = Quote::new(size.price, seconds, charge.payer.multiplier) {
-        charge.size = size.name.clone();
-        charge.seconds = seconds;
-        charge.list = quote.list;
-        charge.billed = quote.billed;
+    match Quote::new(size.price, seconds, charge.payer.multiplier) {
+        Some(Quote { list, billed })
+            if (&size.name, seconds, list, billed)
+                != (&charge.size, charge.seconds, charge.list, charge.billed) =>
+        {
+            Arc::new(Charge {
+                size: size.name.clone(),
+                seconds,
+                list,
+                billed,
+                ..(**charge).clone()
+            })
+        }
+        _ => agreed,
     }
-    charge
 }
 
 /// The time in milliseconds, then 80 random bits, from the keys that the standard library

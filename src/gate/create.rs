@@ -127,7 +127,7 @@ impl Crossing<'_> {
             return self.run_small(upload).await;
         }
         let charge = self.charge_so_far(upload);
-        if self.look_ahead(charge.as_ref()).await? == Ahead::Compare {
+        if self.look_ahead(charge.as_deref()).await? == Ahead::Compare {
             return self.compare(upload).await;
         }
         let candidates = self.candidates(upload.inspector.asked().model, now())?;
@@ -200,7 +200,7 @@ impl Crossing<'_> {
     }
 
     /// What the request would cost, once its three fields are known.
-    fn charge_so_far(&self, upload: &Upload<'_>) -> Option<Charge> {
+    fn charge_so_far(&self, upload: &Upload<'_>) -> Option<Arc<Charge>> {
         let asked = upload.inspector.asked();
         asked.model.and(asked.size).and(asked.seconds)?;
         let permit = policy::permit(&self.state.config.catalog, self.key, asked).ok()?;

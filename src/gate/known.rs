@@ -142,7 +142,7 @@ mod tests {
         Known::new(Job {
             id: format!("video_{id}").into(),
             reservation: ReservationId(id.into()),
-            charge: Charge {
+            charge: Arc::new(Charge {
                 payer: Payer {
                     key: name(),
                     group: name(),
@@ -155,7 +155,7 @@ mod tests {
                 seconds: 4,
                 list: Amount::ZERO,
                 billed: Amount::ZERO,
-            },
+            }),
             created: Timestamp(0),
             remix_of: None,
             resolution: None,

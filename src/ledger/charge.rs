@@ -43,7 +43,7 @@ impl From<&Key> for Payer {
     }
 }
 
-/// What a job costs and whom.
+/// What a job costs and whom. Shared by all who keep it: it does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// Who pays.
@@ -84,7 +84,7 @@ pub struct Draft {
     /// Its name.
     pub id: ReservationId,
     /// What it charges.
-    pub charge: Charge,
+    pub charge: Arc<Charge>,
     /// The prompt.
     pub prompt: PromptDigest,
     /// The job that a remix is made from.
@@ -121,7 +121,7 @@ pub struct Confirmation {
     /// The channel's name for the job.
     pub job: Arc<str>,
     /// The charge, corrected where the answer names another size or duration.
-    pub charge: Charge,
+    pub charge: Arc<Charge>,
     /// What repetitions under the same idempotency key are answered with: it has to be there
     /// where the reservation has one, and is dropped where it has none.
     pub answer: Option<FirstAnswer>,
@@ -129,17 +129,13 @@ pub struct Confirmation {
 
 /// The outcome of [`Ledger::confirm`](super::Ledger::confirm).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is what nearly every call answers"
-)]
 pub enum Confirmed {
     /// By this call.
     Now {
         /// The charge as it was.
-        before: Charge,
+        before: Arc<Charge>,
         /// The charge as it is.
-        after: Charge,
+        after: Arc<Charge>,
     },
     /// The reservation had that job already.
     Already,

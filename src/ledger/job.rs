@@ -13,7 +13,7 @@ pub struct Job {
     /// The reservation that pays for it.
     pub reservation: ReservationId,
     /// What it costs and whom; whose it is.
-    pub charge: Charge,
+    pub charge: Arc<Charge>,
     /// When its create was reserved.
     pub created: Timestamp,
     /// The job that it is a remix of.
@@ -114,7 +114,7 @@ pub struct Jobless {
     /// Its name.
     pub id: ReservationId,
     /// What it charges.
-    pub charge: Charge,
+    pub charge: Arc<Charge>,
     /// The prompt.
     pub prompt: PromptDigest,
     /// The job that it was to be a remix of.

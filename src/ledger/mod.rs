@@ -29,6 +29,7 @@ mod postgres;
 mod sqlite;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -134,7 +135,7 @@ pub trait Ledger: Send + Sync + 'static {
         id: ReservationId,
         why: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable>;
+    ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
     /// Resolves a reservation whose job has ended: posted stays owed, voided gives back what
     /// was taken. `end` is how the job ended, such as `completed`. Answers the charge, or
@@ -145,7 +146,7 @@ pub trait Ledger: Send + Sync + 'static {
         resolution: Resolution,
         end: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable>;
+    ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
     /// The job of that id, on whichever channel.
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable>;

@@ -1,5 +1,6 @@
 //! Gates that come and go over one ledger.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engines::{Engine, on};
@@ -25,7 +26,7 @@ pub async fn reserve(
     let key = config.key_named(key).unwrap();
     let draft = Draft {
         id: ReservationId(number),
-        charge: Charge {
+        charge: Arc::new(Charge {
             payer: Payer::from(&**key),
             channel: "mock".into(),
             model: "sora-2".into(),
@@ -33,7 +34,7 @@ pub async fn reserve(
             seconds: 4,
             list: Amount::from_nanos(400_000_000).unwrap(),
             billed: Amount::from_nanos(2_000_000_000).unwrap(),
-        },
+        }),
         prompt: PromptDigest(Sha256::digest(prompt).into()),
         remix_of: None,
         claim: None,

@@ -43,9 +43,9 @@ pub fn key(limits: Vec<Limit>) -> Arc<Key> {
 }
 
 /// Of sora-2, at 0.10 USD a second.
-pub fn charge(key: &Key, seconds: u32) -> Charge {
+pub fn charge(key: &Key, seconds: u32) -> Arc<Charge> {
     let list = "0.1".parse::<Amount>().unwrap().nanos() * u64::from(seconds);
-    Charge {
+    Arc::new(Charge {
         payer: Payer::from(key),
         channel: "official".into(),
         model: "sora-2".into(),
@@ -53,10 +53,10 @@ pub fn charge(key: &Key, seconds: u32) -> Charge {
         seconds,
         list: Amount::from_nanos(list).unwrap(),
         billed: Amount::from_nanos(list * 5).unwrap(),
-    }
+    })
 }
 
-pub fn draft(id: u128, charge: &Charge) -> Draft {
+pub fn draft(id: u128, charge: &Arc<Charge>) -> Draft {
     Draft {
         id: ReservationId(id),
         charge: charge.clone(),
@@ -67,7 +67,7 @@ pub fn draft(id: u128, charge: &Charge) -> Draft {
     }
 }
 
-pub fn claiming(id: u128, charge: &Charge, name: &str, fingerprint: u8) -> Draft {
+pub fn claiming(id: u128, charge: &Arc<Charge>, name: &str, fingerprint: u8) -> Draft {
     Draft {
         claim: Some(Claim {
             idempotency_key: name.into(),
@@ -78,7 +78,7 @@ pub fn claiming(id: u128, charge: &Charge, name: &str, fingerprint: u8) -> Draft
     }
 }
 
-pub fn confirmation(charge: &Charge, job: &str) -> Confirmation {
+pub fn confirmation(charge: &Arc<Charge>, job: &str) -> Confirmation {
     Confirmation {
         job: job.into(),
         charge: charge.clone(),
@@ -93,7 +93,7 @@ pub async fn reserved(
     ledger: &dyn Ledger,
     key: &Key,
     id: u128,
-    charge: &Charge,
+    charge: &Arc<Charge>,
     now: Timestamp,
 ) -> bool {
     let outcome = ledger.reserve(&draft(id, charge), key, now).await.unwrap();

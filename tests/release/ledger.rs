@@ -124,7 +124,7 @@ impl Ledger for Watched {
         id: ReservationId,
         why: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         self.inner.abandon(id, why, now).await
     }
 
@@ -134,7 +134,7 @@ impl Ledger for Watched {
         resolution: Resolution,
         end: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         self.inner.settle(id, resolution, end, now).await
     }
 

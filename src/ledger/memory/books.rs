@@ -48,7 +48,7 @@ pub(super) struct Claimant {
 }
 
 impl Entry {
-    pub(super) fn charge(&self) -> &Charge {
+    pub(super) fn charge(&self) -> &Arc<Charge> {
         &self.draft.charge
     }
 

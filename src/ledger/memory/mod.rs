@@ -4,7 +4,7 @@
 mod books;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -182,7 +182,7 @@ impl Ledger for MemoryLedger {
         id: ReservationId,
         why: &'static str,
         _now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let mut books = self.books();
         let books = &mut *books;
         let Some(entry) = books.entries.get(&id) else {
@@ -209,7 +209,7 @@ impl Ledger for MemoryLedger {
         resolution: Resolution,
         end: &'static str,
         _now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let mut books = self.books();
         let books = &mut *books;
         let Some(entry) = books.entries.get(&id) else {

@@ -1,6 +1,7 @@
 //! The calls that decide: each is one function of the database.
 
 use bytes::Bytes;
+use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -33,7 +34,7 @@ impl PostgresLedger {
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         let charge = &draft.charge;
-        let values = ChargeValues::from(charge);
+        let values = ChargeValues::from(&**charge);
         let limits = LimitValues::of(Some(key));
         let claim = draft.claim.as_ref();
         let idempotency_key = claim.map(|claim| &*claim.idempotency_key);
@@ -111,7 +112,7 @@ impl PostgresLedger {
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
         let charge = &confirmation.charge;
-        let values = ChargeValues::from(charge);
+        let values = ChargeValues::from(&**charge);
         let limits = LimitValues::of(key);
         let answer = confirmation.answer.as_ref();
         let status = answer.map(|answer| i32::from(answer.status));
@@ -148,12 +149,11 @@ impl PostgresLedger {
             return Ok(match column(row, "o_outcome")? {
                 "now" => {
                     let before = row::charge(row)?;
-                    let payer = before.payer.clone();
                     let after = if column(row, "o_corrected")? {
-                        Charge {
-                            payer,
-                            ..charge.clone()
-                        }
+                        Arc::new(Charge {
+                            payer: before.payer.clone(),
+                            ..(**charge).clone()
+                        })
                     } else {
                         before.clone()
                     };
@@ -182,7 +182,7 @@ impl PostgresLedger {
         state: State,
         outcome: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let from: Vec<_> = from.iter().map(|state| state.name()).collect();
         let rows = self
             .database

@@ -14,6 +14,7 @@ mod url;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -203,7 +204,7 @@ impl Ledger for PostgresLedger {
         id: ReservationId,
         why: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let from = [State::Pending, State::Unknown];
         self.resolve(id, &from, State::Voided, why, now).await
     }
@@ -214,7 +215,7 @@ impl Ledger for PostgresLedger {
         resolution: Resolution,
         end: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let from = [State::Confirmed];
         self.resolve(id, &from, resolution.into(), end, now).await
     }

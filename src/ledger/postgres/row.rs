@@ -119,8 +119,8 @@ pub(super) const JOB: &str = "id, job, created_ms, remix_of, state, outcome, del
 pub(super) const JOBLESS: &str = "id, prompt_sha256, remix_of, state, created_ms, \
      coalesce(unknown_since_ms, created_ms) AS since_ms";
 
-pub(super) fn charge(row: &Row) -> Result<Charge, Unavailable> {
-    Ok(Charge {
+pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
+    Ok(Arc::new(Charge {
         payer: Payer {
             key: text(row, "key")?,
             group: text(row, "group_name")?,
@@ -134,7 +134,7 @@ pub(super) fn charge(row: &Row) -> Result<Charge, Unavailable> {
         seconds: u32::try_from(number(row, "seconds")?).map_err(|_| strange("seconds"))?,
         list: amount(row, "list_nanos")?,
         billed: amount(row, "billed_nanos")?,
-    })
+    }))
 }
 
 pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {

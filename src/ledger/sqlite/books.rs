@@ -36,7 +36,7 @@ pub(super) struct Books {
 pub(super) struct Entry {
     /// Its row.
     pub(super) number: i64,
-    pub(super) charge: Charge,
+    pub(super) charge: Arc<Charge>,
     pub(super) created: Timestamp,
     pub(super) state: State,
     /// Whether it was made since the database was opened.

@@ -3,6 +3,7 @@
 //! An error in the middle of one may leave the books in memory ahead of the database: the
 //! transaction is rolled back then, and the books are loaded anew.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -223,7 +224,7 @@ impl Books {
         id: ReservationId,
         why: &str,
         now: Timestamp,
-    ) -> rusqlite::Result<Option<Charge>> {
+    ) -> rusqlite::Result<Option<Arc<Charge>>> {
         let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
         let Some(entry) = self.close(db, id, waits, State::Voided, why, now)? else {
             return Ok(None);
@@ -243,7 +244,7 @@ impl Books {
         resolution: Resolution,
         end: &str,
         now: Timestamp,
-    ) -> rusqlite::Result<Option<Charge>> {
+    ) -> rusqlite::Result<Option<Arc<Charge>>> {
         let runs = |entry: &Entry| entry.state == State::Confirmed;
         let Some(entry) = self.close(db, id, runs, resolution.into(), end, now)? else {
             return Ok(None);

@@ -157,7 +157,7 @@ impl Ledger for SqliteLedger {
         id: ReservationId,
         why: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let call = move |books: &mut Books, db: &_| books.abandon(db, id, why, now);
         self.writer.call(call).await
     }
@@ -168,7 +168,7 @@ impl Ledger for SqliteLedger {
         resolution: Resolution,
         end: &'static str,
         now: Timestamp,
-    ) -> Result<Option<Charge>, Unavailable> {
+    ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let call = move |books: &mut Books, db: &_| books.settle(db, id, resolution, end, now);
         self.writer.call(call).await
     }

@@ -165,13 +165,13 @@ fn as_job(row: &Row<'_>) -> rusqlite::Result<Job> {
 pub(super) fn charge(
     row: &Row<'_>,
     name: &mut dyn FnMut(&str) -> Arc<str>,
-) -> rusqlite::Result<Charge> {
+) -> rusqlite::Result<Arc<Charge>> {
     let amount = |column| {
         let amount = Amount::from_nanos(uint(row, column)?);
         amount.ok_or_else(|| unreadable(column, "no amount"))
     };
     let multiplier = Multiplier::from_thousandths(uint(row, 3)?);
-    Ok(Charge {
+    Ok(Arc::new(Charge {
         payer: Payer {
             key: name(text(row, 0)?),
             group: name(text(row, 1)?),
@@ -184,7 +184,7 @@ pub(super) fn charge(
         seconds: row.get(7)?,
         list: amount(8)?,
         billed: amount(9)?,
-    })
+    }))
 }
 
 pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<ReservationId> {
