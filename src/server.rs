@@ -37,12 +37,16 @@ use app::App;
 /// What tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// More requests over HTTP/2 than can be under way at once.
+const STREAMS: u32 = 1 << 28;
+
 /// A service that runs.
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     service: JoinHandle<()>,
-    connections: Option<(Arc<Semaphore>, u32)>,
+    /// What is under way, and with how many permits it is over.
+    under_way: Vec<(Arc<Semaphore>, u32)>,
 }
 
 /// Serves the gate alone, on a socket that is listening already: what is not of the Videos
@@ -61,8 +65,13 @@ pub fn serve(
     options.keepalive_request_limit = Some(bounds.keepalive_requests);
     options.h2_idle_timeout = Some(bounds.keepalive_timeout);
     let connections = Arc::new(Semaphore::new(bounds.connections));
+    let streams = Arc::new(Semaphore::new(STREAMS as usize));
     let app = Bounded {
-        app: Arc::new(App { gate, options }),
+        app: Arc::new(App {
+            gate,
+            options,
+            streams: streams.clone(),
+        }),
         connections: connections.clone(),
         first_byte: bounds.read_timeout,
         head: bounds.keepalive_timeout + bounds.read_timeout,
@@ -81,7 +90,7 @@ pub fn serve(
     }
     let most = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
     let mut server = start(service, listener)?;
-    server.connections = Some((connections, most));
+    server.under_way = vec![(connections, most), (streams, STREAMS)];
     Ok(server)
 }
 
@@ -121,7 +130,7 @@ where
         address,
         stop,
         service,
-        connections: None,
+        under_way: vec![],
     })
 }
 
@@ -137,8 +146,8 @@ impl Server {
         let ended = async {
             let _ = self.stop.send(true);
             let _ = self.service.await;
-            if let Some((connections, most)) = &self.connections {
-                let _ = connections.acquire_many(*most).await;
+            for (under_way, most) in &self.under_way {
+                let _ = under_way.acquire_many(*most).await;
             }
         };
         timeout(within, ended).await.is_ok()
@@ -177,9 +186,14 @@ impl ServerApp for Bounded {
         let mut http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         // Pingora looks for the preface without a time limit.
         let mut start = [0; PREFACE.len()];
-        match timeout(self.first_byte, stream.try_peek(&mut start)).await {
-            Ok(Ok(_)) => http2 = http2 || start == *PREFACE,
-            Ok(Err(_)) | Err(_) => return None,
+        let mut stops = shutdown.clone();
+        tokio::select! {
+            biased;
+            peeked = timeout(self.first_byte, stream.try_peek(&mut start)) => match peeked {
+                Ok(Ok(_)) => http2 = http2 || start == *PREFACE,
+                Ok(Err(_)) | Err(_) => return None,
+            },
+            Ok(_) = stops.wait_for(|stops| *stops) => return None,
         }
         let served = self.app.process_new(stream, shutdown);
         if http2 {

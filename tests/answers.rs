@@ -232,17 +232,22 @@ async fn an_answer_in_mid_upload_reaches_the_client() {
     stand
         .mock
         .set_faults(vec!["early=413".parse().unwrap()], None);
-    let image = png(600_000);
-    let body = form(&[
-        ("prompt", b"a cat"),
-        ("input_reference", &image),
-        ("model", b"sora-2"),
-        ("size", b"1280x720"),
-    ]);
-    for body in [
-        Body::Length(body.clone(), vec![100_000; 6]),
-        Body::Chunked(body, vec![100_000; 6]),
-    ] {
+    // The larger one is more than sockets hold: it is read on, or the answer would be lost.
+    let bodies = [600_000, 12_000_000].map(|bytes| {
+        let image = png(bytes);
+        let body = form(&[
+            ("prompt", b"a cat"),
+            ("input_reference", &image),
+            ("model", b"sora-2"),
+            ("size", b"1280x720"),
+        ]);
+        let pieces = vec![100_000; bytes / 100_000];
+        [
+            Body::Length(body.clone(), pieces.clone()),
+            Body::Chunked(body, pieces),
+        ]
+    });
+    for body in bodies.into_iter().flatten() {
         let answer = Request::create(&form_type(), body)
             .send(stand.gate)
             .await

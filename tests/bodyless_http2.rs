@@ -5,6 +5,7 @@ mod support;
 use bytes::Bytes;
 use http::{Method, Request};
 use support::client::Body;
+use support::h2::Http2;
 use support::{KEY, Stand, client, form_type, plain_form};
 use tokio::net::TcpStream;
 
@@ -27,6 +28,18 @@ async fn ask(stand: &Stand, method: Method, path: &str, frames: &[&'static [u8]]
         let _ = body.send_data(Bytes::from_static(frame), last);
     }
     answer.await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_head_request_gets_an_answer_without_a_body() {
+    let stand = Stand::start().await;
+    let head = client::Request::new("HEAD", "/v1/videos").key(KEY);
+    let mut http2 = Http2::open(stand.gate).await.unwrap();
+    let stream = http2.begin(&head, true).await.unwrap();
+    let answer = stream.answer().await.unwrap();
+    assert_eq!((answer.status, &*answer.body), (405, &b""[..]));
+    let answer = head.send(stand.gate).await.unwrap();
+    assert_eq!((answer.status, &*answer.body), (405, &b""[..]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

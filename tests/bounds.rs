@@ -98,6 +98,18 @@ async fn heads() {
         many = many.header(&format!("X-{i}"), "a");
     }
     assert_eq!(many.send(stand.gate).await.unwrap().status, 431);
+    // What cannot be read as HTTP is refused in the API's words too, and counted.
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let nonsense = b"GET /v1/videos HTTP/1.1\r\nno header\r\n\r\n";
+    connection.stream.write_all(nonsense).await.unwrap();
+    let answer = connection.answer(false).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.code()),
+        (400, "invalid_header".into())
+    );
+    assert!(is_closed(&mut connection).await);
+    let refused = "tollgate_refusals_total{key=\"\",reason=\"invalid_header\"}";
+    assert_eq!(stand.metric(refused).await, 1.0);
     assert_eq!(create(plain()).send(stand.gate).await.unwrap().status, 200);
 }
 

@@ -136,8 +136,7 @@ async fn a_deletion_is_noted_though_its_client_is_gone() {
     let deleted = answer("200 OK", "", r#"{"id":"video_1","deleted":true}"#);
     let played = playing([Play::AnswerWhen(told.clone(), deleted)]).await;
     let mut connection = Connection::open(played.stand.gate).await.unwrap();
-    let request = Request::new("DELETE", "/v1/videos/video_1").key(KEY);
-    let request = request.pieces().concat();
+    let request = deletes().pieces().concat();
     connection.stream.write_all(&request).await.unwrap();
     played.has_read(2).await;
     assert!(played.read(1).starts_with("DELETE /v1/videos/video_1 "));
@@ -148,7 +147,57 @@ async fn a_deletion_is_noted_though_its_client_is_gone() {
         metrics.keys().any(|name| name.contains("route=\"delete\""))
     };
     played.stand.until("the deletion has ended", counted).await;
+    assert_eq!(listed(&played).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_stalls_in_a_download_is_left() {
+    let plays = vec![vec![job("completed"), Play::Hold(CHUNKED.into())]];
+    let played = Played::start_with("    read_timeout: 1s\n", plays).await;
+    let error = content().send(played.stand.gate).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    played.has_read(3).await;
+    assert_eq!(played.errors().await, ["timeout"]);
+}
+
+fn deletes() -> Request {
+    Request::new("DELETE", "/v1/videos/video_1").key(KEY)
+}
+
+async fn listed(played: &Played) -> usize {
     let list = Request::get("/v1/videos").key(KEY);
     let page = list.send(played.stand.gate).await.unwrap().json();
-    assert_eq!(page["data"].as_array().unwrap().len(), 0, "{page}");
+    page["data"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_is_asked_for_again_where_its_connection_had_died() {
+    let deleted = answer("200 OK", "", r#"{"id":"video_1","deleted":true}"#);
+    let connections = vec![
+        vec![job("completed"), Play::Break(vec![])],
+        vec![Play::Answer(deleted)],
+    ];
+    let played = Played::start(connections).await;
+    let answer = deletes().send(played.stand.gate).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(listed(&played).await, 0);
+    assert_eq!(played.errors().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_there_to_be_deleted_is_in_no_list() {
+    let played = playing([Play::Answer(answer("404 No", "", "{}"))]).await;
+    let answer = deletes().send(played.stand.gate).await.unwrap();
+    assert_eq!(answer.status, 404, "{answer:?}");
+    assert_eq!(listed(&played).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_none_is_not_asked_for_again() {
+    let nonsense = Play::Answer(b"HTTP/1.1 banana\r\n\r\n".to_vec());
+    let played = playing([nonsense]).await;
+    let answer = deletes().send(played.stand.gate).await.unwrap();
+    assert_eq!((answer.status, &*answer.code()), (502, "upstream_error"));
+    assert_eq!(played.reads.lock().unwrap().len(), 2, "it is asked once");
+    assert_eq!(played.errors().await, ["broken"]);
 }

@@ -7,6 +7,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use host::host;
@@ -61,6 +62,8 @@ async fn a_proxy_keeps_its_own_routes() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = Options {
             credential: support::CREDENTIAL.into(),
+            queued: Duration::ZERO,
+            rendering: Duration::ZERO,
             ..Options::default()
         };
         Mock::start(listener, options)
@@ -100,6 +103,15 @@ async fn a_proxy_keeps_its_own_routes() {
         (poll.status, poll.header("x-host")),
         (200, Some("was here"))
     );
+
+    let content = Request::get(&format!("/v1/videos/{job}/content")).key(KEY);
+    let content = content.header("X-Tenant", "a").send(to).await.unwrap();
+    assert_eq!(
+        (content.status, content.header("x-host")),
+        (200, Some("was here"))
+    );
+    assert_eq!(content.header("content-type"), Some("video/mp4"));
+    assert_eq!(content.body[4..8], *b"ftyp");
 
     let own = Request::get("/v1/models").key(KEY).header("X-Tenant", "a");
     let own = own.send(to).await.unwrap();

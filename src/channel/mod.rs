@@ -4,15 +4,17 @@
 mod spec;
 mod upstream;
 
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use foldhash::quality::FixedState;
 use http::{HeaderName, HeaderValue, header};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 
 pub use spec::{Auth, Channel, Http2};
@@ -34,6 +36,8 @@ pub struct LiveChannel {
     /// See [`LiveChannel::identity`]; `None` where what was configured fits no header.
     identity: Option<Vec<(HeaderName, HeaderValue)>>,
     ca: Option<Arc<CaType>>,
+    /// What tells these roots from others.
+    trust: u64,
     resolved: Mutex<Resolved>,
     in_flight: AtomicUsize,
     failures: AtomicU64,
@@ -74,6 +78,7 @@ impl LiveChannel {
         let roots: Arc<CaType> = roots.collect();
         Arc::new(Self {
             ca: (!roots.is_empty()).then_some(roots),
+            trust: FixedState::default().hash_one(&spec.ca),
             identity: identity(&spec),
             spec,
             resolved: Mutex::default(),
@@ -167,15 +172,13 @@ impl LiveChannel {
         let url = &self.spec.url;
         // The SNI is never empty: Pingora would take that as "do not verify".
         let mut peer = HttpPeer::new(address, url.tls, url.host.clone());
+        // Pingora does not tell connections apart by the roots that they were verified by.
+        peer.group_key = self.trust;
         let options = &mut peer.options;
         options.connection_timeout = Some(self.spec.connect_timeout);
         options.total_connection_timeout = Some(self.spec.connect_timeout * 2);
-        options.read_timeout = Some(self.spec.read_timeout);
-        options.write_timeout = Some(self.spec.read_timeout);
-        options.idle_timeout = Some(self.spec.idle_timeout);
         options.ca = self.ca.clone();
         options.h2_ping_interval = Some(Duration::from_secs(30));
-        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
         options.alpn = match self.spec.http2 {
             Http2::Auto if url.tls => ALPN::H2H1,
             Http2::Auto | Http2::Never => ALPN::H1,

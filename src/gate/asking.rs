@@ -1,5 +1,5 @@
-//! Requests to a channel that create nothing there: asked again where the connection, and
-//! not the channel, has failed.
+//! Requests to a channel that create nothing there: asked again where a connection that was
+//! kept has died meanwhile.
 
 use std::sync::Arc;
 
@@ -87,10 +87,9 @@ impl Gate {
                     return Ok(exchange);
                 }
                 Err(no_answer) => {
-                    let was_pooled = exchange.was_pooled();
+                    let was_stale = exchange.was_stale(&self.pool, no_answer);
                     exchange.abort().await;
-                    let broken = matches!(no_answer, NoAnswer::Broken { .. });
-                    if !(broken && was_pooled && stale < STALE) {
+                    if !was_stale || stale == STALE {
                         return Err(self.silent(channel, no_answer));
                     }
                     stale += 1;

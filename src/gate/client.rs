@@ -14,12 +14,18 @@ pub trait Client: Send {
     fn session(&mut self) -> &mut ServerSession;
 
     /// Writes the head of the answer.
+    ///
+    /// # Errors
+    /// From downstream, where the client is gone.
     fn write_head(
         &mut self,
         head: Box<ResponseHeader>,
     ) -> impl Future<Output = pingora::Result<()>> + Send;
 
     /// Writes a piece of its body, the last one with `end`.
+    ///
+    /// # Errors
+    /// As above.
     fn write_body(
         &mut self,
         piece: Bytes,
@@ -33,11 +39,13 @@ impl Client for ServerSession {
     }
 
     async fn write_head(&mut self, head: Box<ResponseHeader>) -> pingora::Result<()> {
-        self.write_response_header(head).await
+        let written = self.write_response_header(head).await;
+        written.map_err(pingora::Error::into_down)
     }
 
     async fn write_body(&mut self, piece: Bytes, end: bool) -> pingora::Result<()> {
-        self.write_response_body(piece, end).await
+        let written = self.write_response_body(piece, end).await;
+        written.map_err(pingora::Error::into_down)
     }
 }
 
@@ -46,12 +54,20 @@ impl Client for Session {
         self.as_downstream_mut()
     }
 
-    async fn write_head(&mut self, head: Box<ResponseHeader>) -> pingora::Result<()> {
-        self.write_response_header(head, false).await
+    // What the modules fail over is not the client's doing.
+
+    async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> pingora::Result<()> {
+        let modules = &mut self.downstream_modules_ctx;
+        modules.response_header_filter(&mut head, false).await?;
+        self.downstream_session.write_head(head).await
     }
 
     async fn write_body(&mut self, piece: Bytes, end: bool) -> pingora::Result<()> {
-        self.write_response_body(Some(piece), end).await
+        let mut piece = Some(piece);
+        let modules = &mut self.downstream_modules_ctx;
+        modules.response_body_filter(&mut piece, end)?;
+        let piece = piece.unwrap_or_default();
+        self.downstream_session.write_body(piece, end).await
     }
 }
 

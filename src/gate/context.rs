@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::State;
 use super::poll::Seen;
 
-/// Per-request state, to be kept in the context of the proxy that embeds the gate.
+/// Per-request state, to be kept by whoever calls the gate's hooks: in the context of the proxy
+/// that embeds it, for one.
 pub struct Context {
     /// The configuration that was in force when the request came.
     pub(super) state: Arc<State>,

@@ -26,7 +26,7 @@ use crate::policy::{self, Key, Timestamp};
 /// How much of a body is read before a channel is connected to, if it is at hand.
 const READ_AHEAD: usize = 64 * 1024;
 /// How much is read before it is sent on, if it is at hand.
-const AT_ONCE: usize = 192 * 1024;
+const AT_ONCE: usize = 128 * 1024;
 
 /// A request that is to be inspected, accepted by its head.
 pub(super) struct Accepted {
@@ -298,7 +298,7 @@ impl Crossing<'_> {
                 read = upload.read() => {
                     let chunk = read.map_err(Break::Stopped)?;
                     upload.take(chunk).map_err(|r| Break::Stopped(r.into()))?;
-                    upload.read_at_hand(AT_ONCE).await.map_err(Break::Stopped)?;
+                    upload.read_at_hand(AT_ONCE).map_err(Break::Stopped)?;
                 }
                 answered = exchange.answer_head() => match answered {
                     Ok(()) => return Err(Break::Answered),

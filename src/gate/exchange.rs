@@ -20,6 +20,7 @@ use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{ConnectionClosed, H2Error, ReadError};
 
 use super::answer::Gathered;
 use super::cork::{cork, uncork};
@@ -97,7 +98,7 @@ pub(super) enum NoAnswer {
     Timeout,
     /// The channel broke off.
     Broken {
-        /// In the middle of the answer.
+        /// In its answer, rather than before it: not because the connection had died.
         begun: bool,
     },
 }
@@ -139,9 +140,14 @@ impl Exchange {
             HttpSession::H2(session) if finished => session.write_request_header(head, true),
             session => session.write_request_header(head).await,
         }
-        .map_err(|error| Unreachable {
-            was_pooled,
-            ..failed(error)
+        .map_err(|error| {
+            if was_pooled {
+                pool.distrust(&peer);
+            }
+            Unreachable {
+                was_pooled,
+                ..failed(error)
+            }
         })?;
         channel.succeeded();
         Ok(Self {
@@ -155,9 +161,14 @@ impl Exchange {
         })
     }
 
-    /// Whether its connection has served before: then it may have been closed meanwhile.
-    pub(super) fn was_pooled(&self) -> bool {
-        self.was_pooled
+    /// Whether it got no answer because its connection, which had served before, was closed
+    /// meanwhile. The others to the channel are not trusted any more then.
+    pub(super) fn was_stale(&self, pool: &Pool, no_answer: NoAnswer) -> bool {
+        let stale = self.was_pooled && no_answer == NoAnswer::Broken { begun: false };
+        if stale {
+            pool.distrust(&self.peer);
+        }
+        stale
     }
 
     pub(super) fn channel(&self) -> &Arc<LiveChannel> {
@@ -211,7 +222,10 @@ impl Exchange {
                 // Its text could repeat what the channel sent, and that what it was sent.
                 let kind = error.etype().as_str();
                 log::warn!("channel {}: no answer: {kind}", self.channel.spec().name);
-                Err(NoAnswer::Broken { begun: false })
+                // Anything else is what the channel has said, and is said again.
+                let gone = [ConnectionClosed, ReadError, H2Error];
+                let begun = !gone.contains(error.etype());
+                Err(NoAnswer::Broken { begun })
             }
             Err(_) => Err(NoAnswer::Timeout),
         }

@@ -86,10 +86,10 @@ where
                 self.inner
                     .response_filter(session, &mut reply.head, &mut ctx.inner)
                     .await?;
-                self.gate.give(session, reply).await?;
+                self.gate.give(session, &ctx.gate, reply).await?;
             }
             Response::Refusal(refusal) => {
-                self.gate.refuse(session, &mut ctx.gate, &refusal).await?;
+                self.gate.refuse(session, &ctx.gate, &refusal).await?;
             }
         }
         Ok(true)
@@ -348,7 +348,7 @@ where
     ) -> FailToProxy {
         // Where the inner proxy's own filters failed, the error is the inner proxy's to tell.
         if ctx.claimed && ctx.gate.claimed {
-            return self.gate.fail_to_proxy(session, error, &mut ctx.gate).await;
+            return self.gate.fail_to_proxy(session, error, &ctx.gate).await;
         }
         self.inner
             .fail_to_proxy(session, error, &mut ctx.inner)

@@ -9,16 +9,16 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::StatusCode;
+use pingora::http::RequestHeader;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::inquiry::Mute;
 use super::refusal::{HeadFault, NotFound, Refusal};
-use super::reply::{Body, Reply};
+use super::reply::Reply;
 use super::route::JobId;
 use super::upload::Stopped;
 use super::{Gate, State};
@@ -91,21 +91,7 @@ impl Gate {
             "has_more": has_more && !jobs.is_empty(),
             "data": data,
         });
-        let body = Bytes::from(body.to_string());
-        let failed = |error: Box<pingora::Error>| Stopped::Gone(error);
-        let mut head = ResponseHeader::build(200, Some(3)).map_err(failed)?;
-        for (name, value) in [
-            ("content-type", "application/json"),
-            ("cache-control", "private, no-store"),
-        ] {
-            head.insert_header(name, value).map_err(failed)?;
-        }
-        head.insert_header("content-length", body.len())
-            .map_err(failed)?;
-        Ok(Reply {
-            head: Box::new(head),
-            body: Body::Whole(body),
-        })
+        Ok(Reply::json(StatusCode::OK, body.to_string().into()))
     }
 
     /// How each job stands, in the order of the jobs.

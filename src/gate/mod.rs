@@ -61,7 +61,7 @@ use exchange::Unreachable;
 use known::Known;
 use pool::Pool;
 use refusal::{Busy, NotFound as Missing, Refusal};
-use reply::{Reply, Response};
+use reply::{Reply, Response, final_status};
 use route::{NoRoute, Route};
 use upload::Stopped;
 
@@ -160,7 +160,7 @@ impl Gate {
     }
 
     /// Whether a request is the gate's: its path is that of the Videos API, or made to look
-    /// like it to somebody. The other hooks are for these requests only.
+    /// like it to somebody. [`request_filter`](Self::request_filter) is for these alone.
     pub fn claims(&self, request: &RequestHeader) -> bool {
         route::is_claimed(request.uri.path())
     }
@@ -177,8 +177,8 @@ impl Gate {
         session.set_total_drain_timeout(Some(bounds.drain_timeout));
     }
 
-    /// Mirrors [`ProxyHttp::request_filter`](pingora::proxy::ProxyHttp::request_filter) for a
-    /// claimed request, which it answers: that hook then returns `true`.
+    /// Mirrors [`ProxyHttp::request_filter`](pingora::proxy::ProxyHttp::request_filter):
+    /// answers the request, so that hook then returns `true`.
     ///
     /// # Errors
     /// Where the client is gone, or the channel in the middle of a download: the connection
@@ -189,7 +189,7 @@ impl Gate {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         match self.respond(client.session(), ctx).await? {
-            Response::Reply(reply) => self.give(client, reply).await,
+            Response::Reply(reply) => self.give(client, ctx, reply).await,
             Response::Refusal(refusal) => self.refuse(client, ctx, &refusal).await,
         }
     }
@@ -203,7 +203,7 @@ impl Gate {
         if let Some(seen) = ctx.seen.take() {
             self.learn(&ctx.state, seen).await;
         }
-        let code = session.response_written().map(|head| head.status);
+        let code = final_status(session);
         // 499: the client was gone before an answer could be written.
         let gone = http::StatusCode::from_u16(499).unwrap_or(http::StatusCode::REQUEST_TIMEOUT);
         self.metrics

@@ -53,6 +53,7 @@ impl Crossing<'_> {
                     rest.map(|answer| (answer, waited))
                 }
                 Err(no_answer) => {
+                    exchange.was_stale(&self.gate.pool, no_answer);
                     exchange.abort().await;
                     Err(no_answer)
                 }

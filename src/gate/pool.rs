@@ -11,6 +11,7 @@ use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::protocols::{ALPN, Stream};
 use pingora::upstreams::peer::{HttpPeer, Peer as _};
 use tokio::io::AsyncReadExt as _;
+use tokio::task::unconstrained;
 
 use crate::map::Map;
 
@@ -19,7 +20,8 @@ const KEPT: usize = 256;
 /// How often kept connections are looked through for those that nobody will use.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// Connections of HTTP/2 are Pingora's to share and keep, those of HTTP/1.1 the gate's.
+/// Connections to channels that speak HTTP/1.1 alone are the gate's to keep; where HTTP/2 is
+/// spoken, or agreed on with TLS, they are Pingora's.
 ///
 /// Measured with Pingora 0.9.1: the future of [`Connector::get_http_session`] takes 9 KB, for
 /// handshakes of every kind; and for each request its pool of HTTP/1.1 spawns a task that
@@ -66,6 +68,11 @@ impl Pool {
             other => Box::pin(self.any.release_http_session(other, peer, Some(idle))).await,
         }
     }
+
+    /// A kept connection was dead when it was used: the others to that address may be as well.
+    pub(super) fn distrust(&self, peer: &HttpPeer) {
+        self.idle.drop_all(peer.reuse_hash());
+    }
 }
 
 fn is_http1(peer: &HttpPeer) -> bool {
@@ -95,8 +102,9 @@ impl Waiting {
     /// Whether it can serve: its time is not over, and the channel has neither closed it nor
     /// sent what nobody has asked for.
     fn is_usable(&mut self, now: Instant) -> bool {
-        let read = self.stream.read(&mut [0; 1]).now_or_never().is_some();
-        now < self.until && !read
+        // Without Tokio's budget: a task that has used it up would be told that nothing has come.
+        let read = unconstrained(self.stream.read(&mut [0; 1])).now_or_never();
+        now < self.until && read.is_none()
     }
 }
 
@@ -113,6 +121,11 @@ impl Idle {
                 return Some(waiting.stream);
             }
         }
+    }
+
+    fn drop_all(&self, peer: u64) {
+        let dropped = self.lock().by_peer.remove(&peer);
+        drop(dropped);
     }
 
     fn put(self: &Arc<Self>, peer: u64, stream: Stream, idle: Duration) {
@@ -239,6 +252,33 @@ mod tests {
         let (again, _far) = connection(&listener).await;
         idle.put(1, again, LONG);
         assert!(idle.lock().is_swept);
+    }
+
+    #[tokio::test]
+    async fn many_that_are_dead_are_all_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let idle = Arc::new(Idle::default());
+        for _ in 0..KEPT {
+            let (stream, far) = connection(&listener).await;
+            drop(far);
+            idle.put(1, noticed(stream).await, LONG);
+        }
+        // In one go: a task may read no more than 128 times before it has to give way.
+        let one_go = async move { idle.take(1).is_some() };
+        assert!(!tokio::spawn(one_go).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn those_of_an_address_are_distrusted_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let idle = Arc::new(Idle::default());
+        let (first, far_first) = connection(&listener).await;
+        let (other, _far_other) = connection(&listener).await;
+        idle.put(1, first, LONG);
+        idle.put(2, other, LONG);
+        idle.drop_all(1);
+        closed(far_first).await;
+        assert!(idle.take(2).is_some());
     }
 
     #[tokio::test]

@@ -57,6 +57,8 @@ pub enum Refusal {
 /// A head that cannot be let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadFault {
+    /// No HTTP, or not as it should be.
+    Malformed,
     /// A header that must stand once.
     Repeated(&'static str),
     /// A header that must not stand at all.
@@ -414,6 +416,7 @@ impl fmt::Display for HeadFault {
             Self::BadQuery => f.write_str(
                 "Write 'limit' as 0 to 100, 'order' as asc or desc, 'after' as a video's id.",
             ),
+            Self::Malformed => f.write_str("The request's head is not HTTP as it should be."),
             Self::Body => f.write_str("This route takes no body."),
             Self::NoBody => f.write_str("This route needs a body."),
             Self::TooLarge => f.write_str("The request's head is too large: send fewer headers."),

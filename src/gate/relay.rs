@@ -157,17 +157,27 @@ pub(super) fn answer_head(status: StatusCode, passing: HeaderMap, length: usize)
 /// The head of an answer whose body goes on as it comes, for a client of that version.
 pub(super) fn streamed_head(answered: &ResponseHeader, version: Version) -> ResponseHeader {
     let mut head = head_down(answered.status, passing_down(&answered.headers));
-    let length = match answered.headers.contains_key(header::TRANSFER_ENCODING) {
-        true => None,
-        false => answered.headers.get(header::CONTENT_LENGTH),
-    };
-    if let Some(length) = length {
-        head.headers.insert(header::CONTENT_LENGTH, length.clone());
+    if let Some(length) = told_length(answered) {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
     } else if version == Version::HTTP_11 {
         let chunked = HeaderValue::from_static("chunked");
         head.headers.insert(header::TRANSFER_ENCODING, chunked);
     }
     head.into()
+}
+
+/// The length that a channel tells. Pingora has seen to it that where it stands several times
+/// it is the same.
+fn told_length(answered: &ResponseHeader) -> Option<u64> {
+    if answered.headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    let told = answered
+        .headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?;
+    told.split(',').next()?.trim().parse().ok()
 }
 
 fn head_down(status: StatusCode, passing: HeaderMap) -> http::response::Parts {

@@ -1,17 +1,22 @@
 //! What goes back to the client.
 
+use std::future::Future;
+use std::time::Duration;
+
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::FailToProxy;
-use pingora::{Error, ErrorSource};
+use pingora::{Error, ErrorSource, WriteTimedout};
 use tokio::time::timeout;
 
 use super::client::Client;
 use super::exchange::{Answer, Exchange};
-use super::refusal::{ChannelFault, Refusal};
+use super::refusal::{ChannelFault, HeadFault, Refusal};
 use super::relay::answer_head;
 use super::upload::Stopped;
+use super::wait::within;
 use super::{Context, Gate};
 
 /// An answer.
@@ -37,6 +42,17 @@ impl Reply {
             body,
             ..
         } = answer;
+        Self {
+            head: Box::new(answer_head(status, headers, body.len())),
+            body: Body::Whole(body),
+        }
+    }
+
+    /// An answer of the gate's own.
+    pub(super) fn json(status: StatusCode, body: Bytes) -> Self {
+        let mut headers = HeaderMap::with_capacity(4);
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
         Self {
             head: Box::new(answer_head(status, headers, body.len())),
             body: Body::Whole(body),
@@ -69,48 +85,69 @@ impl Gate {
         }
     }
 
-    /// Writes a reply. Where that fails, the client is gone: it is not to get another one,
+    /// Writes a reply, so that it arrives: a client that still sends is read on, within
+    /// bounds, since closing the connection under its hands would destroy the answer before
+    /// it is read. Where writing fails, the client is gone: it is not to get another reply,
     /// which would say that nothing happened.
-    pub(super) async fn give(&self, client: &mut impl Client, reply: Reply) -> pingora::Result<()> {
-        let written = client.write_head(reply.head).await;
-        written.map_err(Error::into_down)?;
-        match reply.body {
-            Body::Whole(body) => {
-                let written = client.write_body(body, true).await;
-                written.map_err(Error::into_down)
-            }
-            // Boxed: it would be moved about for every poll.
-            Body::Stream(exchange) => Box::pin(self.pass_through(exchange, client)).await,
-        }
-    }
-
-    /// Answers with a refusal, so that it arrives: a client that still sends is read on,
-    /// within bounds, since closing the connection under its hands would destroy the
-    /// answer before it is read.
-    pub(super) async fn refuse(
+    pub(super) async fn give(
         &self,
         client: &mut impl Client,
-        ctx: &mut Context,
-        refusal: &Refusal,
+        ctx: &Context,
+        reply: Reply,
     ) -> pingora::Result<()> {
-        let answer = refusal.answer();
-        self.metrics.refusal(&ctx.key, answer.code);
-        let rest = !ctx.body_complete && !client.session().is_body_done();
-        if rest {
-            client.session().set_keepalive(None);
+        let bounds = &ctx.state.config.bounds;
+        let session = client.session();
+        let has_no_body = session.req_header().method == Method::HEAD;
+        let still_sends = !ctx.body_complete && !session.is_body_done();
+        if still_sends {
+            session.set_keepalive(None);
         }
-        let (head, body) = answer.into_response()?;
-        let body = Body::Whole(body);
-        self.give(client, Reply { head, body }).await?;
-        if rest {
-            let session = client.session();
-            session.finish_body().await?;
-            let bounds = &ctx.state.config.bounds;
-            let drained = drain(session, bounds.drain_bytes);
+        let patience = bounds.read_timeout;
+        in_time(patience, client.write_head(reply.head)).await?;
+        match reply.body {
+            Body::Whole(body) => {
+                let body = if has_no_body { Bytes::new() } else { body };
+                in_time(patience, client.write_body(body, true)).await?;
+            }
+            // Boxed: it would be moved about for every poll.
+            Body::Stream(exchange) => {
+                Box::pin(self.pass_through(exchange, client, patience)).await?;
+            }
+        }
+        if still_sends {
+            let drained = drain(client.session(), bounds.drain_bytes);
             // Beyond the bounds the connection closes.
             let _ = timeout(bounds.drain_timeout, drained).await;
         }
         Ok(())
+    }
+
+    /// Answers with a refusal.
+    pub(super) async fn refuse(
+        &self,
+        client: &mut impl Client,
+        ctx: &Context,
+        refusal: &Refusal,
+    ) -> pingora::Result<()> {
+        let answer = refusal.answer();
+        self.metrics.refusal(&ctx.key, answer.code);
+        let (head, body) = answer.into_response()?;
+        let body = Body::Whole(body);
+        self.give(client, ctx, Reply { head, body }).await
+    }
+
+    /// Answers a request whose head cannot be read. Its connection is of no more use.
+    ///
+    /// # Errors
+    /// Where the client is gone.
+    pub async fn refuse_unread(&self, session: &mut ServerSession) -> pingora::Result<()> {
+        let answer = Refusal::Head(HeadFault::Malformed).answer();
+        self.metrics.refusal("", answer.code);
+        self.metrics.request("other", "", answer.status);
+        let (head, body) = answer.into_response()?;
+        session.set_keepalive(None);
+        session.write_response_header(head).await?;
+        session.write_response_body(body, true).await
     }
 
     /// Mirrors [`ProxyHttp::fail_to_proxy`](pingora::proxy::ProxyHttp::fail_to_proxy): writes a
@@ -119,7 +156,7 @@ impl Gate {
         &self,
         client: &mut impl Client,
         error: &Error,
-        ctx: &mut Context,
+        ctx: &Context,
     ) -> FailToProxy {
         let nothing = FailToProxy {
             error_code: 0,
@@ -129,7 +166,7 @@ impl Gate {
         let (side, kind) = (error.esource().as_str(), error.etype().as_str());
         log::warn!("{} of {}: {kind} ({side})", ctx.route, ctx.key);
         let gone = *error.esource() == ErrorSource::Downstream;
-        if gone || client.session().response_written().is_some() {
+        if gone || final_status(client.session()).is_some() {
             return nothing;
         }
         // Of a create that got its answer: what the host makes of that comes after.
@@ -144,6 +181,21 @@ impl Gate {
             Err(_) => nothing,
         }
     }
+}
+
+/// Waits for a write for at most so long: a client that takes nothing is gone.
+pub(super) async fn in_time(
+    limit: Duration,
+    write: impl Future<Output = pingora::Result<()>> + Send,
+) -> pingora::Result<()> {
+    let written = within(|| limit, write).await;
+    written.unwrap_or_else(|_| Err(Error::new_down(WriteTimedout)))
+}
+
+/// The status of the answer that has been written, interim ones aside.
+pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
+    let status = session.response_written()?.status;
+    (!status.is_informational()).then_some(status)
 }
 
 async fn drain(session: &mut ServerSession, most: u64) {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use pingora::http::ResponseHeader;
+use http::{HeaderValue, StatusCode};
 
 use super::books::{Reservation, millis};
 use super::charge::{charge, random_id};
 use super::create::Crossing;
 use super::refusal::Refusal;
-use super::reply::{Body, Reply};
+use super::reply::Reply;
 use super::upload::{Stopped, Upload};
 use crate::ledger::{Claim, Claimed, Draft, FirstAnswer, PromptDigest, Reserved};
 use crate::policy::{Permit, Timestamp};
@@ -54,19 +54,12 @@ impl Crossing<'_> {
 
 /// The answer that the first request under this idempotency key got.
 fn replayed(first: FirstAnswer) -> Stopped {
-    let head = ResponseHeader::build(first.status, Some(4)).and_then(|mut head| {
-        head.insert_header("content-type", "application/json")?;
-        head.insert_header("content-length", first.body.len())?;
-        head.insert_header("cache-control", "private, no-store")?;
-        head.insert_header("idempotent-replayed", "true")?;
-        Ok(head)
-    });
-    match head {
-        Ok(head) => Stopped::Answered(Reply {
-            head: Box::new(head),
-            body: Body::Whole(first.body),
-        }),
-        // The status is one that was passed on before.
+    // One that was passed on before.
+    let status = StatusCode::from_u16(first.status).unwrap_or(StatusCode::OK);
+    let mut reply = Reply::json(status, first.body);
+    let yes = HeaderValue::from_static("true");
+    match reply.head.insert_header("idempotent-replayed", yes) {
+        Ok(()) => Stopped::Answered(reply),
         Err(error) => Stopped::Gone(error),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
@@ -92,15 +93,8 @@ impl<'s> Upload<'s> {
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Stopped> {
         let (deadline, most) = (self.deadline, self.read_timeout);
         let limit = || deadline.saturating_duration_since(Instant::now()).min(most);
-        match within(limit, self.session.read_request_body()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) if *error.etype() == pingora::ReadTimedout => Err(Refusal::Slow.into()),
-            Ok(Err(error)) if is_malformed(&error) => {
-                Err(Refusal::Head(HeadFault::Unreadable("transfer-encoding")).into())
-            }
-            Ok(Err(error)) => Err(Stopped::Gone(error)),
-            Err(_) => Err(Refusal::Slow.into()),
-        }
+        let read = within(limit, self.session.read_request_body()).await;
+        read.map_err(|_| Refusal::Slow)?.map_err(unread)
     }
 
     /// Takes in what was read: `None` is the body's end.
@@ -142,26 +136,23 @@ impl<'s> Upload<'s> {
     pub(super) async fn read_ahead(&mut self, most: usize) -> Result<(), Stopped> {
         let first = self.read().await?;
         self.take(first)?;
-        self.read_at_hand(most).await
+        self.read_at_hand(most)
     }
 
     /// Reads what is at hand, up to `most` bytes.
-    pub(super) async fn read_at_hand(&mut self, most: usize) -> Result<(), Stopped> {
+    pub(super) fn read_at_hand(&mut self, most: usize) -> Result<(), Stopped> {
         while !self.ended && self.withheld.len() < most {
-            let read = tokio::select! {
-                biased;
-                read = self.read() => read?,
-                () = std::future::ready(()) => return Ok(()),
+            let Some(read) = self.session.read_request_body().now_or_never() else {
+                break;
             };
-            self.take(read)?;
+            self.take(read.map_err(unread)?)?;
         }
         Ok(())
     }
 }
 
 /// Makes sure that a request has no body, where its head does not tell: in HTTP/2 only
-/// END_STREAM does, which may come in an empty frame of its own. What is let through here
-/// is not counted, inspected or bounded on its way to a channel.
+/// END_STREAM does, which may come in an empty frame of its own.
 pub(super) async fn nothing_follows(
     session: &mut ServerSession,
     bounds: &Bounds,
@@ -190,6 +181,17 @@ const MALFORMED: [ErrorType; 2] = [
     ErrorType::new("InvalidChunk"),
     ErrorType::new("InvalidTrailerEnd"),
 ];
+
+/// What a body that cannot be read means.
+fn unread(error: Box<pingora::Error>) -> Stopped {
+    if *error.etype() == pingora::ReadTimedout {
+        return Refusal::Slow.into();
+    }
+    if is_malformed(&error) {
+        return Refusal::Head(HeadFault::Unreadable("transfer-encoding")).into();
+    }
+    Stopped::Gone(error)
+}
 
 /// Whether the client's framing cannot be read, rather than its connection.
 fn is_malformed(error: &pingora::Error) -> bool {

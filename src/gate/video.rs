@@ -1,6 +1,7 @@
 //! What becomes of a video that has been made: it is downloaded, and deleted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -12,7 +13,7 @@ use super::client::{Client, gone};
 use super::exchange::Exchange;
 use super::known::Known;
 use super::refusal::Refusal;
-use super::reply::{Body, Reply};
+use super::reply::{Body, Reply, in_time};
 use super::route::Route;
 use super::upload::Stopped;
 use super::{Gate, State, channel_of, relay};
@@ -64,7 +65,7 @@ impl Gate {
         }
     }
 
-    /// Hands a body on as it comes.
+    /// Hands a body on as it comes, to a client that takes each piece of it within so long.
     ///
     /// # Errors
     /// Where either side breaks off. The client's connection must then be broken off as well,
@@ -73,6 +74,7 @@ impl Gate {
         &self,
         mut exchange: Box<Exchange>,
         client: &mut impl Client,
+        patience: Duration,
     ) -> pingora::Result<()> {
         loop {
             let piece = tokio::select! {
@@ -85,9 +87,9 @@ impl Gate {
             };
             match piece {
                 Ok(Some(piece)) => {
-                    if let Err(error) = client.write_body(piece, false).await {
+                    if let Err(error) = in_time(patience, client.write_body(piece, false)).await {
                         exchange.abort().await;
-                        return Err(error.into_down());
+                        return Err(error);
                     }
                 }
                 Ok(None) => break,
@@ -101,8 +103,7 @@ impl Gate {
             }
         }
         exchange.release(&self.pool).await;
-        let ended = client.write_body(Bytes::new(), true).await;
-        ended.map_err(pingora::Error::into_down)
+        in_time(patience, client.write_body(Bytes::new(), true)).await
     }
 
     /// A deletion. It is noted before its answer goes out, so that a list that is asked for
@@ -129,7 +130,9 @@ impl Gate {
         let most = state.config.bounds.answer_bytes;
         let answer = self.ask_for(&channel, asked, most).await;
         let answer = answer.map_err(Refusal::from)?;
-        if answer.status.is_success() {
+        // The job was there: who deletes what is not there any more has deleted it before, and
+        // has not seen the answer.
+        if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND {
             self.note_deletion(&known).await;
         }
         Ok(Reply::of(self.successful(&channel, answer)?))

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::Method;
 use pingora::InvalidHTTPHeader;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
+use tokio::sync::Semaphore;
 
 use super::connection::{head_came, request_ended};
 use crate::gate::Gate;
@@ -20,6 +20,8 @@ use crate::gate::Gate;
 pub(super) struct App {
     pub(super) gate: Arc<Gate>,
     pub(super) options: HttpServerOptions,
+    /// Lends one permit to each request over HTTP/2.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 #[async_trait]
@@ -36,19 +38,18 @@ impl HttpServerApp for App {
                 // Its text would repeat what the client has sent.
                 log::debug!("no request: {}", error.etype().as_str());
                 if *error.etype() == InvalidHTTPHeader {
-                    let _ = session.respond_error(400).await;
+                    let _ = self.gate.refuse_unread(&mut session).await;
                 }
                 session.shutdown().await;
                 return None;
             }
         }
         head_came();
-        if session.req_header().method == Method::CONNECT {
-            // What would follow is no HTTP.
-            let _ = session.respond_error(405).await;
-            session.shutdown().await;
-            return None;
-        }
+        // A connection of HTTP/2 may be gone before what came over it has ended.
+        let _under_way = match session.is_http2() {
+            true => self.streams.clone().try_acquire_owned().ok(),
+            false => None,
+        };
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }
@@ -56,16 +57,14 @@ impl HttpServerApp for App {
         self.gate.early_request_filter(&mut session, &mut ctx);
         let answered = self.gate.request_filter(&mut session, &mut ctx).await;
         if let Err(error) = &answered {
-            self.gate.fail_to_proxy(&mut session, error, &mut ctx).await;
+            self.gate.fail_to_proxy(&mut session, error, &ctx).await;
         }
         self.gate.logging(&session, &mut ctx).await;
         request_ended();
         answered.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);
         let reusable = session.finish().await.ok()??;
-        // Between its end and the next head a connection is not under way.
-        let goes_on = !*shutdown.borrow();
-        goes_on.then(|| ReusedHttpStream::from_reusable_stream(reusable, settings))
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -6,8 +6,9 @@
 //! knows for how long no head has come, and which connections a server that stops can close.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pingora::server::ShutdownWatch;
@@ -55,15 +56,15 @@ async fn idle(limit: Duration, mut shutdown: ShutdownWatch) {
         }
         tokio::select! {
             () = sleep(left) => {}
-            () = &mut stopped => {
-                if WAITING.with(Cell::get).is_none() {
-                    // What serves it ends with the request under way.
-                    std::future::pending::<()>().await;
-                }
-                return;
-            }
+            () = &mut stopped => break,
         }
     }
+    // Looked at whenever this task has gone on, and so when the request under way has ended.
+    poll_fn(|_| match WAITING.with(Cell::get) {
+        Some(_) => Poll::Ready(()),
+        None => Poll::Pending,
+    })
+    .await;
 }
 
 /// A head is complete. Without effect where nobody waits for one, as in HTTP/2.

@@ -50,11 +50,18 @@ impl Played {
     /// The connections that the channel plays, one after the other. The first request is the
     /// create.
     pub async fn start(connections: Vec<Vec<Play>>) -> Self {
+        Self::start_with("", connections).await
+    }
+
+    /// The same, with this line in the channel's configuration.
+    pub async fn start_with(line: &str, connections: Vec<Vec<Play>>) -> Self {
         let reads = Arc::default();
         let address = channel(connections, Arc::clone(&reads)).await;
         // What stands behind the sharp sign is the mock channel's address, unused here.
         let url = format!("url: http://{address} # ");
         let setup = Setup::default().replacing("url: http://", &url);
+        let credential = "    credential: ";
+        let setup = setup.replacing(credential, &format!("{line}{credential}"));
         let stand = setup.start().await;
         let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
         let created = create.send(stand.gate).await.unwrap();

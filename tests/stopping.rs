@@ -1,0 +1,82 @@
+//! A gate that stops waits for what is under way, and for nothing else.
+
+mod support;
+
+use std::time::Duration;
+
+use support::client::{Body, Connection, Request};
+use support::h2::Http2;
+use support::{KEY, Stand, form, form_type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Less than any time that a client is given.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A create that the channel takes a while for.
+fn slow_create() -> Vec<u8> {
+    form(&[("prompt", b"a cat [mock:slow=300]"), ("model", b"sora-2")])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_clients_that_say_nothing() {
+    let stand = Stand::start().await;
+    let list = Request::get("/v1/videos").key(KEY);
+    let mut silent = Connection::open(stand.gate).await.unwrap();
+    let mut idle = Connection::open(stand.gate).await.unwrap();
+    assert_eq!(idle.send(&list).await.unwrap().status, 200);
+    let mut half = Connection::open(stand.gate).await.unwrap();
+    assert_eq!(half.send(&list).await.unwrap().status, 200);
+    let begun = b"GET /v1/videos HTTP/1.1\r\nHost: gate.test\r\n";
+    half.stream.write_all(begun).await.unwrap();
+    let mut http2 = Http2::open(stand.gate).await.unwrap();
+    let stream = http2.begin(&list, true).await.unwrap();
+    assert_eq!(stream.answer().await.unwrap().status, 200);
+
+    assert!(stand.server.stop(SOON).await, "everything ended");
+    for connection in [&mut silent, &mut idle, &mut half] {
+        let mut rest = Vec::new();
+        let _ = connection.stream.read_to_end(&mut rest).await;
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_over_http2_is_seen_to_its_end_though_its_client_is_gone() {
+    let stand = Stand::start().await;
+    let mut http2 = Http2::open(stand.gate).await.unwrap();
+    let body = slow_create();
+    let request = Request::create(&form_type(), Body::Length(body.clone(), vec![]));
+    let mut stream = http2.begin(&request, false).await.unwrap();
+    stream.data(&body, true);
+    stand
+        .until("the request is at the channel", async || {
+            stand.mock.stats().creates_complete == 1
+        })
+        .await;
+    drop((stream, http2));
+    assert!(stand.server.stop(SOON).await, "everything ended");
+    let job = stand.mock.jobs()[0].job.id.clone().unwrap();
+    let known = stand.handle.ledger().job(&job).await.unwrap();
+    assert!(known.is_some(), "the job is the client's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_while_it_stops_is_answered_and_nothing_after() {
+    let stand = Stand::start().await;
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let create = Request::create(&form_type(), Body::Length(slow_create(), vec![]));
+    for piece in create.pieces() {
+        connection.stream.write_all(&piece).await.unwrap();
+    }
+    stand
+        .until("the request is at the channel", async || {
+            stand.mock.stats().creates_complete == 1
+        })
+        .await;
+    let stop = tokio::spawn(stand.server.stop(SOON));
+    assert_eq!(connection.answer(false).await.unwrap().status, 200);
+    assert!(stop.await.unwrap(), "everything ended");
+    let mut rest = Vec::new();
+    let _ = connection.stream.read_to_end(&mut rest).await;
+    assert_eq!(rest, b"");
+}
