@@ -165,7 +165,13 @@ impl<'de> Visitor<'de> for Words {
 impl JobAnswer {
     /// Reads a job; `None` where the body is no JSON object.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok().map(Self::from_wire)
+        // To look once at all of it for what is no UTF-8 is cheaper than at each text in it.
+        // Where there is such, it matters only if it stands in what is read.
+        let wire: serde_json::Result<Wire<'_>> = match std::str::from_utf8(body) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(body),
+        };
+        wire.ok().map(Self::from_wire)
     }
 
     /// Reads a job out of a larger answer; `None` where it is no object.
@@ -279,6 +285,9 @@ mod tests {
         let whole = serde_json::from_slice(whole).unwrap();
         assert_eq!(JobAnswer::of(&whole).unwrap().seconds, Some(8));
         assert_eq!(JobAnswer::read(b"<html>"), None);
+        let latin = b"{\"id\":\"a\",\"seconds\":8,\"prompt\":{\"x\":[\"\xe9\"]}}";
+        assert_eq!(JobAnswer::read(latin).unwrap().seconds, Some(8));
+        assert_eq!(JobAnswer::read(b"{\"id\":\"\xe9\"}"), None);
         assert_eq!(JobAnswer::read(b"[]"), None);
         assert_eq!(JobAnswer::read(br#"{"id":"a","id":"b"}"#), None);
     }

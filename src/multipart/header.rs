@@ -122,7 +122,10 @@ impl<'a> Header<'a> {
             let known = KNOWN
                 .iter()
                 .position(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-                .ok_or(Error::UnknownHeader)?;
+                .ok_or_else(|| match name.iter().all(is_token) {
+                    true => Error::UnknownHeader,
+                    false => Error::HeaderLine,
+                })?;
             if values[known].replace(value).is_some() {
                 return Err(Error::DuplicateHeader {
                     header: KNOWN[known],
@@ -162,13 +165,13 @@ const KNOWN: [&str; 4] = [
     "Content-Length",
 ];
 
-/// Splits `Name: value`. The name is a token, so a folded line is none.
+/// Splits `Name: value`. Whether the name is one, and no folded line, is left to be judged.
 fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let (name, rest) = line.split_at(colon);
     let value = rest.strip_prefix(b": ")?;
     let bare = !value.is_empty() && !value.starts_with(b" ") && !value.ends_with(b" ");
-    (!name.is_empty() && name.iter().all(is_token) && bare).then_some((name, value))
+    (!name.is_empty() && bare).then_some((name, value))
 }
 
 /// Reads `form-data; name=...` and the filenames after it.

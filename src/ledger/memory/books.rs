@@ -1,12 +1,12 @@
 //! What the ledger in memory holds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::charge::{Charge, Claim, Draft, FirstAnswer, ReservationId};
 use super::super::counters::{Counter, Counters};
 use super::super::job::{Job, State};
-use crate::map::Map;
+use crate::map::{Map, Set};
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
 /// How many resolved reservations are remembered, so that their jobs can still be reached.
@@ -24,7 +24,7 @@ pub(super) struct Books {
     pub(super) claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
     pub(super) counters: Counters,
     /// Those that are not resolved: without a job, and with one by when it is looked at.
-    pub(super) jobless: HashSet<ReservationId>,
+    pub(super) jobless: Set<ReservationId>,
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
     pub(super) resolved: VecDeque<ReservationId>,
 }
