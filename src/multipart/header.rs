@@ -94,6 +94,15 @@ impl Block {
         &self.bytes
     }
 
+    /// The disposition of a part that has nothing else and writes it as nearly all clients do:
+    /// most parts are such.
+    fn only_disposition(&self) -> Option<&[u8]> {
+        let line = self.bytes[..self.line].strip_suffix(b"\r\n")?;
+        let value = line.strip_prefix(b"Content-Disposition: ")?;
+        let bare = !value.is_empty() && !value.starts_with(b" ") && !value.ends_with(b" ");
+        (self.lines == 1 && bare).then_some(value)
+    }
+
     /// The complete lines, without their CRLF.
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes[..self.line]
@@ -116,6 +125,11 @@ pub(super) struct Header<'a> {
 impl<'a> Header<'a> {
     /// Judges a complete block.
     pub(super) fn parse(block: &'a Block, limits: &Limits) -> Result<Self, Error> {
+        if let Some(disposition) = block.only_disposition() {
+            let (name, kind) = parse_disposition(disposition, limits)?;
+            let length = None;
+            return Ok(Self { name, kind, length });
+        }
         let mut values = [None; KNOWN.len()];
         for line in block.lines() {
             let (name, value) = split_line(line).ok_or(Error::HeaderLine)?;

@@ -20,8 +20,8 @@ pub(super) struct Search {
     finder: Option<Finder<'static>>,
     /// Bytes looked through so far, while there is no finder.
     looked_through: usize,
-    /// See [`borders`]; a boundary is shorter than 256 bytes.
-    borders: Vec<u8>,
+    /// See [`borders`]; a boundary is shorter than 256 bytes. Made when it is first needed.
+    borders: Option<Vec<u8>>,
 }
 
 /// What a window of data holds.
@@ -50,7 +50,7 @@ impl Search {
         Self {
             finder: None,
             looked_through: 0,
-            borders: borders(boundary.as_bytes()),
+            borders: None,
             boundary,
         }
     }
@@ -117,7 +117,7 @@ impl Search {
     ///
     /// This runs once for each piece of a body, which a client may cut small: so it takes
     /// time in proportion to the boundary's length and not to its square.
-    fn held(&self, window: &[u8]) -> Range<usize> {
+    fn held(&mut self, window: &[u8]) -> Range<usize> {
         let delimiter = self.boundary.delimiter();
         let boundary = self.boundary.as_bytes();
         let mut tail = &window[window.len().saturating_sub(delimiter.len() - 1)..];
@@ -133,11 +133,12 @@ impl Search {
         let Some(at) = memchr::memchr(boundary[0], tail) else {
             return 0..0;
         };
+        let borders = self.borders.get_or_insert_with(|| borders(boundary));
         let mut matched = 0;
         for &byte in &tail[at..] {
             // Only what is shorter than the boundary comes here: the window has none.
             while matched > 0 && boundary[matched] != byte {
-                matched = usize::from(self.borders[matched - 1]);
+                matched = usize::from(borders[matched - 1]);
             }
             if boundary[matched] == byte {
                 matched += 1;
