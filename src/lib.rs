@@ -16,6 +16,7 @@
 //!         ──end───▶ inspect.finish  ▶ Permit ▶ ledger.reserve ▶ the last bytes ──▶ channel
 //!         ◀─answer─ gate::outcome   2xx with a job confirms, a clear no voids, else unknown
 //!  polls  ◀───────▶ gate::poll      completed posts, failed or cancelled voids
+//!  videos ◀───────▶ gate::video     downloads as they come; what is deleted is noted
 //!                   gate::background  the same where nobody polls; what got no answer is
 //!                                   looked for in the channel's list
 //! ```
@@ -39,7 +40,7 @@
 //! | [`metrics`] | all families |
 //! | [`config`] | the file format, and the validated configuration |
 //! | [`gate`] | the Pingora side |
-//! | [`server`], [`admin`] | listeners: the clients' and the operators' |
+//! | [`server`], [`admin`] | listeners: the clients', without Pingora's proxy loop, and the operators' |
 //! | [`mock`] | a faithful mock channel; uses none of the others |
 //! | [`cli`] | the commands |
 //!
