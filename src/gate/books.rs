@@ -228,7 +228,7 @@ impl Books {
             return Err(reservation);
         };
         let confirmation = Confirmation {
-            job: job.as_str().into(),
+            job: job.clone(),
             charge: corrected(&reservation.charge, answer, rules.catalog),
             answer: first,
         };
@@ -340,14 +340,8 @@ impl Books {
             Resolution::Voided => Event::Voided,
         };
         self.metrics.charge(event, &charge);
-        let labels = [&*charge.channel, &*charge.model, status];
-        self.metrics.jobs.with_label_values(&labels).inc();
-        #[expect(clippy::cast_precision_loss, reason = "a duration in a histogram")]
-        let lasted = now().since(job.created) as f64 / 1000.0;
-        self.metrics
-            .job_duration
-            .with_label_values(&labels)
-            .observe(lasted);
+        let lasted = Duration::from_millis(now().since(job.created));
+        self.metrics.ended(&charge, status, lasted);
         Ok(())
     }
 }

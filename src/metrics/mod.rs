@@ -2,19 +2,22 @@
 //! configuration and from closed sets: a key's name, never the key; a route's name, never
 //! a path.
 
+mod family;
 mod money;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::core::Collector;
+use prometheus::proto::MetricType;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::ledger::{Charge, Payer};
 use crate::policy::Timestamp;
-use money::MoneyCounterVec;
+use family::Family;
+use money::MoneyCounter;
 
 /// What happened to a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,37 +30,45 @@ pub enum Event {
     Voided,
 }
 
+impl Event {
+    /// The label.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Posted => "posted",
+            Self::Voided => "voided",
+        }
+    }
+}
+
 /// Every family of the gate, in a registry of its own.
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    refusals: IntCounterVec,
-    list_cost: MoneyCounterVec,
-    billed_cost: MoneyCounterVec,
-    video_seconds: IntCounterVec,
-    events: [Arc<str>; 3],
+    requests: Family<IntCounter>,
+    refusals: Family<IntCounter>,
+    list_cost: Family<MoneyCounter>,
+    billed_cost: Family<MoneyCounter>,
+    video_seconds: Family<IntCounter>,
     /// The part of a budget that is reserved or posted, by key and window.
     pub budget_spent: GaugeVec,
     /// Reservations that are not resolved, by key.
     pub jobs_in_flight: IntGaugeVec,
-    /// Jobs that have ended, by channel, model and status.
-    pub jobs: IntCounterVec,
-    /// From the reservation to the end that was seen, by channel, model and status.
-    pub job_duration: HistogramVec,
+    jobs: Family<IntCounter>,
+    job_duration: Family<Histogram>,
     /// Reservations of which nobody can tell whether there is a job, by channel.
     pub unresolved: IntGaugeVec,
-    request_body: IntCounterVec,
-    response_body: IntCounterVec,
+    request_body: Family<IntCounter>,
+    response_body: Family<IntCounter>,
     /// Time spent in the inspector for one body.
     pub inspection: Histogram,
     /// Time that the gate itself added to a create.
     pub overhead: Histogram,
-    upstream_response: HistogramVec,
+    upstream_response: Family<Histogram>,
     /// One atomic decision of the ledger.
     pub ledger_commit: Histogram,
     /// 1 where the channel could be reached when it was last tried, by channel.
     pub channel_up: IntGaugeVec,
-    channel_errors: IntCounterVec,
+    channel_errors: Family<IntCounter>,
     config_successful: IntGauge,
     config_success_time: Gauge,
 }
@@ -75,10 +86,7 @@ const DURATIONS: &[f64] = &[
 struct Declare<'a>(&'a Registry);
 
 impl Declare<'_> {
-    fn add<C: prometheus::core::Collector + Clone + 'static>(
-        &self,
-        collector: C,
-    ) -> prometheus::Result<C> {
+    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> prometheus::Result<C> {
         self.0.register(Box::new(collector.clone()))?;
         Ok(collector)
     }
@@ -88,8 +96,10 @@ impl Declare<'_> {
         name: &str,
         help: &str,
         labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    ) -> prometheus::Result<Family<IntCounter>> {
+        // A member's own name is never shown.
+        let make = || IntCounter::new("n", "n");
+        self.add(Family::new(MetricType::COUNTER, name, help, labels, make)?)
     }
 
     fn money(
@@ -97,8 +107,9 @@ impl Declare<'_> {
         name: &str,
         help: &str,
         labels: &[&str],
-    ) -> prometheus::Result<MoneyCounterVec> {
-        self.add(MoneyCounterVec::new(name, help, labels)?)
+    ) -> prometheus::Result<Family<MoneyCounter>> {
+        let make = || Ok(MoneyCounter::default());
+        self.add(Family::new(MetricType::COUNTER, name, help, labels, make)?)
     }
 
     fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
@@ -114,11 +125,17 @@ impl Declare<'_> {
         &self,
         name: &str,
         help: &str,
-        buckets: &[f64],
+        buckets: &'static [f64],
         labels: &[&str],
-    ) -> prometheus::Result<HistogramVec> {
-        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.add(HistogramVec::new(opts, labels)?)
+    ) -> prometheus::Result<Family<Histogram>> {
+        let make = || Histogram::with_opts(HistogramOpts::new("n", "n").buckets(buckets.to_vec()));
+        self.add(Family::new(
+            MetricType::HISTOGRAM,
+            name,
+            help,
+            labels,
+            make,
+        )?)
     }
 }
 
@@ -145,7 +162,6 @@ impl Metrics {
                 &["key", "model", "size", "channel", "event", "group", "currency"],
             )?,
             video_seconds: d.counter("video_seconds_total", "Seconds of video, by what became of the charge.", &charge)?,
-            events: ["reserved", "posted", "voided"].map(Arc::from),
             budget_spent: d.add(GaugeVec::new(
                 Opts::new("budget_spent_ratio", "The part of a budget that is reserved or posted."),
                 &["key", "limit", "window"],
@@ -195,31 +211,27 @@ impl Metrics {
     /// A request was answered, with that status.
     pub fn request(&self, route: &str, key: &str, code: http::StatusCode) {
         let labels = [route, key, code.as_str()];
-        self.requests.with_label_values(&labels).inc();
+        self.requests.with(&labels, |n| n.inc());
     }
 
     /// The gate refused a request.
     pub fn refusal(&self, key: &str, reason: &str) {
-        self.refusals.with_label_values(&[key, reason]).inc();
+        self.refusals.with(&[key, reason], |n| n.inc());
     }
 
     /// Bytes of bodies that a request and its response had.
     pub fn bodies(&self, route: &str, request: u64, response: u64) {
         if request > 0 {
-            self.request_body
-                .with_label_values(&[route])
-                .inc_by(request);
+            self.request_body.with(&[route], |n| n.inc_by(request));
         }
         if response > 0 {
-            self.response_body
-                .with_label_values(&[route])
-                .inc_by(response);
+            self.response_body.with(&[route], |n| n.inc_by(response));
         }
     }
 
     /// Something happened to a charge.
     pub fn charge(&self, event: Event, charge: &Charge) {
-        let event = &self.events[event as usize];
+        let event = event.name();
         let Payer {
             key,
             group,
@@ -232,29 +244,31 @@ impl Metrics {
             channel,
             ..
         } = charge;
-        self.list_cost
-            .add(&[key, model, size, channel, event], charge.list);
-        self.billed_cost.add(
-            &[key, model, size, channel, event, group, currency],
-            charge.billed,
-        );
+        let labels: &[&str; 7] = &[key, model, size, channel, event, group, currency];
+        let (seconds, labels_of_all) = (u64::from(charge.seconds), &labels[..5]);
+        self.list_cost.with(labels_of_all, |n| n.add(charge.list));
         self.video_seconds
-            .with_label_values(&[&**key, model, size, channel, event])
-            .inc_by(u64::from(charge.seconds));
+            .with(labels_of_all, |n| n.inc_by(seconds));
+        self.billed_cost.with(labels, |n| n.add(charge.billed));
     }
 
     /// A channel's answer began, so long after the request was complete.
     pub fn answered(&self, channel: &str, route: &str, waited: Duration) {
         self.upstream_response
-            .with_label_values(&[channel, route])
-            .observe(seconds(waited));
+            .with(&[channel, route], |times| times.observe(seconds(waited)));
+    }
+
+    /// A job has ended, so long after its reservation.
+    pub fn ended(&self, charge: &Charge, status: &str, lasted: Duration) {
+        let labels = [&charge.channel, &charge.model, status];
+        self.jobs.with(&labels, |n| n.inc());
+        self.job_duration
+            .with(&labels, |times| times.observe(seconds(lasted)));
     }
 
     /// A channel failed, in one of a closed set of ways.
     pub fn channel_error(&self, channel: &str, kind: &'static str) {
-        self.channel_errors
-            .with_label_values(&[channel, kind])
-            .inc();
+        self.channel_errors.with(&[channel, kind], |n| n.inc());
     }
 
     /// An attempt to load the configuration ended.
@@ -274,7 +288,6 @@ impl Metrics {
         let mut families = self.registry.gather();
         #[cfg(target_os = "linux")]
         {
-            use prometheus::core::Collector as _;
             let process = prometheus::process_collector::ProcessCollector::for_self();
             families.extend(process.collect());
         }
