@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use crate::catalog::MAX_SECONDS;
 /// A job as a channel describes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct JobAnswer {
-    pub(super) id: Option<String>,
+    pub(super) id: Option<Arc<str>>,
     pub(super) status: Option<Status>,
     pub(super) size: Option<String>,
     pub(super) seconds: Option<u32>,
@@ -191,7 +192,7 @@ impl JobAnswer {
             Some(Word::Other) | None => None,
         };
         Self {
-            id: text(id).map(Cow::into_owned),
+            id: text(id).map(Arc::from),
             status: text(status).and_then(|name| Status::from_name(&name)),
             size: text(size).map(Cow::into_owned),
             // What no catalog can offer is not believed: it would spend a budget at once.

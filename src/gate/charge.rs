@@ -1,17 +1,75 @@
 //! What is to be charged, as the permit says and as the channel's answer corrects it.
 
-use std::sync::Arc;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
 
 use super::answer::JobAnswer;
 use crate::catalog::{Catalog, Quote};
 use crate::ledger::{Charge, Payer, ReservationId};
 use crate::policy::{Key, Permit, Timestamp};
 
+/// How many charges are remembered: one for each value of a byte.
+const REMEMBERED: usize = 1 << u8::BITS;
+
+/// The charges that were made last, to be shared by all jobs that cost the same: most requests
+/// ask for what others have asked for, and a charge of its own for each would be the largest
+/// part of what stays of a job.
+pub(super) struct Charges {
+    /// Each charge has one place where it can be.
+    places: Vec<Mutex<Option<Arc<Charge>>>>,
+    hash: RandomState,
+}
+
+impl Default for Charges {
+    fn default() -> Self {
+        Self {
+            places: (0..REMEMBERED).map(|_| Mutex::default()).collect(),
+            hash: RandomState::default(),
+        }
+    }
+}
+
+impl Charges {
+    /// What a permit costs a key on a channel.
+    pub(super) fn charge(&self, key: &Key, permit: &Permit, channel: &Arc<str>) -> Arc<Charge> {
+        let (model, size) = (permit.model().name(), &permit.size().name);
+        let names = [&key.name, channel, model, size];
+        let hash = self.hash.hash_one((names, permit.seconds()));
+        // The lowest byte: as many places as it has values.
+        let [place, ..] = hash.to_le_bytes();
+        let place = &self.places[usize::from(place)];
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*place {
+            Some(charge) if is_of(charge, key, permit, channel) => charge.clone(),
+            _ => place.insert(charge(key, permit, channel.clone())).clone(),
+        }
+    }
+}
+
+/// Whether a charge is what [`charge`] would make.
+fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Arc<str>) -> bool {
+    let Quote { list, billed } = permit.quote();
+    let Charge {
+        payer,
+        channel: on,
+        model,
+        size,
+        seconds,
+        list: listed,
+        billed: bill,
+    } = charge;
+    (*seconds, *listed, *bill) == (permit.seconds(), list, billed)
+        && (on, model, size) == (channel, permit.model().name(), &permit.size().name)
+        && payer.is_of(key)
+}
+
 /// What a permit costs a key on a channel.
-pub(super) fn charge(key: &Arc<Key>, permit: &Permit, channel: Arc<str>) -> Arc<Charge> {
+pub(super) fn charge(key: &Key, permit: &Permit, channel: Arc<str>) -> Arc<Charge> {
     let Quote { list, billed } = permit.quote();
     Arc::new(Charge {
-        payer: Payer::from(&**key),
+        payer: Payer::from(key),
         channel,
         model: permit.model().name().clone(),
         size: permit.size().name.clone(),
@@ -62,7 +120,7 @@ pub(super) fn corrected(
 /// time first, a ledger on disk adds to the end of its index; random names would touch a page
 /// each.
 pub(super) fn random_id(at: Timestamp) -> ReservationId {
-    use std::hash::{BuildHasher, RandomState};
+    use std::hash::RandomState;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static SEEDS: OnceLock<(RandomState, RandomState)> = OnceLock::new();
@@ -73,4 +131,71 @@ pub(super) fn random_id(at: Timestamp) -> ReservationId {
     let random =
         u128::from(high.hash_one((time, count))) << 64 | u128::from(low.hash_one((count, time)));
     ReservationId(u128::from(time) << 80 | random >> 48)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Model, Seconds, Size};
+    use crate::policy::{Allow, Asked, Group, permit};
+
+    fn catalog(price: &str) -> Catalog {
+        let seconds = ["4", "8"].map(|text| Seconds::parse(text).unwrap());
+        let price = price.parse().unwrap();
+        let sizes = ["720x1280", "1280x720"].map(|name| Size::parse(name, price).unwrap());
+        let model = Model::new(
+            "sora-2",
+            seconds.into(),
+            "4",
+            sizes.into(),
+            "720x1280",
+            true,
+        );
+        Catalog::new(vec![model.unwrap()]).unwrap()
+    }
+
+    fn key(name: &str, multiplier: &str) -> Key {
+        Key {
+            name: name.into(),
+            group: Arc::new(Group {
+                name: "sora2".into(),
+                multiplier: multiplier.parse().unwrap(),
+                currency: "CNY".into(),
+                limits: vec![],
+            }),
+            allow: Allow::default(),
+            limits: vec![],
+        }
+    }
+
+    #[test]
+    fn what_costs_the_same_is_one_charge_and_nothing_else_is() {
+        let charges = Charges::default();
+        let ask = |price: &str, key: &Key, size: &str, seconds: &str, channel: &str| {
+            let asked = Asked {
+                model: Some("sora-2"),
+                size: Some(size),
+                seconds: Some(seconds),
+            };
+            let permit = permit(&catalog(price), key, asked).unwrap();
+            let shared = charges.charge(key, &permit, &channel.into());
+            assert_eq!(shared, charge(key, &permit, channel.into()));
+            shared
+        };
+        let one = key("one", "5");
+        let first = ask("0.10", &one, "720x1280", "4", "east");
+        let again = ask("0.10", &key("one", "5"), "720x1280", "4", "east");
+        assert!(Arc::ptr_eq(&first, &again));
+        // A reload may change what a name stands for.
+        for (price, key, size, seconds, channel) in [
+            ("0.11", &one, "720x1280", "4", "east"),
+            ("0.10", &key("one", "6"), "720x1280", "4", "east"),
+            ("0.10", &key("two", "5"), "720x1280", "4", "east"),
+            ("0.10", &one, "1280x720", "4", "east"),
+            ("0.10", &one, "720x1280", "8", "east"),
+            ("0.10", &one, "720x1280", "4", "west"),
+        ] {
+            assert_ne!(first, ask(price, key, size, seconds, channel));
+        }
+    }
 }

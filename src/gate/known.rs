@@ -1,6 +1,7 @@
 //! Jobs that this gate knows: whose they are never changes, so a poll need not ask the
 //! ledger, and known jobs can be polled while it is away.
 
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -113,17 +114,18 @@ impl KnownJobs {
     /// Remembers a job; answers what is known of it, if it was known already.
     pub(super) fn insert(&self, known: Arc<Known>) -> Arc<Known> {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
-        let id = known.job.id.clone();
-        if let Some(known) = halves[0].get(&id) {
-            return known.clone();
+        // One that moves over stays in the older half too: it goes with that.
+        let known = match halves[0].entry(known.job.id.clone()) {
+            Entry::Occupied(entry) => return entry.get().clone(),
+            Entry::Vacant(entry) => entry.insert(known).clone(),
+        };
+        if halves[0].len() < REMEMBERED {
+            return known;
         }
-        let known = halves[1].remove(&id).unwrap_or(known);
-        let mut forgotten = Map::default();
-        if halves[0].len() >= REMEMBERED {
-            let younger = std::mem::take(&mut halves[0]);
-            forgotten = std::mem::replace(&mut halves[1], younger);
-        }
-        halves[0].insert(id, known.clone());
+        // With room at once: a table that grows is made anew each time.
+        let younger = Map::with_capacity_and_hasher(REMEMBERED, Default::default());
+        let younger = std::mem::replace(&mut halves[0], younger);
+        let forgotten = std::mem::replace(&mut halves[1], younger);
         // Tens of thousands of jobs are let go of while nobody waits for it.
         drop(halves);
         drop(forgotten);

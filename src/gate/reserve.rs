@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 
 use super::books::{Reservation, millis};
-use super::charge::{charge, random_id};
+use super::charge::random_id;
 use super::create::Crossing;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -19,7 +19,7 @@ impl Crossing<'_> {
         &self,
         upload: &Upload<'_>,
         permit: &Permit,
-        channel: Arc<str>,
+        channel: &Arc<str>,
         at: Timestamp,
     ) -> Result<Reservation, Stopped> {
         let jobs = &self.state.config.jobs;
@@ -34,7 +34,7 @@ impl Crossing<'_> {
         };
         let draft = Draft {
             id: random_id(at),
-            charge: charge(self.key, permit, channel),
+            charge: self.state.charges.charge(self.key, permit, channel),
             prompt: PromptDigest(upload.inspector.prompt_digest().unwrap_or_default()),
             remix_of: self.route.source().map(Arc::from),
             claim,

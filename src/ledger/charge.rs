@@ -31,6 +31,20 @@ pub struct Payer {
     pub multiplier: Multiplier,
 }
 
+impl Payer {
+    /// Whether it is how this key pays.
+    pub fn is_of(&self, key: &Key) -> bool {
+        let Self {
+            key: name,
+            group,
+            currency,
+            multiplier,
+        } = self;
+        let of = &key.group;
+        (name, group, currency, *multiplier) == (&key.name, &of.name, &of.currency, of.multiplier)
+    }
+}
+
 impl From<&Key> for Payer {
     fn from(key: &Key) -> Self {
         let group = &key.group;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::super::charge::{Charge, Claim, Draft, FirstAnswer, ReservationId};
+use super::super::charge::{Charge, Claim, Draft, FirstAnswer, PromptDigest, ReservationId};
 use super::super::counters::{Counter, Counters};
 use super::super::job::{Job, State};
 use crate::map::{Map, Set};
@@ -15,8 +15,9 @@ const RESOLVED_KEPT: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Books {
-    /// Boxed: a table that grows moves what is in it.
-    pub(super) entries: Map<ReservationId, Box<Entry>>,
+    /// In order, since names begin with the time: what is asked for next stands where the last
+    /// ones do, rather than anywhere. Boxed: what grows moves what is in it.
+    pub(super) entries: BTreeMap<ReservationId, Box<Entry>>,
     pub(super) jobs: Map<Arc<str>, ReservationId>,
     /// Every key's jobs by their places in its list.
     pub(super) lists: Map<Arc<str>, BTreeMap<u64, ReservationId>>,
@@ -29,15 +30,27 @@ pub(super) struct Books {
     pub(super) resolved: VecDeque<ReservationId>,
 }
 
+/// What stays of a reservation for as long as it is remembered: kept small.
 pub(super) struct Entry {
-    pub(super) draft: Draft,
+    pub(super) id: ReservationId,
+    pub(super) charge: Arc<Charge>,
+    pub(super) remix_of: Option<Arc<str>>,
+    pub(super) look_at: Timestamp,
     pub(super) job: Option<Arc<str>>,
     pub(super) place: u64,
     pub(super) state: State,
     pub(super) created: Timestamp,
-    pub(super) unknown_since: Timestamp,
+    /// What matters until it has a job or is resolved.
+    pub(super) waits: Option<Box<Waits>>,
     pub(super) end: Option<&'static str>,
     pub(super) deleted: bool,
+}
+
+/// What is known of a reservation that waits for its job.
+pub(super) struct Waits {
+    pub(super) prompt: PromptDigest,
+    pub(super) claim: Option<Claim>,
+    pub(super) unknown_since: Timestamp,
 }
 
 /// What an idempotency key stands for.
@@ -48,17 +61,46 @@ pub(super) struct Claimant {
 }
 
 impl Entry {
-    pub(super) fn charge(&self) -> &Arc<Charge> {
-        &self.draft.charge
+    pub(super) fn new(draft: &Draft, now: Timestamp) -> Self {
+        Self {
+            id: draft.id,
+            charge: draft.charge.clone(),
+            remix_of: draft.remix_of.clone(),
+            look_at: draft.look_at,
+            job: None,
+            place: 0,
+            state: State::Pending,
+            created: now,
+            waits: Some(Box::new(Waits {
+                prompt: draft.prompt,
+                claim: draft.claim.clone(),
+                unknown_since: now,
+            })),
+            end: None,
+            deleted: false,
+        }
+    }
+
+    /// The idempotency key that stands for it, while it waits for its job.
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        self.waits.as_ref()?.claim.as_ref()
+    }
+
+    /// Nobody can tell any more what became of it.
+    pub(super) fn lose(&mut self, now: Timestamp) {
+        self.state = State::Unknown;
+        if let Some(waits) = &mut self.waits {
+            waits.unknown_since = now;
+        }
     }
 
     pub(super) fn job(&self) -> Option<Job> {
         Some(Job {
             id: self.job.clone()?,
-            reservation: self.draft.id,
-            charge: self.charge().clone(),
+            reservation: self.id,
+            charge: self.charge.clone(),
             created: self.created,
-            remix_of: self.draft.remix_of.clone(),
+            remix_of: self.remix_of.clone(),
             resolution: self.state.resolution(),
             end: self.end.map(Arc::from),
             deleted: self.deleted,
@@ -73,7 +115,7 @@ impl Entry {
             _ => true,
         };
         if counts && limit.window.start(self.created) >= start {
-            self.charge().takes(limit.measure)
+            self.charge.takes(limit.measure)
         } else {
             0
         }
@@ -90,7 +132,7 @@ impl Books {
             }
             let start = limit.window.start(now);
             let entries = self.entries.values();
-            let own = entries.filter(|entry| scope.holds(entry.charge()));
+            let own = entries.filter(|entry| scope.holds(&entry.charge));
             let used = own.map(|entry| entry.takes(limit, start));
             let counter = Counter {
                 measure: limit.measure,
@@ -118,8 +160,8 @@ impl Books {
     /// Takes an entry out of the open ones.
     pub(super) fn close(&mut self, id: ReservationId, state: State, end: &'static str) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            (entry.state, entry.end) = (state, Some(end));
-            self.running.remove(&(entry.draft.look_at, id));
+            (entry.state, entry.end, entry.waits) = (state, Some(end), None);
+            self.running.remove(&(entry.look_at, id));
         }
         self.jobless.remove(&id);
         self.resolved.push_back(id);
@@ -136,7 +178,7 @@ impl Books {
         };
         if let Some(job) = entry.job {
             self.jobs.remove(&job);
-            let list = self.lists.get_mut(&entry.draft.charge.payer.key);
+            let list = self.lists.get_mut(&entry.charge.payer.key);
             list.map(|list| list.remove(&entry.place));
         }
     }

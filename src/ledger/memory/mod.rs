@@ -94,18 +94,9 @@ impl Ledger for MemoryLedger {
             };
             books.claims.insert(name, claimant);
         }
-        let entry = Entry {
-            draft: draft.clone(),
-            job: None,
-            place: 0,
-            state: State::Pending,
-            created: now,
-            unknown_since: now,
-            end: None,
-            deleted: false,
-        };
         books.jobless.insert(draft.id);
-        books.entries.insert(draft.id, Box::new(entry));
+        let entry = Box::new(Entry::new(draft, now));
+        books.entries.insert(draft.id, entry);
         Ok(Reserved::Done)
     }
 
@@ -131,7 +122,7 @@ impl Ledger for MemoryLedger {
             return Ok(Confirmed::Closed);
         };
         let after = &confirmation.charge;
-        let corrects = after != entry.charge();
+        let corrects = *after != entry.charge;
         if let Some(key) = key
             && corrects
         {
@@ -140,7 +131,7 @@ impl Ledger for MemoryLedger {
         let Some(entry) = books.entries.get_mut(&id) else {
             return Ok(Confirmed::Closed);
         };
-        let before = entry.charge().clone();
+        let before = entry.charge.clone();
         let fits =
             !corrects || correction_fits(&books.counters, &before, after, entry.created, key, now);
         let after = if fits { after.clone() } else { before.clone() };
@@ -151,9 +142,10 @@ impl Ledger for MemoryLedger {
         entry.state = State::Confirmed;
         entry.job = Some(confirmation.job.clone());
         entry.place = books.last_place;
-        entry.draft.charge = after.clone();
-        if let Some(claim) = &entry.draft.claim {
-            let name = (after.payer.key.clone(), claim.idempotency_key.clone());
+        entry.charge = after.clone();
+        let claim = entry.waits.take().and_then(|waits| waits.claim);
+        if let Some(claim) = claim {
+            let name = (after.payer.key.clone(), claim.idempotency_key);
             if let Some(claimant) = books.claims.get_mut(&name)
                 && claimant.reservation == id
             {
@@ -161,7 +153,7 @@ impl Ledger for MemoryLedger {
             }
         }
         books.jobless.remove(&id);
-        books.running.insert((entry.draft.look_at, id));
+        books.running.insert((entry.look_at, id));
         books.jobs.insert(confirmation.job.clone(), id);
         let list = books.lists.entry(after.payer.key.clone()).or_default();
         list.insert(entry.place, id);
@@ -172,7 +164,7 @@ impl Ledger for MemoryLedger {
         if let Some(entry) = self.books().entries.get_mut(&id)
             && entry.state == State::Pending
         {
-            (entry.state, entry.unknown_since) = (State::Unknown, now);
+            entry.lose(now);
         }
         Ok(())
     }
@@ -191,9 +183,9 @@ impl Ledger for MemoryLedger {
         if !matches!(entry.state, State::Pending | State::Unknown) {
             return Ok(None);
         }
-        let charge = entry.charge().clone();
+        let charge = entry.charge.clone();
         books.counters.give_back(&charge, entry.created);
-        if let Some(claim) = &entry.draft.claim {
+        if let Some(claim) = entry.claim() {
             let name = (charge.payer.key.clone(), claim.idempotency_key.clone());
             if books.claims.get(&name).is_some_and(|c| c.reservation == id) {
                 books.claims.remove(&name);
@@ -218,7 +210,7 @@ impl Ledger for MemoryLedger {
         if entry.state != State::Confirmed {
             return Ok(None);
         }
-        let charge = entry.charge().clone();
+        let charge = entry.charge.clone();
         match resolution {
             Resolution::Posted => books.counters.landed(&charge),
             Resolution::Voided => books.counters.give_back(&charge, entry.created),
@@ -241,7 +233,7 @@ impl Ledger for MemoryLedger {
         let place = match page.after {
             Some(after) => {
                 let entry = books.jobs.get(after).and_then(|id| books.entries.get(id));
-                let own = entry.filter(|entry| &*entry.charge().payer.key == key);
+                let own = entry.filter(|entry| &*entry.charge.payer.key == key);
                 let Some(entry) = own else { return Ok(None) };
                 Some(entry.place)
             }
@@ -278,7 +270,7 @@ impl Ledger for MemoryLedger {
         let books = self.books();
         let mut counts = HashMap::new();
         for entry in books.jobless().chain(books.running()) {
-            let charge = entry.charge();
+            let charge = &entry.charge;
             let group = (&charge.payer.key, &charge.channel, entry.state);
             *counts.entry(group).or_default() += 1;
         }
@@ -302,7 +294,7 @@ impl Ledger for MemoryLedger {
                 && entry.state == State::Pending
                 && u128::from(now.since(entry.created)) > lost_after.as_millis()
             {
-                (entry.state, entry.unknown_since) = (State::Unknown, now);
+                entry.lose(now);
                 marked += 1;
             }
         }
@@ -317,29 +309,29 @@ impl Ledger for MemoryLedger {
         let books = self.books();
         let jobless = books
             .jobless()
-            .filter(|entry| &*entry.charge().channel == channel);
+            .filter(|entry| &*entry.charge.channel == channel);
         let mut jobless: Vec<_> = jobless.collect();
-        jobless.sort_by_key(|entry| (entry.created, entry.draft.id));
+        jobless.sort_by_key(|entry| (entry.created, entry.id));
         let jobless = jobless.into_iter().take(most as usize);
-        Ok(jobless
-            .map(|entry| Jobless {
-                id: entry.draft.id,
-                charge: entry.charge().clone(),
-                prompt: entry.draft.prompt,
-                remix_of: entry.draft.remix_of.clone(),
+        let jobless = jobless.filter_map(|entry| {
+            let waits = entry.waits.as_ref()?;
+            Some(Jobless {
+                id: entry.id,
+                charge: entry.charge.clone(),
+                prompt: waits.prompt,
+                remix_of: entry.remix_of.clone(),
                 state: entry.state,
                 created: entry.created,
-                since: entry.unknown_since,
+                since: waits.unknown_since,
             })
-            .collect())
+        });
+        Ok(jobless.collect())
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
         let books = self.books();
-        let due = books
-            .running()
-            .take_while(|entry| entry.draft.look_at <= now);
-        let due = due.filter(|entry| &*entry.charge().channel == channel);
+        let due = books.running().take_while(|entry| entry.look_at <= now);
+        let due = due.filter(|entry| &*entry.charge.channel == channel);
         Ok(due.filter_map(Entry::job).take(most as usize).collect())
     }
 
@@ -347,8 +339,8 @@ impl Ledger for MemoryLedger {
         let mut books = self.books();
         let books = &mut *books;
         if let Some(entry) = books.entries.get_mut(&id) {
-            let place = (entry.draft.look_at, id);
-            entry.draft.look_at = at;
+            let place = (entry.look_at, id);
+            entry.look_at = at;
             if books.running.remove(&place) {
                 books.running.insert((at, id));
             }
