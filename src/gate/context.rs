@@ -14,7 +14,7 @@ pub struct Context {
     pub(super) claimed: bool,
     /// Labels for the metrics.
     pub(super) route: &'static str,
-    pub(super) key: Arc<str>,
+    pub(super) key: Option<Arc<str>>,
     /// Whether the request's body has been read to its end.
     pub(super) body_complete: bool,
     /// What is to be learned from once it has been passed on.
@@ -27,9 +27,14 @@ impl Context {
             state,
             claimed: false,
             route: "other",
-            key: "".into(),
+            key: None,
             body_complete: false,
             seen: None,
         }
+    }
+
+    /// The key's name; empty while it is not known.
+    pub(super) fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or_default()
     }
 }

@@ -1,7 +1,6 @@
 //! The way of a create or remix: inspect, decide and forward while it streams.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
@@ -13,7 +12,7 @@ use super::exchange::{Exchange, Sending, Unreachable};
 use super::head::{BodyHead, Framing};
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::relay;
-use super::reply::Reply;
+use super::reply::{Reply, in_time};
 use super::route::Route;
 use super::upload::{Stopped, Upload};
 use super::{Gate, State};
@@ -95,8 +94,8 @@ impl Gate {
         if body.expects_continue {
             // A refusal here spares the client its upload.
             crossing.look_ahead(None).await?;
-            session
-                .write_continue_response()
+            let written = session.write_continue_response();
+            in_time(state.config.bounds.read_timeout, written)
                 .await
                 .map_err(Stopped::Gone)?;
         }
@@ -135,7 +134,6 @@ impl Crossing<'_> {
         if let Err(stop) = self.stream(upload, &mut exchange).await {
             return self.break_off(exchange, stop).await;
         }
-        let arrived = Instant::now();
         let judged = self.judge(upload, exchange.channel()).await;
         let reservation = match judged {
             Ok(reservation) => reservation,
@@ -144,12 +142,11 @@ impl Crossing<'_> {
                 return Err(stopped);
             }
         };
-        self.release(upload, exchange, reservation, arrived).await
+        self.release(upload, exchange, reservation).await
     }
 
     /// The whole body is at hand: everything is decided before a channel is touched.
     async fn run_small(&mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
-        let arrived = Instant::now();
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let mut at = now();
         let candidates = self.candidates(Some(permit.model().name()), at)?;
@@ -157,12 +154,12 @@ impl Crossing<'_> {
         let mut candidates = candidates.into_iter();
         while let Some(channel) = candidates.next() {
             // The ledger must know which channel to ask if the outcome is unknown.
-            let name = channel.spec().name.clone();
+            let name = &channel.spec().name;
             let reservation = self.reserve(upload, &permit, name, at).await?;
             let last = candidates.len() == 0;
             match self.connect(&channel, body, last, at).await {
                 Some(exchange) => {
-                    return self.release(upload, exchange, reservation, arrived).await;
+                    return self.release(upload, exchange, reservation).await;
                 }
                 None => self.gate.books.abandon(reservation, "unreachable").await,
             }
@@ -194,7 +191,7 @@ impl Crossing<'_> {
         upload.read_through().await?;
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         // Without a channel: only where the key was freed meanwhile does this reserve.
-        let reservation = self.reserve(upload, &permit, "".into(), now()).await?;
+        let reservation = self.reserve(upload, &permit, &"".into(), now()).await?;
         self.gate.books.abandon(reservation, "not forwarded").await;
         Err(Refusal::IdempotencyInFlight.into())
     }
@@ -362,7 +359,7 @@ impl Crossing<'_> {
     ) -> Result<Reservation, Stopped> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         self.check_channel(upload, channel)?;
-        let name = channel.spec().name.clone();
+        let name = &channel.spec().name;
         self.reserve(upload, &permit, name, now()).await
     }
 }

@@ -20,7 +20,7 @@ use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{ConnectionClosed, H2Error, ReadError};
+use pingora::{ConnectionClosed, Error, H2Error, ReadError, WriteTimedout};
 
 use super::answer::Gathered;
 use super::cork::{cork, uncork};
@@ -30,6 +30,15 @@ use super::relay::{into_http2, passing_down, set_framing};
 use super::wait::within;
 use crate::channel::{InFlight, LiveChannel};
 use crate::policy::Timestamp;
+
+/// Waits for a write to a channel for at most so long.
+async fn in_time(
+    limit: Duration,
+    write: impl Future<Output = pingora::Result<()>> + Send,
+) -> pingora::Result<()> {
+    let written = within(|| limit, write).await;
+    written.unwrap_or_else(|_| Err(Error::new_up(WriteTimedout)))
+}
 
 /// How long an answer is waited for after a write to the channel has failed: a server that
 /// refuses in mid-upload answers first and closes then.
@@ -132,13 +141,15 @@ impl Exchange {
         if http2 {
             into_http2(&mut head, peer.is_tls()).map_err(failed)?;
         }
-        session.set_write_timeout(Some(channel.spec().read_timeout));
+        // The exchange bounds what it waits for by itself: see `wait.rs`.
+        session.set_write_timeout(None);
         session.set_read_timeout(None);
         let head = Box::new(head);
         let finished = matches!(body, Sending::Nothing);
+        let patience = channel.spec().read_timeout;
         match &mut *session {
             HttpSession::H2(session) if finished => session.write_request_header(head, true),
-            session => session.write_request_header(head).await,
+            session => in_time(patience, session.write_request_header(head)).await,
         }
         .map_err(|error| {
             if was_pooled {
@@ -181,22 +192,25 @@ impl Exchange {
             return Ok(());
         }
         uncork(&self.session);
-        self.session.write_request_body(piece, false).await
+        let patience = self.channel.spec().read_timeout;
+        in_time(patience, self.session.write_request_body(piece, false)).await
     }
 
     /// Sends the rest of a create's body and completes the request. **The only call that
     /// does**: whoever makes it holds a permit and a reservation.
+    ///
+    /// Says when that was.
     pub(super) async fn complete(
         &mut self,
         rest: impl Iterator<Item = Bytes>,
-    ) -> pingora::Result<()> {
+    ) -> pingora::Result<Instant> {
         for piece in rest {
             self.send(piece).await?;
         }
         uncork(&self.session);
-        self.session.finish_request_body().await?;
-        self.finished = Some(Instant::now());
-        Ok(())
+        let patience = self.channel.spec().read_timeout;
+        in_time(patience, self.session.finish_request_body()).await?;
+        Ok(*self.finished.insert(Instant::now()))
     }
 
     /// Waits for the head of the final answer. Cancel safe.

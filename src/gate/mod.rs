@@ -56,6 +56,7 @@ use crate::policy::Key;
 use crate::{json, multipart};
 use books::Books;
 pub use books::now;
+use charge::Charges;
 use create::Accepted;
 use exchange::Unreachable;
 use known::Known;
@@ -73,6 +74,7 @@ pub struct State {
     pub channels: Channels,
     plan: Arc<Plan>,
     uploads: Arc<Semaphore>,
+    charges: Charges,
 }
 
 impl State {
@@ -101,6 +103,7 @@ impl State {
             channels: Channels::new(&config.channels),
             plan: Arc::new(plan),
             uploads: Arc::new(Semaphore::new(bounds.concurrent_uploads)),
+            charges: Charges::default(),
             config,
         })
     }
@@ -168,12 +171,22 @@ impl Gate {
     /// Mirrors [`ProxyHttp::early_request_filter`](pingora::proxy::ProxyHttp::early_request_filter):
     /// sets the bounds of the connection.
     pub fn early_request_filter(&self, session: &mut ServerSession, ctx: &mut Context) {
+        self.bound(session, ctx);
+        // For what the host does with requests that are not the gate's.
+        let bounds = &ctx.state.config.bounds;
+        session.set_read_timeout(Some(bounds.read_timeout));
+        session.set_write_timeout(Some(bounds.read_timeout));
+    }
+
+    /// Sets the bounds of a connection that the gate alone reads and writes. It bounds each
+    /// read and write by itself: Pingora's own bounds do it with a look at the clock for each,
+    /// whether or not there is anything to wait for.
+    pub(crate) fn bound(&self, session: &mut ServerSession, ctx: &Context) {
         let bounds = &ctx.state.config.bounds;
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(bounds.keepalive_timeout.as_secs().max(1)));
         }
-        session.set_read_timeout(Some(bounds.read_timeout));
-        session.set_write_timeout(Some(bounds.read_timeout));
+        session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(bounds.drain_timeout));
     }
 
@@ -207,7 +220,7 @@ impl Gate {
         // 499: the client was gone before an answer could be written.
         let gone = http::StatusCode::from_u16(499).unwrap_or(http::StatusCode::REQUEST_TIMEOUT);
         self.metrics
-            .request(ctx.route, &ctx.key, code.unwrap_or(gone));
+            .request(ctx.route, ctx.key(), code.unwrap_or(gone));
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
         self.metrics.bodies(ctx.route, received as u64, sent as u64);
     }
@@ -228,7 +241,7 @@ impl Gate {
         let digest = head::presented_key(&request.headers)?;
         let key = state.config.keys.get(&digest);
         let key = key.ok_or(Refusal::Key { presented: true })?.clone();
-        ctx.key = key.name.clone();
+        ctx.key = Some(key.name.clone());
         let route = route.map_err(|no| match no {
             NoRoute::Path => Refusal::NotFound(Missing::Route),
             NoRoute::Method(allowed) => Refusal::Method { allowed },

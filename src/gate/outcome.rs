@@ -28,7 +28,6 @@ impl Crossing<'_> {
         upload: &mut Upload<'_>,
         mut exchange: Exchange,
         reservation: Reservation,
-        arrived: Instant,
     ) -> Result<Reply, Stopped> {
         let channel = exchange.channel().clone();
         let name = &channel.spec().name;
@@ -45,9 +44,10 @@ impl Crossing<'_> {
             return Err(Refusal::Busy(Busy::Stalled).into());
         }
         let completed = exchange.complete(upload.withheld.take()).await;
-        let before_answer = arrived.elapsed();
+        let departed = completed.as_ref().map_or_else(|_| Instant::now(), |at| *at);
+        let before_answer = departed - upload.arrived();
         let answer = match completed {
-            Ok(()) => match exchange.head(channel.spec().answer_timeout).await {
+            Ok(_) => match exchange.head(channel.spec().answer_timeout).await {
                 Ok(waited) => {
                     let rest = exchange.rest(&self.gate.pool, most).await;
                     rest.map(|answer| (answer, waited))

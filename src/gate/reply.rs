@@ -130,7 +130,7 @@ impl Gate {
         refusal: &Refusal,
     ) -> pingora::Result<()> {
         let answer = refusal.answer();
-        self.metrics.refusal(&ctx.key, answer.code);
+        self.metrics.refusal(ctx.key(), answer.code);
         let (head, body) = answer.into_response()?;
         let body = Body::Whole(body);
         self.give(client, ctx, Reply { head, body }).await
@@ -164,7 +164,7 @@ impl Gate {
         };
         // In place of Pingora's own lines, which repeat the path and what a channel sent.
         let (side, kind) = (error.esource().as_str(), error.etype().as_str());
-        log::warn!("{} of {}: {kind} ({side})", ctx.route, ctx.key);
+        log::warn!("{} of {}: {kind} ({side})", ctx.route, ctx.key());
         let gone = *error.esource() == ErrorSource::Downstream;
         if gone || final_status(client.session()).is_some() {
             return nothing;

@@ -25,7 +25,11 @@ pub(super) struct Upload<'s> {
     received: u64,
     most: u64,
     read_timeout: Duration,
-    deadline: Instant,
+    /// When all of it must be there, once it has been waited for.
+    deadline: Option<Instant>,
+    upload_timeout: Duration,
+    /// When the last bytes so far came.
+    arrived: Option<Instant>,
     inspecting: Duration,
     ended: bool,
 }
@@ -64,7 +68,9 @@ impl<'s> Upload<'s> {
             received: 0,
             most: bounds.body_bytes,
             read_timeout: bounds.read_timeout,
-            deadline: Instant::now() + bounds.upload_timeout,
+            deadline: None,
+            upload_timeout: bounds.upload_timeout,
+            arrived: None,
             inspecting: Duration::ZERO,
             ended: false,
         }
@@ -73,6 +79,11 @@ impl<'s> Upload<'s> {
     /// Whether the body is complete.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// When the last bytes so far came.
+    pub(super) fn arrived(&self) -> Instant {
+        self.arrived.unwrap_or_else(Instant::now)
     }
 
     /// How long the inspector has taken so far.
@@ -91,14 +102,22 @@ impl<'s> Upload<'s> {
     ///
     /// Cancel safe: a read that is dropped has taken nothing.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Stopped> {
-        let (deadline, most) = (self.deadline, self.read_timeout);
-        let limit = || deadline.saturating_duration_since(Instant::now()).min(most);
+        let (deadline, within_all) = (&mut self.deadline, self.upload_timeout);
+        let limit = || {
+            let now = Instant::now();
+            let deadline = deadline.get_or_insert(now + within_all);
+            deadline
+                .saturating_duration_since(now)
+                .min(self.read_timeout)
+        };
         let read = within(limit, self.session.read_request_body()).await;
         read.map_err(|_| Refusal::Slow)?.map_err(unread)
     }
 
     /// Takes in what was read: `None` is the body's end.
     pub(super) fn take(&mut self, chunk: Option<Bytes>) -> Result<(), Refusal> {
+        let started = Instant::now();
+        self.arrived = Some(started);
         let Some(chunk) = chunk else {
             self.ended = true;
             return Ok(());
@@ -107,9 +126,8 @@ impl<'s> Upload<'s> {
         if self.received > self.most {
             return Err(Refusal::TooLarge { most: self.most });
         }
-        let started = Instant::now();
-        // Bytes that are at hand are read without a look at the clock.
-        if started > self.deadline {
+        // Bytes that are at hand have not been waited for.
+        if started > *self.deadline.get_or_insert(started + self.upload_timeout) {
             return Err(Refusal::Slow);
         }
         let pushed = self.inspector.push(&chunk);

@@ -54,7 +54,7 @@ impl HttpServerApp for App {
             session.set_keepalive(None);
         }
         let mut ctx = self.gate.new_ctx();
-        self.gate.early_request_filter(&mut session, &mut ctx);
+        self.gate.bound(&mut session, &ctx);
         let answered = self.gate.request_filter(&mut session, &mut ctx).await;
         if let Err(error) = &answered {
             self.gate.fail_to_proxy(&mut session, error, &ctx).await;
