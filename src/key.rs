@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256;
 
 /// The SHA-256 of a client key: all that the configuration knows of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,7 +12,7 @@ pub struct KeyDigest([u8; 32]);
 impl KeyDigest {
     /// The digest of a key as a client presents it.
     pub fn of(presented: &[u8]) -> Self {
-        Self(Sha256::digest(presented).into())
+        Self(Sha256::of(presented))
     }
 }
 

@@ -128,3 +128,4 @@ pub mod money;
 pub mod multipart;
 pub mod policy;
 pub mod server;
+mod sha256;

@@ -2,7 +2,8 @@
 //! would open every other API of its account.
 
 use http::Method;
-use sha2::{Digest as _, Sha256};
+
+use crate::sha256::Sha256;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +107,7 @@ impl Route {
         let Some(source) = self.source() else {
             return body;
         };
-        let digest = Sha256::new().chain_update(body);
-        digest.chain_update(source).finalize().into()
+        Sha256::default().with(body).with(source).finish()
     }
 
     /// The path at a channel, built anew rather than copied.

@@ -11,7 +11,7 @@
 //! can be made to collide by whoever chooses all the fields, with much work; but a client
 //! compares only with its own earlier requests and so can fool only itself.
 
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256;
 
 use crate::form::{Field, Kind};
 
@@ -54,7 +54,7 @@ impl Fingerprint {
             Kind::Json => b'j',
             Kind::EmptyFile => return,
         };
-        let mut hash = Sha256::new();
+        let mut hash = Sha256::default();
         hash.update([kind]);
         hash.update((field.name.len() as u64).to_be_bytes());
         hash.update(field.name);
@@ -70,18 +70,18 @@ impl Fingerprint {
 
     pub(super) fn end(&mut self) {
         if let Some(hash) = self.field.take() {
-            add(&mut self.sum, &hash.finalize().into());
+            add(&mut self.sum, &hash.finish());
             self.fields += 1;
         }
     }
 
     /// The fingerprint of the fields that have ended.
     pub(super) fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
+        let mut hash = Sha256::default();
         hash.update(DOMAIN);
         hash.update(self.sum);
         hash.update(self.fields.to_be_bytes());
-        hash.finalize().into()
+        hash.finish()
     }
 
     /// The number of the list element that a field belongs to: from 1, and 0 outside of lists.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::digest::Fingerprint;
 use super::reference::Reference;
 use super::text::Counter;
 use super::{Plan, Refusal, Source};
 use crate::form::{Field, Kind, Release, Sink};
 use crate::policy::{self, Asked, Key, Param, Permit};
+use crate::sha256::Sha256;
 
 /// The longest value of a policy's field, in bytes: that of a model's name. Anything longer
 /// is on no list.
@@ -45,7 +44,7 @@ pub(super) struct Form {
 enum Current {
     None,
     Policy(Param, Vec<u8>),
-    Prompt(Counter, Sha256),
+    Prompt(Counter, Box<Sha256>),
     Reference(Counter),
     EmptyFile,
     /// A text that decides nothing, with its field's name.
@@ -195,7 +194,7 @@ impl Form {
             };
         }
         match (name, kind) {
-            (PROMPT, Kind::Text) => Ok(Current::Prompt(Counter::default(), Sha256::new())),
+            (PROMPT, Kind::Text) => Ok(Current::Prompt(Counter::default(), Box::default())),
             (REFERENCE, Kind::File) => self.set_reference(Reference::file()),
             (REFERENCE, Kind::EmptyFile) => Ok(Current::EmptyFile),
             (REFERENCE, _) => wrong("a file, or an object with a file_id or an image_url"),
@@ -298,7 +297,7 @@ impl Sink for Form {
                 match counter.finish() {
                     Ok(0) => Err(Refusal::Empty { name: name() }),
                     Ok(_) => {
-                        self.prompt = Some(hash.finalize().into());
+                        self.prompt = Some(hash.finish());
                         Ok(())
                     }
                     Err(_) => Err(Refusal::NotUtf8 { name: name() }),

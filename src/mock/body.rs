@@ -12,10 +12,10 @@ use http::{HeaderMap, Version, request};
 use http_body_util::{BodyDataStream, BodyExt};
 use hyper::body::{Body, Frame, Incoming};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::record::{Entry, Outcome};
+use crate::sha256::Sha256;
 
 /// How much of one text field is kept: more than any field may have.
 const TEXT_BYTES: usize = 256 * 1024;
@@ -49,7 +49,7 @@ impl Upload {
                 .and_then(|length| length.to_str().ok()?.parse().ok()),
             body,
             version: head.version,
-            hash: Sha256::new(),
+            hash: Sha256::default(),
             bytes: 0,
             outcome: None,
             entry,
@@ -109,7 +109,7 @@ impl Upload {
     fn end(&mut self, outcome: Outcome) {
         if self.outcome.is_none() {
             self.outcome = Some(outcome);
-            let digest = std::mem::take(&mut self.hash).finalize();
+            let digest = std::mem::take(&mut self.hash).finish();
             self.entry.received(outcome, self.bytes, hex(&digest));
         }
     }

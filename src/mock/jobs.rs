@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::body::hex;
 use super::record::Stats;
+use crate::sha256::Sha256;
 
 /// How many jobs are kept; the oldest are forgotten.
 const KEPT: usize = 100_000;
@@ -342,12 +342,11 @@ impl Ids {
     }
 
     fn digest(&self, kind: &[u8], number: u64) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(self.seed)
-            .chain_update(kind)
-            .chain_update(number.to_be_bytes())
-            .finalize()
-            .into()
+        Sha256::default()
+            .with(self.seed)
+            .with(kind)
+            .with(number.to_be_bytes())
+            .finish()
     }
 }
 

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
 use super::Channel;
@@ -30,6 +29,7 @@ use crate::ledger::{
     Confirmation, Confirmed, FirstAnswer, Jobless, ReservationId, State as Stand, Unavailable,
 };
 use crate::policy::Timestamp;
+use crate::sha256::Sha256;
 
 /// How many reservations are looked at in one round, and how many pages are read for them.
 const AT_ONCE: u32 = 2000;
@@ -58,7 +58,7 @@ impl Listed {
         let id = answer.id.as_deref().filter(|id| JobId::fits(id))?;
         let id = id.into();
         let prompt = json["prompt"].as_str();
-        let prompt = prompt.map(|prompt| Sha256::digest(prompt).into());
+        let prompt = prompt.map(Sha256::of);
         Some(Self {
             json,
             answer,
