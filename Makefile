@@ -15,7 +15,6 @@ help: ## show this
 
 run: ## build, and run a gate with a mock channel behind it on 127.0.0.1:8080
 	@.ci/tools cmake
-	export TOLLGATE_MOCK_CREDENTIAL=mock-channel-key
 	exec $(CARGO) run --release --locked -- demo --config conf/demo.yaml
 
 test: ## run all tests; with CI=true, what cannot be tried is a failure

@@ -27,6 +27,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `map`, `sha256` | a fast hash for trusted names; the one digest that is used |
 //! | [`money`] | exact amounts |
 //! | [`key`] | client key digests; secrets that cannot be printed |
 //! | [`catalog`] | models, sizes, seconds, list prices; a quote |
@@ -41,7 +42,7 @@
 //! | [`config`] | the file format, and the validated configuration |
 //! | [`gate`] | the Pingora side |
 //! | [`server`], [`admin`] | listeners: the clients', without Pingora's proxy loop, and the operators' |
-//! | [`mock`] | a faithful mock channel; uses none of the others |
+//! | [`mock`] | a faithful mock channel; uses none of the others but `sha256` |
 //! | [`cli`] | the commands |
 //!
 //! # Architecture invariants
@@ -59,8 +60,8 @@
 //! - Heads keep what stands on a list of what passes and nothing else, in both directions.
 //!
 //! Absent on purpose: nothing is retried once a byte of a body has left; no body is
-//! buffered to be parsed by a library; nothing about Sora is in the code, all of it is in
-//! the configuration.
+//! buffered to be parsed by a library; nothing about Sora is in the gate's code (the mock
+//! channel has its models), all of it is in the configuration.
 //!
 //! # Embedding
 //!

@@ -5,7 +5,7 @@
 //! | `TOLLGATE_PYTHON` | an interpreter that has `tests/clients/requirements.txt` |
 //! | `TOLLGATE_PYTHON_OLDER` | one that has `tests/clients/requirements-older.txt` |
 //! | `TOLLGATE_NODE_MODULES` | the folder into which `tests/clients/package.json` is installed |
-//! | `TOLLGATE_PROMTOOL` | promtool, where it is not on the PATH |
+//! | `TOLLGATE_CURL`, `TOLLGATE_PROMTOOL` | curl and promtool, where they are not on the PATH |
 //! | `TOLLGATE_REQUIRE_CLIENTS` | 1: what is missing fails rather than being skipped aloud |
 //! | `TOLLGATE_ROUNDS` | refused uploads of each kind (3) |
 #![forbid(unsafe_code)]

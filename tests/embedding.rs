@@ -152,3 +152,17 @@ async fn a_proxy_keeps_its_own_routes() {
         (before, 1)
     );
 }
+
+/// The one in the library's documentation is compiled; the README has the same.
+#[test]
+fn the_example_of_the_readme_is_the_one_that_is_compiled() {
+    let readme = include_str!("../README.md");
+    let (_, example) = readme.split_once("```rust\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let documentation: String = include_str!("../src/lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//!"))
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
+        .collect();
+    assert!(documentation.contains(&format!("```no_run\n{example}```\n")));
+}

@@ -1,3 +1,5 @@
+//! Which channel a request goes to.
+
 use super::*;
 use crate::key::Secret;
 

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::mock::{self, Options};
 
 /// The mock channel's credential where none is given.
 pub(super) const CREDENTIAL: &str = "mock-channel-key";
+/// Where the configuration of the demonstration looks for that credential.
+const CREDENTIAL_VARIABLE: &str = "TOLLGATE_MOCK_CREDENTIAL";
 /// Where the configuration of the demonstration expects the mock channel.
 const MOCK_ADDRESS: &str = "127.0.0.1:8081";
 
@@ -49,13 +51,13 @@ pub(super) fn run_mock(
 }
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    super::serve::run_with(path, |config| {
+    super::serve::run_with(path, load, |config| {
         let hints = hints(config);
         async move {
             let address = MOCK_ADDRESS.parse().map_err(io::Error::other)?;
             let listener = listen_on(address).await?;
             let options = Options {
-                credential: CREDENTIAL.into(),
+                credential: variable(CREDENTIAL_VARIABLE).unwrap_or_default(),
                 ..Options::default()
             };
             tokio::spawn(mock::run(listener, options));
@@ -63,6 +65,17 @@ pub(super) fn run(path: &Path) -> ExitCode {
             Ok(())
         }
     })
+}
+
+/// Reads the configuration with the mock channel's credential at hand.
+fn load(path: &Path) -> Result<Config, config::Error> {
+    config::load_with(path, &variable)
+}
+
+/// An environment variable; the mock channel's credential need not be set.
+fn variable(name: &str) -> Option<String> {
+    let default = (name == CREDENTIAL_VARIABLE).then(|| CREDENTIAL.to_owned());
+    std::env::var(name).ok().or(default)
 }
 
 async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
@@ -92,4 +105,18 @@ fn hints(config: &Config) -> String {
          see what it cost:\n{metrics}\n\
          Ctrl-C stops it.\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the help shows to type runs without a variable to set.
+    #[test]
+    fn the_demonstration_needs_no_environment() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo.yaml");
+        let config = load(&path).unwrap();
+        let url = &config.channels[0].url;
+        assert_eq!(format!("{}:{}", url.host, url.port), MOCK_ADDRESS);
+    }
 }

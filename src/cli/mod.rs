@@ -40,7 +40,8 @@ enum Command {
         config: PathBuf,
     },
     /// Say whether a configuration holds together: its problems with file, line and
-    /// column; one of form, such as an unknown key, comes alone. The exit code is 0 where there is none and 1 otherwise.
+    /// column; one of form, such as an unknown key, comes alone. The exit code is 0 where
+    /// there is none and 1 otherwise.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]

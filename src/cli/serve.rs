@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,16 +15,19 @@ use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
 use crate::{admin, server};
 
+/// How a configuration file is read, at the start and whenever it is read anew.
+pub(super) type Load = fn(&Path) -> Result<Config, config::Error>;
+
 pub(super) fn run(path: &Path) -> ExitCode {
-    run_with(path, |_| std::future::ready(Ok(())))
+    run_with(path, config::load, |_| std::future::ready(Ok(())))
 }
 
 /// Runs the gate, and `beside` before it answers, on the same runtime.
-pub(super) fn run_with<F>(path: &Path, beside: impl FnOnce(&Config) -> F) -> ExitCode
+pub(super) fn run_with<F>(path: &Path, load: Load, beside: impl FnOnce(&Config) -> F) -> ExitCode
 where
     F: Future<Output = io::Result<()>>,
 {
-    let config = match config::load(path) {
+    let config = match load(path) {
         Ok(config) => config,
         Err(error) => return super::fail(error),
     };
@@ -39,7 +42,7 @@ where
     let beside = beside(&config);
     let outcome = runtime.block_on(async {
         beside.await?;
-        serve(path.to_owned(), config).await
+        serve(path, load, config).await
     });
     // What has not ended within its time does not get more.
     runtime.shutdown_background();
@@ -77,7 +80,7 @@ fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
     }
 }
 
-async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
+async fn serve(path: &Path, load: Load, config: Config) -> io::Result<bool> {
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let ledger = open_ledger(&config.ledger)?;
     let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
@@ -101,7 +104,7 @@ async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
     let background = Background::new(gate.clone());
     let background = tokio::spawn(async move { background.run().await });
 
-    run_until_stopped(&path, &gate, &started).await?;
+    run_until_stopped(|| load(path), &gate, &started).await?;
     log::info!("stopping: requests under way may end");
     let ended = server.stop(bounds.shutdown_timeout).await;
     if let Some(admin) = admin {
@@ -112,7 +115,11 @@ async fn serve(path: PathBuf, config: Config) -> io::Result<bool> {
 }
 
 /// Loads the configuration anew at each SIGHUP, until SIGTERM or SIGINT.
-async fn run_until_stopped(path: &Path, gate: &Gate, started: &AtStart) -> io::Result<()> {
+async fn run_until_stopped(
+    load: impl Fn() -> Result<Config, config::Error>,
+    gate: &Gate,
+    started: &AtStart,
+) -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -120,7 +127,7 @@ async fn run_until_stopped(path: &Path, gate: &Gate, started: &AtStart) -> io::R
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            received = recv(&mut hangup) => if received { reload(path, gate, started) },
+            received = recv(&mut hangup) => if received { reload(load(), gate, started) },
         }
     }
 }
@@ -184,8 +191,8 @@ impl AtStart {
 }
 
 /// A configuration that does not hold together replaces nothing.
-fn reload(path: &Path, gate: &Gate, started: &AtStart) {
-    match config::load(path) {
+fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &AtStart) {
+    match loaded {
         Ok(config) => {
             let differ = started.unlike(&AtStart::of(&config));
             if !differ.is_empty() {

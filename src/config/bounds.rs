@@ -24,13 +24,14 @@ pub struct Bounds {
     pub part_header_bytes: usize,
     /// The longest prompt, in characters.
     pub prompt_chars: usize,
-    /// How long a client may send nothing in an upload.
+    /// How long a client may send nothing of a request that it has begun, or take nothing of
+    /// its answer.
     pub read_timeout: Duration,
     /// How long a whole upload may take.
     pub upload_timeout: Duration,
     /// How long a client's idle connection stays open.
     pub keepalive_timeout: Duration,
-    /// How many requests one client connection serves.
+    /// How many requests one client connection of HTTP/1.1 serves.
     pub keepalive_requests: u32,
     /// How many create bodies may be under way at once.
     pub concurrent_uploads: usize,

@@ -91,12 +91,20 @@ const DEFAULT_FIELDS: [&str; 5] = [
 /// The most worker threads.
 const MAX_THREADS: usize = 1024;
 
-/// Reads the configuration file of that path, and what it refers to. Relative paths in it
-/// start from its folder.
+/// Reads the configuration file of that path, and what it refers to, with this process's
+/// environment. Relative paths in it start from its folder.
 ///
 /// # Errors
 /// All that is wrong, by place.
 pub fn load(path: &Path) -> Result<Config, Error> {
+    load_with(path, &|name| std::env::var(name).ok())
+}
+
+/// The same with another environment: `env` looks a variable up.
+///
+/// # Errors
+/// All that is wrong, by place.
+pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
     let name = path.display().to_string();
     let text = match sources::read_text(path, sources::MAX_FILE) {
         Ok(text) => text,
@@ -107,7 +115,7 @@ pub fn load(path: &Path) -> Result<Config, Error> {
         }
     };
     let dir = path.parent().unwrap_or(Path::new(""));
-    parse(&text, &name, &|name| std::env::var(name).ok(), dir)
+    parse(&text, &name, env, dir)
 }
 
 /// Reads a configuration from its text. `name` stands for it in messages, `env` looks an

@@ -111,7 +111,7 @@ impl KnownJobs {
         }
     }
 
-    /// Remembers a job; answers what is known of it, if it was known already.
+    /// Remembers a job in the younger half; answers what that knows of it, if it did.
     pub(super) fn insert(&self, known: Arc<Known>) -> Arc<Known> {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         // One that moves over stays in the older half too: it goes with that.

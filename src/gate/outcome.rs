@@ -50,7 +50,7 @@ impl Crossing<'_> {
             Ok(_) => match exchange.head(channel.spec().answer_timeout).await {
                 Ok(waited) => {
                     let rest = exchange.rest(&self.gate.pool, most).await;
-                    rest.map(|answer| (answer, waited))
+                    rest.map(|answer| (answer, Some(waited)))
                 }
                 Err(no_answer) => {
                     exchange.was_stale(&self.gate.pool, no_answer);
@@ -61,15 +61,18 @@ impl Crossing<'_> {
             Err(error) => {
                 log::warn!("channel {name}: end of upload: {}", error.etype().as_str());
                 let answer = exchange.last_words(most).await;
+                // It came before the request was complete: nothing to measure.
                 answer
-                    .map(|a| (a, before_answer))
+                    .map(|answer| (answer, None))
                     .ok_or(NoAnswer::Broken { begun: false })
             }
         };
         let answered = Instant::now();
         let reply = match answer {
             Ok((answer, waited)) => {
-                self.gate.metrics.answered(name, self.route.label(), waited);
+                if let Some(waited) = waited {
+                    self.gate.metrics.answered(name, self.route.label(), waited);
+                }
                 self.resolve(reservation, &channel, answer).await
             }
             Err(no_answer) => {

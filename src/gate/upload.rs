@@ -25,7 +25,7 @@ pub(super) struct Upload<'s> {
     received: u64,
     most: u64,
     read_timeout: Duration,
-    /// When all of it must be there, once it has been waited for.
+    /// When all of it must be there: counted from the first wait or the first bytes.
     deadline: Option<Instant>,
     upload_timeout: Duration,
     /// When the last bytes so far came.
@@ -126,7 +126,7 @@ impl<'s> Upload<'s> {
         if self.received > self.most {
             return Err(Refusal::TooLarge { most: self.most });
         }
-        // Bytes that are at hand have not been waited for.
+        // Bytes that are at hand come without a wait, and so without its bound.
         if started > *self.deadline.get_or_insert(started + self.upload_timeout) {
             return Err(Refusal::Slow);
         }

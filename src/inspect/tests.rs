@@ -1,3 +1,5 @@
+//! Whole bodies, as forms and as JSON, and in pieces: permits, refusals, and what is safe when.
+
 mod digests;
 
 use super::*;

@@ -49,7 +49,9 @@ pub struct Metrics {
     list_cost: Family<MoneyCounter>,
     billed_cost: Family<MoneyCounter>,
     video_seconds: Family<IntCounter>,
-    /// The part of a budget that is reserved or posted, by key and window.
+    /// The part of a budget that is reserved or posted, by key, limit and window. Of the names
+    /// of limits and windows none is the end of another, so that the library's families,
+    /// which see label values joined, tell all keys apart.
     pub budget_spent: GaugeVec,
     /// Reservations that are not resolved, by key.
     pub jobs_in_flight: IntGaugeVec,
@@ -192,7 +194,7 @@ impl Metrics {
                 LATENCIES,
                 &["channel", "route"],
             )?,
-            ledger_commit: d.histogram("ledger_commit_seconds", "One atomic decision of the ledger.")?,
+            ledger_commit: d.histogram("ledger_commit_seconds", "The ledger's decision on a reservation.")?,
             channel_up: d.gauge("channel_up", "1 where the channel could be reached when it was last tried.", &["channel"])?,
             channel_errors: d.counter("channel_errors_total", "Failures of a channel.", &["channel", "kind"])?,
             config_successful: d.add(IntGauge::new(

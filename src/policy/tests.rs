@@ -1,3 +1,5 @@
+//! What a key may ask for.
+
 use super::*;
 use crate::catalog::Seconds;
 

@@ -1,6 +1,7 @@
 //! curl, as people type it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::programs::run;
@@ -30,7 +31,7 @@ impl Seen {
 
 /// Runs curl against the route for creates.
 async fn curl(gate: SocketAddr, key: &str, arguments: &[&str]) -> Seen {
-    let mut command = Command::new("curl");
+    let mut command = Command::new(program().unwrap());
     command
         .args(["--silent", "--show-error", "--verbose", "--max-time", "60"])
         .args(["--write-out", "\n%{http_code} %{size_upload}"])
@@ -50,8 +51,12 @@ async fn curl(gate: SocketAddr, key: &str, arguments: &[&str]) -> Seen {
     }
 }
 
+fn program() -> Option<PathBuf> {
+    find("curl", "TOLLGATE_CURL")
+}
+
 fn is_missing() -> bool {
-    find("curl", "TOLLGATE_CURL").is_none()
+    program().is_none()
 }
 
 const FIELDS: [&str; 8] = [

@@ -1,3 +1,5 @@
+//! Pictures of real encoders and broken ones, cut at every offset.
+
 mod encoded;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The JSON scanner, cut at every offset.
+
 mod agreement;
 mod grammar;
 mod release;
