@@ -73,9 +73,11 @@ async fn what_is_asked_while_it_stops_is_answered_and_nothing_after() {
             stand.mock.stats().creates_complete == 1
         })
         .await;
-    let stop = tokio::spawn(stand.server.stop(SOON));
-    assert_eq!(connection.answer(false).await.unwrap().status, 200);
-    assert!(stop.await.unwrap(), "everything ended");
+    let (ended, answer) = tokio::join!(stand.server.stop(SOON), connection.answer(false));
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(ended, "everything ended");
     let mut rest = Vec::new();
     let _ = connection.stream.read_to_end(&mut rest).await;
     assert_eq!(rest, b"");

@@ -56,14 +56,12 @@ impl Drop for Files {
 }
 
 /// A gate before an encrypted channel, with these lines in the channel's configuration.
-async fn before_tls(files: &Files, lines: &str) -> Stand {
+fn before_tls(files: &Files, lines: &str) -> Setup {
     let mut setup = Setup::default();
     setup.mock.tls = Some(mock::Tls::from_pem(files.pem.as_bytes(), files.key.as_bytes()).unwrap());
     setup
         .replacing("url: http://127.0.0.1", "url: https://localhost")
         .replacing("    credential: ", &format!("{lines}    credential: "))
-        .start()
-        .await
 }
 
 fn create() -> Request {
@@ -75,7 +73,7 @@ async fn an_encrypted_channel_is_spoken_to_in_what_alpn_finds() {
     let files = Files::new("channel");
     let ca = format!("    ca: {}\n", files.path("cert.pem").display());
     for (lines, version) in [("", "HTTP/2.0"), ("    http2: never\n", "HTTP/1.1")] {
-        let stand = before_tls(&files, &format!("{ca}{lines}")).await;
+        let stand = before_tls(&files, &format!("{ca}{lines}")).start().await;
         let answer = create().send(stand.gate).await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
         let seen = &stand.mock.requests()[0];
@@ -91,10 +89,39 @@ async fn a_channel_that_cannot_prove_itself_gets_nothing() {
     let (files, other) = (Files::new("unproven"), Files::new("other"));
     let ca = format!("    ca: {}\n", other.path("cert.pem").display());
     for lines in ["", &ca] {
-        let stand = before_tls(&files, lines).await;
+        let stand = before_tls(&files, lines).start().await;
         let answer = create().send(stand.gate).await.unwrap();
         assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
         assert_eq!(stand.mock.stats().requests_total, 0);
+    }
+}
+
+/// A connection that is kept was made to a channel that had proved itself by the certificate
+/// that held then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_certificate_is_asked_for_at_once() {
+    let (files, other) = (Files::new("kept"), Files::new("changed"));
+    for version in ["", "    http2: never\n"] {
+        let setup = |trusted: &Files| {
+            let ca = trusted.path("cert.pem");
+            before_tls(&files, &format!("    ca: {}\n{version}", ca.display()))
+        };
+        let stand = setup(&files).start().await;
+        for _ in 0..3 {
+            assert_eq!(create().send(stand.gate).await.unwrap().status, 200);
+        }
+        assert_eq!(stand.mock.stats().connections_total, 1, "it is kept");
+
+        stand
+            .handle
+            .reload(setup(&other).config_for(stand.mock.addr()));
+        let answer = create().send(stand.gate).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
+        stand
+            .handle
+            .reload(setup(&files).config_for(stand.mock.addr()));
+        assert_eq!(create().send(stand.gate).await.unwrap().status, 200);
+        assert_eq!(stand.mock.stats().creates_complete, 4);
     }
 }
 

@@ -48,6 +48,10 @@ pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     Ok(KeyDigest::of(key))
 }
 
+/// The longest target of a request, in bytes, whatever the configuration says: a URI holds
+/// 64 KiB, and the channel's has its own path before what the client's has.
+const TARGET_BYTES: usize = 32 << 10;
+
 /// Bounds that hold for every head.
 pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(), Refusal> {
     let headers = &request.headers;
@@ -55,8 +59,9 @@ pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(),
     let bytes: usize = fields
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    let bytes = bytes + request.raw_path().len();
-    if headers.len() > bounds.headers || bytes > bounds.head_bytes {
+    let target = request.raw_path().len();
+    let fits = target <= TARGET_BYTES && bytes + target <= bounds.head_bytes;
+    if headers.len() > bounds.headers || !fits {
         return Err(Refusal::Head(HeadFault::TooLarge));
     }
     Ok(())
@@ -290,5 +295,16 @@ mod tests {
         assert!(judge(&[("a", "b"), ("c", "d")]));
         assert!(!judge(&[("a", "b"), ("c", "d"), ("e", "f")]));
         assert!(!judge(&[("a", &"b".repeat(60))]));
+
+        let bounds = Bounds {
+            head_bytes: 1 << 20,
+            ..Bounds::default()
+        };
+        let target = |query: usize| {
+            let path = format!("/?{}", "q".repeat(query));
+            RequestHeader::build("GET", path.as_bytes(), None).unwrap()
+        };
+        assert!(check_size(&target(TARGET_BYTES - 2), &bounds).is_ok());
+        assert!(check_size(&target(TARGET_BYTES - 1), &bounds).is_err());
     }
 }

@@ -139,7 +139,7 @@ impl Idle {
         drop(kept);
         drop(surplus);
         if sweep {
-            tokio::spawn(sweep_while_kept(Arc::downgrade(self)));
+            tokio::spawn(Sweeper(Arc::downgrade(self)).sweep_while_kept());
         }
     }
 
@@ -160,12 +160,28 @@ impl Idle {
     }
 }
 
-async fn sweep_while_kept(idle: Weak<Idle>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        match idle.upgrade() {
-            Some(idle) if idle.sweep() => {}
-            _ => return,
+/// That a task sweeps. A runtime of the host's that ends takes its tasks with it: the next
+/// connection that is kept starts another.
+struct Sweeper(Weak<Idle>);
+
+impl Sweeper {
+    async fn sweep_while_kept(mut self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            match self.0.upgrade() {
+                Some(idle) if idle.sweep() => {}
+                _ => break,
+            }
+        }
+        // That it has ended is said, and another may sweep by now.
+        self.0 = Weak::new();
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if let Some(idle) = self.0.upgrade() {
+            idle.lock().is_swept = false;
         }
     }
 }
@@ -252,6 +268,30 @@ mod tests {
         let (again, _far) = connection(&listener).await;
         idle.put(1, again, LONG);
         assert!(idle.lock().is_swept);
+    }
+
+    #[test]
+    fn another_sweeps_where_a_runtime_has_ended() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().start_paused(true).build().unwrap()
+        };
+        let idle = Arc::new(Idle::default());
+        let keep_one = async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (stream, far) = connection(&listener).await;
+            idle.put(1, stream, LONG);
+            far
+        };
+        let first = runtime();
+        let _far = first.block_on(keep_one());
+        assert!(idle.lock().is_swept);
+        drop(first);
+        assert!(!idle.lock().is_swept);
+        runtime().block_on(async {
+            let _far = keep_one().await;
+            assert!(idle.lock().is_swept);
+        });
     }
 
     #[tokio::test]

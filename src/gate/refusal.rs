@@ -419,7 +419,9 @@ impl fmt::Display for HeadFault {
             Self::Malformed => f.write_str("The request's head is not HTTP as it should be."),
             Self::Body => f.write_str("This route takes no body."),
             Self::NoBody => f.write_str("This route needs a body."),
-            Self::TooLarge => f.write_str("The request's head is too large: send fewer headers."),
+            Self::TooLarge => f.write_str(
+                "The request's head is too large: send fewer headers, or a shorter query string.",
+            ),
         }
     }
 }

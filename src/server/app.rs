@@ -7,14 +7,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::InvalidHTTPHeader;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Semaphore;
 
 use super::connection::{head_came, request_ended};
-use crate::gate::Gate;
+use crate::gate::{Client, Gate};
 
 /// Answers requests over HTTP/1.1 and HTTP/2 by the gate.
 pub(super) struct App {
@@ -50,14 +52,15 @@ impl HttpServerApp for App {
             true => self.streams.clone().try_acquire_owned().ok(),
             false => None,
         };
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
-        }
         let mut ctx = self.gate.new_ctx();
         self.gate.bound(&mut session, &ctx);
-        let answered = self.gate.request_filter(&mut session, &mut ctx).await;
+        let mut client = Served {
+            session: &mut session,
+            shutdown,
+        };
+        let answered = self.gate.request_filter(&mut client, &mut ctx).await;
         if let Err(error) = &answered {
-            self.gate.fail_to_proxy(&mut session, error, &ctx).await;
+            self.gate.fail_to_proxy(&mut client, error, &ctx).await;
         }
         self.gate.logging(&session, &mut ctx).await;
         request_ended();
@@ -69,5 +72,28 @@ impl HttpServerApp for App {
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
+    }
+}
+
+/// A client of a server that may stop: the answer tells it to bring no further request.
+struct Served<'a> {
+    session: &'a mut ServerSession,
+    shutdown: &'a ShutdownWatch,
+}
+
+impl Client for Served<'_> {
+    fn session(&mut self) -> &mut ServerSession {
+        self.session
+    }
+
+    async fn write_head(&mut self, head: Box<ResponseHeader>) -> pingora::Result<()> {
+        if *self.shutdown.borrow() {
+            self.session.set_keepalive(None);
+        }
+        self.session.write_head(head).await
+    }
+
+    async fn write_body(&mut self, piece: Bytes, end: bool) -> pingora::Result<()> {
+        self.session.write_body(piece, end).await
     }
 }

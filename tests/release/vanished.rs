@@ -3,8 +3,9 @@
 use super::bodies::{FILE, closer, file, honest};
 use super::ledger::Watched;
 use super::wire::{FRAMINGS, Framing, Sending, every, id, record};
-use crate::support::client::Request;
-use crate::support::{KEY, Setup, Stand, form_type, until};
+use crate::support::client::{Body, Connection, Request};
+use crate::support::{KEY, Setup, Stand, form_type, plain_form, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tollgate::mock::Outcome;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,6 +96,26 @@ async fn a_client_that_vanishes_behind_its_head_reaches_no_channel() {
     let gone = "tollgate_requests_total{code=\"499\",key=\"demo\",route=\"create\"}";
     until("the gate has noticed", async || {
         stand.metric(gone).await == framings.len() as f64
+    })
+    .await;
+    assert_eq!(stand.mock.stats().requests_total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_vanishes_when_it_was_told_to_go_on_reaches_no_channel() {
+    let stand = Stand::start().await;
+    let body = Body::Length(plain_form(), vec![]);
+    let create = Request::create(&form_type(), body).header("Expect", "100-continue");
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    let stream = &mut connection.stream;
+    stream.write_all(&create.pieces()[0]).await.unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    drop(connection);
+    let gone = "tollgate_requests_total{code=\"499\",key=\"demo\",route=\"create\"}";
+    until("the gate has noticed", async || {
+        stand.metric(gone).await == 1.0
     })
     .await;
     assert_eq!(stand.mock.stats().requests_total, 0);
