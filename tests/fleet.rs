@@ -1,6 +1,6 @@
 //! Gates as they run in earnest, processes on sockets, and faults that are caused: gates are
-//! killed, clients vanish, connections to the channel break, the database stops, the disk is
-//! full. What is owed stays right to the last job.
+//! killed, clients vanish, connections to the channel break, the database stops or moves to
+//! its standby, the disk is full. What is owed stays right to the last job.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -19,6 +19,10 @@ mod books;
 mod breaks;
 #[path = "fleet/crashes.rs"]
 mod crashes;
+#[path = "fleet/encrypted.rs"]
+mod encrypted;
+#[path = "fleet/failover.rs"]
+mod failover;
 #[path = "fleet/forwarder.rs"]
 mod forwarder;
 #[path = "fleet/full.rs"]

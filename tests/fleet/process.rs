@@ -35,12 +35,13 @@ pub struct Process {
 
 impl Process {
     /// Starts a gate and waits until it listens.
-    pub fn start(config: &Path) -> Self {
+    pub fn start(config: &Path, environment: &[(&str, String)]) -> Self {
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, env!("CARGO_BIN_EXE_tollgate")])
             .arg(config)
             .env("TOLLGATE_MOCK_CREDENTIAL", CREDENTIAL)
             .env("RUST_LOG", "info")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -31,6 +31,9 @@ pub struct Plan {
     pub channel: Option<SocketAddr>,
     /// The database, or a file.
     pub database: Option<String>,
+    /// How gates find the database, if otherwise than this test does: the variables of their
+    /// environment, of which `LEDGER` is its URL.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// What is set up. Dropped, all of it goes.
@@ -39,6 +42,7 @@ pub struct Stage {
     pub mock: Mock,
     seats: Vec<Seat>,
     config: PathBuf,
+    environment: Vec<(&'static str, String)>,
     /// The last to go.
     folder: Folder,
 }
@@ -60,6 +64,7 @@ impl Plan {
             rendering: Duration::from_millis(20),
             channel: None,
             database: None,
+            environment: vec![],
         }
     }
 
@@ -106,6 +111,7 @@ impl Plan {
             books,
             mock,
             config,
+            environment: self.environment,
             folder,
         };
         for number in 0..self.gates {
@@ -116,10 +122,14 @@ impl Plan {
     }
 
     fn text(&self, books: &Books, channel: SocketAddr) -> String {
+        let ledger = match self.environment.is_empty() {
+            true => format!("'{}'", books.url()),
+            false => "{ env: LEDGER }".into(),
+        };
         let mut text = format!(
             "listen: {{ address: '127.0.0.1:0' }}\n\
              admin: {{ address: '127.0.0.1:0' }}\n\
-             ledger: '{}'\n\
+             ledger: {ledger}\n\
              jobs: {{ {} }}\n\
              channels:\n  mock:\n    url: http://{channel}\n    \
              credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    models: [sora-2]\n    \
@@ -128,9 +138,7 @@ impl Plan {
              sizes: {{ default: 1280x720, usd_per_second: {{ 1280x720: 0.10 }} }}\n\
              groups: {{ all: {{ multiplier: 5, currency: CNY }} }}\n\
              keys:\n",
-            books.url(),
-            self.jobs,
-            self.answer_timeout,
+            self.jobs, self.answer_timeout,
         );
         for (name, limits) in &self.keys {
             let digest = hex(&Sha256::digest(secret(name)));
@@ -162,7 +170,8 @@ impl Stage {
 
     pub fn start(&self, number: usize) {
         let seat = &self.seats[number];
-        let process = tokio::task::block_in_place(|| Process::start(&self.config));
+        let process =
+            tokio::task::block_in_place(|| Process::start(&self.config, &self.environment));
         *seat.at.lock().unwrap() = (process.gate, process.admin);
         *seat.process.lock().unwrap() = Some(process);
     }

@@ -10,6 +10,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -22,8 +23,12 @@ use super::programs::{find, skip};
 pub struct Postgres {
     keeper: Keeper,
     bin: PathBuf,
+    port: u16,
     databases: AtomicU32,
 }
+
+/// What a client over TCP proves to know.
+pub const PASSWORD: &str = "pass-of-the-ledger";
 
 /// The cluster that the tests of one binary share: none of them can stop it.
 pub fn shared() -> Option<&'static Postgres> {
@@ -39,14 +44,50 @@ impl Postgres {
 
     /// Likewise, with settings such as `fsync=off`. They hold after [`Self::start_again`] too.
     pub fn start_with(settings: &[&str]) -> Option<Self> {
+        Some(Self::keep("cluster", find_bin()?, 5432, settings))
+    }
+
+    /// Likewise, and to be reached over TCP and TLS too, at a port of `localhost`, by
+    /// [`PASSWORD`]. The certificate and its key are files in PEM.
+    pub fn start_with_tls(certificate: &Path, key: &Path) -> Option<Self> {
         let bin = find_bin()?;
-        let mut keeper = Keeper::new("cluster", &bin, settings);
+        // The server asks for its port by number.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let port = free.unwrap().port();
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", utf8(&absolute(certificate))),
+            format!("ssl_key_file={}", utf8(&absolute(key))),
+        ];
+        let settings = settings.each_ref().map(String::as_str);
+        let postgres = Self::keep("cluster", bin, port, &settings);
+        let alter = format!("ALTER ROLE postgres PASSWORD '{PASSWORD}'");
+        postgres.psql("postgres", &alter);
+        Some(postgres)
+    }
+
+    /// Starts a copy that follows this cluster. From then on each commit waits until the copy
+    /// has it too.
+    pub fn start_standby(&self) -> Self {
+        let standby = Self::keep("standby", self.bin.clone(), 5432, &[utf8(self.folder())]);
+        self.psql(
+            "postgres",
+            "ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()",
+        );
+        standby
+    }
+
+    fn keep(kind: &str, bin: PathBuf, port: u16, arguments: &[&str]) -> Self {
+        let mut keeper = Keeper::new(kind, &bin, arguments);
         keeper.obey("start");
-        Some(Self {
+        Self {
             keeper,
             bin,
+            port,
             databases: AtomicU32::new(0),
-        })
+        }
     }
 
     /// The folder of the cluster's socket, data and log.
@@ -56,7 +97,20 @@ impl Postgres {
 
     /// Where clients find a database.
     pub fn url(&self, database: &str) -> String {
-        url(self.folder(), 5432, database)
+        url(self.folder(), self.port, database)
+    }
+
+    /// The port of `localhost`, where it has one.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where clients find a database that is at whichever of the two takes writes.
+    pub fn url_of_either(&self, other: &Self, database: &str) -> String {
+        let (one, two) = (host(self.folder()), host(other.folder()));
+        format!(
+            "postgres://postgres@{one}:5432,{two}:5432/{database}?target_session_attrs=read-write"
+        )
     }
 
     /// Makes an empty database that nobody else has, and tells its URL.
@@ -75,6 +129,11 @@ impl Postgres {
     /// Stops in order: clients are sent away, what runs is rolled back.
     pub fn stop(&mut self) {
         self.keeper.obey("stop fast");
+    }
+
+    /// Makes a standby a cluster of its own, which takes writes.
+    pub fn promote(&mut self) {
+        self.keeper.obey("promote");
     }
 
     /// Starts what was stopped, on the same data and under the same URLs.
@@ -227,7 +286,14 @@ fn find_bin() -> Option<PathBuf> {
     });
     let installed = versions.iter().rev().map(|folder| folder.join("bin"));
     let is_whole = |folder: &PathBuf| {
-        let needed = ["initdb", "postgres", "psql", "pg_isready"];
+        let needed = [
+            "initdb",
+            "postgres",
+            "psql",
+            "pg_isready",
+            "pg_ctl",
+            "pg_basebackup",
+        ];
         needed.iter().all(|name| folder.join(name).is_file())
     };
     let found = std::env::split_paths(&path).chain(installed).find(is_whole);
@@ -237,8 +303,12 @@ fn find_bin() -> Option<PathBuf> {
     found
 }
 
-/// A socket's folder stands in a URL in the place of a host, and no `/` may.
 fn url(folder: &Path, port: u16, database: &str) -> String {
+    format!("postgres://postgres@{}:{port}/{database}", host(folder))
+}
+
+/// A socket's folder stands in a URL in the place of a host, and no `/` may.
+fn host(folder: &Path) -> String {
     let mut host = String::new();
     for byte in utf8(folder).bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -247,7 +317,7 @@ fn url(folder: &Path, port: u16, database: &str) -> String {
             let _ = write!(host, "%{byte:02X}");
         }
     }
-    format!("postgres://postgres@{host}:{port}/{database}")
+    host
 }
 
 /// The keeper runs elsewhere than this process.

@@ -2,11 +2,14 @@
 # Keeps a throwaway PostgreSQL cluster, or a PgBouncer, for one test process.
 #
 #   postgres.sh cluster BIN [SETTING...]       BIN: the folder of the server's programs
-#   postgres.sh pool BIN PGBOUNCER HOST        HOST: the folder of the cluster's socket
+#   postgres.sh standby BIN HOST               HOST: the folder of the cluster's socket
+#   postgres.sh pool BIN PGBOUNCER HOST
+#
+# Settings are the server's own. Of those named ssl_*_file it gets a copy that it may read.
 #
 # First it prints the folder that it made: the server's socket, its data and its log. Then it
-# obeys the lines of its input (start, stop fast, stop immediate), each answered by ok or
-# failed. The input's end is the test process's end, whatever that was: then the server is
+# obeys the lines of its input (start, stop fast, stop immediate, promote), each answered by
+# ok or failed. The input's end is the test process's end, whatever that was: then the server is
 # stopped and the folder removed.
 set -u
 kind=$1 bin=$2
@@ -66,11 +69,35 @@ start() {
 
 start_cluster() {
   if [ ! -e data ]; then
-    "${lower[@]}" "$bin/initdb" -D data -U postgres --auth=trust --no-sync \
-      --encoding=UTF8 --locale=C.UTF-8 >>log 2>&1 || return 1
+    "${lower[@]}" "$bin/initdb" -D data -U postgres --auth-local=trust \
+      --auth-host=scram-sha-256 --no-sync --encoding=UTF8 --locale=C.UTF-8 >>log 2>&1 || return 1
   fi
-  local setting settings=()
-  for setting in "$@"; do settings+=(-c "$setting"); done
+  start_server "$@"
+}
+
+# A copy of the cluster that follows it until it is promoted.
+start_standby() {
+  if [ ! -e data ]; then
+    "${lower[@]}" "$bin/pg_basebackup" -h "$1" -U postgres -D data -R -X stream -c fast \
+      --no-sync >>log 2>&1 || return 1
+  fi
+  start_server
+}
+
+start_server() {
+  local setting name settings=()
+  for setting in "$@"; do
+    name=${setting%%=*}
+    case $name in
+      ssl_*_file)
+        cp "${setting#*=}" "$name" && chmod 600 "$name" || return 1
+        [ -z "$owner" ] || chown "$owner" "$name" || return 1
+        setting=$name=$folder/$name
+        ;;
+      port) port=${setting#*=} ;;
+    esac
+    settings+=(-c "$setting")
+  done
   start "$bin/postgres" -D data -c listen_addresses= -c "unix_socket_directories=$folder" \
     -c "port=$port" -c max_connections=300 "${settings[@]}"
 }
@@ -105,6 +132,7 @@ while read -r order; do
     start) "start_$kind" "$@" ;;
     'stop fast') stop INT ;;
     'stop immediate') stop "$quit" ;;
+    promote) "${lower[@]}" "$bin/pg_ctl" promote -w -D data >>log 2>&1 ;;
     *) false ;;
   esac && echo ok || echo failed
 done

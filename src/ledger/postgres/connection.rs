@@ -4,6 +4,7 @@
 //! Every statement is unnamed and complete in itself, so that a pooler that hands out a
 //! server for each transaction may stand between.
 
+use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -347,6 +348,15 @@ fn explain(error: &Error) -> String {
                 .into()
         }
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => error.to_string(),
+        None => {
+            let mut text = error.to_string();
+            // The driver leaves to its sources what exactly has failed.
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            text
+        }
     }
 }
