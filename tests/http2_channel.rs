@@ -107,7 +107,7 @@ async fn what_is_broken_off_does_not_look_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_takes_nothing_is_left() {
     for setup in setups() {
-        let setup = setup.with("\nbounds:\n  read_timeout: 500ms\n");
+        let setup = setup.with("\nbounds:\n  read_timeout: 2s\n");
         let (stand, path) = rendered(setup, LARGE).await;
         let content = Request::get(&path).key(KEY);
         let mut http1 = Connection::open(stand.gate).await.unwrap();
@@ -153,4 +153,20 @@ async fn clients_that_are_gone_are_in_nobodys_way() {
     let part = part.send(stand.gate).await.unwrap();
     assert_eq!((part.status, part.body.len()), (206, 5_000_000));
     assert!(errors(&stand).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_nothing_holds_up_no_other() {
+    for setup in setups() {
+        let (stand, path) = rendered(setup, LARGE).await;
+        let content = Request::get(&path).key(KEY);
+        let mut stalls = Connection::open(stand.gate).await.unwrap();
+        let request = content.pieces().concat();
+        stalls.stream.write_all(&request).await.unwrap();
+        let mut begun = [0; 16];
+        stalls.stream.read_exact(&mut begun).await.unwrap();
+        let other = content.send(stand.gate).await.unwrap();
+        assert_eq!((other.status, other.body.len()), (200, LARGE));
+        assert_eq!(downloads(&stand, 200).await, 1.0, "the first is under way");
+    }
 }

@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A create that the channel takes a while for.
 fn slow_create() -> Vec<u8> {
-    form(&[("prompt", b"a cat [mock:slow=300]"), ("model", b"sora-2")])
+    form(&[("prompt", b"a cat [mock:slow=2000]"), ("model", b"sora-2")])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,7 +55,7 @@ impl Drop for Files {
     }
 }
 
-/// A gate before an encrypted channel, with these lines in the channel's configuration.
+/// What a gate before an encrypted channel is made of, with these lines in the channel's configuration.
 fn before_tls(files: &Files, lines: &str) -> Setup {
     let mut setup = Setup::default();
     setup.mock.tls = Some(mock::Tls::from_pem(files.pem.as_bytes(), files.key.as_bytes()).unwrap());

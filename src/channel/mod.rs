@@ -179,8 +179,8 @@ impl LiveChannel {
         options.total_connection_timeout = Some(self.spec.connect_timeout * 2);
         options.ca = self.ca.clone();
         options.h2_ping_interval = Some(Duration::from_secs(30));
-        // A connection for each request. Pingora gives a stream the whole window of its
-        // connection: one client that takes its video slowly would hold up all the others.
+        // A connection for each request under way. Pingora gives a stream the whole window of
+        // its connection: a client that takes its video slowly would hold up all the others.
         options.max_h2_streams = 1;
         options.alpn = match self.spec.http2 {
             Http2::Auto if url.tls => ALPN::H2H1,

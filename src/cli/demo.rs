@@ -72,10 +72,14 @@ fn load(path: &Path) -> Result<Config, config::Error> {
     config::load_with(path, &variable)
 }
 
-/// An environment variable; the mock channel's credential need not be set.
+/// A variable of this process's environment.
 fn variable(name: &str) -> Option<String> {
-    let default = (name == CREDENTIAL_VARIABLE).then(|| CREDENTIAL.to_owned());
-    std::env::var(name).ok().or(default)
+    or_default(name, std::env::var(name).ok())
+}
+
+/// The mock channel's credential need not be set.
+fn or_default(name: &str, set: Option<String>) -> Option<String> {
+    set.or_else(|| (name == CREDENTIAL_VARIABLE).then(|| CREDENTIAL.to_owned()))
 }
 
 async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
@@ -115,8 +119,11 @@ mod tests {
     #[test]
     fn the_demonstration_needs_no_environment() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo.yaml");
-        let config = load(&path).unwrap();
-        let url = &config.channels[0].url;
+        let config = config::load_with(&path, &|name| or_default(name, None)).unwrap();
+        let channel = &config.channels[0];
+        let credential = channel.credential.as_ref().unwrap();
+        assert_eq!(credential.expose(), CREDENTIAL);
+        let url = &channel.url;
         assert_eq!(format!("{}:{}", url.host, url.port), MOCK_ADDRESS);
     }
 }

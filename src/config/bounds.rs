@@ -14,7 +14,7 @@ const MIB: usize = 1 << 20;
 pub struct Bounds {
     /// The longest create body, in bytes.
     pub body_bytes: u64,
-    /// The longest head of a request, in bytes.
+    /// The longest head of a request, in bytes. Its target is at most 32 KiB in any case.
     pub head_bytes: usize,
     /// The most header fields of a request.
     pub headers: usize,

@@ -100,7 +100,8 @@ pub fn load(path: &Path) -> Result<Config, Error> {
     load_with(path, &|name| std::env::var(name).ok())
 }
 
-/// The same with another environment: `env` looks a variable up.
+/// Reads the configuration file of that path, and what it refers to, with an environment of
+/// the caller's: `env` looks a variable up.
 ///
 /// # Errors
 /// All that is wrong, by place.

@@ -160,8 +160,8 @@ impl Idle {
     }
 }
 
-/// That a task sweeps. A runtime of the host's that ends takes its tasks with it: the next
-/// connection that is kept starts another.
+/// The task that sweeps. A runtime of the host's that ends takes its tasks with it: when this
+/// one goes, the next connection that is kept starts another.
 struct Sweeper(Weak<Idle>);
 
 impl Sweeper {

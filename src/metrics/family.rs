@@ -1,10 +1,10 @@
 //! Families of metrics: a member for each combination of label values.
 //!
-//! In place of the library's own (but for gauges), which take two combinations for one where their values
-//! joined are the same (`a`, `200` and `a2`, `00`), and find members by a hash that stands up
-//! to whoever chooses names. Here values are compared; they come from the configuration and
-//! from closed sets, and a create looks up seven combinations of them: by the fast hash that
-//! takes a third of the time.
+//! In place of the library's own (but for gauges), which take two combinations for one where
+//! their values joined are the same (`a`, `200` and `a2`, `00`), and find members by a hash
+//! that stands up to whoever chooses names. Here values are compared; they come from the
+//! configuration and from closed sets, and a create looks up seven combinations of them: by
+//! the fast hash that takes a third of the time.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;

@@ -51,15 +51,19 @@ async fn a_server_that_proves_itself_is_used_and_no_other() {
     assert_eq!(count("false"), "0");
     assert_ne!(count("true"), "0");
 
-    // Another certificate is trusted; it is for another host; the password is another.
+    // One with its name and another key is trusted; it is for another host; the password is
+    // another.
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let others = folder.join("other.crt");
     std::fs::write(&others, other.cert.pem()).unwrap();
     let others = others.to_str().unwrap();
     let config = stage.folder().join("tollgate.yaml");
     for (environment, reason) in [
-        (environment(PASSWORD, "localhost", others), "certificate"),
-        (environment(PASSWORD, "127.0.0.1", trusted), "certificate"),
+        (environment(PASSWORD, "localhost", others), "BadSignature"),
+        (
+            environment(PASSWORD, "127.0.0.1", trusted),
+            "not valid for name",
+        ),
         (
             environment("pass-of-another", "localhost", trusted),
             "password authentication failed",

@@ -13,20 +13,20 @@ async fn a_standby_that_takes_over_has_every_charge() {
     let database = primary.create_database();
     let database = database.rsplit('/').next().unwrap();
     let mut standby = tokio::task::block_in_place(|| primary.start_standby());
-    let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-    until("commits wait for the standby", async || {
-        primary.psql("postgres", synchronous) == "1"
-    })
-    .await;
     let plan = Plan {
         gates: 2,
         database: Some(primary.url_of_either(&standby, database)),
         ..Plan::sqlite()
     };
     let storm = Storm::new(with_budgets(plan).start().await, false);
+    let stage = storm.stage.clone();
     let (dies, takes_over) = (&mut primary, &mut standby);
     let moving = async move {
-        a_while(1200).await;
+        until("there are charges to hand over", async || {
+            stage.mock.stats().creates_accepted >= 40
+        })
+        .await;
+        a_while(300).await;
         tokio::task::block_in_place(|| dies.stop_hard());
         a_while(400).await;
         tokio::task::block_in_place(|| takes_over.promote());

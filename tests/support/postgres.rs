@@ -1,5 +1,5 @@
 //! PostgreSQL for one test process: a cluster of its own in a folder of its own, on a Unix
-//! socket, and a PgBouncer before it. `postgres.sh` keeps them and removes all of it when
+//! socket (for TLS on a port too), a standby of it, and a PgBouncer before it. `postgres.sh` keeps them and removes all of it when
 //! the process is gone, however it went.
 //!
 //! | variable | meaning |
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::programs::{find, skip};
 
@@ -51,9 +52,11 @@ impl Postgres {
     /// [`PASSWORD`]. The certificate and its key are files in PEM.
     pub fn start_with_tls(certificate: &Path, key: &Path) -> Option<Self> {
         let bin = find_bin()?;
-        // The server asks for its port by number.
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-        let port = free.unwrap().port();
+        // The server asks for its port by number: one that the system gives to nobody who asks
+        // for any.
+        let mut ports = 20_000 + std::process::id() as u16 % 10_000..32_000;
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = ports.find(is_free).expect("a free port");
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
             format!("port={port}"),
@@ -68,14 +71,19 @@ impl Postgres {
         Some(postgres)
     }
 
-    /// Starts a copy that follows this cluster. From then on each commit waits until the copy
-    /// has it too.
+    /// Starts a copy that follows this cluster. Each commit now waits until the copy has it too.
     pub fn start_standby(&self) -> Self {
         let standby = Self::keep("standby", self.bin.clone(), 5432, &[utf8(self.folder())]);
         self.psql(
             "postgres",
             "ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()",
         );
+        let follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        let started = Instant::now();
+        while self.psql("postgres", follows) != "1" {
+            assert!(started.elapsed() < Duration::from_secs(30), "no standby");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         standby
     }
 
