@@ -43,13 +43,6 @@ async fn downloads(stand: &Stand, code: u16) -> f64 {
     stand.metric(&sample).await
 }
 
-/// The kinds of errors that are counted against the channel.
-async fn errors(stand: &Stand) -> Vec<String> {
-    let metrics = stand.metrics().await.into_iter();
-    let counted = metrics.filter(|(name, value)| name.contains("channel_errors") && *value > 0.0);
-    counted.map(|(name, _)| name).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_is_what_the_channel_has() {
     let (stand, path) = rendered(Setup::default().http2_upstream(), 5_000_000).await;
@@ -81,7 +74,7 @@ async fn a_download_is_what_the_channel_has() {
         .iter()
         .filter(|r| r.path == path && r.version == "HTTP/2.0");
     assert_eq!(downloads.count(), 5);
-    assert!(errors(&stand).await.is_empty());
+    assert!(stand.channel_errors().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,7 +121,7 @@ async fn a_client_that_takes_nothing_is_left() {
         stand.until("the gate has left it", left).await;
         assert!(stream.answer().await.is_err());
         assert!(
-            errors(&stand).await.is_empty(),
+            stand.channel_errors().await.is_empty(),
             "it is not the channel's fault"
         );
     }
@@ -152,7 +145,7 @@ async fn clients_that_are_gone_are_in_nobodys_way() {
     let part = content.header("Range", "bytes=0-4999999");
     let part = part.send(stand.gate).await.unwrap();
     assert_eq!((part.status, part.body.len()), (206, 5_000_000));
-    assert!(errors(&stand).await.is_empty());
+    assert!(stand.channel_errors().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,7 +57,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
             let address = MOCK_ADDRESS.parse().map_err(io::Error::other)?;
             let listener = listen_on(address).await?;
             let options = Options {
-                credential: variable(CREDENTIAL_VARIABLE).unwrap_or_default(),
+                credential: credential(std::env::var(CREDENTIAL_VARIABLE).ok()),
                 ..Options::default()
             };
             tokio::spawn(mock::run(listener, options));
@@ -69,17 +69,19 @@ pub(super) fn run(path: &Path) -> ExitCode {
 
 /// Reads the configuration with the mock channel's credential at hand.
 fn load(path: &Path) -> Result<Config, config::Error> {
-    config::load_with(path, &variable)
+    load_with(path, &|name| std::env::var(name).ok())
 }
 
-/// A variable of this process's environment.
-fn variable(name: &str) -> Option<String> {
-    or_default(name, std::env::var(name).ok())
+fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, config::Error> {
+    config::load_with(path, &|name| match name {
+        CREDENTIAL_VARIABLE => Some(credential(env(name))),
+        _ => env(name),
+    })
 }
 
-/// The mock channel's credential need not be set.
-fn or_default(name: &str, set: Option<String>) -> Option<String> {
-    set.or_else(|| (name == CREDENTIAL_VARIABLE).then(|| CREDENTIAL.to_owned()))
+/// The mock channel's credential, which need not be set.
+fn credential(set: Option<String>) -> String {
+    set.unwrap_or_else(|| CREDENTIAL.to_owned())
 }
 
 async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
@@ -119,7 +121,7 @@ mod tests {
     #[test]
     fn the_demonstration_needs_no_environment() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo.yaml");
-        let config = config::load_with(&path, &|name| or_default(name, None)).unwrap();
+        let config = load_with(&path, &|_| None).unwrap();
         let channel = &config.channels[0];
         let credential = channel.credential.as_ref().unwrap();
         assert_eq!(credential.expose(), CREDENTIAL);

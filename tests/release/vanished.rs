@@ -8,6 +8,9 @@ use crate::support::{KEY, Setup, Stand, form_type, plain_form, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tollgate::mock::Outcome;
 
+/// How often a client was gone before its create could be answered.
+const GONE: &str = "tollgate_requests_total{code=\"499\",key=\"demo\",route=\"create\"}";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_vanish_over_http1() {
     vanish(Setup::default()).await;
@@ -93,9 +96,8 @@ async fn a_client_that_vanishes_behind_its_head_reaches_no_channel() {
     for framing in framings {
         drop(begin(&stand, framing, &id(), 500).await);
     }
-    let gone = "tollgate_requests_total{code=\"499\",key=\"demo\",route=\"create\"}";
     until("the gate has noticed", async || {
-        stand.metric(gone).await == framings.len() as f64
+        stand.metric(GONE).await == framings.len() as f64
     })
     .await;
     assert_eq!(stand.mock.stats().requests_total, 0);
@@ -113,9 +115,8 @@ async fn a_client_that_vanishes_when_it_was_told_to_go_on_reaches_no_channel() {
     stream.read_exact(&mut interim).await.unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     drop(connection);
-    let gone = "tollgate_requests_total{code=\"499\",key=\"demo\",route=\"create\"}";
     until("the gate has noticed", async || {
-        stand.metric(gone).await == 1.0
+        stand.metric(GONE).await == 1.0
     })
     .await;
     assert_eq!(stand.mock.stats().requests_total, 0);

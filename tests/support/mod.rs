@@ -159,6 +159,15 @@ impl Stand {
         samples.collect()
     }
 
+    /// The kinds of errors that are counted against the channel.
+    pub async fn channel_errors(&self) -> Vec<String> {
+        let metrics = self.metrics().await.into_iter();
+        let counted =
+            metrics.filter(|(name, value)| name.contains("channel_errors") && *value > 0.0);
+        let kind = |name: String| Some(name.split_once("kind=\"")?.1.split_once('"')?.0.to_owned());
+        counted.filter_map(|(name, _)| kind(name)).collect()
+    }
+
     /// One sample, 0 where it is not there yet.
     pub async fn metric(&self, sample: &str) -> f64 {
         self.metrics().await.get(sample).copied().unwrap_or(0.0)

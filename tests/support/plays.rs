@@ -83,11 +83,7 @@ impl Played {
 
     /// The kinds of errors that are counted against the channel.
     pub async fn errors(&self) -> Vec<String> {
-        let metrics = self.stand.metrics().await.into_iter();
-        let counted =
-            metrics.filter(|(name, value)| name.contains("channel_errors") && *value > 0.0);
-        let kind = |name: String| Some(name.split_once("kind=\"")?.1.split_once('"')?.0.to_owned());
-        counted.filter_map(|(name, _)| kind(name)).collect()
+        self.stand.channel_errors().await
     }
 }
 

@@ -227,7 +227,7 @@ fn change(ask: &mut Ask, what: usize, at: Index) {
         }
         3 if !ask.metadata.is_empty() => {
             let at = at.index(ask.metadata.len());
-            ask.metadata[at].0.push_str("xxx");
+            ask.metadata[at].0.push_str("_other");
         }
         4 if !ask.metadata.is_empty() => {
             ask.metadata.remove(at.index(ask.metadata.len()));
