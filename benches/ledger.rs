@@ -67,7 +67,8 @@ fn print(engine: &str, rows: u64, empty: &Measured, full: &Measured) {
 
 async fn measure(engine: &Engine, rows: u64, lasts: Duration) -> Measured {
     let database = engine.database();
-    drop(database.open());
+    // The schema: a database is connected to when it is first asked.
+    database.open().ready().await.expect("a ledger");
     database.fill(rows, now());
     let started = Instant::now();
     let ledger = database.open();
