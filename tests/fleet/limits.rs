@@ -114,7 +114,7 @@ fn has_ended(stage: &Stage, id: &str) -> bool {
 /// As many jobs in flight as the limit says, and never more.
 async fn in_flight(plan: Plan) {
     const MOST: usize = 8;
-    const WANTED: usize = 48;
+    const WANTED: usize = 80;
     let plan = Plan {
         keys: vec![("demo".into(), format!("in_flight: {MOST}"))],
         // Only clients see that a job has ended: it keeps its place until one has asked.

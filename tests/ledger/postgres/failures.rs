@@ -13,9 +13,6 @@ use super::{WRONG_COUNTERS, limited, name_of, open, open_with};
 use crate::suite::{NOW, charge, claiming, confirmation, draft, key, limit};
 use crate::support::postgres::{Postgres, shared};
 
-/// Seconds of waiting at most, with room for a machine that is slow.
-const SOON: Duration = Duration::from_secs(20);
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_are_one_round_trip() {
     let Some(postgres) = shared() else { return };
@@ -219,11 +216,11 @@ async fn a_server_that_is_away_is_said_so_soon_and_found_when_it_is_back() {
     let started = Instant::now();
     let why = ledger.ready().await.unwrap_err();
     assert!(why.0.contains("cannot be reached"), "{why}");
-    assert!(started.elapsed() < SOON);
+    assert!(started.elapsed() < Duration::from_secs(3));
     tokio::task::block_in_place(|| postgres.start_again());
     let started = Instant::now();
     while ledger.ready().await.is_err() {
-        assert!(started.elapsed() < SOON);
+        assert!(started.elapsed() < Duration::from_secs(10));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let key = limited();
@@ -241,7 +238,7 @@ async fn a_server_that_is_silent_is_given_up_soon() {
     ));
     let started = Instant::now();
     let why = ledger.ready().await.unwrap_err();
-    assert!(started.elapsed() < SOON);
+    assert!(started.elapsed() < Duration::from_secs(4));
     assert!(why.0.contains("took too long"), "{why}");
     // While it is known to be away, nobody waits for it: the answer is there at once.
     let again = tokio::time::timeout(Duration::ZERO, ledger.ready()).await;
