@@ -27,6 +27,8 @@ mod failover;
 mod forwarder;
 #[path = "fleet/full.rs"]
 mod full;
+#[path = "fleet/health.rs"]
+mod health;
 #[path = "fleet/limits.rs"]
 mod limits;
 #[path = "fleet/process.rs"]

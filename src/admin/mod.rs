@@ -3,12 +3,14 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
+use tokio::time::timeout;
 
 use crate::gate::{Gate, now};
 use crate::server::{self, Server};
@@ -27,6 +29,10 @@ pub fn serve(gate: Arc<Gate>, listener: TcpListener) -> io::Result<Server> {
     service.add_tcp(&listener.local_addr()?.to_string());
     server::start(service, listener)
 }
+
+/// How long `/readyz` waits for the ledger: a probe wants an answer, and one that finds no
+/// ledger in that time is not ready either.
+const LEDGER_WITHIN: Duration = Duration::from_secs(2);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The Prometheus text format.
@@ -52,12 +58,17 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
-    /// Ready means that a create can be taken: the ledger works, and for each model some
-    /// channel could be reached when it was last tried.
+    /// Ready means that a create can be taken: the gate does not stop, the ledger works, and
+    /// for each model some channel could be reached when it was last tried.
     async fn ready(&self) -> Response<Vec<u8>> {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        if let Err(error) = self.gate.ledger().ready().await {
-            return answer(unavailable, TEXT, &format!("{error}\n"));
+        if self.gate.is_stopping() {
+            return answer(unavailable, TEXT, "stopping\n");
+        }
+        match timeout(LEDGER_WITHIN, self.gate.ledger().ready()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return answer(unavailable, TEXT, &format!("{error}\n")),
+            Err(_) => return answer(unavailable, TEXT, "the ledger does not answer in time\n"),
         }
         let (state, now) = (self.gate.state(), now());
         for model in state.config.catalog.models() {

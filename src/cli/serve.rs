@@ -22,7 +22,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
     run_with(path, config::load, |_| std::future::ready(Ok(())))
 }
 
-/// Runs the gate, and `beside` before it answers, on the same runtime.
+/// Runs the gate, and `beside` on the same runtime: when the gate has its addresses, and
+/// before it answers.
 pub(super) fn run_with<F>(path: &Path, load: Load, beside: impl FnOnce(&Config) -> F) -> ExitCode
 where
     F: Future<Output = io::Result<()>>,
@@ -40,10 +41,7 @@ where
         Err(error) => return super::fail(error),
     };
     let beside = beside(&config);
-    let outcome = runtime.block_on(async {
-        beside.await?;
-        serve(path, load, config).await
-    });
+    let outcome = runtime.block_on(serve(path, load, config, beside));
     // What has not ended within its time does not get more.
     runtime.shutdown_background();
     match outcome {
@@ -80,7 +78,12 @@ fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
     }
 }
 
-async fn serve(path: &Path, load: Load, config: Config) -> io::Result<bool> {
+async fn serve(
+    path: &Path,
+    load: Load,
+    config: Config,
+    beside: impl Future<Output = io::Result<()>>,
+) -> io::Result<bool> {
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let ledger = open_ledger(&config.ledger)?;
     let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
@@ -88,6 +91,7 @@ async fn serve(path: &Path, load: Load, config: Config) -> io::Result<bool> {
     let listener = listen(socket.address)?;
     let admin_listener = config.admin.as_ref().map(|admin| listen(admin.address));
     let admin_listener = admin_listener.transpose()?;
+    beside.await?;
 
     let gate = Gate::new(config, ledger, Arc::new(metrics));
     let server = server::serve(gate.clone(), listener, &socket, &bounds)?;
@@ -105,6 +109,7 @@ async fn serve(path: &Path, load: Load, config: Config) -> io::Result<bool> {
     let background = tokio::spawn(async move { background.run().await });
 
     run_until_stopped(|| load(path), &gate, &started).await?;
+    gate.stopping();
     log::info!("stopping: requests under way may end");
     let ended = server.stop(bounds.shutdown_timeout).await;
     if let Some(admin) = admin {
@@ -196,10 +201,7 @@ fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &AtStart)
         Ok(config) => {
             let differ = started.unlike(&AtStart::of(&config));
             if !differ.is_empty() {
-                log::warn!(
-                    "{} differ from what runs: they take effect at the next start",
-                    differ.join(", ")
-                );
+                log::warn!("takes effect at the next start only: {}", differ.join(", "));
             }
             gate.reload(config);
             log::info!("configuration loaded anew");

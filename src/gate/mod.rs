@@ -36,6 +36,7 @@ mod wait;
 mod withheld;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use pingora::http::RequestHeader;
@@ -115,6 +116,7 @@ pub struct Gate {
     metrics: Arc<Metrics>,
     books: Books,
     pool: Pool,
+    stopping: AtomicBool,
 }
 
 impl Gate {
@@ -126,6 +128,7 @@ impl Gate {
             books: Books::new(ledger, metrics.clone()),
             metrics,
             pool: Pool::new(),
+            stopping: AtomicBool::new(false),
         })
     }
 
@@ -140,6 +143,17 @@ impl Gate {
     /// force stays.
     pub fn reload_failed(&self) {
         self.metrics.config_loaded(false, now());
+    }
+
+    /// Notes that its server stops: `/readyz` says so from then on, so that no new requests
+    /// are sent here while those under way end. Requests that come all the same are answered.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its server stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// The configuration in force.

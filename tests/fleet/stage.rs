@@ -189,9 +189,20 @@ impl Stage {
 
     /// Whether a gate says that it is ready.
     pub async fn is_ready(&self, number: usize) -> bool {
-        let admin = self.seats[number].at.lock().unwrap().1;
+        let admin = self.admin(number);
         let answer = Request::get("/readyz").send(admin).await;
         answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// What a gate says of that, and its status.
+    pub async fn readiness(&self, number: usize) -> (u16, String) {
+        let answer = Request::get("/readyz").send(self.admin(number)).await;
+        let answer = answer.unwrap();
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    }
+
+    fn admin(&self, number: usize) -> SocketAddr {
+        self.seats[number].at.lock().unwrap().1
     }
 
     /// Asks a gate for a job.
