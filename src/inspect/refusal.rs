@@ -103,7 +103,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnsupportedMediaType => f.write_str(
-                "Send the request as 'multipart/form-data; boundary=...' or 'application/json'.",
+                "Send the request as 'multipart/form-data; boundary=...' or 'application/json', \
+                 in UTF-8.",
             ),
             Self::Multipart(error) => error.fmt(f),
             Self::Json(error) => error.fmt(f),
@@ -121,7 +122,7 @@ impl fmt::Display for Refusal {
             Self::Empty { name } => {
                 write!(
                     f,
-                    "The field '{name}' is empty. Leave it out or give it a value."
+                    "The field '{name}' is empty. Give it a value, or leave it out if it is optional."
                 )
             }
             Self::TooLong { name, most } => {
