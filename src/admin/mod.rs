@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
 use tokio::time::timeout;
 
-use crate::gate::{Gate, now};
+use crate::gate::Gate;
 use crate::server::{self, Server};
 
 /// What the operators' listener answers with.
@@ -70,7 +70,7 @@ impl Admin {
             Ok(Err(error)) => return answer(unavailable, TEXT, &format!("{error}\n")),
             Err(_) => return answer(unavailable, TEXT, "the ledger does not answer in time\n"),
         }
-        let (state, now) = (self.gate.state(), now());
+        let (state, now) = (self.gate.state(), self.gate.now());
         for model in state.config.catalog.models() {
             let serves = |c: &crate::channel::Channel| usize::from(c.models.contains(model.name()));
             let mut channels = state.channels.choose(serves, now).into_iter();

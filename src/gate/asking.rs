@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::books::now;
 use super::exchange::{Answer, Exchange, NoAnswer, Sending, Unreachable};
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::route::Route;
@@ -106,7 +105,7 @@ impl Gate {
         let (method, headers) = (asked.method.clone(), asked.headers.clone());
         let head = relay::request(method, asked.route, asked.query, headers, channel);
         let head = head.map_err(|error| Unreachable::by_kind(&error))?;
-        Exchange::open(&self.pool, channel, head, Sending::Nothing, now()).await
+        Exchange::open(&self.pool, channel, head, Sending::Nothing, self.now()).await
     }
 
     /// Counts that a channel broke off, or gave no answer.

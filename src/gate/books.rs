@@ -1,10 +1,11 @@
 //! The ledger and the cost metrics, always moved together.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::answer::{JobAnswer, Status};
 use super::charge::corrected;
+use super::clock::Clock;
 use super::known::{Known, KnownJobs};
 use crate::catalog::Catalog;
 use crate::ledger::{
@@ -13,12 +14,6 @@ use crate::ledger::{
 };
 use crate::metrics::{Event, Metrics, seconds};
 use crate::policy::{Key, Timestamp};
-
-/// The time of the machine's clock. All time that the core is told comes from here.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp(since.map_or(0, millis))
-}
 
 /// A span in whole milliseconds.
 pub(super) fn millis(span: Duration) -> u64 {
@@ -37,6 +32,7 @@ pub(super) struct Books {
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
     known: Arc<KnownJobs>,
+    clock: Clock,
 }
 
 /// A pending charge that this request has made. Dropped without having been resolved (the
@@ -49,6 +45,7 @@ pub(super) struct Reservation {
     /// When it was made, by a clock that is never put back.
     made: Instant,
     ledger: Arc<dyn Ledger>,
+    clock: Clock,
     is_open: bool,
 }
 
@@ -63,11 +60,11 @@ impl Drop for Reservation {
         if !self.is_open {
             return;
         }
-        let (ledger, id) = (self.ledger.clone(), self.id);
+        let (ledger, clock, id) = (self.ledger.clone(), self.clock.clone(), self.id);
         // Without a runtime the process is ending: the next one finds it pending.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = ledger.mark_unknown(id, now()).await {
+                if let Err(error) = ledger.mark_unknown(id, clock.now()).await {
                     log::error!("reservation {id} not marked: {error}");
                 }
             });
@@ -113,12 +110,17 @@ impl End {
 }
 
 impl Books {
-    pub(super) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         Self {
             ledger,
             metrics,
             known: Arc::default(),
+            clock,
         }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn ledger(&self) -> &Arc<dyn Ledger> {
@@ -162,6 +164,7 @@ impl Books {
                     created: at,
                     made,
                     ledger: self.ledger.clone(),
+                    clock: self.clock.clone(),
                     is_open: true,
                 }))
             }
@@ -189,7 +192,7 @@ impl Books {
         id: ReservationId,
         why: &'static str,
     ) -> Result<bool, Unavailable> {
-        let voided = self.ledger.abandon(id, why, now()).await?;
+        let voided = self.ledger.abandon(id, why, self.now()).await?;
         if let Some(charge) = &voided {
             self.metrics.charge(Event::Voided, charge);
         }
@@ -201,12 +204,12 @@ impl Books {
         reservation.is_open = false;
         let (id, channel) = (reservation.id, &reservation.charge.channel);
         log::warn!("reservation {id} on channel {channel}: outcome unknown");
-        if let Err(error) = self.ledger.mark_unknown(id, now()).await {
+        if let Err(error) = self.ledger.mark_unknown(id, self.now()).await {
             log::error!("reservation {id} not marked yet: {error}");
-            let ledger = self.ledger.clone();
+            let books = self.clone();
             repeat(move || {
-                let ledger = ledger.clone();
-                async move { ledger.mark_unknown(id, now()).await }
+                let books = books.clone();
+                async move { books.ledger.mark_unknown(id, books.now()).await }
             });
         }
     }
@@ -259,7 +262,7 @@ impl Books {
                             let job = &confirmation.job;
                             log::error!("reservation {id}: job {job} is not its own: {outcome:?}");
                             books.known.forget(job, id);
-                            books.ledger.mark_unknown(id, now()).await?;
+                            books.ledger.mark_unknown(id, books.now()).await?;
                         }
                         Ok(())
                     }
@@ -291,7 +294,10 @@ impl Books {
         confirmation: &Confirmation,
         key: Option<&Key>,
     ) -> Result<Confirmed, Unavailable> {
-        let confirmed = self.ledger.confirm(id, confirmation, key, now()).await?;
+        let confirmed = self
+            .ledger
+            .confirm(id, confirmation, key, self.now())
+            .await?;
         if let Confirmed::Now { before, after } = &confirmed
             && before != after
         {
@@ -321,7 +327,7 @@ impl Books {
         let End { resolution, status } = end;
         let settled = self
             .ledger
-            .settle(job.reservation, resolution, status, now())
+            .settle(job.reservation, resolution, status, self.now())
             .await
             .inspect_err(|error| {
                 log::error!("reservation {} not resolved: {error}", job.reservation);
@@ -340,7 +346,7 @@ impl Books {
             Resolution::Voided => Event::Voided,
         };
         self.metrics.charge(event, &charge);
-        let lasted = Duration::from_millis(now().since(job.created));
+        let lasted = Duration::from_millis(self.now().since(job.created));
         self.metrics.ended(&charge, status, lasted);
         Ok(())
     }

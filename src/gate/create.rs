@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
 
-use super::books::{Reservation, now};
+use super::books::Reservation;
 use super::charge::charge;
 use super::context::Context;
 use super::exchange::{Exchange, Sending, Unreachable};
@@ -129,7 +129,7 @@ impl Crossing<'_> {
         if self.look_ahead(charge.as_deref()).await? == Ahead::Compare {
             return self.compare(upload).await;
         }
-        let candidates = self.candidates(upload.inspector.asked().model, now())?;
+        let candidates = self.candidates(upload.inspector.asked().model, self.gate.now())?;
         let mut exchange = self.connect_any(candidates).await?;
         if let Err(stop) = self.stream(upload, &mut exchange).await {
             return self.break_off(exchange, stop).await;
@@ -148,7 +148,7 @@ impl Crossing<'_> {
     /// The whole body is at hand: everything is decided before a channel is touched.
     async fn run_small(&mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
-        let mut at = now();
+        let mut at = self.gate.now();
         let candidates = self.candidates(Some(permit.model().name()), at)?;
         let body = Sending::AtOnce(self.framing);
         let mut candidates = candidates.into_iter();
@@ -163,7 +163,7 @@ impl Crossing<'_> {
                 }
                 None => self.gate.books.abandon(reservation, "unreachable").await,
             }
-            at = now();
+            at = self.gate.now();
         }
         Err(Refusal::Busy(Busy::Channels).into())
     }
@@ -171,7 +171,7 @@ impl Crossing<'_> {
     /// Asks the ledger, before a body is read or a channel touched, whether the request can
     /// still end well. No decision: that is made with the reservation.
     async fn look_ahead(&self, charge: Option<&Charge>) -> Result<Ahead, Stopped> {
-        let (ledger, at) = (self.gate.ledger(), now());
+        let (ledger, at) = (self.gate.ledger(), self.gate.now());
         if let Some(idempotency_key) = &self.idempotency_key {
             match ledger.claim(&self.key.name, idempotency_key, at).await? {
                 Some(ClaimState::InFlight) => return Err(Refusal::IdempotencyInFlight.into()),
@@ -191,7 +191,9 @@ impl Crossing<'_> {
         upload.read_through().await?;
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         // Without a channel: only where the key was freed meanwhile does this reserve.
-        let reservation = self.reserve(upload, &permit, &"".into(), now()).await?;
+        let reservation = self
+            .reserve(upload, &permit, &"".into(), self.gate.now())
+            .await?;
         self.gate.books.abandon(reservation, "not forwarded").await;
         Err(Refusal::IdempotencyInFlight.into())
     }
@@ -241,7 +243,7 @@ impl Crossing<'_> {
         let mut candidates = candidates.into_iter();
         while let Some(channel) = candidates.next() {
             let last = candidates.len() == 0;
-            if let Some(exchange) = self.connect(&channel, body, last, now()).await {
+            if let Some(exchange) = self.connect(&channel, body, last, self.gate.now()).await {
                 return Ok(exchange);
             }
         }
@@ -360,7 +362,7 @@ impl Crossing<'_> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         self.check_channel(upload, channel)?;
         let name = &channel.spec().name;
-        self.reserve(upload, &permit, name, now()).await
+        self.reserve(upload, &permit, name, self.gate.now()).await
     }
 }
 

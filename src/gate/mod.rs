@@ -12,6 +12,7 @@ mod background;
 mod books;
 mod charge;
 mod client;
+mod clock;
 mod context;
 mod cork;
 mod create;
@@ -45,6 +46,7 @@ use tokio::sync::Semaphore;
 
 pub use background::Background;
 pub use client::Client;
+pub use clock::{Clock, now};
 pub use context::Context;
 pub use gated::{Gated, GatedContext};
 
@@ -53,10 +55,9 @@ use crate::config::Config;
 use crate::inspect::{Inspector, Plan, Source};
 use crate::ledger::{Job, Ledger};
 use crate::metrics::Metrics;
-use crate::policy::Key;
+use crate::policy::{Key, Timestamp};
 use crate::{json, multipart};
 use books::Books;
-pub use books::now;
 use charge::Charges;
 use create::Accepted;
 use exchange::Unreachable;
@@ -122,10 +123,20 @@ pub struct Gate {
 impl Gate {
     /// A gate with that configuration, ledger and metrics.
     pub fn new(config: Config, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Arc<Self> {
-        metrics.config_loaded(true, now());
+        Self::with_clock(config, ledger, metrics, Clock::default())
+    }
+
+    /// A gate that goes by that clock.
+    pub fn with_clock(
+        config: Config,
+        ledger: Arc<dyn Ledger>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        metrics.config_loaded(true, clock.now());
         Arc::new(Self {
             state: ArcSwap::new(State::new(config)),
-            books: Books::new(ledger, metrics.clone()),
+            books: Books::new(ledger, metrics.clone(), clock),
             metrics,
             pool: Pool::new(),
             stopping: AtomicBool::new(false),
@@ -136,13 +147,13 @@ impl Gate {
     /// began with.
     pub fn reload(&self, config: Config) {
         self.state.store(State::new(config));
-        self.metrics.config_loaded(true, now());
+        self.metrics.config_loaded(true, self.now());
     }
 
     /// Notes that another configuration was tried and does not hold together: the one in
     /// force stays.
     pub fn reload_failed(&self) {
-        self.metrics.config_loaded(false, now());
+        self.metrics.config_loaded(false, self.now());
     }
 
     /// Notes that its server stops: `/readyz` says so from then on, so that no new requests
@@ -159,6 +170,11 @@ impl Gate {
     /// The configuration in force.
     pub fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+
+    /// The time, by the clock that it goes by.
+    pub fn now(&self) -> Timestamp {
+        self.books.now()
     }
 
     /// The metrics.
@@ -350,7 +366,7 @@ impl Gate {
         let name = &channel.spec().name;
         log::warn!("channel {name}: {}", error.reason);
         self.metrics.channel_error(name, error.kind);
-        channel.failed(now());
+        channel.failed(self.now());
     }
 }
 

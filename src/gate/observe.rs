@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Gate, now};
+use super::Gate;
 use crate::ledger::{Scope, State};
 use crate::policy::Key;
 
 impl Gate {
     /// What is live, brought into the metrics: to be called before they are read.
     pub async fn refresh_metrics(&self) {
-        let (state, now) = (self.state(), now());
+        let (state, now) = (self.state(), self.now());
         // What is not in the configuration any more is not shown any more.
         self.metrics.channel_up.reset();
         self.metrics.budget_spent.reset();

@@ -8,7 +8,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::answer::JobAnswer;
 use super::asking::{Asked, Silent};
-use super::books::{End, now};
+use super::books::End;
 use super::client::gone;
 use super::exchange::Answer;
 use super::known::{Echo, Known};
@@ -93,7 +93,7 @@ impl Gate {
         } = seen;
         let echo = Echo::of(&body);
         if known.has_heard(echo) {
-            known.polled(now());
+            known.polled(self.now());
             return;
         }
         let about = |job: &JobAnswer| {
@@ -104,7 +104,7 @@ impl Gate {
             self.metrics.channel_error(&channel.spec().name, "no_job");
             return;
         };
-        known.polled(now());
+        known.polled(self.now());
         let charge_failed = state.config.jobs.charge_failed_jobs;
         self.books.settle(&known, &job, charge_failed).await;
         // Of an end that the ledger could not note, the next poll tells again.

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use pingora::protocols::http::ServerSession;
 
 use super::asking::Asked;
-use super::books::{End, now};
+use super::books::End;
 use super::client::{Client, gone};
 use super::exchange::Exchange;
 use super::known::Known;
@@ -140,7 +140,7 @@ impl Gate {
 
     async fn note_deletion(&self, known: &Known) {
         let reservation = known.job.reservation;
-        if let Err(error) = self.ledger().mark_deleted(reservation, now()).await {
+        if let Err(error) = self.ledger().mark_deleted(reservation, self.now()).await {
             log::error!("reservation {reservation} not marked as deleted: {error}");
         }
         // Nobody can see its end any more, and the channel gives nothing back.

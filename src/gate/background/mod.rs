@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::books::End;
-use super::{Gate, State, now};
+use super::{Gate, State};
 use crate::channel::LiveChannel;
 use crate::ledger::{State as Stand, Unavailable};
 use crate::policy::Timestamp;
@@ -70,6 +70,20 @@ impl Background {
             log::error!("a background task of the gate has ended: restart the gate");
         }
     }
+
+    /// Does once what [`run`](Self::run) does again and again: for tests that say when.
+    #[doc(hidden)]
+    pub async fn round(&self) {
+        let (gate, state) = (&self.gate, self.gate.state());
+        gate.mark_alive(&mut Reachability::default()).await;
+        for channel in state.channels.all() {
+            let mut resolver = Resolver::default();
+            for task in [Task::Watch, Task::Resolve] {
+                gate.tend_once(&state, channel, task, &mut resolver).await;
+            }
+        }
+        gate.clean_up().await;
+    }
 }
 
 /// Waits between two rounds of work, a quarter of `span` within what is sensible.
@@ -103,15 +117,19 @@ impl Gate {
     async fn say_alive(&self) {
         let mut ledger = Reachability::default();
         loop {
-            let marked = self.ledger().heartbeat(now(), self.lost_after()).await;
-            ledger.note(&marked);
-            if let Ok(marked @ 1..) = marked {
-                log::warn!(
-                    "reservations without an answer that a gate has left behind: {marked}; \
-                     their channels are asked"
-                );
-            }
+            self.mark_alive(&mut ledger).await;
             sleep(HEARTBEAT).await;
+        }
+    }
+
+    async fn mark_alive(&self, ledger: &mut Reachability) {
+        let marked = self.ledger().heartbeat(self.now(), self.lost_after()).await;
+        ledger.note(&marked);
+        if let Ok(marked @ 1..) = marked {
+            log::warn!(
+                "reservations without an answer that a gate has left behind: {marked}; their \
+                 channels are asked"
+            );
         }
     }
 
@@ -128,30 +146,34 @@ impl Gate {
 
     async fn keep_house(&self) {
         loop {
-            let jobs = self.state().config.jobs.clone();
-            if self.holds("housekeeping", PRUNE_EVERY * 2).await {
-                if let Err(error) = self.leave_gone_channels().await {
-                    log::debug!("channels that are gone: {error}");
+            self.clean_up().await;
+            let expire_after = self.state().config.jobs.expire_after;
+            sleep(PRUNE_EVERY.min(expire_after / 4)).await;
+        }
+    }
+
+    async fn clean_up(&self) {
+        if !self.holds("housekeeping", PRUNE_EVERY * 2).await {
+            return;
+        }
+        if let Err(error) = self.leave_gone_channels().await {
+            log::debug!("channels that are gone: {error}");
+        }
+        let keep = self.state().config.jobs.keep;
+        loop {
+            let now = self.now();
+            let pruned = self.ledger().prune(before(now, keep), now, PRUNE_AT_ONCE);
+            match pruned.await {
+                Ok(pruned) if pruned >= u64::from(PRUNE_AT_ONCE) => {
+                    // Others are to get their turn.
+                    sleep(TICKS.0).await;
                 }
-                loop {
-                    let now = now();
-                    let pruned = self
-                        .ledger()
-                        .prune(before(now, jobs.keep), now, PRUNE_AT_ONCE);
-                    match pruned.await {
-                        Ok(pruned) if pruned >= u64::from(PRUNE_AT_ONCE) => {
-                            // Others are to get their turn.
-                            sleep(TICKS.0).await;
-                        }
-                        Ok(_) => break,
-                        Err(error) => {
-                            log::error!("old reservations were not pruned: {error}");
-                            break;
-                        }
-                    }
+                Ok(_) => break,
+                Err(error) => {
+                    log::error!("old reservations were not pruned: {error}");
+                    break;
                 }
             }
-            sleep(PRUNE_EVERY.min(jobs.expire_after / 4)).await;
         }
     }
 
@@ -203,7 +225,10 @@ impl Gate {
         let gone = names
             .iter()
             .filter(|name| state.channels.get(name).is_none());
-        let (at, expiry) = (now(), super::books::millis(state.config.jobs.expire_after));
+        let (at, expiry) = (
+            self.now(),
+            super::books::millis(state.config.jobs.expire_after),
+        );
         for name in gone {
             for jobless in self.ledger().jobless(name, PRUNE_AT_ONCE).await? {
                 // Without a channel's name, it was never to be sent to one.
@@ -232,20 +257,35 @@ impl Gate {
         let jobs = &state.config.jobs;
         let mut resolver = Resolver::default();
         while Arc::ptr_eq(state, &self.state()) {
-            let (span, lease) = match task {
-                Task::Watch => (jobs.poll_after, format!("watch:{name}")),
-                Task::Resolve => (jobs.unknown_grace, format!("resolve:{name}")),
+            self.tend_once(state, channel, task, &mut resolver).await;
+            let span = match task {
+                Task::Watch => jobs.poll_after,
+                Task::Resolve => jobs.unknown_grace,
             };
-            if self.holds(&lease, HEARTBEAT * 4).await {
-                let done = match task {
-                    Task::Watch => self.watch(state, channel).await,
-                    Task::Resolve => self.resolve(state, channel, &mut resolver).await,
-                };
-                if let Err(error) = done {
-                    log::debug!("{lease}: {error}");
-                }
-            }
             sleep(tick(span)).await;
+        }
+    }
+
+    async fn tend_once(
+        &self,
+        state: &Arc<State>,
+        channel: &Channel,
+        task: Task,
+        resolver: &mut Resolver,
+    ) {
+        let name = &channel.spec().name;
+        let lease = match task {
+            Task::Watch => format!("watch:{name}"),
+            Task::Resolve => format!("resolve:{name}"),
+        };
+        if self.holds(&lease, HEARTBEAT * 4).await {
+            let done = match task {
+                Task::Watch => self.watch(state, channel).await,
+                Task::Resolve => self.resolve(state, channel, resolver).await,
+            };
+            if let Err(error) = done {
+                log::debug!("{lease}: {error}");
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::gate::answer::JobAnswer;
 use crate::gate::books::millis;
 use crate::gate::charge::corrected;
 use crate::gate::route::JobId;
-use crate::gate::{Gate, State, now};
+use crate::gate::{Gate, State};
 use crate::ledger::{
     Confirmation, Confirmed, FirstAnswer, Jobless, ReservationId, State as Stand, Unavailable,
 };
@@ -121,7 +121,7 @@ impl Gate {
         resolver: &mut Resolver,
     ) -> Result<(), Unavailable> {
         let name = &channel.spec().name;
-        let (started, jobs) = (now(), &state.config.jobs);
+        let (started, jobs) = (self.now(), &state.config.jobs);
         let mut jobless = self.ledger().jobless(name, AT_ONCE).await?;
         let expired = |u: &Jobless| started.since(u.since) > millis(jobs.expire_after);
         for unknown in jobless.extract_if(.., |u| u.state == Stand::Unknown && expired(u)) {

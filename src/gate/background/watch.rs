@@ -12,7 +12,7 @@ use crate::gate::books::End;
 use crate::gate::books::millis;
 use crate::gate::inquiry::Mute;
 use crate::gate::known::Known;
-use crate::gate::{Gate, State, now};
+use crate::gate::{Gate, State};
 use crate::ledger::Unavailable;
 use crate::policy::Timestamp;
 
@@ -36,12 +36,12 @@ impl Gate {
         let jobs = &state.config.jobs;
         let pace = Duration::from_secs(1) / jobs.polls_per_second;
         let until = Instant::now() + ROUND;
-        for job in self.ledger().due(name, now(), AT_ONCE).await? {
+        for job in self.ledger().due(name, self.now(), AT_ONCE).await? {
             if Instant::now() > until {
                 break;
             }
             let known = self.books.know(&job);
-            let at = now();
+            let at = self.now();
             let polled = Timestamp(known.last_poll().0 + millis(jobs.poll_after));
             if known.is_resolved() {
                 // By this gate, while the page was under way; or the cache knows better.
@@ -61,7 +61,7 @@ impl Gate {
                     );
                     self.books.end(&known, End::EXPIRED).await?;
                 } else if !known.is_resolved() {
-                    let at = next_look(&known, now(), jobs, wanted);
+                    let at = next_look(&known, self.now(), jobs, wanted);
                     self.look_again(&known, at).await?;
                 }
                 if told.is_err_and(|mute| mute == Mute::Down) {
