@@ -6,7 +6,9 @@
 
 mod app;
 mod connection;
+mod under_way;
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
@@ -22,9 +24,9 @@ use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,21 +35,44 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use crate::config::{Bounds, Listen, Tls};
 use crate::gate::Gate;
 use app::App;
+use under_way::UnderWay;
 
 /// What tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// More requests over HTTP/2 than can be under way at once.
-const STREAMS: u32 = 1 << 28;
+/// How long connections may stay open for what has been written to them, once a server that
+/// stops has no request under way. A client of HTTP/2 that does not read never answers the
+/// PING that Pingora sends with its GOAWAY, and keeps its connection open until it is closed.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// A service that runs.
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    /// Closes the connections that are left once nothing is under way.
+    close: watch::Sender<bool>,
     service: JoinHandle<()>,
-    /// What is under way, and with how many permits it is over.
-    under_way: Vec<(Arc<Semaphore>, u32)>,
+    requests: Arc<UnderWay>,
+    connections: Arc<UnderWay>,
 }
+
+/// A server stopped before all requests had ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StillUnderWay {
+    /// How many had not.
+    pub requests: usize,
+}
+
+impl fmt::Display for StillUnderWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.requests {
+            1 => f.write_str("stopped with 1 request still under way"),
+            n => write!(f, "stopped with {n} requests still under way"),
+        }
+    }
+}
+
+impl std::error::Error for StillUnderWay {}
 
 /// Serves the gate alone, on a socket that is listening already: what is not of the Videos
 /// API is not found.
@@ -64,15 +89,17 @@ pub fn serve(
     options.h2c = listen.h2c && listen.tls.is_none();
     options.keepalive_request_limit = Some(bounds.keepalive_requests);
     options.h2_idle_timeout = Some(bounds.keepalive_timeout);
-    let connections = Arc::new(Semaphore::new(bounds.connections));
-    let streams = Arc::new(Semaphore::new(STREAMS as usize));
+    let (connections, requests) = (Arc::<UnderWay>::default(), Arc::<UnderWay>::default());
+    let close = watch::Sender::new(false);
     let app = Bounded {
         app: Arc::new(App {
             gate,
             options,
-            streams: streams.clone(),
+            requests: requests.clone(),
         }),
         connections: connections.clone(),
+        most: bounds.connections,
+        close: close.subscribe(),
         first_byte: bounds.read_timeout,
         head: bounds.keepalive_timeout + bounds.read_timeout,
     };
@@ -88,10 +115,12 @@ pub fn serve(
             service.add_tls_with_settings(&address.to_string(), None, settings);
         }
     }
-    let most = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
-    let mut server = start(service, listener)?;
-    server.under_way = vec![(connections, most), (streams, STREAMS)];
-    Ok(server)
+    Ok(Server {
+        close,
+        requests,
+        connections,
+        ..start(service, listener)?
+    })
 }
 
 /// The certificate and its key, read here because Pingora panics over files that it cannot
@@ -129,8 +158,10 @@ where
     Ok(Server {
         address,
         stop,
+        close: watch::Sender::new(false),
         service,
-        under_way: vec![],
+        requests: Arc::default(),
+        connections: Arc::default(),
     })
 }
 
@@ -140,24 +171,39 @@ impl Server {
         self.address
     }
 
-    /// Stops listening, lets the requests under way end within the time, and says whether
-    /// all of them did.
-    pub async fn stop(self, within: Duration) -> bool {
+    /// Stops listening, tells clients of HTTP/2 by GOAWAY, and lets the requests under way end
+    /// within the time. Connections without a request are not waited for beyond what it takes
+    /// to write what they are owed.
+    ///
+    /// # Errors
+    /// How many requests had not ended.
+    pub async fn stop(self, within: Duration) -> Result<(), StillUnderWay> {
+        let deadline = Instant::now() + within;
         let ended = async {
             let _ = self.stop.send(true);
             let _ = self.service.await;
-            for (under_way, most) in &self.under_way {
-                let _ = under_way.acquire_many(*most).await;
-            }
+            self.requests.none().await;
+            let _ = timeout(FLUSH, self.connections.none()).await;
+            // Some may have come over HTTP/2 before its client had read the GOAWAY.
+            self.requests.none().await;
         };
-        timeout(within, ended).await.is_ok()
+        let _ = timeout_at(deadline, ended).await;
+        let _ = self.close.send(true);
+        match self.requests.count() {
+            0 => Ok(()),
+            requests => Err(StillUnderWay { requests }),
+        }
     }
 }
 
 /// Bounds how many connections there are, and for how long one may stay silent.
 struct Bounded {
     app: Arc<App>,
-    connections: Arc<Semaphore>,
+    connections: Arc<UnderWay>,
+    /// How many connections there may be.
+    most: usize,
+    /// Whether connections are to be closed, whatever they wait for.
+    close: watch::Receiver<bool>,
     first_byte: Duration,
     /// For how long a head of HTTP/1.1 may be awaited.
     head: Duration,
@@ -176,7 +222,7 @@ impl ServerApp for Bounded {
         mut stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let Ok(_open) = self.connections.try_acquire() else {
+        let Some(_open) = self.connections.try_enter(self.most) else {
             // HTTP/2 has no answer before its handshake: closing is the refusal there.
             if !matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
                 let _ = timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
@@ -197,7 +243,12 @@ impl ServerApp for Bounded {
         }
         let served = self.app.process_new(stream, shutdown);
         if http2 {
-            return served.await;
+            let mut closes = self.close.clone();
+            return tokio::select! {
+                biased;
+                served = served => served,
+                Ok(_) = closes.wait_for(|closes| *closes) => None,
+            };
         }
         connection::watch(self.head, shutdown, served)
             .await

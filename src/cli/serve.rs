@@ -13,6 +13,7 @@ use crate::config::{self, Admin, Bounds, Config, LedgerUrl, Listen};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
+use crate::server::StillUnderWay;
 use crate::{admin, server};
 
 /// How a configuration file is read, at the start and whenever it is read anew.
@@ -45,8 +46,8 @@ where
     // What has not ended within its time does not get more.
     runtime.shutdown_background();
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => super::fail("stopped with requests still under way"),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(still)) => super::fail(still),
         Err(error) => super::fail(error),
     }
 }
@@ -83,7 +84,7 @@ async fn serve(
     load: Load,
     config: Config,
     beside: impl Future<Output = io::Result<()>>,
-) -> io::Result<bool> {
+) -> io::Result<Result<(), StillUnderWay>> {
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let ledger = open_ledger(&config.ledger)?;
     let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
@@ -113,7 +114,7 @@ async fn serve(
     log::info!("stopping: requests under way may end");
     let ended = server.stop(bounds.shutdown_timeout).await;
     if let Some(admin) = admin {
-        admin.stop(bounds.shutdown_timeout).await;
+        let _ = admin.stop(bounds.shutdown_timeout).await;
     }
     background.abort();
     Ok(ended)

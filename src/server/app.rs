@@ -13,17 +13,18 @@ use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, Re
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
-use tokio::sync::Semaphore;
 
 use super::connection::{head_came, request_ended};
+use super::under_way::UnderWay;
 use crate::gate::{Client, Gate};
 
 /// Answers requests over HTTP/1.1 and HTTP/2 by the gate.
 pub(super) struct App {
     pub(super) gate: Arc<Gate>,
     pub(super) options: HttpServerOptions,
-    /// Lends one permit to each request over HTTP/2.
-    pub(super) streams: Arc<Semaphore>,
+    /// The requests, from their heads on: a connection of HTTP/2 may be gone before what came
+    /// over it has ended, or stay when all of it has.
+    pub(super) requests: Arc<UnderWay>,
 }
 
 #[async_trait]
@@ -47,11 +48,7 @@ impl HttpServerApp for App {
             }
         }
         head_came();
-        // A connection of HTTP/2 may be gone before what came over it has ended.
-        let _under_way = match session.is_http2() {
-            true => self.streams.clone().try_acquire_owned().ok(),
-            false => None,
-        };
+        let _under_way = self.requests.enter();
         let mut ctx = self.gate.new_ctx();
         self.gate.bound(&mut session, &ctx);
         let mut client = Served {

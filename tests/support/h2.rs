@@ -71,6 +71,39 @@ impl Http2 {
     }
 }
 
+/// A connection whose client does not read while it has nothing to ask, as pools do that are
+/// not driven by a task of their own.
+pub struct Undriven {
+    send: SendRequest<Bytes>,
+    connection: h2::client::Connection<TcpStream, Bytes>,
+}
+
+impl Undriven {
+    pub async fn open(to: SocketAddr) -> io::Result<Self> {
+        let socket = TcpStream::connect(to).await?;
+        let handshake = h2::client::handshake(socket).await;
+        let (send, connection) = handshake.map_err(io::Error::other)?;
+        Ok(Self { send, connection })
+    }
+
+    /// The status of a request's answer. Nothing is read or written after it.
+    pub async fn status(&mut self, request: http::Request<()>) -> io::Result<u16> {
+        let Self { send, connection } = self;
+        let answered = async {
+            let (answer, _) = send.send_request(request, true).map_err(io::Error::other)?;
+            let (head, mut body) = answer.await.map_err(io::Error::other)?.into_parts();
+            while let Some(chunk) = body.data().await {
+                chunk.map_err(io::Error::other)?;
+            }
+            Ok(head.status.as_u16())
+        };
+        tokio::select! {
+            answered = answered => answered,
+            _ = connection => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+}
+
 impl Stream {
     /// One DATA frame (more, where it is longer than a frame may be). `false` where the
     /// other side takes no more.

@@ -1,0 +1,72 @@
+//! Counts what is under way, and tells when nothing is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// A count of requests or connections.
+#[derive(Default)]
+pub(super) struct UnderWay {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// Counts as one until it is dropped.
+pub(super) struct Guard(Arc<UnderWay>);
+
+impl UnderWay {
+    /// Counts one more.
+    pub(super) fn enter(self: &Arc<Self>) -> Guard {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Guard(self.clone())
+    }
+
+    /// Counts one more, unless there are `most` already.
+    pub(super) fn try_enter(self: &Arc<Self>, most: usize) -> Option<Guard> {
+        let guard = self.enter();
+        (self.count() <= most).then_some(guard)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there are none. For one that waits at a time.
+    pub(super) async fn none(&self) {
+        while self.count() != 0 {
+            self.ended.notified().await;
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.ended.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn none_waits_for_the_last() {
+        let under_way = Arc::<UnderWay>::default();
+        under_way.none().await;
+        let (first, second) = (under_way.enter(), under_way.try_enter(2));
+        assert!(second.is_some());
+        assert!(under_way.try_enter(2).is_none());
+        assert_eq!(under_way.count(), 2);
+        drop(first);
+        let ends = async {
+            tokio::task::yield_now().await;
+            drop(second);
+        };
+        tokio::join!(under_way.none(), ends);
+        assert_eq!(under_way.count(), 0);
+    }
+}
