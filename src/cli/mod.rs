@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod open_files;
 mod serve;
 
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::open_files;
 use crate::config::{self, Admin, Bounds, Config, LedgerUrl, Listen};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
@@ -86,9 +87,16 @@ async fn serve(
     beside: impl Future<Output = io::Result<()>>,
 ) -> io::Result<Result<(), StillUnderWay>> {
     let metrics = Metrics::new().map_err(io::Error::other)?;
-    let ledger = open_ledger(&config.ledger)?;
-    let (socket, bounds) = (config.listen.clone(), config.bounds.clone());
+    let (socket, mut bounds) = (config.listen.clone(), config.bounds.clone());
     let started = AtStart::of(&config);
+    if let Some(limit) = open_files::raise_limit()
+        && let Err(few) = open_files::check(limit, &bounds)
+    {
+        log::warn!("{few}");
+        // A client that is told so is better off than one that nobody accepts.
+        bounds.connections = few.fitting;
+    }
+    let ledger = open_ledger(&config.ledger)?;
     let listener = listen(socket.address)?;
     let admin_listener = config.admin.as_ref().map(|admin| listen(admin.address));
     let admin_listener = admin_listener.transpose()?;
