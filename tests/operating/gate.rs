@@ -34,6 +34,7 @@ pub fn configuration(folder: &Folder, replace: &[(&str, &str)]) -> PathBuf {
 }
 
 /// Runs a command of the program to its end.
+#[allow(dead_code, reason = "for tests to come")]
 pub fn run(arguments: &[&str], config: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(arguments)
@@ -52,6 +53,7 @@ pub struct Gate {
     log: Arc<Mutex<Vec<String>>>,
 }
 
+#[allow(dead_code, reason = "for tests to come")]
 impl Gate {
     /// Starts it, after a line of shell.
     pub fn start(config: &Path, before: &str) -> Self {
