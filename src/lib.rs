@@ -36,6 +36,7 @@
 //! | [`multipart`], [`json`] | the strict push scanners |
 //! | [`image`] | pixel sizes from first bytes |
 //! | [`inspect`] | joins those into one create request |
+//! | [`dialect`] | how channels spell the API: status words, where values are, error shapes |
 //! | [`ledger`] | reservations, jobs, limits, idempotency keys: in memory, SQLite, PostgreSQL |
 //! | [`channel`] | choosing and reaching upstream accounts |
 //! | [`metrics`] | all families |
@@ -115,6 +116,7 @@ pub mod catalog;
 pub mod channel;
 pub mod cli;
 pub mod config;
+pub mod dialect;
 pub mod form;
 pub mod gate;
 pub mod image;

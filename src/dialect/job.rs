@@ -1,0 +1,192 @@
+//! What a channel says of a job.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Dialect;
+use super::pointers::{Field, Found, Pointers, Selection, Value};
+use super::reader::{Events, Progress, Reader};
+use super::words::{Status, printable};
+use crate::catalog::MAX_SECONDS;
+
+/// The longest id, in bytes; a longer one cannot be kept.
+pub const MAX_ID: usize = super::pointers::MAX_TEXT;
+
+/// A job as a channel describes it. What a channel leaves out, or writes so that nobody can read
+/// it, is `None`: a value that nobody can read says nothing about the others.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct JobAnswer {
+    /// The channel's name for the job: any text that is not empty, or a whole number's digits.
+    pub id: Option<Arc<str>>,
+    /// How it stands, by the channel's words.
+    pub status: Option<Status>,
+    /// What the channel says of how it stands where nobody knows what that means; printable.
+    pub unknown_word: Option<Arc<str>>,
+    /// The size that is rendered.
+    pub size: Option<String>,
+    /// The seconds that are rendered.
+    pub seconds: Option<u32>,
+    /// The model's name at the channel. Read in lists only, like what follows.
+    pub model: Option<Box<str>>,
+    /// The SHA-256 of the prompt.
+    pub prompt: Option<[u8; 32]>,
+    /// When it was created, in seconds since 1970.
+    pub created: Option<u64>,
+    /// When it was completed, in seconds since 1970.
+    pub completed: Option<u64>,
+    /// The job that it is a remix of.
+    pub source: Option<Box<str>>,
+    /// Whether the channel says that it is deleted (`true`), or is not (`false`).
+    pub deleted: Option<bool>,
+    /// Where the status stands in the document, quotes included, if that is in another word than
+    /// clients are told.
+    pub(super) respell: Option<Range<usize>>,
+}
+
+/// What is read of one job that a client or the gate has asked about.
+pub(super) const JOB: &[(Field, &str)] = &[
+    (Field::Id, "/id"),
+    (Field::Id, "/task_id"),
+    (Field::Status, "/status"),
+    (Field::Size, "/size"),
+    (Field::Seconds, "/seconds"),
+    (Field::Created, "/created_at"),
+    (Field::Completed, "/completed_at"),
+    (Field::Deleted, "/deleted"),
+];
+
+/// What is read of a job in a list besides: what it is recognised by.
+pub(super) const LISTED: &[(Field, &str)] = &[
+    (Field::Model, "/model"),
+    (Field::Prompt, "/prompt"),
+    (Field::Source, "/remixed_from_video_id"),
+];
+
+impl JobAnswer {
+    /// Reads a job; `None` where the document is no JSON object, whole and with nothing behind.
+    pub fn read(body: &[u8], dialect: &Dialect) -> Option<Self> {
+        let selection = select(body, &dialect.job)?;
+        Some(Self::of(&selection, dialect))
+    }
+
+    pub(super) fn of(selection: &Selection<'_>, dialect: &Dialect) -> Self {
+        let boxed = |field| selection.text_of(field).map(Box::from);
+        let mut job = Self {
+            id: selection.value(Field::Id).and_then(id),
+            size: selection.text_of(Field::Size).map(str::to_owned),
+            // What no catalog can offer is not believed: it would spend a budget at once.
+            seconds: whole(selection, Field::Seconds)
+                .and_then(|seconds| u32::try_from(seconds).ok())
+                .filter(|seconds| (1..=MAX_SECONDS).contains(seconds)),
+            model: boxed(Field::Model),
+            prompt: match selection.value(Field::Prompt) {
+                Some(Value::Digest(digest)) => Some(*digest),
+                _ => None,
+            },
+            created: whole(selection, Field::Created),
+            completed: whole(selection, Field::Completed),
+            source: boxed(Field::Source),
+            deleted: match selection.value(Field::Deleted) {
+                Some(Value::Word(word)) => word.parse().ok(),
+                _ => None,
+            },
+            ..Self::default()
+        };
+        if let (Some(word), Some(found)) = (
+            selection.text_of(Field::Status),
+            selection.found(Field::Status),
+        ) {
+            job.stands(word, found, dialect);
+        }
+        job
+    }
+
+    fn stands(&mut self, word: &str, found: &Found, dialect: &Dialect) {
+        self.status = dialect.words.find(word);
+        match self.status {
+            Some(status) if status.told() != word => self.respell = Some(found.span.clone()),
+            Some(_) => {}
+            None => self.unknown_word = Some(printable(word)),
+        }
+    }
+
+    /// Whether it can be what a channel says of the job of that id.
+    pub fn is_about(&self, id: &str) -> bool {
+        self.id.as_deref().is_none_or(|own| own == id)
+    }
+
+    /// Whether it says how the job stands, in whatever words.
+    pub fn has_status(&self) -> bool {
+        self.status.is_some() || self.unknown_word.is_some()
+    }
+
+    /// The document that it was read from, with the status in the word that clients know; `None`
+    /// where it is so already.
+    pub fn respelled(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let (span, status) = (self.respell.as_ref()?, self.status?);
+        let (before, after) = (body.get(..span.start)?, body.get(span.end..)?);
+        let word = status.told();
+        Some([before, b"\"", word.as_bytes(), b"\"", after].concat())
+    }
+}
+
+/// What pointers lead to in a document that is one object.
+pub(super) fn select<'p>(body: &[u8], pointers: &'p Pointers) -> Option<Selection<'p>> {
+    /// Tells an object from what else a document can be.
+    struct Root<'p>(Selection<'p>, bool);
+
+    impl Events for Root<'_> {
+        fn key(&mut self, key: Option<&str>) -> bool {
+            self.0.key(key)
+        }
+        fn element(&mut self) -> bool {
+            self.0.element()
+        }
+        fn open(&mut self, object: bool) {
+            self.1 |= object;
+            self.0.open(object);
+        }
+        fn close(&mut self) {
+            self.0.close();
+        }
+        fn text(&mut self, piece: &str) {
+            self.0.text(piece);
+        }
+        fn text_end(&mut self, readable: bool, span: Range<usize>) {
+            self.0.text_end(readable, span);
+        }
+        fn word(&mut self, word: Option<&str>, span: Range<usize>) {
+            self.0.word(word, span);
+        }
+    }
+
+    let mut reader = Reader::default();
+    let mut root = Root(Selection::new(pointers), false);
+    reader.push(body, &mut root);
+    let is_object = reader.finish(&mut root) == Progress::Whole && root.1;
+    is_object.then_some(root.0)
+}
+
+/// An id as a path can name it: a text, or the digits of a whole number.
+fn id(value: &Value) -> Option<Arc<str>> {
+    match value {
+        Value::Text(text) if !text.is_empty() => Some((&**text).into()),
+        Value::Word(word) if word.bytes().all(|b| b.is_ascii_digit()) => Some((&**word).into()),
+        _ => None,
+    }
+}
+
+/// A whole number, written as a number or as a text, with a fraction of zeros perhaps; of a time
+/// the fraction is dropped.
+fn whole(selection: &Selection<'_>, field: Field) -> Option<u64> {
+    let (Value::Text(text) | Value::Word(text)) = selection.value(field)? else {
+        return None;
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_whole = matches!(field, Field::Created | Field::Completed)
+        || fraction.bytes().all(|digit| digit == b'0');
+    (digits(whole) && digits(fraction) && is_whole)
+        .then(|| whole.parse().ok())
+        .flatten()
+}

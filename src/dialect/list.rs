@@ -1,0 +1,205 @@
+//! Reads a page of a channel's list as it comes: what its jobs are recognised by, and nothing
+//! of their prompts but the digest.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Dialect;
+use super::job::JobAnswer;
+use super::pointers::Selection;
+use super::reader::{Events, Progress, Reader};
+
+/// How many jobs of one page are kept. A channel that is asked for a hundred and sends more of
+/// its account than this is not read to the end.
+pub const MAX_ENTRIES: usize = 10_000;
+
+/// A page of a channel's list.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Its jobs, in its order, without those that have no id that can be read.
+    pub jobs: Vec<JobAnswer>,
+    /// How many entries it has, readable or not.
+    pub entries: usize,
+    /// Whether it was read to its end. Otherwise the jobs are its beginning.
+    pub whole: bool,
+    /// Whether there are more behind it; some channels do not say.
+    pub has_more: Option<bool>,
+    /// What the next page comes after: what the page says, or else its last job that has an id.
+    pub last: Option<Arc<str>>,
+}
+
+impl Page {
+    /// How many of its entries could not be read.
+    pub fn unreadable(&self) -> usize {
+        self.entries.saturating_sub(self.jobs.len())
+    }
+}
+
+/// Reads a page, pushed in pieces of any size. Its memory is bounded whatever comes: a few
+/// kilobytes, and for each job what [`JobAnswer`] keeps of it.
+#[derive(Debug)]
+pub struct ListReader<'d> {
+    reader: Reader,
+    page: Listing<'d>,
+}
+
+/// Listens for the members of a page.
+#[derive(Debug)]
+struct Listing<'d> {
+    dialect: &'d Dialect,
+    page: Page,
+    last_id: String,
+    /// How many objects and arrays are open, without those in the entry.
+    depth: usize,
+    /// How many are open among the entries; 0 as long as none can come.
+    list_depth: usize,
+    place: Place,
+    /// The entry that is being read, and how many objects and arrays are open in it.
+    entry: Option<(Selection<'d>, usize)>,
+}
+
+/// What is being read beside entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Data,
+    HasMore,
+    LastId,
+    Other,
+}
+
+impl<'d> ListReader<'d> {
+    /// A reader of one page.
+    pub fn new(dialect: &'d Dialect) -> Self {
+        Self {
+            reader: Reader::default(),
+            page: Listing {
+                dialect,
+                page: Page::default(),
+                last_id: String::new(),
+                depth: 0,
+                list_depth: 0,
+                // A list may be no object with `data`, but the array itself.
+                place: Place::Data,
+                entry: None,
+            },
+        }
+    }
+
+    /// Reads the next piece. Answers whether more is wanted.
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        self.reader.push(bytes, &mut self.page);
+        self.reader.progress() != Progress::Broken && self.page.page.entries < MAX_ENTRIES
+    }
+
+    /// The page, at its end or where its input has ended before; `None` where it is no list.
+    pub fn finish(mut self) -> Option<Page> {
+        let whole = self.reader.finish(&mut self.page) == Progress::Whole;
+        let mut listing = self.page;
+        let mut page = listing.page;
+        page.whole = whole;
+        page.last = page.jobs.last().and_then(|job| job.id.clone());
+        // What stands before the end of a page that was cut is not where to go on.
+        if whole && !listing.last_id.is_empty() {
+            page.last = Some(std::mem::take(&mut listing.last_id).into());
+        }
+        (listing.list_depth > 0).then_some(page)
+    }
+}
+
+impl Listing<'_> {
+    /// An entry has ended.
+    fn push(&mut self, entry: &Selection<'_>) {
+        let job = JobAnswer::of(entry, self.dialect);
+        if job.id.is_some() && self.page.jobs.len() < MAX_ENTRIES {
+            self.page.jobs.push(job);
+        }
+    }
+
+    fn is_among_entries(&self) -> bool {
+        self.place == Place::Data && self.list_depth > 0 && self.depth == self.list_depth
+    }
+}
+
+impl Events for Listing<'_> {
+    fn key(&mut self, key: Option<&str>) -> bool {
+        if let Some((entry, _)) = &mut self.entry {
+            return entry.key(key);
+        }
+        self.place = match key {
+            _ if self.depth != 1 => Place::Other,
+            Some("data") => Place::Data,
+            Some("has_more") => Place::HasMore,
+            Some("last_id") => Place::LastId,
+            _ => Place::Other,
+        };
+        self.place != Place::Other
+    }
+
+    fn element(&mut self) -> bool {
+        if let Some((entry, _)) = &mut self.entry {
+            return entry.element();
+        }
+        let is_entry = self.is_among_entries();
+        self.page.entries += usize::from(is_entry);
+        is_entry
+    }
+
+    fn open(&mut self, object: bool) {
+        if let Some((entry, depth)) = &mut self.entry {
+            *depth += 1;
+            entry.open(object);
+        } else if self.is_among_entries() && object {
+            let mut entry = Selection::new(&self.dialect.listed);
+            entry.open(true);
+            self.entry = Some((entry, 1));
+        } else {
+            self.depth += 1;
+            if self.place == Place::Data && !object && self.depth <= 2 {
+                self.list_depth = self.depth;
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let Some((entry, depth)) = &mut self.entry else {
+            self.depth = self.depth.saturating_sub(1);
+            return;
+        };
+        *depth = depth.saturating_sub(1);
+        entry.close();
+        if *depth == 0
+            && let Some((entry, _)) = self.entry.take()
+        {
+            self.push(&entry);
+        }
+    }
+
+    fn text(&mut self, piece: &str) {
+        match &mut self.entry {
+            Some((entry, _)) => entry.text(piece),
+            None if self.place == Place::LastId && self.last_id.len() <= super::MAX_ID => {
+                self.last_id.push_str(piece);
+            }
+            None => {}
+        }
+    }
+
+    fn text_end(&mut self, readable: bool, span: Range<usize>) {
+        match &mut self.entry {
+            Some((entry, _)) => entry.text_end(readable, span),
+            None if self.place != Place::LastId => {}
+            None if readable && self.last_id.len() <= super::MAX_ID => {}
+            None => self.last_id.clear(),
+        }
+    }
+
+    fn word(&mut self, word: Option<&str>, span: Range<usize>) {
+        match &mut self.entry {
+            Some((entry, _)) => entry.word(word, span),
+            None if self.place == Place::HasMore => {
+                self.page.has_more = word.and_then(|word| word.parse().ok());
+            }
+            None => {}
+        }
+    }
+}

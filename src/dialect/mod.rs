@@ -1,0 +1,73 @@
+//! How channels spell the Videos API: their words for how a job stands, where in an answer the
+//! values are, and the shapes of their errors. Pure: bytes in, values out.
+//!
+//! A [`Dialect`] is data. Today its status words can be configured, and the rest is what upstreams
+//! of the API were found to write, side by side: OpenAI's shape first, then those of relays and
+//! self-hosted servers. Nothing outside of this module knows a vendor.
+//!
+//! Answers are read leniently (`reader.rs` says why), as a stream of members of which only what
+//! means something is kept: [`JobAnswer`] of one job, [`ListReader`] of a page of any length,
+//! [`ApiError`] of an error. What an answer proves is decided here as well, by
+//! [`Dialect::job_status`] and [`Dialect::proves_nothing_created`].
+//!
+//! Clients are told OpenAI's words: where a channel has another, [`JobAnswer::respelled`] puts
+//! OpenAI's in its place, and leaves all other bytes as they are.
+
+mod error;
+mod job;
+mod list;
+mod pointers;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod text;
+mod words;
+
+pub use error::{ApiError, ErrorShape, JobStatus};
+pub use job::{JobAnswer, MAX_ID};
+pub use list::{ListReader, MAX_ENTRIES, Page};
+pub use words::{MAX_WORD, Status, StatusWords, WordError};
+
+use pointers::Pointers;
+
+/// How one channel spells the API.
+#[derive(Debug, Clone)]
+pub struct Dialect {
+    words: StatusWords,
+    job: Pointers,
+    listed: Pointers,
+    error: Pointers,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self::new(StatusWords::default())
+    }
+}
+
+impl Dialect {
+    /// The API as it is found, with a channel's own status words.
+    pub fn new(words: StatusWords) -> Self {
+        let listed = job::JOB.iter().chain(job::LISTED);
+        Self {
+            words,
+            job: Pointers::new(job::JOB.iter().copied()),
+            listed: Pointers::new(listed.copied()),
+            error: Pointers::new(error::ERROR.iter().copied()),
+        }
+    }
+}
+
+/// Reads anything as everything, cut in two at `cut`: for a fuzzer, which looks for panics.
+pub fn read_anything(bytes: &[u8], cut: usize) {
+    let dialect = Dialect::default();
+    let _ = JobAnswer::read(bytes, &dialect).map(|job| job.respelled(bytes));
+    let _ = dialect.proves_nothing_created(500, bytes);
+    let _ = dialect.job_status(500, bytes, "a");
+    let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+    let mut list = ListReader::new(&dialect);
+    if list.push(head) {
+        list.push(tail);
+    }
+    let _ = list.finish();
+}

@@ -1,0 +1,259 @@
+//! Where in a document the values stand that mean something, and how they are gathered.
+
+use std::ops::Range;
+
+use super::reader::Events;
+use crate::sha256::Sha256;
+
+/// What a value means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Id,
+    Status,
+    Size,
+    Seconds,
+    Model,
+    Prompt,
+    Created,
+    Completed,
+    Source,
+    Deleted,
+    Error,
+    ErrorCode,
+    ErrorMessage,
+    FlatCode,
+    FlatMessage,
+    Detail,
+}
+
+/// The longest text that is kept, in bytes. A longer one is unreadable; of an error's message
+/// the beginning is kept.
+pub(super) const MAX_TEXT: usize = 1024;
+
+/// Pointers in the way of RFC 6901, each with what its value means. Where several mean the same,
+/// the first of them that the document has is read.
+#[derive(Debug, Clone)]
+pub(super) struct Pointers(Vec<Pointer>);
+
+#[derive(Debug, Clone)]
+struct Pointer {
+    field: Field,
+    path: Vec<Box<str>>,
+}
+
+impl Pointers {
+    /// How many there can be: one for each bit of a set.
+    const MOST: usize = u64::BITS as usize;
+
+    pub(super) fn new<'a>(pointers: impl IntoIterator<Item = (Field, &'a str)>) -> Self {
+        let pointers = pointers.into_iter().take(Self::MOST);
+        let pointer = |(field, text): (Field, &str)| Pointer {
+            field,
+            // The part before the first slash is empty.
+            path: text.split('/').skip(1).map(Box::from).collect(),
+        };
+        Self(pointers.map(pointer).collect())
+    }
+
+    /// Of those in `set`, the ones that go on like this at a depth.
+    fn through(&self, set: u64, depth: usize, segment: &str) -> u64 {
+        self.filter(set, |pointer| {
+            pointer.path.get(depth).is_some_and(|s| &**s == segment)
+        })
+    }
+
+    /// Of those in `set`, the ones that end at a depth.
+    fn ending(&self, set: u64, depth: usize) -> u64 {
+        self.filter(set, |pointer| pointer.path.len() == depth)
+    }
+
+    fn filter(&self, set: u64, is: impl Fn(&Pointer) -> bool) -> u64 {
+        let bits = self.0.iter().enumerate();
+        let bits = bits.filter(|(bit, pointer)| set >> bit & 1 == 1 && is(pointer));
+        bits.fold(0, |set, (bit, _)| set | 1 << bit)
+    }
+}
+
+/// A value, as far as it was wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(Box<str>),
+    /// A number, `true`, `false`, `null`, or something else that is no text.
+    Word(Box<str>),
+    /// The SHA-256 of a text.
+    Digest([u8; 32]),
+    Object,
+    Array,
+    /// It is there, but cannot be read, is too long, or comes twice and differs.
+    Unreadable,
+}
+
+/// Listens to a reader, and gathers what the pointers name.
+#[derive(Debug)]
+pub(super) struct Selection<'p> {
+    pointers: &'p Pointers,
+    /// For each object and array that is open, the pointers that lead into it, and how many
+    /// elements have begun.
+    frames: Vec<(u64, usize)>,
+    /// The pointers that lead to the value that is being read.
+    current: u64,
+    values: Vec<Option<Found>>,
+    text: String,
+    cut: bool,
+    digest: Option<Hashing>,
+}
+
+/// What a pointer has led to, and where that stands in the document.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) value: Value,
+    pub(super) span: Range<usize>,
+}
+
+/// A text of which nothing but its digest is kept.
+struct Hashing(Sha256);
+
+impl std::fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hashing")
+    }
+}
+
+impl<'p> Selection<'p> {
+    pub(super) fn new(pointers: &'p Pointers) -> Self {
+        Self {
+            pointers,
+            frames: Vec::new(),
+            current: u64::MAX,
+            values: pointers.0.iter().map(|_| None).collect(),
+            text: String::new(),
+            cut: false,
+            digest: None,
+        }
+    }
+
+    /// What the document has for a field; `None` where it has nothing or `null`.
+    pub(super) fn found(&self, field: Field) -> Option<&Found> {
+        let pairs = self.pointers.0.iter().zip(&self.values);
+        let mut found = pairs.filter(|(pointer, _)| pointer.field == field);
+        found.find_map(|(_, found)| {
+            let found = found.as_ref()?;
+            (!matches!(&found.value, Value::Word(word) if &**word == "null")).then_some(found)
+        })
+    }
+
+    /// The value of [`Self::found`].
+    pub(super) fn value(&self, field: Field) -> Option<&Value> {
+        self.found(field).map(|found| &found.value)
+    }
+
+    /// A text of a field that is not empty.
+    pub(super) fn text_of(&self, field: Field) -> Option<&str> {
+        match self.value(field) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    fn ending(&self) -> u64 {
+        self.pointers.ending(self.current, self.frames.len())
+    }
+
+    fn ends_at(&self, field: Field) -> bool {
+        let of_field = |pointer: &Pointer| pointer.field == field;
+        self.pointers.filter(self.ending(), of_field) != 0
+    }
+
+    /// Notes a value for all pointers that end at it.
+    fn set(&mut self, value: &Value, span: &Range<usize>) {
+        let ending = self.ending();
+        for (bit, place) in self.values.iter_mut().enumerate() {
+            if ending >> bit & 1 == 0 {
+                continue;
+            }
+            let same = place.as_ref().is_none_or(|before| before.value == *value);
+            let value = if same {
+                value.clone()
+            } else {
+                Value::Unreadable
+            };
+            *place = Some(Found {
+                value,
+                span: span.clone(),
+            });
+        }
+    }
+}
+
+impl Events for Selection<'_> {
+    fn key(&mut self, key: Option<&str>) -> bool {
+        let (set, _) = self.frames.last().copied().unwrap_or_default();
+        let depth = self.frames.len().saturating_sub(1);
+        self.current = key.map_or(0, |key| self.pointers.through(set, depth, key));
+        self.current != 0
+    }
+
+    fn element(&mut self) -> bool {
+        let depth = self.frames.len().saturating_sub(1);
+        let Some((set, index)) = self.frames.last_mut() else {
+            return true;
+        };
+        let (set, segment) = (*set, index.to_string());
+        *index += 1;
+        self.current = self.pointers.through(set, depth, &segment);
+        self.current != 0
+    }
+
+    fn open(&mut self, object: bool) {
+        let value = if object { Value::Object } else { Value::Array };
+        self.set(&value, &(0..0));
+        self.frames.push((self.current, 0));
+    }
+
+    fn close(&mut self) {
+        self.frames.pop();
+    }
+
+    fn text(&mut self, piece: &str) {
+        if self.ends_at(Field::Prompt) {
+            let Hashing(digest) = self
+                .digest
+                .get_or_insert_with(|| Hashing(Sha256::default()));
+            digest.update(piece);
+            return;
+        }
+        for character in piece.chars() {
+            if self.cut || self.text.len() + character.len_utf8() > MAX_TEXT {
+                self.cut = true;
+                return;
+            }
+            self.text.push(character);
+        }
+    }
+
+    fn text_end(&mut self, readable: bool, span: Range<usize>) {
+        let (digest, cut) = (self.digest.take(), std::mem::take(&mut self.cut));
+        let text = std::mem::take(&mut self.text);
+        let may_be_cut = self.ends_at(Field::ErrorMessage)
+            || self.ends_at(Field::FlatMessage)
+            || self.ends_at(Field::Error)
+            || self.ends_at(Field::Detail);
+        let value = if self.ends_at(Field::Prompt) {
+            let Hashing(digest) = digest.unwrap_or(Hashing(Sha256::default()));
+            match readable {
+                true => Value::Digest(digest.finish()),
+                false => Value::Unreadable,
+            }
+        } else if may_be_cut || (readable && !cut) {
+            Value::Text(text.into())
+        } else {
+            Value::Unreadable
+        };
+        self.set(&value, &span);
+    }
+
+    fn word(&mut self, word: Option<&str>, span: Range<usize>) {
+        let value = word.map_or(Value::Unreadable, |word| Value::Word(word.into()));
+        self.set(&value, &span);
+    }
+}

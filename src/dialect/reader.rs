@@ -1,0 +1,332 @@
+//! Reads JSON as it comes: structure for whoever listens, nothing kept, nothing refused that
+//! another program's encoder can have written.
+//!
+//! The gate's own clients are read by [`crate::json`], strictly, since what the gate reads there
+//! must be what a channel reads. Here a channel's answer is read, and money depends on reading as
+//! much of it as can be read: one value that no decoder takes (a lone surrogate in a prompt,
+//! `1e400`, `NaN`, a thousand brackets) says nothing about its neighbours. So:
+//!
+//! - Strings that are no Unicode and words that are no numbers are reported as unreadable.
+//! - What nobody wants is skipped by its quotes and brackets, to any depth, in constant memory.
+//! - Only broken structure ends the reading: a missing colon, a bracket that closes the other
+//!   kind, the end of the input in the middle.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+use super::text::Text;
+
+/// The longest key, number or word that is read. (The numbers and names that mean something to
+/// the gate have at most twenty bytes.)
+const MAX_WORD: usize = 64;
+/// Levels of objects and arrays that are looked into; what nests deeper is skipped.
+const MAX_DEPTH: u32 = 32;
+
+/// What is told of a document, in its order.
+pub(super) trait Events {
+    /// A member's key, `None` where it is too long or unreadable. Answers whether its value is
+    /// wanted.
+    fn key(&mut self, key: Option<&str>) -> bool;
+    /// The next element of an array. Answers whether it is wanted.
+    fn element(&mut self) -> bool;
+    /// A wanted value is an object, or else an array.
+    fn open(&mut self, object: bool);
+    /// The innermost object or array has ended.
+    fn close(&mut self);
+    /// A piece of a wanted string.
+    fn text(&mut self, piece: &str);
+    /// The end of a wanted string, where in the input it stood with its quotes, and whether all
+    /// of it could be decoded.
+    fn text_end(&mut self, readable: bool, span: Range<usize>);
+    /// A wanted number, `true`, `false`, `null` or some other word; `None` where it is too long.
+    fn word(&mut self, word: Option<&str>, span: Range<usize>);
+}
+
+/// How far a document was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It goes on.
+    Open,
+    /// One whole value was read.
+    Whole,
+    /// It has no structure that could be followed.
+    Broken,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Value,
+    /// The first element of an array, or its end.
+    ValueOrEnd,
+    /// The first key of an object, or its end.
+    KeyOrEnd,
+    Key,
+    InKey,
+    Colon,
+    InText,
+    InWord,
+    /// In a value that nobody wants: how many brackets are open, and where in a string it stands.
+    Skipping {
+        open: u64,
+        text: Skipped,
+    },
+    /// Behind a value.
+    After,
+    End,
+    Broken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skipped {
+    /// In no string.
+    Outside,
+    Inside,
+    /// Behind a backslash.
+    Escaped,
+}
+
+/// A reader of one document, pushed in pieces of any size.
+#[derive(Debug)]
+pub(super) struct Reader {
+    state: State,
+    /// The kinds of what is open, the innermost in the lowest bit: 1 for an object.
+    kinds: u64,
+    depth: u32,
+    /// How many bytes were read.
+    at: usize,
+    /// Where the value that is being read began.
+    began: usize,
+    wanted: bool,
+    text: Text,
+    /// A key or a word, as long as it fits.
+    word: String,
+    too_long: bool,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            state: State::Value,
+            kinds: 0,
+            depth: 0,
+            at: 0,
+            began: 0,
+            wanted: true,
+            text: Text::default(),
+            word: String::new(),
+            too_long: false,
+        }
+    }
+}
+
+impl Reader {
+    /// Reads the next piece.
+    pub(super) fn push(&mut self, bytes: &[u8], events: &mut impl Events) {
+        let mut rest = bytes;
+        while let Some(&byte) = rest.first() {
+            let used = match self.state {
+                State::InKey | State::InText => self.in_text(rest, events),
+                State::InWord => self.in_word(rest, events),
+                State::Skipping { open, text } => self.skip(rest, open, text),
+                State::Broken => return,
+                // A byte order mark may stand before everything.
+                State::Value if self.depth == 0 && matches!(byte, 0xEF | 0xBB | 0xBF) => 1,
+                _ if is_whitespace(byte) => 1,
+                _ => self.structure(byte, events),
+            };
+            self.at += used;
+            rest = rest.get(used..).unwrap_or_default();
+        }
+    }
+
+    /// How far the document has come.
+    pub(super) fn progress(&self) -> Progress {
+        match self.state {
+            State::End => Progress::Whole,
+            State::Broken => Progress::Broken,
+            _ => Progress::Open,
+        }
+    }
+
+    /// The input has ended: a word at its very end is complete only then.
+    pub(super) fn finish(&mut self, events: &mut impl Events) -> Progress {
+        if self.depth == 0 && matches!(self.state, State::InWord) {
+            self.end_word(self.at, events);
+        }
+        self.progress()
+    }
+
+    fn structure(&mut self, byte: u8, events: &mut impl Events) -> usize {
+        let in_object = self.kinds & 1 == 1;
+        self.state = match (self.state, byte) {
+            (State::ValueOrEnd, b']') | (State::KeyOrEnd, b'}') => return self.close(events),
+            (State::After, b']') if !in_object => return self.close(events),
+            (State::After, b'}') if in_object => return self.close(events),
+            (State::After, b',') if in_object => State::Key,
+            (State::After, b',') => State::Value,
+            (State::KeyOrEnd | State::Key, b'"') => {
+                (self.text, self.too_long) = (Text::default(), false);
+                self.word.clear();
+                State::InKey
+            }
+            (State::Colon, b':') => State::Value,
+            (State::Value | State::ValueOrEnd, _) => return self.begin(byte, events),
+            _ => State::Broken,
+        };
+        1
+    }
+
+    /// A value begins with this byte.
+    fn begin(&mut self, byte: u8, events: &mut impl Events) -> usize {
+        // A member has been asked for by its key.
+        if self.depth > 0 && self.kinds & 1 == 0 {
+            self.wanted = events.element();
+        }
+        self.began = self.at;
+        self.state = match byte {
+            b'{' | b'[' if !self.wanted || self.depth == MAX_DEPTH => State::Skipping {
+                open: 1,
+                text: Skipped::Outside,
+            },
+            b'{' | b'[' => {
+                let object = byte == b'{';
+                events.open(object);
+                self.kinds = self.kinds << 1 | u64::from(object);
+                self.depth += 1;
+                match object {
+                    true => State::KeyOrEnd,
+                    false => State::ValueOrEnd,
+                }
+            }
+            b'"' if !self.wanted => State::Skipping {
+                open: 0,
+                text: Skipped::Inside,
+            },
+            b'"' => {
+                self.text = Text::default();
+                State::InText
+            }
+            b']' | b'}' | b',' | b':' => State::Broken,
+            _ => {
+                self.word.clear();
+                self.too_long = false;
+                self.state = State::InWord;
+                return 0;
+            }
+        };
+        1
+    }
+
+    fn close(&mut self, events: &mut impl Events) -> usize {
+        events.close();
+        self.kinds >>= 1;
+        self.depth -= 1;
+        self.after();
+        1
+    }
+
+    /// A value has ended.
+    fn after(&mut self) {
+        self.state = match self.depth {
+            0 => State::End,
+            _ => State::After,
+        };
+    }
+
+    fn in_text(&mut self, rest: &[u8], events: &mut impl Events) -> usize {
+        let in_key = matches!(self.state, State::InKey);
+        let (word, too_long) = (&mut self.word, &mut self.too_long);
+        let (used, ended) = self.text.read(rest, |piece| match in_key {
+            true => keep(word, too_long, piece),
+            false => events.text(piece),
+        });
+        match (ended, in_key) {
+            (false, _) => {}
+            (true, true) => {
+                let readable = self.text.is_readable() && !self.too_long;
+                self.wanted = events.key(readable.then_some(self.word.as_str()));
+                self.state = State::Colon;
+            }
+            (true, false) => {
+                events.text_end(self.text.is_readable(), self.began..self.at + used);
+                self.after();
+            }
+        }
+        used
+    }
+
+    fn in_word(&mut self, rest: &[u8], events: &mut impl Events) -> usize {
+        let ends = |byte: &u8| is_whitespace(*byte) || b",:]}[{\"".contains(byte);
+        let length = rest.iter().position(ends);
+        let word = rest.get(..length.unwrap_or(rest.len())).unwrap_or_default();
+        // No number has other bytes than ASCII's: cut or not, such a word means nothing.
+        match std::str::from_utf8(word) {
+            Ok(word) => keep(&mut self.word, &mut self.too_long, word),
+            Err(_) => self.too_long = true,
+        }
+        if length.is_some() {
+            self.end_word(self.at + word.len(), events);
+        }
+        word.len()
+    }
+
+    fn end_word(&mut self, end: usize, events: &mut impl Events) {
+        if self.wanted {
+            let word = (!self.too_long).then_some(self.word.as_str());
+            events.word(word, self.began..end);
+        }
+        self.after();
+    }
+
+    /// Skips on, by quotes and brackets.
+    fn skip(&mut self, rest: &[u8], mut open: u64, mut text: Skipped) -> usize {
+        let mut used = 0;
+        while let Some(rest) = rest.get(used..).filter(|rest| !rest.is_empty()) {
+            match text {
+                Skipped::Escaped => {
+                    used += 1;
+                    text = Skipped::Inside;
+                }
+                Skipped::Inside => match memchr2(b'"', b'\\', rest) {
+                    Some(length) => {
+                        used += length + 1;
+                        text = match rest.get(length) {
+                            Some(b'"') => Skipped::Outside,
+                            _ => Skipped::Escaped,
+                        };
+                    }
+                    None => used += rest.len(),
+                },
+                Skipped::Outside => {
+                    let length = rest.iter().position(|byte| b"\"[]{}".contains(byte));
+                    used += length.map_or(rest.len(), |length| length + 1);
+                    match length.and_then(|length| rest.get(length)) {
+                        Some(b'"') => text = Skipped::Inside,
+                        Some(b'[' | b'{') => open += 1,
+                        Some(_) => open = open.saturating_sub(1),
+                        None => {}
+                    }
+                }
+            }
+            if open == 0 && text == Skipped::Outside {
+                self.after();
+                return used;
+            }
+        }
+        self.state = State::Skipping { open, text };
+        used
+    }
+}
+
+/// Adds to a key or a word what there is room for.
+fn keep(word: &mut String, too_long: &mut bool, piece: &str) {
+    match word.len() + piece.len() <= MAX_WORD {
+        true => word.push_str(piece),
+        false => *too_long = true,
+    }
+}
+
+fn is_whitespace(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}

@@ -1,0 +1,183 @@
+//! Error shapes, and what answers prove.
+
+use super::*;
+
+const ENVELOPE: &str = r#"{"error":{"message":"m","type":"t","param":null,"code":null}}"#;
+const TEXT: &str = r#"{"error":"no credits"}"#;
+const FLAT: &str = r#"{"code":"fail_to_fetch_task","message":"m","data":null}"#;
+const DETAIL: &str = r#"{"detail":[{"loc":["body","prompt"],"msg":"field required"}]}"#;
+const PAGE: &str = "<html>502 Bad Gateway</html>";
+
+fn error(body: &str) -> Option<ApiError> {
+    ApiError::read(body.as_bytes(), &Dialect::default())
+}
+
+#[test]
+fn errors_of_apis_are_told_from_pages() {
+    use ErrorShape::*;
+    for (body, shape, code, message) in [
+        (ENVELOPE, Envelope, None, Some("m")),
+        (r#"{"error":{"code":404}}"#, Envelope, Some("404"), None),
+        (
+            r#"{"error":{"code":"\ud800","message":"\ud800"}}"#,
+            Envelope,
+            None,
+            Some(""),
+        ),
+        (TEXT, Text, None, Some("no credits")),
+        (r#"{"code":"c","error":"e"}"#, Text, Some("c"), Some("e")),
+        (FLAT, Flat, Some("fail_to_fetch_task"), Some("m")),
+        (
+            r#"{"code":1301,"message":"m"}"#,
+            Flat,
+            Some("1301"),
+            Some("m"),
+        ),
+        (DETAIL, Detail, None, None),
+        (r#"{"detail":"Not Found"}"#, Detail, None, Some("Not Found")),
+    ] {
+        let read = error(body).unwrap_or_else(|| panic!("{body}"));
+        assert_eq!(read.shape, shape, "{body}");
+        assert_eq!(
+            (read.code.as_deref(), read.message.as_deref()),
+            (code, message),
+            "{body}"
+        );
+    }
+    for body in [
+        PAGE,
+        "",
+        "{}",
+        "[]",
+        r#"{"error":null}"#,
+        r#"{"error":""}"#,
+        r#"{"error":false}"#,
+        r#"{"message":"m"}"#,
+        r#"{"code":"c"}"#,
+        r#"{"detail":null}"#,
+        r#"{"error":{}"#,
+    ] {
+        assert_eq!(error(body), None, "{body}");
+    }
+    assert!(
+        error(r#"{"error":{"code":"insufficient_quota"}}"#)
+            .unwrap()
+            .is_spent_account()
+    );
+    assert!(
+        !error(r#"{"error":{"code":"rate_limit_exceeded"}}"#)
+            .unwrap()
+            .is_spent_account()
+    );
+}
+
+#[test]
+fn what_proves_that_nothing_was_created() {
+    let dialect = Dialect::default();
+    // By status: with each of the shapes above, and without one.
+    for (status, proofs) in [
+        (200, "-----"),
+        (202, "-----"),
+        (301, "-----"),
+        (302, "-----"),
+        (307, "-----"),
+        (304, "-----"),
+        (400, "EEEEE"),
+        (401, "EEEEE"),
+        (402, "EEEEE"),
+        (403, "EEEEE"),
+        (404, "EEEEE"),
+        (408, "-----"),
+        (409, "EEEE-"),
+        (413, "EEEEE"),
+        (415, "EEEEE"),
+        (422, "EEEEE"),
+        (425, "EEEE-"),
+        (429, "EEEEE"),
+        (460, "EEEE-"),
+        (499, "-----"),
+        (500, "E----"),
+        (501, "EEEE-"),
+        (502, "-----"),
+        (503, "E----"),
+        (504, "-----"),
+        (524, "-----"),
+        (599, "-----"),
+    ] {
+        for (body, proof) in [ENVELOPE, TEXT, FLAT, DETAIL, PAGE]
+            .iter()
+            .zip(proofs.chars())
+        {
+            let proves = dialect.proves_nothing_created(status, body.as_bytes());
+            assert_eq!(proves, proof == 'E', "{status} {body}");
+        }
+    }
+}
+
+#[test]
+fn a_failed_job_under_any_status_is_a_job() {
+    let dialect = Dialect::default();
+    let status = |status, body: &str| dialect.job_status(status, body.as_bytes(), "v");
+    let stands = |code, body: &str| match status(code, body) {
+        JobStatus::Job(job) => job.status,
+        _ => None,
+    };
+    let failed = r#"{"id":"v","status":"failed","error":{"code":500,"message":"\ud800"}}"#;
+    for code in [200, 400, 404, 422, 500, 502, 503] {
+        assert_eq!(stands(code, failed), Some(Status::Failed), "{code}");
+    }
+    // Who does not name the job, or says that it goes on, has failed itself.
+    assert_eq!(
+        status(500, r#"{"status":"error","error":"x"}"#),
+        JobStatus::Unclear
+    );
+    assert_eq!(
+        status(500, r#"{"id":"w","status":"failed"}"#),
+        JobStatus::Unclear
+    );
+    assert_eq!(
+        status(503, r#"{"id":"v","status":"queued"}"#),
+        JobStatus::Unclear
+    );
+    assert_eq!(status(302, failed), JobStatus::Unclear);
+    assert_eq!(stands(200, r#"{"status":"done"}"#), Some(Status::Completed));
+    assert_eq!(
+        status(200, r#"{"id":"w","status":"done"}"#),
+        JobStatus::Unclear
+    );
+    assert_eq!(status(200, r#"{"id":"v"}"#), JobStatus::Unclear);
+    let JobStatus::Job(job) = status(200, r#"{"id":"v","status":"melting"}"#) else {
+        panic!()
+    };
+    assert_eq!(
+        (job.status, job.unknown_word.as_deref()),
+        (None, Some("melting"))
+    );
+}
+
+#[test]
+fn an_absent_job_is_told_from_a_route_that_is_missing() {
+    let dialect = Dialect::default();
+    let status = |status, body: &str| dialect.job_status(status, body.as_bytes(), "v");
+    let not_exist = r#"{"code":"task_not_exist","message":"m"}"#;
+    let in_envelope = r#"{"error":{"code":"task_not_exist"}}"#;
+    for (code, body) in [
+        (404, ENVELOPE),
+        (404, DETAIL),
+        (404, ""),
+        (410, ENVELOPE),
+        (400, not_exist),
+        (400, in_envelope),
+    ] {
+        assert_eq!(status(code, body), JobStatus::Absent, "{code} {body}");
+    }
+    for (code, body) in [
+        (404, PAGE),
+        (400, ENVELOPE),
+        (500, not_exist),
+        (200, ""),
+        (403, ""),
+    ] {
+        assert_eq!(status(code, body), JobStatus::Unclear, "{code} {body}");
+    }
+}

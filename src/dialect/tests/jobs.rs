@@ -1,0 +1,187 @@
+//! One job.
+
+use super::*;
+
+#[test]
+fn jobs_are_read_leniently() {
+    let whole = br#"{"id":"video_1","object":"video","status":"queued","seconds":"8","size":"1280x720","created_at":1795373043,"completed_at":null,"error":null}"#;
+    let expected = JobAnswer {
+        id: Some("video_1".into()),
+        status: Some(Status::Queued),
+        size: Some("1280x720".into()),
+        seconds: Some(8),
+        created: Some(1_795_373_043),
+        ..JobAnswer::default()
+    };
+    assert_eq!(job(whole), Some(expected));
+    let odd = job(br#"{"id":7,"status":"melting","seconds":8,"size":null}"#).unwrap();
+    assert_eq!(odd.id.as_deref(), Some("7"));
+    assert_eq!((odd.status, odd.seconds, odd.size), (None, Some(8), None));
+    assert_eq!(odd.unknown_word.as_deref(), Some("melting"));
+    // What a channel adds is passed over, and so is what it writes in another shape.
+    let shapes = br#"{"id":{"a":[1]},"x":[{}],"status":[],"size":"a\"b","seconds":-4.5}"#;
+    let expected = JobAnswer {
+        size: Some("a\"b".into()),
+        ..JobAnswer::default()
+    };
+    assert_eq!(job(shapes), Some(expected));
+}
+
+#[test]
+fn what_is_no_object_is_no_job() {
+    for body in [
+        "",
+        "<html>",
+        "[]",
+        "null",
+        "\"id\"",
+        "7",
+        "{",
+        "{\"id\":\"a\"",
+        "{\"id\" \"a\"}",
+        "{\"id\":\"a\"}{",
+        "{\"id\":\"a\"} x",
+        "{\"id\":\"a\",}",
+        "{\"id\":\"a\"]",
+        "{id:1}",
+        "{\"x\":[}",
+        "{\"status\":{]}",
+    ] {
+        assert_eq!(job(body), None, "{body}");
+    }
+    assert!(job("\u{feff} {\"id\":\"a\"}\n").is_some());
+}
+
+/// What no decoder takes, in a member that nobody wants and in one that is wanted.
+const UNREADABLE: &[&[u8]] = &[
+    br#""\ud83d""#,
+    br#""\udc00""#,
+    br#""\ud83d\u0041""#,
+    br#""\ud83d\"""#,
+    br#""\ud83d\\""#,
+    br#""\ud83dx""#,
+    br#""\ud83d\n""#,
+    br#""\x""#,
+    br#""\u12G4""#,
+    b"\"\xe9\"",
+    b"\"\xed\xa0\x80\"",
+    b"\"a\xf0\x9f\x8e\"",
+    b"1e400",
+    b"NaN",
+    b"-Infinity",
+    b"undefined",
+];
+
+#[test]
+fn a_value_that_nobody_can_read_says_nothing_about_the_others() {
+    let deep = [b"[".repeat(50_000), b"]".repeat(50_000)].concat();
+    let objects = [
+        b"{\"a\":".repeat(50_000),
+        b"1".to_vec(),
+        b"}".repeat(50_000),
+    ]
+    .concat();
+    let long = format!("\"{}\"", "x".repeat(100_000)).into_bytes();
+    let mut values = UNREADABLE.to_vec();
+    values.extend([&*deep, &*objects, &*long]);
+    for value in values {
+        for member in ["prompt", "size", "id", "seconds"] {
+            let body = [
+                b"{\"x\":1,\"".as_slice(),
+                member.as_bytes(),
+                b"\":",
+                value,
+                br#","status":"failed","error":{"message":""#,
+                b"\xff\"}}",
+            ]
+            .concat();
+            let read = job(&body).unwrap_or_else(|| panic!("{}", body.escape_ascii()));
+            assert_eq!(read.status, Some(Status::Failed), "{}", body.escape_ascii());
+            assert_eq!((read.id, read.size, read.seconds), (None, None, None));
+        }
+    }
+}
+
+#[test]
+fn of_two_that_differ_neither_is_believed() {
+    let twice = |second: &str| job(format!("{{\"id\":\"a\",\"status\":\"failed\",{second}}}"));
+    assert_eq!(twice("\"id\":\"b\"").unwrap().id, None);
+    assert_eq!(twice("\"id\":\"a\"").unwrap().id.as_deref(), Some("a"));
+    assert_eq!(twice("\"status\":\"completed\"").unwrap().status, None);
+    assert_eq!(
+        twice("\"st\\u0061tus\":\"completed\"").unwrap().status,
+        None
+    );
+}
+
+#[test]
+fn an_id_is_any_text() {
+    let id = |value: &str| job(format!("{{\"id\":{value}}}")).unwrap().id;
+    for (value, read) in [
+        (r#""video_abc""#, Some("video_abc")),
+        (r#""a:b/c=+ \u00e4""#, Some("a:b/c=+ ä")),
+        (r#""\ud83c\udfac""#, Some("🎬")),
+        ("12345678901234567890", Some("12345678901234567890")),
+        ("1.5", None),
+        ("true", None),
+        ("\"\"", None),
+        ("null", None),
+    ] {
+        assert_eq!(id(value).as_deref(), read, "{value}");
+    }
+    let long = "a".repeat(MAX_ID);
+    assert_eq!(id(&format!("\"{long}\"")).as_deref(), Some(&*long));
+    assert_eq!(id(&format!("\"{long}a\"")), None);
+}
+
+#[test]
+fn an_id_may_be_called_task_id() {
+    let id = |body: &str| job(body).unwrap().id;
+    assert_eq!(id(r#"{"task_id":"t"}"#).as_deref(), Some("t"));
+    assert_eq!(id(r#"{"task_id":"t","id":"i"}"#).as_deref(), Some("i"));
+    assert_eq!(id(r#"{"id":null,"task_id":"t"}"#).as_deref(), Some("t"));
+    // One that is there and cannot be read is not stood in for.
+    assert_eq!(id(r#"{"id":"\ud800","task_id":"t"}"#), None);
+}
+
+#[test]
+fn seconds_are_a_whole_number_in_either_form() {
+    let seconds = |value: &str| job(format!("{{\"seconds\":{value}}}")).unwrap().seconds;
+    for (value, read) in [
+        ("8", Some(8)),
+        ("\"8\"", Some(8)),
+        ("8.0", Some(8)),
+        ("\"12.00\"", Some(12)),
+        ("8.5", None),
+        ("-8", None),
+        ("8e0", None),
+        ("\"8s\"", None),
+        ("\" 8\"", None),
+        ("\"8.\"", None),
+        ("0", None),
+        ("4294967295", None),
+        ("99999999999999999999", None),
+    ] {
+        assert_eq!(seconds(value), read, "{value}");
+    }
+}
+
+#[test]
+fn another_word_is_respelled_and_nothing_else() {
+    let respelled = |body: &str| {
+        let read = job(body).unwrap();
+        let bytes = read.respelled(body.as_bytes());
+        bytes.map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    assert_eq!(respelled(r#"{"status":"queued"}"#), None);
+    assert_eq!(respelled(r#"{"status":"cancelled"}"#), None);
+    assert_eq!(respelled(r#"{"status":"melting"}"#), None);
+    assert_eq!(
+        respelled(r#"{"é":[1, 2] ,"status" : "SUCC\u0045SS" ,"x":1e400}"#).as_deref(),
+        Some(r#"{"é":[1, 2] ,"status" : "completed" ,"x":1e400}"#)
+    );
+    assert_eq!(
+        respelled(r#"{"status":"expired"}"#).as_deref(),
+        Some(r#"{"status":"failed"}"#)
+    );
+}
