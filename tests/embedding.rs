@@ -12,8 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use host::host;
 use pingora::prelude::*;
-use support::client::{Body, Request};
+use support::client::{Answer, Body, Connection, Request};
 use support::{KEY, Setup, form_type, plain_form};
+use tokio::io::AsyncWriteExt as _;
 use tollgate::gate::{Gate, Gated};
 use tollgate::ledger::MemoryLedger;
 use tollgate::metrics::Metrics;
@@ -34,6 +35,10 @@ impl ProxyHttp for Host {
 
     async fn request_filter(&self, session: &mut Session, seen: &mut bool) -> Result<bool> {
         *seen = true;
+        // It serves the API of another version by the gate's.
+        if session.req_header().uri.path() == "/old/jobs" {
+            session.req_header_mut().set_raw_path(b"/v1/videos")?;
+        }
         if session.get_header("x-tenant").is_none() {
             session.respond_error(418).await?;
             return Ok(true);
@@ -56,8 +61,8 @@ impl ProxyHttp for Host {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_keeps_its_own_routes() {
+/// A host with the gate in it: where it is, the gate's channel, and the host's own upstream.
+async fn embedded() -> (SocketAddr, Mock, Mock) {
     let start = async || {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = Options {
@@ -75,7 +80,82 @@ async fn a_proxy_keeps_its_own_routes() {
     let inner = Host {
         upstream: other.addr(),
     };
-    let to = host(Gated::new(gate, inner));
+    (host(Gated::new(gate, inner)), channel, other)
+}
+
+/// The answer to a request line as it stands.
+async fn ask_raw(to: SocketAddr, line: &[u8]) -> Answer {
+    let head = format!("\r\nHost: gate.test\r\nX-Tenant: a\r\nAuthorization: Bearer {KEY}\r\n\r\n");
+    let mut connection = Connection::open(to).await.unwrap();
+    let request = [line, head.as_bytes()].concat();
+    connection.stream.write_all(&request).await.unwrap();
+    connection.answer(line.starts_with(b"HEAD")).await.unwrap()
+}
+
+/// Whatever a server behind the host could take for the Videos API is the gate's to answer,
+/// and known routes alone go on to its channel.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn request_lines_are_judged_as_they_came() {
+    let (to, channel, other) = embedded().await;
+    for line in [
+        &b"GET  /v1/videos HTTP/1.1"[..],
+        b"POST  /v1/videos HTTP/1.1",
+        b"HEAD  /v1/videos/video_1 HTTP/1.1",
+        b"GET   /v1/videos   HTTP/1.1",
+        b"GET \t/v1/videos HTTP/1.1",
+        b"GET\t/v1/videos HTTP/1.1",
+        b"GET /v1/videos\t HTTP/1.1",
+        b"GET v1/videos HTTP/1.1",
+        b"GET /x HTTP/1.1 /v1/videos HTTP/1.1",
+        b"GET /v1/videos /x HTTP/1.1",
+        b"GET /v1/videos{} HTTP/1.1",
+        b"GET \"/v1/videos\" HTTP/1.1",
+        b"GET </v1/videos HTTP/1.1",
+        b"GET http:/v1/videos HTTP/1.1",
+        b"GET x:/v1/videos HTTP/1.1",
+        b"GET http://gate.test/v1/videos/. HTTP/1.1",
+        b"GET HTTP://gate.test//v1/videos HTTP/1.1",
+        b"GET http:\\\\gate.test\\v1\\videos HTTP/1.1",
+        b"GET \\v1\\videos HTTP/1.1",
+        b"GET /v1\\videos HTTP/1.1",
+        b"GET /%2576%2531/VIDEOS HTTP/1.1",
+        b"GET /v1/videos;a=b HTTP/1.1",
+        b"GET /v1%c0%afvideos HTTP/1.1",
+        b"GET /v1/vid\xffeos HTTP/1.1",
+        b"GET /v1/videos\xff HTTP/1.1",
+        b"GET /v1/videos.json?a=b HTTP/1.1",
+    ] {
+        let answer = ask_raw(to, line).await;
+        let line = line.escape_ascii();
+        assert!(matches!(answer.status, 400 | 404), "{line}: {answer:?}");
+    }
+    assert_eq!(other.stats().requests_total, 0);
+    assert_eq!(channel.stats().requests_total, 0);
+
+    // What the host makes of a target is the gate's as well.
+    let list = ask_raw(to, b"GET /old/jobs HTTP/1.1").await;
+    assert_eq!(
+        (list.status, list.json()["object"].as_str()),
+        (200, Some("list"))
+    );
+    assert_eq!(other.stats().requests_total, 0);
+
+    // Its own routes stay its own, however they are written.
+    let own: [&[u8]; 3] = [
+        b"GET /v1/models?of=/v1/videos HTTP/1.1",
+        b"GET /videos.html HTTP/1.1",
+        b"GET /v1/vid%C3%A9os HTTP/1.1",
+    ];
+    for line in own {
+        let answer = ask_raw(to, line).await;
+        assert_eq!(answer.header("x-host"), Some("was here"), "{answer:?}");
+    }
+    assert_eq!(other.stats().requests_total, own.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_keeps_its_own_routes() {
+    let (to, channel, other) = embedded().await;
 
     let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
     assert_eq!(

@@ -59,7 +59,7 @@ impl Default for Bounds {
             prompt_chars: 32_000,
             read_timeout: Duration::from_secs(30),
             upload_timeout: Duration::from_secs(600),
-            keepalive_timeout: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(75),
             keepalive_requests: 1000,
             concurrent_uploads: 1024,
             connections: 10_000,

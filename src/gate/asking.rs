@@ -56,7 +56,22 @@ impl Gate {
     ) -> Result<Answer, Silent> {
         let exchange = self.ask_for_head(channel, asked).await?;
         let answer = exchange.rest(&self.pool, most).await;
-        answer.map_err(|no_answer| self.silent(channel, no_answer))
+        let answer = answer.map_err(|no_answer| self.silent(channel, no_answer))?;
+        self.note_coding(channel, &answer);
+        Ok(answer)
+    }
+
+    /// Counts an answer that the gate cannot read because it is compressed. It tells nothing
+    /// of a job then, be it one that was created: that is found out from the channel's list.
+    pub(super) fn note_coding(&self, channel: &LiveChannel, answer: &Answer) {
+        if answer.is_encoded() {
+            let name = &channel.spec().name;
+            log::warn!(
+                "channel {name}: an answer is compressed, though the gate asks for none that is \
+                 (Accept-Encoding: identity): it cannot be read; see what compresses it on the way"
+            );
+            self.metrics.channel_error(name, "encoded");
+        }
     }
 
     /// The head of the answer to a request, with what follows to be read yet.

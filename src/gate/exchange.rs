@@ -112,6 +112,19 @@ pub(super) enum NoAnswer {
     },
 }
 
+impl Answer {
+    /// Whether its body is compressed, though `identity` was asked for: the gate reads
+    /// nothing in it.
+    pub(super) fn is_encoded(&self) -> bool {
+        let codings = self.headers.get_all(http::header::CONTENT_ENCODING);
+        let plain = |value: &http::HeaderValue| {
+            let value = value.as_bytes().trim_ascii();
+            value.is_empty() || value.eq_ignore_ascii_case(b"identity")
+        };
+        !codings.iter().all(plain)
+    }
+}
+
 impl Exchange {
     /// Connects, and writes the head, which may wait for the first bytes of the body. Nothing
     /// of the body has left when this fails, so another channel may be tried. Without a body

@@ -78,6 +78,8 @@ where
         if self.inner.request_filter(session, &mut ctx.inner).await? {
             return Ok(true);
         }
+        // The inner proxy may have rewritten the target into one of the gate's.
+        ctx.claimed = ctx.claimed || self.gate.claims(session.req_header());
         if !ctx.claimed {
             return Ok(false);
         }

@@ -42,6 +42,9 @@ pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     let value = single(headers, &AUTHORIZATION)?;
     let value = value.ok_or(Refusal::Key { presented: false })?;
     let (scheme, key) = value.as_bytes().split_at(value.len().min(7));
+    // Between the two stands at least one space (RFC 9110, section 11.4).
+    let spaces = key.iter().take_while(|b| **b == b' ').count();
+    let key = key.get(spaces..).unwrap_or_default();
     if !scheme.eq_ignore_ascii_case(b"bearer ") || key.is_empty() {
         return Err(Refusal::Key { presented: false });
     }
@@ -133,25 +136,30 @@ pub(super) fn body_head(request: &RequestHeader, bounds: &Bounds) -> Result<Body
     if matches!(framing, Framing::Length(length) if length > most) {
         return Err(Refusal::TooLarge { most });
     }
-    let expects_continue = match single(headers, &EXPECT)? {
-        None => false,
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
-        Some(_) => return Err(Refusal::Head(HeadFault::Unreadable("expect"))),
-    };
     Ok(BodyHead {
         syntax,
         framing,
-        expects_continue,
+        expects_continue: expects_continue(headers)?,
     })
 }
 
-/// Judges the head of a request that has no body.
-pub(super) fn no_body(request: &RequestHeader) -> Result<(), Refusal> {
+/// Whether the client waits for `100 Continue` before it sends its body.
+fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
+    match single(headers, &EXPECT)? {
+        None => Ok(false),
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        Some(_) => Err(Refusal::Head(HeadFault::Unreadable("expect"))),
+    }
+}
+
+/// Judges the head of a request that has no body, or one without bytes: HTTP/2 tells an
+/// absent body by END_STREAM only, which is no header, and some proxies frame it in chunks.
+/// Says whether the client waits for `100 Continue` before it ends that.
+pub(super) fn no_body(request: &RequestHeader) -> Result<bool, Refusal> {
     match framing(request)? {
-        // HTTP/2 tells an absent body by END_STREAM only, which is no header.
-        None => Ok(()),
-        Some(Framing::Open) if request.version == http::Version::HTTP_2 => Ok(()),
-        Some(_) => Err(Refusal::Head(HeadFault::Body)),
+        None => Ok(false),
+        Some(Framing::Open) => expects_continue(&request.headers),
+        Some(Framing::Length(_)) => Err(Refusal::Head(HeadFault::Body)),
     }
 }
 
@@ -199,10 +207,13 @@ mod tests {
         let digest = KeyDigest::of(b"sk-1");
         assert_eq!(key(&[("authorization", "Bearer sk-1")]).unwrap(), digest);
         assert_eq!(key(&[("authorization", "bearer sk-1")]).unwrap(), digest);
+        assert_eq!(key(&[("authorization", "Bearer   sk-1")]).unwrap(), digest);
         for headers in [
             &[][..],
             &[("authorization", "Basic c2s=")],
             &[("authorization", "Bearer ")],
+            &[("authorization", "Bearer   ")],
+            &[("authorization", "Bearer\tsk-1")],
             &[("authorization", "sk-1")],
             &[("api-key", "sk-1")],
         ] {
@@ -281,7 +292,10 @@ mod tests {
         assert!(no_body(&h1(&[("content-type", "application/json")])).is_ok());
         assert!(no_body(&h1(&[("content-length", "0")])).is_ok());
         assert!(no_body(&h1(&[("content-length", "1")])).is_err());
-        assert!(no_body(&h1(&[("transfer-encoding", "chunked")])).is_err());
+        let chunked = ("transfer-encoding", "chunked");
+        assert!(!no_body(&h1(&[chunked])).unwrap());
+        assert!(no_body(&h1(&[chunked, ("expect", "100-continue")])).unwrap());
+        assert!(no_body(&h1(&[chunked, ("expect", "else")])).is_err());
     }
 
     #[test]

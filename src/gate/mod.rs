@@ -11,6 +11,7 @@ mod asking;
 mod background;
 mod books;
 mod charge;
+mod claim;
 mod client;
 mod clock;
 mod context;
@@ -192,10 +193,12 @@ impl Gate {
         Context::new(self.state())
     }
 
-    /// Whether a request is the gate's: its path is that of the Videos API, or made to look
-    /// like it to somebody. [`request_filter`](Self::request_filter) is for these alone.
+    /// Whether a request is the gate's: its target is that of the Videos API, or some server
+    /// could take it for that. Judged on the target as it came, since Pingora's URI of a
+    /// target that it cannot parse is `/`. [`request_filter`](Self::request_filter) is for
+    /// these alone.
     pub fn claims(&self, request: &RequestHeader) -> bool {
-        route::is_claimed(request.uri.path())
+        claim::is_claimed(request.raw_path())
     }
 
     /// Mirrors [`ProxyHttp::early_request_filter`](pingora::proxy::ProxyHttp::early_request_filter):
@@ -282,8 +285,8 @@ impl Gate {
         };
         let creates = matches!(route, Route::Create | Route::Remix(_));
         if !creates {
-            head::no_body(request)?;
-            upload::nothing_follows(session, bounds).await?;
+            let expects_continue = head::no_body(request)?;
+            upload::nothing_follows(session, expects_continue, bounds).await?;
         }
         // Boxed: each is large, and would be moved about for all others.
         match (&route, job) {

@@ -70,6 +70,7 @@ impl Crossing<'_> {
         let answered = Instant::now();
         let reply = match answer {
             Ok((answer, waited)) => {
+                self.gate.note_coding(&channel, &answer);
                 if let Some(waited) = waited {
                     self.gate.metrics.answered(name, self.route.label(), waited);
                 }

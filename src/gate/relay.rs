@@ -80,12 +80,16 @@ pub(super) fn passing_down(headers: &HeaderMap) -> HeaderMap {
 
 fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
     // With room for what the gate itself puts in.
-    let mut passing = HeaderMap::with_capacity(headers.len() + 4);
+    let mut passing = HeaderMap::with_capacity(headers.len() + 5);
     for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
         passing.append(name, value.clone());
     }
     passing
 }
+
+/// The gate reads answers as they are, and none at all means any coding (RFC 9110, section
+/// 12.5.3).
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// The head of a request of the gate's own making: the route at the channel, its host and
 /// credential, and what of the client's headers passes.
@@ -100,6 +104,7 @@ pub(super) fn request(
     for (name, value) in channel.identity()? {
         passing.insert(name, value.clone());
     }
+    passing.insert(header::ACCEPT_ENCODING, IDENTITY);
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = method;
     parts.uri = http::Uri::try_from(path).map_err(|_| unfit("path"))?;

@@ -170,21 +170,27 @@ impl<'s> Upload<'s> {
 }
 
 /// Makes sure that a request has no body, where its head does not tell: in HTTP/2 only
-/// END_STREAM does, which may come in an empty frame of its own.
+/// END_STREAM does, which may come in an empty frame of its own, and in HTTP/1.1 the last
+/// chunk may be the first one.
 pub(super) async fn nothing_follows(
     session: &mut ServerSession,
+    expects_continue: bool,
     bounds: &Bounds,
 ) -> Result<(), Stopped> {
     if session.is_body_done() {
         return Ok(());
     }
     let end = async {
+        if expects_continue {
+            let written = session.write_continue_response().await;
+            written.map_err(Stopped::Gone)?;
+        }
         while !session.is_body_done() {
             match session.read_request_body().await {
                 Ok(None) => break,
                 Ok(Some(chunk)) if chunk.is_empty() => {}
                 Ok(Some(_)) => return Err(Refusal::Head(HeadFault::Body).into()),
-                Err(error) => return Err(Stopped::Gone(error)),
+                Err(error) => return Err(unread(error)),
             }
         }
         Ok(())

@@ -17,9 +17,10 @@ use super::reply::{Body, Reply, in_time};
 use super::route::Route;
 use super::upload::Stopped;
 use super::{Gate, State, channel_of, relay};
+use crate::channel::LiveChannel;
 
 impl Gate {
-    /// A download: goes on to the client as it comes.
+    /// A download: goes on to the client as it comes. Of HEAD it is the head alone.
     pub(super) async fn download(
         &self,
         session: &mut ServerSession,
@@ -30,21 +31,32 @@ impl Gate {
         let channel = channel_of(state, &known.job)?;
         let client = session.req_header();
         let (version, query) = (client.version, client.uri.query().map(str::to_owned));
+        let head_only = client.method == Method::HEAD;
         let asked = Asked {
-            method: Method::GET,
+            method: client.method.clone(),
             route,
             query: query.as_deref(),
             headers: relay::passing_up(&client.headers),
         };
         let exchange = tokio::select! {
             biased;
-            head = self.ask_for_head(&channel, asked) => head.map_err(Refusal::from)?,
+            head = self.begin_download(&channel, asked) => head?,
             error = gone(session) => return Err(Stopped::Gone(error)),
         };
         let streams = |status: StatusCode| status.is_success() && status != StatusCode::NO_CONTENT;
         match exchange.answered() {
             Some(head) if streams(head.status) => {
-                let head = relay::streamed_head(head, version);
+                let mut head = relay::streamed_head(head, version);
+                if head_only {
+                    head.remove_header(&http::header::TRANSFER_ENCODING);
+                    // Behind a GET's head the video follows, which stays at the channel, and
+                    // behind HEAD's too with some: the connection is not used again.
+                    exchange.abort().await;
+                    return Ok(Reply {
+                        head: Box::new(head),
+                        body: Body::Whole(Bytes::new()),
+                    });
+                }
                 if !head.headers.contains_key(http::header::CONTENT_LENGTH)
                     && version == http::Version::HTTP_10
                 {
@@ -63,6 +75,30 @@ impl Gate {
                 Ok(Reply::of(self.successful(&channel, answer)?))
             }
         }
+    }
+
+    /// The exchange of a download with its head read. A channel that answers HEAD with
+    /// something that it may not say to GET is asked with GET: many know no HEAD.
+    async fn begin_download(
+        &self,
+        channel: &Arc<LiveChannel>,
+        asked: Asked<'_>,
+    ) -> Result<Exchange, Refusal> {
+        let method = asked.method.clone();
+        let (route, query, headers) = (asked.route, asked.query, asked.headers.clone());
+        let exchange = self.ask_for_head(channel, asked).await?;
+        let status = exchange.answered().map_or(0, |head| head.status.as_u16());
+        if method != Method::HEAD || !matches!(status, 400 | 404 | 405 | 501) {
+            return Ok(exchange);
+        }
+        exchange.abort().await;
+        let asked = Asked {
+            method: Method::GET,
+            route,
+            query,
+            headers,
+        };
+        Ok(self.ask_for_head(channel, asked).await?)
     }
 
     /// Hands a body on as it comes, to a client that takes each piece of it within so long.

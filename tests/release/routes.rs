@@ -130,9 +130,9 @@ const PATHS: &[&str] = &[
 /// parser of targets drops (the path that goes on is built anew).
 fn is_known(method: &str, path: &str) -> bool {
     match path.split_once(['?', '#']) {
-        Some(("/v1/videos", _)) if method == "GET" => true,
+        Some(("/v1/videos", _)) if matches!(method, "GET" | "HEAD") => true,
         Some(("/v1/videos", "")) => method == "POST",
-        _ => method == "GET" && path == "/v1/videos",
+        _ => matches!(method, "GET" | "HEAD") && path == "/v1/videos",
     }
 }
 
