@@ -35,7 +35,7 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use crate::config::{Bounds, Listen, Tls};
 use crate::gate::Gate;
 use app::App;
-use under_way::UnderWay;
+use under_way::{Guard, UnderWay};
 
 /// What tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -90,6 +90,8 @@ pub fn serve(
     options.keepalive_request_limit = Some(bounds.keepalive_requests);
     options.h2_idle_timeout = Some(bounds.keepalive_timeout);
     let (connections, requests) = (Arc::<UnderWay>::default(), Arc::<UnderWay>::default());
+    let limit = i64::try_from(bounds.connections).unwrap_or(i64::MAX);
+    gate.metrics().connections_limit.set(limit);
     let close = watch::Sender::new(false);
     let app = Bounded {
         app: Arc::new(App {
@@ -209,6 +211,28 @@ struct Bounded {
     head: Duration,
 }
 
+/// A connection, in the count and in the metrics.
+struct OpenConnection<'a> {
+    gate: &'a Gate,
+    _counted: Guard,
+}
+
+impl<'a> OpenConnection<'a> {
+    fn new(gate: &'a Gate, counted: Guard) -> Self {
+        gate.metrics().connections_open.inc();
+        Self {
+            gate,
+            _counted: counted,
+        }
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.gate.metrics().connections_open.dec();
+    }
+}
+
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json\r\ncontent-length: 139\r\nretry-after: 1\r\n\
     connection: close\r\n\r\n\
@@ -222,13 +246,14 @@ impl ServerApp for Bounded {
         mut stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let Some(_open) = self.connections.try_enter(self.most) else {
+        let Some(open) = self.connections.try_enter(self.most) else {
             // HTTP/2 has no answer before its handshake: closing is the refusal there.
             if !matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
                 let _ = timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
             }
             return None;
         };
+        let _open = OpenConnection::new(&self.app.gate, open);
         let mut http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         // Pingora looks for the preface without a time limit.
         let mut start = [0; PREFACE.len()];

@@ -224,14 +224,15 @@ async fn an_upload_that_never_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_at_once() {
-    let stand = stand("  concurrent_uploads: 2\n").await;
+    let stand = stand("  concurrent_uploads: 2\n  uploads_per_key: 2\n").await;
     let held = [half_a_create(&stand).await, half_a_create(&stand).await];
     stand
         .until("both are at the channel", async || {
             stand.mock.stats().creates_in_flight == 2
         })
         .await;
-    let third = create(plain()).send(stand.gate).await.unwrap();
+    let large = create(Body::Length(upload(200_000), vec![])).by(STUDIO);
+    let third = large.send(stand.gate).await.unwrap();
     assert_eq!((third.status, third.code()), (503, "unavailable".into()));
     assert_eq!(third.header("retry-after"), Some("1"));
     let list = Request::get("/v1/videos")
@@ -240,13 +241,112 @@ async fn uploads_at_once() {
         .await
         .unwrap();
     assert_eq!(list.status, 200, "polls go on");
+    let small = create(plain()).send(stand.gate).await.unwrap();
+    assert_eq!(small.status, 200, "small creates go on");
     drop(held);
     stand
         .until("there is room again", async || {
-            create(plain()).send(stand.gate).await.unwrap().status == 200
+            large.send(stand.gate).await.unwrap().status == 200
         })
         .await;
-    assert_eq!(stand.mock.stats().creates_complete, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_uploads_of_one_key_keep_nobody_else_out() {
+    let stand = stand("  concurrent_uploads: 8\n").await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(half_a_create(&stand).await);
+    }
+    stand
+        .until("the key's share is at the channel", async || {
+            stand.mock.stats().creates_in_flight == 2
+        })
+        .await;
+    for _ in 0..10 {
+        let answer = half_a_create(&stand).await.answer(false).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.code()),
+            (429, "rate_limit_exceeded".into())
+        );
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    // Short by their heads, and never sent: counted apart.
+    let [head, _] = &create(plain()).pieces()[..] else {
+        panic!("a head and a body");
+    };
+    for _ in 0..2 {
+        let mut connection = Connection::open(stand.gate).await.unwrap();
+        connection.stream.write_all(head).await.unwrap();
+        held.push(connection);
+    }
+    let small = "tollgate_uploads_in_flight{size=\"small\"}";
+    stand
+        .until("they are awaited", async || {
+            stand.metric(small).await == 2.0
+        })
+        .await;
+    let other = [plain(), Body::Length(upload(200_000), vec![])];
+    for body in other {
+        let answer = create(body).by(STUDIO).send(stand.gate).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    for (sample, value) in [
+        ("uploads_in_flight{size=\"large\"}", 2.0),
+        ("uploads_limit{size=\"large\"}", 8.0),
+        ("uploads_limit{size=\"small\"}", 8.0),
+    ] {
+        assert_eq!(stand.metric(&format!("tollgate_{sample}")).await, value);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_beyond_the_jobs_that_may_be_in_flight() {
+    let setup = Setup::default().replacing("in_flight: 4", "in_flight: 1");
+    let stand = setup.start().await;
+    let body = Body::Length(upload(200_000), vec![]);
+    let request = create(body).by(STUDIO);
+    let pieces = request.pieces();
+    let mut held = Connection::open(stand.gate).await.unwrap();
+    held.stream.write_all(&pieces[0]).await.unwrap();
+    held.stream.write_all(&pieces[1][..100_000]).await.unwrap();
+    stand
+        .until("it is at the channel", async || {
+            stand.mock.stats().creates_in_flight == 1
+        })
+        .await;
+    let second = request.send(stand.gate).await.unwrap();
+    assert_eq!(
+        (second.status, second.code()),
+        (429, "rate_limit_exceeded".into())
+    );
+    let text = second.json()["error"]["message"].to_string();
+    assert!(text.contains("may have 1 under way at a time"), "{text}");
+    held.stream.write_all(&pieces[1][100_000..]).await.unwrap();
+    assert_eq!(held.answer(false).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_drips() {
+    let stand = stand("  upload_rate: 1 MiB\n  upload_rate_window: 100ms\n").await;
+    let mut connection = half_a_create(&stand).await;
+    let (mut reader, mut writer) = connection.stream.split();
+    let drip = async {
+        // Each byte keeps the read short of its own deadline.
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        std::future::pending::<()>().await
+    };
+    let mut start = [0; 12];
+    tokio::select! {
+        read = timeout(Duration::from_secs(20), reader.read_exact(&mut start)) => {
+            read.unwrap().unwrap();
+        }
+        () = drip => {}
+    }
+    assert_eq!(&start, b"HTTP/1.1 408");
+    assert_eq!(stand.mock.stats().creates_complete, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -313,9 +413,7 @@ async fn rates_and_budgets_of_a_key() {
         "limits: { requests: 2/total, list_cost_usd: 100/day }",
     );
     let stand = setup.start().await;
-    let mut request = create(plain());
-    request.headers.retain(|(name, _)| name != "Authorization");
-    let request = request.key(STUDIO);
+    let request = create(plain()).by(STUDIO);
     for _ in 0..2 {
         assert_eq!(request.send(stand.gate).await.unwrap().status, 200);
     }

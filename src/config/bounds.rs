@@ -33,8 +33,15 @@ pub struct Bounds {
     pub keepalive_timeout: Duration,
     /// How many requests one client connection of HTTP/1.1 serves.
     pub keepalive_requests: u32,
-    /// How many create bodies may be under way at once.
+    /// How many create bodies may be under way at once: so many large ones, and so many that
+    /// are 64 KiB at most by their heads. Those that are at hand with their heads do not count.
     pub concurrent_uploads: usize,
+    /// How many of them may be one key's.
+    pub uploads_per_key: usize,
+    /// How many bytes a second a client must send of a create body, at least.
+    pub upload_rate: u64,
+    /// For how long a client is waited for before that is judged, again and again.
+    pub upload_rate_window: Duration,
     /// How many client connections may be open at once.
     pub connections: usize,
     /// How much is read on after a refusal in mid-upload, in bytes.
@@ -46,6 +53,12 @@ pub struct Bounds {
     pub answer_bytes: usize,
     /// How long requests may go on after the program was asked to stop.
     pub shutdown_timeout: Duration,
+}
+
+/// The part of the uploads that one key may have where the file does not say: four keys
+/// together fill the gate, and none alone does.
+fn share(concurrent_uploads: usize) -> usize {
+    (concurrent_uploads / 4).max(1)
 }
 
 impl Default for Bounds {
@@ -62,6 +75,9 @@ impl Default for Bounds {
             keepalive_timeout: Duration::from_secs(75),
             keepalive_requests: 1000,
             concurrent_uploads: 1024,
+            uploads_per_key: share(1024),
+            upload_rate: KIB as u64,
+            upload_rate_window: Duration::from_secs(30),
             connections: 10_000,
             drain_bytes: 64 * MIB as u64,
             drain_timeout: Duration::from_secs(10),
@@ -94,6 +110,13 @@ impl Bounds {
             parsed_or(&file.keepalive_requests, count, or.keepalive_requests, p);
         let concurrent_uploads =
             parsed_or(&file.concurrent_uploads, count, or.concurrent_uploads, p);
+        let share = concurrent_uploads
+            .as_ref()
+            .map_or(or.uploads_per_key, |n| share(*n));
+        let uploads_per_key = parsed_or(&file.uploads_per_key, count, share, p);
+        let upload_rate = parsed_or(&file.upload_rate, bytes, or.upload_rate, p);
+        let window = &file.upload_rate_window;
+        let upload_rate_window = parsed_or(window, duration, or.upload_rate_window, p);
         let connections = parsed_or(&file.connections, count, or.connections, p);
         let drain_bytes = parsed_or(&file.drain_bytes, bytes, or.drain_bytes, p);
         let drain_timeout = parsed_or(&file.drain_timeout, duration, or.drain_timeout, p);
@@ -111,6 +134,9 @@ impl Bounds {
             keepalive_timeout: keepalive_timeout?,
             keepalive_requests: keepalive_requests?,
             concurrent_uploads: concurrent_uploads?,
+            uploads_per_key: uploads_per_key?,
+            upload_rate: upload_rate?,
+            upload_rate_window: upload_rate_window?,
             connections: connections?,
             drain_bytes: drain_bytes?,
             drain_timeout: drain_timeout?,

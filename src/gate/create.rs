@@ -12,9 +12,10 @@ use super::exchange::{Exchange, Sending, Unreachable};
 use super::head::{BodyHead, Framing};
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::relay;
-use super::reply::{Reply, in_time};
+use super::reply::Reply;
 use super::route::Route;
 use super::upload::{Stopped, Upload};
+use super::upload_slots::BodySize;
 use super::{Gate, State};
 use crate::channel::LiveChannel;
 use crate::inspect::Inspector;
@@ -23,7 +24,7 @@ use crate::metrics::seconds;
 use crate::policy::{self, Key, Timestamp};
 
 /// How much of a body is read before a channel is connected to, if it is at hand.
-const READ_AHEAD: usize = 64 * 1024;
+pub(super) const READ_AHEAD: usize = 64 * 1024;
 /// How much is read before it is sent on, if it is at hand.
 const AT_ONCE: usize = 128 * 1024;
 
@@ -58,7 +59,7 @@ pub(super) struct Crossing<'a> {
     pinned: Option<Arc<LiveChannel>>,
     /// What of the client's headers passes.
     headers: HeaderMap,
-    framing: Framing,
+    pub(super) framing: Framing,
 }
 
 impl Gate {
@@ -78,8 +79,6 @@ impl Gate {
             idempotency_key,
             pinned,
         } = accepted;
-        let uploads = state.uploads.clone().try_acquire_owned();
-        let _slot = uploads.map_err(|_| Refusal::Busy(Busy::Uploads))?;
         let headers = relay::passing_up(&session.req_header().headers);
         let crossing = Crossing {
             gate: self,
@@ -91,15 +90,13 @@ impl Gate {
             headers,
             framing: body.framing,
         };
+        let mut upload = Upload::new(session, inspector, body.framing, &state.config.bounds);
         if body.expects_continue {
             // A refusal here spares the client its upload.
             crossing.look_ahead(None).await?;
-            let written = session.write_continue_response();
-            in_time(state.config.bounds.read_timeout, written)
-                .await
-                .map_err(Stopped::Gone)?;
+            upload.slot = Some(crossing.take_slot()?);
+            upload.invite().await?;
         }
-        let mut upload = Upload::new(session, inspector, body.framing, &state.config.bounds);
         let result = crossing.run(&mut upload).await;
         self.metrics
             .inspection
@@ -121,12 +118,33 @@ enum Ahead {
 
 impl Crossing<'_> {
     async fn run(mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
-        upload.read_ahead(READ_AHEAD).await?;
+        upload.read_at_hand(READ_AHEAD)?;
         if upload.has_ended() {
             return self.run_small(upload).await;
         }
-        let charge = self.charge_so_far(upload);
-        if self.look_ahead(charge.as_deref()).await? == Ahead::Compare {
+        let (mut charge, mut ahead) = (self.charge_so_far(upload), None);
+        if upload.slot.is_none() {
+            // The key's limits first: a slot is for what can still end well.
+            if self.body_size() == BodySize::Large {
+                ahead = Some(self.look_ahead(charge.as_deref()).await?);
+            }
+            upload.slot = Some(self.take_slot()?);
+        }
+        if !upload.has_begun() {
+            upload.read_ahead(READ_AHEAD).await?;
+            if upload.has_ended() {
+                return self.run_small(upload).await;
+            }
+        }
+        if charge.is_none() {
+            charge = self.charge_so_far(upload);
+            ahead = ahead.filter(|_| charge.is_none());
+        }
+        let ahead = match ahead {
+            Some(ahead) => ahead,
+            None => self.look_ahead(charge.as_deref()).await?,
+        };
+        if ahead == Ahead::Compare {
             return self.compare(upload).await;
         }
         let candidates = self.candidates(upload.inspector.asked().model, self.gate.now())?;

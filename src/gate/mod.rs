@@ -25,6 +25,7 @@ mod known;
 mod list;
 mod observe;
 mod outcome;
+mod pace;
 mod poll;
 mod pool;
 mod refusal;
@@ -33,6 +34,7 @@ mod reply;
 mod reserve;
 mod route;
 mod upload;
+mod upload_slots;
 mod video;
 mod wait;
 mod withheld;
@@ -43,7 +45,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
-use tokio::sync::Semaphore;
 
 pub use background::Background;
 pub use client::Client;
@@ -68,6 +69,7 @@ use refusal::{Busy, NotFound as Missing, Refusal};
 use reply::{Reply, Response, final_status};
 use route::{NoRoute, Route};
 use upload::Stopped;
+use upload_slots::UploadSlots;
 
 /// A configuration in force, with what is live of it.
 pub struct State {
@@ -76,7 +78,6 @@ pub struct State {
     /// Its channels.
     pub channels: Channels,
     plan: Arc<Plan>,
-    uploads: Arc<Semaphore>,
     charges: Charges,
 }
 
@@ -105,7 +106,6 @@ impl State {
         Arc::new(Self {
             channels: Channels::new(&config.channels),
             plan: Arc::new(plan),
-            uploads: Arc::new(Semaphore::new(bounds.concurrent_uploads)),
             charges: Charges::default(),
             config,
         })
@@ -118,6 +118,7 @@ pub struct Gate {
     metrics: Arc<Metrics>,
     books: Books,
     pool: Pool,
+    uploads: Arc<UploadSlots>,
     stopping: AtomicBool,
 }
 
@@ -140,6 +141,7 @@ impl Gate {
             books: Books::new(ledger, metrics.clone(), clock),
             metrics,
             pool: Pool::new(),
+            uploads: Arc::default(),
             stopping: AtomicBool::new(false),
         })
     }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Gate;
-use crate::ledger::{Scope, State};
+use super::upload_slots::BodySize;
+use super::{Gate, State};
+use crate::ledger::{self, Scope};
 use crate::policy::Key;
 
 impl Gate {
@@ -21,6 +22,7 @@ impl Gate {
                 .with_label_values(&[&*channel.spec().name]);
             up.set(i64::from(channel.is_up(now)));
         }
+        self.show_uploads(&state);
         self.show_open().await;
         // One question for each key: those without a budget have no answer to give.
         let budget = |key: &&Arc<Key>| key.limits.iter().any(|l| l.measure.is_budget());
@@ -43,6 +45,19 @@ impl Gate {
         }
     }
 
+    fn show_uploads(&self, state: &State) {
+        let limit = state.config.bounds.concurrent_uploads;
+        for (size, label) in [(BodySize::Small, "small"), (BodySize::Large, "large")] {
+            for (gauge, value) in [
+                (&self.metrics.uploads_in_flight, self.uploads.taken(size)),
+                (&self.metrics.uploads_limit, limit),
+            ] {
+                let value = i64::try_from(value).unwrap_or(i64::MAX);
+                gauge.with_label_values(&[label]).set(value);
+            }
+        }
+    }
+
     /// What is not resolved, in the ledger's own words: in a fleet, every gate shows all of
     /// it. While the ledger is away, what it said last.
     async fn show_open(&self) {
@@ -58,7 +73,7 @@ impl Gate {
         let mut unresolved: HashMap<Arc<str>, u64> = names.collect();
         for open in open {
             *jobs.entry(open.key).or_default() += open.count;
-            if open.state == State::Unknown {
+            if open.state == ledger::State::Unknown {
                 *unresolved.entry(open.channel).or_default() += open.count;
             }
         }

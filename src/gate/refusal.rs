@@ -44,6 +44,11 @@ pub enum Refusal {
         /// When it was found to be reached.
         at: Timestamp,
     },
+    /// As many uploads of this key as allowed are under way.
+    UploadsOfKey {
+        /// How many are allowed.
+        most: usize,
+    },
     /// The first request under this idempotency key has no answer yet.
     IdempotencyInFlight,
     /// This idempotency key stands for another request.
@@ -198,7 +203,9 @@ impl Refusal {
                 "insufficient_quota",
                 "insufficient_quota",
             ),
-            Self::Limit { .. } => (S::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
+            Self::Limit { .. } | Self::UploadsOfKey { .. } => {
+                (S::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded")
+            }
             Self::IdempotencyInFlight => (S::CONFLICT, INVALID, "idempotency_conflict"),
             Self::IdempotencyKeyReused => {
                 (S::UNPROCESSABLE_ENTITY, INVALID, "idempotency_key_reused")
@@ -238,7 +245,9 @@ impl Refusal {
             // Nothing of an upload that came too slowly is worth trying at once again.
             Self::Slow => vec![no_retry()],
             Self::Limit { reached, at } => limit_headers(reached, *at),
-            Self::IdempotencyInFlight => vec![("retry-after", "1".to_owned())],
+            Self::IdempotencyInFlight | Self::UploadsOfKey { .. } => {
+                vec![("retry-after", "1".to_owned())]
+            }
             Self::Busy(Busy::NoChannel | Busy::ChannelGone) => vec![no_retry()],
             Self::Busy(_) => vec![("retry-after", "1".to_owned())],
             Self::Channel(fault) => match fault {
@@ -351,6 +360,11 @@ impl fmt::Display for Refusal {
                     measure => write!(f, "{whose} may use {limit} of {}.", measure.name()),
                 }
             }
+            Self::UploadsOfKey { most } => write!(
+                f,
+                "Too many uploads of this key are under way: it may have {most} at a time. Try \
+                 again when one has ended."
+            ),
             Self::IdempotencyInFlight => f.write_str(
                 "The first request with this Idempotency-Key is still under way, or its outcome \
                  is not known yet. Try again in a moment: you will get its answer.",

@@ -8,8 +8,10 @@ use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
 use super::head::Framing;
+use super::pace::Pace;
 use super::refusal::{HeadFault, Refusal};
-use super::reply::Reply;
+use super::reply::{Reply, in_time};
+use super::upload_slots::UploadSlot;
 use super::wait::within;
 use super::withheld::Withheld;
 use crate::config::Bounds;
@@ -25,6 +27,11 @@ pub(super) struct Upload<'s> {
     received: u64,
     most: u64,
     read_timeout: Duration,
+    pace: Pace,
+    /// Since when the client is waited for.
+    waits: Option<Instant>,
+    /// Held until the body has ended; none where it was at hand.
+    pub(super) slot: Option<UploadSlot>,
     /// When all of it must be there: counted from the first wait or the first bytes.
     deadline: Option<Instant>,
     upload_timeout: Duration,
@@ -68,6 +75,9 @@ impl<'s> Upload<'s> {
             received: 0,
             most: bounds.body_bytes,
             read_timeout: bounds.read_timeout,
+            pace: Pace::new(bounds.upload_rate, bounds.upload_rate_window),
+            waits: None,
+            slot: None,
             deadline: None,
             upload_timeout: bounds.upload_timeout,
             arrived: None,
@@ -79,6 +89,19 @@ impl<'s> Upload<'s> {
     /// Whether the body is complete.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether any of it has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.received > 0
+    }
+
+    /// Tells a client that waits for it to send the body.
+    pub(super) async fn invite(&mut self) -> Result<(), Stopped> {
+        let written = self.session.write_continue_response();
+        in_time(self.read_timeout, written)
+            .await
+            .map_err(Stopped::Gone)
     }
 
     /// When the last bytes so far came.
@@ -103,8 +126,9 @@ impl<'s> Upload<'s> {
     /// Cancel safe: a read that is dropped has taken nothing.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Stopped> {
         let (deadline, within_all) = (&mut self.deadline, self.upload_timeout);
+        let waits = &mut self.waits;
         let limit = || {
-            let now = Instant::now();
+            let now = *waits.get_or_insert_with(Instant::now);
             let deadline = deadline.get_or_insert(now + within_all);
             deadline
                 .saturating_duration_since(now)
@@ -118,8 +142,9 @@ impl<'s> Upload<'s> {
     pub(super) fn take(&mut self, chunk: Option<Bytes>) -> Result<(), Refusal> {
         let started = Instant::now();
         self.arrived = Some(started);
+        let waited = self.waits.take().map(|since| started - since);
         let Some(chunk) = chunk else {
-            self.ended = true;
+            self.end();
             return Ok(());
         };
         self.received += chunk.len() as u64;
@@ -130,13 +155,23 @@ impl<'s> Upload<'s> {
         if started > *self.deadline.get_or_insert(started + self.upload_timeout) {
             return Err(Refusal::Slow);
         }
+        let came = chunk.len() as u64;
+        let pace = self.pace.came(came, waited.unwrap_or_default());
         let pushed = self.inspector.push(&chunk);
         self.inspecting += started.elapsed();
         pushed?;
         self.withheld.push(chunk);
         // With a Content-Length the end is known without another read.
-        self.ended = self.session.is_body_done();
-        Ok(())
+        if self.session.is_body_done() {
+            self.end();
+            return Ok(());
+        }
+        pace.map_err(|_| Refusal::Slow)
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.slot = None;
     }
 
     /// Reads to the end, and lets nothing go on.

@@ -59,6 +59,14 @@ pub struct Metrics {
     job_duration: Family<Histogram>,
     /// Reservations of which nobody can tell whether there is a job, by channel.
     pub unresolved: IntGaugeVec,
+    /// Create bodies that are awaited, by size, and how many may be.
+    pub uploads_in_flight: IntGaugeVec,
+    /// See above.
+    pub uploads_limit: IntGaugeVec,
+    /// Client connections of the gate's own server, and how many may be open.
+    pub connections_open: IntGauge,
+    /// See above.
+    pub connections_limit: IntGauge,
     request_body: Family<IntCounter>,
     response_body: Family<IntCounter>,
     /// Time spent in the inspector for one body.
@@ -116,6 +124,10 @@ impl Declare<'_> {
 
     fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn single(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.add(IntGauge::new(name, help)?)
     }
 
     fn histogram(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
@@ -180,6 +192,17 @@ impl Metrics {
                 "unresolved_reservations",
                 "Reservations of which nobody can tell yet whether there is a job.",
                 &["channel"],
+            )?,
+            uploads_in_flight: d.gauge(
+                "uploads_in_flight",
+                "Create bodies that are awaited, small or large by their heads.",
+                &["size"],
+            )?,
+            uploads_limit: d.gauge("uploads_limit", "How many create bodies may be awaited.", &["size"])?,
+            connections_open: d.single("connections_open", "Client connections of the gate's own server.")?,
+            connections_limit: d.single(
+                "connections_limit",
+                "How many client connections of the gate's own server may be open.",
             )?,
             request_body: d.counter("request_body_bytes_total", "Bytes of request bodies received.", &["route"])?,
             response_body: d.counter("response_body_bytes_total", "Bytes of response bodies sent.", &["route"])?,

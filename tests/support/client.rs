@@ -77,6 +77,12 @@ impl Request {
         request.header("Content-Type", content_type)
     }
 
+    /// The same request by another key.
+    pub fn by(mut self, key: &str) -> Self {
+        self.headers.retain(|(name, _)| name != "Authorization");
+        self.key(key)
+    }
+
     pub fn key(self, key: &str) -> Self {
         self.header("Authorization", &format!("Bearer {key}"))
     }

@@ -207,7 +207,8 @@ fn every_bound_is_its_own() {
     let text = "bounds: { body_bytes: 1GiB, head_bytes: 2 KiB, headers: 3, parts: 4, \
                 part_header_bytes: 5, prompt_chars: 6, read_timeout: 7ms, \
                 upload_timeout: 8s, keepalive_timeout: 9min, keepalive_requests: 10, \
-                concurrent_uploads: 11, connections: 12, drain_bytes: 13 MiB, \
+                concurrent_uploads: 11, uploads_per_key: 17, upload_rate: 18 KiB, \
+                upload_rate_window: 19s, connections: 12, drain_bytes: 13 MiB, \
                 drain_timeout: 14h, answer_bytes: 15, shutdown_timeout: 16s }";
     let bounds = Bounds {
         body_bytes: 1 << 30,
@@ -221,6 +222,9 @@ fn every_bound_is_its_own() {
         keepalive_timeout: Duration::from_secs(9 * 60),
         keepalive_requests: 10,
         concurrent_uploads: 11,
+        uploads_per_key: 17,
+        upload_rate: 18 << 10,
+        upload_rate_window: Duration::from_secs(19),
         connections: 12,
         drain_bytes: 13 << 20,
         drain_timeout: Duration::from_secs(14 * 3600),
@@ -228,4 +232,8 @@ fn every_bound_is_its_own() {
         shutdown_timeout: Duration::from_secs(16),
     };
     assert_eq!(accepted(&format!("{BASE}{text}\n")).bounds, bounds);
+    for (all, share) in [(1024, 256), (11, 2), (3, 1)] {
+        let text = format!("{BASE}bounds: {{ concurrent_uploads: {all} }}\n");
+        assert_eq!(accepted(&text).bounds.uploads_per_key, share);
+    }
 }

@@ -309,6 +309,7 @@ fn bounds_are_never_zero() {
         "prompt_chars",
         "keepalive_requests",
         "concurrent_uploads",
+        "uploads_per_key",
         "connections",
     ] {
         for (value, wanted) in [
@@ -324,6 +325,7 @@ fn bounds_are_never_zero() {
     for name in [
         "read_timeout",
         "upload_timeout",
+        "upload_rate_window",
         "keepalive_timeout",
         "drain_timeout",
         "shutdown_timeout",

@@ -1,0 +1,196 @@
+//! Bounds how many bodies are awaited at once: in all, and of one key, so that no key keeps
+//! the others out. A body that is small by its head is counted apart from large ones, which
+//! take their time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::create::{Crossing, READ_AHEAD};
+use super::head::Framing;
+use super::refusal::{Busy, Refusal};
+use crate::ledger::{LimitReached, Scope};
+use crate::policy::{Key, Limit, Measure};
+
+/// How long a body may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum BodySize {
+    /// Declared to be so short that it is read before a channel is connected to.
+    Small,
+    /// Any other.
+    Large,
+}
+
+/// How many bodies of a size may be awaited at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    /// In all.
+    pub(super) all: usize,
+    /// Of one key.
+    pub(super) of_key: usize,
+}
+
+/// Why there is no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoSlot {
+    /// As many bodies as allowed are awaited, whosever they are.
+    All,
+    /// As many of this key.
+    OfKey,
+}
+
+/// The bodies that are awaited.
+#[derive(Default)]
+pub(super) struct UploadSlots(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    all: HashMap<BodySize, usize>,
+    of_key: HashMap<(Arc<str>, BodySize), usize>,
+}
+
+/// One body that is awaited, until this is dropped.
+pub(super) struct UploadSlot {
+    slots: Arc<UploadSlots>,
+    key: Arc<str>,
+    size: BodySize,
+}
+
+impl UploadSlots {
+    /// A slot for a body of a key, if there is one.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        size: BodySize,
+        most: Most,
+    ) -> Result<UploadSlot, NoSlot> {
+        let mut counts = self.counts();
+        let of_key = counts.of_key.get(&(key.clone(), size));
+        if of_key.is_some_and(|count| *count >= most.of_key) {
+            return Err(NoSlot::OfKey);
+        }
+        let all = counts.all.entry(size).or_default();
+        if *all >= most.all {
+            return Err(NoSlot::All);
+        }
+        *all += 1;
+        *counts.of_key.entry((key.clone(), size)).or_default() += 1;
+        Ok(UploadSlot {
+            slots: self.clone(),
+            key: key.clone(),
+            size,
+        })
+    }
+
+    /// How many bodies of a size are awaited.
+    pub(super) fn taken(&self, size: BodySize) -> usize {
+        self.counts().all.get(&size).copied().unwrap_or_default()
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UploadSlot {
+    fn drop(&mut self) {
+        let mut counts = self.slots.counts();
+        if let Some(all) = counts.all.get_mut(&self.size) {
+            *all -= 1;
+        }
+        let of_key = (self.key.clone(), self.size);
+        if let Some(count) = counts.of_key.get_mut(&of_key) {
+            *count -= 1;
+            // Keys come and go with configurations: nothing stays of one without uploads.
+            if *count == 0 {
+                counts.of_key.remove(&of_key);
+            }
+        }
+    }
+}
+
+impl Crossing<'_> {
+    /// How long the body may become, by its head.
+    pub(super) fn body_size(&self) -> BodySize {
+        match self.framing {
+            Framing::Length(length) if length <= READ_AHEAD as u64 => BodySize::Small,
+            _ => BodySize::Large,
+        }
+    }
+
+    /// A slot for a body that is not at hand.
+    pub(super) fn take_slot(&self) -> Result<UploadSlot, Refusal> {
+        let (bounds, size) = (&self.state.config.bounds, self.body_size());
+        let all = bounds.concurrent_uploads;
+        let mut of_key = bounds.uploads_per_key.min(all);
+        // More uploads than jobs that may be in flight cannot all end well. Small bodies are
+        // there in a moment, and the ledger decides about them.
+        let in_flight = match size {
+            BodySize::Large => in_flight_limit(self.key),
+            BodySize::Small => None,
+        };
+        let in_flight = in_flight.filter(|(limit, _)| limit.most < of_key as u64);
+        if let Some((limit, _)) = &in_flight {
+            of_key = usize::try_from(limit.most).unwrap_or(of_key);
+        }
+        let slots = &self.gate.uploads;
+        let slot = slots.take(&self.key.name, size, Most { all, of_key });
+        slot.map_err(|no| match (no, in_flight) {
+            (NoSlot::All, _) => Refusal::Busy(Busy::Uploads),
+            (NoSlot::OfKey, None) => Refusal::UploadsOfKey { most: of_key },
+            (NoSlot::OfKey, Some((limit, scope))) => Refusal::Limit {
+                reached: LimitReached {
+                    limit,
+                    scope,
+                    used: limit.most,
+                    resets: None,
+                },
+                at: self.gate.now(),
+            },
+        })
+    }
+}
+
+/// The least that a key, or its group, may have in flight.
+fn in_flight_limit(key: &Key) -> Option<(Limit, Scope)> {
+    let own = key
+        .limits
+        .iter()
+        .map(|limit| (limit, Scope::Key(key.name.clone())));
+    let group = &key.group;
+    let shared = group
+        .limits
+        .iter()
+        .map(|limit| (limit, Scope::Group(group.name.clone())));
+    let limits = own
+        .chain(shared)
+        .filter(|(limit, _)| limit.measure == Measure::InFlight);
+    let least = limits.min_by_key(|(limit, _)| limit.most);
+    least.map(|(limit, scope)| (*limit, scope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BodySize::{Large, Small};
+    use super::*;
+
+    #[test]
+    fn a_key_has_its_share_and_no_more() {
+        let slots = Arc::<UploadSlots>::default();
+        let most = Most { all: 3, of_key: 2 };
+        let take = |key: &str, size| slots.take(&key.into(), size, most);
+        let first = take("a", Large).unwrap();
+        let second = take("a", Large).unwrap();
+        assert_eq!(take("a", Large).err(), Some(NoSlot::OfKey));
+        // Small bodies are counted apart.
+        let small = take("a", Small).unwrap();
+        let other = take("b", Large).unwrap();
+        assert_eq!(take("b", Large).err(), Some(NoSlot::All));
+        assert_eq!((slots.taken(Large), slots.taken(Small)), (3, 1));
+        drop(second);
+        let again = take("b", Large).unwrap();
+        assert_eq!(take("b", Large).err(), Some(NoSlot::OfKey));
+        drop((first, small, other, again));
+        assert_eq!((slots.taken(Large), slots.taken(Small)), (0, 0));
+        assert!(slots.counts().of_key.is_empty());
+    }
+}
