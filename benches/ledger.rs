@@ -20,8 +20,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use filled::{Engine, key_name};
 use tokio::task::JoinSet;
+use tollgate::catalog::PriceList;
 use tollgate::ledger::{
-    Charge, Confirmation, Draft, JobsAfter, Ledger, Payer, PromptDigest, ReservationId, Resolution,
+    BindingLimits, Charge, Confirmation, Draft, JobsAfter, Ledger, Payer, PromptDigest,
+    ReservationId, Resolution,
 };
 use tollgate::money::Amount;
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
@@ -169,6 +171,7 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
         seconds: 4,
         list: Amount::from_nanos(400_000_000).expect("an amount"),
         billed: Amount::from_nanos(2_000_000_000).expect("an amount"),
+        prices: PriceList::from_text("1280x720=0.10,720x1280=0.10"),
     });
     let draft = Draft {
         id,
@@ -182,12 +185,15 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
         .reserve(&draft, key, at)
         .await
         .expect("a reservation");
+    let job: Arc<str> = format!("video_{:032x}", id.0.swap_bytes()).into();
     let confirmation = Confirmation {
-        job: format!("video_{:032x}", id.0.swap_bytes()).into(),
+        upstream_id: job.clone(),
+        job,
         charge,
         answer: None,
     };
-    let confirmed = ledger.confirm(id, &confirmation, Some(key), at);
+    let limits = BindingLimits::default();
+    let confirmed = ledger.confirm(id, &confirmation, &limits, at);
     confirmed.await.expect("a confirmation");
     let settled = ledger.settle(id, Resolution::Posted, "completed", at);
     assert!(settled.await.expect("an end").is_some());

@@ -27,6 +27,7 @@ pub struct Model {
     sizes: Vec<Size>,
     default_size: Size,
     check_image: bool,
+    prices: PriceList,
 }
 
 /// A duration on offer: the very text that a client sends, and the number it stands for.
@@ -50,6 +51,11 @@ pub struct Size {
     /// List price.
     pub price: PricePerSecond,
 }
+
+/// The list prices of a model's sizes at one time, in the text that ledgers keep:
+/// `1280x720=0.10,720x1280=0.10`. Empty where they are not known. Cloning shares the text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PriceList(Arc<str>);
 
 /// What a request costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +189,7 @@ impl Model {
         let default_size = found.ok_or_else(|| not_offered(default_size))?.clone();
         Ok(Self {
             name: name.into(),
+            prices: PriceList::of(&sizes),
             seconds,
             default_seconds,
             sizes,
@@ -219,6 +226,11 @@ impl Model {
     /// Whether a reference image must have the pixel size that is asked for.
     pub fn check_image(&self) -> bool {
         self.check_image
+    }
+
+    /// The list prices of all sizes.
+    pub fn prices(&self) -> &PriceList {
+        &self.prices
     }
 
     /// The duration that is written so.
@@ -270,6 +282,37 @@ impl Catalog {
     }
 }
 
+impl PriceList {
+    /// The prices of these sizes.
+    pub fn of(sizes: &[Size]) -> Self {
+        let entries = sizes.iter();
+        let entries = entries.map(|size| format!("{}={}", size.name, size.price.amount()));
+        Self(entries.collect::<Vec<_>>().join(",").into())
+    }
+
+    /// A list that was kept as text.
+    pub fn from_text(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text to keep.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether no price is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The price of a size; `None` where the list has none.
+    pub fn price(&self, size: &str) -> Option<PricePerSecond> {
+        let entries = self.0.split(',').filter_map(|entry| entry.split_once('='));
+        let mut prices = entries.filter(|(name, _)| *name == size);
+        prices.next().and_then(|(_, price)| price.parse().ok())
+    }
+}
+
 impl Quote {
     /// The cost of so many seconds at that price for a group with that multiplier; `None`
     /// beyond [`Amount::MAX`].
@@ -308,6 +351,28 @@ mod tests {
             assert!(Size::parse(text, price).is_err(), "{text:?}");
         }
         assert_eq!(Size::parse("1280x720", price).unwrap().height, 720);
+    }
+
+    #[test]
+    fn price_lists_are_kept_exactly() {
+        let sizes = [("1280x720", "0.1"), ("720x1280", "0.000001"), ("1x1", "12")];
+        let sizes = sizes.map(|(name, price)| Size::parse(name, price.parse().unwrap()).unwrap());
+        let list = PriceList::of(&sizes);
+        assert_eq!(list.as_str(), "1280x720=0.10,720x1280=0.000001,1x1=12.00");
+        let kept = PriceList::from_text(list.as_str());
+        for size in &sizes {
+            assert_eq!(kept.price(&size.name), Some(size.price));
+        }
+        for unknown in ["", "x", "280x720", "1280x72", "1x1=12"] {
+            assert_eq!(kept.price(unknown), None, "{unknown}");
+        }
+        for strange in ["", ",", "1x1", "1x1=", "1x1=free", "1x1=-1"] {
+            assert_eq!(
+                PriceList::from_text(strange).price("1x1"),
+                None,
+                "{strange}"
+            );
+        }
     }
 
     #[test]

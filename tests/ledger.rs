@@ -59,8 +59,12 @@ on_every_ledger! {
     a_confirmation_ties_the_job_and_corrects_the_charge
     a_correction_counts_in_the_window_of_its_reservation
     a_correction_never_exceeds_a_limit
+    a_window_that_has_passed_binds_no_correction
+    corrections_are_bound_by_the_limits_of_their_payer
     unknown_outcomes_stay_pending
-    a_job_id_is_taken_once
+    an_upstream_id_is_taken_once
+    upstream_ids_are_opaque_and_of_their_channel
+    what_was_voided_without_a_proof_stays_a_rival
     an_idempotency_key_stands_for_one_request
     an_idempotency_key_is_free_again
     a_repetition_takes_nothing_from_a_limit

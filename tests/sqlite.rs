@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use folder::Folder;
 use rusqlite::{Connection, OpenFlags};
-use suite::{NOW, charge, claiming, confirmation, draft, group, key, key_in, limit, reserved};
+use suite::{
+    NOW, binding, charge, claiming, confirmation, draft, group, key, key_in, limit, reserved,
+};
 use tollgate::ledger::{
     ClaimState, Confirmed, Job, JobsAfter, Ledger, OpenError, ReservationId, Reserved, Resolution,
     SqliteLedger, State,
@@ -65,7 +67,7 @@ async fn make(ledger: &dyn Ledger, key: &Key, id: u128, now: Timestamp) -> Reser
     assert!(reserved(ledger, key, id, &charge, now).await);
     let tie = confirmation(&charge, &format!("video_{id}"));
     let id = ReservationId(id);
-    let confirmed = ledger.confirm(id, &tie, Some(key), now).await.unwrap();
+    let confirmed = ledger.confirm(id, &tie, &binding(key), now).await.unwrap();
     assert!(matches!(confirmed, Confirmed::Now { .. }));
     id
 }
@@ -119,7 +121,7 @@ async fn what_was_written_is_there_after_reopening() {
     // A claim gets its answer, and jobs their places, across processes.
     let tie = confirmation(&charge(&key, 4), "video_4");
     let confirmed = ledger
-        .confirm(ReservationId(4), &tie, Some(&key), NOW)
+        .confirm(ReservationId(4), &tie, &binding(&key), NOW)
         .await;
     assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
     let claim = ledger.claim("studio", "once", NOW).await;
@@ -319,7 +321,7 @@ async fn expired_idempotency_keys_are_pruned() {
     for id in 0..5 {
         let tie = confirmation(&charge(&key, 4), &format!("video_{id}"));
         let confirmed = ledger
-            .confirm(ReservationId(id), &tie, Some(&key), NOW)
+            .confirm(ReservationId(id), &tie, &binding(&key), NOW)
             .await;
         assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
     }

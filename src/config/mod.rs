@@ -32,6 +32,7 @@ use serde_saphyr::Spanned;
 use crate::catalog::Catalog;
 use crate::channel::Channel;
 use crate::key::KeyDigest;
+use crate::ledger::{BindingLimits, Payer};
 use crate::policy::{Group, Key};
 
 pub use bounds::Bounds;
@@ -76,6 +77,18 @@ impl Config {
     /// The client key of that name.
     pub fn key_named(&self, name: &str) -> Option<&Arc<Key>> {
         self.keys.values().find(|key| &*key.name == name)
+    }
+
+    /// The limits that bind a correction of what that payer is charged: those of the key of
+    /// that name, and those of the group of that name, whether or not the key is in it. None
+    /// of what is not configured any more.
+    pub fn limits_of(&self, payer: &Payer) -> BindingLimits {
+        let key = self.key_named(&payer.key);
+        let group = self.groups.get(&payer.group);
+        BindingLimits {
+            key: key.map(|key| key.limits.clone()).unwrap_or_default(),
+            group: group.map(|group| group.limits.clone()).unwrap_or_default(),
+        }
     }
 }
 

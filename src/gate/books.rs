@@ -7,10 +7,10 @@ use super::answer::{JobAnswer, Status};
 use super::charge::corrected;
 use super::clock::Clock;
 use super::known::{Known, KnownJobs};
-use crate::catalog::Catalog;
+use crate::config::Config;
 use crate::ledger::{
-    Charge, Confirmation, Confirmed, Draft, FirstAnswer, Job, Ledger, ReservationId, Reserved,
-    Resolution, Unavailable,
+    BindingLimits, Charge, Confirmation, Confirmed, Draft, FirstAnswer, Job, Ledger, Payer,
+    ReservationId, Reserved, Resolution, Scope, Unavailable, minted,
 };
 use crate::metrics::{Event, Metrics, seconds};
 use crate::policy::{Key, Timestamp};
@@ -222,25 +222,33 @@ impl Books {
     pub(super) async fn confirm(
         &self,
         mut reservation: Reservation,
-        key: &Arc<Key>,
         answer: &JobAnswer,
         first: Option<FirstAnswer>,
-        rules: Rules<'_>,
+        config: &Config,
     ) -> Result<(), Reservation> {
         let Some(job) = &answer.id else {
             return Err(reservation);
         };
-        let confirmation = Confirmation {
+        let id = reservation.id;
+        let mut confirmation = Confirmation {
             job: job.clone(),
-            charge: corrected(&reservation.charge, answer, rules.catalog),
+            upstream_id: job.clone(),
+            charge: corrected(&reservation.charge, answer, &config.catalog),
             answer: first,
         };
-        let id = reservation.id;
-        let confirmed = self.try_confirm(id, &confirmation, Some(key)).await;
+        let limits = binding(config, &reservation.charge, &confirmation.charge);
+        let mut confirmed = self.try_confirm(id, &confirmation, &limits).await;
+        if let Ok(Confirmed::IdTaken) = confirmed {
+            confirmation.job = minted(id);
+            confirmed = self.try_confirm(id, &confirmation, &limits).await;
+        }
         let charge = match confirmed {
             Ok(Confirmed::Now { after, .. }) => after,
-            Ok(Confirmed::Already) => confirmation.charge.clone(),
-            Ok(Confirmed::Taken) => return Err(reservation),
+            Ok(Confirmed::Already { job }) => {
+                confirmation.job = job;
+                confirmation.charge.clone()
+            }
+            Ok(Confirmed::Taken | Confirmed::IdTaken) => return Err(reservation),
             Ok(Confirmed::Closed) => {
                 log::error!(
                     "reservation {id} was given up before channel {} answered with job {job}",
@@ -251,13 +259,16 @@ impl Books {
             }
             Err(error) => {
                 log::error!("reservation {id} not confirmed yet: {error}");
-                let again = (self.clone(), key.clone(), confirmation.clone());
+                let again = (self.clone(), limits, confirmation.clone());
                 repeat(move || {
-                    let (books, key, confirmation) = again.clone();
+                    let (books, limits, confirmation) = again.clone();
                     async move {
-                        let confirmed = books.try_confirm(id, &confirmation, Some(&key));
+                        let confirmed = books.try_confirm(id, &confirmation, &limits);
                         let outcome = confirmed.await?;
-                        if matches!(outcome, Confirmed::Taken | Confirmed::Closed) {
+                        if matches!(
+                            outcome,
+                            Confirmed::Taken | Confirmed::IdTaken | Confirmed::Closed
+                        ) {
                             // What the client was told of is not its own after all.
                             let job = &confirmation.job;
                             log::error!("reservation {id}: job {job} is not its own: {outcome:?}");
@@ -273,6 +284,7 @@ impl Books {
         reservation.is_open = false;
         let known = self.known.insert(Known::new(Job {
             id: confirmation.job,
+            upstream_id: confirmation.upstream_id,
             reservation: id,
             charge,
             created: reservation.created,
@@ -281,28 +293,55 @@ impl Books {
             end: None,
             deleted: false,
         }));
-        self.settle(&known, answer, rules.charge_failed_jobs).await;
+        self.settle(&known, answer, config.jobs.charge_failed_jobs)
+            .await;
         Ok(())
     }
 
     /// One attempt to tie a reservation to its job. Shows a correction so that reserved =
     /// posted + voided + open still holds: what the charge was is voided, what it is now is
-    /// reserved.
+    /// reserved. Shows one that was left out, too: the channel may bill for it.
     pub(super) async fn try_confirm(
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
     ) -> Result<Confirmed, Unavailable> {
         let confirmed = self
             .ledger
-            .confirm(id, confirmation, key, self.now())
+            .confirm(id, confirmation, limits, self.now())
             .await?;
-        if let Confirmed::Now { before, after } = &confirmed
-            && before != after
-        {
+        let Confirmed::Now {
+            before,
+            after,
+            left_out,
+        } = &confirmed
+        else {
+            return Ok(confirmed);
+        };
+        if before != after {
             self.metrics.charge(Event::Voided, before);
             self.metrics.charge(Event::Reserved, after);
+        }
+        if let Some(reached) = left_out {
+            self.metrics.correction_left_out(before);
+            let Payer { key, group, .. } = &before.payer;
+            let whose = match reached.scope {
+                Scope::Key(_) => format!("key {key}"),
+                Scope::Group(_) => format!("group {group}"),
+            };
+            log::warn!(
+                "reservation {id}: channel {} renders {} s in {} for job {}, but {whose} has no \
+                 room for it in its limit {} of {}: it stays charged for {} s in {}",
+                before.channel,
+                confirmation.charge.seconds,
+                confirmation.charge.size,
+                confirmation.job,
+                reached.limit,
+                reached.limit.measure.name(),
+                before.seconds,
+                before.size,
+            );
         }
         Ok(confirmed)
     }
@@ -371,9 +410,10 @@ where
     });
 }
 
-/// What a confirmation is judged by.
-#[derive(Clone, Copy)]
-pub(super) struct Rules<'a> {
-    pub(super) catalog: &'a Catalog,
-    pub(super) charge_failed_jobs: bool,
+/// The limits that bind a correction, where it is one.
+pub(super) fn binding(config: &Config, before: &Charge, after: &Charge) -> BindingLimits {
+    match before == after {
+        true => BindingLimits::default(),
+        false => config.limits_of(&before.payer),
+    }
 }

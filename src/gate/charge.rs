@@ -59,9 +59,11 @@ fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Arc<str>) -> boo
         seconds,
         list: listed,
         billed: bill,
+        prices,
     } = charge;
     (*seconds, *listed, *bill) == (permit.seconds(), list, billed)
         && (on, model, size) == (channel, permit.model().name(), &permit.size().name)
+        && prices == permit.model().prices()
         && payer.is_of(key)
 }
 
@@ -76,42 +78,42 @@ pub(super) fn charge(key: &Key, permit: &Permit, channel: Arc<str>) -> Arc<Charg
         seconds: permit.seconds(),
         list,
         billed,
+        prices: permit.model().prices().clone(),
     })
 }
 
-/// The charge for what the answer says is rendered. A size that has no price keeps the
-/// price that was agreed on.
+/// The charge for what the answer says is rendered, at the prices that the reservation was
+/// made at. A size that had no price keeps the price that was agreed on. The catalog is asked
+/// only for a reservation that is older than the keeping of prices.
 pub(super) fn corrected(
     charge: &Arc<Charge>,
     answer: &JobAnswer,
     catalog: &Catalog,
 ) -> Arc<Charge> {
     let agreed = charge.clone();
-    let Some(model) = catalog.get(&charge.model) else {
-        return agreed;
-    };
-    let answered = answer
-        .size
-        .as_deref()
-        .and_then(|name| model.find_size(name));
-    let Some(size) = answered.or_else(|| model.find_size(&charge.size)) else {
-        return agreed;
-    };
     let seconds = answer.seconds.unwrap_or(charge.seconds);
-    match Quote::new(size.price, seconds, charge.payer.multiplier) {
-        Some(Quote { list, billed })
-            if (&size.name, seconds, list, billed)
-                != (&charge.size, charge.seconds, charge.list, charge.billed) =>
-        {
-            Arc::new(Charge {
-                size: size.name.clone(),
-                seconds,
-                list,
-                billed,
-                ..(**charge).clone()
-            })
-        }
-        _ => agreed,
+    let size = answer.size.as_deref().unwrap_or(&charge.size);
+    if (size, seconds) == (&*charge.size, charge.seconds) {
+        return agreed;
+    }
+    let price = |size: &str| match charge.prices.is_empty() {
+        false => charge.prices.price(size),
+        true => Some(catalog.get(&charge.model)?.find_size(size)?.price),
+    };
+    let (size, price) = match price(size) {
+        Some(price) => (size, Some(price)),
+        None => (&*charge.size, price(&charge.size)),
+    };
+    let quote = price.and_then(|price| Quote::new(price, seconds, charge.payer.multiplier));
+    match quote {
+        Some(Quote { list, billed }) => Arc::new(Charge {
+            size: size.into(),
+            seconds,
+            list,
+            billed,
+            ..(**charge).clone()
+        }),
+        None => agreed,
     }
 }
 
@@ -136,7 +138,7 @@ pub(super) fn random_id(at: Timestamp) -> ReservationId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Model, Seconds, Size};
+    use crate::catalog::{Model, PriceList, Seconds, Size};
     use crate::policy::{Allow, Asked, Group, permit};
 
     fn catalog(price: &str) -> Catalog {
@@ -186,7 +188,7 @@ mod tests {
         let first = ask("0.10", &one, "720x1280", "4", "east");
         let again = ask("0.10", &key("one", "5"), "720x1280", "4", "east");
         assert!(Arc::ptr_eq(&first, &again));
-        // A reload may change what a name stands for.
+        // A reload may change what a name stands for, and what other sizes cost.
         for (price, key, size, seconds, channel) in [
             ("0.11", &one, "720x1280", "4", "east"),
             ("0.10", &key("one", "6"), "720x1280", "4", "east"),
@@ -196,6 +198,85 @@ mod tests {
             ("0.10", &one, "720x1280", "4", "west"),
         ] {
             assert_ne!(first, ask(price, key, size, seconds, channel));
+        }
+    }
+    #[test]
+    fn corrections_use_the_prices_of_the_reservation() {
+        let (then, now) = (catalog("0.10"), catalog("0.20"));
+        let asked = Asked {
+            model: Some("sora-2"),
+            size: Some("720x1280"),
+            seconds: Some("4"),
+        };
+        let reserved = charge(
+            &key("one", "5"),
+            &permit(&then, &key("one", "5"), asked).unwrap(),
+            "east".into(),
+        );
+        let of_old_ledger = Arc::new(Charge {
+            prices: PriceList::default(),
+            ..(*reserved).clone()
+        });
+        let answer = |size: Option<&str>, seconds| JobAnswer {
+            size: size.map(Into::into),
+            seconds,
+            ..JobAnswer::default()
+        };
+        for (size, seconds, expected, expected_old) in [
+            // What was agreed on stands, whatever the catalog says by now.
+            (None, None, ("720x1280", 4, "0.40"), ("720x1280", 4, "0.40")),
+            (
+                Some("720x1280"),
+                Some(4),
+                ("720x1280", 4, "0.40"),
+                ("720x1280", 4, "0.40"),
+            ),
+            (
+                None,
+                Some(8),
+                ("720x1280", 8, "0.80"),
+                ("720x1280", 8, "1.60"),
+            ),
+            (
+                Some("1280x720"),
+                None,
+                ("1280x720", 4, "0.40"),
+                ("1280x720", 4, "0.80"),
+            ),
+            (
+                Some("1280x720"),
+                Some(2),
+                ("1280x720", 2, "0.20"),
+                ("1280x720", 2, "0.40"),
+            ),
+            // A size that had no price, with and without other seconds.
+            (
+                Some("1x1"),
+                None,
+                ("720x1280", 4, "0.40"),
+                ("720x1280", 4, "0.80"),
+            ),
+            (
+                Some("1x1"),
+                Some(8),
+                ("720x1280", 8, "0.80"),
+                ("720x1280", 8, "1.60"),
+            ),
+        ] {
+            let answer = answer(size, seconds);
+            for (charge, (size, seconds, list)) in
+                [(&reserved, expected), (&of_old_ledger, expected_old)]
+            {
+                let corrected = corrected(charge, &answer, &now);
+                let is = (
+                    &*corrected.size,
+                    corrected.seconds,
+                    corrected.list.to_string(),
+                );
+                assert_eq!(is, (size, seconds, list.into()));
+                assert_eq!(corrected.billed.nanos(), corrected.list.nanos() * 5);
+                assert_eq!(corrected.prices, charge.prices);
+            }
         }
     }
 }

@@ -136,14 +136,17 @@ impl KnownJobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::PriceList;
     use crate::ledger::{Charge, Payer};
     use crate::money::{Amount, Multiplier};
 
-    fn known(id: u32) -> Arc<Known> {
+    fn known(number: u32) -> Arc<Known> {
         let name = || Arc::<str>::from("x");
+        let id: Arc<str> = format!("video_{number}").into();
         Known::new(Job {
-            id: format!("video_{id}").into(),
-            reservation: ReservationId(id.into()),
+            upstream_id: id.clone(),
+            id,
+            reservation: ReservationId(number.into()),
             charge: Arc::new(Charge {
                 payer: Payer {
                     key: name(),
@@ -157,6 +160,7 @@ mod tests {
                 seconds: 4,
                 list: Amount::ZERO,
                 billed: Amount::ZERO,
+                prices: PriceList::default(),
             }),
             created: Timestamp(0),
             remix_of: None,

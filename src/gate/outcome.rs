@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Gate;
 use super::answer::{JobAnswer, is_api_error, is_spent_account};
 use super::asking::Silent;
-use super::books::{Reservation, Rules};
+use super::books::Reservation;
 use super::create::Crossing;
 use super::exchange::{Answer, Exchange, NoAnswer};
 use super::refusal::{Busy, ChannelFault, Refusal};
@@ -110,16 +110,12 @@ impl Crossing<'_> {
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             };
             let config = &self.state.config;
-            let rules = Rules {
-                catalog: &config.catalog,
-                charge_failed_jobs: config.jobs.charge_failed_jobs,
-            };
             let first = self.idempotency_key.is_some().then(|| FirstAnswer {
                 status: status.as_u16(),
                 // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
                 body: Bytes::copy_from_slice(&answer.body),
             });
-            let confirmed = books.confirm(reservation, self.key, &job, first, rules);
+            let confirmed = books.confirm(reservation, &job, first, config);
             if let Err(reservation) = confirmed.await {
                 // Another reservation has a job of that name: whose it is cannot be known.
                 books.unknown(reservation).await;

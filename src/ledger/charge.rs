@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::counters::LimitReached;
+use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Key, Measure, Timestamp};
 
@@ -74,6 +76,9 @@ pub struct Charge {
     pub list: Amount,
     /// Billed cost, in the payer's currency.
     pub billed: Amount,
+    /// The model's list prices when the reservation was made: a correction uses these. Empty
+    /// for reservations that were made before they were kept.
+    pub prices: PriceList,
 }
 
 impl Charge {
@@ -132,8 +137,10 @@ pub struct FirstAnswer {
 /// What the channel made of a request, as its answer says.
 #[derive(Debug, Clone)]
 pub struct Confirmation {
-    /// The channel's name for the job.
+    /// The job's public id, unique in the ledger: what clients see.
     pub job: Arc<str>,
+    /// The job's id at its channel, unique there: up to 1 KiB of any text.
+    pub upstream_id: Arc<str>,
     /// The charge, corrected where the answer names another size or duration.
     pub charge: Arc<Charge>,
     /// What repetitions under the same idempotency key are answered with: it has to be there
@@ -150,11 +157,19 @@ pub enum Confirmed {
         before: Arc<Charge>,
         /// The charge as it is.
         after: Arc<Charge>,
+        /// The limit for whose sake the charge was not corrected, if that was so.
+        left_out: Option<LimitReached>,
     },
     /// The reservation had that job already.
-    Already,
-    /// The job's name is another reservation's.
+    Already {
+        /// Its public id.
+        job: Arc<str>,
+    },
+    /// The upstream id is that of another reservation's job on the same channel.
     Taken,
+    /// The public id is another job's, and nothing was changed: to be repeated with another
+    /// one, such as [`minted`](super::minted).
+    IdTaken,
     /// The reservation is voided, has another job, or does not exist.
     Closed,
 }

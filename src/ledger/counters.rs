@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::charge::Charge;
+use super::charge::{Charge, Payer};
 use crate::map::Map;
 use crate::policy::{Key, Limit, Measure, Timestamp, Window};
 
@@ -87,6 +87,34 @@ pub(super) fn limits(key: &Key) -> impl Iterator<Item = (Limit, Scope)> {
         .chain(shared.map(|limit| (*limit, Scope::Group(group.name.clone()))))
 }
 
+/// The limits that bind the correction of a charge: those that its payer is under, by the
+/// names that the charge has, wherever its key is by now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BindingLimits {
+    /// The limits of the key of the payer's name.
+    pub key: Vec<Limit>,
+    /// The limits of the group of the payer's name.
+    pub group: Vec<Limit>,
+}
+
+impl BindingLimits {
+    /// Each limit with whose it is.
+    pub(super) fn of(&self, payer: &Payer) -> impl Iterator<Item = (Limit, Scope)> {
+        let (own, shared) = (self.key.iter(), self.group.iter());
+        own.map(|limit| (*limit, Scope::Key(payer.key.clone())))
+            .chain(shared.map(|limit| (*limit, Scope::Group(payer.group.clone()))))
+    }
+}
+
+impl From<&Key> for BindingLimits {
+    fn from(key: &Key) -> Self {
+        Self {
+            key: key.limits.clone(),
+            group: key.group.limits.clone(),
+        }
+    }
+}
+
 /// The sum of one measure in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counter {
@@ -138,7 +166,15 @@ impl Counters {
         if complete {
             return vec![];
         }
-        let missing = limits(key).filter(|(limit, scope)| self.find(*limit, scope).is_none());
+        self.missing_of(limits(key))
+    }
+
+    /// Those of these limits that have no counter yet.
+    pub(super) fn missing_of(
+        &self,
+        limits: impl Iterator<Item = (Limit, Scope)>,
+    ) -> Vec<(Limit, Scope)> {
+        let missing = limits.filter(|(limit, scope)| self.find(*limit, scope).is_none());
         missing.collect()
     }
 
@@ -256,20 +292,25 @@ fn counters_of<'a>(counters: &'a Map<Arc<str>, Vec<Counter>>, name: &str) -> &'a
     counters.get(name).map_or(&[], Vec::as_slice)
 }
 
-/// Whether a correction of a charge that was taken at `taken` fits the limits: what it adds,
-/// in windows that still run. Of one that has passed nothing tells.
-pub(super) fn correction_fits(
+/// The first limit that a correction of a charge that was taken at `taken` would exceed by
+/// what it adds. A window that has passed refuses nothing any more.
+pub(super) fn correction_exceeds(
     counters: &Counters,
     before: &Charge,
     after: &Charge,
     taken: Timestamp,
-    key: Option<&Key>,
+    limits: &BindingLimits,
     now: Timestamp,
-) -> bool {
-    let adds = |measure| after.takes(measure).saturating_sub(before.takes(measure));
-    let runs = |limit: Limit| limit.window.start(taken) == limit.window.start(now);
-    key.is_none_or(|key| {
-        let all_run = limits(key).all(|(limit, _)| adds(limit.measure) == 0 || runs(limit));
-        all_run && counters.reached(key, adds, now).is_none()
+) -> Option<LimitReached> {
+    limits.of(&before.payer).find_map(|(limit, scope)| {
+        let adds = after.takes(limit.measure);
+        let adds = adds.saturating_sub(before.takes(limit.measure));
+        let has_passed = limit.window.start(taken) < limit.window.start(now);
+        if adds == 0 || has_passed {
+            return None;
+        }
+        let used = counters.used(limit, &scope, now);
+        let fits = used.checked_add(adds).is_some_and(|sum| sum <= limit.most);
+        (!fits).then(|| LimitReached::by(adds, limit, scope, used, now))
     })
 }

@@ -8,8 +8,10 @@ use crate::policy::Timestamp;
 /// A job that a key owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// The channel's name for it.
+    /// Its public id, by which clients know it.
     pub id: Arc<str>,
+    /// Its id at its channel.
+    pub upstream_id: Arc<str>,
     /// The reservation that pays for it.
     pub reservation: ReservationId,
     /// What it costs and whom; whose it is.
@@ -108,7 +110,13 @@ pub struct Open {
     pub count: u64,
 }
 
-/// A reservation that has no job yet: what its job, if there is one, is recognised by.
+/// Why [`Ledger::abandon`](super::Ledger::abandon) voids a reservation of unknown outcome
+/// although nothing proves that its channel created no job: the job was not on its list.
+pub const NOT_CREATED: &str = "not created";
+/// Likewise: what became of it was not found out for as long as jobs are followed.
+pub const NOT_FOUND_OUT: &str = "not found out";
+
+/// A reservation that has no job: what its job, if there is one, is recognised by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jobless {
     /// Its name.
@@ -119,7 +127,7 @@ pub struct Jobless {
     pub prompt: PromptDigest,
     /// The job that it was to be a remix of.
     pub remix_of: Option<Arc<str>>,
-    /// Pending or unknown.
+    /// Pending or unknown; voided, for a rival.
     pub state: State,
     /// When it was reserved.
     pub created: Timestamp,

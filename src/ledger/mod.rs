@@ -23,6 +23,7 @@
 
 mod charge;
 mod counters;
+mod ids;
 mod job;
 mod memory;
 mod postgres;
@@ -36,8 +37,9 @@ use async_trait::async_trait;
 
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer, ReservationId};
 pub use charge::{FirstAnswer, PromptDigest, Resolution};
-pub use counters::{LimitReached, Scope, Usage};
-pub use job::{Job, Jobless, JobsAfter, Open, State};
+pub use counters::{BindingLimits, LimitReached, Scope, Usage};
+pub use ids::minted;
+pub use job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
 pub use memory::MemoryLedger;
 pub use postgres::{ParseUrlError, PostgresLedger};
 pub use sqlite::{OpenError, SqliteLedger};
@@ -112,14 +114,14 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Reserved, Unavailable>;
 
-    /// Ties a reservation to its job, and corrects its amounts as far as the limits of `key`
-    /// allow: a correction that would exceed one is left out, so that no budget is ever
-    /// exceeded. `None` stands for a key that is not configured any more: no limits.
+    /// Ties a reservation to its job, and corrects its amounts as far as `limits` allow: a
+    /// correction that would exceed one is left out, and the answer says so, so that no
+    /// budget is ever exceeded. A window that has passed refuses nothing.
     async fn confirm(
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable>;
 
@@ -148,8 +150,15 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
-    /// The job of that id, on whichever channel.
+    /// The job of that public id, on whichever channel.
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable>;
+
+    /// The job of that upstream id on that channel.
+    async fn job_of_channel(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Job>, Unavailable>;
 
     /// A page of a key's jobs, without deleted ones, in the order in which they were
     /// confirmed: jobs that are confirmed later come after all earlier ones, so that paging
@@ -178,6 +187,16 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Reservations of a channel that have no job, pending and unknown ones, oldest first.
     async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable>;
+
+    /// Reservations of a channel that were voided at `since` or later without a proof that no
+    /// job came of them ([`NOT_CREATED`], [`NOT_FOUND_OUT`]), oldest first: a job that turns up
+    /// now may be theirs.
+    async fn rivals(
+        &self,
+        channel: &str,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Jobless>, Unavailable>;
 
     /// Jobs of a channel that have not ended and whose time to be looked at has come,
     /// longest due first.

@@ -79,6 +79,7 @@ pub struct Metrics {
     /// 1 where the channel could be reached when it was last tried, by channel.
     pub channel_up: IntGaugeVec,
     channel_errors: Family<IntCounter>,
+    corrections_left_out: Family<IntCounter>,
     config_successful: IntGauge,
     config_success_time: Gauge,
 }
@@ -220,6 +221,11 @@ impl Metrics {
             ledger_commit: d.histogram("ledger_commit_seconds", "The ledger's decision on a reservation.")?,
             channel_up: d.gauge("channel_up", "1 where the channel could be reached when it was last tried.", &["channel"])?,
             channel_errors: d.counter("channel_errors_total", "Failures of a channel.", &["channel", "kind"])?,
+            corrections_left_out: d.counter(
+                "corrections_left_out_total",
+                "Jobs that are charged for less than their channel renders, since more would exceed a limit.",
+                &["key", "channel"],
+            )?,
             config_successful: d.add(IntGauge::new(
                 "config_last_reload_successful",
                 "1 where the last attempt to load the configuration succeeded.",
@@ -294,6 +300,12 @@ impl Metrics {
     /// A channel failed, in one of a closed set of ways.
     pub fn channel_error(&self, channel: &str, kind: &'static str) {
         self.channel_errors.with(&[channel, kind], |n| n.inc());
+    }
+
+    /// A charge was not corrected for the sake of a limit.
+    pub fn correction_left_out(&self, charge: &Charge) {
+        let labels = [&*charge.payer.key, &charge.channel];
+        self.corrections_left_out.with(&labels, |n| n.inc());
     }
 
     /// An attempt to load the configuration ended.

@@ -8,6 +8,7 @@ use crate::gates::{OneGate, channel};
 use crate::support::{KEY, Setup, until};
 use crate::{POLLS, asked, created, created_behind, open, soon};
 use sha2::{Digest as _, Sha256};
+use tollgate::catalog::PriceList;
 use tollgate::gate::now;
 use tollgate::ledger::{
     Charge, Draft, Ledger, Payer, PromptDigest, ReservationId, Reserved, State,
@@ -34,6 +35,7 @@ pub async fn reserve(
             seconds: 4,
             list: Amount::from_nanos(400_000_000).unwrap(),
             billed: Amount::from_nanos(2_000_000_000).unwrap(),
+            prices: PriceList::default(),
         }),
         prompt: PromptDigest(Sha256::digest(prompt).into()),
         remix_of: None,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tollgate::catalog::PriceList;
 use tollgate::ledger::{
-    Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer, Job, Jobless,
-    JobsAfter, Ledger, Payer, PromptDigest, ReservationId, Reserved, Resolution, Scope, State,
+    BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer,
+    Job, Jobless, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, PromptDigest,
+    ReservationId, Reserved, Resolution, Scope, State, minted,
 };
 use tollgate::money::Amount;
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
@@ -53,7 +55,13 @@ pub fn charge(key: &Key, seconds: u32) -> Arc<Charge> {
         seconds,
         list: Amount::from_nanos(list).unwrap(),
         billed: Amount::from_nanos(list * 5).unwrap(),
+        prices: PriceList::from_text("1280x720=0.10,720x1280=0.10"),
     })
+}
+
+/// What binds the corrections of a key that is configured as it was.
+pub fn binding(key: &Key) -> BindingLimits {
+    BindingLimits::from(key)
 }
 
 pub fn draft(id: u128, charge: &Arc<Charge>) -> Draft {
@@ -81,6 +89,7 @@ pub fn claiming(id: u128, charge: &Arc<Charge>, name: &str, fingerprint: u8) -> 
 pub fn confirmation(charge: &Arc<Charge>, job: &str) -> Confirmation {
     Confirmation {
         job: job.into(),
+        upstream_id: job.into(),
         charge: charge.clone(),
         answer: Some(FirstAnswer {
             status: 200,
@@ -107,7 +116,7 @@ async fn with_job(ledger: &dyn Ledger, key: &Key, id: u128, now: Timestamp) -> R
     assert!(reserved(ledger, key, id, &charge, now).await);
     let tie = confirmation(&charge, &format!("video_{id}"));
     let id = ReservationId(id);
-    let confirmed = ledger.confirm(id, &tie, Some(key), now).await.unwrap();
+    let confirmed = ledger.confirm(id, &tie, &binding(key), now).await.unwrap();
     assert!(matches!(confirmed, Confirmed::Now { .. }));
     id
 }
@@ -293,19 +302,28 @@ pub async fn a_confirmation_ties_the_job_and_corrects_the_charge(ledger: Arc<dyn
     assert!(reserved(&*ledger, &key, 1, &asked, NOW).await);
     assert!(ledger.job("video_1").await.unwrap().is_none());
     let tie = confirmation(&rendered, "video_1");
-    let confirmed = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
-    let (before, after) = (asked, rendered.clone());
-    assert_eq!(confirmed, Confirmed::Now { before, after });
-    let again = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
-    assert_eq!(again, Confirmed::Already);
+    let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
+    let now = Confirmed::Now {
+        before: asked,
+        after: rendered.clone(),
+        left_out: None,
+    };
+    assert_eq!(confirmed, now);
+    let again = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
+    let job = "video_1".into();
+    assert_eq!(again, Confirmed::Already { job });
     let other = confirmation(&rendered, "video_2");
-    let other = ledger.confirm(id, &other, Some(&key), NOW).await.unwrap();
+    let other = ledger
+        .confirm(id, &other, &binding(&key), NOW)
+        .await
+        .unwrap();
     assert_eq!(other, Confirmed::Closed);
     assert_eq!(used(&*ledger, &key, NOW).await, [8]);
 
     let job = ledger.job("video_1").await.unwrap().unwrap();
     let expected = Job {
         id: "video_1".into(),
+        upstream_id: "video_1".into(),
         reservation: id,
         charge: rendered,
         created: NOW,
@@ -326,8 +344,10 @@ pub async fn a_correction_counts_in_the_window_of_its_reservation(ledger: Arc<dy
     let later = Timestamp(NOW.0 + 60_000);
     assert!(reserved(&*ledger, &key, 2, &asked, later).await);
     let tie = confirmation(&rendered, "video_1");
-    let confirmed = ledger.confirm(ReservationId(1), &tie, Some(&key), later);
-    assert!(matches!(confirmed.await, Ok(Confirmed::Now { .. })));
+    let confirmed = ledger
+        .confirm(ReservationId(1), &tie, &binding(&key), later)
+        .await;
+    assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
     assert_eq!(used(&*ledger, &key, later).await, [12]);
 }
 
@@ -338,36 +358,89 @@ pub async fn a_correction_never_exceeds_a_limit(ledger: Arc<dyn Ledger>) {
     for id in [1, 2] {
         assert!(reserved(&*ledger, &key, id, &asked, NOW).await);
     }
-    let confirm = async |id: u128, key: Option<&Key>| {
+    let confirm = async |id: u128, limits: BindingLimits| {
         let tie = confirmation(&rendered, &format!("video_{id}"));
-        let confirmed = ledger.confirm(ReservationId(id), &tie, key, NOW).await;
-        let Ok(Confirmed::Now { after, .. }) = confirmed else {
+        let confirmed = ledger.confirm(ReservationId(id), &tie, &limits, NOW).await;
+        let Ok(Confirmed::Now {
+            before,
+            after,
+            left_out,
+        }) = confirmed
+        else {
             panic!("{confirmed:?}");
         };
-        after.seconds
+        assert_eq!(before.seconds, 4);
+        (after.seconds, left_out)
     };
-    assert_eq!(confirm(1, Some(&key)).await, 4);
+    let (seconds, left_out) = confirm(1, binding(&key)).await;
+    let left_out = left_out.unwrap();
+    assert_eq!((seconds, left_out.used), (4, 800_000_000));
+    assert_eq!(left_out.limit, key.limits[0]);
+    assert_eq!(left_out.scope, Scope::Key("studio".into()));
     assert_eq!(used(&*ledger, &key, NOW).await, [800_000_000]);
     let job = ledger.job("video_1").await.unwrap().unwrap();
     assert_eq!(job.charge.seconds, 4);
     // A key that is not configured any more has no limits.
-    assert_eq!(confirm(2, None).await, 8);
+    assert_eq!(confirm(2, BindingLimits::default()).await, (8, None));
+}
 
-    // A window that has passed takes nothing more: it may be full.
-    let key = key_in(
-        &group(vec![]),
-        "other",
-        vec![limit(Measure::ListCost, "1/day")],
-    );
-    let (asked, rendered) = (charge(&key, 4), charge(&key, 8));
-    assert!(reserved(&*ledger, &key, 3, &asked, NOW).await);
-    let tie = confirmation(&rendered, "video_3");
-    let tomorrow = Timestamp(NOW.0 + DAY_MS);
-    let confirmed = ledger.confirm(ReservationId(3), &tie, Some(&key), tomorrow);
-    let Ok(Confirmed::Now { after, .. }) = confirmed.await else {
-        panic!("not confirmed");
+/// Corrects a charge of 4 s to 12 s at `at`: whether it was, or the limit that was in the way.
+async fn corrected(
+    ledger: &dyn Ledger,
+    key: &Key,
+    id: u128,
+    limits: &BindingLimits,
+    at: Timestamp,
+) -> Option<Limit> {
+    let tie = confirmation(&charge(key, 12), &format!("video_{id}"));
+    let confirmed = ledger.confirm(ReservationId(id), &tie, limits, at).await;
+    let Ok(Confirmed::Now {
+        after, left_out, ..
+    }) = confirmed
+    else {
+        panic!("{confirmed:?}");
     };
-    assert_eq!(after.seconds, 4);
+    assert_eq!(after.seconds, if left_out.is_some() { 4 } else { 12 });
+    left_out.map(|reached| reached.limit)
+}
+
+/// It can refuse nothing any more: what the channel bills for is charged. Windows that run,
+/// and totals, hold.
+pub async fn a_window_that_has_passed_binds_no_correction(ledger: Arc<dyn Ledger>) {
+    let minute = limit(Measure::VideoSeconds, "4/min");
+    let limits = |most| vec![minute, limit(Measure::VideoSeconds, most)];
+    let total = key(limits("20/total"));
+    let daily = key_in(&group(vec![]), "daily", limits("10/day"));
+    for (key, id) in [(&total, 1), (&total, 2), (&daily, 3), (&daily, 4)] {
+        let at = Timestamp(NOW.0 + id as u64 * 60_000);
+        assert!(reserved(&*ledger, key, id, &charge(key, 4), at).await);
+    }
+    let later = Timestamp(NOW.0 + 600_000);
+    let corrected = async |key: &Key, id, at| corrected(&*ledger, key, id, &binding(key), at).await;
+    let in_its_minute = Timestamp(NOW.0 + 60_000);
+    assert_eq!(corrected(&total, 1, in_its_minute).await, Some(minute));
+    assert_eq!(corrected(&total, 2, later).await, None);
+    assert_eq!(used(&*ledger, &total, later).await, [0, 16]);
+    assert_eq!(corrected(&daily, 3, later).await, Some(daily.limits[1]));
+    let tomorrow = Timestamp(NOW.0 + DAY_MS);
+    assert_eq!(corrected(&daily, 4, tomorrow).await, None);
+    assert_eq!(used(&*ledger, &daily, tomorrow).await, [0, 0]);
+}
+
+/// Whatever became of the key since: its group's budget is the one that it was charged to.
+pub async fn corrections_are_bound_by_the_limits_of_their_payer(ledger: Arc<dyn Ledger>) {
+    let full = group(vec![limit(Measure::VideoSeconds, "8/total")]);
+    let key = key_in(&full, "studio", vec![]);
+    for id in [1, 2] {
+        assert!(reserved(&*ledger, &key, id, &charge(&key, 4), NOW).await);
+    }
+    let gone = BindingLimits {
+        key: vec![],
+        group: full.limits.clone(),
+    };
+    let bound = corrected(&*ledger, &key, 1, &gone, NOW).await;
+    assert_eq!(bound, Some(full.limits[0]));
+    assert_eq!(used(&*ledger, &key, NOW).await, [8]);
 }
 
 pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
@@ -395,7 +468,7 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     assert!(jobless("other").await.is_empty());
 
     let tie = confirmation(&charge, "video_1");
-    let confirmed = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
+    let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
     assert!(matches!(confirmed, Confirmed::Now { .. }));
     assert!(jobless("official").await.is_empty());
     // Too late: it is known.
@@ -410,27 +483,170 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     let voided = ledger.abandon(ReservationId(2), "lost", NOW).await.unwrap();
     assert_eq!(voided, Some(charge.clone()));
     let tie = confirmation(&charge, "video_2");
-    let late = ledger.confirm(ReservationId(2), &tie, Some(&key), NOW);
-    assert_eq!(late.await.unwrap(), Confirmed::Closed);
+    let late = ledger
+        .confirm(ReservationId(2), &tie, &binding(&key), NOW)
+        .await;
+    assert_eq!(late.unwrap(), Confirmed::Closed);
     assert!(ledger.job("video_2").await.unwrap().is_none());
 }
 
 /// A channel that names one job twice must not hand one key's job to another.
-pub async fn a_job_id_is_taken_once(ledger: Arc<dyn Ledger>) {
+pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     let group = group(vec![]);
     let keys = ["a", "b"].map(|name| key_in(&group, name, vec![]));
-    for (id, key) in [(1, &keys[0]), (2, &keys[1])] {
-        let charge = charge(key, 4);
-        assert!(reserved(&*ledger, key, id, &charge, NOW).await);
-        let tie = confirmation(&charge, "video_1");
-        let confirmed = ledger.confirm(ReservationId(id), &tie, Some(key), NOW);
-        match confirmed.await.unwrap() {
-            Confirmed::Now { .. } => assert_eq!(id, 1),
-            other => assert_eq!((id, other), (2, Confirmed::Taken)),
+    let of = |key: &Key| charge(key, 4);
+    for (id, key) in [(1, &keys[0]), (2, &keys[1]), (3, &keys[0]), (4, &keys[1])] {
+        assert!(reserved(&*ledger, key, id, &of(key), NOW).await);
+    }
+    let confirm = async |id, key: &Key, tie: &Confirmation| {
+        let confirmed = ledger
+            .confirm(ReservationId(id), tie, &binding(key), NOW)
+            .await;
+        confirmed.unwrap()
+    };
+    let with_ids = |key: &Key, job: &str, upstream_id: &str| Confirmation {
+        upstream_id: upstream_id.into(),
+        ..confirmation(&of(key), job)
+    };
+    let [a, b] = &keys;
+    // The same id for both, and one that is not the public one.
+    let is_now = |confirmed| matches!(confirmed, Confirmed::Now { .. });
+    assert!(is_now(
+        confirm(1, a, &with_ids(a, "video_1", "video_1")).await
+    ));
+    assert!(is_now(confirm(3, a, &with_ids(a, "video_3", "x=1")).await));
+    for upstream_id in ["video_1", "x=1"] {
+        for job in ["video_1", "video_2", "x=1"] {
+            let taken = confirm(2, b, &with_ids(b, job, upstream_id)).await;
+            assert_eq!(taken, Confirmed::Taken, "{job} {upstream_id}");
         }
     }
     let job = ledger.job("video_1").await.unwrap().unwrap();
-    assert_eq!(&*job.charge.payer.key, "a");
+    assert_eq!(
+        (&*job.charge.payer.key, &*job.upstream_id),
+        ("a", "video_1")
+    );
+    // Another upstream id under a public id that is taken changes nothing.
+    let id_taken = confirm(2, b, &with_ids(b, "video_3", "video_2")).await;
+    assert_eq!(id_taken, Confirmed::IdTaken);
+    let open = ledger.jobless("official", 10).await.unwrap();
+    assert_eq!(open.iter().map(|j| j.id.0).collect::<Vec<_>>(), [2, 4]);
+    let public = minted(ReservationId(2));
+    assert!(is_now(
+        confirm(2, b, &with_ids(b, &public, "video_2")).await
+    ));
+    // Whatever public id a repetition names, it learns the one that there is.
+    for job in ["video_2", &public, "video_1"] {
+        let again = confirm(2, b, &with_ids(b, job, "video_2")).await;
+        let job = public.clone();
+        assert_eq!(again, Confirmed::Already { job });
+    }
+    // A public id says nothing of an upstream one.
+    let tie = with_ids(b, "video_4", &public);
+    assert!(is_now(confirm(4, b, &tie).await));
+}
+
+/// Ids of two channels may be alike, and are any text.
+pub async fn upstream_ids_are_opaque_and_of_their_channel(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![]);
+    let of = |channel: &str| {
+        Arc::new(Charge {
+            channel: channel.into(),
+            ..(*charge(&key, 4)).clone()
+        })
+    };
+    let longest = "\u{e9}".repeat(512);
+    let ids = [
+        "video_1",
+        "",
+        " ",
+        "a/b?c#d%2F",
+        "id:provider",
+        "bGl0ZWxsbQ==",
+        "'; --",
+        "\0",
+        "\u{1}0",
+        "video_\u{1F408}",
+        &longest,
+    ];
+    for (number, upstream_id) in (0..).zip(ids) {
+        for (id, channel) in [(2 * number + 1, "east"), (2 * number + 2, "west")] {
+            let id = ReservationId(id);
+            let charge = of(channel);
+            let draft = draft(id.0, &charge);
+            assert_eq!(ledger.reserve(&draft, &key, NOW).await, Ok(Reserved::Done));
+            let tie = Confirmation {
+                upstream_id: upstream_id.into(),
+                ..confirmation(&charge, &minted(id))
+            };
+            let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await;
+            assert!(
+                matches!(confirmed, Ok(Confirmed::Now { .. })),
+                "{confirmed:?}"
+            );
+        }
+    }
+    for (number, upstream_id) in (0..).zip(ids) {
+        for (id, channel) in [(2 * number + 1, "east"), (2 * number + 2, "west")] {
+            let public = minted(ReservationId(id));
+            let found = ledger.job_of_channel(channel, upstream_id).await.unwrap();
+            let found = found.unwrap();
+            let job = ledger.job(&public).await.unwrap().unwrap();
+            assert_eq!((&found, &*found.upstream_id), (&job, upstream_id));
+            assert_eq!(job.reservation, ReservationId(id));
+            let unknown = ledger.job_of_channel(channel, &public).await;
+            assert_eq!(unknown, Ok(None));
+        }
+        assert_eq!(ledger.job_of_channel("north", upstream_id).await, Ok(None));
+    }
+    let due = ledger.due("east", NOW, 100).await.unwrap();
+    let due: BTreeSet<_> = due.iter().map(|job| job.upstream_id.to_string()).collect();
+    assert_eq!(due, ids.into_iter().map(str::to_owned).collect());
+}
+
+/// A job that turns up after its reservation was given up may still be that one's.
+pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![]);
+    let charge = charge(&key, 4);
+    let at = |seconds: u64| Timestamp(NOW.0 + 1000 * seconds);
+    let whys = [
+        "refused",
+        NOT_CREATED,
+        NOT_FOUND_OUT,
+        NOT_CREATED,
+        "unreachable",
+    ];
+    for (id, why) in (1..).zip(whys) {
+        assert!(reserved(&*ledger, &key, id, &charge, at(id as u64)).await);
+        let id = ReservationId(id);
+        ledger.mark_unknown(id, at(10)).await.unwrap();
+        let voided = ledger.abandon(id, why, at(18 + id.0 as u64)).await;
+        assert!(voided.unwrap().is_some());
+    }
+    let rivals = async |channel, since, most| {
+        let rivals = ledger.rivals(channel, at(since), most).await.unwrap();
+        rivals.iter().map(|rival| rival.id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(rivals("official", 0, 10).await, [2, 3, 4]);
+    assert_eq!(rivals("official", 0, 2).await, [2, 3]);
+    assert_eq!(rivals("official", 21, 10).await, [3, 4]);
+    assert_eq!(rivals("official", 23, 10).await, []);
+    assert_eq!(rivals("other", 0, 10).await, []);
+    let rival = ledger
+        .rivals("official", at(22), 1)
+        .await
+        .unwrap()
+        .remove(0);
+    let expected = Jobless {
+        id: ReservationId(4),
+        charge: charge.clone(),
+        prompt: PromptDigest([7; 32]),
+        remix_of: None,
+        state: State::Voided,
+        created: at(4),
+        since: at(10),
+    };
+    assert_eq!(rival, expected);
 }
 
 pub async fn an_idempotency_key_stands_for_one_request(ledger: Arc<dyn Ledger>) {
@@ -462,8 +678,10 @@ pub async fn an_idempotency_key_stands_for_one_request(ledger: Arc<dyn Ledger>) 
         Reserved::Claimed(Claimed::InFlight)
     );
     let tie = confirmation(&charge_of(&key), "video_1");
-    let confirmed = ledger.confirm(ReservationId(1), &tie, Some(&key), NOW);
-    assert!(matches!(confirmed.await.unwrap(), Confirmed::Now { .. }));
+    let confirmed = ledger
+        .confirm(ReservationId(1), &tie, &binding(&key), NOW)
+        .await;
+    assert!(matches!(confirmed.unwrap(), Confirmed::Now { .. }));
     assert_eq!(claim("a").await, Some(ClaimState::Answered));
     let answered = Reserved::Claimed(Claimed::Answered(tie.answer.unwrap()));
     assert_eq!(reserve(6, &key, 1, NOW).await, answered);
@@ -489,8 +707,10 @@ pub async fn an_idempotency_key_is_free_again(ledger: Arc<dyn Ledger>) {
     assert_eq!(reserve(2, NOW.0).await, Reserved::Done);
     // And when its time has passed.
     let tie = confirmation(&charge, "video_1");
-    let confirmed = ledger.confirm(ReservationId(2), &tie, Some(&key), NOW);
-    assert!(matches!(confirmed.await.unwrap(), Confirmed::Now { .. }));
+    let confirmed = ledger
+        .confirm(ReservationId(2), &tie, &binding(&key), NOW)
+        .await;
+    assert!(matches!(confirmed.unwrap(), Confirmed::Now { .. }));
     let last = reserve(3, NOW.0 + DAY_MS - 1).await;
     assert!(matches!(last, Reserved::Claimed(Claimed::Answered(_))));
     let expired = Timestamp(NOW.0 + DAY_MS);
@@ -560,8 +780,10 @@ pub async fn jobs_come_in_the_order_of_their_confirmation(ledger: Arc<dyn Ledger
         with_job(&*ledger, &other, 100 + id, NOW).await;
     }
     let tie = confirmation(&late, "video_6");
-    let confirmed = ledger.confirm(ReservationId(6), &tie, Some(&key), NOW);
-    assert!(matches!(confirmed.await.unwrap(), Confirmed::Now { .. }));
+    let confirmed = ledger
+        .confirm(ReservationId(6), &tie, &binding(&key), NOW)
+        .await;
+    assert!(matches!(confirmed.unwrap(), Confirmed::Now { .. }));
 
     let page = async |after, ascending| page(&*ledger, "a", after, ascending).await;
     assert_eq!(page(None, true).await, ["video_1", "video_2", "video_3"]);

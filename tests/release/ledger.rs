@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use tollgate::ledger::{
-    Charge, ClaimState, Confirmation, Confirmed, Draft, Job, Jobless, JobsAfter, Ledger,
-    LimitReached, MemoryLedger, Open, ReservationId, Reserved, Resolution, Unavailable, Usage,
+    BindingLimits, Charge, ClaimState, Confirmation, Confirmed, Draft, Job, Jobless, JobsAfter,
+    Ledger, LimitReached, MemoryLedger, Open, ReservationId, Reserved, Resolution, Unavailable,
+    Usage,
 };
 use tollgate::policy::{Key, Timestamp};
 
@@ -109,10 +110,10 @@ impl Ledger for Watched {
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
-        self.inner.confirm(id, confirmation, key, now).await
+        self.inner.confirm(id, confirmation, limits, now).await
     }
 
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
@@ -142,6 +143,14 @@ impl Ledger for Watched {
         self.inner.job(job).await
     }
 
+    async fn job_of_channel(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Job>, Unavailable> {
+        self.inner.job_of_channel(channel, upstream_id).await
+    }
+
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
         self.inner.jobs(key, page).await
     }
@@ -168,6 +177,15 @@ impl Ledger for Watched {
 
     async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
         self.inner.jobless(channel, most).await
+    }
+
+    async fn rivals(
+        &self,
+        channel: &str,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Jobless>, Unavailable> {
+        self.inner.rivals(channel, since, most).await
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {

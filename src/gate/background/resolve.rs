@@ -21,12 +21,13 @@ use tokio::time::sleep;
 use super::Channel;
 use crate::catalog::Catalog;
 use crate::gate::answer::JobAnswer;
-use crate::gate::books::millis;
+use crate::gate::books::{binding, millis};
 use crate::gate::charge::corrected;
 use crate::gate::route::JobId;
 use crate::gate::{Gate, State};
 use crate::ledger::{
-    Confirmation, Confirmed, FirstAnswer, Jobless, ReservationId, State as Stand, Unavailable,
+    Confirmation, Confirmed, FirstAnswer, Jobless, NOT_CREATED, NOT_FOUND_OUT, ReservationId,
+    State as Stand, Unavailable, minted,
 };
 use crate::policy::Timestamp;
 use crate::sha256::Sha256;
@@ -130,7 +131,7 @@ impl Gate {
                  not charged",
                 unknown.id
             );
-            self.books.try_abandon(unknown.id, "not found out").await?;
+            self.books.try_abandon(unknown.id, NOT_FOUND_OUT).await?;
         }
         let unknown = jobless.iter().filter(|u| u.state == Stand::Unknown);
         let Some(oldest) = unknown.map(|u| u.created).min() else {
@@ -157,7 +158,7 @@ impl Gate {
                 .iter()
                 .filter(|u| job.matches(u, &state.config.catalog, jobs.unknown_grace))
                 .collect();
-            if fitting.is_empty() || self.ledger().job(&job.id).await?.is_some() {
+            if fitting.is_empty() || self.ledger().job_of_channel(name, &job.id).await?.is_some() {
                 continue;
             }
             let at = job.created().unwrap_or(started);
@@ -198,7 +199,7 @@ impl Gate {
                     "reservation {} on channel {name}: no job came of it",
                     unknown.id
                 );
-                self.books.try_abandon(unknown.id, "not created").await?;
+                self.books.try_abandon(unknown.id, NOT_CREATED).await?;
             }
         }
         Ok(())
@@ -212,22 +213,28 @@ impl Gate {
         job: &Listed,
     ) -> Result<(), Unavailable> {
         let config = &state.config;
-        let confirmation = Confirmation {
+        let mut confirmation = Confirmation {
             job: job.id.clone(),
+            upstream_id: job.id.clone(),
             charge: corrected(&unknown.charge, &job.answer, &config.catalog),
             answer: Some(FirstAnswer {
                 status: 200,
                 body: Bytes::from(job.json.to_string()),
             }),
         };
-        let key = config.key_named(&unknown.charge.payer.key);
-        let confirmed = self
-            .books
-            .try_confirm(unknown.id, &confirmation, key.map(|key| &**key))
-            .await?;
+        let limits = binding(config, &unknown.charge, &confirmation.charge);
+        let confirm = async |confirmation: &Confirmation| {
+            let books = &self.books;
+            books.try_confirm(unknown.id, confirmation, &limits).await
+        };
+        let mut confirmed = confirm(&confirmation).await?;
+        if confirmed == Confirmed::IdTaken {
+            confirmation.job = minted(unknown.id);
+            confirmed = confirm(&confirmation).await?;
+        }
         if let Confirmed::Now { .. } = confirmed {
             log::info!("reservation {}: job {} came of it", unknown.id, job.id);
-            if let Some(known) = self.books.job(&job.id).await? {
+            if let Some(known) = self.books.job(&confirmation.job).await? {
                 let charge_failed = config.jobs.charge_failed_jobs;
                 self.books.settle(&known, &job.answer, charge_failed).await;
             }

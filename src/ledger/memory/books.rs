@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::charge::{Charge, Claim, Draft, FirstAnswer, PromptDigest, ReservationId};
-use super::super::counters::{Counter, Counters};
-use super::super::job::{Job, State};
+use super::super::counters::{Counter, Counters, Scope};
+use super::super::job::{Job, Jobless, NOT_CREATED, NOT_FOUND_OUT, State};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
@@ -18,7 +18,10 @@ pub(super) struct Books {
     /// In order, since names begin with the time: what is asked for next stands where the last
     /// ones do, rather than anywhere. Boxed: what grows moves what is in it.
     pub(super) entries: BTreeMap<ReservationId, Box<Entry>>,
+    /// By their public ids.
     pub(super) jobs: Map<Arc<str>, ReservationId>,
+    /// By their channel and upstream id, where that is not the public one.
+    pub(super) upstream: Map<(Arc<str>, Arc<str>), ReservationId>,
     /// Every key's jobs by their places in its list.
     pub(super) lists: Map<Arc<str>, BTreeMap<u64, ReservationId>>,
     pub(super) last_place: u64,
@@ -28,6 +31,8 @@ pub(super) struct Books {
     pub(super) jobless: Set<ReservationId>,
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
     pub(super) resolved: VecDeque<ReservationId>,
+    /// Those that were voided without a proof, by when.
+    pub(super) rivals: BTreeSet<(Timestamp, ReservationId)>,
 }
 
 /// What stays of a reservation for as long as it is remembered: kept small.
@@ -37,10 +42,12 @@ pub(super) struct Entry {
     pub(super) remix_of: Option<Arc<str>>,
     pub(super) look_at: Timestamp,
     pub(super) job: Option<Arc<str>>,
+    /// Where it is not the job's public id.
+    pub(super) upstream_id: Option<Arc<str>>,
     pub(super) place: u64,
     pub(super) state: State,
     pub(super) created: Timestamp,
-    /// What matters until it has a job or is resolved.
+    /// What matters until it has a job or is resolved, and of a rival.
     pub(super) waits: Option<Box<Waits>>,
     pub(super) end: Option<&'static str>,
     pub(super) deleted: bool,
@@ -51,6 +58,8 @@ pub(super) struct Waits {
     pub(super) prompt: PromptDigest,
     pub(super) claim: Option<Claim>,
     pub(super) unknown_since: Timestamp,
+    /// When it was voided without a proof.
+    pub(super) voided: Option<Timestamp>,
 }
 
 /// What an idempotency key stands for.
@@ -68,6 +77,7 @@ impl Entry {
             remix_of: draft.remix_of.clone(),
             look_at: draft.look_at,
             job: None,
+            upstream_id: None,
             place: 0,
             state: State::Pending,
             created: now,
@@ -75,6 +85,7 @@ impl Entry {
                 prompt: draft.prompt,
                 claim: draft.claim.clone(),
                 unknown_since: now,
+                voided: None,
             })),
             end: None,
             deleted: false,
@@ -95,8 +106,10 @@ impl Entry {
     }
 
     pub(super) fn job(&self) -> Option<Job> {
+        let id = self.job.clone()?;
         Some(Job {
-            id: self.job.clone()?,
+            upstream_id: self.upstream_id.clone().unwrap_or_else(|| id.clone()),
+            id,
             reservation: self.id,
             charge: self.charge.clone(),
             created: self.created,
@@ -104,6 +117,20 @@ impl Entry {
             resolution: self.state.resolution(),
             end: self.end.map(Arc::from),
             deleted: self.deleted,
+        })
+    }
+
+    /// What its job is recognised by, while it has none.
+    pub(super) fn jobless(&self) -> Option<Jobless> {
+        let waits = self.waits.as_ref()?;
+        Some(Jobless {
+            id: self.id,
+            charge: self.charge.clone(),
+            prompt: waits.prompt,
+            remix_of: self.remix_of.clone(),
+            state: self.state,
+            created: self.created,
+            since: waits.unknown_since,
         })
     }
 
@@ -123,9 +150,14 @@ impl Entry {
 }
 
 impl Books {
-    /// Sums up what limits ask for that have asked for nothing yet.
-    pub(super) fn track(&mut self, key: &Key, now: Timestamp) {
-        for (limit, scope) in self.counters.missing(key) {
+    /// Makes sure that there is a counter for each limit of a key.
+    pub(super) fn track_all(&mut self, key: &Key, now: Timestamp) {
+        self.track(self.counters.missing(key), now);
+    }
+
+    /// Begins to keep counters, each with the sum of what there is.
+    pub(super) fn track(&mut self, missing: Vec<(Limit, Scope)>, now: Timestamp) {
+        for (limit, scope) in missing {
             // Two limits may share one.
             if self.counters.find(limit, &scope).is_some() {
                 continue;
@@ -157,10 +189,38 @@ impl Books {
         stands.then_some(claimant)
     }
 
+    /// The reservation that has the job of that upstream id on that channel.
+    pub(super) fn owner(&self, channel: &Arc<str>, upstream_id: &Arc<str>) -> Option<&Entry> {
+        let alike = self
+            .jobs
+            .get(upstream_id)
+            .and_then(|id| self.entries.get(id));
+        let alike = alike.filter(|e| e.upstream_id.is_none() && e.charge.channel == *channel);
+        if let Some(entry) = alike {
+            return Some(entry);
+        }
+        let id = self.upstream.get(&(channel.clone(), upstream_id.clone()))?;
+        self.entries.get(id).map(|entry| &**entry)
+    }
+
     /// Takes an entry out of the open ones.
-    pub(super) fn close(&mut self, id: ReservationId, state: State, end: &'static str) {
+    pub(super) fn close(
+        &mut self,
+        id: ReservationId,
+        state: State,
+        end: &'static str,
+        now: Timestamp,
+    ) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            (entry.state, entry.end, entry.waits) = (state, Some(end), None);
+            (entry.state, entry.end) = (state, Some(end));
+            let unproven = state == State::Voided && [NOT_CREATED, NOT_FOUND_OUT].contains(&end);
+            match &mut entry.waits {
+                Some(waits) if unproven => {
+                    waits.voided = Some(now);
+                    self.rivals.insert((now, id));
+                }
+                waits => *waits = None,
+            }
             self.running.remove(&(entry.look_at, id));
         }
         self.jobless.remove(&id);
@@ -176,6 +236,13 @@ impl Books {
         let Some(entry) = self.entries.remove(&id) else {
             return;
         };
+        if let Some(voided) = entry.waits.and_then(|waits| waits.voided) {
+            self.rivals.remove(&(voided, id));
+        }
+        if let Some(upstream_id) = entry.upstream_id {
+            let channel = entry.charge.channel.clone();
+            self.upstream.remove(&(channel, upstream_id));
+        }
         if let Some(job) = entry.job {
             self.jobs.remove(&job);
             let list = self.lists.get_mut(&entry.charge.payer.key);

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use self::books::{Books, Claimant, Entry};
 use super::charge::{Charge, Confirmation, Confirmed, Draft};
 use super::charge::{ReservationId, Resolution};
-use super::counters::{LimitReached, Usage, correction_fits};
+use super::counters::{BindingLimits, LimitReached, Usage, correction_exceeds};
 use super::job::{Job, Jobless, JobsAfter, Open, State};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
@@ -42,7 +42,7 @@ impl Ledger for MemoryLedger {
         // Nothing can be asked for that takes nothing.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
         let mut books = self.books();
-        books.track(key, now);
+        books.track_all(key, now);
         Ok(books.counters.reached(key, takes, now))
     }
 
@@ -80,7 +80,7 @@ impl Ledger for MemoryLedger {
                 None => Claimed::InFlight,
             }));
         }
-        books.track(key, now);
+        books.track_all(key, now);
         if let Some(reached) = books.counters.reached(key, |m| charge.takes(m), now) {
             return Ok(Reserved::Refused(reached));
         }
@@ -104,43 +104,49 @@ impl Ledger for MemoryLedger {
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
         let mut books = self.books();
         let books = &mut *books;
-        if let Some(owner) = books.jobs.get(&confirmation.job) {
-            // A channel that names a job twice does not hand it to another key.
-            return Ok(if *owner == id {
-                Confirmed::Already
-            } else {
-                Confirmed::Taken
-            });
-        }
-        let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
-        let Some(entry) = books.entries.get(&id).filter(|entry| waits(entry)) else {
+        let Some(entry) = books.entries.get(&id) else {
             return Ok(Confirmed::Closed);
         };
-        let after = &confirmation.charge;
-        let corrects = *after != entry.charge;
-        if let Some(key) = key
-            && corrects
-        {
-            books.track(key, now);
+        let (before, created) = (entry.charge.clone(), entry.created);
+        let waits = matches!(entry.state, State::Pending | State::Unknown);
+        let (job, upstream_id) = (&confirmation.job, &confirmation.upstream_id);
+        if let Some(owner) = books.owner(&before.channel, upstream_id) {
+            // A channel that names a job twice does not hand it to another key.
+            return Ok(match owner.job.clone() {
+                Some(job) if owner.id == id => Confirmed::Already { job },
+                _ => Confirmed::Taken,
+            });
+        }
+        if !waits {
+            return Ok(Confirmed::Closed);
+        }
+        if books.jobs.contains_key(job) {
+            return Ok(Confirmed::IdTaken);
+        }
+        let mut after = confirmation.charge.clone();
+        let mut left_out = None;
+        if after != before {
+            let binding = limits.of(&before.payer);
+            books.track(books.counters.missing_of(binding), now);
+            let counters = &books.counters;
+            left_out = correction_exceeds(counters, &before, &after, created, limits, now);
+            match left_out {
+                Some(_) => after = before.clone(),
+                None => books.counters.correct(&before, &after, created),
+            }
         }
         let Some(entry) = books.entries.get_mut(&id) else {
             return Ok(Confirmed::Closed);
         };
-        let before = entry.charge.clone();
-        let fits =
-            !corrects || correction_fits(&books.counters, &before, after, entry.created, key, now);
-        let after = if fits { after.clone() } else { before.clone() };
-        if corrects {
-            books.counters.correct(&before, &after, entry.created);
-        }
         books.last_place += 1;
         entry.state = State::Confirmed;
-        entry.job = Some(confirmation.job.clone());
+        entry.job = Some(job.clone());
+        entry.upstream_id = (upstream_id != job).then(|| upstream_id.clone());
         entry.place = books.last_place;
         entry.charge = after.clone();
         let claim = entry.waits.take().and_then(|waits| waits.claim);
@@ -154,10 +160,18 @@ impl Ledger for MemoryLedger {
         }
         books.jobless.remove(&id);
         books.running.insert((entry.look_at, id));
-        books.jobs.insert(confirmation.job.clone(), id);
+        books.jobs.insert(job.clone(), id);
+        if let Some(upstream_id) = &entry.upstream_id {
+            let name = (after.channel.clone(), upstream_id.clone());
+            books.upstream.insert(name, id);
+        }
         let list = books.lists.entry(after.payer.key.clone()).or_default();
         list.insert(entry.place, id);
-        Ok(Confirmed::Now { before, after })
+        Ok(Confirmed::Now {
+            before,
+            after,
+            left_out,
+        })
     }
 
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
@@ -173,7 +187,7 @@ impl Ledger for MemoryLedger {
         &self,
         id: ReservationId,
         why: &'static str,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let mut books = self.books();
         let books = &mut *books;
@@ -191,7 +205,7 @@ impl Ledger for MemoryLedger {
                 books.claims.remove(&name);
             }
         }
-        books.close(id, State::Voided, why);
+        books.close(id, State::Voided, why, now);
         Ok(Some(charge))
     }
 
@@ -200,7 +214,7 @@ impl Ledger for MemoryLedger {
         id: ReservationId,
         resolution: Resolution,
         end: &'static str,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let mut books = self.books();
         let books = &mut *books;
@@ -215,7 +229,7 @@ impl Ledger for MemoryLedger {
             Resolution::Posted => books.counters.landed(&charge),
             Resolution::Voided => books.counters.give_back(&charge, entry.created),
         }
-        books.close(id, resolution.into(), end);
+        books.close(id, resolution.into(), end, now);
         Ok(Some(charge))
     }
 
@@ -223,6 +237,16 @@ impl Ledger for MemoryLedger {
         let books = self.books();
         let id = books.jobs.get(job);
         Ok(id.and_then(|id| books.entries.get(id)?.job()))
+    }
+
+    async fn job_of_channel(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Job>, Unavailable> {
+        let books = self.books();
+        let owner = books.owner(&channel.into(), &upstream_id.into());
+        Ok(owner.and_then(Entry::job))
     }
 
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
@@ -262,7 +286,7 @@ impl Ledger for MemoryLedger {
 
     async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
         let mut books = self.books();
-        books.track(key, now);
+        books.track_all(key, now);
         Ok(books.counters.usage(key, now))
     }
 
@@ -313,19 +337,23 @@ impl Ledger for MemoryLedger {
         let mut jobless: Vec<_> = jobless.collect();
         jobless.sort_by_key(|entry| (entry.created, entry.id));
         let jobless = jobless.into_iter().take(most as usize);
-        let jobless = jobless.filter_map(|entry| {
-            let waits = entry.waits.as_ref()?;
-            Some(Jobless {
-                id: entry.id,
-                charge: entry.charge.clone(),
-                prompt: waits.prompt,
-                remix_of: entry.remix_of.clone(),
-                state: entry.state,
-                created: entry.created,
-                since: waits.unknown_since,
-            })
-        });
+        let jobless = jobless.filter_map(Entry::jobless);
         Ok(jobless.collect())
+    }
+
+    async fn rivals(
+        &self,
+        channel: &str,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Jobless>, Unavailable> {
+        let books = self.books();
+        let rivals = books.rivals.range((since, ReservationId(0))..);
+        let rivals = rivals.filter_map(|(_, id)| books.entries.get(id)?.jobless());
+        let mut rivals: Vec<_> = rivals.filter(|r| &*r.charge.channel == channel).collect();
+        rivals.sort_by_key(|rival| (rival.created, rival.id));
+        rivals.truncate(most as usize);
+        Ok(rivals)
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {

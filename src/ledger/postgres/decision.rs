@@ -9,13 +9,13 @@ use super::PostgresLedger;
 use super::connection::{ANSWER, LONG_ANSWER};
 use super::row::{self, ChargeValues, Id, LimitValues, bigint, column, limit_reached, number};
 use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer, ReservationId};
-use crate::ledger::counters::{Counter, Counters, limits};
+use crate::ledger::counters::{self, BindingLimits, Counter, Counters, Scope, limits};
 use crate::ledger::job::State;
 use crate::ledger::{Claimed, Reserved, Unavailable};
-use crate::policy::{Key, Timestamp};
+use crate::policy::{Key, Limit, Timestamp};
 
 const RESERVE: &str = "SELECT * FROM tollgate.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
+     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)";
 const CONFIRM: &str = "SELECT * FROM tollgate.confirm($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
      $11, $12, $13, $14, $15, $16, $17)";
 const TRACK: &str = "SELECT tollgate.track($1, $2, $3, $4, $5)";
@@ -35,7 +35,8 @@ impl PostgresLedger {
     ) -> Result<Reserved, Unavailable> {
         let charge = &draft.charge;
         let values = ChargeValues::from(&**charge);
-        let limits = LimitValues::of(Some(key));
+        let limits = LimitValues::of(counters::limits(key));
+        let names = limits.names();
         let claim = draft.claim.as_ref();
         let idempotency_key = claim.map(|claim| &*claim.idempotency_key);
         let fingerprint = claim.map(|claim| &claim.fingerprint[..]);
@@ -58,6 +59,7 @@ impl PostgresLedger {
                         (&values.seconds, Type::INT8),
                         (&values.list, Type::INT8),
                         (&values.billed, Type::INT8),
+                        (&charge.prices.as_str(), Type::TEXT),
                         (&self.instance, Type::UUID),
                         (&&draft.prompt.0[..], Type::BYTEA),
                         (&draft.remix_of.as_deref(), Type::TEXT),
@@ -66,7 +68,7 @@ impl PostgresLedger {
                         (&fingerprint, Type::BYTEA),
                         (&expires, Type::INT8),
                         (&limits.scopes, Type::TEXT_ARRAY),
-                        (&limits.names, Type::TEXT_ARRAY),
+                        (&names, Type::TEXT_ARRAY),
                         (&limits.measures, Type::TEXT_ARRAY),
                         (&limits.windows, Type::TEXT_ARRAY),
                         (&limits.mosts, Type::INT8_ARRAY),
@@ -86,16 +88,16 @@ impl PostgresLedger {
                 "refused" => {
                     let number_of_limit = column(row, "o_limit")?;
                     let used = number(row, "o_used")?;
-                    match limit_reached(key, number_of_limit, used, &draft.charge, now) {
-                        Some(reached) => Reserved::Refused(reached),
-                        None => return Err(unknown_answer()),
-                    }
+                    let takes = |measure| charge.takes(measure);
+                    let all = counters::limits(key);
+                    let reached = limit_reached(all, number_of_limit, used, takes, now);
+                    Reserved::Refused(reached.ok_or_else(unknown_answer)?)
                 }
                 "in_flight" => Reserved::Claimed(Claimed::InFlight),
                 "other" => Reserved::Claimed(Claimed::Other),
                 "answered" => Reserved::Claimed(Claimed::Answered(first_answer(row)?)),
                 "track" => {
-                    self.track(key, now).await?;
+                    self.track(counters::limits(key), now).await?;
                     continue;
                 }
                 _ => return Err(unknown_answer()),
@@ -108,12 +110,16 @@ impl PostgresLedger {
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
         let charge = &confirmation.charge;
+        let payer = &charge.payer;
         let values = ChargeValues::from(&**charge);
-        let limits = LimitValues::of(key);
+        let binding = LimitValues::of(limits.of(payer));
+        let job = &*confirmation.job;
+        let upstream_id = Some(&*confirmation.upstream_id).filter(|id| *id != job);
+        let upstream_id = upstream_id.map(row::escaped);
         let answer = confirmation.answer.as_ref();
         let status = answer.map(|answer| i32::from(answer.status));
         let body = answer.map(|answer| &answer.body[..]);
@@ -126,7 +132,8 @@ impl PostgresLedger {
                     &[
                         (&Id(id.0), Type::UUID),
                         (&operation, Type::UUID),
-                        (&&*confirmation.job, Type::TEXT),
+                        (&job, Type::TEXT),
+                        (&upstream_id, Type::TEXT),
                         (&bigint(now.0), Type::INT8),
                         (&&*charge.channel, Type::TEXT),
                         (&&*charge.model, Type::TEXT),
@@ -136,11 +143,10 @@ impl PostgresLedger {
                         (&values.billed, Type::INT8),
                         (&status, Type::INT4),
                         (&body, Type::BYTEA),
-                        (&limits.scopes, Type::TEXT_ARRAY),
-                        (&limits.names, Type::TEXT_ARRAY),
-                        (&limits.measures, Type::TEXT_ARRAY),
-                        (&limits.windows, Type::TEXT_ARRAY),
-                        (&limits.mosts, Type::INT8_ARRAY),
+                        (&binding.scopes, Type::TEXT_ARRAY),
+                        (&binding.measures, Type::TEXT_ARRAY),
+                        (&binding.windows, Type::TEXT_ARRAY),
+                        (&binding.mosts, Type::INT8_ARRAY),
                     ],
                     ANSWER,
                 )
@@ -157,15 +163,30 @@ impl PostgresLedger {
                     } else {
                         before.clone()
                     };
-                    Confirmed::Now { before, after }
+                    let left_out = match column(row, "o_limit")? {
+                        None => None,
+                        Some(number_of_limit) => {
+                            let used = number(row, "o_used")?;
+                            let adds = |m| charge.takes(m).saturating_sub(before.takes(m));
+                            let limits = limits.of(payer);
+                            let reached = limit_reached(limits, number_of_limit, used, adds, now);
+                            Some(reached.ok_or_else(unknown_answer)?)
+                        }
+                    };
+                    Confirmed::Now {
+                        before,
+                        after,
+                        left_out,
+                    }
                 }
-                "already" => Confirmed::Already,
+                "already" => Confirmed::Already {
+                    job: row::text(row, "o_job")?,
+                },
                 "taken" => Confirmed::Taken,
+                "id_taken" => Confirmed::IdTaken,
                 "closed" => Confirmed::Closed,
                 "track" => {
-                    if let Some(key) = key {
-                        self.track(key, now).await?;
-                    }
+                    self.track(limits.of(payer), now).await?;
                     continue;
                 }
                 _ => return Err(unknown_answer()),
@@ -223,20 +244,21 @@ impl PostgresLedger {
         key: &Key,
         now: Timestamp,
     ) -> Result<Counters, Unavailable> {
-        let values = LimitValues::of(Some(key));
+        let values = LimitValues::of(limits(key));
+        let names = values.names();
         let mut counters = Counters::default();
         if values.mosts.is_empty() {
             return Ok(counters);
         }
         let parameters = [
             (&values.scopes as _, Type::TEXT_ARRAY),
-            (&values.names as _, Type::TEXT_ARRAY),
+            (&names as _, Type::TEXT_ARRAY),
             (&values.measures as _, Type::TEXT_ARRAY),
             (&values.windows as _, Type::TEXT_ARRAY),
         ];
         let mut rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
         if rows.len() < values.mosts.len() {
-            self.track(key, now).await?;
+            self.track(limits(key), now).await?;
             rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
         }
         for row in &rows {
@@ -257,22 +279,32 @@ impl PostgresLedger {
         Ok(counters)
     }
 
-    /// Begins to keep the counters that a key's limits ask for.
-    async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
-        let own = ("key", &key.name, &key.limits);
-        let shared = ("group", &key.group.name, &key.group.limits);
-        for (scope, name, limits) in [own, shared] {
-            if limits.is_empty() {
-                continue;
+    /// Begins to keep the counters that limits ask for.
+    async fn track(
+        &self,
+        limits: impl Iterator<Item = (Limit, Scope)>,
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
+        let mut scopes = Vec::<(Scope, Vec<_>, Vec<_>)>::new();
+        for (limit, scope) in limits {
+            let known = scopes.iter_mut().find(|(known, ..)| *known == scope);
+            let (measure, window) = (limit.measure.name(), limit.window.name());
+            match known {
+                Some((_, measures, windows)) => {
+                    measures.push(measure);
+                    windows.push(window);
+                }
+                None => scopes.push((scope, vec![measure], vec![window])),
             }
-            let measures: Vec<_> = limits.iter().map(|limit| limit.measure.name()).collect();
-            let windows: Vec<_> = limits.iter().map(|limit| limit.window.name()).collect();
+        }
+        for (scope, measures, windows) in scopes {
+            let (kind, name) = row::scope(&scope);
             self.database
                 .query(
                     TRACK,
                     &[
-                        (&scope, Type::TEXT),
-                        (&&**name, Type::TEXT),
+                        (&kind, Type::TEXT),
+                        (&name, Type::TEXT),
                         (&measures, Type::TEXT_ARRAY),
                         (&windows, Type::TEXT_ARRAY),
                         (&bigint(now.0), Type::INT8),

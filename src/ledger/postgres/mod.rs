@@ -28,8 +28,8 @@ use self::orphans::Orphans;
 use self::row::{CHARGE, Id, JOB, JOBLESS, bigint, column, number, text};
 use self::url::Target;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::counters::{LimitReached, Usage, limits};
-use super::job::{Job, Jobless, JobsAfter, Open, State};
+use super::counters::{BindingLimits, LimitReached, Usage, limits};
+use super::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
 use super::{ClaimState, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Timestamp};
@@ -187,10 +187,10 @@ impl Ledger for PostgresLedger {
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
-        self.decide_confirm(id, confirmation, key, now).await
+        self.decide_confirm(id, confirmation, limits, now).await
     }
 
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
@@ -223,6 +223,22 @@ impl Ledger for PostgresLedger {
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
         let statement = format!("SELECT {JOB}, {CHARGE} FROM tollgate.reservation WHERE job = $1");
         let parameters = [(&job as _, Type::TEXT)];
+        let rows = self.database.query(&statement, &parameters, ANSWER).await?;
+        rows.first().map(row::job).transpose()
+    }
+
+    async fn job_of_channel(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Job>, Unavailable> {
+        let statement = format!(
+            "SELECT {JOB}, {CHARGE} FROM tollgate.reservation WHERE id = tollgate.owner($1, $2)"
+        );
+        let parameters = [
+            (&channel as _, Type::TEXT),
+            (&row::escaped(upstream_id) as _, Type::TEXT),
+        ];
         let rows = self.database.query(&statement, &parameters, ANSWER).await?;
         rows.first().map(row::job).transpose()
     }
@@ -351,6 +367,32 @@ impl Ledger for PostgresLedger {
             (&i64::from(most) as _, Type::INT8),
         ];
         let rows = self.database.query(&statement, &parameters, ANSWER).await?;
+        rows.iter().map(row::jobless).collect()
+    }
+
+    async fn rivals(
+        &self,
+        channel: &str,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Jobless>, Unavailable> {
+        let statement = format!(
+            "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
+             WHERE state = 'voided' AND outcome IN ('{NOT_CREATED}', '{NOT_FOUND_OUT}') \
+                 AND channel = $1 AND resolved_ms >= $2 ORDER BY created_ms, id LIMIT $3"
+        );
+        let rows = self
+            .database
+            .query(
+                &statement,
+                &[
+                    (&channel, Type::TEXT),
+                    (&bigint(since.0), Type::INT8),
+                    (&i64::from(most), Type::INT8),
+                ],
+                ANSWER,
+            )
+            .await?;
         rows.iter().map(row::jobless).collect()
     }
 

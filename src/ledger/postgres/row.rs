@@ -1,5 +1,6 @@
 //! What goes into statements, and what comes out of rows.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -8,11 +9,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
-use super::super::counters::{Scope, limits};
+use super::super::counters::Scope;
 use super::super::job::{Job, Jobless, State};
 use super::super::{LimitReached, Unavailable};
+use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
-use crate::policy::{Key, Timestamp};
+use crate::policy::{Limit, Measure, Timestamp};
 
 /// 128 bits, as a `uuid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,26 +67,22 @@ impl From<&Charge> for ChargeValues {
     }
 }
 
-/// The limits of a key as arrays, in the order in which they are named to clients.
+/// Limits as arrays, in the order in which they are named to clients.
 #[derive(Default)]
-pub(super) struct LimitValues<'a> {
+pub(super) struct LimitValues {
     pub(super) scopes: Vec<&'static str>,
-    pub(super) names: Vec<&'a str>,
+    names: Vec<Arc<str>>,
     pub(super) measures: Vec<&'static str>,
     pub(super) windows: Vec<&'static str>,
     pub(super) mosts: Vec<i64>,
 }
 
-impl<'a> LimitValues<'a> {
-    pub(super) fn of(key: Option<&'a Key>) -> Self {
+impl LimitValues {
+    pub(super) fn of(limits: impl Iterator<Item = (Limit, Scope)>) -> Self {
         let mut values = Self::default();
-        let Some(key) = key else { return values };
-        for (limit, scope) in limits(key) {
-            let (kind, name) = match scope {
-                Scope::Key(_) => ("key", &*key.name),
-                Scope::Group(_) => ("group", &*key.group.name),
-            };
-            values.scopes.push(kind);
+        for (limit, scope) in limits {
+            values.scopes.push(self::scope(&scope).0);
+            let (Scope::Key(name) | Scope::Group(name)) = scope;
             values.names.push(name);
             values.measures.push(limit.measure.name());
             values.windows.push(limit.window.name());
@@ -92,28 +90,66 @@ impl<'a> LimitValues<'a> {
         }
         values
     }
+
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.names.iter().map(|name| &**name).collect()
+    }
+}
+
+/// The kind and the name of a scope.
+pub(super) fn scope(scope: &Scope) -> (&'static str, &str) {
+    match scope {
+        Scope::Key(name) => ("key", name),
+        Scope::Group(name) => ("group", name),
+    }
 }
 
 /// The limit that a decision names by its number, from 1.
 pub(super) fn limit_reached(
-    key: &Key,
+    mut limits: impl Iterator<Item = (Limit, Scope)>,
     number: i64,
     used: u64,
-    charge: &Charge,
+    takes: impl Fn(Measure) -> u64,
     now: Timestamp,
 ) -> Option<LimitReached> {
     let index = usize::try_from(number).ok()?.checked_sub(1)?;
-    let (limit, scope) = limits(key).nth(index)?;
-    let takes = charge.takes(limit.measure);
-    Some(LimitReached::by(takes, limit, scope, used, now))
+    let (limit, scope) = limits.nth(index)?;
+    Some(LimitReached::by(
+        takes(limit.measure),
+        limit,
+        scope,
+        used,
+        now,
+    ))
+}
+
+/// An upstream id as a text of the database, which has none with a zero byte.
+pub(super) fn escaped(id: &str) -> Cow<'_, str> {
+    if id.contains(['\0', '\u{1}']) {
+        id.replace('\u{1}', "\u{1}1").replace('\0', "\u{1}0").into()
+    } else {
+        id.into()
+    }
+}
+
+/// The upstream id of such a text.
+fn unescaped(text: &str) -> Arc<str> {
+    if text.contains('\u{1}') {
+        text.replace("\u{1}0", "\0")
+            .replace("\u{1}1", "\u{1}")
+            .into()
+    } else {
+        text.into()
+    }
 }
 
 /// The columns of a [`Charge`].
 pub(super) const CHARGE: &str = "key, group_name, currency, multiplier_thousandths, channel, \
-     model, size, seconds, list_nanos, billed_nanos";
+     model, size, seconds, list_nanos, billed_nanos, price_list";
 
 /// The columns of a [`Job`], besides those of its charge.
-pub(super) const JOB: &str = "id, job, created_ms, remix_of, state, outcome, deleted";
+pub(super) const JOB: &str = "id, job, upstream_id, created_ms, remix_of, state, outcome, \
+     deleted";
 
 /// The columns of a [`Jobless`], besides those of its charge.
 pub(super) const JOBLESS: &str = "id, prompt_sha256, remix_of, state, created_ms, \
@@ -134,12 +170,16 @@ pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
         seconds: u32::try_from(number(row, "seconds")?).map_err(|_| strange("seconds"))?,
         list: amount(row, "list_nanos")?,
         billed: amount(row, "billed_nanos")?,
+        prices: PriceList::from_text(column::<&str>(row, "price_list")?),
     }))
 }
 
 pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
+    let public = text(row, "job")?;
+    let upstream_id = column::<Option<&str>>(row, "upstream_id")?;
     Ok(Job {
-        id: text(row, "job")?,
+        upstream_id: upstream_id.map_or_else(|| public.clone(), unescaped),
+        id: public,
         reservation: id(row)?,
         charge: charge(row)?,
         created: Timestamp(number(row, "created_ms")?),
@@ -197,4 +237,21 @@ fn strange(name: &str) -> Unavailable {
         "the database answers with a value in {name} that no gate writes: see whether \
          somebody has changed the schema tollgate"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_upstream_id_has_a_text_of_its_own() {
+        let ids = [
+            "", "a", "\0", "\u{1}", "\u{1}0", "\u{1}1", "\0\u{1}", "\u{1}\0", "\u{1}10",
+        ];
+        let texts = ids.map(|id| escaped(id).into_owned());
+        for (id, text) in ids.iter().zip(&texts) {
+            assert!(!text.contains('\0'), "{id:?}");
+            assert_eq!(&*unescaped(text), *id);
+        }
+    }
 }

@@ -7,11 +7,16 @@ use tokio_postgres::{Error, IsolationLevel};
 
 use super::row::Id;
 
-/// Every version's statements, the oldest first. What has been released never changes.
-const VERSIONS: [&str; 2] = [
+/// What every version changes about the tables, the oldest first. What has been released never
+/// changes. A version may change the decisions alone, as the second did.
+const VERSIONS: [&str; 3] = [
     include_str!("../schema/postgres/001_tables.sql"),
-    include_str!("../schema/postgres/002_decisions.sql"),
+    "",
+    include_str!("../schema/postgres/003_ids_and_prices.sql"),
 ];
+
+/// The functions, as they are in the newest version: every upgrade replaces all of them.
+const DECISIONS: &str = include_str!("../schema/postgres/decisions.sql");
 
 /// What serialises those who apply it: any number that nobody else takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
@@ -96,6 +101,9 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
         transaction.batch_execute(statements).await?;
         let noted = format!("INSERT INTO tollgate.schema_version VALUES ({number})");
         transaction.batch_execute(&noted).await?;
+    }
+    if version < newest {
+        transaction.batch_execute(DECISIONS).await?;
     }
     Ok(transaction.commit().await?)
 }

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) own: bool,
     pub(super) idempotency_key: Option<Arc<str>>,
     pub(super) job: Option<Arc<str>>,
+    /// Where it is not the job's public id.
+    pub(super) upstream_id: Option<Arc<str>>,
     pub(super) remix_of: Option<Arc<str>>,
     pub(super) deleted: bool,
 }
@@ -74,8 +76,10 @@ impl Entry {
     /// Its job, while it runs and is not deleted.
     fn running(&self, id: ReservationId) -> Option<(Arc<str>, Box<Job>)> {
         let name = self.job.clone().filter(|_| !self.deleted)?;
+        let upstream_id = self.upstream_id.as_ref().unwrap_or(&name);
         let job = Job {
             id: name.clone(),
+            upstream_id: upstream_id.clone(),
             reservation: id,
             charge: self.charge.clone(),
             created: self.created,
@@ -116,23 +120,24 @@ impl Books {
             "SELECT ",
             rows::charge_columns!(),
             ", number, created_ms, state, gate, idempotency_key, id,
-                    job, remix_of, deleted
+                    job, remix_of, deleted, upstream_id
              FROM reservation INDEXED BY reservation_open WHERE resolved_ms IS NULL",
         ))?;
         let mut found = read.query([])?;
         while let Some(row) = found.next()? {
             let entry = Entry {
                 charge: rows::charge(row, &mut |text| names.of(text))?,
-                number: row.get(10)?,
-                created: rows::time(row, 11)?,
-                state: rows::state(row, 12)?,
-                own: row.get::<_, i64>(13)? == self.run,
-                idempotency_key: row.get(14)?,
-                job: row.get(16)?,
-                remix_of: row.get(17)?,
-                deleted: row.get(18)?,
+                number: row.get(11)?,
+                created: rows::time(row, 12)?,
+                state: rows::state(row, 13)?,
+                own: row.get::<_, i64>(14)? == self.run,
+                idempotency_key: row.get(15)?,
+                job: row.get(17)?,
+                remix_of: row.get(18)?,
+                deleted: row.get(19)?,
+                upstream_id: row.get(20)?,
             };
-            open.insert(rows::id(row, 15)?, Box::new(entry));
+            open.insert(rows::id(row, 16)?, Box::new(entry));
         }
 
         let mut payers = HashMap::<_, BTreeSet<_>>::new();

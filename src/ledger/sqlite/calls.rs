@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::super::Reserved;
 use super::super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::super::counters::correction_fits;
+use super::super::counters::{BindingLimits, correction_exceeds};
 use super::super::job::State;
 use super::books::{Books, Entry, locked};
 use super::{claims, rows};
@@ -39,7 +39,8 @@ impl Books {
         {
             return known(Reserved::Claimed(claimed));
         }
-        self.track(db, key, now)?;
+        let missing = locked(&self.counters).missing(key);
+        self.track(db, missing, now)?;
         let reached = locked(&self.counters).reached(key, |m| charge.takes(m), now);
         if let Some(reached) = reached {
             return known(Reserved::Refused(reached));
@@ -60,6 +61,7 @@ impl Books {
             own: true,
             idempotency_key: draft.claim.map(|claim| claim.idempotency_key),
             job: None,
+            upstream_id: None,
             remix_of: draft.remix_of,
             deleted: false,
         };
@@ -75,9 +77,9 @@ impl Books {
             "INSERT INTO reservation
                  (number, id, created_ms, key, \"group\", currency, multiplier, channel, model,
                   size, seconds, list_nanos, billed_nanos, state, gate, prompt_sha256, remix_of,
-                  idempotency_key, look_at_ms)
+                  idempotency_key, look_at_ms, price_list)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'pending', ?14, ?15,
-                     ?16, ?17, ?18)
+                     ?16, ?17, ?18, ?19)
              ON CONFLICT (id) DO NOTHING",
         )?;
         let inserted = insert.execute(params![
@@ -99,6 +101,7 @@ impl Books {
             draft.remix_of.as_deref(),
             draft.claim.as_ref().map(|claim| &*claim.idempotency_key),
             rows::int(draft.look_at.0),
+            charge.prices.as_str(),
         ])?;
         if inserted == 0 {
             return Ok(false);
@@ -125,66 +128,90 @@ impl Books {
         db: &Connection,
         id: ReservationId,
         confirmation: Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
         now: Timestamp,
     ) -> rusqlite::Result<Confirmed> {
-        let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
-        if !self.open.get(&id).is_some_and(|entry| waits(entry)) {
-            return Ok(owner(db, &confirmation.job)?
-                .map_or(Confirmed::Closed, |owner| already_or_taken(owner, id)));
+        if let Some(outcome) = self.confirmed_before(db, id, &confirmation)? {
+            return Ok(outcome);
         }
-        if let Some(key) = key {
-            self.track(db, key, now)?;
+        let Some(entry) = self.open.get(&id) else {
+            return Ok(Confirmed::Closed);
+        };
+        let (before, created) = (entry.charge.clone(), entry.created);
+        let mut after = confirmation.charge;
+        let mut left_out = None;
+        if after != before {
+            let missing = locked(&self.counters).missing_of(limits.of(&before.payer));
+            self.track(db, missing, now)?;
+            let counters = locked(&self.counters);
+            left_out = correction_exceeds(&counters, &before, &after, created, limits, now);
+            if left_out.is_some() {
+                after = before.clone();
+            }
         }
         let Some(entry) = self.open.get_mut(&id) else {
             return Ok(Confirmed::Closed);
         };
-        let Confirmation {
-            job,
-            charge: after,
-            answer,
-        } = confirmation;
-        let before = entry.charge.clone();
-        let same = after == before;
-        let fits = same || {
-            let counters = locked(&self.counters);
-            correction_fits(&counters, &before, &after, entry.created, key, now)
-        };
-        let corrects = fits && !same;
-
-        // A channel that names a job twice does not hand it to another key: the row stays as
-        // it is then.
+        let job = confirmation.job;
+        let upstream_id = Some(confirmation.upstream_id).filter(|id| *id != job);
         let mut update = db.prepare_cached(
             "UPDATE OR IGNORE reservation
-             SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4
+             SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5
              WHERE number = ?1",
         )?;
         let place = self.last_place + 1;
-        let updated = update.execute(params![entry.number, &*job, place, rows::int(now.0)])?;
+        let updated = update.execute(params![
+            entry.number,
+            &*job,
+            place,
+            rows::int(now.0),
+            upstream_id.as_deref(),
+        ])?;
         if updated == 0 {
-            return Ok(
-                owner(db, &job)?.map_or(Confirmed::Closed, |owner| already_or_taken(owner, id))
-            );
+            return Ok(Confirmed::IdTaken);
         }
         self.last_place = place;
         entry.state = State::Confirmed;
-        entry.job = Some(job);
+        (entry.job, entry.upstream_id) = (Some(job), upstream_id);
         self.confirmed.push(id);
-        if let (Some(name), Some(answer)) = (&entry.idempotency_key, answer) {
+        if let (Some(name), Some(answer)) = (&entry.idempotency_key, confirmation.answer) {
             claims::keep_answer(db, id, &before.payer.key, name, &answer)?;
         }
-        if !corrects {
-            return Ok(Confirmed::Now {
-                after: before.clone(),
-                before,
-            });
+        if after != before {
+            correct(db, entry.number, &after)?;
+            entry.charge = after.clone();
+            locked(&self.counters).correct(&before, &after, created);
+            self.touch(&before);
+            self.note_payer(db, &after)?;
         }
-        correct(db, entry.number, &after)?;
-        entry.charge = after.clone();
-        locked(&self.counters).correct(&before, &after, entry.created);
-        self.touch(&before);
-        self.note_payer(db, &after)?;
-        Ok(Confirmed::Now { before, after })
+        Ok(Confirmed::Now {
+            before,
+            after,
+            left_out,
+        })
+    }
+
+    /// Why a reservation cannot be tied to that job, if it cannot.
+    fn confirmed_before(
+        &self,
+        db: &Connection,
+        id: ReservationId,
+        confirmation: &Confirmation,
+    ) -> rusqlite::Result<Option<Confirmed>> {
+        let entry = self.open.get(&id);
+        let waits = entry.is_some_and(|e| matches!(e.state, State::Pending | State::Unknown));
+        let channel = entry.map_or(&confirmation.charge.channel, |entry| &entry.charge.channel);
+        // A channel that names a job twice does not hand it to another key.
+        if let Some(number) = rows::owner(db, channel, &confirmation.upstream_id)? {
+            let mut read =
+                db.prepare_cached("SELECT id, job FROM reservation WHERE number = ?1")?;
+            let owner = read.query_row([number], |row| Ok((rows::id(row, 0)?, row.get(1)?)))?;
+            return Ok(Some(match owner {
+                (owner, job) if owner == id => Confirmed::Already { job },
+                _ => Confirmed::Taken,
+            }));
+        }
+        Ok((!waits).then_some(Confirmed::Closed))
     }
 
     pub(super) fn mark_unknown(
@@ -324,20 +351,6 @@ impl Entry {
 
 pub(super) fn blob(id: ReservationId) -> [u8; 16] {
     id.0.to_be_bytes()
-}
-
-/// Which reservation has that job.
-fn owner(db: &Connection, job: &str) -> rusqlite::Result<Option<ReservationId>> {
-    let mut read = db.prepare_cached("SELECT id FROM reservation WHERE job = ?1")?;
-    read.query_row([job], |row| rows::id(row, 0)).optional()
-}
-
-fn already_or_taken(owner: ReservationId, id: ReservationId) -> Confirmed {
-    if owner == id {
-        Confirmed::Already
-    } else {
-        Confirmed::Taken
-    }
 }
 
 /// Replaces what a reservation charges.

@@ -29,7 +29,7 @@ use self::books::{Books, Running, locked};
 use self::readers::Readers;
 use self::writer::Writer;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::counters::{Counters, LimitReached, Usage};
+use super::counters::{BindingLimits, Counters, LimitReached, Usage};
 use super::job::{Job, Jobless, JobsAfter, Open};
 use super::{ClaimState, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
@@ -67,13 +67,9 @@ impl SqliteLedger {
 
     /// Makes sure that there is a counter for each limit of a key.
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
-        let missing = {
-            let counters = locked(&self.counters);
-            !counters.missing(key).is_empty()
-        };
-        if missing {
-            let key = limits_of(key);
-            let call = move |books: &mut Books, db: &_| books.track(db, &key, now);
+        let missing = locked(&self.counters).missing(key);
+        if !missing.is_empty() {
+            let call = move |books: &mut Books, db: &_| books.track(db, missing, now);
             self.writer.call(call).await?;
         }
         Ok(())
@@ -138,12 +134,12 @@ impl Ledger for SqliteLedger {
         &self,
         id: ReservationId,
         confirmation: &Confirmation,
-        key: Option<&Key>,
+        limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
-        let (confirmation, key) = (confirmation.clone(), key.map(limits_of));
+        let (confirmation, limits) = (confirmation.clone(), limits.clone());
         let call =
-            move |books: &mut Books, db: &_| books.confirm(db, id, confirmation, key.as_ref(), now);
+            move |books: &mut Books, db: &_| books.confirm(db, id, confirmation, &limits, now);
         self.writer.call(call).await
     }
 
@@ -179,6 +175,20 @@ impl Ledger for SqliteLedger {
         }
         let job = job.to_owned();
         self.readers.read(move |db| rows::job(db, &job)).await
+    }
+
+    async fn job_of_channel(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Job>, Unavailable> {
+        let is_it = |job: &Job| *job.upstream_id == *upstream_id && *job.charge.channel == *channel;
+        if let Some(job) = self.running.get(upstream_id).filter(is_it) {
+            return Ok(Some(job));
+        }
+        let (channel, upstream_id) = (channel.to_owned(), upstream_id.to_owned());
+        let read = move |db: &_| rows::job_of_channel(db, &channel, &upstream_id);
+        self.readers.read(read).await
     }
 
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
@@ -226,6 +236,17 @@ impl Ledger for SqliteLedger {
     async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
         let channel = channel.to_owned();
         let read = move |db: &_| rows::jobless(db, &channel, most);
+        self.readers.read(read).await
+    }
+
+    async fn rivals(
+        &self,
+        channel: &str,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<Vec<Jobless>, Unavailable> {
+        let channel = channel.to_owned();
+        let read = move |db: &_| rows::rivals(db, &channel, since, most);
         self.readers.read(read).await
     }
 

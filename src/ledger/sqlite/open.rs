@@ -12,7 +12,10 @@ use super::error::OpenError;
 
 /// The tables, one file for each version. What has been released is never changed: what is
 /// to be different is done by a further file.
-const SCHEMA: [&str; 1] = [include_str!("../schema/sqlite/001_ledger.sql")];
+const SCHEMA: [&str; 2] = [
+    include_str!("../schema/sqlite/001_ledger.sql"),
+    include_str!("../schema/sqlite/002_ids_and_prices.sql"),
+];
 
 /// Marks a database as a ledger, in its `application_id`: "toll".
 const APPLICATION: i32 = 0x746f_6c6c;

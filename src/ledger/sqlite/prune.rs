@@ -60,7 +60,7 @@ pub(super) fn forget(
         }
         let gone = delete.query_row([number], |row| {
             let charge = rows::charge(row, &mut |text| text.into())?;
-            Ok((charge, rows::state(row, 10)?, row.get(11)?))
+            Ok((charge, rows::state(row, 11)?, row.get(12)?))
         });
         let Some((charge, state, day)) = gone.optional()? else {
             continue;

@@ -7,15 +7,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::ClaimState;
 use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
-use super::super::job::{Job, Jobless, JobsAfter, Open, State};
+use super::super::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
+use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
 
-/// The columns of a charge, the first ten of whatever reads one.
+/// The columns of a charge, the first eleven of whatever reads one.
 macro_rules! charge_columns {
     () => {
         "key, \"group\", currency, multiplier, channel, model, size, seconds, list_nanos, \
-         billed_nanos"
+         billed_nanos, price_list"
     };
 }
 pub(super) use charge_columns;
@@ -25,10 +26,14 @@ macro_rules! job_columns {
     () => {
         concat!(
             charge_columns!(),
-            ", job, id, created_ms, remix_of, state, outcome, deleted"
+            ", job, id, created_ms, remix_of, state, outcome, deleted, upstream_id"
         )
     };
 }
+
+/// What a [`Jobless`] has besides its charge.
+const JOBLESS_COLUMNS: &str = ", id, prompt_sha256, remix_of, created_ms, \
+     ifnull(unknown_since_ms, created_ms), state";
 
 pub(super) fn job(db: &Connection, name: &str) -> rusqlite::Result<Option<Job>> {
     let mut read = db.prepare_cached(concat!(
@@ -37,6 +42,41 @@ pub(super) fn job(db: &Connection, name: &str) -> rusqlite::Result<Option<Job>> 
         " FROM reservation WHERE job = ?1"
     ))?;
     read.query_row([name], as_job).optional()
+}
+
+/// The job of that upstream id on that channel.
+pub(super) fn job_of_channel(
+    db: &Connection,
+    channel: &str,
+    upstream_id: &str,
+) -> rusqlite::Result<Option<Job>> {
+    let Some(number) = owner(db, channel, upstream_id)? else {
+        return Ok(None);
+    };
+    let mut read = db.prepare_cached(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM reservation WHERE number = ?1"
+    ))?;
+    read.query_row([number], as_job).optional()
+}
+
+/// Which reservation has the job of that upstream id on that channel, by its number.
+pub(super) fn owner(
+    db: &Connection,
+    channel: &str,
+    upstream_id: &str,
+) -> rusqlite::Result<Option<i64>> {
+    // Where the column is null, the public id is the upstream one.
+    let mut read = db.prepare_cached(
+        "SELECT number FROM reservation
+         WHERE job = ?2 AND channel = ?1 AND upstream_id IS NULL
+         UNION ALL
+         SELECT number FROM reservation INDEXED BY reservation_upstream
+         WHERE channel = ?1 AND upstream_id = ?2",
+    )?;
+    read.query_row([channel, upstream_id], |row| row.get(0))
+        .optional()
 }
 
 pub(super) fn jobs(
@@ -92,26 +132,34 @@ pub(super) fn due(
 }
 
 pub(super) fn jobless(db: &Connection, channel: &str, most: u32) -> rusqlite::Result<Vec<Jobless>> {
-    let mut read = db.prepare_cached(concat!(
-        "SELECT ",
-        charge_columns!(),
-        ", id, prompt_sha256, remix_of, created_ms, ifnull(unknown_since_ms, created_ms), state
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {}{JOBLESS_COLUMNS}
          FROM reservation INDEXED BY reservation_open
          WHERE channel = ?1 AND job IS NULL AND resolved_ms IS NULL
-         ORDER BY created_ms, id LIMIT ?2"
+         ORDER BY created_ms, id LIMIT ?2",
+        charge_columns!()
     ))?;
-    let found = read.query_map(params![channel, i64::from(most)], |row| {
-        Ok(Jobless {
-            charge: charge(row, &mut |text| text.into())?,
-            id: id(row, 10)?,
-            prompt: PromptDigest(row.get(11)?),
-            remix_of: row.get(12)?,
-            created: time(row, 13)?,
-            since: time(row, 14)?,
-            state: state(row, 15)?,
-        })
-    })?;
+    let found = read.query_map(params![channel, i64::from(most)], as_jobless)?;
     found.collect()
+}
+
+/// Those that were voided without a proof.
+pub(super) fn rivals(
+    db: &Connection,
+    channel: &str,
+    since: Timestamp,
+    most: u32,
+) -> rusqlite::Result<Vec<Jobless>> {
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {}{JOBLESS_COLUMNS}
+         FROM reservation INDEXED BY reservation_rival
+         WHERE channel = ?1 AND resolved_ms >= ?2
+             AND state = 'voided' AND outcome IN ('{NOT_CREATED}', '{NOT_FOUND_OUT}')
+         ORDER BY created_ms, id LIMIT ?3",
+        charge_columns!()
+    ))?;
+    let parameters = params![channel, int(since.0), i64::from(most)];
+    read.query_map(parameters, as_jobless)?.collect()
 }
 
 pub(super) fn open(db: &Connection) -> rusqlite::Result<Vec<Open>> {
@@ -149,15 +197,31 @@ pub(super) fn claim_state(
 }
 
 fn as_job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let public: Arc<str> = row.get(11)?;
     Ok(Job {
         charge: charge(row, &mut |text| text.into())?,
-        id: row.get(10)?,
-        reservation: id(row, 11)?,
-        created: time(row, 12)?,
+        upstream_id: row
+            .get::<_, Option<_>>(18)?
+            .unwrap_or_else(|| public.clone()),
+        id: public,
+        reservation: id(row, 12)?,
+        created: time(row, 13)?,
+        remix_of: row.get(14)?,
+        resolution: state(row, 15)?.resolution(),
+        end: row.get(16)?,
+        deleted: row.get(17)?,
+    })
+}
+
+fn as_jobless(row: &Row<'_>) -> rusqlite::Result<Jobless> {
+    Ok(Jobless {
+        charge: charge(row, &mut |text| text.into())?,
+        id: id(row, 11)?,
+        prompt: PromptDigest(row.get(12)?),
         remix_of: row.get(13)?,
-        resolution: state(row, 14)?.resolution(),
-        end: row.get(15)?,
-        deleted: row.get(16)?,
+        created: time(row, 14)?,
+        since: time(row, 15)?,
+        state: state(row, 16)?,
     })
 }
 
@@ -184,6 +248,7 @@ pub(super) fn charge(
         seconds: row.get(7)?,
         list: amount(8)?,
         billed: amount(9)?,
+        prices: PriceList::from_text(name(text(row, 10)?)),
     }))
 }
 

@@ -5,17 +5,16 @@ use rusqlite::{Connection, params};
 use super::super::counters::{Counter, Scope};
 use super::books::{Books, locked};
 use super::rows;
-use crate::policy::{Key, Limit, Measure, Timestamp, Window};
+use crate::policy::{Limit, Measure, Timestamp, Window};
 
 impl Books {
-    /// Begins to count what the limits of a key ask for.
+    /// Begins to keep counters, each with the sum of what there is.
     pub(super) fn track(
         &mut self,
         db: &Connection,
-        key: &Key,
+        missing: Vec<(Limit, Scope)>,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
-        let missing = locked(&self.counters).missing(key);
         for (limit, scope) in missing {
             // Two limits may share one.
             if locked(&self.counters).find(limit, &scope).is_some() {

@@ -10,7 +10,7 @@ use tollgate::policy::{Key, Measure};
 
 use super::wire::Wire;
 use super::{WRONG_COUNTERS, limited, name_of, open, open_with};
-use crate::suite::{NOW, charge, claiming, confirmation, draft, key, limit};
+use crate::suite::{NOW, binding, charge, claiming, confirmation, draft, key, limit};
 use crate::support::postgres::{Postgres, shared};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,7 +35,7 @@ async fn decisions_are_one_round_trip() {
     ledger.mark_unknown(id, NOW).await.unwrap();
     assert_eq!(spent(), 1, "mark_unknown");
     let tie = confirmation(&charge, "video_1");
-    let confirm = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
+    let confirm = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
     assert!(matches!(confirm, Confirmed::Now { .. }));
     assert_eq!(spent(), 1, "confirm");
     let settle = ledger.settle(id, Resolution::Posted, "completed", NOW);
@@ -84,14 +84,14 @@ async fn what_was_committed_is_told_although_its_answer_was_lost() {
     assert!(wire.was_cut());
     wire.cut_next_answer();
     let (id, tie) = (ReservationId(2), confirmation(&rendered, "video_2"));
-    let confirm = ledger.confirm(id, &tie, Some(&key), NOW).await.unwrap();
+    let confirm = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
     let Confirmed::Now { after, .. } = confirm else {
         panic!("{confirm:?}");
     };
     assert!(wire.was_cut());
     assert_eq!(after, rendered);
-    let again = ledger.confirm(id, &tie, Some(&key), NOW);
-    assert_eq!(again.await, Ok(Confirmed::Already));
+    let again = ledger.confirm(id, &tie, &binding(&key), NOW).await;
+    assert_eq!(again, Ok(Confirmed::Already { job: tie.job }));
     wire.cut_next_answer();
     let settle = ledger.settle(id, Resolution::Posted, "completed", NOW);
     assert_eq!(settle.await, Ok(Some(rendered)));
@@ -183,7 +183,9 @@ async fn one_job(
     told.reserved.push(id);
     let reservation = ReservationId(id);
     let tie = confirmation(&charge, &format!("video_{id}"));
-    let confirmed = ledger.confirm(reservation, &tie, Some(key), NOW).await?;
+    let confirmed = ledger
+        .confirm(reservation, &tie, &binding(key), NOW)
+        .await?;
     assert!(matches!(confirmed, Confirmed::Now { .. }), "{confirmed:?}");
     told.confirmed.push(id);
     let end = ledger.settle(reservation, Resolution::Posted, "completed", NOW);

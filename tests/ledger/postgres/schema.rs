@@ -4,7 +4,7 @@ use tollgate::ledger::{Ledger, ReservationId, Reserved, Resolution};
 use tollgate::policy::{Measure, Timestamp, Window};
 
 use super::{name_of, open};
-use crate::suite::{NOW, charge, confirmation, draft, key, limit};
+use crate::suite::{NOW, binding, charge, confirmation, draft, key, limit};
 use crate::support::postgres::shared;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,7 +20,7 @@ async fn the_schema_is_made_once() {
     }
     let versions = "SELECT string_agg(version::text, ' ' ORDER BY version) \
          FROM tollgate.schema_version";
-    assert_eq!(postgres.psql(&url, versions), "1 2");
+    assert_eq!(postgres.psql(&url, versions), "1 2 3");
 
     postgres.psql(&url, "INSERT INTO tollgate.schema_version VALUES (1000)");
     let refused = open(&url).ready().await.unwrap_err();
@@ -95,7 +95,10 @@ async fn pruning_does_not_change_the_bill() {
         assert_eq!(reserved, Ok(Reserved::Done));
         let tie = confirmation(&charge, &format!("video_{id}"));
         let id = ReservationId(id);
-        ledger.confirm(id, &tie, Some(&free), NOW).await.unwrap();
+        ledger
+            .confirm(id, &tie, &binding(&free), NOW)
+            .await
+            .unwrap();
         let resolution = match id.0 {
             1..=3 => Resolution::Posted,
             4 => Resolution::Voided,

@@ -1,12 +1,27 @@
--- The decisions, each one call in one transaction of its own.
+-- The decisions, each one call in one transaction of its own. Every upgrade of the schema
+-- runs this file as a whole; what it changes needs a version of its own.
 --
 -- Locks are taken in this order, so that no two decisions wait for each other: the
--- reservation's row, the scopes (shared), counters (key before group, then by measure and
+-- reservation's row, the upstream id, the scopes (shared), counters (key before group, then by measure and
 -- window), the idempotency key's row, the account's row.
 --
 -- A scope's lock is an advisory one of the transaction: decisions share it, and what begins
 -- to keep a counter has it alone. So a decision either finds the new counter or is in its
 -- first sum.
+
+-- Those of earlier versions, which may have other parameters. Two are the tables' own.
+DO $$
+DECLARE
+    v_function regprocedure;
+BEGIN
+    FOR v_function IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace = 'tollgate'::regnamespace AND proname NOT IN ('window_start', 'day_of')
+    LOOP
+        EXECUTE 'DROP FUNCTION ' || v_function;
+    END LOOP;
+END
+$$;
 
 CREATE FUNCTION tollgate.scope_lock(scope text, name text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -93,7 +108,7 @@ $$;
 CREATE FUNCTION tollgate.reserve(
     p_id uuid, p_now bigint, p_key text, p_group text, p_currency text, p_multiplier bigint,
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
-    p_gate uuid, p_prompt bytea, p_remix_of text, p_look_at bigint,
+    p_price_list text, p_gate uuid, p_prompt bytea, p_remix_of text, p_look_at bigint,
     p_idempotency_key text, p_fingerprint bytea, p_expires bigint,
     p_scopes text[], p_names text[], p_measures text[], p_windows text[], p_mosts bigint[],
     OUT o_outcome text, OUT o_limit bigint, OUT o_used bigint, OUT o_status integer, OUT o_body bytea)
@@ -175,12 +190,12 @@ BEGIN
     -- caller's next attempt finds it.
     INSERT INTO tollgate.reservation (
         id, created_ms, key, group_name, currency, multiplier_thousandths, channel, model, size,
-        seconds, list_nanos, billed_nanos, state, gate, prompt_sha256, remix_of, idempotency_key,
-        look_at_ms)
+        seconds, list_nanos, billed_nanos, price_list, state, gate, prompt_sha256, remix_of,
+        idempotency_key, look_at_ms)
     VALUES (
         p_id, p_now, p_key, p_group, p_currency, p_multiplier, p_channel, p_model, p_size,
-        p_seconds, p_list, p_billed, 'pending', p_gate, p_prompt, p_remix_of, p_idempotency_key,
-        p_look_at);
+        p_seconds, p_list, p_billed, p_price_list, 'pending', p_gate, p_prompt, p_remix_of,
+        p_idempotency_key, p_look_at);
 END
 $$;
 
@@ -215,18 +230,38 @@ AS $$
       AND w.n = c.window_name AND w.start = c.window_start_ms
 $$;
 
--- Ties a reservation to its job. o_outcome: now, with the charge as it was and whether it
--- was corrected; already; taken; closed; track. The repetition of the very call that
--- confirmed it answers now, with the charge as it has become.
+-- What serialises those who ask for one upstream id of a channel.
+CREATE FUNCTION tollgate.upstream_lock(channel text, upstream_id text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT hashtextextended('tollgate upstream ' || channel || ' ' || upstream_id, 0) $$;
+
+-- Which reservation has the job of that upstream id on that channel.
+CREATE FUNCTION tollgate.owner(p_channel text, p_upstream_id text) RETURNS uuid
+LANGUAGE sql STABLE
+AS $$
+    SELECT id FROM tollgate.reservation
+    WHERE job = p_upstream_id AND channel = p_channel AND upstream_id IS NULL
+    UNION ALL
+    SELECT id FROM tollgate.reservation WHERE channel = p_channel AND upstream_id = p_upstream_id
+    LIMIT 1
+$$;
+
+-- Ties a reservation to its job. p_upstream_id is null where the public id p_job is it too.
+-- o_outcome: now, with the charge as it was and whether it was corrected, and if not the
+-- limit (o_limit, o_used) for whose sake; already, with the public id (o_job); taken;
+-- id_taken; closed; track. The repetition of the very call that confirmed it answers now,
+-- with the charge as it has become. The limits are those of the payer, by the names that the
+-- reservation has.
 CREATE FUNCTION tollgate.confirm(
-    p_id uuid, p_operation uuid, p_job text, p_now bigint,
+    p_id uuid, p_operation uuid, p_job text, p_upstream_id text, p_now bigint,
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
     p_status integer, p_body bytea,
-    p_scopes text[], p_names text[], p_measures text[], p_windows text[], p_mosts bigint[],
-    OUT o_outcome text, OUT o_corrected boolean,
+    p_scopes text[], p_measures text[], p_windows text[], p_mosts bigint[],
+    OUT o_outcome text, OUT o_job text, OUT o_corrected boolean,
+    OUT o_limit bigint, OUT o_used bigint,
     OUT key text, OUT group_name text, OUT currency text, OUT multiplier_thousandths bigint,
     OUT channel text, OUT model text, OUT size text, OUT seconds bigint,
-    OUT list_nanos bigint, OUT billed_nanos bigint)
+    OUT list_nanos bigint, OUT billed_nanos bigint, OUT price_list text)
 LANGUAGE plpgsql SET lock_timeout = '4s'
 AS $$
 #variable_conflict use_column
@@ -234,7 +269,7 @@ DECLARE
     v_was   tollgate.reservation;
     v_owner uuid;
     v_place bigint;
-    v_found text;
+    v_missing boolean;
 BEGIN
     SELECT * INTO v_was FROM tollgate.reservation AS r WHERE r.id = p_id FOR UPDATE;
     o_corrected := false;
@@ -242,10 +277,14 @@ BEGIN
     multiplier_thousandths := v_was.multiplier_thousandths;
     channel := v_was.channel; model := v_was.model; size := v_was.size;
     seconds := v_was.seconds; list_nanos := v_was.list_nanos; billed_nanos := v_was.billed_nanos;
+    price_list := v_was.price_list;
 
-    SELECT r.id INTO v_owner FROM tollgate.reservation AS r WHERE r.job = p_job;
+    PERFORM pg_advisory_xact_lock(tollgate.upstream_lock(
+        coalesce(v_was.channel, p_channel), coalesce(p_upstream_id, p_job)));
+    v_owner := tollgate.owner(coalesce(v_was.channel, p_channel), coalesce(p_upstream_id, p_job));
     IF v_owner = p_id THEN
         o_outcome := CASE WHEN v_was.last_operation = p_operation THEN 'now' ELSE 'already' END;
+        o_job := v_was.job;
         RETURN;
     ELSIF v_owner IS NOT NULL THEN
         o_outcome := 'taken';
@@ -253,32 +292,37 @@ BEGIN
     ELSIF v_was.state IS NULL OR v_was.state NOT IN ('pending', 'unknown') THEN
         o_outcome := 'closed';
         RETURN;
+    ELSIF EXISTS (SELECT 1 FROM tollgate.reservation AS r WHERE r.job = p_job) THEN
+        o_outcome := 'id_taken';
+        RETURN;
     END IF;
 
     o_corrected := true;
     IF (p_seconds, p_list, p_billed) <> (v_was.seconds, v_was.list_nanos, v_was.billed_nanos) THEN
         PERFORM tollgate.lock_counters(v_was.key, v_was.group_name);
-        -- The first limit that has no counter, or that what is added would exceed.
-        SELECT CASE WHEN c.used IS NULL THEN 'track' ELSE 'exceeded' END INTO v_found
-        FROM unnest(p_scopes, p_names, p_measures, p_windows, p_mosts)
-             AS l (scope, name, measure, window_name, most)
-        LEFT JOIN tollgate.counter AS c USING (scope, name, measure, window_name)
+        -- The first limit that has no counter, or that what is added would exceed. A window
+        -- that has passed refuses nothing any more.
+        SELECT l.n, u.used, c.used IS NULL INTO o_limit, o_used, v_missing
+        FROM unnest(p_scopes, p_measures, p_windows, p_mosts)
+             WITH ORDINALITY AS l (scope, measure, window_name, most, n)
+        LEFT JOIN tollgate.counter AS c
+            ON c.scope = l.scope AND c.measure = l.measure AND c.window_name = l.window_name
+            AND c.name = CASE l.scope WHEN 'key' THEN v_was.key ELSE v_was.group_name END
         CROSS JOIN LATERAL (SELECT
             CASE WHEN c.window_start_ms >= tollgate.window_start(l.window_name, p_now)
                  THEN c.used ELSE 0 END AS used,
             tollgate.takes(l.measure, p_seconds, p_list, p_billed)
                 - tollgate.takes(l.measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos)
                 AS adds) AS u
-        WHERE u.adds > 0 AND (c.used IS NULL OR u.used > l.most - u.adds
-            -- The window that it would count in has passed: nothing tells whether it fits.
-            OR tollgate.window_start(l.window_name, v_was.created_ms)
-                <> tollgate.window_start(l.window_name, p_now))
-        ORDER BY c.used IS NULL DESC LIMIT 1;
-        IF v_found = 'track' THEN
-            o_outcome := v_found;
+        WHERE u.adds > 0 AND (c.used IS NULL OR u.used > l.most - u.adds)
+            AND tollgate.window_start(l.window_name, v_was.created_ms)
+                >= tollgate.window_start(l.window_name, p_now)
+        ORDER BY c.used IS NULL DESC, l.n LIMIT 1;
+        IF v_missing THEN
+            o_outcome := 'track';
             RETURN;
         END IF;
-        o_corrected := v_found IS NULL;
+        o_corrected := o_limit IS NULL;
         IF o_corrected THEN
             PERFORM tollgate.correct(v_was, true, p_seconds, p_list, p_billed);
         END IF;
@@ -295,7 +339,7 @@ BEGIN
     ON CONFLICT (key) DO UPDATE SET last_place = a.last_place + 1
     RETURNING a.last_place INTO v_place;
     UPDATE tollgate.reservation AS r
-    SET state = 'confirmed', job = p_job, place = v_place, confirmed_ms = p_now,
+    SET state = 'confirmed', job = p_job, upstream_id = p_upstream_id, place = v_place, confirmed_ms = p_now,
         last_operation = p_operation,
         channel      = CASE WHEN o_corrected THEN p_channel ELSE v_was.channel END,
         model        = CASE WHEN o_corrected THEN p_model ELSE v_was.model END,
