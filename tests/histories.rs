@@ -1,0 +1,75 @@
+//! Random histories against the real gate, each checked after every step by a model that adds
+//! everything up anew.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `TOLLGATE_HISTORIES` | how many histories each engine gets |
+//! | `TOLLGATE_HISTORY_SEED` | replays the history of that seed alone, and tells its steps |
+//! | `TOLLGATE_HISTORY_WORKERS` | how many run side by side on one engine |
+
+#[path = "histories/answers.rs"]
+mod answers;
+#[path = "histories/channel.rs"]
+mod channel;
+#[path = "histories/dice.rs"]
+mod dice;
+#[path = "histories/enabled.rs"]
+mod enabled;
+#[path = "histories/look.rs"]
+mod look;
+#[path = "histories/metered.rs"]
+mod metered;
+#[path = "histories/model.rs"]
+mod model;
+#[path = "histories/plan.rs"]
+mod plan;
+#[path = "histories/requests.rs"]
+mod requests;
+#[path = "histories/run.rs"]
+mod run;
+#[path = "histories/step.rs"]
+mod step;
+#[path = "histories/store.rs"]
+mod store;
+mod support;
+#[path = "histories/world.rs"]
+mod world;
+
+use dice::Allowed;
+use run::{Found, run_all};
+use store::Store;
+use support::postgres::Postgres;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_on_sqlite() {
+    let allowed = Allowed {
+        gates: 1,
+        restarts: true,
+        cuts: false,
+    };
+    tell(run_all(allowed, async || Store::sqlite()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_on_postgres() {
+    let Some(cluster) = Postgres::start_with(&["fsync=off"]) else {
+        return;
+    };
+    let allowed = Allowed {
+        gates: 2,
+        restarts: true,
+        cuts: true,
+    };
+    tell(run_all(allowed, async || Store::postgres(&cluster).await).await);
+}
+
+fn tell(found: Vec<Found>) {
+    for found in &found {
+        eprintln!("{found}");
+    }
+    assert!(
+        found.is_empty(),
+        "{} histories with a difference",
+        found.len()
+    );
+}

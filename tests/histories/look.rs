@@ -1,0 +1,109 @@
+//! What the model asks the gates for.
+
+use tollgate::ledger;
+use tollgate::policy;
+
+use crate::channel::Job;
+use crate::model::Scope;
+use crate::plan::{KEYS, Limit, Measure, Window, secret};
+use crate::requests::{Made, encoded};
+use crate::support::client::Request;
+use crate::world::{Node, World};
+
+impl Made {
+    pub fn key_name(&self) -> String {
+        format!("k{}", self.asked.key)
+    }
+}
+
+impl World<'_> {
+    /// The request that was made at that time by its gate's clock.
+    pub fn number_at(&self, at: u64) -> Option<usize> {
+        self.made.iter().position(|made| made.at == at)
+    }
+
+    /// The id that clients know a job by.
+    pub fn public_id(&self, job: &Job) -> String {
+        job.id.clone()
+    }
+
+    /// The currency of a key's limits.
+    pub fn currency_of(&self, key: usize) -> &'static str {
+        self.plan.currency(self.plan.groups[key].unwrap_or(0))
+    }
+
+    /// How far a key's limits are used up.
+    pub async fn usage(&self, gate: &Node, key: usize) -> Vec<(Scope, Limit, u64)> {
+        let state = gate.handle.state();
+        let key = state.config.key_named(&format!("k{key}")).unwrap().clone();
+        let (ledger, now) = (gate.handle.ledger().clone(), gate.handle.now());
+        let usage = gate
+            .runtime()
+            .spawn(async move { ledger.usage(&key, now).await });
+        // The model looks again where the ledger is away.
+        let usage = usage.await.unwrap().unwrap_or_default();
+        usage.into_iter().map(counted).collect()
+    }
+
+    /// Whether jobs are reached by their own keys, and by no others.
+    pub async fn check_reach(&mut self, all: bool) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let told = self.made.iter().enumerate();
+        let told = told.filter_map(|(number, made)| Some((number, made.told()?.to_owned())));
+        let mut told: Vec<_> = told.collect();
+        if !all && told.len() > 1 {
+            told.drain(..told.len() - 1);
+        }
+        for (number, id) in told {
+            let owner = self.made[number].asked.key;
+            for key in 0..KEYS {
+                let path = format!("/v1/videos/{}/content", encoded(&id));
+                let gate = number % self.gates.len();
+                let Some(answer) = self.send(gate, key, Request::get(&path)).await else {
+                    continue;
+                };
+                let jobs = self.channels.truth().jobs.clone();
+                let job = jobs.iter().find(|job| self.public_id(job) == id);
+                let is_there = job.is_some_and(|job| !job.deleted);
+                let is_served = job.is_some_and(|job| self.plan.channels[job.channel]);
+                let expected = match self.plan.groups[key] {
+                    None => 401,
+                    Some(_) if key != owner => 404,
+                    Some(_) if !is_served => 503,
+                    Some(_) if is_there => 200,
+                    Some(_) => 404,
+                };
+                if answer.status != expected && !(self.was_cut && answer.status == 503) {
+                    wrong.push(format!(
+                        "job {id} of k{owner}, asked for by {}: {} instead of {expected}",
+                        secret(key),
+                        answer.status
+                    ));
+                }
+            }
+        }
+        wrong
+    }
+}
+
+fn counted(usage: ledger::Usage) -> (Scope, Limit, u64) {
+    let scope = match usage.scope {
+        ledger::Scope::Key(name) => Scope::Key(name.to_string()),
+        ledger::Scope::Group(name) => Scope::Group(name.to_string()),
+    };
+    let measure = match usage.limit.measure {
+        policy::Measure::Requests => Measure::Requests,
+        policy::Measure::VideoSeconds => Measure::VideoSeconds,
+        policy::Measure::ListCost => Measure::ListCost,
+        policy::Measure::BilledCost => Measure::BilledCost,
+        policy::Measure::InFlight => Measure::InFlight,
+    };
+    let window = match usage.limit.window {
+        policy::Window::Minute => Window::Minute,
+        policy::Window::Hour => Window::Hour,
+        policy::Window::Day => Window::Day,
+        policy::Window::Month => Window::Month,
+        policy::Window::Total => Window::Total,
+    };
+    (scope, (measure, usage.limit.most, window), usage.used)
+}

@@ -1,0 +1,196 @@
+//! Runs histories, and shrinks those that show a difference.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::dice::{self, Allowed};
+use crate::model::Model;
+use crate::step::{History, Step};
+use crate::store::Store;
+use crate::world::World;
+
+/// A history with a difference, as short as it could be made.
+pub struct Found {
+    engine: &'static str,
+    seed: u64,
+    history: History,
+    wrong: Vec<String>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "== {}: TOLLGATE_HISTORY_SEED={}", self.engine, self.seed)?;
+        writeln!(f, "{:?}", self.history.start)?;
+        for step in &self.history.steps {
+            writeln!(f, "    {step:?},")?;
+        }
+        self.wrong
+            .iter()
+            .try_for_each(|wrong| writeln!(f, "  -> {wrong}"))
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|e| panic!("{name}={text}: {e}")),
+    )
+}
+
+/// How many differences are shrunk before the rest is left alone.
+const ENOUGH: usize = 8;
+
+pub async fn run_all(allowed: Allowed, store: impl AsyncFn() -> Store) -> Vec<Found> {
+    let only = number("TOLLGATE_HISTORY_SEED");
+    let (first, count) = match only {
+        Some(seed) => (seed, 1),
+        None => (
+            number("TOLLGATE_HISTORY_FIRST").unwrap_or(0),
+            number("TOLLGATE_HISTORIES").unwrap_or(40),
+        ),
+    };
+    let next = AtomicU64::new(first);
+    let began = std::time::Instant::now();
+    let work = async || {
+        let mut store = store().await;
+        let mut found = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count || found.len() >= ENOUGH {
+                return (store.name(), found);
+            }
+            let history = dice::history(seed, allowed);
+            let wrong = run(&mut store, &history, allowed, only.is_some()).await;
+            if !wrong.is_empty() {
+                let (history, wrong) = shrink(&mut store, history, wrong, allowed).await;
+                let engine = store.name();
+                let found_one = Found {
+                    engine,
+                    seed,
+                    history,
+                    wrong,
+                };
+                eprintln!("{found_one}");
+                found.push(found_one);
+            }
+        }
+    };
+    let workers = number("TOLLGATE_HISTORY_WORKERS").unwrap_or(2);
+    let all = futures_util::future::join_all((0..workers).map(|_| work())).await;
+    let engine = all[0].0;
+    eprintln!("{count} histories on {engine} in {:?}", began.elapsed());
+    all.into_iter().flat_map(|(_, found)| found).collect()
+}
+
+/// What is wrong after the first step after which anything is.
+async fn run(store: &mut Store, history: &History, allowed: Allowed, tells: bool) -> Vec<String> {
+    store.clear().await;
+    let mut world = World::start(store, history, allowed.gates).await;
+    let mut model = Model::default();
+    for step in &history.steps {
+        world.take(*step).await;
+        if tells {
+            eprintln!("{step:?}");
+        }
+        if let Step::MissedPoll(..) = step {
+            model.fail_over(world.store.rows().await);
+        }
+        let reach = matches!(step, Step::Create(_) | Step::Release(..) | Step::Reload(_));
+        let wrong = look(&mut world, &mut model, reach.then_some(false)).await;
+        if tells {
+            for row in &model.before {
+                eprintln!("      {row:?}");
+            }
+            if let Some(made) = world.made.last() {
+                eprintln!("      {:?} at {}", made.sent, made.at);
+            }
+        }
+        if !wrong.is_empty() {
+            return wrong;
+        }
+    }
+    let mut wrong = end(&mut world, &mut model).await;
+    if !wrong.is_empty() {
+        wrong.push("when all was over".into());
+    }
+    wrong
+}
+
+/// The channels tell all they can, then everything ends or expires.
+async fn end(world: &mut World<'_>, model: &mut Model) -> Vec<String> {
+    world.finish().await;
+    let mut wrong = look(world, model, Some(true)).await;
+    for seconds in [1, 300, 200, 200] {
+        world.pass(seconds).await;
+        wrong.extend(look(world, model, None).await);
+        if !wrong.is_empty() {
+            return wrong;
+        }
+    }
+    wrong.extend(model.check_found_out(world));
+    world.end_all();
+    for seconds in [60, 90_000, 90_000, 2_700_000, 60] {
+        world.pass(seconds).await;
+        wrong.extend(look(world, model, None).await);
+        if !wrong.is_empty() {
+            return wrong;
+        }
+    }
+    wrong.extend(model.check_resolved());
+    wrong
+}
+
+/// How often is looked before what is wrong is taken for wrong: a gate may still be about it.
+const LOOKS: u32 = 20;
+
+async fn look(world: &mut World<'_>, model: &mut Model, reach: Option<bool>) -> Vec<String> {
+    let mut wrong = match reach {
+        Some(all) => world.check_reach(all).await,
+        None => vec![],
+    };
+    wrong.append(&mut world.faults);
+    for looked in 0..LOOKS {
+        let (before, mut found) = (model.clone(), model.check(world).await);
+        if found.is_empty() {
+            break;
+        }
+        if looked + 1 == LOOKS {
+            wrong.append(&mut found);
+            break;
+        }
+        *model = before;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    wrong
+}
+
+/// Leaves steps out as long as anything stays wrong: half of them, then a quarter, and so on.
+async fn shrink(
+    store: &mut Store,
+    mut history: History,
+    mut wrong: Vec<String>,
+    allowed: Allowed,
+) -> (History, Vec<String>) {
+    let mut size = history.steps.len().div_ceil(2);
+    loop {
+        let mut at = 0;
+        let mut shorter = false;
+        while at < history.steps.len() {
+            let mut less = history.clone();
+            let end = (at + size).min(less.steps.len());
+            less.steps.drain(at..end);
+            let still = run(store, &less, allowed, false).await;
+            if still.is_empty() {
+                at += size;
+            } else {
+                (history, wrong, shorter) = (less, still, true);
+            }
+        }
+        if size == 1 && !shorter {
+            return (history, wrong);
+        }
+        size = (size / 2).max(1);
+    }
+}

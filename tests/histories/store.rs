@@ -1,0 +1,370 @@
+//! The ledgers that histories run on, read by plain SQL, and the ways in which they fail.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
+use tokio_postgres::NoTls;
+use tollgate::key::Secret;
+use tollgate::ledger::{Ledger, PostgresLedger, SqliteLedger};
+
+use crate::requests::Made;
+use crate::support::folder::Folder;
+use crate::support::postgres::Postgres;
+use crate::support::until;
+
+/// A reservation as it stands in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub id: String,
+    pub created: u64,
+    pub key: String,
+    pub group: String,
+    pub currency: String,
+    pub multiplier: u64,
+    pub channel: String,
+    pub model: String,
+    pub size: String,
+    pub seconds: u64,
+    pub list: u64,
+    pub billed: u64,
+    pub state: String,
+    pub job: Option<String>,
+    pub outcome: Option<String>,
+    pub deleted: bool,
+}
+
+/// A line of the bill: jobs, seconds, list and billed cost, by key, currency, group, channel,
+/// model and size.
+pub type Bill = BTreeMap<[String; 6], [u64; 4]>;
+
+pub enum Store {
+    Sqlite(Folder),
+    Postgres(Box<Database>),
+}
+
+/// A database of one worker, and the way to it that gates take.
+pub struct Database {
+    client: tokio_postgres::Client,
+    way: Way,
+    url: String,
+}
+
+/// Of SQLite in the order of `Row`'s fields; PostgreSQL's names differ in three.
+const COLUMNS: &str = "created_ms, key, \"group\", currency, multiplier, channel, model, size, \
+                       seconds, list_nanos, billed_nanos, state, job, outcome";
+/// All tables but the schema's version and the leases.
+const TABLES: &str = "SELECT string_agg(format('tollgate.%I', tablename), ',') FROM pg_tables \
+                      WHERE schemaname = 'tollgate' AND tablename NOT IN ('schema_version', 'lease')";
+
+impl Store {
+    pub fn sqlite() -> Self {
+        Self::Sqlite(Folder::new())
+    }
+
+    pub async fn postgres(cluster: &Postgres) -> Self {
+        let direct = cluster.create_database();
+        let database = direct.rsplit('/').next().unwrap().to_owned();
+        let way = Way::open(cluster.folder().join(".s.PGSQL.5432")).await;
+        let (client, connection) = tokio_postgres::connect(&direct, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let address = way.address;
+        let url = format!("postgres://postgres@{address}/{database}?sslmode=disable");
+        let store = Box::new(Database { client, way, url });
+        // Makes the schema.
+        let store = Self::Postgres(store);
+        store.open().ready().await.unwrap();
+        store
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+
+    /// Forgets all histories before.
+    pub async fn clear(&mut self) {
+        match self {
+            Self::Sqlite(folder) => *folder = Folder::new(),
+            Self::Postgres(db) => {
+                let tables = db.value(TABLES).await;
+                let sql = format!("TRUNCATE {tables}, tollgate.lease");
+                db.client.batch_execute(&sql).await.unwrap();
+            }
+        }
+    }
+
+    pub fn open(&self) -> Arc<dyn Ledger> {
+        match self {
+            Self::Sqlite(_) => Arc::new(SqliteLedger::open(&self.file()).unwrap()),
+            Self::Postgres(db) => {
+                let url = Secret::new(db.url.clone());
+                let connections = 4.try_into().unwrap();
+                Arc::new(PostgresLedger::new(&url, connections).unwrap())
+            }
+        }
+    }
+
+    /// Waits until nobody has that ledger any more.
+    pub async fn closed(&self, ledger: Weak<dyn Ledger>) {
+        until("the ledger is closed", async || ledger.strong_count() == 0).await;
+        if let Self::Sqlite(_) = self {
+            let free = async || SqliteLedger::open(&self.file()).is_ok();
+            until("the ledger can be opened again", free).await;
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        match self {
+            Self::Sqlite(folder) => folder.join("tollgate.db"),
+            Self::Postgres(_) => panic!("no file"),
+        }
+    }
+
+    fn sqlite_rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = Connection::open_with_flags(self.file(), flags).unwrap();
+        let mut statement = db.prepare(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| {
+            let cell = |i| Ok(row.get::<_, Option<String>>(i)?.unwrap_or_default());
+            (0..columns).map(cell).collect()
+        });
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    async fn read(&self, sqlite: &str, postgres: &str) -> Vec<Vec<String>> {
+        match self {
+            Self::Sqlite(_) => self.sqlite_rows(sqlite),
+            Self::Postgres(db) => db.rows(postgres).await,
+        }
+    }
+
+    /// All reservations, in the order of their making.
+    pub async fn rows(&self) -> Vec<Row> {
+        let cells = |columns: &str, text: &str| {
+            let cast = |column| format!("CAST({column} AS {text})");
+            columns.split(',').map(cast).collect::<Vec<_>>().join(",")
+        };
+        let sqlite = cells(&format!("{COLUMNS}, deleted, hex(id)"), "TEXT");
+        let postgres = COLUMNS
+            .replace("\"group\"", "group_name")
+            .replace("multiplier", "multiplier_thousandths");
+        let postgres = cells(&format!("{postgres}, deleted::int, id"), "text");
+        let from = |cells, table| format!("SELECT {cells} FROM {table} ORDER BY created_ms, id");
+        let sqlite = from(sqlite, "reservation");
+        let postgres = from(postgres, "tollgate.reservation");
+        let rows = self.read(&sqlite, &postgres).await;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    pub async fn bill(&self) -> Bill {
+        let cells = |group: &str, list: &str, billed: &str| {
+            format!(
+                "SELECT CAST(key AS TEXT), CAST(currency AS TEXT), CAST({group} AS TEXT), \
+                 CAST(channel AS TEXT), CAST(model AS TEXT), CAST(size AS TEXT), \
+                 CAST(sum(jobs) AS TEXT), CAST(sum(video_seconds) AS TEXT), \
+                 CAST(sum({list}) AS TEXT), CAST(sum({billed}) AS TEXT)"
+            )
+        };
+        let sqlite = cells("\"group\"", "list_nanos", "billed_nanos");
+        let sqlite = sqlite + " FROM bill GROUP BY 1, 2, 3, 4, 5, 6";
+        let nanos = |cost: &str| format!("({cost} * 1000000000)::bigint");
+        let postgres = cells("group_name", &nanos("list_cost_usd"), &nanos("billed_cost"));
+        let postgres = postgres + " FROM tollgate.bill GROUP BY 1, 2, 3, 4, 5, 6";
+        let rows = self.read(&sqlite, &postgres).await.into_iter();
+        let lines = rows.map(|row| {
+            let name = |i: usize| row[i].clone();
+            let number = |i: usize| row[i + 6].parse().unwrap();
+            (std::array::from_fn(name), std::array::from_fn(number))
+        });
+        // A line of what is open alone owes nothing.
+        lines.filter(|(_, sums)| *sums != [0; 4]).collect()
+    }
+
+    /// Lets another gate do what one does for all.
+    pub async fn end_leases(&self) {
+        if let Self::Postgres(db) = self {
+            let sql = "DELETE FROM tollgate.lease WHERE name NOT LIKE 'gate:%'";
+            db.client.batch_execute(sql).await.unwrap();
+        }
+    }
+
+    /// The gates that are taken for living.
+    pub async fn living(&self) -> Vec<String> {
+        let Self::Postgres(db) = self else {
+            return vec![];
+        };
+        let sql = "SELECT name FROM tollgate.lease WHERE name LIKE 'gate:%'";
+        db.rows(sql).await.into_iter().flatten().collect()
+    }
+
+    /// Lets the time pass after which a gate is taken for dead.
+    pub async fn bury(&self, gates: &[String]) {
+        if let Self::Postgres(db) = self {
+            for gate in gates {
+                let sql = format!("DELETE FROM tollgate.lease WHERE name = '{gate}'");
+                db.client.batch_execute(&sql).await.unwrap();
+            }
+        }
+    }
+
+    /// Breaks the connections of gates: now, or with the next answer, which is lost.
+    pub fn cut(&self, with_an_answer: bool) {
+        if let Self::Postgres(db) = self {
+            match with_an_answer {
+                true => db.way.loses_answer.store(true, Ordering::SeqCst),
+                false => db.way.cuts.send_modify(|cuts| *cuts += 1),
+            }
+        }
+    }
+
+    /// Notes how the ledger stands.
+    pub async fn note(&self) {
+        let Self::Postgres(db) = self else { return };
+        let mut sql = String::from("DROP SCHEMA IF EXISTS noted CASCADE; CREATE SCHEMA noted;");
+        for table in db.value(TABLES).await.split(',') {
+            let name = table.rsplit('.').next().unwrap();
+            sql += &format!("CREATE TABLE noted.{name} AS TABLE {table};");
+        }
+        db.client.batch_execute(&sql).await.unwrap();
+    }
+
+    /// Loses all that has been written since.
+    pub async fn lose(&self) {
+        let Self::Postgres(db) = self else { return };
+        let tables = db.value(TABLES).await;
+        let mut sql = format!("TRUNCATE {tables};");
+        for table in tables.split(',') {
+            let name = table.rsplit('.').next().unwrap();
+            sql +=
+                &format!("INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM noted.{name};");
+        }
+        self.cut(false);
+        db.client.batch_execute(&sql).await.unwrap();
+    }
+}
+
+impl Row {
+    fn read(cells: Vec<String>) -> Self {
+        let text = |i: usize| cells[i].clone();
+        let number = |i: usize| cells[i].parse().unwrap();
+        let optional = |i: usize| Some(text(i)).filter(|text| !text.is_empty());
+        Self {
+            created: number(0),
+            key: text(1),
+            group: text(2),
+            currency: text(3),
+            multiplier: number(4),
+            channel: text(5),
+            model: text(6),
+            size: text(7),
+            seconds: number(8),
+            list: number(9),
+            billed: number(10),
+            state: text(11),
+            job: optional(12),
+            outcome: optional(13),
+            deleted: cells[14] == "1",
+            id: text(15),
+        }
+    }
+
+    /// The reservation that a request asks for.
+    pub fn of_request(made: &Made, group: usize, model: &str, list: u64, billed: u64) -> Self {
+        Self {
+            id: String::new(),
+            created: made.at,
+            key: made.key_name(),
+            group: format!("g{group}"),
+            currency: made.plan.currency(group).to_owned(),
+            multiplier: made.plan.multiplier(group),
+            channel: String::new(),
+            model: model.to_owned(),
+            size: crate::plan::SIZES[made.size].to_owned(),
+            seconds: made.seconds,
+            list,
+            billed,
+            state: "pending".to_owned(),
+            job: None,
+            outcome: None,
+            deleted: false,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(&*self.state, "pending" | "unknown" | "confirmed")
+    }
+}
+
+impl Database {
+    async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let rows = self.client.query(sql, &[]).await;
+        let rows = rows.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        let cell =
+            |row: &tokio_postgres::Row, i| row.get::<_, Option<String>>(i).unwrap_or_default();
+        let cells = |row: &tokio_postgres::Row| (0..row.len()).map(|i| cell(row, i)).collect();
+        rows.iter().map(cells).collect()
+    }
+
+    async fn value(&self, sql: &str) -> String {
+        self.rows(sql).await[0][0].clone()
+    }
+}
+
+/// A way to a Unix socket that can be cut.
+struct Way {
+    address: SocketAddr,
+    cuts: Arc<watch::Sender<u64>>,
+    loses_answer: Arc<AtomicBool>,
+}
+
+impl Way {
+    async fn open(socket: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = Self {
+            address: listener.local_addr().unwrap(),
+            cuts: Arc::default(),
+            loses_answer: Arc::default(),
+        };
+        let (cuts, loses) = (way.cuts.clone(), way.loses_answer.clone());
+        tokio::spawn(async move {
+            while let Ok((mut gate, _)) = listener.accept().await {
+                let (socket, mut cut, loses) = (socket.clone(), cuts.subscribe(), loses.clone());
+                tokio::spawn(async move {
+                    let Ok(mut server) = UnixStream::connect(socket).await else {
+                        return;
+                    };
+                    let (mut up, mut down) = ([0; 16384], [0; 16384]);
+                    loop {
+                        tokio::select! {
+                            _ = cut.changed() => return,
+                            read = gate.read(&mut up) => match read {
+                                Ok(n @ 1..) if server.write_all(&up[..n]).await.is_ok() => {}
+                                _ => return,
+                            },
+                            read = server.read(&mut down) => match read {
+                                Ok(_) if loses.swap(false, Ordering::SeqCst) => return,
+                                Ok(n @ 1..) if gate.write_all(&down[..n]).await.is_ok() => {}
+                                _ => return,
+                            },
+                        }
+                    }
+                });
+            }
+        });
+        way
+    }
+}
+
+/// How long a step may take that waits for nothing by itself.
+pub const PATIENCE: Duration = Duration::from_secs(60);
