@@ -273,7 +273,11 @@ async fn a_channel_that_is_down_is_said_to_be() {
     assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
     assert_eq!(answer.header("retry-after"), Some("1"));
     let ready = Request::get("/readyz").send(admin).await.unwrap();
-    assert_eq!(ready.status, 503);
+    let text = String::from_utf8(ready.body).unwrap();
+    assert_eq!(
+        (ready.status, text.as_str()),
+        (503, "no channel can be reached\n")
+    );
     assert_eq!(
         Request::get("/livez").send(admin).await.unwrap().status,
         200

@@ -1,7 +1,11 @@
 //! What an operator meets: limits of the system, signals, commands and messages.
 
+#[path = "operating/channel_log.rs"]
+mod channel_log;
 #[path = "operating/gate.rs"]
 mod gate;
 #[path = "operating/open_files.rs"]
 mod open_files;
+#[path = "operating/readiness.rs"]
+mod readiness;
 mod support;

@@ -3,14 +3,12 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
-use tokio::time::timeout;
 
 use crate::gate::Gate;
 use crate::server::{self, Server};
@@ -30,15 +28,11 @@ pub fn serve(gate: Arc<Gate>, listener: TcpListener) -> io::Result<Server> {
     server::start(service, listener)
 }
 
-/// How long `/readyz` waits for the ledger: a probe wants an answer, and one that finds no
-/// ledger in that time is not ready either.
-const LEDGER_WITHIN: Duration = Duration::from_secs(2);
-
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The Prometheus text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = "Tollgate\n\n/metrics  for Prometheus\n/livez    the process runs\n\
-    /readyz   it can take creates\n";
+    /readyz   it can serve requests (?verbose: what works)\n";
 
 #[async_trait]
 impl ServeHttp for Admin {
@@ -50,7 +44,7 @@ impl ServeHttp for Admin {
         match request.uri.path() {
             "/" => answer(StatusCode::OK, TEXT, INDEX),
             "/livez" => answer(StatusCode::OK, TEXT, "ok\n"),
-            "/readyz" => self.ready().await,
+            "/readyz" => self.ready(request.uri.query()).await,
             "/metrics" => self.metrics().await,
             _ => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
         }
@@ -58,28 +52,22 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
-    /// Ready means that a create can be taken: the gate does not stop, the ledger works, and
-    /// for each model some channel could be reached when it was last tried.
-    async fn ready(&self) -> Response<Vec<u8>> {
-        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        if self.gate.is_stopping() {
-            return answer(unavailable, TEXT, "stopping\n");
+    /// Whether a load balancer may send requests here; with `verbose`, what works.
+    async fn ready(&self, query: Option<&str>) -> Response<Vec<u8>> {
+        let status = |ready| match ready {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let mut words = query.unwrap_or_default().split('&');
+        if words.any(|word| word == "verbose" || word.starts_with("verbose=")) {
+            let readiness = self.gate.readiness().await;
+            let status = status(readiness.why_not().is_none());
+            return answer(status, TEXT, &readiness.to_string());
         }
-        match timeout(LEDGER_WITHIN, self.gate.ledger().ready()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return answer(unavailable, TEXT, &format!("{error}\n")),
-            Err(_) => return answer(unavailable, TEXT, "the ledger does not answer in time\n"),
+        match self.gate.why_not_ready().await {
+            None => answer(status(true), TEXT, "ok\n"),
+            Some(reason) => answer(status(false), TEXT, &format!("{reason}\n")),
         }
-        let (state, now) = (self.gate.state(), self.gate.now());
-        for model in state.config.catalog.models() {
-            let serves = |c: &crate::channel::Channel| usize::from(c.models.contains(model.name()));
-            let mut channels = state.channels.choose(serves, now).into_iter();
-            if !channels.any(|channel| channel.is_up(now)) {
-                let text = format!("no channel for {} can be reached\n", model.name());
-                return answer(unavailable, TEXT, &text);
-            }
-        }
-        answer(StatusCode::OK, TEXT, "ok\n")
     }
 
     async fn metrics(&self) -> Response<Vec<u8>> {

@@ -98,6 +98,9 @@ impl Gate {
                 Ok(waited) => {
                     let (name, route) = (&channel.spec().name, asked.route.label());
                     self.metrics.answered(name, route, waited);
+                    if let Some(head) = exchange.answered() {
+                        self.channel_answered(name, head.status);
+                    }
                     return Ok(exchange);
                 }
                 Err(no_answer) => {
@@ -125,11 +128,18 @@ impl Gate {
 
     /// Counts that a channel broke off, or gave no answer.
     pub(super) fn silent(&self, channel: &LiveChannel, no_answer: NoAnswer) -> Silent {
-        let (kind, silent) = match no_answer {
-            NoAnswer::Timeout => ("timeout", Silent::Timeout),
-            NoAnswer::Broken { .. } => ("broken", Silent::Broken),
+        let (kind, silent, what) = match no_answer {
+            NoAnswer::Timeout => ("timeout", Silent::Timeout, "no answer in time"),
+            NoAnswer::Broken { begun: false } => ("broken", Silent::Broken, "no answer"),
+            NoAnswer::Broken { begun: true } => (
+                "broken",
+                Silent::Broken,
+                "its answer cannot be read to its end",
+            ),
         };
-        self.metrics.channel_error(&channel.spec().name, kind);
+        let name = &channel.spec().name;
+        self.metrics.upstream_request(name, "none");
+        self.channel_failed(name, kind, what);
         silent
     }
 }

@@ -136,6 +136,11 @@ impl Books {
         Ok(job.map(|job| self.known.insert(Known::new(job))))
     }
 
+    /// Whether any job is known without the ledger.
+    pub(super) fn knows_jobs(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// What is known of a job that the ledger has given.
     pub(super) fn know(&self, job: &Job) -> Arc<Known> {
         match self.known.get(&job.id) {
@@ -203,7 +208,8 @@ impl Books {
     pub(super) async fn unknown(&self, mut reservation: Reservation) {
         reservation.is_open = false;
         let (id, channel) = (reservation.id, &reservation.charge.channel);
-        log::warn!("reservation {id} on channel {channel}: outcome unknown");
+        // The channel's failure is said once, and the ledger names each reservation.
+        log::debug!("reservation {id} on channel {channel}: outcome unknown");
         if let Err(error) = self.ledger.mark_unknown(id, self.now()).await {
             log::error!("reservation {id} not marked yet: {error}");
             let books = self.clone();
@@ -369,7 +375,11 @@ impl Books {
             .settle(job.reservation, resolution, status, self.now())
             .await
             .inspect_err(|error| {
-                log::error!("reservation {} not resolved: {error}", job.reservation);
+                log::error!(
+                    "job {}, reservation {}: not resolved: {error}",
+                    job.id,
+                    job.reservation
+                );
             })?;
         let Some(charge) = settled else {
             // Resolved already, or its confirmation is still on its way to the ledger.

@@ -353,16 +353,22 @@ impl Crossing<'_> {
             Break::Upstream(_) | Break::Answered => {
                 if let Break::Upstream(error) = &stop {
                     let kind = error.etype().as_str();
-                    log::warn!("channel {}: upload: {kind}", channel.spec().name);
+                    log::debug!("channel {}: upload: {kind}", channel.spec().name);
                 }
                 let most = self.state.config.bounds.answer_bytes;
                 let name = &channel.spec().name;
                 let broken = Refusal::Channel(ChannelFault::Broken { created: false });
-                match exchange.last_words(most).await {
+                let answer = exchange.last_words(most).await;
+                match &answer {
+                    Some(answer) => self.gate.channel_answered(name, answer.status),
+                    None => self.gate.metrics.upstream_request(name, "none"),
+                }
+                match answer {
                     // A success for half a request is none.
                     Some(answer) if !answer.status.is_success() => self.gate.pass_on(name, answer),
                     _ => {
-                        self.gate.metrics.channel_error(name, "broken");
+                        self.gate
+                            .channel_failed(name, "broken", "it broke off an upload");
                         Err(broken.into())
                     }
                 }

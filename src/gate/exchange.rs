@@ -248,7 +248,7 @@ impl Exchange {
             Ok(Err(error)) => {
                 // Its text could repeat what the channel sent, and that what it was sent.
                 let kind = error.etype().as_str();
-                log::warn!("channel {}: no answer: {kind}", self.channel.spec().name);
+                log::debug!("channel {}: no answer: {kind}", self.channel.spec().name);
                 // Anything else is what the channel has said, and is said again.
                 let gone = [ConnectionClosed, ReadError, H2Error];
                 let begun = !gone.contains(error.etype());

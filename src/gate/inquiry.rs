@@ -86,7 +86,8 @@ impl Gate {
             (own && job.status.is_some()).then_some((job, json))
         });
         let Some((job, json)) = told else {
-            self.metrics.channel_error(&channel.spec().name, "no_job");
+            let what = format_args!("what it answers for job {} is no job", known.job.id);
+            self.channel_failed(&channel.spec().name, "no_job", what);
             return Err(Mute::Unclear);
         };
         Ok(Told {
@@ -115,7 +116,8 @@ impl Gate {
         let query = Some(query.as_str());
         let answer = self.inquire(channel, &Route::List, query, most).await?;
         serde_json::from_slice(&answer.body).map_err(|_| {
-            self.metrics.channel_error(&channel.spec().name, "no_list");
+            let what = "what it answers for a list is none";
+            self.channel_failed(&channel.spec().name, "no_list", what);
             Mute::Unclear
         })
     }
@@ -148,12 +150,17 @@ impl Gate {
             429 => "rate_limited",
             _ => "status",
         };
-        log::warn!(
-            "channel {name}: {} was answered with {}",
-            route.label(),
-            answer.status
-        );
-        self.metrics.channel_error(name, kind);
+        let (label, status) = (route.label(), answer.status);
+        match route.job() {
+            Some(id) => {
+                let what = format_args!("{label} of job {id} was answered with {status}");
+                self.channel_failed(name, kind, what);
+            }
+            None => {
+                let what = format_args!("{label} was answered with {status}");
+                self.channel_failed(name, kind, what);
+            }
+        }
         Err(match kind {
             "account" | "rate_limited" => Mute::Down,
             _ => Mute::Unclear,

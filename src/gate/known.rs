@@ -98,6 +98,11 @@ impl KnownJobs {
         Some(self.insert(found))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        let halves = self.halves.read().unwrap_or_else(PoisonError::into_inner);
+        halves.iter().all(Map::is_empty)
+    }
+
     /// Forgets a job that turned out to be another reservation's.
     pub(super) fn forget(&self, id: &str, reservation: ReservationId) {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);

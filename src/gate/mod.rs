@@ -28,11 +28,13 @@ mod outcome;
 mod pace;
 mod poll;
 mod pool;
+mod readiness;
 mod refusal;
 mod relay;
 mod reply;
 mod reserve;
 mod route;
+mod troubles;
 mod upload;
 mod upload_slots;
 mod video;
@@ -51,6 +53,7 @@ pub use client::Client;
 pub use clock::{Clock, now};
 pub use context::Context;
 pub use gated::{Gated, GatedContext};
+pub use readiness::Readiness;
 
 use crate::channel::{Channels, LiveChannel};
 use crate::config::Config;
@@ -68,6 +71,7 @@ use pool::Pool;
 use refusal::{Busy, NotFound as Missing, Refusal};
 use reply::{Reply, Response, final_status};
 use route::{NoRoute, Route};
+use troubles::Troubles;
 use upload::Stopped;
 use upload_slots::UploadSlots;
 
@@ -119,6 +123,7 @@ pub struct Gate {
     books: Books,
     pool: Pool,
     uploads: Arc<UploadSlots>,
+    troubles: Troubles,
     stopping: AtomicBool,
 }
 
@@ -142,6 +147,7 @@ impl Gate {
             metrics,
             pool: Pool::new(),
             uploads: Arc::default(),
+            troubles: Troubles::default(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -369,8 +375,7 @@ impl Gate {
     /// Notes that a channel cannot be reached.
     fn unreachable(&self, channel: &LiveChannel, error: &Unreachable) {
         let name = &channel.spec().name;
-        log::warn!("channel {name}: {}", error.reason);
-        self.metrics.channel_error(name, error.kind);
+        self.channel_failed(name, error.kind, &error.reason);
         channel.failed(self.now());
     }
 }

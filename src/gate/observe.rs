@@ -1,46 +1,71 @@
 //! What is live, brought into the metrics when they are read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::upload_slots::BodySize;
 use super::{Gate, State};
 use crate::ledger::{self, Scope};
-use crate::policy::Key;
+use crate::policy::{Limit, Timestamp};
 
 impl Gate {
     /// What is live, brought into the metrics: to be called before they are read.
     pub async fn refresh_metrics(&self) {
         let (state, now) = (self.state(), self.now());
-        // What is not in the configuration any more is not shown any more.
-        self.metrics.channel_up.reset();
-        self.metrics.budget_spent.reset();
-        for channel in state.channels.all() {
-            let up = self
-                .metrics
-                .channel_up
-                .with_label_values(&[&*channel.spec().name]);
-            up.set(i64::from(channel.is_up(now)));
-        }
         self.show_uploads(&state);
-        self.show_open().await;
-        // One question for each key: those without a budget have no answer to give.
-        let budget = |key: &&Arc<Key>| key.limits.iter().any(|l| l.measure.is_budget());
-        for key in state.config.keys.values().filter(budget) {
+        let readiness = self.readiness().await;
+        // What is not in the configuration any more is not shown any more.
+        for (gauge, values) in [
+            (&self.metrics.channel_up, &readiness.channels),
+            (&self.metrics.model_available, &readiness.models),
+        ] {
+            gauge.reset();
+            for (name, up) in values {
+                gauge.with_label_values(&[&**name]).set(i64::from(*up));
+            }
+        }
+        let ready = readiness.why_not().is_none();
+        self.metrics.ready.set(i64::from(ready));
+        let ledger_up = readiness.ledger.is_ok();
+        self.metrics.ledger_up.set(i64::from(ledger_up));
+        // While it is away, what it said last is shown.
+        if ledger_up {
+            self.show_open().await;
+            self.show_budgets(&state, now).await;
+        }
+    }
+
+    /// What is spent of budgets. One question for each key: those without a budget have no
+    /// answer to give, and of those that share a group's alone one is asked.
+    async fn show_budgets(&self, state: &State, now: Timestamp) {
+        let metrics = &self.metrics;
+        metrics.budget_spent.reset();
+        metrics.group_budget_spent.reset();
+        let has_budget = |limits: &[Limit]| limits.iter().any(|l| l.measure.is_budget());
+        let mut groups: HashSet<&str> = HashSet::new();
+        for key in state.config.keys.values() {
+            let group = &key.group;
+            let shows_group = has_budget(&group.limits) && !groups.contains(&*group.name);
+            if !has_budget(&key.limits) && !shows_group {
+                continue;
+            }
             let Ok(usage) = self.ledger().usage(key, now).await else {
                 continue;
             };
+            groups.insert(&group.name);
             for used in usage.iter().filter(|used| used.limit.most > 0) {
                 let (measure, window) = (used.limit.measure, used.limit.window);
-                if measure.is_budget() && matches!(used.scope, Scope::Key(_)) {
-                    let labels = [&*key.name, measure.name(), window.name()];
-                    #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
-                    let ratio = used.used as f64 / used.limit.most as f64;
-                    self.metrics
-                        .budget_spent
-                        .with_label_values(&labels)
-                        .set(ratio);
+                if !measure.is_budget() {
+                    continue;
                 }
+                let (gauge, whose) = match &used.scope {
+                    Scope::Key(name) => (&metrics.budget_spent, name),
+                    Scope::Group(name) => (&metrics.group_budget_spent, name),
+                };
+                #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
+                let ratio = used.used as f64 / used.limit.most as f64;
+                let labels = [&**whose, measure.name(), window.name()];
+                gauge.with_label_values(&labels).set(ratio);
             }
         }
     }

@@ -59,7 +59,7 @@ impl Crossing<'_> {
                 }
             },
             Err(error) => {
-                log::warn!("channel {name}: end of upload: {}", error.etype().as_str());
+                log::debug!("channel {name}: end of upload: {}", error.etype().as_str());
                 let answer = exchange.last_words(most).await;
                 // It came before the request was complete: nothing to measure.
                 answer
@@ -71,6 +71,7 @@ impl Crossing<'_> {
         let reply = match answer {
             Ok((answer, waited)) => {
                 self.gate.note_coding(&channel, &answer);
+                self.gate.channel_answered(name, answer.status);
                 if let Some(waited) = waited {
                     self.gate.metrics.answered(name, self.route.label(), waited);
                 }
@@ -106,7 +107,8 @@ impl Crossing<'_> {
             let named = |job: &JobAnswer| job.id.as_deref().is_some_and(JobId::fits);
             let Some(job) = job.filter(named) else {
                 books.unknown(reservation).await;
-                self.gate.metrics.channel_error(name, "no_job");
+                let what = "its answer to a create names no job";
+                self.gate.channel_failed(name, "no_job", what);
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             };
             let config = &self.state.config;
@@ -119,7 +121,8 @@ impl Crossing<'_> {
             if let Err(reservation) = confirmed.await {
                 // Another reservation has a job of that name: whose it is cannot be known.
                 books.unknown(reservation).await;
-                self.gate.metrics.channel_error(name, "job_taken");
+                let what = "its answer to a create names a job that there is already";
+                self.gate.channel_failed(name, "job_taken", what);
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             }
             return Ok(Reply::of(answer));
@@ -135,7 +138,8 @@ impl Crossing<'_> {
             return self.gate.pass_on(name, answer);
         }
         books.unknown(reservation).await;
-        self.gate.metrics.channel_error(name, "status");
+        let what = format_args!("a create was answered with {status}");
+        self.gate.channel_failed(name, "status", what);
         Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
     }
 }
@@ -145,8 +149,8 @@ impl Gate {
     pub(super) fn pass_on(&self, name: &str, answer: Answer) -> Result<Reply, Stopped> {
         let status = answer.status.as_u16();
         if matches!(status, 401..=403) || (status == 429 && is_spent_account(&answer.body)) {
-            log::error!("channel {name} refuses the gate's account: status {status}");
-            self.metrics.channel_error(name, "account");
+            let what = format_args!("it refuses the gate's account with status {status}");
+            self.channel_failed(name, "account", what);
             return Err(Refusal::Channel(ChannelFault::Account).into());
         }
         let kind = match status {
@@ -154,7 +158,8 @@ impl Gate {
             500.. => "status",
             _ => return Ok(Reply::of(answer)),
         };
-        self.metrics.channel_error(name, kind);
+        let what = format_args!("a request was answered with status {status}");
+        self.channel_failed(name, kind, what);
         Ok(Reply::of(answer))
     }
 }

@@ -75,9 +75,8 @@ impl Gate {
             return Err(Stopped::Answered(self.pass_on(name, answer)?));
         }
         if answer.cut {
-            log::warn!("channel {name}: an answer is longer than bounds.answer_bytes");
             let kind = if success { "no_job" } else { "status" };
-            self.metrics.channel_error(name, kind);
+            self.channel_failed(name, kind, "an answer is longer than bounds.answer_bytes");
             return Err(Refusal::from(Silent::Broken).into());
         }
         Ok(answer)
@@ -101,7 +100,8 @@ impl Gate {
             own && job.status.is_some()
         };
         let Some(job) = JobAnswer::read(&body).filter(about) else {
-            self.metrics.channel_error(&channel.spec().name, "no_job");
+            let what = format_args!("what it answers for job {} is no job", known.job.id);
+            self.channel_failed(&channel.spec().name, "no_job", what);
             return;
         };
         known.polled(self.now());

@@ -164,8 +164,16 @@ impl Gate {
         };
         // In place of Pingora's own lines, which repeat the path and what a channel sent.
         let (side, kind) = (error.esource().as_str(), error.etype().as_str());
-        log::warn!("{} of {}: {kind} ({side})", ctx.route, ctx.key());
+        let (route, key) = (ctx.route, ctx.key());
         let gone = *error.esource() == ErrorSource::Downstream;
+        match *error.esource() {
+            // Clients go as they please, and reset streams by the thousand: see the metrics. What
+            // a channel did has been said.
+            ErrorSource::Downstream | ErrorSource::Upstream => {
+                log::debug!("{route} of {key}: {kind} ({side})");
+            }
+            _ => log::warn!("{route} of {key}: {kind} ({side})"),
+        }
         if gone || final_status(client.session()).is_some() {
             return nothing;
         }

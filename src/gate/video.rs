@@ -177,7 +177,8 @@ impl Gate {
     async fn note_deletion(&self, known: &Known) {
         let reservation = known.job.reservation;
         if let Err(error) = self.ledger().mark_deleted(reservation, self.now()).await {
-            log::error!("reservation {reservation} not marked as deleted: {error}");
+            let id = &known.job.id;
+            log::error!("job {id}, reservation {reservation}: not marked as deleted: {error}");
         }
         // Nobody can see its end any more, and the channel gives nothing back.
         if !known.is_resolved() {

@@ -53,6 +53,14 @@ pub struct Metrics {
     /// of limits and windows none is the end of another, so that the library's families,
     /// which see label values joined, tell all keys apart.
     pub budget_spent: GaugeVec,
+    /// The same of a group's budgets.
+    pub group_budget_spent: GaugeVec,
+    /// 1 where a load balancer may send requests here.
+    pub ready: IntGauge,
+    /// 1 where the ledger can be used.
+    pub ledger_up: IntGauge,
+    /// 1 where a channel for the model could be reached, by model.
+    pub model_available: IntGaugeVec,
     /// Reservations that are not resolved, by key.
     pub jobs_in_flight: IntGaugeVec,
     jobs: Family<IntCounter>,
@@ -73,6 +81,7 @@ pub struct Metrics {
     pub inspection: Histogram,
     /// Time that the gate itself added to a create.
     pub overhead: Histogram,
+    upstream_requests: Family<IntCounter>,
     upstream_response: Family<Histogram>,
     /// One atomic decision of the ledger.
     pub ledger_commit: Histogram,
@@ -87,6 +96,10 @@ pub struct Metrics {
 /// From 10 µs to 10 s.
 const LATENCIES: &[f64] = &[
     0.000_01, 0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+/// From 5 ms to 10 min: channels answer some creates only when the video is rendered.
+const RESPONSES: &[f64] = &[
+    0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0,
 ];
 /// From a second to an hour.
 const DURATIONS: &[f64] = &[
@@ -181,6 +194,20 @@ impl Metrics {
                 Opts::new("budget_spent_ratio", "The part of a budget that is reserved or posted."),
                 &["key", "limit", "window"],
             )?)?,
+            group_budget_spent: d.add(GaugeVec::new(
+                Opts::new(
+                    "group_budget_spent_ratio",
+                    "The part of a group's budget that is reserved or posted.",
+                ),
+                &["group", "limit", "window"],
+            )?)?,
+            ready: d.single("ready", "1 where anything can be served, and the gate does not stop.")?,
+            ledger_up: d.single("ledger_up", "1 where the ledger can be used.")?,
+            model_available: d.gauge(
+                "model_available",
+                "1 where a channel for the model could be reached when it was last tried.",
+                &["model"],
+            )?,
             jobs_in_flight: d.gauge("jobs_in_flight", "Reservations that are not resolved yet.", &["key"])?,
             jobs: d.counter("jobs_total", "Jobs that have ended.", &["channel", "model", "status"])?,
             job_duration: d.histograms(
@@ -212,10 +239,15 @@ impl Metrics {
                 "gate_overhead_seconds",
                 "From the arrival of a create's last byte to its departure, and from the arrival of the answer to its departure.",
             )?,
+            upstream_requests: d.counter(
+                "upstream_requests_total",
+                "Requests to a channel, by the status of its answer, or none.",
+                &["channel", "code"],
+            )?,
             upstream_response: d.histograms(
                 "upstream_response_seconds",
                 "From the last byte of a request to the head of the channel's answer.",
-                LATENCIES,
+                RESPONSES,
                 &["channel", "route"],
             )?,
             ledger_commit: d.histogram("ledger_commit_seconds", "The ledger's decision on a reservation.")?,
@@ -287,6 +319,11 @@ impl Metrics {
     pub fn answered(&self, channel: &str, route: &str, waited: Duration) {
         self.upstream_response
             .with(&[channel, route], |times| times.observe(seconds(waited)));
+    }
+
+    /// A channel answered a request with that status, or `none`.
+    pub fn upstream_request(&self, channel: &str, code: &str) {
+        self.upstream_requests.with(&[channel, code], |n| n.inc());
     }
 
     /// A job has ended, so long after its reservation.

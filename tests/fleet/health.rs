@@ -51,3 +51,17 @@ async fn a_file_that_another_program_locks_is_said_without_waiting_for_it() {
     let answer = create("demo", "a dog").send(stage.gate(0)).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_that_can_poll_its_jobs_is_ready_while_the_ledger_is_away() {
+    let stage = Plan::sqlite().start().await;
+    let made = create("demo", "a cat").send(stage.gate(0)).await.unwrap();
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let other = Connection::open(stage.folder().join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    until("the ledger is away", async || !stage.is_ready(0).await).await;
+    assert_eq!(stage.readiness(0).await, (200, "ok\n".into()));
+    assert_eq!(stage.poll(0, "demo", &id).await.status, 200);
+    other.execute_batch("ROLLBACK").unwrap();
+    until("ready again", async || stage.is_ready(0).await).await;
+}

@@ -187,11 +187,14 @@ impl Stage {
         &self.folder
     }
 
-    /// Whether a gate says that it is ready.
+    /// Whether a gate says that it is ready, and its ledger too.
     pub async fn is_ready(&self, number: usize) -> bool {
         let admin = self.admin(number);
-        let answer = Request::get("/readyz").send(admin).await;
-        answer.is_ok_and(|answer| answer.status == 200)
+        let answer = Request::get("/readyz?verbose").send(admin).await;
+        answer.is_ok_and(|answer| {
+            let text = String::from_utf8_lossy(&answer.body);
+            answer.status == 200 && text.contains("\nledger: ok\n")
+        })
     }
 
     /// What a gate says of that, and its status.
