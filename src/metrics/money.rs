@@ -1,8 +1,7 @@
 //! Counters of money that stay exact: kept in nanos, turned into the float that the
 //! exposition format wants only when they are read.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Metric;
 use prometheus::proto;
@@ -10,31 +9,38 @@ use prometheus::proto;
 use crate::money::Amount;
 
 /// A counter in a currency unit. Clones share what they count.
+///
+/// The sum of two amounts may have more than 64 bits, for which there is no atomic integer.
 #[derive(Clone, Default)]
 pub(super) struct MoneyCounter {
-    nanos: Arc<AtomicU64>,
+    nanos: Arc<Mutex<u128>>,
 }
 
 impl MoneyCounter {
     /// Adds to it.
     pub(super) fn add(&self, amount: Amount) {
-        self.nanos.fetch_add(amount.nanos(), Ordering::Relaxed);
+        *self.nanos() += u128::from(amount.nanos());
+    }
+
+    /// No panic can leave it half-written: so a poisoned lock is taken as it is.
+    fn nanos(&self) -> MutexGuard<'_, u128> {
+        self.nanos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The nearest float to an amount: both numbers are read exactly, so one rounding is all.
+/// The nearest float to an amount, but for the roundings of both steps.
 #[expect(
     clippy::cast_precision_loss,
     reason = "the exposition format knows floats only"
 )]
-fn exposed(nanos: u64) -> f64 {
+fn exposed(nanos: u128) -> f64 {
     nanos as f64 / 1e9
 }
 
 impl Metric for MoneyCounter {
     fn metric(&self) -> proto::Metric {
         let mut value = proto::Counter::default();
-        value.set_value(exposed(self.nanos.load(Ordering::Relaxed)));
+        value.set_value(exposed(*self.nanos()));
         let mut metric = proto::Metric::default();
         metric.set_counter(value);
         metric
@@ -54,5 +60,16 @@ mod tests {
         }
         let metric = counter.metric();
         assert!(metric.get_counter().get_value().total_cmp(&1000.0).is_eq());
+    }
+
+    #[test]
+    fn a_sum_of_large_amounts_does_not_wrap() {
+        let counter = MoneyCounter::default();
+        let large: Amount = "8000000000".parse().unwrap();
+        for _ in 0..10 {
+            counter.add(large);
+        }
+        let value = counter.metric().get_counter().get_value();
+        assert!(value.total_cmp(&80_000_000_000.0).is_eq(), "{value}");
     }
 }
