@@ -11,9 +11,13 @@ mod gates;
 mod race;
 #[path = "background/resolve.rs"]
 mod resolve;
+#[path = "background/restored.rs"]
+mod restored;
 #[path = "background/scripted.rs"]
 mod scripted;
 mod support;
+#[path = "background/unanswered.rs"]
+mod unanswered;
 #[path = "background/unclear.rs"]
 mod unclear;
 #[path = "background/watch.rs"]

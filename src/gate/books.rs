@@ -7,6 +7,7 @@ use super::answer::{JobAnswer, Status};
 use super::charge::corrected;
 use super::clock::Clock;
 use super::known::{Known, KnownJobs};
+use super::repeat::{Repeats, Step};
 use crate::config::Config;
 use crate::ledger::{
     BindingLimits, Charge, Confirmation, Confirmed, Draft, FirstAnswer, Job, Ledger, Payer,
@@ -20,11 +21,6 @@ pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long is waited before a call is repeated that the ledger could not take: this,
-/// doubled each time up to the second value.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-const RETRY_AT_MOST: Duration = Duration::from_secs(5);
-
 /// Moves money: each step is made in the ledger and then shown in the metrics, once,
 /// because the ledger says which call it was that changed something.
 #[derive(Clone)]
@@ -32,6 +28,7 @@ pub(super) struct Books {
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
     known: Arc<KnownJobs>,
+    repeats: Repeats,
     clock: Clock,
 }
 
@@ -115,6 +112,7 @@ impl Books {
             ledger,
             metrics,
             known: Arc::default(),
+            repeats: Repeats::default(),
             clock,
         }
     }
@@ -183,20 +181,28 @@ impl Books {
         let id = reservation.id;
         if let Err(error) = self.try_abandon(id, why).await {
             log::error!("reservation {id} not voided yet: {error}");
-            let books = self.clone();
-            repeat(move || {
-                let books = books.clone();
-                async move { books.try_abandon(id, why).await.map(drop) }
-            });
         }
     }
 
-    /// Voids a reservation that has no job. Whether this call did it.
+    /// Voids a reservation that has no job, now or as soon as the ledger can be asked. Whether
+    /// this call did it.
     pub(super) async fn try_abandon(
         &self,
         id: ReservationId,
         why: &'static str,
     ) -> Result<bool, Unavailable> {
+        let voided = self.void(id, why).await;
+        if voided.is_err() {
+            let books = self.clone();
+            self.repeats.start(id, Step::Void, move || {
+                let books = books.clone();
+                async move { books.void(id, why).await.map(drop) }
+            });
+        }
+        voided
+    }
+
+    async fn void(&self, id: ReservationId, why: &'static str) -> Result<bool, Unavailable> {
         let voided = self.ledger.abandon(id, why, self.now()).await?;
         if let Some(charge) = &voided {
             self.metrics.charge(Event::Voided, charge);
@@ -213,7 +219,7 @@ impl Books {
         if let Err(error) = self.ledger.mark_unknown(id, self.now()).await {
             log::error!("reservation {id} not marked yet: {error}");
             let books = self.clone();
-            repeat(move || {
+            self.repeats.start(id, Step::MarkUnknown, move || {
                 let books = books.clone();
                 async move { books.ledger.mark_unknown(id, books.now()).await }
             });
@@ -242,11 +248,12 @@ impl Books {
             charge: corrected(&reservation.charge, answer, &config.catalog),
             answer: first,
         };
-        let limits = binding(config, &reservation.charge, &confirmation.charge);
-        let mut confirmed = self.try_confirm(id, &confirmation, &limits).await;
+        let before = reservation.charge.clone();
+        let limits = binding(config, &before, &confirmation.charge);
+        let mut confirmed = self.confirm_once(id, &before, &confirmation, &limits).await;
         if let Ok(Confirmed::IdTaken) = confirmed {
             confirmation.job = minted(id);
-            confirmed = self.try_confirm(id, &confirmation, &limits).await;
+            confirmed = self.confirm_once(id, &before, &confirmation, &limits).await;
         }
         let charge = match confirmed {
             Ok(Confirmed::Now { after, .. }) => after,
@@ -265,11 +272,11 @@ impl Books {
             }
             Err(error) => {
                 log::error!("reservation {id} not confirmed yet: {error}");
-                let again = (self.clone(), limits, confirmation.clone());
-                repeat(move || {
-                    let (books, limits, confirmation) = again.clone();
+                let again = (self.clone(), before, limits, confirmation.clone());
+                self.repeats.start(id, Step::Confirm, move || {
+                    let (books, before, limits, confirmation) = again.clone();
                     async move {
-                        let confirmed = books.try_confirm(id, &confirmation, &limits);
+                        let confirmed = books.confirm_once(id, &before, &confirmation, &limits);
                         let outcome = confirmed.await?;
                         if matches!(
                             outcome,
@@ -304,12 +311,37 @@ impl Books {
         Ok(())
     }
 
-    /// One attempt to tie a reservation to its job. Shows a correction so that reserved =
-    /// posted + voided + open still holds: what the charge was is voided, what it is now is
-    /// reserved. Shows one that was left out, too: the channel may bill for it.
+    /// Ties a reservation to a job that was found for it, now or as soon as the ledger can be
+    /// asked. `before` is what it charges so far.
     pub(super) async fn try_confirm(
         &self,
         id: ReservationId,
+        before: &Arc<Charge>,
+        confirmation: &Confirmation,
+        limits: &BindingLimits,
+    ) -> Result<Confirmed, Unavailable> {
+        let confirmed = self.confirm_once(id, before, confirmation, limits).await;
+        if confirmed.is_err() {
+            let limits = limits.clone();
+            let again = (self.clone(), before.clone(), limits, confirmation.clone());
+            self.repeats.start(id, Step::Confirm, move || {
+                let (books, before, limits, confirmation) = again.clone();
+                async move {
+                    let confirmed = books.confirm_once(id, &before, &confirmation, &limits);
+                    confirmed.await.map(drop)
+                }
+            });
+        }
+        confirmed
+    }
+
+    /// One attempt to tie a reservation to its job. Shows a correction so that reserved =
+    /// posted + voided + open still holds: what the charge was is voided, what it is now is
+    /// reserved. Shows one that was left out, too: the channel may bill for it.
+    async fn confirm_once(
+        &self,
+        id: ReservationId,
+        before: &Arc<Charge>,
         confirmation: &Confirmation,
         limits: &BindingLimits,
     ) -> Result<Confirmed, Unavailable> {
@@ -318,13 +350,13 @@ impl Books {
             .confirm(id, confirmation, limits, self.now())
             .await?;
         let Confirmed::Now {
-            before,
-            after,
-            left_out,
+            after, left_out, ..
         } = &confirmed
         else {
             return Ok(confirmed);
         };
+        // What it was is the caller's to know: a ledger that was asked again may have
+        // forgotten.
         if before != after {
             self.metrics.charge(Event::Voided, before);
             self.metrics.charge(Event::Reserved, after);
@@ -348,6 +380,17 @@ impl Books {
                 before.seconds,
                 before.size,
             );
+        } else if after == before && confirmation.charge != *before {
+            // The answer that named the limit was lost.
+            self.metrics.correction_left_out(before);
+            log::warn!(
+                "reservation {id}: a limit has no room for what channel {} renders for job {}: \
+                 it stays charged for {} s in {}",
+                before.channel,
+                confirmation.job,
+                before.seconds,
+                before.size
+            );
         }
         Ok(confirmed)
     }
@@ -361,35 +404,51 @@ impl Books {
         }
         let end = answer.status.and_then(|s| End::of(s, charge_failed));
         if let Some(end) = end {
-            // Where the ledger is away, the next look at the job will do it.
+            // Where the ledger is away, it is repeated.
             let _ = self.end(known, end).await;
         }
     }
 
-    /// Resolves the charge of a job that has ended.
+    /// Resolves the charge of a job that has ended, now or as soon as the ledger can be asked.
     pub(super) async fn end(&self, known: &Known, end: End) -> Result<(), Unavailable> {
-        let job = &known.job;
+        let id = known.job.reservation;
+        let ended = self.try_end(&known.job, Some(known), end).await;
+        if let Err(error) = &ended {
+            log::error!("job {}, reservation {id}: not resolved yet: {error}", known.job.id);
+            let (books, job) = (self.clone(), known.job.clone());
+            self.repeats.start(id, Step::Resolve, move || {
+                let (books, job) = (books.clone(), job.clone());
+                async move {
+                    let known = books.known.get(&job.id);
+                    books.try_end(&job, known.as_deref(), end).await
+                }
+            });
+        }
+        ended
+    }
+
+    async fn try_end(&self, job: &Job, known: Option<&Known>, end: End) -> Result<(), Unavailable> {
+        if self.repeats.has(job.reservation, Step::Confirm) {
+            // Whether it was corrected is to be told first: the ledger knows its last call only.
+            return Err(Unavailable("its confirmation is not known yet".into()));
+        }
         let End { resolution, status } = end;
         let settled = self
             .ledger
             .settle(job.reservation, resolution, status, self.now())
-            .await
-            .inspect_err(|error| {
-                log::error!(
-                    "job {}, reservation {}: not resolved: {error}",
-                    job.id,
-                    job.reservation
-                );
-            })?;
+            .await?;
         let Some(charge) = settled else {
             // Resolved already, or its confirmation is still on its way to the ledger.
-            let known_job = self.ledger.job(&job.id).await?;
-            if known_job.is_some_and(|job| job.resolution.is_some()) {
-                known.set_resolved();
+            let job = self.ledger.job(&job.id).await?;
+            if job.is_some_and(|job| job.resolution.is_some()) {
+                known.map(Known::set_resolved);
             }
             return Ok(());
         };
-        known.set_resolved();
+        known.map(Known::set_resolved);
+        if known.is_some_and(Known::was_counted) {
+            return Ok(());
+        }
         let event = match resolution {
             Resolution::Posted => Event::Posted,
             Resolution::Voided => Event::Voided,
@@ -399,25 +458,21 @@ impl Books {
         self.metrics.ended(&charge, status, lasted);
         Ok(())
     }
-}
 
-/// Repeats a call until the ledger takes it. If the process ends before, the reservation is
-/// found pending later on, and its channel is asked.
-fn repeat<F, C>(mut call: F)
-where
-    F: FnMut() -> C + Send + 'static,
-    C: Future<Output = Result<(), Unavailable>> + Send,
-{
-    tokio::spawn(async move {
-        let mut wait = RETRY_AFTER;
-        loop {
-            tokio::time::sleep(wait).await;
-            if call().await.is_ok() {
-                return;
-            }
-            wait = (wait * 2).min(RETRY_AT_MOST);
+    /// Whether the ledger says that a job runs whose charge was resolved here: a database that
+    /// took over from another may have missed that. It is followed to its end once more then.
+    pub(super) async fn reopen(&self, known: &Known) -> Result<bool, Unavailable> {
+        let job = self.ledger.job(&known.job.id).await?;
+        let runs = job.is_some_and(|job| job.resolution.is_none());
+        if runs {
+            log::warn!(
+                "job {}: the ledger has lost that it had ended, so its channel is asked again",
+                known.job.id
+            );
+            known.reopen();
         }
-    });
+        Ok(runs)
+    }
 }
 
 /// The limits that bind a correction, where it is one.

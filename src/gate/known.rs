@@ -20,6 +20,8 @@ const REMEMBERED: usize = 50_000;
 pub(super) struct Known {
     pub(super) job: Job,
     resolved: AtomicBool,
+    /// Whether its end is in the metrics of this gate.
+    counted: AtomicBool,
     /// When a client last asked for it.
     polled: AtomicU64,
     /// Of the last answer that has taught all it can; 0 before the first.
@@ -42,19 +44,31 @@ impl Known {
     pub(super) fn new(job: Job) -> Arc<Self> {
         Arc::new(Self {
             resolved: AtomicBool::new(job.resolution.is_some()),
+            counted: AtomicBool::new(false),
             polled: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             job,
         })
     }
 
-    /// Whether its charge is resolved: then nothing about it can change.
+    /// Whether its charge is resolved, as far as this gate has heard: the ledger's word wins.
     pub(super) fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_resolved(&self) {
         self.resolved.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that its end is counted. Whether it was already.
+    pub(super) fn was_counted(&self) -> bool {
+        self.counted.swap(true, Ordering::Relaxed)
+    }
+
+    /// The ledger has lost that its charge was resolved: each answer may tell its end again.
+    pub(super) fn reopen(&self) {
+        self.resolved.store(false, Ordering::Relaxed);
+        self.heard.store(0, Ordering::Relaxed);
     }
 
     /// Whether this answer was the last one that was heard: most polls get the same answer

@@ -31,6 +31,7 @@ mod pool;
 mod readiness;
 mod refusal;
 mod relay;
+mod repeat;
 mod reply;
 mod reserve;
 mod route;

@@ -157,6 +157,25 @@ async fn a_job_whose_end_is_not_seen_in_time_stays_charged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_polls_keeps_no_job_from_expiring() {
+    let setup = soon("  poll_after: 400ms\n  expire_after: 1500ms\n");
+    let stand = endless(setup).start().await;
+    let id = created(stand.gate, KEY, "a cat").await;
+    let (began, poll) = (Instant::now(), Request::get(&format!("/v1/videos/{id}")));
+    while !stand.handle.ledger().open().await.unwrap().is_empty() {
+        assert_eq!(send(stand.gate, KEY, poll.clone()).await.status, 200);
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "it never expires"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+    until_cents(&stand, [40, 40, 0]).await;
+    assert_eq!(ended(&stand, "expired").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_job_is_resolved() {
     on(Engine::all(), async |engine| {
         // Nobody but the deletion looks at them.

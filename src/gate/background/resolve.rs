@@ -225,7 +225,8 @@ impl Gate {
         let limits = binding(config, &unknown.charge, &confirmation.charge);
         let confirm = async |confirmation: &Confirmation| {
             let books = &self.books;
-            books.try_confirm(unknown.id, confirmation, &limits).await
+            let before = &unknown.charge;
+            books.try_confirm(unknown.id, before, confirmation, &limits).await
         };
         let mut confirmed = confirm(&confirmation).await?;
         if confirmed == Confirmed::IdTaken {

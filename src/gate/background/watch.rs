@@ -43,17 +43,17 @@ impl Gate {
             let known = self.books.know(&job);
             let at = self.now();
             let polled = Timestamp(known.last_poll().0 + millis(jobs.poll_after));
-            if known.is_resolved() {
-                // By this gate, while the page was under way; or the cache knows better.
-                self.look_again(&known, next_look(&known, at, jobs, None))
-                    .await?;
-            } else if polled > at {
+            let is_old = at.since(known.job.created) > millis(jobs.expire_after);
+            if known.is_resolved() && !self.books.reopen(&known).await? {
+                // By this gate, while the page was under way.
+                continue;
+            }
+            if polled > at && !is_old {
                 self.look_again(&known, polled).await?;
             } else {
                 let started = Instant::now();
                 let told = self.look(state, channel, &known).await;
                 let wanted = told.as_ref().ok().and_then(|told| told.poll_after_ms);
-                let is_old = at.since(known.job.created) > millis(jobs.expire_after);
                 if is_old && !known.is_resolved() {
                     log::warn!(
                         "job {} on channel {name}: no end was seen in time, it stays charged",

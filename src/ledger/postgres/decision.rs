@@ -123,7 +123,9 @@ impl PostgresLedger {
         let answer = confirmation.answer.as_ref();
         let status = answer.map(|answer| i32::from(answer.status));
         let body = answer.map(|answer| &answer.body[..]);
-        let operation = self.ids.next();
+        let mut operation = self
+            .operations
+            .begin(self.ids.next(), id, State::Confirmed, job);
         for _ in 0..ATTEMPTS {
             let rows = self
                 .database
@@ -131,7 +133,7 @@ impl PostgresLedger {
                     CONFIRM,
                     &[
                         (&Id(id.0), Type::UUID),
-                        (&operation, Type::UUID),
+                        (&operation.name, Type::UUID),
                         (&job, Type::TEXT),
                         (&upstream_id, Type::TEXT),
                         (&bigint(now.0), Type::INT8),
@@ -152,7 +154,11 @@ impl PostgresLedger {
                 )
                 .await?;
             let row = only(&rows)?;
-            return Ok(match column(row, "o_outcome")? {
+            let outcome = column(row, "o_outcome")?;
+            if outcome != "track" {
+                operation.answered();
+            }
+            return Ok(match outcome {
                 "now" => {
                     let before = row::charge(row)?;
                     let after = if column(row, "o_corrected")? {
@@ -205,13 +211,14 @@ impl PostgresLedger {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let from: Vec<_> = from.iter().map(|state| state.name()).collect();
+        let mut operation = self.operations.begin(self.ids.next(), id, state, outcome);
         let rows = self
             .database
             .query(
                 "SELECT * FROM tollgate.resolve($1, $2, $3, $4, $5, $6)",
                 &[
                     (&Id(id.0), Type::UUID),
-                    (&self.ids.next(), Type::UUID),
+                    (&operation.name, Type::UUID),
                     (&from, Type::TEXT_ARRAY),
                     (&state.name(), Type::TEXT),
                     (&outcome, Type::TEXT),
@@ -220,6 +227,7 @@ impl PostgresLedger {
                 ANSWER,
             )
             .await?;
+        operation.answered();
         rows.first().map(row::charge).transpose()
     }
 

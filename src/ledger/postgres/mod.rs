@@ -6,6 +6,7 @@
 
 mod connection;
 mod decision;
+mod operations;
 mod orphans;
 mod row;
 mod schema;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
 use self::connection::{ANSWER, Database};
+use self::operations::Operations;
 use self::orphans::Orphans;
 use self::row::{CHARGE, Id, JOB, JOBLESS, bigint, column, number, text};
 use self::url::Target;
@@ -40,8 +42,9 @@ pub use self::url::ParseUrlError;
 ///
 /// The schema is made before the first use. While the database is away calls fail, and
 /// they work again by themselves once it is back. A call whose connection broke is repeated
-/// on another one for up to 3 seconds and tells what is true; only when that fails too its
-/// outcome is not known. A reservation of which that holds is voided by the next
+/// on another one for up to 3 seconds and tells what is true; only when that fails too, or the
+/// database is silent for 5 seconds, its outcome is not known. Then the caller's repetition of
+/// that very call is recognised, and told that it made the change if the first one did. A reservation of which that holds is voided by the next
 /// [`Ledger::heartbeat`]. How durable "durable" is, the server's `synchronous_commit` says.
 ///
 /// The repetition of a [`Ledger::confirm`] that was committed answers with the charge as it
@@ -55,6 +58,7 @@ pub struct PostgresLedger {
     /// holding every connection, which those of other keys need. Keys share turns.
     turns: Vec<Semaphore>,
     names: RandomState,
+    operations: Operations,
     orphans: Orphans,
 }
 
@@ -87,6 +91,7 @@ impl PostgresLedger {
                 .map(|_| Semaphore::new(connections.get().div_ceil(4)))
                 .collect(),
             names: RandomState::new(),
+            operations: Operations::default(),
             orphans: Orphans::default(),
         })
     }

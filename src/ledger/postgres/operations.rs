@@ -1,0 +1,135 @@
+//! Names calls, so that the database recognises the repetition of one that it has not
+//! answered: a commit may outlast every patience, and be made all the same.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::row::Id;
+use crate::ledger::charge::ReservationId;
+use crate::ledger::job::State;
+
+/// The most calls that are remembered. Of older ones the repetition is a call of its own.
+const MOST: usize = 10_000;
+
+/// The calls that were not answered.
+#[derive(Default)]
+pub(super) struct Operations(Mutex<VecDeque<Unanswered>>);
+
+struct Unanswered {
+    reservation: ReservationId,
+    /// Which state it was to have then, and what else was said: the job or the outcome.
+    state: State,
+    word: Box<str>,
+    name: Id,
+}
+
+/// A call under way. Dropped before it is told to be answered, it may have been made.
+pub(super) struct Operation<'a> {
+    operations: &'a Operations,
+    reservation: ReservationId,
+    state: State,
+    word: &'a str,
+    pub(super) name: Id,
+    is_answered: bool,
+}
+
+impl Operations {
+    /// Begins a call: under a new name, unless the same was asked for and not answered. Of
+    /// two repetitions at once one has the old name, so that one is told to have done it.
+    pub(super) fn begin<'a>(
+        &'a self,
+        new: Id,
+        reservation: ReservationId,
+        state: State,
+        word: &'a str,
+    ) -> Operation<'a> {
+        let mut calls = self.lock();
+        let same = calls.iter().position(|call| {
+            (call.reservation, call.state, &*call.word) == (reservation, state, word)
+        });
+        let again = same.and_then(|at| calls.remove(at));
+        Operation {
+            operations: self,
+            reservation,
+            state,
+            word,
+            name: again.map_or(new, |call| call.name),
+            is_answered: false,
+        }
+    }
+
+    /// No panic can leave it half-written: so a poisoned lock is taken as it is.
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Unanswered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Operation<'_> {
+    /// The database has said what became of it.
+    pub(super) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Operation<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let mut calls = self.operations.lock();
+        if calls.len() >= MOST {
+            calls.pop_front();
+        }
+        calls.push_back(Unanswered {
+            reservation: self.reservation,
+            state: self.state,
+            word: self.word.into(),
+            name: self.name,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_keeps_its_name_until_it_is_answered() {
+        let operations = Operations::default();
+        let begin =
+            |name, id, state, word| operations.begin(Id(name), ReservationId(id), state, word);
+        drop(begin(1, 7, State::Posted, "completed"));
+        for (id, state, word) in [
+            (8, State::Posted, "completed"),
+            (7, State::Voided, "completed"),
+            (7, State::Posted, "deleted"),
+        ] {
+            let mut other = begin(2, id, state, word);
+            assert_eq!(other.name, Id(2));
+            other.answered();
+        }
+        let again = begin(3, 7, State::Posted, "completed");
+        assert_eq!(again.name, Id(1));
+        let mut at_once = begin(4, 7, State::Posted, "completed");
+        assert_eq!(at_once.name, Id(4));
+        at_once.answered();
+        drop(again);
+        begin(5, 7, State::Posted, "completed").answered();
+        let mut last = begin(6, 7, State::Posted, "completed");
+        assert_eq!(last.name, Id(1));
+        last.answered();
+        drop(last);
+        assert_eq!(begin(7, 7, State::Posted, "completed").name, Id(7));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let operations = Operations::default();
+        for id in 0..MOST as u128 + 10 {
+            drop(operations.begin(Id(id), ReservationId(id), State::Posted, "completed"));
+        }
+        assert_eq!(operations.lock().len(), MOST);
+        let oldest = operations.begin(Id(1), ReservationId(0), State::Posted, "completed");
+        assert_eq!(oldest.name, Id(1));
+    }
+}
