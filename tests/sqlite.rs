@@ -1,5 +1,10 @@
 //! What the ledger in SQLite holds beyond the suite for all ledgers: its file.
 
+#[path = "sqlite/batches.rs"]
+mod batches;
+#[cfg(unix)]
+#[path = "sqlite/files.rs"]
+mod files;
 #[path = "support/folder.rs"]
 mod folder;
 #[path = "ledger/suite.rs"]

@@ -414,7 +414,10 @@ impl Books {
         let id = known.job.reservation;
         let ended = self.try_end(&known.job, Some(known), end).await;
         if let Err(error) = &ended {
-            log::error!("job {}, reservation {id}: not resolved yet: {error}", known.job.id);
+            log::error!(
+                "job {}, reservation {id}: not resolved yet: {error}",
+                known.job.id
+            );
             let (books, job) = (self.clone(), known.job.clone());
             self.repeats.start(id, Step::Resolve, move || {
                 let (books, job) = (books.clone(), job.clone());

@@ -13,6 +13,9 @@ impl Gate {
     pub async fn refresh_metrics(&self) {
         let (state, now) = (self.state(), self.now());
         self.show_uploads(&state);
+        let wal = self.ledger().wal_bytes().unwrap_or(0);
+        let wal = i64::try_from(wal).unwrap_or(i64::MAX);
+        self.metrics.ledger_wal_bytes.set(wal);
         let readiness = self.readiness().await;
         // What is not in the configuration any more is not shown any more.
         for (gauge, values) in [

@@ -213,6 +213,11 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Whether the ledger can take reservations.
     async fn ready(&self) -> Result<(), Unavailable>;
+
+    /// How long its write-ahead log is, where it is one that it has to itself.
+    fn wal_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Whether the outcome of the request that an idempotency key stands for is known.

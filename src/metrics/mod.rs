@@ -85,6 +85,8 @@ pub struct Metrics {
     upstream_response: Family<Histogram>,
     /// One atomic decision of the ledger.
     pub ledger_commit: Histogram,
+    /// How long the write-ahead log of SQLite's file is.
+    pub ledger_wal_bytes: IntGauge,
     /// 1 where the channel could be reached when it was last tried, by channel.
     pub channel_up: IntGaugeVec,
     channel_errors: Family<IntCounter>,
@@ -251,6 +253,10 @@ impl Metrics {
                 &["channel", "route"],
             )?,
             ledger_commit: d.histogram("ledger_commit_seconds", "The ledger's decision on a reservation.")?,
+            ledger_wal_bytes: d.add(IntGauge::new(
+                "ledger_wal_bytes",
+                "Length of the write-ahead log of the ledger in SQLite; 0 for other ledgers.",
+            )?)?,
             channel_up: d.gauge("channel_up", "1 where the channel could be reached when it was last tried.", &["channel"])?,
             channel_errors: d.counter("channel_errors_total", "Failures of a channel.", &["channel", "kind"])?,
             corrections_left_out: d.counter(

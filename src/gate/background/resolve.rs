@@ -226,7 +226,9 @@ impl Gate {
         let confirm = async |confirmation: &Confirmation| {
             let books = &self.books;
             let before = &unknown.charge;
-            books.try_confirm(unknown.id, before, confirmation, &limits).await
+            books
+                .try_confirm(unknown.id, before, confirmation, &limits)
+                .await
         };
         let mut confirmed = confirm(&confirmation).await?;
         if confirmed == Confirmed::IdTaken {

@@ -113,6 +113,23 @@ impl OpenError {
     }
 }
 
+/// Whether an error is about the statement, or about the row that it reads, rather than about
+/// the file: then other statements may well succeed.
+pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
+    let Some(code) = error.sqlite_error_code() else {
+        // Something stands in a column that cannot be read as what it is to be.
+        return true;
+    };
+    matches!(
+        code,
+        ErrorCode::Unknown
+            | ErrorCode::ConstraintViolation
+            | ErrorCode::TypeMismatch
+            | ErrorCode::TooBig
+            | ErrorCode::ParameterOutOfRange
+    )
+}
+
 /// What operators are to do about an error in use.
 pub(super) fn unavailable(path: &Path, error: &rusqlite::Error) -> Unavailable {
     let remedy = match error.sqlite_error_code() {

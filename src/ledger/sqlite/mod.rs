@@ -8,6 +8,7 @@
 //!
 //! The database is in WAL mode: operators may read it at any time, with any client.
 
+mod access;
 mod books;
 mod calls;
 mod claims;
@@ -17,6 +18,7 @@ mod prune;
 mod readers;
 mod rows;
 mod sums;
+mod wal;
 mod writer;
 
 use std::path::Path;
@@ -27,6 +29,7 @@ use async_trait::async_trait;
 
 use self::books::{Books, Running, locked};
 use self::readers::Readers;
+use self::wal::WriteAheadLog;
 use self::writer::Writer;
 use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
@@ -43,6 +46,7 @@ pub struct SqliteLedger {
     counters: Arc<Mutex<Counters>>,
     running: Arc<Running>,
     readers: Arc<Readers>,
+    log: WriteAheadLog,
     writer: Writer,
 }
 
@@ -56,11 +60,13 @@ impl SqliteLedger {
         let running = Arc::<Running>::default();
         let books = Books::new(opened.run, counters.clone(), running.clone());
         let readers = Arc::new(Readers::new(&opened.path));
+        let log = WriteAheadLog::of(&opened.path);
         let writer = Writer::start(opened, books)?;
         Ok(Self {
             counters,
             running,
             readers,
+            log,
             writer,
         })
     }
@@ -69,7 +75,7 @@ impl SqliteLedger {
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
         let missing = locked(&self.counters).missing(key);
         if !missing.is_empty() {
-            let call = move |books: &mut Books, db: &_| books.track(db, missing, now);
+            let call = move |books: &mut Books, db: &_| books.track(db, missing.clone(), now);
             self.writer.call(call).await?;
         }
         Ok(())
@@ -126,7 +132,7 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         let (draft, key) = (draft.clone(), limits_of(key));
-        let call = move |books: &mut Books, db: &_| books.reserve(db, draft, &key, now);
+        let call = move |books: &mut Books, db: &_| books.reserve(db, draft.clone(), &key, now);
         self.writer.call(call).await
     }
 
@@ -138,8 +144,9 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
         let (confirmation, limits) = (confirmation.clone(), limits.clone());
-        let call =
-            move |books: &mut Books, db: &_| books.confirm(db, id, confirmation, &limits, now);
+        let call = move |books: &mut Books, db: &_| {
+            books.confirm(db, id, confirmation.clone(), &limits, now)
+        };
         self.writer.call(call).await
     }
 
@@ -224,6 +231,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
+        self.log.watch();
         let call = move |books: &mut Books, db: &_| books.mark_lost(db, now, lost_after);
         self.writer.call(call).await
     }
@@ -269,12 +277,16 @@ impl Ledger for SqliteLedger {
     ) -> Result<u64, Unavailable> {
         let read = move |db: &_| prune::old(db, before, most);
         let old = self.readers.read(read).await?;
-        let call = move |_: &mut Books, db: &_| prune::forget(db, old, now, most);
+        let call = move |_: &mut Books, db: &_| prune::forget(db, &old, now, most);
         self.writer.call(call).await
     }
 
     /// Where the last write failed, tries a small one: so it heals without a reservation.
     async fn ready(&self) -> Result<(), Unavailable> {
         self.writer.ready().await
+    }
+
+    fn wal_bytes(&self) -> Option<u64> {
+        Some(self.log.bytes())
     }
 }

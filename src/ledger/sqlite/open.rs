@@ -1,6 +1,5 @@
 //! Opening a database: the lock, the settings, the tables.
 
-use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::OpenError;
+use super::{access, wal};
 
 /// The tables, one file for each version. What has been released is never changed: what is
 /// to be different is done by a further file.
@@ -41,6 +41,7 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let real = real(path).map_err(|error| OpenError::of_system(path, &error))?;
     let lock = lock(&real)?;
+    access::create_private(&real).map_err(|error| OpenError::of_system(path, &error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -49,6 +50,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     db.busy_timeout(BUSY).map_err(sqlite)?;
     db.set_prepared_statement_cache_capacity(64);
     known(&db, &real)?;
+    access::restrict(&real);
     if db.is_readonly("main").map_err(sqlite)? {
         return Err(OpenError::ReadOnly(real));
     }
@@ -76,11 +78,8 @@ fn real(path: &Path) -> std::io::Result<PathBuf> {
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let mut beside = OsString::from(path);
-    beside.push(".lock");
     let system = |error| OpenError::of_system(path, &error);
-    let options = File::options().append(true).create(true).open(beside);
-    let file = options.map_err(system)?;
+    let file = access::open_private(&access::beside(path, ".lock")).map_err(system)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
@@ -114,9 +113,10 @@ fn set(db: &Connection) -> rusqlite::Result<()> {
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = OFF;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -65536;
-         PRAGMA journal_size_limit = 67108864;",
+         PRAGMA cache_size = -65536;",
     )?;
+    let kept = format!("PRAGMA journal_size_limit = {}", wal::KEPT_BYTES);
+    db.query_row(&kept, [], |_| Ok(()))?;
     db.query_row(
         &format!("PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"),
         [],

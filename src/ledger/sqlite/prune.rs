@@ -36,7 +36,7 @@ struct Line {
 /// Forgets expired idempotency keys, then those reservations, at most `most` in all.
 pub(super) fn forget(
     db: &Connection,
-    old: Vec<i64>,
+    old: &[i64],
     now: Timestamp,
     most: u32,
 ) -> rusqlite::Result<u64> {

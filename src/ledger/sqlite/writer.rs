@@ -1,4 +1,7 @@
 //! The thread that writes: many calls, one transaction, one sync.
+//!
+//! A call of which a statement fails fails alone: the transaction is rolled back and the other
+//! calls run again without it. So a transaction without a failure costs nothing for that.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -11,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::Unavailable;
 use super::books::{Books, locked};
-use super::error::{OpenError, unavailable};
+use super::error::{OpenError, is_of_statement, unavailable};
 use super::open::Opened;
 
 /// The most calls in one transaction: bounds how long its first call waits.
@@ -60,16 +63,16 @@ impl Writer {
     }
 
     /// Has the thread do something, and answers once that is on disk. It is done even if
-    /// nobody waits for the answer any more.
+    /// nobody waits for the answer any more. It may be run again after it was rolled back.
     pub(super) async fn call<T, F>(&self, run: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Books, &Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&mut Books, &Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let stopped = || Unavailable("its thread has stopped: restart the gate".into());
         let (reply, answer) = oneshot::channel();
         let call = Call {
-            run: Some(run),
+            run,
             done: None,
             reply,
         };
@@ -112,7 +115,7 @@ trait Work: Send {
 }
 
 struct Call<T, F> {
-    run: Option<F>,
+    run: F,
     done: Option<T>,
     reply: oneshot::Sender<Result<T, Unavailable>>,
 }
@@ -120,12 +123,10 @@ struct Call<T, F> {
 impl<T, F> Work for Call<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Books, &Connection) -> rusqlite::Result<T> + Send,
+    F: FnMut(&mut Books, &Connection) -> rusqlite::Result<T> + Send,
 {
     fn run(&mut self, books: &mut Books, db: &Connection) -> rusqlite::Result<()> {
-        if let Some(run) = self.run.take() {
-            self.done = Some(run(books, db)?);
-        }
+        self.done = Some((self.run)(books, db)?);
         Ok(())
     }
 
@@ -152,15 +153,20 @@ struct Desk {
     _lock: File,
 }
 
+/// Why a transaction was not committed.
+enum Failure {
+    /// A statement of the call at that place failed, for a reason that is its own.
+    Call(usize, rusqlite::Error),
+    /// Nothing can be written at all.
+    All(rusqlite::Error),
+}
+
 impl Desk {
     fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Work>>) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
             let busy = batch.len() >= COMPANY;
-            let outcome = self.commit(&mut batch);
-            for work in batch.drain(..) {
-                work.answer(&outcome);
-            }
+            self.commit(&mut batch);
             if busy {
                 std::thread::sleep(GATHER);
             }
@@ -174,29 +180,53 @@ impl Desk {
         }
     }
 
-    /// All of a batch, or nothing of it.
-    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Unavailable> {
-        let changes = self.db.total_changes();
-        let outcome = self.attempt(batch);
-        let Err(error) = outcome else {
-            // Only what was written shows that writing works.
-            if self.db.total_changes() != changes {
-                let mut health = locked(&self.health);
-                if health.is_err() {
-                    log::warn!("{}: can be written again", self.path.display());
-                    *health = Ok(());
+    /// Commits the calls of a batch and answers them all. Where one fails for a reason of its
+    /// own, those before it are committed without it, and then those after it: so each is run
+    /// twice at most, unless what has just worked fails.
+    fn commit(&mut self, batch: &mut Vec<Box<dyn Work>>) {
+        while !batch.is_empty() {
+            let changes = self.db.total_changes();
+            match self.attempt(batch) {
+                Ok(()) => {
+                    // Only what was written shows that writing works.
+                    if self.db.total_changes() != changes {
+                        self.note_health(Ok(()));
+                    }
+                    answer_all(batch, &Ok(()));
+                }
+                Err(Failure::Call(at, error)) => {
+                    let error = unavailable(&self.path, &error);
+                    log::error!("one request to the ledger has failed, others have not: {error}");
+                    self.roll_back();
+                    let after = batch.split_off(at + 1);
+                    if let Some(failed) = batch.pop() {
+                        failed.answer(&Err(error));
+                    }
+                    self.commit(batch);
+                    *batch = after;
+                }
+                Err(Failure::All(error)) => {
+                    let error = unavailable(&self.path, &error);
+                    self.note_health(Err(error.clone()));
+                    self.roll_back();
+                    answer_all(batch, &Err(error));
                 }
             }
-            return Ok(());
-        };
-        let error = unavailable(&self.path, &error);
-        let mut health = locked(&self.health);
-        if health.is_ok() {
-            log::error!("{error}");
         }
-        *health = Err(error.clone());
-        drop(health);
-        self.stale = true;
+    }
+
+    /// Says once that the file cannot be written, and once that it can be again.
+    fn note_health(&self, outcome: Result<(), Unavailable>) {
+        let mut health = locked(&self.health);
+        match (&*health, &outcome) {
+            (Ok(()), Err(error)) => log::error!("{error}"),
+            (Err(_), Ok(())) => log::warn!("{}: can be written again", self.path.display()),
+            _ => {}
+        }
+        *health = outcome;
+    }
+
+    fn roll_back(&mut self) {
         if !self.db.is_autocommit()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
         {
@@ -204,21 +234,41 @@ impl Desk {
         }
         // So that hints are right at once. Where it fails, the next batch begins with it.
         self.stale = self.books.load(&self.db).is_err();
-        Err(error)
     }
 
-    fn attempt(&mut self, batch: &mut [Box<dyn Work>]) -> rusqlite::Result<()> {
+    fn attempt(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Failure> {
         if self.stale {
-            self.books.load(&self.db)?;
+            self.books.load(&self.db).map_err(Failure::All)?;
             self.stale = false;
         }
-        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        for work in batch {
-            work.run(&mut self.books, &self.db)?;
+        self.execute("BEGIN IMMEDIATE")?;
+        for (at, work) in batch.iter_mut().enumerate() {
+            if let Err(error) = work.run(&mut self.books, &self.db) {
+                // An error of the disk has ended the transaction already.
+                let own = is_of_statement(&error) && !self.db.is_autocommit();
+                return Err(match own {
+                    true => Failure::Call(at, error),
+                    false => Failure::All(error),
+                });
+            }
         }
-        self.books.write_counters(&self.db)?;
-        self.db.prepare_cached("COMMIT")?.execute([])?;
+        self.books.write_counters(&self.db).map_err(Failure::All)?;
+        self.execute("COMMIT")?;
         self.books.show();
         Ok(())
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Failure> {
+        let done = self
+            .db
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]));
+        done.map(drop).map_err(Failure::All)
+    }
+}
+
+fn answer_all(batch: &mut Vec<Box<dyn Work>>, outcome: &Result<(), Unavailable>) {
+    for work in batch.drain(..) {
+        work.answer(outcome);
     }
 }

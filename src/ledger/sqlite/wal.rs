@@ -1,0 +1,49 @@
+//! Watches the length of the write-ahead log. What is written goes there first and is moved
+//! into the database now and then; a reader that does not end keeps it from that, and so lets
+//! the log grow for as long as it reads.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::access;
+
+/// What is left of the log once it was moved. Where it is longer, something is in the way.
+pub(super) const KEPT_BYTES: u64 = 64 << 20;
+
+pub(super) struct WriteAheadLog {
+    path: PathBuf,
+    is_long: AtomicBool,
+}
+
+impl WriteAheadLog {
+    /// The log of the database at `path`.
+    pub(super) fn of(path: &Path) -> Self {
+        Self {
+            path: access::beside(path, "-wal"),
+            is_long: AtomicBool::new(false),
+        }
+    }
+
+    /// How long it is. There is none before the first write.
+    pub(super) fn bytes(&self) -> u64 {
+        self.path.metadata().map_or(0, |file| file.len())
+    }
+
+    /// Says once that it has grown too long, and once that it is short again.
+    pub(super) fn watch(&self) {
+        let bytes = self.bytes();
+        let is_long = bytes > KEPT_BYTES;
+        if self.is_long.swap(is_long, Ordering::Relaxed) == is_long {
+            return;
+        }
+        let (name, mib) = (self.path.display(), bytes >> 20);
+        if is_long {
+            log::warn!(
+                "{name}: has grown to {mib} MiB, and grows on: something reads the ledger without \
+                 an end, such as a transaction that was left open in sqlite3: end it"
+            );
+        } else {
+            log::warn!("{name}: is down to {mib} MiB again");
+        }
+    }
+}
