@@ -3,11 +3,12 @@
 //! A [`Probe`] does no IO and holds a few dozen bytes, whatever it is given: what a JPEG carries
 //! before its frame header (EXIF with a preview, colour profiles) is skipped by counting.
 //!
-//! The size is that of the encoded picture: EXIF orientation is not applied, and of a WebP in the
+//! The size is that of the encoded picture: EXIF orientation is told, not applied, and of a WebP in the
 //! extended format it is the canvas. Headers that the common decoders (libpng, libjpeg, libwebp)
 //! reject are [`Reason`]s, never a guess. The first `IHDR` or frame header decides; a second one
 //! is an error to those decoders.
 
+mod exif;
 mod jpeg;
 mod png;
 #[cfg(test)]
@@ -49,6 +50,8 @@ pub struct Image {
     pub width: u32,
     /// Rows of the encoded picture, in pixels; never 0.
     pub height: u32,
+    /// Whether a JPEG's EXIF makes viewers turn it, so that its sides change places.
+    pub turned: bool,
 }
 
 /// How a picture is encoded.
@@ -233,6 +236,7 @@ fn sized(format: Format, width: u32, height: u32) -> Result<Image, Reason> {
             format,
             width,
             height,
+            turned: false,
         }),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Upstream;
+use crate::inspect::SecondsType;
 use crate::key::Secret;
 
 /// An upstream account.
@@ -21,6 +22,8 @@ pub struct Channel {
     pub auth: Auth,
     /// The models it serves, at least one, each in the catalog.
     pub models: BTreeSet<Arc<str>>,
+    /// How a JSON body may write `seconds` for it.
+    pub seconds_type: SecondsType,
     /// Whether HTTP/2 is spoken to it.
     pub http2: Http2,
     /// The trust roots of a private channel, in DER; where there are none, the system's.

@@ -15,6 +15,7 @@ fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
         credential: Some(Secret::new("sk-channel".into())),
         auth: Auth::Bearer,
         models: models.iter().map(|m| Arc::from(*m)).collect(),
+        seconds_type: crate::inspect::SecondsType::default(),
         http2: Http2::Auto,
         ca: vec![],
         connect_timeout: Duration::from_secs(5),

@@ -9,6 +9,7 @@ use http::header;
 use serde_saphyr::Spanned;
 
 use crate::channel::{Auth, Channel, Http2, Upstream};
+use crate::inspect::SecondsType;
 
 use super::error::{Problems, Reported};
 use super::file::{self, Entries, Text, WordOr};
@@ -73,6 +74,7 @@ fn build_one(
     };
     let auth = build_auth(name_text, file, p);
     let models = build_models(&file.models, catalog, p);
+    let seconds_type = build_seconds_type(&file.seconds_type, p);
     let http2 = build_http2(&file.http2, p);
     let ca = match &file.ca {
         Some(text) if url.as_ref().is_ok_and(|url| !url.tls) => Err(p.report_hint(
@@ -96,6 +98,7 @@ fn build_one(
         credential: credential?,
         auth: auth?,
         models: models?,
+        seconds_type: seconds_type?,
         http2: http2?,
         ca: ca?,
         connect_timeout: connect_timeout?,
@@ -191,20 +194,45 @@ fn build_models(
     wrong.map_or(Ok(served), Err)
 }
 
+fn build_seconds_type(
+    file: &Option<Text>,
+    problems: &mut Problems,
+) -> Result<SecondsType, Reported> {
+    let words = [
+        ("string", SecondsType::String),
+        ("number", SecondsType::Number),
+        ("either", SecondsType::Either),
+    ];
+    choice("seconds_type", file, &words, problems)
+}
+
 fn build_http2(file: &Option<Text>, problems: &mut Problems) -> Result<Http2, Reported> {
+    let words = [
+        ("auto", Http2::Auto),
+        ("never", Http2::Never),
+        ("always", Http2::Always),
+    ];
+    choice("http2", file, &words, problems)
+}
+
+/// One of these words; the default where none is written.
+fn choice<T: Copy + Default>(
+    name: &str,
+    file: &Option<Text>,
+    words: &[(&str, T); 3],
+    problems: &mut Problems,
+) -> Result<T, Reported> {
     let Some(text) = file else {
-        return Ok(Http2::default());
+        return Ok(T::default());
     };
-    match text.value.as_str() {
-        "auto" => Ok(Http2::Auto),
-        "never" => Ok(Http2::Never),
-        "always" => Ok(Http2::Always),
-        other => {
-            let hint = match yaml::nearest(other, &["auto", "never", "always"]) {
-                Some(word) => format!("did you mean `{word}`?"),
-                None => "write auto, never or always".to_owned(),
-            };
-            Err(problems.report_hint(text.referenced, "this is no choice for `http2`", hint))
-        }
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+        return Ok(*value);
     }
+    let [first, second, third] = words.map(|(word, _)| word);
+    let hint = match yaml::nearest(&text.value, &[first, second, third]) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("write {first}, {second} or {third}"),
+    };
+    let problem = format!("this is no choice for `{name}`");
+    Err(problems.report_hint(text.referenced, problem, hint))
 }

@@ -75,6 +75,7 @@ pub(super) struct Channel {
     pub credential: Option<Spanned<Credential>>,
     pub auth: Option<Spanned<WordOr<AuthHeader>>>,
     pub models: Spanned<Vec<Text>>,
+    pub seconds_type: Option<Text>,
     pub http2: Option<Text>,
     pub ca: Option<Text>,
     pub connect_timeout: Option<Text>,

@@ -17,11 +17,11 @@ use super::route::Route;
 use super::upload::{Stopped, Upload};
 use super::upload_slots::BodySize;
 use super::{Gate, State};
-use crate::channel::LiveChannel;
-use crate::inspect::Inspector;
+use crate::channel::{Channel, LiveChannel};
+use crate::inspect::{self, Inspector, SecondsType, Written};
 use crate::ledger::{Charge, ClaimState, Unavailable};
 use crate::metrics::seconds;
-use crate::policy::{self, Key, Timestamp};
+use crate::policy::{self, Key, Param, Timestamp};
 
 /// How much of a body is read before a channel is connected to, if it is at hand.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
@@ -147,7 +147,9 @@ impl Crossing<'_> {
         if ahead == Ahead::Compare {
             return self.compare(upload).await;
         }
-        let candidates = self.candidates(upload.inspector.asked().model, self.gate.now())?;
+        let inspector = &upload.inspector;
+        let (model, written) = (inspector.asked().model, inspector.written_seconds());
+        let candidates = self.candidates(model, written, self.gate.now())?;
         let mut exchange = self.connect_any(candidates).await?;
         if let Err(stop) = self.stream(upload, &mut exchange).await {
             return self.break_off(exchange, stop).await;
@@ -167,7 +169,8 @@ impl Crossing<'_> {
     async fn run_small(&mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let mut at = self.gate.now();
-        let candidates = self.candidates(Some(permit.model().name()), at)?;
+        let written = upload.inspector.written_seconds();
+        let candidates = self.candidates(Some(permit.model().name()), written, at)?;
         let body = Sending::AtOnce(self.framing);
         let mut candidates = candidates.into_iter();
         while let Some(channel) = candidates.next() {
@@ -224,31 +227,38 @@ impl Crossing<'_> {
         Some(charge(self.key, &permit, "".into()))
     }
 
-    /// The channels to try, best first: by the model where it is known; else those that
-    /// serve the most of what this key may ask for.
+    /// The channels to try, best first, of those that take `seconds` as they are written: by
+    /// the model where it is known; else those that serve the most of what this key may ask
+    /// for.
     fn candidates(
         &self,
         model: Option<&str>,
+        written: Option<Written>,
         now: Timestamp,
     ) -> Result<Vec<Arc<LiveChannel>>, Refusal> {
         if let Some(channel) = &self.pinned {
             return Ok(vec![channel.clone()]);
         }
-        let candidates = match model {
-            Some(model) => self
-                .state
-                .channels
-                .choose(|channel| usize::from(channel.models.contains(model)), now),
-            None => self.state.channels.choose(
-                |channel| {
-                    let models = channel.models.iter();
-                    models.filter(|model| self.key.allow.model(model)).count()
-                },
-                now,
-            ),
+        let serves = |channel: &Channel| match model {
+            Some(model) => usize::from(channel.models.contains(model)),
+            None => {
+                let models = channel.models.iter();
+                models.filter(|model| self.key.allow.model(model)).count()
+            }
         };
+        let takes = |channel: &Channel| match channel.seconds_type.takes(written) {
+            true => serves(channel),
+            false => 0,
+        };
+        let channels = &self.state.channels;
+        let candidates = channels.choose(takes, now);
         if candidates.is_empty() {
-            return Err(Refusal::Busy(Busy::NoChannel));
+            // Those that serve it all want the other type.
+            let other = channels.choose(serves, now).into_iter().next();
+            return Err(match other {
+                Some(channel) => wrong_type(channel.spec().seconds_type),
+                None => Refusal::Busy(Busy::NoChannel),
+            });
         }
         Ok(candidates)
     }
@@ -327,18 +337,27 @@ impl Crossing<'_> {
         }
     }
 
-    /// The model may have become known after the channel was chosen.
+    /// The model and the seconds may have become known after the channel was chosen.
     fn check_channel(
         &self,
         upload: &Upload<'_>,
         channel: &Arc<LiveChannel>,
     ) -> Result<(), Refusal> {
-        match upload.inspector.asked().model {
-            Some(model) if self.pinned.is_none() && !channel.spec().models.contains(model) => {
-                Err(Refusal::Channel(ChannelFault::ModelTooLate))
-            }
-            _ => Ok(()),
+        if self.pinned.is_some() {
+            return Ok(());
         }
+        let (inspector, spec) = (&upload.inspector, channel.spec());
+        let model = inspector.asked().model;
+        if model.is_some_and(|model| !spec.models.contains(model)) {
+            return Err(Refusal::Channel(ChannelFault::ModelTooLate));
+        }
+        let written = inspector.written_seconds();
+        if spec.seconds_type.takes(written) {
+            return Ok(());
+        }
+        // Another channel may take them, if they come in time for the choice.
+        let others = self.candidates(model, written, self.gate.now());
+        others.and(Err(Refusal::Channel(ChannelFault::SecondsTooLate)))
     }
 
     /// The request was not completed, so nothing was created and nothing is owed. If the
@@ -388,6 +407,13 @@ impl Crossing<'_> {
         let name = &channel.spec().name;
         self.reserve(upload, &permit, name, self.gate.now()).await
     }
+}
+
+fn wrong_type(seconds_type: SecondsType) -> Refusal {
+    Refusal::Body(inspect::Refusal::WrongKind {
+        name: Param::Seconds.name().into(),
+        wanted: seconds_type.wanted(),
+    })
 }
 
 /// Why streaming to a channel stopped before the body's end.

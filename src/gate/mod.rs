@@ -58,7 +58,7 @@ pub use readiness::Readiness;
 
 use crate::channel::{Channels, LiveChannel};
 use crate::config::Config;
-use crate::inspect::{Inspector, Plan, Source};
+use crate::inspect::{Inspector, Plan, SecondsType, Source};
 use crate::ledger::{Job, Ledger};
 use crate::metrics::Metrics;
 use crate::policy::{Key, Timestamp};
@@ -101,6 +101,10 @@ impl State {
             catalog: config.catalog.clone(),
             fields: config.fields.clone(),
             prompt_chars: bounds.prompt_chars as u64,
+            seconds_type: {
+                let types = config.channels.iter().map(|channel| channel.seconds_type);
+                types.reduce(SecondsType::or).unwrap_or_default()
+            },
             multipart: multipart::Limits {
                 parts: bounds.parts,
                 header_bytes: bounds.part_header_bytes,

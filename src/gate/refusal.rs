@@ -129,6 +129,9 @@ pub enum ChannelFault {
     /// The model came after the file, and the channel that had been chosen before it was
     /// known does not serve it.
     ModelTooLate,
+    /// The seconds came after the file, and the channel that had been chosen before they were
+    /// known takes them in another JSON type.
+    SecondsTooLate,
 }
 
 impl From<inspect::Refusal> for Refusal {
@@ -217,6 +220,9 @@ impl Refusal {
             Self::Channel(ChannelFault::ModelTooLate) => {
                 (S::BAD_REQUEST, INVALID, "model_after_file")
             }
+            Self::Channel(ChannelFault::SecondsTooLate) => {
+                (S::BAD_REQUEST, INVALID, "seconds_after_file")
+            }
             Self::Channel(_) => (S::BAD_GATEWAY, "server_error", "upstream_error"),
         };
         Answer {
@@ -233,6 +239,7 @@ impl Refusal {
         match self {
             Self::Body(refusal) => refusal.param(),
             Self::Channel(ChannelFault::ModelTooLate) => Some("model"),
+            Self::Channel(ChannelFault::SecondsTooLate) => Some("seconds"),
             _ => None,
         }
     }
@@ -405,6 +412,9 @@ impl fmt::Display for Refusal {
                 }
                 ChannelFault::Account => {
                     "The channel refused this service's account. Tell whoever runs this service."
+                }
+                ChannelFault::SecondsTooLate => {
+                    "Write this type of 'seconds' before the image: put the field 'seconds' first."
                 }
                 ChannelFault::ModelTooLate => {
                     "This model must be named before the file: put the field 'model' first."

@@ -1,14 +1,23 @@
 //! JPEG (ITU-T T.81, annex B): the marker segments up to the frame header.
 
+use super::exif::{self, Exif};
 use super::{Format, Image, Reason, sized};
 
 /// The marker that starts an image, and the first byte of the next marker.
 pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
 
+/// The marker segments of a JPEG, up to the frame header.
+#[derive(Debug, Clone)]
+pub(super) struct Segments {
+    at: At,
+    /// Whether EXIF turns the picture. The first EXIF that says so counts.
+    turned: bool,
+}
+
 /// Where among the marker segments the input stands.
 #[derive(Debug, Clone)]
-pub(super) enum Segments {
-    /// Before a marker's 0xFF.
+enum At {
+    /// Before a marker's 0xFF. What else stands there is skipped, as libjpeg skips it.
     Marker,
     /// Behind it: a marker's code, or another 0xFF to fill.
     Code,
@@ -18,6 +27,8 @@ pub(super) enum Segments {
     LengthLow { code: u8, high: u8 },
     /// Within a segment that does not matter.
     Skip { left: usize },
+    /// Within a segment that may hold EXIF.
+    Exif { left: usize, exif: Exif },
     /// Within a frame header.
     Frame {
         code: u8,
@@ -35,70 +46,108 @@ const MALFORMED: Result<Image, Reason> = Err(Reason::Malformed(Format::Jpeg));
 impl Segments {
     /// Behind [`START`].
     pub(super) fn new() -> Self {
-        Self::Code
+        Self {
+            at: At::Code,
+            turned: false,
+        }
     }
 
     /// Reads bytes up to the answer.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Option<Result<Image, Reason>> {
         while let Some((&byte, rest)) = bytes.split_first() {
             bytes = rest;
-            *self = match *self {
-                Self::Marker if byte == 0xFF => Self::Code,
-                Self::Marker => return Some(MALFORMED),
-                Self::Code => match byte {
-                    0xFF => Self::Code,
-                    code if has_segment(code) => Self::LengthHigh { code },
+            self.at = match &mut self.at {
+                At::Marker if byte == 0xFF => At::Code,
+                At::Marker => {
+                    let stray = bytes.iter().take_while(|b| **b != 0xFF);
+                    bytes = &bytes[stray.count()..];
+                    At::Marker
+                }
+                At::Code => match byte {
+                    0xFF => At::Code,
+                    // A stuffed byte, or a restart: both have no segment, and are skipped.
+                    0x00 | 0xD0..=0xD7 => At::Marker,
+                    code if has_segment(code) => At::LengthHigh { code },
                     _ => return Some(MALFORMED),
                 },
-                Self::LengthHigh { code } => Self::LengthLow { code, high: byte },
-                Self::LengthLow { code, high } => {
-                    let length = u16::from_be_bytes([high, byte]);
-                    match length {
-                        // It counts its own two bytes.
-                        0 | 1 => return Some(MALFORMED),
-                        _ if is_frame(code) => Self::Frame {
-                            code,
-                            length,
-                            bytes: [0; FRAME],
-                            len: 0,
-                        },
-                        2 => Self::Marker,
-                        _ => Self::Skip {
-                            left: usize::from(length) - 2,
-                        },
+                At::LengthHigh { code } => At::LengthLow {
+                    code: *code,
+                    high: byte,
+                },
+                At::LengthLow { code, high } => {
+                    match behind_length(*code, u16::from_be_bytes([*high, byte])) {
+                        Some(at) => at,
+                        None => return Some(MALFORMED),
                     }
                 }
-                Self::Skip { left } => {
+                At::Skip { left } => {
                     // The byte at hand is the first of those left.
-                    let skipped = (left - 1).min(bytes.len());
+                    let skipped = (*left - 1).min(bytes.len());
                     bytes = &bytes[skipped..];
-                    match left - 1 - skipped {
-                        0 => Self::Marker,
-                        left => Self::Skip { left },
+                    behind(*left - 1 - skipped)
+                }
+                At::Exif { left, exif } => {
+                    let left = *left - 1;
+                    match exif.push(byte) {
+                        exif::Step::More if left > 0 => At::Exif {
+                            left,
+                            exif: exif.clone(),
+                        },
+                        exif::Step::Orientation(turned) => {
+                            self.turned |= turned;
+                            behind(left)
+                        }
+                        exif::Step::More | exif::Step::None => behind(left),
                     }
                 }
-                Self::Frame {
+                At::Frame {
                     code,
                     length,
-                    bytes: mut header,
+                    bytes: header,
                     len,
                 } => {
-                    header[len] = byte;
-                    if len + 1 == FRAME {
-                        return Some(size(code, length, header));
+                    header[*len] = byte;
+                    *len += 1;
+                    if *len == FRAME {
+                        return Some(size(*code, *length, *header, self.turned));
                     }
-                    Self::Frame {
-                        code,
-                        length,
-                        bytes: header,
-                        len: len + 1,
-                    }
+                    continue;
                 }
             };
         }
         None
     }
 }
+
+/// What follows the length of a segment; `None` where it is too short.
+fn behind_length(code: u8, length: u16) -> Option<At> {
+    // It counts its own two bytes.
+    let left = usize::from(length).checked_sub(2)?;
+    Some(match code {
+        _ if is_frame(code) => At::Frame {
+            code,
+            length,
+            bytes: [0; FRAME],
+            len: 0,
+        },
+        APP1 if left > 0 => At::Exif {
+            left,
+            exif: Exif::new(),
+        },
+        _ => behind(left),
+    })
+}
+
+/// Within a segment of which so much is left.
+fn behind(left: usize) -> At {
+    match left {
+        0 => At::Marker,
+        left => At::Skip { left },
+    }
+}
+
+/// The marker of EXIF, and of XMP.
+const APP1: u8 = 0xE1;
 
 /// Whether it is a start of frame. Among their codes are three of other markers: Huffman tables,
 /// an extension and arithmetic conditioning.
@@ -112,7 +161,7 @@ fn has_segment(code: u8) -> bool {
     is_frame(code) || matches!(code, 0xC4 | 0xCC | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE)
 }
 
-fn size(code: u8, length: u16, header: [u8; FRAME]) -> Result<Image, Reason> {
+fn size(code: u8, length: u16, header: [u8; FRAME], turned: bool) -> Result<Image, Reason> {
     let [precision, h0, h1, w0, w1, components] = header;
     let has_precision = match code & 0x03 {
         // Baseline; sequential and progressive; lossless.
@@ -125,5 +174,6 @@ fn size(code: u8, length: u16, header: [u8; FRAME]) -> Result<Image, Reason> {
     }
     // A height of 0 would come behind the first scan, in a segment of its own.
     let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
-    sized(Format::Jpeg, u32::from(width), u32::from(height))
+    let image = sized(Format::Jpeg, u32::from(width), u32::from(height));
+    image.map(|image| Image { turned, ..image })
 }

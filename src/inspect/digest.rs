@@ -68,6 +68,11 @@ impl Fingerprint {
         }
     }
 
+    /// The field that is being read counts as absent.
+    pub(super) fn skip(&mut self) {
+        self.field = None;
+    }
+
     pub(super) fn end(&mut self) {
         if let Some(hash) = self.field.take() {
             add(&mut self.sum, &hash.finish());

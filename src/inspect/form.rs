@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::digest::Fingerprint;
+use super::raw::Raw;
 use super::reference::Reference;
+use super::seconds::Written;
 use super::text::Counter;
 use super::{Plan, Refusal, Source};
 use crate::form::{Field, Kind, Release, Sink};
@@ -29,6 +31,8 @@ pub(super) struct Form {
     plan: Arc<Plan>,
     key: Arc<Key>,
     values: [Option<Arc<str>>; 3],
+    is_json: bool,
+    written_seconds: Option<Written>,
     is_remix: bool,
     /// The names that came, for those that may come once.
     seen: Vec<Box<str>>,
@@ -47,15 +51,24 @@ enum Current {
     Prompt(Counter, Box<Sha256>),
     Reference(Counter),
     EmptyFile,
+    /// A JSON value that is no string, where one belongs: see [`Raw::push`].
+    Raw(Raw),
     /// A text that decides nothing, with its field's name.
     Other(Counter, Box<str>),
 }
 
 impl Form {
-    pub(super) fn new(plan: Arc<Plan>, key: Arc<Key>, source: Option<Source>) -> Self {
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        key: Arc<Key>,
+        is_json: bool,
+        source: Option<Source>,
+    ) -> Self {
         Self {
             plan,
             key,
+            is_json,
+            written_seconds: None,
             is_remix: source.is_some(),
             values: match source {
                 Some(source) => [source.model, source.size, source.seconds].map(Some),
@@ -76,6 +89,10 @@ impl Form {
             size: size.as_deref(),
             seconds: seconds.as_deref(),
         }
+    }
+
+    pub(super) fn written_seconds(&self) -> Option<Written> {
+        self.written_seconds
     }
 
     pub(super) fn prompt(&self) -> Option<[u8; 32]> {
@@ -128,8 +145,7 @@ impl Form {
         match size {
             Some(size) if (size.width, size.height) != (image.width, image.height) => {
                 Err(Refusal::ImageSizeMismatch {
-                    format: image.format,
-                    got: (image.width, image.height),
+                    image: *image,
                     wanted: size.name.clone(),
                 })
             }
@@ -181,15 +197,37 @@ impl Form {
         Ok(Current::Reference(Counter::default()))
     }
 
+    fn set(&mut self, param: Param, value: String) -> Result<(), Refusal> {
+        self.values[match param {
+            Param::Model => 0,
+            Param::Size => 1,
+            Param::Seconds => 2,
+        }] = Some(value.into());
+        self.judge()
+    }
+
+    fn set_written(&mut self, written: Written) -> Result<(), Refusal> {
+        self.written_seconds = Some(written);
+        match self.plan.seconds_type.takes(self.written_seconds) {
+            true => Ok(()),
+            false => Err(Refusal::WrongKind {
+                name: Param::Seconds.name().into(),
+                wanted: self.plan.seconds_type.wanted(),
+            }),
+        }
+    }
+
     fn begin_known(&mut self, name: &str, kind: Kind) -> Result<Current, Refusal> {
         let wrong = |wanted| {
             let name = name.to_owned();
             Err(Refusal::WrongKind { name, wanted })
         };
+        let raw = |wanted| Ok(Current::Raw(Raw::new(name, wanted)));
         if let Some(param) = policy_param(name) {
             return match kind {
                 Kind::Text => Ok(Current::Policy(param, Vec::new())),
-                Kind::Json => wrong("a string, in quotes"),
+                Kind::Json if param == Param::Seconds => raw(self.plan.seconds_type.wanted()),
+                Kind::Json => raw("a string, in quotes"),
                 Kind::File | Kind::EmptyFile => wrong("a plain field, without a filename"),
             };
         }
@@ -197,18 +235,22 @@ impl Form {
             (PROMPT, Kind::Text) => Ok(Current::Prompt(Counter::default(), Box::default())),
             (REFERENCE, Kind::File) => self.set_reference(Reference::file()),
             (REFERENCE, Kind::EmptyFile) => Ok(Current::EmptyFile),
-            (REFERENCE, _) => wrong("a file, or an object with a file_id or an image_url"),
+            (REFERENCE, Kind::Json) => raw(REFERENCE_KINDS),
+            (REFERENCE, _) => wrong(REFERENCE_KINDS),
             (REFERENCE_ID, Kind::Text) => {
                 self.set_reference(Reference::file_id())?;
                 Ok(Current::Other(Counter::default(), name.into()))
             }
             (REFERENCE_URL, Kind::Text) => self.set_reference(Reference::url()),
-            (PROMPT | REFERENCE_ID | REFERENCE_URL, _) => wrong("a string"),
+            (PROMPT | REFERENCE_ID | REFERENCE_URL, Kind::Json) => raw("a string, in quotes"),
+            (PROMPT | REFERENCE_ID | REFERENCE_URL, _) => wrong("text, without a filename"),
             (_, Kind::File | Kind::EmptyFile) => wrong("a plain field, without a filename"),
             (_, Kind::Text | Kind::Json) => Ok(Current::Other(Counter::default(), name.into())),
         }
     }
 }
+
+const REFERENCE_KINDS: &str = "a file, or an object with a file_id or an image_url";
 
 fn policy_param(name: &str) -> Option<Param> {
     PARAMS.into_iter().find(|param| param.name() == name)
@@ -231,7 +273,7 @@ impl Sink for Form {
             fingerprint.begin(field);
         }
         Ok(match self.current {
-            Current::Policy(..) => Release::AfterEnd,
+            Current::Policy(..) | Current::Raw(..) => Release::AfterEnd,
             _ => Release::AtOnce,
         })
     }
@@ -268,6 +310,10 @@ impl Sink for Form {
                 }
                 Ok(())
             }
+            Current::Raw(raw) => {
+                let numbers = self.plan.seconds_type.takes(Some(Written::Number));
+                raw.push(bytes, numbers)
+            }
             Current::Other(counter, name) => count(counter, bytes, name, u64::MAX),
             Current::EmptyFile | Current::None => Ok(()),
         }
@@ -275,6 +321,9 @@ impl Sink for Form {
 
     fn end(&mut self) -> Result<(), Refusal> {
         if let Some(fingerprint) = &mut self.fingerprint {
+            if matches!(&self.current, Current::Raw(raw) if raw.is_null()) {
+                fingerprint.skip();
+            }
             fingerprint.end();
         }
         match std::mem::replace(&mut self.current, Current::None) {
@@ -283,14 +332,19 @@ impl Sink for Form {
                 if value.is_empty() {
                     return Err(Refusal::Empty { name: name() });
                 }
+                if param == Param::Seconds && self.is_json {
+                    self.set_written(Written::String)?;
+                }
                 let value =
                     String::from_utf8(value).map_err(|_| Refusal::NotUtf8 { name: name() })?;
-                self.values[match param {
-                    Param::Model => 0,
-                    Param::Size => 1,
-                    Param::Seconds => 2,
-                }] = Some(value.into());
-                self.judge()
+                self.set(param, value)
+            }
+            // As if it had been left out.
+            Current::Raw(raw) if raw.is_null() => Ok(()),
+            Current::Raw(raw) => {
+                self.set_written(Written::Number)?;
+                let digits = raw.digits();
+                self.set(Param::Seconds, digits)
             }
             Current::Prompt(counter, hash) => {
                 let name = || PROMPT.to_owned();

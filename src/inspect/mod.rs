@@ -15,14 +15,17 @@
 
 mod digest;
 mod form;
+mod raw;
 mod reference;
 mod refusal;
+mod seconds;
 mod text;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use refusal::Refusal;
+pub use refusal::{Base64Fault, Refusal};
+pub use seconds::{SecondsType, Written};
 
 use crate::catalog::Catalog;
 use crate::form::Stop;
@@ -41,6 +44,8 @@ pub struct Plan {
     pub fields: BTreeSet<Arc<str>>,
     /// The longest prompt, in characters.
     pub prompt_chars: u64,
+    /// How a JSON body may write `seconds`: what at least one channel takes.
+    pub seconds_type: SecondsType,
     /// Bounds of the multipart scanner.
     pub multipart: multipart::Limits,
     /// Bounds of the JSON scanner.
@@ -106,6 +111,7 @@ impl Inspector {
     /// For a body in that syntax, sent by that key. With a source it is the body of a
     /// remix: it may hold a prompt only, and is judged by what the source asked for.
     pub fn new(plan: Arc<Plan>, key: Arc<Key>, syntax: Syntax, source: Option<Source>) -> Self {
+        let is_json = matches!(syntax, Syntax::Json);
         let scanner = match syntax {
             Syntax::Multipart(boundary) => {
                 Scanner::Multipart(multipart::Scanner::new(boundary, plan.multipart))
@@ -114,7 +120,7 @@ impl Inspector {
         };
         Self {
             scanner,
-            form: Form::new(plan, key, source),
+            form: Form::new(plan, key, is_json, source),
             fingerprint: None,
         }
     }
@@ -158,6 +164,11 @@ impl Inspector {
         self.form.asked()
     }
 
+    /// How the body has written its `seconds`, where it is JSON and they are known.
+    pub fn written_seconds(&self) -> Option<Written> {
+        self.form.written_seconds()
+    }
+
     /// The SHA-256 of the prompt's text in UTF-8, whichever syntax carried it: there once the
     /// prompt has ended and was accepted.
     pub fn prompt_digest(&self) -> Option<[u8; 32]> {
@@ -170,8 +181,8 @@ impl Inspector {
     /// Equal for the same fields with the same values and the same bytes of a file, be they
     /// written as a form or as JSON, and in whatever order different fields come; boundary,
     /// filenames and part headers do not count. The elements of a list count in their order,
-    /// the members of an element in any. A `filename=""` without bytes
-    /// counts as absent. A default that is spelt out, a JSON value that is no string and a
+    /// the members of an element in any. A `filename=""` without bytes counts as absent, and
+    /// so does the `null` of a field that is known here. A default that is spelt out, a JSON value that is no string and a
     /// data URL in place of a file are other values. It covers the body only: neither the
     /// key nor the route, nor the source of a remix.
     pub fn fingerprint(&self) -> Option<[u8; 32]> {

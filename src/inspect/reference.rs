@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Refusal;
+use super::{Base64Fault, Refusal};
 use crate::image::{Image, Probe, Progress, Reason};
 
 /// The longest `data:…;base64,` that is waited for, in bytes.
@@ -22,19 +22,22 @@ enum Source {
     File,
     /// An `image_url` of which the beginning is not known yet.
     UrlHead(Vec<u8>),
-    /// A plain URL or a file's id: the channel fetches it, its size cannot be known here.
+    /// A URL of the web or a file's id: the channel fetches it, its size cannot be known here.
     Elsewhere,
     DataUrl(Base64),
 }
 
 /// Decodes Base64 that comes in pieces, four characters at a time, so that its verdict does
-/// not depend on the pieces.
+/// not depend on the pieces. What is not decoded any more is held to the same alphabet: one
+/// rule for all pictures, however early their size is known.
 #[derive(Default)]
 struct Base64 {
     quad: [u8; 4],
     len: usize,
     /// Whether the padding has come, after which nothing may.
     padded: bool,
+    /// Whether what comes is checked only.
+    known: bool,
 }
 
 impl Reference {
@@ -69,29 +72,31 @@ impl Reference {
     }
 
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
-        if self.verdict.is_some() {
-            return Ok(());
-        }
         if let Source::UrlHead(head) = &mut self.source {
             let missing = DATA_URL_HEAD.saturating_sub(head.len());
             let comma = bytes.iter().take(missing).position(|b| *b == b',');
             let taken = comma.map_or(bytes.len().min(missing), |at| at + 1);
             head.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
-            if !could_be_data_url(head) {
-                self.source = Source::Elsewhere;
-            } else if comma.is_some() {
-                if !is_image_head(head) {
-                    return Err(Refusal::BadDataUrl);
+            match scheme(head) {
+                Scheme::Unknown => return Err(Refusal::UrlScheme),
+                Scheme::Web => self.source = Source::Elsewhere,
+                Scheme::Open => {}
+                Scheme::Data if comma.is_some() => {
+                    if !is_image_head(head) {
+                        return Err(Refusal::BadDataUrl);
+                    }
+                    self.source = Source::DataUrl(Base64::default());
                 }
-                self.source = Source::DataUrl(Base64::default());
-            } else if head.len() >= DATA_URL_HEAD {
-                return Err(Refusal::BadDataUrl);
+                Scheme::Data if head.len() >= DATA_URL_HEAD => return Err(Refusal::BadDataUrl),
+                Scheme::Data => {}
             }
         }
         match &mut self.source {
-            Source::File => settle(&mut self.verdict, self.probe.push(bytes)),
-            Source::UrlHead(_) | Source::Elsewhere => {}
+            Source::File if self.verdict.is_none() => {
+                settle(&mut self.verdict, self.probe.push(bytes));
+            }
+            Source::File | Source::UrlHead(_) | Source::Elsewhere => {}
             Source::DataUrl(base64) => {
                 let (probe, verdict) = (&mut self.probe, &mut self.verdict);
                 base64.push(bytes, |decoded| {
@@ -106,14 +111,19 @@ impl Reference {
     /// The value has ended.
     pub(super) fn end(&mut self) -> Result<(), Refusal> {
         match &self.source {
-            Source::UrlHead(head) if starts_as_data_url(head) => return Err(Refusal::BadDataUrl),
-            Source::UrlHead(_) | Source::Elsewhere => return Ok(()),
+            Source::UrlHead(head) => {
+                return Err(match scheme(head) {
+                    Scheme::Data => Refusal::BadDataUrl,
+                    _ => Refusal::UrlScheme,
+                });
+            }
+            Source::Elsewhere => return Ok(()),
+            Source::DataUrl(base64) if base64.len > 0 => {
+                return Err(Refusal::BadBase64(Base64Fault::End));
+            }
             Source::File | Source::DataUrl(_) => {}
         }
         if self.verdict.is_none() {
-            if matches!(&self.source, Source::DataUrl(base64) if base64.len > 0) {
-                return Err(Refusal::BadDataUrl);
-            }
             self.verdict = Some(self.probe.finish());
         }
         Ok(())
@@ -128,15 +138,40 @@ fn settle(verdict: &mut Option<Result<Image, Reason>>, progress: Progress) {
     };
 }
 
-/// URL schemes are read in any case (RFC 3986 section 3.1), so `DATA:` is one too.
-fn could_be_data_url(head: &[u8]) -> bool {
-    let scheme = b"data:";
-    let known = head.len().min(scheme.len());
-    head[..known].eq_ignore_ascii_case(&scheme[..known])
+/// What the scheme of a URL says.
+enum Scheme {
+    /// It is not complete.
+    Open,
+    Data,
+    Web,
+    /// Any other, or none: what a channel would make of it, a file of its own perhaps, is
+    /// not the client's to try.
+    Unknown,
 }
 
-fn starts_as_data_url(head: &[u8]) -> bool {
-    head.len() >= 5 && could_be_data_url(head)
+/// Schemes are read in any case (RFC 3986 section 3.1), so `DATA:` is one too.
+fn scheme(head: &[u8]) -> Scheme {
+    let begins = |scheme: &[u8]| {
+        let known = head.len().min(scheme.len());
+        head.iter()
+            .zip(scheme)
+            .all(|(a, b)| a.eq_ignore_ascii_case(b))
+            .then_some(known)
+    };
+    let schemes: [(&[u8], Scheme); 3] = [
+        (b"data:", Scheme::Data),
+        (b"http://", Scheme::Web),
+        (b"https://", Scheme::Web),
+    ];
+    let mut open = false;
+    for (text, scheme) in schemes {
+        match begins(text) {
+            Some(known) if known == text.len() => return scheme,
+            Some(_) => open = true,
+            None => {}
+        }
+    }
+    if open { Scheme::Open } else { Scheme::Unknown }
 }
 
 /// `data:image/TYPE;base64,`: the one form in which the bytes can be read for sure.
@@ -151,26 +186,63 @@ fn is_image_head(head: &[u8]) -> bool {
 }
 
 impl Base64 {
-    /// Hands the decoded bytes on until told to stop.
+    /// Hands the decoded bytes on until told to stop, and checks the rest.
     fn push(&mut self, text: &[u8], mut on: impl FnMut(&[u8]) -> bool) -> Result<(), Refusal> {
-        for byte in text {
+        let mut text = text.iter();
+        while !self.known
+            && let Some(byte) = text.next()
+        {
             self.quad[self.len] = *byte;
             self.len += 1;
+            if !is_in_alphabet(*byte) && *byte != b'=' {
+                return Err(fault(*byte));
+            }
             if self.len < self.quad.len() {
                 continue;
             }
             self.len = 0;
             let mut decoded = [0; 3];
             let len = STANDARD.decode_slice(self.quad, &mut decoded);
-            let len = len.map_err(|_| Refusal::BadDataUrl)?;
+            let len = len.map_err(|_| fault(b'='))?;
             if self.padded {
-                return Err(Refusal::BadDataUrl);
+                return Err(fault(b'='));
             }
             self.padded = len < decoded.len();
-            if !on(&decoded[..len]) {
-                return Ok(());
+            self.known = !on(&decoded[..len]);
+        }
+        self.check(text.as_slice())
+    }
+
+    fn check(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        // Without a branch for each byte: the picture may be long.
+        let plain = text
+            .iter()
+            .fold(true, |plain, b| plain & is_in_alphabet(*b));
+        if plain && !self.padded {
+            self.len = (self.len + text.len()) % 4;
+            return Ok(());
+        }
+        for byte in text {
+            let padding = *byte == b'=' && self.len >= 2;
+            if !(padding || is_in_alphabet(*byte) && !self.padded) {
+                return Err(fault(*byte));
             }
+            self.padded |= padding;
+            self.len = (self.len + 1) % 4;
         }
         Ok(())
     }
+}
+
+fn is_in_alphabet(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() | (byte == b'+') | (byte == b'/')
+}
+
+fn fault(byte: u8) -> Refusal {
+    Refusal::BadBase64(match byte {
+        b'\r' | b'\n' => Base64Fault::LineBreak,
+        b'=' => Base64Fault::End,
+        byte if is_in_alphabet(byte) => Base64Fault::End,
+        _ => Base64Fault::Character,
+    })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::image::{Format, Reason};
+use crate::image::{Image, Reason};
 use crate::{json, multipart, policy};
 
 /// Why the body of a create request is refused. Displayed, it tells the client's
@@ -59,21 +59,34 @@ pub enum Refusal {
     },
     /// More than one of a file, a `file_id` and an `image_url`.
     SeveralReferences,
+    /// An `image_url` that is no `http:`, `https:` or `data:` URL.
+    UrlScheme,
     /// A data URL that is not `data:image/…;base64,…`.
     BadDataUrl,
+    /// A data URL whose Base64 strict decoders refuse.
+    BadBase64(Base64Fault),
     /// A reference image of which the pixel size cannot be told.
     UnreadableImage(Reason),
     /// A reference image of another pixel size than the one that is asked for.
     ImageSizeMismatch {
         /// What it is.
-        format: Format,
-        /// Its pixels.
-        got: (u32, u32),
+        image: Image,
         /// The size that is asked for.
         wanted: Arc<str>,
     },
     /// The policy's verdict.
     Policy(policy::Refusal),
+}
+
+/// What is wrong with the Base64 of a data URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base64Fault {
+    /// A line break, as in MIME.
+    LineBreak,
+    /// Another character that is not in the alphabet.
+    Character,
+    /// Its end, or its padding.
+    End,
 }
 
 impl Refusal {
@@ -91,7 +104,9 @@ impl Refusal {
             | Self::NotUtf8 { name } => Some(name),
             Self::Missing { name } => Some(name),
             Self::SeveralReferences
+            | Self::UrlScheme
             | Self::BadDataUrl
+            | Self::BadBase64(_)
             | Self::UnreadableImage(_)
             | Self::ImageSizeMismatch { .. } => Some("input_reference"),
             Self::Policy(refusal) => refusal.param().map(policy::Param::name),
@@ -136,19 +151,46 @@ impl fmt::Display for Refusal {
             Self::SeveralReferences => {
                 f.write_str("Give one reference only: a file, a file_id or an image_url.")
             }
+            Self::UrlScheme => f.write_str(
+                "Write an image_url as an 'https://...', 'http://...' or 'data:image/...' URL.",
+            ),
+            Self::BadBase64(Base64Fault::LineBreak) => f.write_str(
+                "The data URL of the image has a line break in its Base64. Write it in one line \
+                 ('base64 -w0', or Python's base64.b64encode).",
+            ),
+            Self::BadBase64(Base64Fault::Character) => f.write_str(
+                "The data URL of the image has a character that is not in Base64's alphabet: \
+                 A to Z, a to z, 0 to 9, '+' and '/'.",
+            ),
+            Self::BadBase64(Base64Fault::End) => f.write_str(
+                "The Base64 in the data URL of the image is cut off, or has no proper padding: its \
+                 length must be a multiple of four, with '=' only at its end.",
+            ),
             Self::BadDataUrl => f.write_str(
                 "Write a data URL as 'data:image/png;base64,...' (or image/jpeg, image/webp).",
             ),
             Self::UnreadableImage(reason) => reason.fmt(f),
-            Self::ImageSizeMismatch {
-                format,
-                got: (width, height),
-                wanted,
-            } => write!(
-                f,
-                "Inpaint image must match the requested width and height: \
-                 this {format} is {width}x{height}, the requested size is {wanted}."
-            ),
+            Self::ImageSizeMismatch { image, wanted } => {
+                let Image {
+                    format,
+                    width,
+                    height,
+                    turned,
+                } = image;
+                write!(
+                    f,
+                    "Inpaint image must match the requested width and height: \
+                     this {format} is {width}x{height}, the requested size is {wanted}."
+                )?;
+                match turned {
+                    true => write!(
+                        f,
+                        " Its EXIF data say that viewers rotate it to {height}x{width}, which \
+                         does not count here: rotate its pixels before you send it."
+                    ),
+                    false => Ok(()),
+                }
+            }
             Self::Policy(refusal) => refusal.fmt(f),
         }
     }

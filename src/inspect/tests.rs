@@ -1,9 +1,11 @@
 //! Whole bodies, as forms and as JSON, and in pieces: permits, refusals, and what is safe when.
 
 mod digests;
+mod values;
 
 use super::*;
 use crate::catalog::{Model, Seconds, Size};
+use crate::image::Image;
 use crate::policy::{Allow, Group};
 
 fn model(name: &str, price: &str, sizes: &[&str], check_image: bool) -> Model {
@@ -44,6 +46,7 @@ fn plan() -> Arc<Plan> {
         ),
         fields: fields.into_iter().map(Arc::from).collect(),
         prompt_chars: 20,
+        seconds_type: SecondsType::String,
         multipart: multipart::Limits::default(),
         json: json::Limits::default(),
     })
@@ -278,7 +281,9 @@ fn json_texts_must_be_texts() {
     assert!(with(r#""characters":[{"id":"a"},{"id":"b"}]"#).is_ok());
     for field in [
         r#""seconds":4"#,
-        r#""seconds":null"#,
+        r#""seconds":4.0"#,
+        r#""size":false"#,
+        r#""prompt":7"#,
         r#""size":{"w":1}"#,
         r#""size":["1280x720"]"#,
         r#""input_reference":"file""#,
@@ -316,7 +321,11 @@ fn a_reference_image_has_the_requested_size() {
         assert!(matches!(
             refusal,
             Refusal::ImageSizeMismatch {
-                got: (1024, 1024),
+                image: Image {
+                    width: 1024,
+                    height: 1024,
+                    ..
+                },
                 ..
             }
         ));
@@ -366,7 +375,11 @@ fn a_data_url_is_looked_into_and_a_plain_one_passes() {
     assert!(matches!(
         url(&format!("data:image/png;base64,{wrong}")),
         Err(Refusal::ImageSizeMismatch {
-            got: (640, 480),
+            image: Image {
+                width: 640,
+                height: 480,
+                ..
+            },
             ..
         })
     ));
@@ -375,11 +388,19 @@ fn a_data_url_is_looked_into_and_a_plain_one_passes() {
         "data:image/png,abc",
         "DATA:image/png;base64,iVBO",
         "data:text/html;base64,iVBO",
-        "data:image/png;base64,iV'BORw0KGgo=",
-        "data:image/png;base64,iVBORw==iVBORw==",
-        "data:image/png;base64,iVBOR",
+        "data:image/png",
+        "data:",
     ] {
         assert_eq!(url(bad), Err(Refusal::BadDataUrl), "{bad}");
+    }
+    for (bad, fault) in [
+        ("iV'BORw0KGgo=", Base64Fault::Character),
+        ("iVBORw==iVBORw==", Base64Fault::End),
+        ("iVBOR", Base64Fault::End),
+        ("iVBOR===", Base64Fault::End),
+    ] {
+        let bad = url(&format!("data:image/png;base64,{bad}"));
+        assert_eq!(bad, Err(Refusal::BadBase64(fault)));
     }
     assert!(matches!(
         url("data:image/png;base64,iVBORw0KGgo="),
@@ -396,7 +417,11 @@ fn a_second_head_behind_a_wrong_image_does_not_count() {
     assert!(matches!(
         refused("application/json", &body),
         Refusal::ImageSizeMismatch {
-            got: (640, 480),
+            image: Image {
+                width: 640,
+                height: 480,
+                ..
+            },
             ..
         }
     ));

@@ -268,7 +268,9 @@ impl fmt::Display for Error {
             ),
             Self::FileType { field } => write!(
                 f,
-                "the Content-Type of the file `{field}` must be an image type or \
+                "`{field}` came as a file whose Content-Type is no image type. If it is a text \
+                 field, send it without a filename (with curl: `{field}=<FILE`, not \
+                 `{field}=@FILE`); if it is an image, its Content-Type must be an image type or \
                  application/octet-stream, without parameters, or left out"
             ),
             Self::TransferEncoding { field } => write!(

@@ -68,6 +68,7 @@ fn plan() -> (Arc<Plan>, Arc<Key>) {
             catalog: Arc::new(catalog),
             fields: fields.into_iter().map(Arc::from).collect(),
             prompt_chars: 32_000,
+            seconds_type: tollgate::inspect::SecondsType::String,
             multipart: tollgate::multipart::Limits::default(),
             json: tollgate::json::Limits::default(),
         };

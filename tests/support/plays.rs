@@ -87,7 +87,8 @@ impl Played {
     }
 }
 
-async fn channel(connections: Vec<Vec<Play>>, reads: Arc<Mutex<Vec<Vec<u8>>>>) -> SocketAddr {
+/// A channel that plays these connections, and notes what it reads.
+pub async fn channel(connections: Vec<Vec<Play>>, reads: Arc<Mutex<Vec<Vec<u8>>>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::channel::{Auth, Http2};
+use crate::inspect::SecondsType;
 use crate::policy::{Asked, Measure, Window, permit};
 
 #[test]
@@ -36,6 +37,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(channel.credential.as_ref().unwrap().expose(), SECRET);
     assert_eq!(channel.auth, Auth::Bearer);
     assert_eq!(channel.http2, Http2::Auto);
+    assert_eq!(channel.seconds_type, SecondsType::String);
     assert_eq!(channel.connect_timeout.as_secs(), 5);
     assert_eq!(channel.answer_timeout.as_secs(), 120);
     assert_eq!(channel.read_timeout.as_secs(), 60);
@@ -104,7 +106,7 @@ fn everything_can_be_set() {
         (
             "{ env: CRED }",
             "{ file: credential }\n    auth: { header: API-Key }\n    http2: always\n    \
-             ca: ca.pem\n    connect_timeout: 500ms\n    answer_timeout: 2h",
+             seconds_type: either\n    ca: ca.pem\n    connect_timeout: 500ms\n    answer_timeout: 2h",
         ),
         (
             "group: g",
@@ -131,6 +133,7 @@ fn everything_can_be_set() {
     assert_eq!(channel.credential.as_ref().unwrap().expose(), SECRET);
     assert_eq!(channel.auth, Auth::Header("api-key".parse().unwrap()));
     assert_eq!(channel.http2, Http2::Always);
+    assert_eq!(channel.seconds_type, SecondsType::Either);
     assert_eq!(channel.ca.len(), 1);
     assert_eq!(channel.connect_timeout.as_millis(), 500);
     assert_eq!(channel.answer_timeout.as_secs(), 7200);

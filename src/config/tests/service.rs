@@ -165,6 +165,11 @@ fn channels_must_hold_together() {
         ),
         (
             "[m, n]",
+            "[m, n]\n    seconds_type: §numbre",
+            &["no choice for `seconds_type`", "did you mean `number`?"],
+        ),
+        (
+            "[m, n]",
             "[m, n]\n    ca: §ca.pem",
             &["cannot read `/nonexistent/ca.pem`"],
         ),

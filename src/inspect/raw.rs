@@ -1,0 +1,51 @@
+//! JSON values that are no strings, where the API has one.
+
+use super::Refusal;
+use super::seconds::is_digits;
+use crate::policy::Param;
+
+/// The longest number that is read, in digits: any that is offered is shorter.
+const DIGITS: usize = 9;
+
+/// A JSON value that is no string.
+pub(super) struct Raw {
+    name: Box<str>,
+    /// What belongs there.
+    wanted: &'static str,
+    value: Vec<u8>,
+}
+
+impl Raw {
+    pub(super) fn new(name: &str, wanted: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            wanted,
+            value: Vec::new(),
+        }
+    }
+
+    /// Takes a value as long as it can become `null`, which is taken as absent, or a number
+    /// of seconds where some channel takes one.
+    pub(super) fn push(&mut self, bytes: &[u8], numbers: bool) -> Result<(), Refusal> {
+        self.value
+            .extend_from_slice(bytes.get(..=DIGITS).unwrap_or(bytes));
+        let numbers = numbers && *self.name == *Param::Seconds.name();
+        let is_number = numbers && self.value.len() <= DIGITS && is_digits(&self.value);
+        if is_number || b"null".starts_with(&self.value) {
+            return Ok(());
+        }
+        Err(Refusal::WrongKind {
+            name: self.name.to_string(),
+            wanted: self.wanted,
+        })
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.value == b"null"
+    }
+
+    /// The number, where it is not `null`.
+    pub(super) fn digits(&self) -> String {
+        String::from_utf8_lossy(&self.value).into_owned()
+    }
+}

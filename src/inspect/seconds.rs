@@ -1,0 +1,71 @@
+//! How `seconds` is written in JSON: the API has a string, some upstreams want a number.
+
+/// The types of `seconds` that a channel takes in a JSON body. A form has no types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecondsType {
+    /// `"4"`
+    #[default]
+    String,
+    /// `4`
+    Number,
+    /// Both.
+    Either,
+}
+
+/// How a JSON body has written its `seconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// In quotes.
+    String,
+    /// As a number: its digits and nothing else.
+    Number,
+}
+
+impl SecondsType {
+    /// Whether a value that is written so is taken. One that is left out, or stands in a
+    /// form, always is.
+    pub fn takes(self, written: Option<Written>) -> bool {
+        match written {
+            None => true,
+            Some(Written::String) => self != Self::Number,
+            Some(Written::Number) => self != Self::String,
+        }
+    }
+
+    /// What one of two takes.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self == other { self } else { Self::Either }
+    }
+
+    /// What belongs there, for a message.
+    pub fn wanted(self) -> &'static str {
+        match self {
+            Self::String => "a string, in quotes",
+            Self::Number => "a whole number without quotes, written with its digits only",
+            Self::Either => "a string, in quotes, or a whole number written with its digits only",
+        }
+    }
+}
+
+/// Whether these are a number's digits: no sign, fraction, exponent or leading zero.
+pub(super) fn is_digits(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_digit) && !bytes.starts_with(b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_told_apart() {
+        use SecondsType as T;
+        let takes = |t: T| [None, Some(Written::String), Some(Written::Number)].map(|w| t.takes(w));
+        assert_eq!(takes(T::String), [true, true, false]);
+        assert_eq!(takes(T::Number), [true, false, true]);
+        assert_eq!(takes(T::Either), [true, true, true]);
+        assert_eq!(T::String.or(T::String), T::String);
+        assert_eq!(T::String.or(T::Number), T::Either);
+        assert_eq!(T::Either.or(T::Number), T::Either);
+    }
+}
