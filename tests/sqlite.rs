@@ -10,6 +10,8 @@ mod folder;
 #[path = "ledger/suite.rs"]
 #[allow(dead_code, reason = "only its helpers are used")]
 mod suite;
+#[path = "sqlite/sums.rs"]
+mod sums;
 
 use std::path::Path;
 use std::sync::Arc;

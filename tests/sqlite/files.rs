@@ -29,7 +29,7 @@ impl log::Log for Log {
 }
 
 /// What has been logged of a file or folder.
-fn logged(of: &Path) -> Vec<String> {
+pub fn logged(of: &Path) -> Vec<String> {
     static LOG: OnceLock<Log> = OnceLock::new();
     let log = LOG.get_or_init(|| Log(Mutex::default()));
     // Set by the first of all tests.

@@ -12,9 +12,10 @@ use super::{access, wal};
 
 /// The tables, one file for each version. What has been released is never changed: what is
 /// to be different is done by a further file.
-const SCHEMA: [&str; 2] = [
+const SCHEMA: [&str; 3] = [
     include_str!("../schema/sqlite/001_ledger.sql"),
     include_str!("../schema/sqlite/002_ids_and_prices.sql"),
+    include_str!("../schema/sqlite/003_exact_sums.sql"),
 ];
 
 /// Marks a database as a ledger, in its `application_id`: "toll".
@@ -55,7 +56,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         return Err(OpenError::ReadOnly(real));
     }
     set(&db).map_err(sqlite)?;
-    migrate(&mut db).map_err(sqlite)?;
+    migrate(&mut db, &real).map_err(sqlite)?;
     Ok(Opened {
         path: real,
         db,
@@ -124,7 +125,7 @@ fn set(db: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
+fn migrate(db: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: usize = change.query_row("PRAGMA user_version", [], |row| {
         row.get::<_, u32>(0).map(|version| version as usize)
@@ -136,7 +137,31 @@ fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
         change.pragma_update(None, "application_id", APPLICATION)?;
         change.pragma_update(None, "user_version", SCHEMA.len() as u32)?;
     }
+    if (1..EXACT_SUMS).contains(&version) {
+        warn_of_cut_totals(&change, path)?;
+    }
     change.commit()
+}
+
+/// The version since which sums have as many digits as they need.
+const EXACT_SUMS: usize = 3;
+
+/// Until then, a total was cut off at 63 bits: what it lacks is not known any more.
+fn warn_of_cut_totals(db: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let mut read = db.prepare(
+        "SELECT day, key, currency FROM total
+         WHERE 9223372036854775807 IN (list_nanos, billed_nanos)",
+    )?;
+    let mut found = read.query([])?;
+    while let Some(row) = found.next()? {
+        let [day, key, currency] = [row.get(0)?, row.get(1)?, row.get::<_, String>(2)?];
+        log::warn!(
+            "{}: the bill of key {key} for {day} in {currency} is too low: an earlier version cut \
+             off a total at 9223372036.854775807 units when it pruned: correct it from a backup",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn random() -> i64 {

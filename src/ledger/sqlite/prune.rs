@@ -24,13 +24,21 @@ pub(super) fn old(db: &Connection, before: Timestamp, most: u32) -> rusqlite::Re
     found.collect()
 }
 
+const NANOS: u128 = 1_000_000_000;
+
 /// What is summed up, by day.
 #[derive(Default)]
 struct Line {
     jobs: i64,
     seconds: i64,
-    list: i64,
-    billed: i64,
+    list: u128,
+    billed: u128,
+}
+
+/// A sum of costs as the totals keep it: whole units, and the nanos that are left over.
+fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
+    let part = |part| i64::try_from(part).map_err(|_| rows::unreadable(0, "a sum of no costs"));
+    Ok((part(nanos / NANOS)?, part(nanos % NANOS)?))
 }
 
 /// Forgets expired idempotency keys, then those reservations, at most `most` in all.
@@ -70,19 +78,24 @@ pub(super) fn forget(
             let line = lines.entry(names(&charge, day)).or_default();
             line.jobs += 1;
             line.seconds += i64::from(charge.seconds);
-            line.list = line.list.saturating_add(rows::int(charge.list.nanos()));
-            line.billed = line.billed.saturating_add(rows::int(charge.billed.nanos()));
+            line.list += u128::from(charge.list.nanos());
+            line.billed += u128::from(charge.billed.nanos());
         }
     }
     let mut add = db.prepare_cached(
         "INSERT INTO total (day, key, \"group\", currency, channel, model, size,
-                            jobs, video_seconds, list_nanos, billed_nanos)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                            jobs, video_seconds, list_units, list_fraction,
+                            billed_units, billed_fraction)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
          ON CONFLICT DO UPDATE SET
              jobs = jobs + ?8, video_seconds = video_seconds + ?9,
-             list_nanos = list_nanos + ?10, billed_nanos = billed_nanos + ?11",
+             list_units = list_units + ?10 + (list_fraction + ?11) / 1000000000,
+             list_fraction = (list_fraction + ?11) % 1000000000,
+             billed_units = billed_units + ?12 + (billed_fraction + ?13) / 1000000000,
+             billed_fraction = (billed_fraction + ?13) % 1000000000",
     )?;
     for ([day, key, group, currency, channel, model, size], line) in lines {
+        let (list, billed) = (parts(line.list)?, parts(line.billed)?);
         add.execute(params![
             day,
             key,
@@ -93,8 +106,10 @@ pub(super) fn forget(
             size,
             line.jobs,
             line.seconds,
-            line.list,
-            line.billed,
+            list.0,
+            list.1,
+            billed.0,
+            billed.1,
         ])?;
     }
     Ok(forgotten)

@@ -45,23 +45,28 @@ impl Books {
                 let open = self.open.values();
                 return Ok(open.filter(|entry| scope.holds(&entry.charge)).count() as u64);
             }
-            Measure::Requests => ("1", "jobs"),
-            Measure::VideoSeconds => ("seconds", "video_seconds"),
-            Measure::ListCost => ("list_nanos", "list_nanos"),
-            Measure::BilledCost => ("billed_nanos", "billed_nanos"),
+            Measure::Requests => ("1", ["0", "jobs"]),
+            Measure::VideoSeconds => ("seconds", ["0", "video_seconds"]),
+            Measure::ListCost => ("list_nanos", ["list_units", "list_fraction"]),
+            Measure::BilledCost => ("billed_nanos", ["billed_units", "billed_fraction"]),
         };
-        // Added up in two halves, since SQLite fails where a sum exceeds 63 bits.
-        let halves = |column, table, more| {
+        let own = [
+            &*format!("{own} / 1000000000"),
+            &*format!("{own} % 1000000000"),
+        ];
+        // Added up in two parts, as the totals are, since SQLite fails where a sum exceeds 63
+        // bits.
+        let parts = |[whole, rest]: [&str; 2], table, more| {
             format!(
-                "SELECT ifnull(sum({column} >> 32), 0), ifnull(sum({column} & 0xffffffff), 0)
+                "SELECT ifnull(sum({whole}), 0), ifnull(sum({rest}), 0)
                  FROM {table} WHERE key = ?1 AND (?2 IS NULL OR \"group\" = ?2) AND {more}"
             )
         };
         let recent = "created_ms >= ?3 AND state <> 'voided'";
-        let recent = halves(own, "reservation INDEXED BY reservation_key", recent);
+        let recent = parts(own, "reservation INDEXED BY reservation_key", recent);
         let mut recent = db.prepare(&recent)?;
         let since = "day >= date(?3 / 1000, 'unixepoch')";
-        let mut totals = db.prepare(&halves(pruned, "total", since))?;
+        let mut totals = db.prepare(&parts(pruned, "total", since))?;
 
         let (group, keys) = match scope {
             Scope::Key(key) => (None, vec![key]),
@@ -77,7 +82,7 @@ impl Books {
         for key in keys {
             let mut add = |read: &mut rusqlite::Statement<'_>| {
                 read.query_row(params![&**key, group, start_ms], |row| {
-                    sum += u128::from(rows::uint(row, 0)?) << 32;
+                    sum += u128::from(rows::uint(row, 0)?) * 1_000_000_000;
                     sum += u128::from(rows::uint(row, 1)?);
                     Ok(())
                 })
