@@ -16,6 +16,8 @@ mod restored;
 #[path = "background/scripted.rs"]
 mod scripted;
 mod support;
+#[path = "background/told_apart.rs"]
+mod told_apart;
 #[path = "background/unanswered.rs"]
 mod unanswered;
 #[path = "background/unclear.rs"]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::Value;
@@ -44,6 +45,9 @@ pub(super) struct Page {
     pub(super) data: Vec<Value>,
     /// Some channels do not say.
     pub(super) has_more: Option<bool>,
+    /// The header `Date` of the answer.
+    #[serde(skip)]
+    pub(super) date: Option<String>,
 }
 
 impl Gate {
@@ -115,11 +119,28 @@ impl Gate {
             .saturating_mul(PAGE_ANSWERS);
         let query = Some(query.as_str());
         let answer = self.inquire(channel, &Route::List, query, most).await?;
-        serde_json::from_slice(&answer.body).map_err(|_| {
+        let date = answer.headers.get(header::DATE);
+        let date = date.and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        let page: Result<Page, _> = serde_json::from_slice(&answer.body);
+        page.map(|page| Page { date, ..page }).map_err(|_| {
             let what = "what it answers for a list is none";
             self.channel_failed(&channel.spec().name, "no_list", what);
             Mute::Unclear
         })
+    }
+
+    /// A job as its channel tells it, in the channel's own bytes.
+    pub(super) async fn tell(
+        &self,
+        state: &State,
+        channel: &Arc<LiveChannel>,
+        id: &str,
+    ) -> Option<Bytes> {
+        let route = Route::Retrieve(JobId::new(id)?);
+        let most = state.config.bounds.answer_bytes;
+        let answer = self.inquire(channel, &route, None, most).await.ok()?;
+        let job = JobAnswer::read(&answer.body)?;
+        (job.id.as_deref() == Some(id)).then_some(answer.body)
     }
 
     /// A GET of the gate's own: the whole of a successful answer.

@@ -116,7 +116,7 @@ pub const NOT_CREATED: &str = "not created";
 /// Likewise: what became of it was not found out for as long as jobs are followed.
 pub const NOT_FOUND_OUT: &str = "not found out";
 
-/// A reservation that has no job: what its job, if there is one, is recognised by.
+/// A reservation that has no job, or had none for long: what its job, if there is one, is recognised by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jobless {
     /// Its name.
@@ -127,7 +127,9 @@ pub struct Jobless {
     pub prompt: PromptDigest,
     /// The job that it was to be a remix of.
     pub remix_of: Option<Arc<str>>,
-    /// Pending or unknown; voided, for a rival.
+    /// The fingerprint of its request, if an idempotency key stands for it.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Pending or unknown; voided, for a rival; confirmed or resolved, for one that was found.
     pub state: State,
     /// When it was reserved.
     pub created: Timestamp,

@@ -160,6 +160,11 @@ pub trait Ledger: Send + Sync + 'static {
         upstream_id: &str,
     ) -> Result<Option<Job>, Unavailable>;
 
+    /// The reservation that has the job of that upstream id on that channel, if its outcome was
+    /// unknown before: what tied it to the job was no answer to its request.
+    async fn found(&self, channel: &str, upstream_id: &str)
+    -> Result<Option<Jobless>, Unavailable>;
+
     /// A page of a key's jobs, without deleted ones, in the order in which they were
     /// confirmed: jobs that are confirmed later come after all earlier ones, so that paging
     /// misses and repeats none. `None` where `after` is no job of that key (a deleted one

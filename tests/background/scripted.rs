@@ -1,7 +1,9 @@
 //! A channel that says what it is told to say.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -17,6 +19,8 @@ pub struct Scripted {
     script: Arc<Mutex<Script>>,
     /// The targets of all GETs.
     pub asked: Arc<Mutex<Vec<String>>>,
+    /// By how many seconds its clock is behind.
+    behind: Arc<AtomicU64>,
 }
 
 impl Scripted {
@@ -27,10 +31,13 @@ impl Scripted {
         let script = Arc::new(Mutex::new(script));
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let (says, notes) = (script.clone(), asked.clone());
+        let behind = Arc::<AtomicU64>::default();
+        let clock = behind.clone();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let (says, notes) = (says.clone(), notes.clone());
+                let clock = clock.clone();
                 tokio::spawn(async move {
                     let mut request = Vec::new();
                     let mut chunk = vec![0; 65536];
@@ -53,8 +60,11 @@ impl Scripted {
                             return;
                         };
                         request.clear();
+                        let behind = Duration::from_secs(clock.load(Ordering::Relaxed));
+                        let date = httpdate::fmt_http_date(SystemTime::now() - behind);
                         let answer = format!(
-                            "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n{body}",
+                            "HTTP/1.1 {status} Said\r\nDate: {date}\r\nContent-Length: \
+                             {}\r\n\r\n{body}",
                             body.len()
                         );
                         stream.write_all(answer.as_bytes()).await.unwrap();
@@ -66,7 +76,13 @@ impl Scripted {
             address,
             script,
             asked,
+            behind,
         }
+    }
+
+    /// Sets its clock, which dates its answers, back.
+    pub fn is_behind_by(&self, span: Duration) {
+        self.behind.store(span.as_secs(), Ordering::Relaxed);
     }
 
     /// Puts it in the place of the mock channel.

@@ -460,23 +460,36 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
         charge: charge.clone(),
         prompt: PromptDigest([7; 32]),
         remix_of: None,
+        fingerprint: None,
         state: State::Unknown,
         created: NOW,
         since: later,
     };
-    assert_eq!(jobless("official").await, [expected]);
+    assert_eq!(jobless("official").await, [expected.clone()]);
     assert!(jobless("other").await.is_empty());
 
     let tie = confirmation(&charge, "video_1");
     let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
     assert!(matches!(confirmed, Confirmed::Now { .. }));
     assert!(jobless("official").await.is_empty());
+    // That it was found stays known, with what it was found by.
+    let found = async |id| ledger.found("official", id).await.unwrap();
+    let was = found("video_1").await.unwrap();
+    assert_eq!(
+        (was.id, was.prompt, was.since),
+        (id, expected.prompt, later)
+    );
+    assert_eq!(
+        (was.state, found("video_2").await),
+        (State::Confirmed, None)
+    );
     // Too late: it is known.
     ledger.mark_unknown(id, later).await.unwrap();
     assert!(jobless("official").await.is_empty());
     assert!(ledger.abandon(id, "lost", NOW).await.unwrap().is_none());
     let end = ledger.settle(id, Resolution::Voided, "failed", NOW);
     assert!(end.await.unwrap().is_some());
+    assert_eq!(found("video_1").await.unwrap().id, id);
     assert!(reserved(&*ledger, &key, 2, &charge, NOW).await);
 
     ledger.mark_unknown(ReservationId(2), NOW).await.unwrap();
@@ -642,6 +655,7 @@ pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledge
         charge: charge.clone(),
         prompt: PromptDigest([7; 32]),
         remix_of: None,
+        fingerprint: None,
         state: State::Voided,
         created: at(4),
         since: at(10),
@@ -661,6 +675,8 @@ pub async fn an_idempotency_key_stands_for_one_request(ledger: Arc<dyn Ledger>) 
     assert_eq!(claim("a").await, None);
     assert_eq!(reserve(1, &key, 1, NOW).await, Reserved::Done);
     assert_eq!(claim("a").await, Some(ClaimState::InFlight));
+    let jobless = ledger.jobless("official", 10).await.unwrap();
+    assert_eq!(jobless[0].fingerprint, Some([1; 32]));
     assert_eq!(
         reserve(2, &key, 1, NOW).await,
         Reserved::Claimed(Claimed::InFlight)

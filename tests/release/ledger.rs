@@ -151,6 +151,14 @@ impl Ledger for Watched {
         self.inner.job_of_channel(channel, upstream_id).await
     }
 
+    async fn found(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Jobless>, Unavailable> {
+        self.inner.found(channel, upstream_id).await
+    }
+
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
         self.inner.jobs(key, page).await
     }

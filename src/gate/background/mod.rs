@@ -1,7 +1,9 @@
 //! What the gate does without being asked: it keeps the ledger's accounts true though
 //! clients vanish, channels lose answers and other gates die.
 
+mod matching;
 mod resolve;
+mod walk;
 mod watch;
 
 use std::collections::HashSet;

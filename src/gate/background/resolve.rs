@@ -1,102 +1,411 @@
 //! Finds out what became of requests that got no answer, by their channel's list of jobs.
 //!
-//! A job that is on the list and in no ledger entry belongs to the reservation that it
-//! matches by model, prompt, source, size, seconds and time. What matches nothing when the
-//! channel has had its time was not created, and is voided.
-//!
-//! **Whose a job is, is never guessed**: where a job could belong to reservations of several
-//! keys (the same prompt, at the same time), or such a reservation is still waiting for its
-//! answer, none of them is resolved by it. And nothing is voided on the word of a list that
-//! was not read to its end. What cannot be found out for as long as a job is followed is
-//! voided at last, and the log says so.
+//! What is on the list and in no ledger entry may belong to a reservation whose outcome is
+//! unknown; [`super::matching`] decides. A list that is longer than one round allows is read
+//! on in the next: nothing is voided on the word of a list that does not reach back to the
+//! oldest of them. What cannot be found out for as long as a job is followed is voided at last,
+//! and the log says so.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
-use tokio::time::sleep;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::Channel;
+use super::matching::{Ambiguity, Candidate, Decision, Found, ListedJob, Matcher, Rules};
+use super::walk::{Listing, Next, Page, Walk};
 use crate::catalog::Catalog;
 use crate::gate::answer::JobAnswer;
 use crate::gate::books::{binding, millis};
 use crate::gate::charge::corrected;
+use crate::gate::inquiry;
 use crate::gate::route::JobId;
 use crate::gate::{Gate, State};
 use crate::ledger::{
-    Confirmation, Confirmed, FirstAnswer, Jobless, NOT_CREATED, NOT_FOUND_OUT, ReservationId,
-    State as Stand, Unavailable, minted,
+    Confirmation, Confirmed, FirstAnswer, Jobless, NOT_CREATED, NOT_FOUND_OUT, PromptDigest,
+    ReservationId, State as Stand, Unavailable, minted,
 };
 use crate::policy::Timestamp;
 use crate::sha256::Sha256;
 
-/// How many reservations are looked at in one round, and how many pages are read for them.
+/// How many reservations are looked at in one round.
 const AT_ONCE: u32 = 2000;
-const PAGES: usize = 100;
-/// How far the clocks of a channel and of the gates may lie apart.
+/// How many are looked at that were voided and could have the same jobs.
+const RIVALS: u32 = 20_000;
+/// How long one round reads a list. A round must end while its lease lasts.
+const ROUND: Duration = Duration::from_secs(10);
+/// How far the clocks of a channel and of the gates may lie apart, beyond what the channel's
+/// answers say of its own.
 const SKEW: Duration = Duration::from_secs(120);
+/// How many jobs are remembered to have an owner.
+const OWNED: usize = 50_000;
+/// How many lines of the log are remembered, so that they are not written again.
+const SAID: usize = 10_000;
 
 /// What a resolver remembers between its rounds.
 #[derive(Default)]
 pub(super) struct Resolver {
-    /// Those of which the log says already that they cannot be told apart.
-    ambiguous: HashSet<ReservationId>,
+    /// The list that is being read.
+    walk: Option<Walk>,
+    /// Jobs that belong to a reservation.
+    owned: HashSet<Arc<str>>,
+    /// What the log says already, of a reservation or none and a job.
+    said: HashSet<(Option<ReservationId>, Arc<str>)>,
+    /// Whether the log says that the channel's clock is wrong.
+    said_clock: bool,
 }
 
-/// A job of a channel's list.
-struct Listed {
-    json: Value,
-    answer: JobAnswer,
-    id: Arc<str>,
-    prompt: Option<[u8; 32]>,
+/// The reservations of a channel that a job may belong to.
+struct Unresolved {
+    jobless: Vec<Jobless>,
+    candidates: Vec<Candidate>,
+    /// Those made since then are not all here.
+    unseen_from: Option<Timestamp>,
 }
 
-impl Listed {
-    fn read(json: Value) -> Option<Self> {
-        let answer = JobAnswer::of(&json)?;
-        let id = answer.id.as_deref().filter(|id| JobId::fits(id))?;
-        let id = id.into();
-        let prompt = json["prompt"].as_str();
-        let prompt = prompt.map(Sha256::of);
-        Some(Self {
-            json,
-            answer,
-            id,
-            prompt,
-        })
+impl Unresolved {
+    fn oldest(&self) -> Option<Timestamp> {
+        let unknown = self.jobless.iter().filter(|u| u.state == Stand::Unknown);
+        unknown.map(|u| u.created).min()
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
-        self.json[name].as_str()
+    fn get(&self, id: ReservationId) -> Option<&Jobless> {
+        self.jobless.iter().find(|jobless| jobless.id == id)
+    }
+}
+
+impl Gate {
+    /// One round: asks the channel for its jobs if any outcome is unknown.
+    pub(super) async fn resolve(
+        &self,
+        state: &Arc<State>,
+        channel: &Channel,
+        resolver: &mut Resolver,
+    ) -> Result<(), Unavailable> {
+        let name = &channel.spec().name;
+        self.expire_unknown(state, name).await?;
+        let unresolved = self.unresolved(state, name).await?;
+        let Some(oldest) = unresolved.oldest() else {
+            resolver.walk = None;
+            return Ok(());
+        };
+        let walk = resolver.walk.take();
+        let mut walk = walk.unwrap_or_else(|| Walk::new(self.now()));
+        walk.bound(unresolved.unseen_from);
+        let from = super::before(oldest, SKEW);
+        let read = self.read_on(state, channel, &mut walk, (from, &unresolved), resolver);
+        let Some(complete) = read.await? else {
+            resolver.walk = walk.goes_on().then_some(walk);
+            return Ok(());
+        };
+        resolver.note_clock(name, walk.clock_ahead);
+        // Once more: the list may show jobs of requests that came while it was read.
+        let unresolved = self.unresolved(state, name).await?;
+        walk.bound(unresolved.unseen_from);
+        self.drop_owned(name, &mut walk, resolver).await?;
+        let rules = rules(state, &walk, complete);
+        let jobs: Vec<_> = walk.jobs.iter().map(|found| found.job.clone()).collect();
+        let found = walk.found.iter().map(|(job, owner)| Found {
+            job: job.clone(),
+            owner: candidate(owner, job.source.clone()),
+        });
+        let found: Vec<_> = found.collect();
+        for decision in Matcher::new(&unresolved.candidates, rules).decide(&jobs, &found) {
+            match decision {
+                Decision::Assign { reservation, job } => {
+                    let found = walk.jobs.iter().find(|found| found.job.id == job);
+                    if let (Some(found), Some(unknown)) = (found, unresolved.get(reservation)) {
+                        self.assign(state, channel, unknown, found).await?;
+                    }
+                }
+                Decision::Void { reservation } => {
+                    log::info!("reservation {reservation} on channel {name}: no job came of it");
+                    self.books.try_abandon(reservation, NOT_CREATED).await?;
+                }
+                Decision::Ambiguous { .. } | Decision::Unclaimed { .. } => {
+                    resolver.say(name, decision);
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn created(&self) -> Option<Timestamp> {
-        let seconds = self.json["created_at"].as_u64()?;
-        Some(Timestamp(seconds.saturating_mul(1000)))
+    /// Voids what could not be found out in time.
+    async fn expire_unknown(&self, state: &State, channel: &str) -> Result<(), Unavailable> {
+        let (now, expiry) = (self.now(), millis(state.config.jobs.expire_after));
+        for unknown in self.ledger().jobless(channel, AT_ONCE).await? {
+            if unknown.state == Stand::Unknown && now.since(unknown.since) > expiry {
+                let id = unknown.id;
+                log::error!(
+                    "reservation {id} on channel {channel}: what became of it was not found \
+                     out, it is not charged"
+                );
+                self.books.try_abandon(id, NOT_FOUND_OUT).await?;
+            }
+        }
+        Ok(())
     }
 
-    /// Whether it may be what became of a reservation. What the list leaves out speaks
-    /// against nothing; with the prompt there, size and seconds need not be those that were
-    /// asked for, since a channel may render others.
-    fn matches(&self, unknown: &Jobless, catalog: &Catalog, grace: Duration) -> bool {
+    async fn unresolved(&self, state: &State, channel: &str) -> Result<Unresolved, Unavailable> {
+        let jobless = self.ledger().jobless(channel, AT_ONCE).await?;
+        let mut unresolved = Unresolved {
+            candidates: Vec::with_capacity(jobless.len()),
+            unseen_from: beyond(&jobless, AT_ONCE),
+            jobless,
+        };
+        let Some(oldest) = unresolved.oldest() else {
+            return Ok(unresolved);
+        };
+        // Nothing that was voided before could have had a job that the oldest may have.
+        let span = SKEW * 2 + state.config.jobs.unknown_grace;
+        let since = super::before(oldest, span);
+        let rivals = self.ledger().rivals(channel, since, RIVALS).await?;
+        let unseen = [unresolved.unseen_from, beyond(&rivals, RIVALS)];
+        unresolved.unseen_from = unseen.into_iter().flatten().min();
+        for jobless in unresolved.jobless.iter().chain(&rivals) {
+            let source = match &jobless.remix_of {
+                Some(id) => self.books.job(id).await?,
+                None => None,
+            };
+            let source = source.map(|source| source.job.upstream_id.clone());
+            let source = source.or_else(|| jobless.remix_of.clone());
+            unresolved.candidates.push(candidate(jobless, source));
+        }
+        Ok(unresolved)
+    }
+
+    /// Reads the list on for as long as a round may take. Answers whether it is complete, once
+    /// it has been read; `None` while there is more.
+    async fn read_on(
+        &self,
+        state: &Arc<State>,
+        channel: &Channel,
+        walk: &mut Walk,
+        (from, unresolved): (Timestamp, &Unresolved),
+        resolver: &mut Resolver,
+    ) -> Result<Option<bool>, Unavailable> {
+        let until = Instant::now() + ROUND;
+        let pace = Duration::from_secs(1) / state.config.jobs.polls_per_second;
+        loop {
+            let after = walk.after().map(|id| JobId::new(id));
+            let Ok(page) = self.page(state, channel, after.flatten().as_ref()).await else {
+                walk.fail();
+                return Ok(None);
+            };
+            walk.note_date(page.date.as_deref(), self.now());
+            let matcher = Matcher::new(&unresolved.candidates, rules(state, walk, false));
+            let owned = &resolver.owned;
+            let wanted = |job: &ListedJob| !owned.contains(&job.id) && matcher.concerns(job);
+            let page = read(page, &state.config.catalog);
+            if let Next::End { complete } = walk.add(page, from, wanted) {
+                return Ok(Some(complete));
+            }
+            self.drop_owned(&channel.spec().name, walk, resolver)
+                .await?;
+            if Instant::now() > until {
+                return Ok(None);
+            }
+            sleep(pace).await;
+        }
+    }
+
+    /// Sorts out the jobs that belong to a reservation.
+    async fn drop_owned(
+        &self,
+        channel: &str,
+        walk: &mut Walk,
+        resolver: &mut Resolver,
+    ) -> Result<(), Unavailable> {
+        let mut kept = Vec::with_capacity(walk.jobs.len());
+        for listing in std::mem::take(&mut walk.jobs) {
+            let id = &listing.job.id;
+            if self.ledger().job_of_channel(channel, id).await?.is_none() {
+                kept.push(listing);
+            } else if let Some(owner) = self.ledger().found(channel, id).await? {
+                walk.found.push((listing.job, owner));
+            } else if resolver.owned.len() < OWNED {
+                resolver.owned.insert(listing.job.id);
+            }
+        }
+        walk.jobs = kept;
+        Ok(())
+    }
+
+    /// A job was found that belongs to a reservation.
+    async fn assign(
+        &self,
+        state: &State,
+        channel: &Channel,
+        unknown: &Jobless,
+        found: &Listing,
+    ) -> Result<(), Unavailable> {
+        let (config, job) = (&state.config, &found.job.id);
+        let mut confirmation = Confirmation {
+            job: job.clone(),
+            upstream_id: job.clone(),
+            charge: corrected(&unknown.charge, &found.answer, &config.catalog),
+            answer: Some(self.first_answer(state, channel, unknown, found).await),
+        };
+        let limits = binding(config, &unknown.charge, &confirmation.charge);
+        let confirm = async |confirmation: &Confirmation| {
+            let books = &self.books;
+            let before = &unknown.charge;
+            books
+                .try_confirm(unknown.id, before, confirmation, &limits)
+                .await
+        };
+        let mut confirmed = confirm(&confirmation).await?;
+        if confirmed == Confirmed::IdTaken {
+            confirmation.job = minted(unknown.id);
+            confirmed = confirm(&confirmation).await?;
+        }
+        if let Confirmed::Now { .. } = confirmed {
+            let job = &confirmation.job;
+            log::info!("reservation {}: job {job} came of it", unknown.id);
+            if let Some(known) = self.books.job(job).await? {
+                let charge_failed = config.jobs.charge_failed_jobs;
+                self.books
+                    .settle(&known, &found.answer, charge_failed)
+                    .await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Gate {
+    /// What repetitions of the request are answered with: the job as its channel tells it, or
+    /// else as its list did.
+    async fn first_answer(
+        &self,
+        state: &State,
+        channel: &Channel,
+        unknown: &Jobless,
+        found: &Listing,
+    ) -> FirstAnswer {
+        let told = match unknown.fingerprint {
+            Some(_) => self.tell(state, channel, &found.job.id).await,
+            None => None,
+        };
         let charge = &unknown.charge;
-        let prompt = self.prompt.map(|digest| digest == unknown.prompt.0);
-        let model = self.text("model").is_none_or(|model| {
-            model == &*charge.model || model_of(catalog, model) == Some(&*charge.model)
-        });
-        let source = self.text("remixed_from_video_id");
-        let source = source.is_none() || source == unknown.remix_of.as_deref();
-        let size = self.answer.size.as_deref();
-        let shape = size.is_none_or(|size| size == &*charge.size)
-            && self.answer.seconds.is_none_or(|s| s == charge.seconds);
-        let time = self.created().is_none_or(|created| {
-            let (from, to) = (unknown.created.0, unknown.since.0.max(unknown.created.0));
-            let late = millis(SKEW.saturating_add(grace));
-            (from.saturating_sub(millis(SKEW))..=to.saturating_add(late)).contains(&created.0)
-        });
-        model && source && time && prompt.unwrap_or(shape)
+        let listed = || {
+            let seconds = found.answer.seconds.unwrap_or(charge.seconds);
+            let job = json!({
+                "id": &*found.job.id,
+                "object": "video",
+                "model": &*charge.model,
+                "status": found.answer.status.map_or("queued", |status| status.label()),
+                "created_at": found.job.created.unwrap_or(unknown.created).seconds(),
+                "size": found.answer.size.as_deref().unwrap_or(&charge.size),
+                "seconds": seconds.to_string(),
+            });
+            Bytes::from(job.to_string())
+        };
+        FirstAnswer {
+            status: 200,
+            body: told.unwrap_or_else(listed),
+        }
+    }
+}
+
+impl Resolver {
+    /// Says once what cannot be told.
+    fn say(&mut self, channel: &str, decision: Decision) {
+        let (about, job) = match &decision {
+            Decision::Ambiguous {
+                reservation, job, ..
+            } => (Some(*reservation), job),
+            Decision::Unclaimed { job, .. } => (None, job),
+            Decision::Assign { .. } | Decision::Void { .. } => return,
+        };
+        if self.said.len() >= SAID || !self.said.insert((about, job.clone())) {
+            return;
+        }
+        match decision {
+            Decision::Ambiguous {
+                reservation: id,
+                job,
+                why,
+            } => match why {
+                Ambiguity::Keys => log::error!(
+                    "reservation {id} on channel {channel}: job {job:?} may have come of it or of \
+                     another key's: neither is charged for it"
+                ),
+                Ambiguity::Requests => log::warn!(
+                    "reservation {id} on channel {channel}: it was given job {job:?}, which may be \
+                     that of another request of the same key: they differ only in what the list \
+                     does not show"
+                ),
+                Ambiguity::TooFewJobs => log::warn!(
+                    "reservation {id} on channel {channel}: job {job:?} may be its own or that of \
+                     another request of the same key: it is held, with its idempotency key, \
+                     until jobs.expire_after"
+                ),
+            },
+            Decision::Unclaimed { key, job } => log::error!(
+                "channel {channel} lists job {job:?}, which came of a request of key {key} that was \
+                 given up, or was made twice: it is not charged"
+            ),
+            Decision::Assign { .. } | Decision::Void { .. } => {}
+        }
+    }
+
+    /// Says once that a channel's clock is wrong by more than clocks are allowed to be.
+    fn note_clock(&mut self, channel: &str, ahead: i64) {
+        let is_wrong = ahead.unsigned_abs() > millis(SKEW);
+        if is_wrong && !self.said_clock {
+            let seconds = ahead / 1000;
+            log::warn!(
+                "channel {channel}: its clock is {seconds} s ahead of this machine's, as its \
+                 answers say; the times of its jobs are corrected by that"
+            );
+        }
+        self.said_clock = is_wrong;
+    }
+}
+
+fn rules(state: &State, walk: &Walk, complete: bool) -> Rules {
+    Rules {
+        listed_at: walk.began,
+        complete,
+        clock_ahead: walk.clock_ahead,
+        skew: millis(SKEW),
+        grace: millis(state.config.jobs.unknown_grace),
+        unseen_from: walk.unseen_from,
+    }
+}
+
+/// What a page of the list says, as far as it matters.
+fn read(page: inquiry::Page, catalog: &Catalog) -> Page {
+    let text = |job: &Value, name: &str| Some(Arc::<str>::from(job[name].as_str()?));
+    let last = page.data.last().and_then(|job| text(job, "id"));
+    let has_more = page.has_more.unwrap_or(!page.data.is_empty());
+    let listing = |value: Value| {
+        let answer = JobAnswer::of(&value)?;
+        let id = answer.id.clone().filter(|id| JobId::fits(id))?;
+        let model = text(&value, "model");
+        let offered = model.as_deref().and_then(|name| model_of(catalog, name));
+        let prompt = value["prompt"].as_str();
+        let created = value["created_at"].as_u64();
+        let job = ListedJob {
+            id,
+            offered: offered.map(Arc::from),
+            model,
+            prompt: prompt.map(|text| PromptDigest(Sha256::of(text))),
+            size: answer.size.as_deref().map(Arc::from),
+            seconds: answer.seconds,
+            source: text(&value, "remixed_from_video_id"),
+            created: created.map(|seconds| Timestamp(seconds.saturating_mul(1000))),
+        };
+        Some(Listing { job, answer })
+    };
+    Page {
+        jobs: page.data.into_iter().filter_map(listing).collect(),
+        last,
+        has_more,
     }
 }
 
@@ -113,171 +422,25 @@ fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
         .max_by_key(|model| model.len())
 }
 
-impl Gate {
-    /// One round: asks the channel for its jobs if any outcome is unknown.
-    pub(super) async fn resolve(
-        &self,
-        state: &Arc<State>,
-        channel: &Channel,
-        resolver: &mut Resolver,
-    ) -> Result<(), Unavailable> {
-        let name = &channel.spec().name;
-        let (started, jobs) = (self.now(), &state.config.jobs);
-        let mut jobless = self.ledger().jobless(name, AT_ONCE).await?;
-        let expired = |u: &Jobless| started.since(u.since) > millis(jobs.expire_after);
-        for unknown in jobless.extract_if(.., |u| u.state == Stand::Unknown && expired(u)) {
-            log::error!(
-                "reservation {} on channel {name}: what became of it was not found out, it is \
-                 not charged",
-                unknown.id
-            );
-            self.books.try_abandon(unknown.id, NOT_FOUND_OUT).await?;
-        }
-        let unknown = jobless.iter().filter(|u| u.state == Stand::Unknown);
-        let Some(oldest) = unknown.map(|u| u.created).min() else {
-            return Ok(());
-        };
-        let from = super::before(oldest, SKEW);
-        let Some((listed, complete)) = self.list_since(state, channel, from).await else {
-            return Ok(());
-        };
-        // Once more: the list may show jobs of requests that came while it was read.
-        let jobless = self.ledger().jobless(name, AT_ONCE).await?;
-        let unknown = || jobless.iter().filter(|u| u.state == Stand::Unknown);
-        // Where these are not all, later jobs may have come of those that are missing.
-        let seen_until = jobless.get(AT_ONCE as usize - 1).map(|last| last.created);
-        // One that is about to expire is given no job: another key's, of which the job may have
-        // come as well, may have expired just before and is not seen any more.
-        let apart = SKEW * 2 + jobs.unknown_grace + self.lost_after();
-        let in_time = jobs.expire_after - apart.min(jobs.expire_after / 2);
-        let is_late = |u: &Jobless| started.since(u.since) > millis(in_time);
-        // By job: which reservations it may have come of.
-        let mut candidates: HashMap<ReservationId, usize> = HashMap::new();
-        for job in &listed {
-            let fitting: Vec<_> = jobless
-                .iter()
-                .filter(|u| job.matches(u, &state.config.catalog, jobs.unknown_grace))
-                .collect();
-            if fitting.is_empty() || self.ledger().job_of_channel(name, &job.id).await?.is_some() {
-                continue;
-            }
-            let at = job.created().unwrap_or(started);
-            let keys: HashSet<_> = fitting.iter().map(|u| &u.charge.payer.key).collect();
-            let closest = fitting.iter().filter(|u| u.state == Stand::Unknown);
-            let closest = closest.filter(|u| !candidates.contains_key(&u.id) && !is_late(u));
-            let exact = |u: &Jobless| job.answer.size.as_deref() == Some(&*u.charge.size);
-            let closest = closest.min_by_key(|u| (!exact(u), at.0.abs_diff(u.created.0), u.id));
-            let unseen = |until| super::before(until, SKEW) <= at;
-            let pending =
-                fitting.iter().any(|u| u.state == Stand::Pending) || seen_until.is_some_and(unseen);
-            let sure = keys.len() == 1 && !pending;
-            match closest {
-                Some(unknown) if sure => {
-                    *candidates.entry(unknown.id).or_default() += 1;
-                    self.found(state, unknown, job).await?;
-                }
-                _ => {
-                    for unknown in fitting {
-                        *candidates.entry(unknown.id).or_default() += 1;
-                        let several = keys.len() > 1 && !pending;
-                        if several && resolver.ambiguous.insert(unknown.id) {
-                            log::error!(
-                                "reservation {} on channel {name}: job {} may have come of it \
-                                 or of another key's: neither is charged for it",
-                                unknown.id,
-                                job.id
-                            );
-                        }
-                    }
-                }
-            }
-        }
-        let grace = millis(jobs.unknown_grace);
-        for unknown in unknown().filter(|u| !candidates.contains_key(&u.id)) {
-            if complete && started.since(unknown.since) >= grace {
-                log::info!(
-                    "reservation {} on channel {name}: no job came of it",
-                    unknown.id
-                );
-                self.books.try_abandon(unknown.id, NOT_CREATED).await?;
-            }
-        }
-        Ok(())
-    }
+/// Since when there are more than `most` that were asked for.
+fn beyond(found: &[Jobless], most: u32) -> Option<Timestamp> {
+    (found.len() >= most as usize).then(|| found.last().map(|last| last.created))?
+}
 
-    /// A job was found that came of a reservation.
-    async fn found(
-        &self,
-        state: &State,
-        unknown: &Jobless,
-        job: &Listed,
-    ) -> Result<(), Unavailable> {
-        let config = &state.config;
-        let mut confirmation = Confirmation {
-            job: job.id.clone(),
-            upstream_id: job.id.clone(),
-            charge: corrected(&unknown.charge, &job.answer, &config.catalog),
-            answer: Some(FirstAnswer {
-                status: 200,
-                body: Bytes::from(job.json.to_string()),
-            }),
-        };
-        let limits = binding(config, &unknown.charge, &confirmation.charge);
-        let confirm = async |confirmation: &Confirmation| {
-            let books = &self.books;
-            let before = &unknown.charge;
-            books
-                .try_confirm(unknown.id, before, confirmation, &limits)
-                .await
-        };
-        let mut confirmed = confirm(&confirmation).await?;
-        if confirmed == Confirmed::IdTaken {
-            confirmation.job = minted(unknown.id);
-            confirmed = confirm(&confirmation).await?;
-        }
-        if let Confirmed::Now { .. } = confirmed {
-            log::info!("reservation {}: job {} came of it", unknown.id, job.id);
-            if let Some(known) = self.books.job(&confirmation.job).await? {
-                let charge_failed = config.jobs.charge_failed_jobs;
-                self.books.settle(&known, &job.answer, charge_failed).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// A channel's jobs since that time, newest first, and whether these are all; `None`
-    /// where it gives no list.
-    async fn list_since(
-        &self,
-        state: &State,
-        channel: &Channel,
-        from: Timestamp,
-    ) -> Option<(Vec<Listed>, bool)> {
-        let mut jobs = Vec::new();
-        let mut after = None;
-        for _ in 0..PAGES {
-            let page = self.page(state, channel, after.as_ref()).await.ok()?;
-            let last = page
-                .data
-                .last()
-                .and_then(|job| JobId::new(job["id"].as_str()?));
-            let has_more = page.has_more.unwrap_or(!page.data.is_empty());
-            jobs.extend(page.data.into_iter().filter_map(Listed::read));
-            let mut times = jobs.iter().filter_map(Listed::created);
-            // A channel may give its list in an order of its own.
-            let is_sorted = times.clone().is_sorted_by(|a, b| a >= b);
-            let is_beyond = is_sorted && times.next_back().is_some_and(|t| t < from);
-            if is_beyond || !has_more {
-                return Some((jobs, true));
-            }
-            // Nor need it heed where a page is to begin.
-            if last == after {
-                break;
-            }
-            after = Some(last?);
-            sleep(Duration::from_secs(1) / state.config.jobs.polls_per_second).await;
-        }
-        Some((jobs, false))
+fn candidate(jobless: &Jobless, source: Option<Arc<str>>) -> Candidate {
+    let charge = &jobless.charge;
+    Candidate {
+        id: jobless.id,
+        key: charge.payer.key.clone(),
+        model: charge.model.clone(),
+        prompt: jobless.prompt,
+        size: charge.size.clone(),
+        seconds: charge.seconds,
+        source,
+        state: jobless.state,
+        fingerprint: jobless.fingerprint,
+        created: jobless.created,
+        since: jobless.since,
     }
 }
 

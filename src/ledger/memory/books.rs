@@ -47,13 +47,15 @@ pub(super) struct Entry {
     pub(super) place: u64,
     pub(super) state: State,
     pub(super) created: Timestamp,
-    /// What matters until it has a job or is resolved, and of a rival.
+    /// What matters until it has a job or is resolved, of a rival, and of one whose outcome was
+    /// unknown before it had a job.
     pub(super) waits: Option<Box<Waits>>,
     pub(super) end: Option<&'static str>,
     pub(super) deleted: bool,
 }
 
 /// What is known of a reservation that waits for its job.
+#[derive(Clone)]
 pub(super) struct Waits {
     pub(super) prompt: PromptDigest,
     pub(super) claim: Option<Claim>,
@@ -120,7 +122,7 @@ impl Entry {
         })
     }
 
-    /// What its job is recognised by, while it has none.
+    /// What its job is recognised by, while it has none or where that was found.
     pub(super) fn jobless(&self) -> Option<Jobless> {
         let waits = self.waits.as_ref()?;
         Some(Jobless {
@@ -128,6 +130,7 @@ impl Entry {
             charge: self.charge.clone(),
             prompt: waits.prompt,
             remix_of: self.remix_of.clone(),
+            fingerprint: self.claim().map(|claim| claim.fingerprint),
             state: self.state,
             created: self.created,
             since: waits.unknown_since,
@@ -219,7 +222,8 @@ impl Books {
                     waits.voided = Some(now);
                     self.rivals.insert((now, id));
                 }
-                waits => *waits = None,
+                waits if entry.job.is_none() => *waits = None,
+                _ => {}
             }
             self.running.remove(&(entry.look_at, id));
         }

@@ -144,13 +144,16 @@ impl Ledger for MemoryLedger {
             return Ok(Confirmed::Closed);
         };
         books.last_place += 1;
+        let waits = match entry.state {
+            State::Unknown => entry.waits.clone(),
+            _ => entry.waits.take(),
+        };
         entry.state = State::Confirmed;
         entry.job = Some(job.clone());
         entry.upstream_id = (upstream_id != job).then(|| upstream_id.clone());
         entry.place = books.last_place;
         entry.charge = after.clone();
-        let claim = entry.waits.take().and_then(|waits| waits.claim);
-        if let Some(claim) = claim {
+        if let Some(claim) = waits.and_then(|waits| waits.claim) {
             let name = (after.payer.key.clone(), claim.idempotency_key);
             if let Some(claimant) = books.claims.get_mut(&name)
                 && claimant.reservation == id
@@ -247,6 +250,16 @@ impl Ledger for MemoryLedger {
         let books = self.books();
         let owner = books.owner(&channel.into(), &upstream_id.into());
         Ok(owner.and_then(Entry::job))
+    }
+
+    async fn found(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Jobless>, Unavailable> {
+        let books = self.books();
+        let owner = books.owner(&channel.into(), &upstream_id.into());
+        Ok(owner.and_then(Entry::jobless))
     }
 
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {

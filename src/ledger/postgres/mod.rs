@@ -248,6 +248,23 @@ impl Ledger for PostgresLedger {
         rows.first().map(row::job).transpose()
     }
 
+    async fn found(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Jobless>, Unavailable> {
+        let statement = format!(
+            "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
+             WHERE id = tollgate.owner($1, $2) AND unknown_since_ms IS NOT NULL"
+        );
+        let parameters = [
+            (&channel as _, Type::TEXT),
+            (&row::escaped(upstream_id) as _, Type::TEXT),
+        ];
+        let rows = self.database.query(&statement, &parameters, ANSWER).await?;
+        rows.first().map(row::jobless).transpose()
+    }
+
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
         let (after, order) = if page.ascending {
             ("place > a.place", "ASC")

@@ -153,7 +153,10 @@ pub(super) const JOB: &str = "id, job, upstream_id, created_ms, remix_of, state,
 
 /// The columns of a [`Jobless`], besides those of its charge.
 pub(super) const JOBLESS: &str = "id, prompt_sha256, remix_of, state, created_ms, \
-     coalesce(unknown_since_ms, created_ms) AS since_ms";
+     coalesce(unknown_since_ms, created_ms) AS since_ms, \
+     (SELECT fingerprint FROM tollgate.idempotency AS i WHERE i.key = reservation.key \
+          AND i.idempotency_key = reservation.idempotency_key AND i.reservation = reservation.id) \
+         AS fingerprint";
 
 pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
     Ok(Arc::new(Charge {
@@ -193,7 +196,10 @@ pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
 pub(super) fn jobless(row: &Row) -> Result<Jobless, Unavailable> {
     let prompt: &[u8] = column(row, "prompt_sha256")?;
     let prompt = prompt.try_into().map_err(|_| strange("prompt_sha256"))?;
+    let fingerprint: Option<&[u8]> = column(row, "fingerprint")?;
+    let fingerprint = fingerprint.map(<[u8; 32]>::try_from).transpose();
     Ok(Jobless {
+        fingerprint: fingerprint.map_err(|_| strange("fingerprint"))?,
         state: state(row)?,
         id: id(row)?,
         charge: charge(row)?,

@@ -198,6 +198,16 @@ impl Ledger for SqliteLedger {
         self.readers.read(read).await
     }
 
+    async fn found(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Jobless>, Unavailable> {
+        let (channel, upstream_id) = (channel.to_owned(), upstream_id.to_owned());
+        let read = move |db: &_| rows::found(db, &channel, &upstream_id);
+        self.readers.read(read).await
+    }
+
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
         let (key, after) = (key.to_owned(), page.after.map(str::to_owned));
         let (ascending, limit) = (page.ascending, page.limit);

@@ -33,7 +33,10 @@ macro_rules! job_columns {
 
 /// What a [`Jobless`] has besides its charge.
 const JOBLESS_COLUMNS: &str = ", id, prompt_sha256, remix_of, created_ms, \
-     ifnull(unknown_since_ms, created_ms), state";
+     ifnull(unknown_since_ms, created_ms), state, \
+     (SELECT fingerprint FROM idempotency WHERE idempotency.key = reservation.key \
+          AND idempotency.idempotency_key = reservation.idempotency_key \
+          AND idempotency.reservation = reservation.id)";
 
 pub(super) fn job(db: &Connection, name: &str) -> rusqlite::Result<Option<Job>> {
     let mut read = db.prepare_cached(concat!(
@@ -143,6 +146,23 @@ pub(super) fn jobless(db: &Connection, channel: &str, most: u32) -> rusqlite::Re
     found.collect()
 }
 
+/// The one that has a job although no answer named it.
+pub(super) fn found(
+    db: &Connection,
+    channel: &str,
+    upstream_id: &str,
+) -> rusqlite::Result<Option<Jobless>> {
+    let Some(number) = owner(db, channel, upstream_id)? else {
+        return Ok(None);
+    };
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {}{JOBLESS_COLUMNS}
+         FROM reservation WHERE number = ?1 AND unknown_since_ms IS NOT NULL",
+        charge_columns!()
+    ))?;
+    read.query_row([number], as_jobless).optional()
+}
+
 /// Those that were voided without a proof.
 pub(super) fn rivals(
     db: &Connection,
@@ -222,6 +242,7 @@ fn as_jobless(row: &Row<'_>) -> rusqlite::Result<Jobless> {
         created: time(row, 14)?,
         since: time(row, 15)?,
         state: state(row, 16)?,
+        fingerprint: row.get(17)?,
     })
 }
 

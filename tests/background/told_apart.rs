@@ -1,0 +1,214 @@
+//! Which of several lost answers a job on the list belongs to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::engines::{Engine, on};
+use crate::scripted::Scripted;
+use crate::support::client::{Answer, Body, Request};
+use crate::support::{KEY, STUDIO, Setup, Stand, form, form_type, png};
+use crate::{LISTS, after_chances, create, open, send, soon, until_cents, until_settled};
+use serde_json::{Value, json};
+use tollgate::ledger::State;
+
+/// A create under an idempotency key.
+fn keyed(name: &str, seconds: &str, image: Option<&[u8]>) -> Request {
+    let mut fields: Vec<(&str, &[u8])> = vec![
+        ("prompt", b"a cat"),
+        ("model", b"sora-2"),
+        ("seconds", seconds.as_bytes()),
+        ("size", b"1280x720"),
+    ];
+    fields.extend(image.map(|image| ("input_reference", image)));
+    let mut request = Request::create(&form_type(), Body::Length(form(&fields), vec![]));
+    request.headers.retain(|(name, _)| name != "Authorization");
+    request.header("Idempotency-Key", name)
+}
+
+/// Loses the answer of a create while the channel gives no list.
+async fn lose(stand: &Stand, key: &str, fault: &str, request: Request) {
+    let both = [fault, "list:500"].map(|name| name.parse().unwrap());
+    stand.mock.set_faults(both.into(), None);
+    let answer = send(stand.gate, key, request).await;
+    assert_eq!(answer.status, 502, "{answer:?}");
+}
+
+fn id(answer: &Answer) -> String {
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+fn on_engine(engine: &Engine, setup: Setup) -> Setup {
+    Setup {
+        ledger: engine.open(),
+        ..setup
+    }
+}
+
+/// Four seconds that were never created and twelve that were, of one key and one prompt, within
+/// a budget for just the two of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_tells_two_requests_of_one_key_apart() {
+    on(Engine::all(), async |engine| {
+        let limit = "    group: sora2\n    limits: { list_cost_usd: 1.6/total }\n";
+        let setup = soon("  poll_after: 100ms\n  polls_per_second: 100\n  unknown_grace: 2s\n")
+            .replacing("    group: sora2\n", limit);
+        let stand = on_engine(&engine, setup).start().await;
+        lose(&stand, KEY, "drop-before", keyed("a", "4", None)).await;
+        lose(&stand, KEY, "drop-after", keyed("b", "12", None)).await;
+        stand.mock.set_faults(vec![], None);
+        until_settled(&stand).await;
+        until_cents(&stand, [160, 120, 40]).await;
+        let again = send(stand.gate, KEY, keyed("b", "12", None)).await;
+        assert_eq!(again.status, 200, "{}: {again:?}", engine.name());
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        let jobs = stand.mock.jobs();
+        assert_eq!(jobs.len(), 1, "{}", engine.name());
+        assert_eq!(Some(id(&again)), jobs[0].job.id);
+        let poll = Request::get(&format!("/v1/videos/{}", id(&again)));
+        let poll = send(stand.gate, KEY, poll).await;
+        assert_eq!(poll.json()["seconds"], "12", "{}", engine.name());
+        // What was not created can be, under its name.
+        let first = send(stand.gate, KEY, keyed("a", "4", None)).await;
+        assert_eq!(first.status, 200, "{}: {first:?}", engine.name());
+        assert_eq!(first.header("idempotent-replayed"), None);
+        assert_eq!(stand.mock.jobs().len(), 2, "{}", engine.name());
+    })
+    .await;
+}
+
+/// The list does not show the reference image: whichever request the job came of, no
+/// repetition makes another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_differ_in_their_image_make_no_job_twice() {
+    on(Engine::all(), async |engine| {
+        let setup = soon("  poll_after: 100ms\n  polls_per_second: 100\n  unknown_grace: 1s\n");
+        let stand = on_engine(&engine, setup).start().await;
+        let images = [png(3000), png(4000)];
+        let requests = [("a", &images[0]), ("b", &images[1])];
+        let request = |n: usize| keyed(requests[n].0, "4", Some(requests[n].1));
+        lose(&stand, KEY, "drop-before", request(0)).await;
+        lose(&stand, KEY, "drop-after", request(1)).await;
+        stand.mock.set_faults(vec![], None);
+        until_cents(&stand, [80, 40, 0]).await;
+        after_chances(&stand, LISTS, 4, Duration::from_secs(2)).await;
+        let mut codes = vec![];
+        for n in [0, 1] {
+            let again = send(stand.gate, KEY, request(n)).await;
+            codes.push(again.status);
+            if again.status == 200 {
+                assert_eq!(Some(id(&again)), stand.mock.jobs()[0].job.id);
+            }
+        }
+        codes.sort_unstable();
+        assert_eq!(codes, [200, 409], "{}", engine.name());
+        assert_eq!(stand.mock.jobs().len(), 1, "{}", engine.name());
+    })
+    .await;
+}
+
+fn seconds_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_secs()
+}
+
+fn job(id: &str, prompt: &str, created: u64) -> Value {
+    json!({
+        "id": id, "object": "video", "model": "sora-2", "status": "completed",
+        "prompt": prompt, "seconds": "4", "size": "1280x720", "created_at": created,
+    })
+}
+
+fn list(jobs: &[Value], has_more: bool) -> String {
+    json!({"object": "list", "data": jobs, "has_more": has_more}).to_string()
+}
+
+/// A job that is listed only after its reservation was voided is not another key's, who asked
+/// for the same meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_listed_late_goes_to_no_other_key() {
+    on(Engine::all(), async |engine| {
+        let channel = Scripted::start(false).await;
+        let setup = soon("  polls_per_second: 100\n  unknown_grace: 1s\n");
+        let stand = channel.behind(on_engine(&engine, setup)).start().await;
+        channel.says(|_| (200, list(&[], false)));
+        assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 502);
+        until_cents(&stand, [40, 0, 40]).await;
+        channel.says(|_| (500, String::new()));
+        let answer = send(stand.gate, STUDIO, create("a cat")).await;
+        assert_eq!(answer.status, 502, "{}: {answer:?}", engine.name());
+        channel.says(move |target| match target.contains("video_1") {
+            true => (200, job("video_1", "a cat", seconds_now()).to_string()),
+            false => (200, list(&[job("video_1", "a cat", seconds_now())], false)),
+        });
+        let before = channel.times_asked();
+        stand
+            .until("it has had its chance", async || {
+                channel.times_asked() >= before + 6
+            })
+            .await;
+        let ledger = stand.handle.ledger();
+        assert_eq!(
+            open(&**ledger, State::Unknown).await,
+            1,
+            "{}",
+            engine.name()
+        );
+        until_cents(&stand, [80, 0, 40]).await;
+        let poll = Request::get("/v1/videos/video_1");
+        for key in [KEY, STUDIO] {
+            let status = send(stand.gate, key, poll.clone()).await.status;
+            assert_eq!(status, 404, "{}", engine.name());
+        }
+    })
+    .await;
+}
+
+/// A channel whose clock is an hour behind, as its answers' dates say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_behind_loses_no_job() {
+    let channel = Scripted::start(false).await;
+    let setup = soon("  polls_per_second: 100\n  unknown_grace: 1s\n  poll_after: 1h\n");
+    let stand = channel.behind(setup).start().await;
+    channel.says(|_| (500, String::new()));
+    channel.is_behind_by(Duration::from_secs(3600));
+    assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 502);
+    let created = seconds_now() - 3600;
+    channel.says(move |_| (200, list(&[job("video_1", "a cat", created)], false)));
+    until_settled(&stand).await;
+    until_cents(&stand, [40, 40, 0]).await;
+    let found = stand.handle.ledger().job("video_1").await.unwrap();
+    assert_eq!(&*found.unwrap().charge.payer.key, "demo");
+}
+
+/// More pages than any fixed number: the list is read until it reaches back far enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_list_is_read_to_the_oldest_request() {
+    const PAGES: u64 = 130;
+    let channel = Scripted::start(false).await;
+    let setup = soon("  polls_per_second: 1000\n  unknown_grace: 1s\n  poll_after: 1h\n");
+    let stand = channel.behind(setup).start().await;
+    channel.says(|_| (500, String::new()));
+    for prompt in ["a cat", "a dog"] {
+        assert_eq!(send(stand.gate, KEY, create(prompt)).await.status, 502);
+    }
+    let created = seconds_now();
+    let broken = Arc::new(AtomicBool::new(true));
+    channel.says(move |target| {
+        let page = target.split_once("after=page_");
+        let page = page.map_or(0, |(_, n)| n.parse::<u64>().unwrap());
+        // One page in the middle is not given at first: the reading goes on there.
+        if page == PAGES / 2 && broken.swap(false, Ordering::Relaxed) {
+            return (500, String::new());
+        }
+        let mut jobs = vec![job(&format!("page_{}", page + 1), "a bird", created)];
+        if page == PAGES {
+            jobs.insert(0, job("video_1", "a cat", created));
+        }
+        (200, list(&jobs, page < PAGES))
+    });
+    until_settled(&stand).await;
+    until_cents(&stand, [80, 40, 40]).await;
+    let found = stand.handle.ledger().job("video_1").await.unwrap();
+    assert_eq!(&*found.unwrap().charge.payer.key, "demo");
+}
