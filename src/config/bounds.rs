@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::error::{Problems, Reported};
 use super::file;
 use super::scalar::{bytes, count, duration, parsed_or};
+use crate::multipart::MAX_HEADER_BYTES;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -20,7 +21,7 @@ pub struct Bounds {
     pub headers: usize,
     /// The most parts of a form.
     pub parts: usize,
-    /// The longest header block of one part, in bytes.
+    /// The longest header block of one part, in bytes; at most [`MAX_HEADER_BYTES`].
     pub part_header_bytes: usize,
     /// The longest prompt, in characters.
     pub prompt_chars: usize,
@@ -68,7 +69,7 @@ impl Default for Bounds {
             head_bytes: 32 * KIB,
             headers: 100,
             parts: 32,
-            part_header_bytes: 4 * KIB,
+            part_header_bytes: MAX_HEADER_BYTES,
             prompt_chars: 32_000,
             read_timeout: Duration::from_secs(30),
             upload_timeout: Duration::from_secs(600),
@@ -127,7 +128,8 @@ impl Bounds {
             head_bytes: head_bytes?,
             headers: headers?,
             parts: parts?,
-            part_header_bytes: part_header_bytes?,
+            // Files that were written when more was allowed still load.
+            part_header_bytes: part_header_bytes?.min(MAX_HEADER_BYTES),
             prompt_chars: prompt_chars?,
             read_timeout: read_timeout?,
             upload_timeout: upload_timeout?,

@@ -6,13 +6,14 @@ use super::Error;
 pub(super) const LEAD: &[u8] = b"\r\n--";
 
 /// Bytes in the longest boundary (RFC 2046, section 5.1.1).
-const MAX_BOUNDARY: usize = 70;
+pub(super) const MAX_BOUNDARY: usize = 70;
 
 /// Bytes in the longest delimiter.
 pub(super) const MAX_DELIMITER: usize = LEAD.len() + MAX_BOUNDARY;
 
 /// The boundary between the parts of one body: 1 to 70 bytes of letters, digits and
-/// `_ . + -`; also of `= / :` where it was quoted. At least one of them is no dash.
+/// `_ . + -`; also of `/` where it was quoted, since Qt puts Base64 in it. At least one of them
+/// is no dash. There is no `=` in it: npm parse-multipart-data 1.5.0 takes that for its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boundary {
     /// `CRLF "--" boundary`.
@@ -23,7 +24,7 @@ impl Boundary {
     /// Reads the value of a request's `Content-Type` header.
     ///
     /// The value is `multipart/form-data`, in lower case, with a `boundary` and at most a
-    /// `charset` (utf-8 or us-ascii) beside it, each once, after `;` or `; `. Media types
+    /// `charset` (utf-8, us-ascii or iso-8859-1) beside it, each once, after `;` or `; `. Media types
     /// are case-insensitive by RFC 9110, section 8.3.1, and may carry other parameters;
     /// servers do not agree on what either means, so both are refused.
     ///
@@ -58,7 +59,7 @@ impl Boundary {
             }
         }
         if let Some(charset) = charset
-            && !["utf-8", "us-ascii"]
+            && !["utf-8", "us-ascii", "iso-8859-1"]
                 .iter()
                 .any(|known| charset.eq_ignore_ascii_case(known))
         {
@@ -86,7 +87,7 @@ fn boundary_value(value: &str) -> Result<(&str, &str), Error> {
     let (boundary, rest, also) = match value.strip_prefix('"') {
         Some(quoted) => {
             let (boundary, rest) = quoted.split_once('"').ok_or(Error::Boundary)?;
-            (boundary, rest, b"=/:".as_slice())
+            (boundary, rest, b"/".as_slice())
         }
         None => {
             let (boundary, rest) = unquoted(value);

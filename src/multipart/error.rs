@@ -12,7 +12,7 @@ pub enum Error {
     MediaType,
     /// A `Content-Type` parameter that is unknown, repeated or malformed.
     ContentTypeParameter,
-    /// The `Content-Type` names a charset other than utf-8 or us-ascii.
+    /// The `Content-Type` names a charset other than utf-8, us-ascii or iso-8859-1.
     RequestCharset,
     /// The `Content-Type` has no boundary.
     MissingBoundary,
@@ -72,6 +72,11 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
+    /// A filename of which nothing is left once a server has cleaned it.
+    BlankFilename {
+        /// The part's name.
+        field: String,
+    },
     /// A `filename*` that stands alone or is malformed.
     ExtendedFilename {
         /// The part's name.
@@ -128,6 +133,7 @@ impl Error {
         match self {
             Self::StrayBoundary { field } => field.as_deref(),
             Self::Filename { field }
+            | Self::BlankFilename { field }
             | Self::ExtendedFilename { field }
             | Self::FilenameTooLong { field, .. }
             | Self::TextType { field }
@@ -174,14 +180,14 @@ impl fmt::Display for Error {
                  in lower case and separated by `; `",
             ),
             Self::RequestCharset => {
-                f.write_str("the charset in Content-Type must be utf-8 or us-ascii")
+                f.write_str("the charset in Content-Type must be utf-8, us-ascii or iso-8859-1")
             }
             Self::MissingBoundary => f.write_str(
                 "Content-Type has no boundary; let the HTTP client write this header itself",
             ),
             Self::Boundary => f.write_str(
                 "the boundary in Content-Type must have 1 to 70 letters, digits or `_ . + -` \
-                 (if quoted, also `= / :`) and not be all dashes",
+                 (if quoted, also `/`) and not be all dashes",
             ),
             Self::Preamble => f.write_str(
                 "the body must begin with `--`, the boundary that Content-Type declares, and \
@@ -229,7 +235,7 @@ impl fmt::Display for Error {
             ),
             Self::UnknownHeader => f.write_str(
                 "a part may have the headers Content-Disposition, Content-Type, \
-                 Content-Transfer-Encoding and Content-Length only",
+                 Content-Transfer-Encoding and Content-Length only, spelt so or in lower case",
             ),
             Self::DuplicateHeader { header } => {
                 write!(f, "a part has the header {header} twice; send it once")
@@ -249,8 +255,13 @@ impl fmt::Display for Error {
             Self::Filename { field } => write!(
                 f,
                 "the filename of `{field}` cannot be read safely: it must be UTF-8 without \
-                 control characters, without a backslash other than \\\" and \\\\, and without \
-                 `;` beside `=` or a backslash; send a simpler one"
+                 control characters, without \\\" beside other backslashes, and without `;` beside \
+                 `=` or a backslash; send a simpler one"
+            ),
+            Self::BlankFilename { field } => write!(
+                f,
+                "the filename of `{field}` names nothing: a letter or digit must follow its last \
+                 slash, backslash or HTML entity; send a name such as image.png"
             ),
             Self::ExtendedFilename { field } => write!(
                 f,

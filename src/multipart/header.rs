@@ -1,6 +1,7 @@
 //! The header block of a part: collecting it, and the grammar of its four headers.
 
-use super::{Error, Limits};
+use super::filename::{Fault, parse_extended, parse_filename};
+use super::{Error, Limits, MAX_HEADER_BYTES};
 use crate::form::Kind;
 
 /// Collects the lines of one header block up to the empty line that ends it.
@@ -45,7 +46,7 @@ impl Block {
         if self.bytes.last() == Some(&b'\r') {
             return 0;
         }
-        let room = limits.header_bytes.saturating_sub(self.bytes.len());
+        let room = max_bytes(limits).saturating_sub(self.bytes.len());
         let bytes = &bytes[..bytes.len().min(room)];
         // Most lines have no control before their end: that is seen many bytes at a time.
         let line = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
@@ -60,10 +61,9 @@ impl Block {
 
     /// Takes one byte; true if it ends the block.
     fn push(&mut self, byte: u8, limits: &Limits) -> Result<bool, Error> {
-        if self.bytes.len() >= limits.header_bytes {
-            return Err(Error::HeadersTooLong {
-                max: limits.header_bytes,
-            });
+        let max = max_bytes(limits);
+        if self.bytes.len() >= max {
+            return Err(Error::HeadersTooLong { max });
         }
         let after_cr = self.bytes.last() == Some(&b'\r');
         if after_cr != (byte == b'\n') {
@@ -111,6 +111,10 @@ impl Block {
     }
 }
 
+fn max_bytes(limits: &Limits) -> usize {
+    limits.header_bytes.min(MAX_HEADER_BYTES)
+}
+
 /// What a part's headers say.
 #[derive(Debug)]
 pub(super) struct Header<'a> {
@@ -135,7 +139,7 @@ impl<'a> Header<'a> {
             let (name, value) = split_line(line).ok_or(Error::HeaderLine)?;
             let known = KNOWN
                 .iter()
-                .position(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+                .position(|known| is_spelt(name, known.as_bytes()))
                 .ok_or_else(|| match name.iter().all(is_token) {
                     true => Error::UnknownHeader,
                     false => Error::HeaderLine,
@@ -154,6 +158,7 @@ impl<'a> Header<'a> {
         match (kind, media_type) {
             (_, None) => {}
             (Kind::Text, Some(value)) if is_plain_text(value) => {}
+            (Kind::Text, Some(value)) if OCTET_TEXTS.contains(&name) && is_octets(value) => {}
             (Kind::File | Kind::EmptyFile, Some(value)) if is_image_or_octets(value) => {}
             (Kind::Text, Some(_)) => return Err(Error::TextType { field: field() }),
             (_, Some(_)) => return Err(Error::FileType { field: field() }),
@@ -179,6 +184,24 @@ const KNOWN: [&str; 4] = [
     "Content-Length",
 ];
 
+/// Texts that the official Java SDK types as application/octet-stream, without a filename.
+/// Not one of them decides about the price: busboy makes files of such parts.
+const OCTET_TEXTS: [&str; 2] = ["input_reference[image_url]", "input_reference[file_id]"];
+
+/// Whether a header's name is written as clients write it: the words begin with a capital or
+/// do not, and go on in lower case. Perl's CGI and HTTP::Body know it only so.
+fn is_spelt(name: &[u8], known: &[u8]) -> bool {
+    let may_differ = |at: usize| known[at].is_ascii_uppercase();
+    name.len() == known.len()
+        && name
+            .iter()
+            .zip(known)
+            .enumerate()
+            .all(|(at, (byte, known))| {
+                byte == known || (may_differ(at) && *byte == known.to_ascii_lowercase())
+            })
+}
+
 /// Splits `Name: value`. Whether the name is one, and no folded line, is left to be judged.
 fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line)?;
@@ -195,23 +218,30 @@ fn parse_disposition<'a>(value: &'a [u8], limits: &Limits) -> Result<(&'a str, K
         .ok_or(Error::Disposition)?;
     let (name, rest) = parse_name(value)?;
     let field = || name.to_owned();
-    let too_long = || Error::FilenameTooLong {
-        field: field(),
-        max: limits.filename_bytes,
+    let refused = |fault, ambiguous| match fault {
+        Fault::Ambiguous => ambiguous,
+        Fault::Blank => Error::BlankFilename { field: field() },
     };
+    let bounded = |length| match length > limits.filename_bytes {
+        true => Err(Error::FilenameTooLong {
+            field: field(),
+            max: limits.filename_bytes,
+        }),
+        false => Ok(()),
+    };
+    let extended = || Error::ExtendedFilename { field: field() };
     if rest.is_empty() {
         return Ok((name, Kind::Text));
     }
     if rest.starts_with(b"; filename*=") {
-        return Err(Error::ExtendedFilename { field: field() });
+        return Err(extended());
     }
     let rest = rest
         .strip_prefix(b"; filename=")
         .ok_or(Error::Disposition)?;
-    let (length, rest) = parse_filename(rest).ok_or_else(|| Error::Filename { field: field() })?;
-    if length > limits.filename_bytes {
-        return Err(too_long());
-    }
+    let (length, rest) =
+        parse_filename(rest).map_err(|fault| refused(fault, Error::Filename { field: field() }))?;
+    bounded(length)?;
     let kind = if length == 0 {
         Kind::EmptyFile
     } else {
@@ -223,13 +253,11 @@ fn parse_disposition<'a>(value: &'a [u8], limits: &Limits) -> Result<(&'a str, K
     let rest = rest
         .strip_prefix(b"; filename*=")
         .ok_or(Error::Disposition)?;
-    let length = parse_extended(rest).ok_or_else(|| Error::ExtendedFilename { field: field() })?;
-    if length == 0 || kind == Kind::EmptyFile {
-        return Err(Error::ExtendedFilename { field: field() });
+    let length = parse_extended(rest).map_err(|fault| refused(fault, extended()))?;
+    if kind == Kind::EmptyFile {
+        return Err(extended());
     }
-    if length > limits.filename_bytes {
-        return Err(too_long());
-    }
+    bounded(length)?;
     Ok((name, kind))
 }
 
@@ -260,62 +288,6 @@ fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
     Ok((name, rest))
 }
 
-/// Splits a filename from what follows it, and answers its length without escapes.
-fn parse_filename(value: &[u8]) -> Option<(usize, &[u8])> {
-    let Some(quoted) = value.strip_prefix(b"\"") else {
-        let (name, rest) = split_unquoted(value);
-        return (!name.is_empty() && name.iter().all(is_token)).then_some((name.len(), rest));
-    };
-    let mut at = 0;
-    let mut escapes = 0;
-    let (raw, rest) = loop {
-        match quoted.get(at)? {
-            b'"' => break (&quoted[..at], &quoted[at + 1..]),
-            b'\\' => {
-                if !matches!(quoted.get(at + 1)?, b'"' | b'\\') {
-                    return None;
-                }
-                escapes += 1;
-                at += 2;
-            }
-            _ => at += 1,
-        }
-    };
-    is_plain_filename(raw).then_some((raw.len() - escapes, rest))
-}
-
-/// Reads the value of `filename*` (RFC 8187) to its end, and answers its decoded length.
-fn parse_extended(value: &[u8]) -> Option<usize> {
-    let mut rest = value.strip_prefix(b"utf-8''")?;
-    let mut decoded = Vec::with_capacity(rest.len());
-    while let [byte, tail @ ..] = rest {
-        match byte {
-            b'%' => {
-                let [high, low, tail @ ..] = tail else {
-                    return None;
-                };
-                decoded.push(hex_digit(*high)? << 4 | hex_digit(*low)?);
-                rest = tail;
-            }
-            byte if is_token(byte) && !b"*'".contains(byte) => {
-                decoded.push(*byte);
-                rest = tail;
-            }
-            _ => return None,
-        }
-    }
-    is_plain_filename(&decoded).then_some(decoded.len())
-}
-
-/// Whether servers can be trusted to find the same end of this filename. Where it has a
-/// semicolon and something that looks like a parameter or an escape beside it, some take
-/// the semicolon as the end.
-fn is_plain_filename(name: &[u8]) -> bool {
-    let ambiguous = name.contains(&b';') && (name.contains(&b'=') || name.contains(&b'\\'));
-    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    !ambiguous && std::str::from_utf8(name).is_ok_and(|name| !name.contains(breaks))
-}
-
 /// `text/plain`, by itself or in one of the charsets that agree on ASCII.
 fn is_plain_text(value: &[u8]) -> bool {
     let (media_type, rest) = split_unquoted(value);
@@ -331,7 +303,7 @@ fn is_plain_text(value: &[u8]) -> bool {
 
 /// `image/*` or `application/octet-stream`.
 fn is_image_or_octets(value: &[u8]) -> bool {
-    if is_one_of(value, &["application/octet-stream"]) {
+    if is_octets(value) {
         return true;
     }
     match value.split_at_checked(b"image/".len()) {
@@ -340,6 +312,10 @@ fn is_image_or_octets(value: &[u8]) -> bool {
         }
         None => false,
     }
+}
+
+fn is_octets(value: &[u8]) -> bool {
+    is_one_of(value, &["application/octet-stream"])
 }
 
 /// A decimal number without sign and without zeros before it.
@@ -359,12 +335,12 @@ fn is_one_of(value: &[u8], tokens: &[&str]) -> bool {
 }
 
 /// Splits what comes before the first `;` from the rest, which keeps it.
-fn split_unquoted(value: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split_unquoted(value: &[u8]) -> (&[u8], &[u8]) {
     value.split_at(memchr::memchr(b';', value).unwrap_or(value.len()))
 }
 
 /// A `tchar` of RFC 9110, section 5.6.2.
-fn is_token(byte: &u8) -> bool {
+pub(super) fn is_token(byte: &u8) -> bool {
     const TOKEN: [bool; 256] = {
         let (mut table, mut byte) = ([false; 256], 0);
         while byte < 128 {
@@ -378,10 +354,4 @@ fn is_token(byte: &u8) -> bool {
         table
     };
     TOKEN[usize::from(*byte)]
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
 }

@@ -284,6 +284,7 @@ impl Scanner {
         if release == Release::AtOnce {
             self.safe = start;
         }
+        self.search.start();
         self.state = State::Data { held: 0..0 };
         Ok(())
     }
@@ -346,6 +347,7 @@ impl Scanner {
                 field: self.part.name.clone(),
             }));
         }
+        self.search.pass(bytes);
         sink.data(bytes).map_err(Stop::Refused)?;
         self.part.received += bytes.len() as u64;
         if self.part.release == Release::AtOnce {

@@ -2,26 +2,28 @@
 
 use std::ops::Range;
 
-use memchr::memmem::Finder;
-
 use super::Boundary;
-use super::boundary::LEAD;
+use super::boundary::{LEAD, MAX_BOUNDARY};
 
-/// How many bytes are looked through without preparation: a small form is through by then.
-const UNPREPARED: usize = 4 * 1024;
-
-/// A search for one body's boundary, prepared when the body turns out to be long.
+/// A search for one body's boundary.
 ///
 /// It looks for the boundary by itself, since some parsers split where it stands without
-/// the CRLF and the dashes of a delimiter: such a place must not pass for data.
+/// the CRLF and the dashes of a delimiter: such a place must not pass for data. And it looks
+/// past line breaks, since one parser (npm parse-multipart-data 1.5.0) leaves CR and LF out
+/// while it compares: `bound LF ary` is a delimiter to it.
+///
+/// A boundary of `n` bytes, interrupted or not, covers at least `n` bytes that are its own or
+/// line breaks. So of most data one byte in `n` is looked at: if it is none of those, no
+/// boundary covers it.
 #[derive(Debug)]
 pub(super) struct Search {
     boundary: Boundary,
-    finder: Option<Finder<'static>>,
-    /// Bytes looked through so far, while there is no finder.
-    looked_through: usize,
-    /// See [`borders`]; a boundary is shorter than 256 bytes. Made when it is first needed.
-    borders: Option<Vec<u8>>,
+    /// By their values: the boundary's bytes, CR and LF.
+    members: [bool; 256],
+    /// See [`borders`].
+    borders: [u8; MAX_BOUNDARY],
+    /// How many bytes of the boundary the data so far end with, line breaks left out.
+    matched: usize,
 }
 
 /// What a window of data holds.
@@ -45,12 +47,23 @@ pub(super) enum FoundKind {
     Stray,
 }
 
+/// Where the boundary ends that ends first.
+struct Hit {
+    end: usize,
+    /// Whether no line break interrupts it.
+    whole: bool,
+}
+
 impl Search {
     pub(super) fn new(boundary: Boundary) -> Self {
+        let mut members = [false; 256];
+        for &byte in boundary.as_bytes().iter().chain(b"\r\n") {
+            members[usize::from(byte)] = true;
+        }
         Self {
-            finder: None,
-            looked_through: 0,
-            borders: None,
+            members,
+            borders: borders(boundary.as_bytes()),
+            matched: 0,
             boundary,
         }
     }
@@ -60,32 +73,108 @@ impl Search {
         self.boundary.delimiter()
     }
 
-    /// Whether the boundary is anywhere in these bytes.
-    pub(super) fn occurs_in(&mut self, bytes: &[u8]) -> bool {
-        self.find(bytes).is_some()
+    /// Whether the boundary is anywhere in these bytes, line breaks left out.
+    pub(super) fn occurs_in(&self, bytes: &[u8]) -> bool {
+        self.find(bytes, 0).is_some()
     }
 
-    /// Where the boundary is first.
-    ///
-    /// To prepare a search that takes time in proportion to the bytes, whatever they are,
-    /// costs more than to look through a small form by the boundary's first byte.
-    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Data begin: what came before them can be no part of a boundary.
+    pub(super) fn start(&mut self) {
+        self.matched = 0;
+    }
+
+    /// Goes past bytes that are data for certain. The next window begins behind them.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
+        // The last bytes decide, one fewer than the boundary has.
+        let mut missing = self.boundary.as_bytes().len() - 1;
+        let mut from = bytes.len();
+        for (at, byte) in bytes.iter().enumerate().rev() {
+            if missing == 0 || !self.members[usize::from(*byte)] {
+                self.matched = 0;
+                break;
+            }
+            missing -= usize::from(!is_line_break(*byte));
+            from = at;
+        }
+        for &byte in &bytes[from..] {
+            self.matched = self.advance(self.matched, byte);
+        }
+    }
+
+    /// How many bytes of the boundary end with `byte`, where so many ended before it.
+    fn advance(&self, mut matched: usize, byte: u8) -> usize {
+        if is_line_break(byte) {
+            return matched;
+        }
         let boundary = self.boundary.as_bytes();
-        if self.finder.is_none() {
-            self.looked_through = self.looked_through.saturating_add(bytes.len());
-            if self.looked_through <= UNPREPARED {
-                let mut first = memchr::memchr_iter(boundary[0], bytes);
-                return first.find(|at| bytes[*at..].starts_with(boundary));
+        while matched > 0 && boundary.get(matched) != Some(&byte) {
+            matched = usize::from(self.borders[matched - 1]);
+        }
+        matched + usize::from(boundary.get(matched) == Some(&byte))
+    }
+
+    /// Where the boundary is first, if the data before these bytes end with the first
+    /// `matched` of its bytes.
+    fn find(&self, bytes: &[u8], matched: usize) -> Option<Hit> {
+        // No boundary begins before `from` and is not found.
+        let mut from = 0;
+        if matched > 0 {
+            match self.find_in_run(bytes, 0, matched) {
+                Ok(hit) => return Some(hit),
+                Err(end) => from = end,
             }
         }
-        let finder = || Finder::new(boundary).into_owned();
-        self.finder.get_or_insert_with(finder).find(bytes)
+        let boundary = self.boundary.as_bytes();
+        if let [byte] = boundary {
+            let at = memchr::memchr(*byte, bytes)?;
+            let (end, whole) = (at + 1, true);
+            return Some(Hit { end, whole });
+        }
+        let member = |byte: &u8| self.members[usize::from(*byte)];
+        loop {
+            // Whatever begins at `from` or behind it covers two neighbours of these.
+            let mut probe = from + boundary.len() - 2;
+            while let [first, second] = bytes.get(probe..probe + 2)?
+                && !(member(first) & member(second))
+            {
+                probe += boundary.len() - 1;
+            }
+            from = (probe + 2).saturating_sub(boundary.len()).max(from);
+            match bytes[from..probe].iter().rposition(|byte| !member(byte)) {
+                Some(at) => from += at + 1,
+                None => match self.find_in_run(bytes, from, 0) {
+                    Ok(hit) => return Some(hit),
+                    Err(end) => from = end,
+                },
+            }
+        }
+    }
+
+    /// Looks on until a byte comes that is in no boundary; answers what is behind that byte if
+    /// there is no boundary before it.
+    fn find_in_run(&self, bytes: &[u8], from: usize, mut matched: usize) -> Result<Hit, usize> {
+        let boundary = self.boundary.as_bytes();
+        for (at, &byte) in bytes.iter().enumerate().skip(from) {
+            if boundary.get(matched) == Some(&byte) {
+                matched += 1;
+                if matched == boundary.len() {
+                    let end = at + 1;
+                    let whole = bytes[..end].ends_with(boundary);
+                    return Ok(Hit { end, whole });
+                }
+            } else if !self.members[usize::from(byte)] {
+                return Err(at + 1);
+            } else {
+                matched = self.advance(matched, byte);
+            }
+        }
+        Err(bytes.len())
     }
 
     /// Looks at a window of data, before which nothing stands that could be a part of a
-    /// delimiter.
-    pub(super) fn look(&mut self, window: &[u8]) -> Found {
-        let Some(at) = self.find(window) else {
+    /// delimiter, or of a boundary that no line break interrupts.
+    pub(super) fn look(&self, window: &[u8]) -> Found {
+        let Some(Hit { end, whole }) = self.find(window, self.matched) else {
             let held = self.held(window);
             return Found {
                 data: window.len() - held.len(),
@@ -93,10 +182,10 @@ impl Search {
                 held,
             };
         };
-        let end = at + self.boundary.as_bytes().len();
-        if window[..at].ends_with(LEAD) {
+        let before = &window[..end.saturating_sub(self.boundary.as_bytes().len())];
+        if whole && before.ends_with(LEAD) {
             Found {
-                data: at - LEAD.len(),
+                data: before.len() - LEAD.len(),
                 kind: FoundKind::Delimiter { end },
                 held: 0..0,
             }
@@ -117,7 +206,7 @@ impl Search {
     ///
     /// This runs once for each piece of a body, which a client may cut small: so it takes
     /// time in proportion to the boundary's length and not to its square.
-    fn held(&mut self, window: &[u8]) -> Range<usize> {
+    fn held(&self, window: &[u8]) -> Range<usize> {
         let delimiter = self.boundary.delimiter();
         let boundary = self.boundary.as_bytes();
         let mut tail = &window[window.len().saturating_sub(delimiter.len() - 1)..];
@@ -133,16 +222,13 @@ impl Search {
         let Some(at) = memchr::memchr(boundary[0], tail) else {
             return 0..0;
         };
-        let borders = self.borders.get_or_insert_with(|| borders(boundary));
+        // Only what is shorter than the boundary comes here: the window has none.
         let mut matched = 0;
         for &byte in &tail[at..] {
-            // Only what is shorter than the boundary comes here: the window has none.
-            while matched > 0 && boundary[matched] != byte {
-                matched = usize::from(borders[matched - 1]);
-            }
-            if boundary[matched] == byte {
-                matched += 1;
-            }
+            matched = match is_line_break(byte) {
+                true => 0,
+                false => self.advance(matched, byte),
+            };
         }
         if matched == 0 {
             return 0..0;
@@ -151,10 +237,14 @@ impl Search {
     }
 }
 
+fn is_line_break(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
 /// For each beginning of a boundary, by its length less one: the length of the longest
 /// shorter beginning that it ends with (the failure function of Knuth, Morris and Pratt).
-fn borders(boundary: &[u8]) -> Vec<u8> {
-    let mut borders = vec![0; boundary.len()];
+fn borders(boundary: &[u8]) -> [u8; MAX_BOUNDARY] {
+    let mut borders = [0; MAX_BOUNDARY];
     let mut length = 0_u8;
     for at in 1..boundary.len() {
         while length > 0 && boundary[usize::from(length)] != boundary[at] {
@@ -173,21 +263,44 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn search(boundary: &str) -> Search {
+        let content_type = format!("multipart/form-data; boundary={boundary}");
+        Search::new(Boundary::from_content_type(&content_type).unwrap())
+    }
+
+    /// The first end of a boundary, by trying them all with the line breaks removed.
+    fn first_end(data: &[u8], boundary: &str) -> Option<usize> {
+        let text = |end| data[..end].iter().filter(|b| !is_line_break(**b)).copied();
+        (1..=data.len()).find(|&end| {
+            let text: Vec<u8> = text(end).collect();
+            !is_line_break(data[end - 1]) && text.ends_with(boundary.as_bytes())
+        })
+    }
+
     proptest! {
-        /// Before the search is prepared and after it, a boundary is found where it is.
         #[test]
-        fn it_finds_what_memmem_finds(
-            boundary in "[ab]{1,6}",
-            windows in prop::collection::vec("[abc]{0,900}", 1..12),
+        fn boundaries_are_found_past_line_breaks_and_cuts(
+            boundary in "[ab]{1,6}|[ab-]{0,9}a",
+            data in "([abc]|a|b|-|\r|\n|\r\n){0,60}",
+            cut in any::<prop::sample::Index>(),
         ) {
-            let content_type = format!("multipart/form-data; boundary={boundary}");
-            let mut search = Search::new(Boundary::from_content_type(&content_type).unwrap());
-            for window in &windows {
-                let expected = memchr::memmem::find(window.as_bytes(), boundary.as_bytes());
-                prop_assert_eq!(search.find(window.as_bytes()), expected);
+            let data = data.as_bytes();
+            let expected = first_end(data, &boundary);
+            let mut search = search(&boundary);
+            let hit = search.find(data, 0);
+            prop_assert_eq!(hit.as_ref().map(|hit| hit.end), expected);
+            if let Some(Hit { end, whole }) = hit {
+                prop_assert_eq!(whole, data[..end].ends_with(boundary.as_bytes()));
             }
-            let bytes: usize = windows.iter().map(String::len).sum();
-            prop_assert_eq!(search.finder.is_some(), bytes > UNPREPARED);
+            let cut = cut.index(data.len() + 1);
+            if expected.is_none_or(|end| end > cut) {
+                let (passed, window) = data.split_at(cut);
+                for piece in passed.chunks(1 + cut / 3) {
+                    search.pass(piece);
+                }
+                let end = search.find(window, search.matched).map(|hit| cut + hit.end);
+                prop_assert_eq!(end, expected);
+            }
         }
     }
 }

@@ -240,3 +240,11 @@ fn every_bound_is_its_own() {
         assert_eq!(accepted(&text).bounds.uploads_per_key, share);
     }
 }
+
+/// What the reference file said before servers were found that lose their place.
+#[test]
+fn longer_part_headers_count_as_the_longest_that_are_safe() {
+    let text = format!("{BASE}bounds: {{ part_header_bytes: 4 KiB }}\n");
+    assert_eq!(accepted(&text).bounds, Bounds::default());
+    assert_eq!(Bounds::default().part_header_bytes, 1022);
+}

@@ -6,7 +6,7 @@ use super::*;
 fn content_types() {
     use Error::{Boundary as Malformed, ContentTypeParameter as Parameter};
     let long = format!("multipart/form-data; boundary={}", "b".repeat(71));
-    let table: [(&str, Error); 45] = [
+    let table: [(&str, Error); 47] = [
         ("", Error::MediaType),
         ("text/plain", Error::MediaType),
         ("application/x-www-form-urlencoded", Error::MediaType),
@@ -57,6 +57,9 @@ fn content_types() {
         ("multipart/form-data; boundary=b ", Malformed),
         ("multipart/form-data; boundary=b=c", Malformed),
         ("multipart/form-data; boundary='b'", Malformed),
+        // npm parse-multipart-data 1.5.0 ends it at the `=`.
+        ("multipart/form-data; boundary=\"a=b\"", Malformed),
+        ("multipart/form-data; boundary=\"a:b\"", Malformed),
         ("multipart/form-data; boundary=bü", Malformed),
         ("multipart/form-data; boundary=----", Malformed),
         (&long, Malformed),
@@ -68,7 +71,15 @@ fn content_types() {
     for (value, error) in table {
         assert_eq!(Boundary::from_content_type(value), Err(error), "{value}");
     }
-    for charset in ["cp037", "utf-16", "iso-8859-1", "\"utf-8\"", "", "utf-8 "] {
+    for charset in [
+        "cp037",
+        "utf-16",
+        "iso-8859-15",
+        "latin1",
+        "\"utf-8\"",
+        "",
+        "utf-8 ",
+    ] {
         let value = format!("multipart/form-data; boundary=b; charset={charset}");
         assert_eq!(
             Boundary::from_content_type(&value),
@@ -82,7 +93,16 @@ fn content_types_in_use() {
     let longest = "b".repeat(70);
     for (value, boundary) in [
         ("multipart/form-data; boundary=b".to_owned(), "b"),
-        ("multipart/form-data;boundary=\"a=/:b\"".to_owned(), "a=/:b"),
+        (
+            // Qt: Base64.
+            "multipart/form-data; boundary=\"boundary_.oOo._x/Y+z\"".to_owned(),
+            "boundary_.oOo._x/Y+z",
+        ),
+        (
+            // Apache HttpClient 5.0 to 5.3.
+            "multipart/form-data; charset=ISO-8859-1; boundary=b".to_owned(),
+            "b",
+        ),
         (
             "multipart/form-data; charset=US-ASCII; boundary=b".to_owned(),
             "b",

@@ -10,6 +10,9 @@ fn dispositions() {
     let extended = || Error::ExtendedFilename {
         field: "model".to_owned(),
     };
+    let blank = || Error::BlankFilename {
+        field: "model".to_owned(),
+    };
     for (value, error) in [
         ("form-data", Error::Disposition),
         ("form-data;", Error::Disposition),
@@ -103,7 +106,19 @@ fn dispositions() {
             filename(),
         ),
         (
-            "form-data; name=\"model\"; filename=\"C:\\temp\\a.png\"",
+            "form-data; name=\"model\"; filename=\"C:\\a;b.png\"",
+            filename(),
+        ),
+        (
+            "form-data; name=\"model\"; filename=\"C:\\a\\\"b.png\"",
+            filename(),
+        ),
+        (
+            "form-data; name=\"model\"; filename=\"C:\\a\\\"; name=size\"",
+            filename(),
+        ),
+        (
+            "form-data; name=\"model\"; filename=\"C:\\a\\\"",
             filename(),
         ),
         ("form-data; name=\"model\"; filename=\"a;b=c\"", filename()),
@@ -129,6 +144,12 @@ fn dispositions() {
         ),
         ("form-data; name=\"model\"; filename=bü", filename()),
         ("form-data; name=\"model\"; filename=a b", filename()),
+        (
+            "form-data; name=\"model\"; filename=\"a\"; filename*=utf-8''%2e",
+            blank(),
+        ),
+        ("form-data; name=\"model\"; filename=.", blank()),
+        ("form-data; name=\"model\"; filename=\".\"", blank()),
         ("form-data; name=\"model\"; filename=a\"b\"", filename()),
         ("form-data; name=\"model\"; filename*=utf-8''a", extended()),
         (
@@ -220,4 +241,133 @@ fn dispositions() {
         *b"--X.b-X\r\nContent-Disposition: form-data; name=\"model\xff\"\r\n\r\n",
         Error::FieldName,
     );
+}
+
+/// Django skips a file whose name is nothing after cleaning, and does not read to its end.
+#[test]
+fn filenames_that_name_nothing() {
+    let blank = syntax(Error::BlankFilename {
+        field: "input_reference".to_owned(),
+    });
+    let file = |filenames: &str| {
+        let disposition = "Content-Disposition: form-data; name=\"input_reference\"";
+        Case::new(form(&[(&format!("{disposition}; {filenames}"), "a")]))
+            .check()
+            .verdict
+    };
+    for name in [
+        ".",
+        "..",
+        "...",
+        " ",
+        " . ",
+        "/",
+        "a/",
+        "a.png/",
+        "a/..",
+        "a/.",
+        r"\\",
+        r"a\\",
+        r"C:\tmp\\",
+        r"a\.",
+        r"C:\tmp\..",
+        "\u{ad}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{a0}",
+        "\u{3000}",
+        "\u{3164}",
+        "\u{e000}",
+        "\u{378}",
+        "a/\u{200e}.",
+        "&sol;",
+        "a&sol;",
+        "a.png&bsol;",
+        "&#47;",
+        "a&#47",
+        "a&#x2f",
+        "a&#X2F;",
+        "a&#x5c;",
+        "&#46;",
+        "&#8203;",
+        "&period;",
+        "&ZeroWidthSpace;",
+        "&nbsp",
+        "&nbsp;",
+        "&shy&nbsp.",
+        "&SHY",
+        "a&sol;&shy;.",
+        "a&#47;.&#46;",
+        "&amp;",
+        "%2e",
+        "%2E%2e",
+        "a%2f",
+        "a%5C",
+        "a%26%2347",
+        "%20",
+        "%00",
+        "%ff",
+        "'",
+        "\\\"",
+        "a/\\\".\\\"",
+    ] {
+        let quoted = format!("filename=\"{name}\"");
+        assert_eq!(file(&quoted), blank, "{quoted}");
+        let encoded: String = name.bytes().map(|b| format!("%{b:02x}")).collect();
+        let extended = format!("filename=\"a.png\"; filename*=utf-8''{encoded}");
+        if !name.contains(['%', '\\']) {
+            assert_eq!(file(&extended), blank, "{extended}");
+        }
+    }
+    assert_eq!(file("filename=.."), blank);
+    assert_eq!(file("filename=a&#47"), blank);
+    assert_eq!(file("filename=\"a.png\"; filename*=utf-8''&#47"), blank);
+    assert_eq!(file("filename=\"a.png\"; filename*=utf-8''.."), blank);
+}
+
+#[test]
+fn filenames_that_clients_send() {
+    for name in [
+        "a.png",
+        "-",
+        "_",
+        "a",
+        ".png",
+        ".hidden",
+        "a..png",
+        "..a",
+        "dir/a.png",
+        "./a",
+        r"C:\tmp\a.png",
+        r"C:\tmp\up\a.png",
+        r"\\server\share\a.png",
+        r"C:\\tmp\\a.png",
+        r"a\b",
+        "Tom & Jerry.png",
+        "Tom&Jerry.png",
+        "R&D",
+        "a&b;c.png",
+        "a&amp;b.png",
+        "&lt",
+        "100%",
+        "100%.png",
+        "50%20off.png",
+        "%22x%22.png",
+        "caf\u{e9}",
+        "\u{56fe}\u{7247}",
+        "\u{56fe}\u{7247}.png",
+        "\u{444}\u{43e}\u{442}\u{43e}",
+        "\u{c0ac}\u{c9c4}",
+        "\u{1f600}.png",
+        "a; b.png",
+        "a=b.png",
+        "'a'",
+        "my \\\"best\\\"",
+        "blob",
+        "#1",
+    ] {
+        let disposition = "Content-Disposition: form-data; name=\"input_reference\"";
+        let body = form(&[(&format!("{disposition}; filename=\"{name}\""), "a")]);
+        assert_eq!(Case::new(body).check().verdict, Ok(()), "{name}");
+    }
 }

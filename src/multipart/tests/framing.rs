@@ -77,6 +77,12 @@ fn framing() {
             stray("model"),
         ),
         (good.replace("sora-2\r\n", ""), stray("model")),
+        // Interrupted by line breaks.
+        (part("\r\n--X.\rb-X\r\n--X.b-X--\r\n"), stray("model")),
+        (part("\r\n--X\n.b-X\r\n--X.b-X--\r\n"), stray("model")),
+        (part("X.\r\nb-X\r\n--X.b-X--\r\n"), stray("model")),
+        (part("X\r.\nb\r\r-\n\nX\r\n--X.b-X--\r\n"), stray("model")),
+        (part("X.b-X.\nb-X\r\n--X.b-X--\r\n"), stray("model")),
         (
             format!("--X.b-X\r\n{MODEL}\r\n--X.b-X\r\n{MODEL}\r\n\r\nsora-2\r\n--X.b-X--\r\n"),
             Error::StrayBoundary { field: None },

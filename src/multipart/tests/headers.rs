@@ -17,6 +17,15 @@ fn header_lines() {
             "Content-Disposition2: form-data; name=\"model\"",
             Error::UnknownHeader,
         ),
+        (
+            "CONTENT-DISPOSITION: form-data; name=\"model\"",
+            Error::UnknownHeader,
+        ),
+        (
+            "Content-dispositioN: form-data; name=\"model\"",
+            Error::UnknownHeader,
+        ),
+        ("{M}\r\nCONTENT-TYPE: text/plain", Error::UnknownHeader),
         ("{M}\r\nX-Request: a", Error::UnknownHeader),
         ("{M}\r\nContent-ID: a", Error::UnknownHeader),
         (
@@ -207,5 +216,33 @@ fn an_empty_filename_has_no_bytes() {
                 field: "prompt".to_owned(),
             },
         );
+    }
+}
+
+#[test]
+fn header_names_begin_with_capitals_or_do_not() {
+    for headers in [
+        "content-disposition: form-data; name=\"model\"",
+        "Content-disposition: form-data; name=\"model\"\r\nContent-type: text/plain",
+        "content-Disposition: form-data; name=\"model\"\r\ncontent-transfer-encoding: 8bit",
+    ] {
+        let outcome = Case::new(form(&[(headers, "sora-2")])).check();
+        assert_eq!(outcome.verdict, Ok(()), "{headers}");
+    }
+}
+
+/// The official Java SDK types these two so; the fields of the policy may not be.
+#[test]
+fn references_by_id_and_url_may_be_octets() {
+    let part = |name: &str| {
+        let headers = format!(
+            "Content-Disposition: form-data; name=\"{name}\"\r\nContent-Type: application/octet-stream"
+        );
+        Case::new(form(&[(&headers, "file_1")])).check().verdict
+    };
+    assert_eq!(part("input_reference[file_id]"), Ok(()));
+    for name in ["model", "seconds", "size", "prompt", "characters[][id]"] {
+        let field = name.to_owned();
+        assert_eq!(part(name), syntax(Error::TextType { field }), "{name}");
     }
 }

@@ -88,7 +88,6 @@ fn go_and_ruby_escape_quotes() {
     for name in [
         r#"a \"b\".png"#,
         r"a \\b.png",
-        r"a\\",
         "a; b.png",
         "a=b.png",
         "'a'.png",
@@ -291,7 +290,7 @@ fn values_may_come_close_to_a_delimiter() {
 #[test]
 fn boundaries_that_repeat_themselves() {
     for b in [
-        "-a-", "--a--", "aa", "aaaa", "-----a", "abab", "aabaaa", "=/:", "a:a=",
+        "-a-", "--a--", "aa", "aaaa", "-----a", "abab", "aabaaa", "/", "a/a/",
     ] {
         for value in [
             "",
@@ -307,7 +306,7 @@ fn boundaries_that_repeat_themselves() {
             "aabaab",
             "\r\n--aabaabaa",
         ] {
-            if value.contains(b) {
+            if value.replace(['\r', '\n'], "").contains(b) {
                 continue;
             }
             passes(
