@@ -173,3 +173,44 @@ async fn a_refusal_amid_an_upload_is_shown_every_time() {
     let stats = stand.mock.stats();
     assert_eq!((stats.creates_complete, stats.creates_accepted), (0, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_people_mistype_is_told_or_read() {
+    if is_missing() {
+        return;
+    }
+    let stand = Stand::start().await;
+    let note = format!("{}.txt", ordinary());
+    std::fs::write(&note, "A calico cat").unwrap();
+    let as_file = format!("prompt=@{note}");
+    let form = [&["-F", &as_file], &FIELDS[2..]].concat();
+    let seen = curl(stand.gate, KEY, &form).await;
+    assert_eq!((seen.status, seen.code()), (400, "invalid_body"));
+    let message = seen.body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`prompt=<FILE`"), "{message}");
+    // As the message says.
+    let as_text = format!("prompt=<{note}");
+    let form = [&["-F", &as_text], &FIELDS[2..]].concat();
+    assert_eq!(curl(stand.gate, KEY, &form).await.status, 200);
+
+    // A body without bytes, in chunks, as proxies on the way frame one.
+    let list = ["-X", "GET", "-H", "Transfer-Encoding: chunked", "-d", ""];
+    let seen = curl(stand.gate, KEY, &list).await;
+    assert!(
+        seen.log.contains("> Transfer-Encoding: chunked"),
+        "{seen:?}"
+    );
+    assert_eq!(
+        (seen.status, seen.body["object"].as_str()),
+        (200, Some("list"))
+    );
+    let null = r#"{"model":"sora-2","prompt":"A calico cat","size":null,"seconds":null}"#;
+    let json = ["-H", "Content-Type: application/json", "-d", null];
+    assert_eq!(curl(stand.gate, KEY, &json).await.status, 200);
+    let seen = curl(stand.gate, &format!(" {KEY}"), &FIELDS).await;
+    assert!(
+        seen.log.contains("> Authorization: Bearer  sk-"),
+        "{seen:?}"
+    );
+    assert_eq!(seen.status, 200);
+}
