@@ -355,6 +355,32 @@ async fn a_key_reaches_its_own_jobs_only() {
     );
 }
 
+/// A channel may render seconds that are not on offer: its job can be remixed all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_other_seconds_can_be_remixed() {
+    let stand = Stand::start().await;
+    let body = form(&[
+        ("prompt", b"a cat [mock:other-seconds=10]"),
+        ("model", b"sora-2"),
+        ("seconds", b"8"),
+        ("size", b"1280x720"),
+    ]);
+    let create = Request::create(&form_type(), Body::Length(body, vec![]));
+    let job = job_of(&create.send(stand.gate).await.unwrap()).await;
+    assert_eq!(poll_until_ended(&stand, &job).await, "completed");
+    let mut remix = Request::new("POST", &format!("/v1/videos/{job}/remix"));
+    remix.body = Some(Body::Length(br#"{"prompt":"x"}"#.to_vec(), vec![]));
+    let remix = remix.header("Content-Type", "application/json").key(KEY);
+    let answer = remix.send(stand.gate).await.unwrap();
+    assert_eq!(
+        (answer.status, &answer.json()["seconds"]),
+        (200, &"10".into())
+    );
+    // 0.80 was reserved, voided, and reserved as 1.00; so was the remix.
+    let [reserved, ..] = list_cost(&stand).await;
+    assert!((reserved - 2.8).abs() < 1e-9, "{reserved}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_pass_with_ranges_and_are_nobody_elses() {
     let stand = Stand::start().await;

@@ -110,7 +110,11 @@ impl Form {
 
     /// The whole body has been read and its syntax held.
     pub(super) fn finish(&self) -> Result<Permit, Refusal> {
-        let permit = policy::permit(&self.plan.catalog, &self.key, self.asked())?;
+        let permit = match self.is_remix {
+            true => policy::permit_remix,
+            false => policy::permit,
+        };
+        let permit = permit(&self.plan.catalog, &self.key, self.asked())?;
         if self.prompt.is_none() {
             return Err(Refusal::Missing { name: PROMPT });
         }

@@ -1,7 +1,7 @@
 //! What a key may ask for: a create request and a key become a [`Permit`] or a
 //! [`Refusal`].
 //!
-//! **Invariant**: a [`Permit`] comes out of [`permit`] alone. What needs permission takes
+//! **Invariant**: a [`Permit`] comes out of [`permit`] and [`permit_remix`] alone. What needs permission takes
 //! one, so that forgetting to ask does not compile.
 
 mod limit;
@@ -266,10 +266,52 @@ pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, 
     let seconds = model
         .find_seconds(seconds)
         .unwrap_or(model.default_seconds());
-    let quote = Quote::new(size.price, seconds.count, key.group.multiplier);
+    priced(model, size, seconds.count, key)
+}
+
+/// Judges a whole remix: it is asked for with what its source has.
+///
+/// A channel may have rendered other seconds than are on offer. The price is one of a second, so
+/// such a source can be remixed all the same, by a key that may ask for at least as many.
+///
+/// # Errors
+/// The refusal.
+pub fn permit_remix(catalog: &Catalog, key: &Key, source: Asked<'_>) -> Result<Permit, Refusal> {
+    let refusal = match permit(catalog, key, source) {
+        Err(refusal) if refusal.param() == Some(Param::Seconds) => refusal,
+        judged => return judged,
+    };
+    let Refusal::NotOffered { asked, allowed, .. } = refusal else {
+        return Err(refusal);
+    };
+    let model = source.model.and_then(|name| catalog.get(name));
+    let size = model.and_then(|model| model.find_size(source.size?));
+    let (Some(model), Some(size), Ok(count)) = (model, size, asked.parse()) else {
+        let param = Param::Seconds;
+        return Err(Refusal::NotOffered {
+            param,
+            asked,
+            allowed,
+        });
+    };
+    let mut offered = model.seconds().iter();
+    let may = |text: &str| key.allow.seconds(text);
+    if key.allow.seconds.is_none() || offered.any(|s| s.count >= count && may(&s.text)) {
+        return priced(model, size, count, key);
+    }
+    Err(Refusal::NotAllowed {
+        param: Param::Seconds,
+        asked,
+        default: false,
+        allowed,
+    })
+}
+
+fn priced(model: &Arc<Model>, size: &Size, seconds: u32, key: &Key) -> Result<Permit, Refusal> {
+    let quote = Quote::new(size.price, seconds, key.group.multiplier);
     Ok(Permit {
         size: size.clone(),
-        seconds: seconds.count,
+        seconds,
         quote: quote.ok_or(Refusal::TooExpensive)?,
         model: model.clone(),
     })

@@ -171,3 +171,43 @@ fn early_judgement_agrees_with_the_last_one() {
         }
     }
 }
+
+/// What a source was rendered with need not be on offer: a remix of it costs as much.
+#[test]
+fn a_remix_has_the_seconds_of_its_source() {
+    let all = || Allow::default();
+    let up_to_8 = || Allow {
+        seconds: set(&["4", "8"]),
+        ..Allow::default()
+    };
+    let remix = |allow: Allow, seconds: &str| {
+        let permit = permit_remix(
+            &catalog(),
+            &key(allow),
+            asked("sora-2", "1280x720", seconds),
+        );
+        permit.map(|permit| (permit.seconds(), permit.quote().list.to_string()))
+    };
+    for (allow, seconds, list) in [
+        (all(), "8", "0.80"),
+        (all(), "10", "1.00"),
+        (all(), "16", "1.60"),
+        (up_to_8(), "5", "0.50"),
+        (up_to_8(), "8", "0.80"),
+    ] {
+        let expected = (seconds.parse().unwrap(), list.to_owned());
+        assert_eq!(remix(allow, seconds), Ok(expected), "{seconds}");
+    }
+    for seconds in ["10", "12", "16"] {
+        let refused = remix(up_to_8(), seconds).unwrap_err();
+        assert!(
+            matches!(refused, Refusal::NotAllowed { .. }),
+            "{seconds}: {refused}"
+        );
+        assert_eq!(refused.param(), Some(Param::Seconds));
+    }
+    let beyond = permit_remix(&catalog(), &key(all()), asked("sora-2", "1x1", "10"));
+    assert_eq!(beyond.unwrap_err().param(), Some(Param::Size));
+    let create = permit(&catalog(), &key(all()), asked("sora-2", "1280x720", "10"));
+    assert!(create.is_err(), "a create asks for what is on offer");
+}
