@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::books::millis;
 use crate::policy::Timestamp;
@@ -15,15 +15,27 @@ use crate::policy::Timestamp;
 /// where their clocks are to differ.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
-    /// Milliseconds since 1970; `None` where the machine's clock counts.
-    manual: Option<Arc<AtomicU64>>,
+    /// `None` where the machine's clock counts.
+    manual: Option<Arc<Manual>>,
+}
+
+/// A clock that is set by hand, in milliseconds.
+#[derive(Debug, Default)]
+struct Manual {
+    /// Since 1970.
+    at: AtomicU64,
+    /// For how long the machine was suspended, as far as a test wants it to have been.
+    suspended: AtomicU64,
 }
 
 impl Clock {
     /// A clock that stands still unless it is [set](Self::set). Its clones are the same clock.
     pub fn manual(at: Timestamp) -> Self {
         Self {
-            manual: Some(Arc::new(AtomicU64::new(at.0))),
+            manual: Some(Arc::new(Manual {
+                at: at.0.into(),
+                suspended: 0.into(),
+            })),
         }
     }
 
@@ -31,16 +43,56 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.manual {
             None => now(),
-            Some(at) => Timestamp(at.load(Ordering::Relaxed)),
+            Some(manual) => Timestamp(manual.at.load(Ordering::Relaxed)),
         }
     }
 
     /// Sets a manual clock, forwards or back. The machine's clock is not ours to set.
     pub fn set(&self, to: Timestamp) {
-        if let Some(at) = &self.manual {
-            at.store(to.0, Ordering::Relaxed);
+        if let Some(manual) = &self.manual {
+            manual.at.store(to.0, Ordering::Relaxed);
         }
     }
+
+    /// A span since some moment, by a clock that is never set and, where the system has one,
+    /// goes on while the machine is suspended: two readings tell how old something is.
+    pub(super) fn running(&self) -> Duration {
+        let suspended = self.manual.as_ref();
+        let suspended = suspended.map_or(0, |manual| manual.suspended.load(Ordering::Relaxed));
+        running() + Duration::from_millis(suspended)
+    }
+
+    /// Does as if the machine had been suspended for so long, where the clock is manual.
+    pub fn suspend(&self, span: Duration) {
+        if let Some(manual) = &self.manual {
+            manual.suspended.fetch_add(millis(span), Ordering::Relaxed);
+        }
+    }
+}
+
+/// `Instant` stops in suspend on these systems, and other clocks of theirs do not.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
+fn running() -> Duration {
+    #[cfg(not(target_os = "macos"))]
+    const ID: nix::time::ClockId = nix::time::ClockId::CLOCK_BOOTTIME;
+    // Here it is the one that `Instant` does not use which goes on.
+    #[cfg(target_os = "macos")]
+    const ID: nix::time::ClockId = nix::time::ClockId::CLOCK_MONOTONIC;
+    match nix::time::clock_gettime(ID) {
+        Ok(time) => time.into(),
+        // A kernel without it.
+        Err(_) => since_first_asked(),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
+fn running() -> Duration {
+    since_first_asked()
+}
+
+fn since_first_asked() -> Duration {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
 /// The time of the machine's clock.
@@ -64,5 +116,34 @@ mod tests {
         let system = Clock::default();
         system.set(Timestamp(0));
         assert!(system.now() >= before);
+    }
+
+    #[test]
+    fn running_time_does_not_stop_in_suspend() {
+        let clock = Clock::manual(Timestamp(5));
+        let before = clock.running();
+        clock.set(Timestamp(0));
+        assert!(
+            clock.running() >= before,
+            "setting the clock does not change it"
+        );
+        let night = Duration::from_secs(8 * 3600);
+        clock.clone().suspend(night);
+        assert!(clock.running() >= before + night);
+        assert!(since_first_asked() <= since_first_asked());
+    }
+
+    /// The kernel's own count of the time since boot, in which suspended time is contained.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn running_time_is_the_time_since_boot() {
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let seconds = text.split_whitespace().next().unwrap();
+            Duration::from_secs_f64(seconds.parse().unwrap())
+        };
+        let (before, running) = (uptime(), Clock::default().running());
+        let tick = Duration::from_millis(20);
+        assert!(before <= running + tick && running <= uptime() + tick);
     }
 }
