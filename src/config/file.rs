@@ -31,6 +31,7 @@ pub(super) struct File {
     pub groups: Entries<Group>,
     pub keys: Option<Vec<Key>>,
     pub keys_from: Option<Vec<Text>>,
+    pub metrics: Option<Metrics>,
     pub bounds: Option<Bounds>,
 }
 
@@ -146,6 +147,12 @@ pub(super) struct Limits {
     pub list_cost_usd: Option<Spanned<OneOrMany>>,
     pub billed_cost: Option<Spanned<OneOrMany>>,
     pub in_flight: Option<Text>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub cost_labels: Option<Vec<Text>>,
 }
 
 #[derive(serde::Deserialize, Default)]

@@ -17,6 +17,7 @@ mod jobs;
 mod keys;
 mod ledger;
 mod listen;
+mod metrics;
 mod models;
 mod scalar;
 mod sources;
@@ -40,6 +41,7 @@ pub use error::{Error, Problem};
 pub use jobs::Jobs;
 pub use ledger::LedgerUrl;
 pub use listen::{Admin, Listen, Tls};
+pub use metrics::MetricsOptions;
 
 use error::{Problems, Reported};
 use file::Text;
@@ -69,6 +71,8 @@ pub struct Config {
     pub groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// The client keys by digest.
     pub keys: HashMap<KeyDigest, Arc<Key>>,
+    /// What the metrics show.
+    pub metrics: MetricsOptions,
     /// How much of everything.
     pub bounds: Bounds,
 }
@@ -165,6 +169,7 @@ fn build(
     let catalog = models::build(&file.catalog, problems);
     let fields = build_fields(&file.fields, problems);
     let groups = keys::build_groups(&file.groups, &catalog, problems);
+    let metrics = MetricsOptions::build(file.metrics, problems);
     let bounds = Bounds::build(file.bounds, problems);
 
     let own = file.keys.unwrap_or_default();
@@ -205,6 +210,7 @@ fn build(
         fields: fields?,
         groups: groups.collect::<Result<_, Reported>>()?,
         keys,
+        metrics: metrics?,
         bounds: bounds?,
     })
 }

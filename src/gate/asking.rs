@@ -66,11 +66,10 @@ impl Gate {
     pub(super) fn note_coding(&self, channel: &LiveChannel, answer: &Answer) {
         if answer.is_encoded() {
             let name = &channel.spec().name;
-            log::warn!(
-                "channel {name}: an answer is compressed, though the gate asks for none that is \
-                 (Accept-Encoding: identity): it cannot be read; see what compresses it on the way"
-            );
-            self.metrics.channel_error(name, "encoded");
+            let what = "an answer is compressed, though the gate asks for none that is \
+                        (Accept-Encoding: identity): it cannot be read; see what compresses it \
+                        on the way";
+            self.channel_failed(name, "encoded", what);
         }
     }
 
@@ -115,7 +114,7 @@ impl Gate {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         channel: &Arc<LiveChannel>,
         asked: &Asked<'_>,

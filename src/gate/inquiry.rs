@@ -152,16 +152,11 @@ impl Gate {
         most: usize,
     ) -> Result<Answer, Mute> {
         let name = &channel.spec().name;
-        let mut headers = HeaderMap::with_capacity(4);
-        let agent = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(header::ACCEPT, json);
         let asked = Asked {
             method: Method::GET,
             route,
             query,
-            headers,
+            headers: own_headers(),
         };
         let answer = self.ask_for(channel, asked, most).await;
         let answer = answer.map_err(|_| Mute::Down)?;
@@ -187,4 +182,14 @@ impl Gate {
             _ => Mute::Unclear,
         })
     }
+}
+
+/// The headers of the gate's own requests, besides those that say whose they are.
+pub(super) fn own_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    let agent = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::ACCEPT, json);
+    headers
 }

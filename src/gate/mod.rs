@@ -28,6 +28,7 @@ mod outcome;
 mod pace;
 mod poll;
 mod pool;
+mod probe;
 mod readiness;
 mod refusal;
 mod relay;
@@ -41,6 +42,7 @@ mod upload_slots;
 mod video;
 mod wait;
 mod withheld;
+mod zero_series;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,6 +147,8 @@ impl Gate {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Arc<Self> {
+        metrics.show_cost_labels(config.metrics.cost_labels);
+        zero_series::start(&config, &metrics);
         metrics.config_loaded(true, clock.now());
         Arc::new(Self {
             state: ArcSwap::new(State::new(config)),
@@ -160,6 +164,8 @@ impl Gate {
     /// Puts another configuration in force. Requests under way keep the one that they
     /// began with.
     pub fn reload(&self, config: Config) {
+        self.metrics.show_cost_labels(config.metrics.cost_labels);
+        zero_series::start(&config, &self.metrics);
         self.state.store(State::new(config));
         self.metrics.config_loaded(true, self.now());
     }

@@ -2,11 +2,14 @@
 //! configuration and from closed sets: a key's name, never the key; a route's name, never
 //! a path.
 
+mod cost_labels;
 mod family;
 mod money;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 use prometheus::{
@@ -16,6 +19,7 @@ use prometheus::{
 
 use crate::ledger::{Charge, Payer};
 use crate::policy::Timestamp;
+pub use cost_labels::CostLabels;
 use family::Family;
 use money::MoneyCounter;
 
@@ -93,7 +97,23 @@ pub struct Metrics {
     corrections_left_out: Family<IntCounter>,
     config_successful: IntGauge,
     config_success_time: Gauge,
+    cost_labels: ArcSwap<CostLabels>,
 }
+
+/// The ways in which a channel fails.
+pub const CHANNEL_ERRORS: [&str; 11] = [
+    "resolve",
+    "connect",
+    "timeout",
+    "broken",
+    "account",
+    "rate_limited",
+    "status",
+    "encoded",
+    "no_job",
+    "no_list",
+    "job_taken",
+];
 
 /// From 10 µs to 10 s.
 const LATENCIES: &[f64] = &[
@@ -272,6 +292,7 @@ impl Metrics {
                 "config_last_reload_success_timestamp_seconds",
                 "When the configuration was last loaded.",
             )?)?,
+            cost_labels: ArcSwap::default(),
             registry: registry.clone(),
         };
         Ok(metrics)
@@ -313,12 +334,19 @@ impl Metrics {
             channel,
             ..
         } = charge;
-        let labels: &[&str; 7] = &[key, model, size, channel, event, group, currency];
+        let labels = [key, model, size, channel, event, group, currency];
+        let labels = &self.cost_labels.load().shown(labels);
         let (seconds, labels_of_all) = (u64::from(charge.seconds), &labels[..5]);
         self.list_cost.with(labels_of_all, |n| n.add(charge.list));
         self.video_seconds
             .with(labels_of_all, |n| n.inc_by(seconds));
         self.billed_cost.with(labels, |n| n.add(charge.billed));
+    }
+
+    /// From now on the families of costs have these labels alone, besides the event and the
+    /// currency. What was counted before stays where it was counted.
+    pub fn show_cost_labels(&self, labels: CostLabels) {
+        self.cost_labels.store(Arc::new(labels));
     }
 
     /// A channel's answer began, so long after the request was complete.
@@ -349,6 +377,68 @@ impl Metrics {
     pub fn correction_left_out(&self, charge: &Charge) {
         let labels = [&*charge.payer.key, &charge.channel];
         self.corrections_left_out.with(&labels, |n| n.inc());
+    }
+
+    // What follows starts series at zero. See `gate/zero_series.rs`.
+
+    /// How many series [`start_charge`](Self::start_charge) starts: three families of three
+    /// events.
+    pub const CHARGE_SERIES: usize = 9;
+    /// How many [`start_answered`](Self::start_answered): buckets, one for infinity, sum and count.
+    pub const RESPONSE_SERIES: usize = RESPONSES.len() + 3;
+    /// How many [`start_ended`](Self::start_ended): those of a histogram, and a counter.
+    pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
+
+    /// Starts what counts the charges of a key for a model in a size on a channel.
+    pub fn start_charge(&self, payer: &Payer, model: &str, size: &str, channel: &str) {
+        for event in [Event::Reserved, Event::Posted, Event::Voided] {
+            let (
+                event,
+                Payer {
+                    key,
+                    group,
+                    currency,
+                    ..
+                },
+            ) = (event.name(), payer);
+            let labels = [key, model, size, channel, event, group, currency];
+            let labels = &self.cost_labels.load().shown(labels);
+            self.list_cost.with(&labels[..5], |_| ());
+            self.video_seconds.with(&labels[..5], |_| ());
+            self.billed_cost.with(labels, |_| ());
+        }
+    }
+
+    /// Starts what counts requests.
+    pub fn start_request(&self, route: &str, key: &str, code: http::StatusCode) {
+        self.requests.with(&[route, key, code.as_str()], |_| ());
+    }
+
+    /// Starts what counts refusals.
+    pub fn start_refusal(&self, key: &str, reason: &str) {
+        self.refusals.with(&[key, reason], |_| ());
+    }
+
+    /// Starts what counts a channel's failures.
+    pub fn start_channel_error(&self, channel: &str, kind: &'static str) {
+        self.channel_errors.with(&[channel, kind], |_| ());
+    }
+
+    /// Starts what counts requests to a channel.
+    pub fn start_upstream_request(&self, channel: &str, code: &str) {
+        self.upstream_requests.with(&[channel, code], |_| ());
+    }
+
+    /// Starts what counts a channel's answers.
+    pub fn start_answered(&self, channel: &str, route: &str) {
+        self.upstream_response.with(&[channel, route], |_| ());
+    }
+
+    /// Starts what counts jobs that end.
+    pub fn start_ended(&self, channel: &str, model: &str, status: &str) {
+        let labels = [channel, model, status];
+        self.jobs.with(&labels, |_| ());
+        self.job_duration.with(&labels, |_| ());
     }
 
     /// An attempt to load the configuration ended.

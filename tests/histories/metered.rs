@@ -65,6 +65,10 @@ fn counted(world: &World<'_>) -> [Sums; 2] {
             continue;
         };
         let amount = (value * families[at].1).round() as i128;
+        if amount == 0 {
+            // It was started, and nothing has come of it.
+            continue;
+        }
         let names = ["key", "model", "size", "channel", "group", "currency"];
         let names = if at == 1 { &names[..] } else { &names[..4] };
         let line: Vec<_> = names.iter().map(|name| &*labels[*name]).collect();

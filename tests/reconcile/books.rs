@@ -205,7 +205,9 @@ async fn counters(stand: &Stand) -> [Bill; 3] {
         let family = families
             .iter()
             .position(|(family, _)| sample.starts_with(family));
-        let Some(family) = family else { continue };
+        let Some(family) = family.filter(|_| value != 0.0) else {
+            continue;
+        };
         let label = |name: &str| {
             let (_, rest) = sample.split_once(&format!("{name}=\"")).unwrap();
             rest.split_once('"').unwrap().0.to_owned()

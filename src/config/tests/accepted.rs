@@ -248,3 +248,16 @@ fn longer_part_headers_count_as_the_longest_that_are_safe() {
     assert_eq!(accepted(&text).bounds, Bounds::default());
     assert_eq!(Bounds::default().part_header_bytes, 1022);
 }
+
+#[test]
+fn labels_of_costs_can_be_left_out() {
+    let labels = |list: &str| {
+        let text = format!("{BASE}metrics: {{ cost_labels: {list} }}\n");
+        accepted(&text).metrics.cost_labels
+    };
+    let all = accepted(BASE).metrics.cost_labels;
+    assert_eq!(labels("[key, model, size, channel, group]"), all);
+    assert!(all.key && all.model && all.size && all.channel && all.group);
+    let some = labels("[model, channel]");
+    assert!(some.model && some.channel && !some.key && !some.size && !some.group);
+}

@@ -346,3 +346,10 @@ fn bounds_are_never_zero() {
         }
     }
 }
+
+#[test]
+fn labels_that_costs_do_not_have() {
+    let text = format!("{BASE}metrics: {{ cost_labels: [key, §event, §Model] }}\n");
+    let wanted = "no label of costs that can be left out";
+    refused_in(Path::new("/"), &text, &[wanted, wanted]);
+}

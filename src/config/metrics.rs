@@ -1,0 +1,37 @@
+//! What the metrics show.
+
+use super::error::{Problems, Reported};
+use super::file;
+use crate::metrics::CostLabels;
+
+/// What the metrics show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsOptions {
+    /// The labels of the families of costs, besides the event and the currency.
+    pub cost_labels: CostLabels,
+}
+
+impl MetricsOptions {
+    /// What the file says, and all labels where it says nothing.
+    pub(super) fn build(
+        file: Option<file::Metrics>,
+        problems: &mut Problems,
+    ) -> Result<Self, Reported> {
+        let Some(names) = file.and_then(|metrics| metrics.cost_labels) else {
+            return Ok(Self::default());
+        };
+        let mut cost_labels = CostLabels::NONE;
+        let mut wrong = None;
+        for name in &names {
+            match cost_labels.by_name(&name.value) {
+                Some(shown) => *shown = true,
+                None => {
+                    let message = "this is no label of costs that can be left out";
+                    let hint = format!("write some of {}", CostLabels::NAMES.join(", "));
+                    wrong = Some(problems.report_hint(name.referenced, message, hint));
+                }
+            }
+        }
+        wrong.map_or(Ok(Self { cost_labels }), Err)
+    }
+}

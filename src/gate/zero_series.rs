@@ -1,0 +1,155 @@
+//! Starts the series of what is configured at zero. Prometheus cannot tell by how much a
+//! counter has grown that was not there before: a key's first create would not show.
+
+use std::sync::Arc;
+
+use crate::channel::Channel;
+use crate::config::Config;
+use crate::ledger::Payer;
+use crate::metrics::{CHANNEL_ERRORS, Metrics};
+use crate::policy::Key;
+
+/// At most so many series are started; those beyond are there from their first value on. A
+/// thousand keys with all models and sizes would be a hundred thousand series, most of which
+/// nobody ever needs.
+const MOST: usize = 5_000;
+
+const ROUTES: [&str; 6] = ["create", "list", "retrieve", "delete", "content", "remix"];
+const ENDS: [&str; 5] = ["completed", "failed", "cancelled", "deleted", "expired"];
+/// What a key is refused for that operators want to be told of.
+const REFUSALS: [&str; 3] = ["rate_limit_exceeded", "insufficient_quota", "unavailable"];
+
+/// How many series may still be started.
+struct Left(usize);
+
+impl Left {
+    /// Whether so many more may be.
+    fn take(&mut self, series: usize) -> bool {
+        let left = self.0.checked_sub(series);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// Starts the series of a configuration's channels and keys, by name, as many as may be.
+pub(super) fn start(config: &Config, metrics: &Metrics) {
+    let mut left = Left(MOST);
+    for channel in &config.channels {
+        start_channel(config, channel, metrics, &mut left);
+    }
+    if left.take(1) {
+        metrics.start_refusal("", "invalid_api_key");
+    }
+    let mut keys: Vec<&Arc<Key>> = config.keys.values().collect();
+    keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    for key in keys {
+        start_key(config, key, metrics, &mut left);
+    }
+}
+
+fn start_channel(config: &Config, channel: &Channel, metrics: &Metrics, left: &mut Left) {
+    let name = &*channel.name;
+    if left.take(CHANNEL_ERRORS.len() + 1) {
+        for kind in CHANNEL_ERRORS {
+            metrics.start_channel_error(name, kind);
+        }
+        metrics.start_upstream_request(name, "200");
+    }
+    for route in ROUTES {
+        if left.take(Metrics::RESPONSE_SERIES) {
+            metrics.start_answered(name, route);
+        }
+    }
+    let served = |name: &str| channel.models.contains(name);
+    for model in config.catalog.models().filter(|model| served(model.name())) {
+        for status in ENDS {
+            if left.take(Metrics::ENDED_SERIES) {
+                metrics.start_ended(name, model.name(), status);
+            }
+        }
+    }
+}
+
+fn start_key(config: &Config, key: &Arc<Key>, metrics: &Metrics, left: &mut Left) {
+    if !left.take(ROUTES.len() + REFUSALS.len()) {
+        return;
+    }
+    for route in ROUTES {
+        metrics.start_request(route, &key.name, http::StatusCode::OK);
+    }
+    for reason in REFUSALS {
+        metrics.start_refusal(&key.name, reason);
+    }
+    let payer = Payer::from(&**key);
+    let models = config.catalog.models();
+    for model in models.filter(|model| key.allow.model(model.name())) {
+        let sizes = model.sizes().iter();
+        for size in sizes.filter(|size| key.allow.size(&size.name)) {
+            let channels = config.channels.iter();
+            for channel in channels.filter(|channel| channel.models.contains(model.name())) {
+                if left.take(Metrics::CHARGE_SERIES) {
+                    metrics.start_charge(&payer, model.name(), &size.name, &channel.name);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    fn exposition(keys: usize, metrics: &Metrics) -> String {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+        let mut text = std::fs::read_to_string(dir.join("demo.yaml")).unwrap();
+        for n in 0..keys {
+            write!(
+                text,
+                "  - {{ name: k{n}, sha256: {n:064x}, group: sora2 }}\n"
+            )
+            .unwrap();
+        }
+        let env = |_: &str| Some("credential".to_owned());
+        let config = crate::config::parse(&text, "demo.yaml", &env, &dir).unwrap();
+        start(&config, metrics);
+        metrics.exposition().unwrap()
+    }
+
+    fn series(text: &str) -> usize {
+        let own = text.lines().filter(|line| line.starts_with("tollgate_"));
+        own.count()
+    }
+
+    #[test]
+    fn what_a_key_may_ask_for_begins_at_zero() {
+        let text = exposition(0, &Metrics::new().unwrap());
+        let charge = "channel=\"mock\",event=\"reserved\",key=\"studio-a\",model=\"sora-2\",\
+                      size=\"720x1280\"";
+        for line in [
+            &format!("list_cost_usd_total{{{charge}}} 0"),
+            "requests_total{code=\"200\",key=\"demo\",route=\"create\"} 0",
+            "refusals_total{key=\"demo\",reason=\"insufficient_quota\"} 0",
+            "jobs_total{channel=\"mock\",model=\"sora-2\",status=\"failed\"} 0",
+            "channel_errors_total{channel=\"mock\",kind=\"connect\"} 0",
+            "upstream_response_seconds_count{channel=\"mock\",route=\"create\"} 0",
+        ] {
+            assert!(
+                text.contains(&format!("tollgate_{line}\n")),
+                "{line}\n{text}"
+            );
+        }
+        let not_allowed = |line: &&str| line.contains("studio-a") && line.contains("sora-2-pro");
+        assert_eq!(text.lines().find(not_allowed), None);
+    }
+
+    #[test]
+    fn many_keys_start_no_more_series_than_may_be() {
+        let few = series(&exposition(0, &Metrics::new().unwrap()));
+        let many = series(&exposition(1000, &Metrics::new().unwrap()));
+        assert!(few < 1000, "{few}");
+        // Some that are always there stand beside them.
+        assert!((MOST - 200..MOST + 50).contains(&many), "{many}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Which labels the families of costs have. Each has a series for every combination of values
+//! that occurs: a thousand keys with a few models, sizes and channels reach a hundred thousand.
+
+/// The labels that can be left out. A label that is left out is empty, which Prometheus takes
+/// as not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CostLabels {
+    /// The key's name.
+    pub key: bool,
+    /// The model.
+    pub model: bool,
+    /// The size.
+    pub size: bool,
+    /// The channel.
+    pub channel: bool,
+    /// The group, of billed costs.
+    pub group: bool,
+}
+
+impl Default for CostLabels {
+    fn default() -> Self {
+        Self {
+            key: true,
+            model: true,
+            size: true,
+            channel: true,
+            group: true,
+        }
+    }
+}
+
+impl CostLabels {
+    /// None of them.
+    pub const NONE: Self = Self {
+        key: false,
+        model: false,
+        size: false,
+        channel: false,
+        group: false,
+    };
+
+    /// The names that a configuration can list.
+    pub const NAMES: [&str; 5] = ["key", "model", "size", "channel", "group"];
+
+    /// The one of that name, to be switched on.
+    pub fn by_name(&mut self, name: &str) -> Option<&mut bool> {
+        match name {
+            "key" => Some(&mut self.key),
+            "model" => Some(&mut self.model),
+            "size" => Some(&mut self.size),
+            "channel" => Some(&mut self.channel),
+            "group" => Some(&mut self.group),
+            _ => None,
+        }
+    }
+
+    /// Key, model, size, channel, event, group and currency, as far as they are shown.
+    pub(super) fn shown<'a>(&self, labels: [&'a str; 7]) -> [&'a str; 7] {
+        let [key, model, size, channel, event, group, currency] = labels;
+        let shown = |is_shown, label| if is_shown { label } else { "" };
+        [
+            shown(self.key, key),
+            shown(self.model, model),
+            shown(self.size, size),
+            shown(self.channel, channel),
+            event,
+            shown(self.group, group),
+            currency,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_label_is_left_out_by_its_name() {
+        let labels = ["a", "b", "c", "d", "posted", "f", "CNY"];
+        assert_eq!(CostLabels::default().shown(labels), labels);
+        assert_eq!(
+            CostLabels::NONE.shown(labels),
+            ["", "", "", "", "posted", "", "CNY"]
+        );
+        for (name, at) in CostLabels::NAMES.into_iter().zip([0, 1, 2, 3, 5]) {
+            let mut one = CostLabels::NONE;
+            *one.by_name(name).unwrap() = true;
+            let shown = one.shown(labels);
+            assert_eq!(shown[at], labels[at]);
+            assert_eq!(shown.iter().filter(|label| !label.is_empty()).count(), 3);
+        }
+        assert!(CostLabels::default().by_name("event").is_none());
+    }
+}
