@@ -105,6 +105,8 @@ impl Multiplier {
 /// Why a text is no amount of the wanted kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseAmountError {
+    /// A number below zero.
+    Negative,
     /// Not plain digits with at most one decimal point.
     NotDecimal,
     /// More decimals than can be kept exactly.
@@ -119,6 +121,7 @@ pub enum ParseAmountError {
 impl fmt::Display for ParseAmountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Negative => f.write_str("this is negative: write zero or more, such as 0.10"),
             Self::NotDecimal => f.write_str("write a plain decimal such as 0.10"),
             Self::TooManyDecimals { allowed } => {
                 write!(
@@ -135,6 +138,10 @@ impl std::error::Error for ParseAmountError {}
 
 /// Reads `digits[.digits]` as a whole number of 10^-`decimals`.
 fn parse_scaled(text: &str, decimals: usize, max: u64) -> Result<u64, ParseAmountError> {
+    let begins_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    if text.strip_prefix('-').is_some_and(begins_with_digit) {
+        return Err(ParseAmountError::Negative);
+    }
     let (whole, fraction) = match text.split_once('.') {
         Some((_, "")) => return Err(ParseAmountError::NotDecimal),
         Some(parts) => parts,
@@ -230,7 +237,7 @@ mod tests {
     #[test]
     fn only_plain_decimals_are_numbers() {
         for text in [
-            "", ".", "1.", ".5", "-1", "+1", "1e3", "0x1", "1.2.3", " 1", "1_0",
+            "", ".", "1.", ".5", "-", "--1", "-x", "+1", "1e3", "0x1", "1.2.3", " 1", "1_0",
         ] {
             assert_eq!(
                 text.parse::<Amount>(),
@@ -238,6 +245,14 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn numbers_below_zero_are_said_to_be() {
+        let negative = Err(ParseAmountError::Negative);
+        assert_eq!("-0.10".parse::<PricePerSecond>(), negative);
+        assert_eq!("-5".parse::<Amount>(), Err(ParseAmountError::Negative));
+        assert_eq!("-5".parse::<Multiplier>(), Err(ParseAmountError::Negative));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! sleeps out its whole grace period even when nothing is under way.
 
 mod app;
+mod certificate;
 mod connection;
 mod under_way;
 
@@ -12,7 +13,6 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,14 +27,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 
-use crate::config::{Bounds, Listen, Tls};
+use crate::config::{Bounds, Listen};
 use crate::gate::Gate;
 use app::App;
+pub use certificate::{CertificateError, certified_key};
 use under_way::{Guard, UnderWay};
 
 /// What tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
@@ -85,25 +83,17 @@ pub fn serve(
     listen: &Listen,
     bounds: &Bounds,
 ) -> io::Result<Server> {
-    let mut options = HttpServerOptions::default();
-    options.h2c = listen.h2c && listen.tls.is_none();
-    options.keepalive_request_limit = Some(bounds.keepalive_requests);
-    options.h2_idle_timeout = Some(bounds.keepalive_timeout);
     let (connections, requests) = (Arc::<UnderWay>::default(), Arc::<UnderWay>::default());
     let limit = i64::try_from(bounds.connections).unwrap_or(i64::MAX);
     gate.metrics().connections_limit.set(limit);
     let close = watch::Sender::new(false);
     let app = Bounded {
-        app: Arc::new(App {
-            gate,
-            options,
-            requests: requests.clone(),
-        }),
+        gate,
+        h2c: listen.h2c && listen.tls.is_none(),
+        requests: requests.clone(),
         connections: connections.clone(),
         most: bounds.connections,
         close: close.subscribe(),
-        first_byte: bounds.read_timeout,
-        head: bounds.keepalive_timeout + bounds.read_timeout,
     };
     let mut service = Service::new("tollgate".into(), app);
     let address = listener.local_addr()?;
@@ -112,7 +102,8 @@ pub fn serve(
         Some(tls) => {
             let settings = TlsSettings::intermediate("", "");
             let mut settings = settings.map_err(|e| io::Error::other(e.to_string()))?;
-            settings.set_cert_resolver(Arc::new(certified_key(tls)?));
+            let certified = certified_key(tls).map_err(io::Error::other)?;
+            settings.set_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
             settings.enable_h2();
             service.add_tls_with_settings(&address.to_string(), None, settings);
         }
@@ -123,21 +114,6 @@ pub fn serve(
         connections,
         ..start(service, listener)?
     })
-}
-
-/// The certificate and its key, read here because Pingora panics over files that it cannot
-/// use.
-fn certified_key(tls: &Tls) -> io::Result<SingleCertAndKey> {
-    let cannot = |path: &Path, error: String| {
-        io::Error::other(format!("cannot use {}: {error}", path.display()))
-    };
-    let chain = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
-    let chain: Vec<_> = chain.map_err(|e| cannot(&tls.cert, e.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key);
-    let key = key.map_err(|e| cannot(&tls.key, e.to_string()))?;
-    let certified = CertifiedKey::from_der(chain, key, &ring::default_provider());
-    let certified = certified.map_err(|e| cannot(&tls.cert, e.to_string()))?;
-    Ok(SingleCertAndKey::from(certified))
 }
 
 /// Runs a service of any kind on a socket that is listening already.
@@ -198,17 +174,32 @@ impl Server {
     }
 }
 
-/// Bounds how many connections there are, and for how long one may stay silent.
+/// Bounds how many connections there are, and for how long one may stay silent: by the
+/// configuration that is in force when it is opened.
 struct Bounded {
-    app: Arc<App>,
+    gate: Arc<Gate>,
+    h2c: bool,
+    requests: Arc<UnderWay>,
     connections: Arc<UnderWay>,
     /// How many connections there may be.
     most: usize,
     /// Whether connections are to be closed, whatever they wait for.
     close: watch::Receiver<bool>,
-    first_byte: Duration,
-    /// For how long a head of HTTP/1.1 may be awaited.
-    head: Duration,
+}
+
+impl Bounded {
+    /// What serves a connection's requests.
+    fn app(&self, bounds: &Bounds) -> Arc<App> {
+        let mut options = HttpServerOptions::default();
+        options.h2c = self.h2c;
+        options.keepalive_request_limit = Some(bounds.keepalive_requests);
+        options.h2_idle_timeout = Some(bounds.keepalive_timeout);
+        Arc::new(App {
+            gate: self.gate.clone(),
+            options,
+            requests: self.requests.clone(),
+        })
+    }
 }
 
 /// A connection, in the count and in the metrics.
@@ -253,20 +244,26 @@ impl ServerApp for Bounded {
             }
             return None;
         };
-        let _open = OpenConnection::new(&self.app.gate, open);
+        let _open = OpenConnection::new(&self.gate, open);
+        let state = self.gate.state();
+        let bounds = &state.config.bounds;
+        let (first_byte, patience) = (bounds.read_timeout, bounds.keepalive_timeout);
+        let app = self.app(bounds);
+        // Of a configuration that is replaced nothing is held by connections.
+        drop(state);
         let mut http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         // Pingora looks for the preface without a time limit.
         let mut start = [0; PREFACE.len()];
         let mut stops = shutdown.clone();
         tokio::select! {
             biased;
-            peeked = timeout(self.first_byte, stream.try_peek(&mut start)) => match peeked {
+            peeked = timeout(first_byte, stream.try_peek(&mut start)) => match peeked {
                 Ok(Ok(_)) => http2 = http2 || start == *PREFACE,
                 Ok(Err(_)) | Err(_) => return None,
             },
             Ok(_) = stops.wait_for(|stops| *stops) => return None,
         }
-        let served = self.app.process_new(stream, shutdown);
+        let served = app.process_new(stream, shutdown);
         if http2 {
             let mut closes = self.close.clone();
             return tokio::select! {
@@ -275,7 +272,7 @@ impl ServerApp for Bounded {
                 Ok(_) = closes.wait_for(|closes| *closes) => None,
             };
         }
-        connection::watch(self.head, shutdown, served)
+        connection::watch(patience + first_byte, shutdown, served)
             .await
             .flatten()
     }

@@ -2,10 +2,14 @@
 
 #[path = "operating/channel_log.rs"]
 mod channel_log;
+#[path = "operating/check.rs"]
+mod check;
 #[path = "operating/gate.rs"]
 mod gate;
 #[path = "operating/open_files.rs"]
 mod open_files;
 #[path = "operating/readiness.rs"]
 mod readiness;
+#[path = "operating/reload.rs"]
+mod reload;
 mod support;

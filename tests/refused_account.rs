@@ -6,6 +6,7 @@ use support::client::{Body, Request};
 use support::{KEY, Setup, form_type, plain_form};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tollgate::mock::{Mock, Options};
 
 /// Plays a channel that creates one job, and answers every other request so.
 async fn polled(answer: &'static [u8]) -> String {
@@ -69,4 +70,53 @@ async fn interim_answers_carry_nothing() {
         !lower.contains("secret") && !lower.contains("cookie"),
         "{answer}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_another_channel_may_take_is_worth_another_try() {
+    let refusing = Options {
+        credential: "another account's".into(),
+        ..Options::default()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = Mock::start(listener, refusing);
+    let second = |models: &str| {
+        format!(
+            "    models: [sora-2, sora-2-pro]\n  other:\n    url: http://{}\n    credential: \
+             {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    models: {models}",
+            other.addr()
+        )
+    };
+    let first = "    models: [sora-2, sora-2-pro]";
+    let stand = Setup::default().replacing(first, &second("[sora-2]"));
+    let stand = stand.start().await;
+    let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let answer = create.send(stand.gate).await.unwrap();
+        if answer.status == 502 {
+            assert_eq!(answer.header("x-should-retry"), None);
+            let message = answer.json()["error"]["message"].to_string();
+            assert!(message.contains("Try again"), "{message}");
+            assert!(!message.contains("Tell whoever"), "{message}");
+        }
+        statuses.push(answer.status);
+    }
+    assert!(
+        statuses.contains(&502) && statuses.contains(&200),
+        "{statuses:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_no_other_channel_takes_is_for_operators() {
+    let mut setup = Setup::default();
+    setup.mock.credential = "another account's".into();
+    let stand = setup.start().await;
+    let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+    let answer = create.send(stand.gate).await.unwrap();
+    assert_eq!(answer.status, 502);
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("Tell whoever"), "{message}");
 }

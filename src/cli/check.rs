@@ -1,23 +1,126 @@
-//! `tollgate check`
+//! `tollgate check`: finds what would stop `tollgate serve`, and with `--online` asks those
+//! whom it depends on.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config;
+use tokio::time::timeout;
 
-pub(super) fn run(path: &Path) -> ExitCode {
-    match config::load(path) {
-        Err(error) => super::fail(error),
-        Ok(config) => {
-            println!(
-                "{}: in order (channels: {}, models: {}, groups: {}, keys: {})",
-                path.display(),
-                config.channels.len(),
-                config.catalog.models().count(),
-                config.groups.len(),
-                config.keys.len()
-            );
-            ExitCode::SUCCESS
+use super::open_files;
+use crate::config::{self, Config, LedgerUrl};
+use crate::gate::Gate;
+use crate::ledger::{Ledger as _, MemoryLedger, PostgresLedger, SqliteLedger};
+use crate::metrics::Metrics;
+use crate::server;
+
+/// How long the database is waited for: as long as a gate waits to connect, and then some.
+const DATABASE_WITHIN: Duration = Duration::from_secs(15);
+
+pub(super) fn run(path: &Path, online: bool) -> ExitCode {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(error) => return super::fail(error),
+    };
+    let counts = format!(
+        "channels: {}, models: {}, groups: {}, keys: {}",
+        config.channels.len(),
+        config.catalog.models().count(),
+        config.groups.len(),
+        config.keys.len()
+    );
+    let mut problems = problems(&config);
+    if let Some(limit) = open_files::raise_limit()
+        && let Err(few) = open_files::check(limit, &config.bounds)
+    {
+        eprintln!("{}: warning: {few}", path.display());
+    }
+    if online {
+        match ask(config) {
+            Ok(found) => problems.extend(found),
+            Err(error) => return super::fail(error),
         }
+    }
+    if problems.is_empty() {
+        println!("{}: in order ({counts})", path.display());
+        return ExitCode::SUCCESS;
+    }
+    for problem in &problems {
+        eprintln!("{}: {problem}", path.display());
+    }
+    ExitCode::FAILURE
+}
+
+/// What would stop a gate on this machine.
+fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(tls) = &config.listen.tls
+        && let Err(error) = server::certified_key(tls)
+    {
+        problems.push(error.to_string());
+    }
+    if let LedgerUrl::Sqlite(path) = &config.ledger
+        && let Err(error) = SqliteLedger::check(path)
+    {
+        problems.push(error.to_string());
+    }
+    let admin = config.admin.as_ref().map(|admin| admin.address);
+    for address in std::iter::once(config.listen.address).chain(admin) {
+        if let Err(error) = can_listen(address) {
+            problems.push(format!("cannot listen on {address}: {error}"));
+        }
+    }
+    problems
+}
+
+/// Whether an address is one of this machine's. One that is in use is: by the gate that this
+/// configuration is for, perhaps.
+fn can_listen(address: SocketAddr) -> io::Result<()> {
+    match TcpListener::bind(address) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with the database and the channels, as they answer. No channel is asked for
+/// more than an entry of its list.
+fn ask(config: Config) -> io::Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
+    let found = runtime.block_on(async {
+        let mut problems = Vec::new();
+        if let LedgerUrl::Postgres(url) = &config.ledger {
+            problems.extend(ask_database(url).await.err());
+        }
+        let gate = Gate::new(config, Arc::new(MemoryLedger::default()), metrics);
+        for channel in gate.state().channels.all() {
+            let name = &channel.spec().name;
+            match gate.probe(channel).await {
+                Ok(status) => println!("channel {name}: answers with {status}"),
+                Err(problem) => problems.push(format!("channel {name}: {problem}")),
+            }
+        }
+        problems
+    });
+    runtime.shutdown_background();
+    Ok(found)
+}
+
+async fn ask_database(url: &crate::key::Secret) -> Result<(), String> {
+    let ledger = PostgresLedger::new(url, PostgresLedger::CONNECTIONS);
+    let ledger = ledger.map_err(|error| error.to_string())?;
+    match timeout(DATABASE_WITHIN, ledger.ready()).await {
+        Ok(Ok(())) => {
+            println!("ledger: answers");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(format!("ledger: {error}")),
+        Err(_) => Err("ledger: it does not answer in time".into()),
     }
 }

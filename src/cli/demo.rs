@@ -40,7 +40,7 @@ pub(super) fn run_mock(
     };
     let served: io::Result<()> = runtime.block_on(async {
         let listener = listen_on(listen).await?;
-        log::info!("mock channel listens on {}", listener.local_addr()?);
+        log::info!(target: mock::LOG, "listens on {}", listener.local_addr()?);
         mock::run(listener, options).await;
         Ok(())
     });

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod log_limit;
 mod open_files;
 mod serve;
 
@@ -40,13 +41,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Say whether a configuration holds together: its problems with file, line and
-    /// column; one of form, such as an unknown key, comes alone. The exit code is 0 where
-    /// there is none and 1 otherwise.
+    /// Find whatever would stop `serve`: problems of the configuration with file, line and
+    /// column (one of form, such as an unknown key, comes alone); then the certificate, the
+    /// ledger's file and the addresses. A gate that runs is not disturbed. The exit code is 0
+    /// where there is no problem and 1 otherwise.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Ask PostgreSQL and each channel as well, the latter for one entry of its list.
+        #[arg(long)]
+        online: bool,
     },
     /// Run the mock channel alone: the whole Videos API without a renderer.
     ///
@@ -82,7 +87,7 @@ pub fn main() -> ExitCode {
     init_log();
     match arguments.command {
         Command::Serve { config } => serve::run(&config),
-        Command::Check { config } => check::run(&config),
+        Command::Check { config, online } => check::run(&config, online),
         Command::Demo { config } => demo::run(&config),
         Command::Mock {
             listen,
@@ -101,7 +106,7 @@ fn init_log() {
     for library in ["pingora", "pingora_core", "pingora_proxy", "h2", "hyper"] {
         builder.filter_module(library, log::LevelFilter::Warn);
     }
-    builder.init();
+    log_limit::Limited::install(builder.build());
 }
 
 /// Says on standard error what is wrong.

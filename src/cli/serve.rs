@@ -10,11 +10,12 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::open_files;
-use crate::config::{self, Admin, Bounds, Config, LedgerUrl, Listen};
+use crate::config::{self, Admin, Config, LedgerUrl, Listen, Tls};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
 use crate::server::StillUnderWay;
+use crate::sha256::Sha256;
 use crate::{admin, server};
 
 /// How a configuration file is read, at the start and whenever it is read anew.
@@ -86,6 +87,8 @@ async fn serve(
     config: Config,
     beside: impl Future<Output = io::Result<()>>,
 ) -> io::Result<Result<(), StillUnderWay>> {
+    // Before anybody can know that the gate is there: unhandled, each would end it.
+    let signals = Signals::new()?;
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let (socket, mut bounds) = (config.listen.clone(), config.bounds.clone());
     let started = AtStart::of(&config);
@@ -117,31 +120,47 @@ async fn serve(
     let background = Background::new(gate.clone());
     let background = tokio::spawn(async move { background.run().await });
 
-    run_until_stopped(|| load(path), &gate, &started).await?;
+    run_until_stopped(signals, || load(path), &gate, &started).await;
     gate.stopping();
     log::info!("stopping: requests under way may end");
-    let ended = server.stop(bounds.shutdown_timeout).await;
+    let patience = gate.state().config.bounds.shutdown_timeout;
+    let ended = server.stop(patience).await;
     if let Some(admin) = admin {
-        let _ = admin.stop(bounds.shutdown_timeout).await;
+        let _ = admin.stop(patience).await;
     }
     background.abort();
     Ok(ended)
 }
 
+/// The signals that the gate obeys.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Loads the configuration anew at each SIGHUP, until SIGTERM or SIGINT.
 async fn run_until_stopped(
+    mut signals: Signals,
     load: impl Fn() -> Result<Config, config::Error>,
     gate: &Gate,
     started: &AtStart,
-) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            received = recv(&mut hangup) => if received { reload(load(), gate, started) },
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            received = recv(&mut signals.hangup) => if received { reload(load(), gate, started) },
         }
     }
 }
@@ -156,7 +175,9 @@ struct AtStart {
     admin: Option<Admin>,
     threads: usize,
     ledger: LedgerUrl,
-    bounds: Bounds,
+    connections: usize,
+    /// The digest of what the certificate's files held.
+    certificate: Option<[u8; 32]>,
 }
 
 impl AtStart {
@@ -166,58 +187,75 @@ impl AtStart {
             admin: config.admin.clone(),
             threads: config.threads,
             ledger: config.ledger.clone(),
-            bounds: config.bounds.clone(),
+            connections: config.bounds.connections,
+            certificate: config.listen.tls.as_ref().and_then(digest),
         }
     }
 
-    /// Which parts of it differ, by their keys.
+    /// The settings that differ, by their keys.
     fn unlike(&self, other: &Self) -> Vec<&'static str> {
-        let (bounds, others) = (&self.bounds, &other.bounds);
+        let (listen, others) = (&self.listen, &other.listen);
         let differ = [
-            ("listen", self.listen != other.listen),
+            ("listen.address", listen.address != others.address),
+            ("listen.tls", listen.tls != others.tls),
+            ("listen.h2c", listen.h2c != others.h2c),
             ("admin", self.admin != other.admin),
-            ("server", self.threads != other.threads),
+            ("server.threads", self.threads != other.threads),
             ("ledger", self.ledger != other.ledger),
-            (
-                "bounds.connections",
-                bounds.connections != others.connections,
-            ),
-            (
-                "bounds.keepalive_requests",
-                bounds.keepalive_requests != others.keepalive_requests,
-            ),
-            (
-                "bounds.keepalive_timeout",
-                bounds.keepalive_timeout != others.keepalive_timeout,
-            ),
-            (
-                "bounds.read_timeout",
-                bounds.read_timeout != others.read_timeout,
-            ),
-            (
-                "bounds.shutdown_timeout",
-                bounds.shutdown_timeout != others.shutdown_timeout,
-            ),
+            ("bounds.connections", self.connections != other.connections),
         ];
         let differ = differ.into_iter().filter(|(_, differs)| *differs);
         differ.map(|(name, _)| name).collect()
     }
 }
 
+/// The digest of a certificate's files; `None` where they cannot be read.
+fn digest(tls: &Tls) -> Option<[u8; 32]> {
+    let read = |path: &Path| std::fs::read(path).ok().map(Sha256::of);
+    let files = [read(&tls.cert)?, read(&tls.key)?];
+    Some(Sha256::of(files.concat()))
+}
+
 /// A configuration that does not hold together replaces nothing.
 fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &AtStart) {
     match loaded {
         Ok(config) => {
-            let differ = started.unlike(&AtStart::of(&config));
-            if !differ.is_empty() {
-                log::warn!("takes effect at the next start only: {}", differ.join(", "));
-            }
+            let now = AtStart::of(&config);
+            let waiting = started.unlike(&now);
+            let tls = config.listen.tls.clone();
             gate.reload(config);
-            log::info!("configuration loaded anew");
+            match waiting.is_empty() {
+                true => log::info!("configuration loaded anew"),
+                false => log::warn!(
+                    "configuration loaded anew, but for what takes effect at the next start \
+                     only: {}",
+                    waiting.join(", ")
+                ),
+            }
+            if let Some(tls) = tls
+                && started.listen.tls == now.listen.tls
+                && started.certificate != now.certificate
+            {
+                say_renewed(&tls);
+            }
         }
         Err(error) => {
             gate.reload_failed();
             log::error!("configuration not loaded, the old one stays in force:\n{error}");
         }
+    }
+}
+
+/// Says that the certificate in use is not the one that is there.
+fn say_renewed(tls: &Tls) {
+    let cert = tls.cert.display();
+    match server::certified_key(tls) {
+        Ok(_) => log::warn!(
+            "the certificate in {cert} has changed since the start, and takes effect at the next \
+             start only"
+        ),
+        Err(error) => log::error!(
+            "the certificate has changed since the start, and the next start would fail: {error}"
+        ),
     }
 }

@@ -56,7 +56,7 @@ pub(super) struct Crossing<'a> {
     pub(super) key: &'a Arc<Key>,
     pub(super) route: &'a Route,
     pub(super) idempotency_key: Option<Arc<str>>,
-    pinned: Option<Arc<LiveChannel>>,
+    pub(super) pinned: Option<Arc<LiveChannel>>,
     /// What of the client's headers passes.
     headers: HeaderMap,
     pub(super) framing: Framing,
@@ -152,7 +152,8 @@ impl Crossing<'_> {
         let candidates = self.candidates(model, written, self.gate.now())?;
         let mut exchange = self.connect_any(candidates).await?;
         if let Err(stop) = self.stream(upload, &mut exchange).await {
-            return self.break_off(exchange, stop).await;
+            let model = upload.inspector.asked().model;
+            return self.break_off(exchange, stop, model).await;
         }
         let judged = self.judge(upload, exchange.channel()).await;
         let reservation = match judged {
@@ -362,7 +363,12 @@ impl Crossing<'_> {
 
     /// The request was not completed, so nothing was created and nothing is owed. If the
     /// channel has said why it wants no more, that goes to the client.
-    async fn break_off(&self, exchange: Exchange, stop: Break) -> Result<Reply, Stopped> {
+    async fn break_off(
+        &self,
+        exchange: Exchange,
+        stop: Break,
+        model: Option<&str>,
+    ) -> Result<Reply, Stopped> {
         let channel = exchange.channel().clone();
         match stop {
             Break::Stopped(stopped) => {
@@ -384,7 +390,9 @@ impl Crossing<'_> {
                 }
                 match answer {
                     // A success for half a request is none.
-                    Some(answer) if !answer.status.is_success() => self.gate.pass_on(name, answer),
+                    Some(answer) if !answer.status.is_success() => {
+                        self.pass_on(name, answer, model)
+                    }
                     _ => {
                         self.gate
                             .channel_failed(name, "broken", "it broke off an upload");

@@ -16,7 +16,7 @@ use super::refusal::{Busy, ChannelFault, Refusal};
 use super::reply::Reply;
 use super::route::JobId;
 use super::upload::{Stopped, Upload};
-use crate::channel::LiveChannel;
+use crate::channel::{Channel, LiveChannel};
 use crate::ledger::FirstAnswer;
 use crate::metrics::seconds;
 
@@ -134,13 +134,35 @@ impl Crossing<'_> {
         let clear =
             status.is_redirection() || status.is_client_error() || is_api_error(&answer.body);
         if clear && !gateway {
+            let model = reservation.charge.model.clone();
             books.abandon(reservation, "refused").await;
-            return self.gate.pass_on(name, answer);
+            return self.pass_on(name, answer, Some(&model));
         }
         books.unknown(reservation).await;
         let what = format_args!("a create was answered with {status}");
         self.gate.channel_failed(name, "status", what);
         Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
+    }
+
+    /// Hands the refusal of a create to the client. One about the channel's account is worth
+    /// another try where another channel serves the model: nothing has been created.
+    pub(super) fn pass_on(
+        &self,
+        name: &str,
+        answer: Answer,
+        model: Option<&str>,
+    ) -> Result<Reply, Stopped> {
+        let passed = self.gate.pass_on(name, answer);
+        let Err(Stopped::Refused(Refusal::Channel(ChannelFault::Account { .. }))) = passed else {
+            return passed;
+        };
+        let serves = |channel: &Channel| {
+            let model = model.is_none_or(|model| channel.models.contains(model));
+            model && &*channel.name != name
+        };
+        let mut channels = self.state.channels.all().iter();
+        let elsewhere = self.pinned.is_none() && channels.any(|channel| serves(channel.spec()));
+        Err(Refusal::Channel(ChannelFault::Account { elsewhere }).into())
     }
 }
 
@@ -151,7 +173,8 @@ impl Gate {
         if matches!(status, 401..=403) || (status == 429 && is_spent_account(&answer.body)) {
             let what = format_args!("it refuses the gate's account with status {status}");
             self.channel_failed(name, "account", what);
-            return Err(Refusal::Channel(ChannelFault::Account).into());
+            let elsewhere = false;
+            return Err(Refusal::Channel(ChannelFault::Account { elsewhere }).into());
         }
         let kind = match status {
             429 => "rate_limited",

@@ -125,7 +125,10 @@ pub enum ChannelFault {
         created: bool,
     },
     /// It does not accept the gate's credential, or its account is spent.
-    Account,
+    Account {
+        /// Whether another channel may take the request.
+        elsewhere: bool,
+    },
     /// The model came after the file, and the channel that had been chosen before it was
     /// known does not serve it.
     ModelTooLate,
@@ -262,7 +265,7 @@ impl Refusal {
                 | ChannelFault::Timeout { created: true } => {
                     vec![no_retry()]
                 }
-                ChannelFault::Account => vec![no_retry()],
+                ChannelFault::Account { elsewhere: false } => vec![no_retry()],
                 _ => vec![],
             },
             _ => vec![],
@@ -410,7 +413,11 @@ impl fmt::Display for Refusal {
                      If it was, it appears in your list of videos within minutes; if not, its \
                      charge is given back. Look there before you try again."
                 }
-                ChannelFault::Account => {
+                ChannelFault::Account { elsewhere: true } => {
+                    "A channel refused this service's account, and nothing has been created. Try \
+                     again: another channel may take the request."
+                }
+                ChannelFault::Account { elsewhere: false } => {
                     "The channel refused this service's account. Tell whoever runs this service."
                 }
                 ChannelFault::SecondsTooLate => {

@@ -85,6 +85,9 @@ pub use jobs::{Fate, JobError, JobRecord, JobView};
 pub use options::{Auth, Model, Options, Size, Tls, TlsError};
 pub use record::{Fields, Outcome, Record, Stats};
 
+/// Under which name it logs: beside a gate, its lines are told from the gate's.
+pub const LOG: &str = "mock";
+
 /// A mock channel that runs in this process, for as long as this value lives.
 #[derive(Debug)]
 pub struct Mock {

@@ -31,7 +31,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
                     connections.spawn(connection(socket, Arc::clone(&state)));
                 }
                 Err(error) => {
-                    log::warn!("mock channel: accept: {error}");
+                    log::warn!(target: super::LOG, "accept: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -49,8 +49,8 @@ async fn connection(socket: TcpStream, state: Arc<State>) {
     let handshake = TlsAcceptor::from(Arc::clone(&tls.0)).accept(socket);
     match tokio::time::timeout(HANDSHAKE, handshake).await {
         Ok(Ok(socket)) => exchange(socket, state).await,
-        Ok(Err(error)) => log::debug!("mock channel: TLS handshake: {error}"),
-        Err(_) => log::debug!("mock channel: TLS handshake: too slow"),
+        Ok(Err(error)) => log::debug!(target: super::LOG, "TLS handshake: {error}"),
+        Err(_) => log::debug!(target: super::LOG, "TLS handshake: too slow"),
     }
 }
 
@@ -64,6 +64,6 @@ async fn exchange(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().half_close(true);
     if let Err(error) = server.serve_connection(TokioIo::new(socket), service).await {
-        log::debug!("mock channel: connection: {error}");
+        log::debug!(target: super::LOG, "connection: {error}");
     }
 }

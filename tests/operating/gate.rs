@@ -15,11 +15,7 @@ use crate::support::{CREDENTIAL, until};
 pub fn configuration(folder: &Folder, replace: &[(&str, &str)]) -> PathBuf {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo.yaml");
     let mut text = std::fs::read_to_string(demo).unwrap();
-    let ports = [
-        ("127.0.0.1:8080", "127.0.0.1:0"),
-        ("127.0.0.1:9090", "127.0.0.1:0"),
-    ];
-    for (from, to) in replace.iter().chain(&ports) {
+    for (from, to) in replace {
         match from.is_empty() {
             true => text.push_str(to),
             false => {
@@ -28,13 +24,15 @@ pub fn configuration(folder: &Folder, replace: &[(&str, &str)]) -> PathBuf {
             }
         }
     }
+    for port in ["127.0.0.1:8080", "127.0.0.1:9090"] {
+        text = text.replace(port, "127.0.0.1:0");
+    }
     let path = folder.join("gate.yaml");
     std::fs::write(&path, text).unwrap();
     path
 }
 
 /// Runs a command of the program to its end.
-#[allow(dead_code, reason = "for tests to come")]
 pub fn run(arguments: &[&str], config: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(arguments)
@@ -53,7 +51,6 @@ pub struct Gate {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-#[allow(dead_code, reason = "for tests to come")]
 impl Gate {
     /// Starts it, after a line of shell.
     pub fn start(config: &Path, before: &str) -> Self {

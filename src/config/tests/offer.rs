@@ -20,7 +20,7 @@ fn the_catalog_must_hold_together() {
             &["the default `2x2` is not among"],
         ),
         ("0.10", "§1e-1", &["write a plain decimal"]),
-        ("0.10", "§-0.1", &["write a plain decimal"]),
+        ("0.10", "§-0.1", &["this is negative"]),
         ("0.10", "§.nan", &["write a plain decimal"]),
         ("0.10", "§0.1000001", &["at most 6 decimals"]),
         ("{ 3x3: 0.5 }", "§{}", &["no sizes on offer"]),

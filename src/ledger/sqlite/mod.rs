@@ -11,6 +11,7 @@
 mod access;
 mod books;
 mod calls;
+mod check;
 mod claims;
 mod error;
 mod open;
@@ -69,6 +70,12 @@ impl SqliteLedger {
             log,
             writer,
         })
+    }
+
+    /// Finds what would keep [`open`](Self::open) from opening the ledger at `path`, but for a
+    /// gate that uses it already, and makes none.
+    pub fn check(path: &Path) -> Result<(), OpenError> {
+        check::check(path)
     }
 
     /// Makes sure that there is a counter for each limit of a key.

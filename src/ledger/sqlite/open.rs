@@ -66,7 +66,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 }
 
 /// The path without links, so that two names of one file share one lock.
-fn real(path: &Path) -> std::io::Result<PathBuf> {
+pub(super) fn real(path: &Path) -> std::io::Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
     }
@@ -89,7 +89,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 /// Refuses what is not ours before anything is written to it.
-fn known(db: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(super) fn known(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = |error| OpenError::of_sqlite(path, &error);
     let number = |sql| db.query_row(sql, [], |row| row.get::<_, i64>(0));
     let application = number("PRAGMA application_id").map_err(sqlite)?;
