@@ -82,3 +82,26 @@ async fn pruning_that_fails_holds_up_nobody() {
     assert_eq!(ledger.prune(later(1), NOW, 100).await, Ok(1));
     assert_eq!(rows(&db, bill), ["1|1"]);
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_left_and_others_are_pruned() {
+    let folder = Folder::new();
+    let path = folder.join("tollgate.db");
+    let ledger = open(&path);
+    let key = key(vec![]);
+    for id in 1..=3 {
+        let id = make(&ledger, &key, id, NOW).await;
+        post(&ledger, id, NOW).await;
+    }
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("UPDATE reservation SET billed_nanos = -5 WHERE job = 'video_2'")
+        .unwrap();
+    assert_eq!(ledger.prune(later(1), NOW, 100).await, Ok(2));
+    assert_eq!(ledger.prune(later(1), NOW, 100).await, Ok(0));
+    let left = "SELECT job, billed_nanos FROM reservation";
+    assert_eq!(rows(&db, left), ["video_2|-5"]);
+    assert_eq!(
+        rows(&db, "SELECT jobs, billed_nanos FROM total"),
+        ["2|4000000000"]
+    );
+}
