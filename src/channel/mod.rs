@@ -1,9 +1,11 @@
 //! Channels: the upstream accounts. What one is, which one takes a request, how it is
 //! reached, and whose credential it is asked with.
 
+mod content;
 mod spec;
 mod upstream;
 
+use std::collections::HashSet;
 use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,7 +19,8 @@ use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 
-pub use spec::{Auth, Channel, Http2};
+pub use content::{ContentHost, ContentUrl, NotFollowed, ParseContentHostError};
+pub use spec::{Auth, Channel, Http2, LAST_WORDS};
 pub use upstream::{ParseUpstreamError, Upstream};
 
 use crate::policy::Timestamp;
@@ -44,6 +47,12 @@ pub struct LiveChannel {
     /// Which address is used: the next one after each failure, and no other until then.
     turn: AtomicUsize,
     down_until: AtomicU64,
+    /// How many jobs a page of its list is asked for, at most.
+    page_size: AtomicUsize,
+    /// Whether addresses that are not public are left out.
+    public_only: bool,
+    /// Status words of which nobody knows the meaning and which the log has named.
+    unknown_words: Mutex<HashSet<Arc<str>>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -71,6 +80,16 @@ pub struct Unresolved {
 
 impl LiveChannel {
     fn new(spec: Arc<Channel>) -> Arc<Self> {
+        Self::made(spec, false)
+    }
+
+    /// The server that a redirect of the channel's leads to.
+    pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
+        let spec = self.spec.content_server(url.server.clone());
+        Self::made(Arc::new(spec), url.public_only)
+    }
+
+    fn made(spec: Arc<Channel>, public_only: bool) -> Arc<Self> {
         let roots = spec
             .ca
             .iter()
@@ -86,6 +105,9 @@ impl LiveChannel {
             failures: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
             down_until: AtomicU64::new(0),
+            page_size: AtomicUsize::new(usize::MAX),
+            public_only,
+            unknown_words: Mutex::default(),
         })
     }
 
@@ -194,10 +216,39 @@ impl LiveChannel {
         let url = &self.spec.url;
         let found = tokio::net::lookup_host((url.host.as_str(), url.port));
         match tokio::time::timeout(self.spec.connect_timeout, found).await {
-            Ok(Ok(found)) => Ok(found.collect()),
+            Ok(Ok(found)) => Ok(found.filter(|at| self.may_be_at(at)).collect()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer from the resolver in time".into()),
         }
+    }
+
+    /// Judged by the address that is connected to, whatever the name said a moment before.
+    fn may_be_at(&self, address: &SocketAddr) -> bool {
+        !self.public_only || content::is_public(address.ip())
+    }
+
+    /// How many jobs a page of its list is asked for: the first of these sizes, largest first,
+    /// that has not been too much for it.
+    pub fn page_size(&self, sizes: &[usize]) -> usize {
+        let most = self.page_size.load(Ordering::Relaxed);
+        let fitting = sizes.iter().copied().find(|size| *size <= most);
+        fitting.or(sizes.last().copied()).unwrap_or(1)
+    }
+
+    /// A page of that many could not be read. Whether a smaller one can be asked for.
+    pub fn ask_for_less(&self, size: usize) -> bool {
+        self.page_size
+            .fetch_min(size.saturating_sub(1).max(1), Ordering::Relaxed);
+        size > 1
+    }
+
+    /// Notes a status word of which nobody knows the meaning; whether that is the first time. Of
+    /// a channel that makes up words no more are noted than this.
+    pub fn is_new_word(&self, word: &Arc<str>) -> bool {
+        const MOST: usize = 32;
+        let words = self.unknown_words.lock();
+        let mut words = words.unwrap_or_else(PoisonError::into_inner);
+        words.len() < MOST && words.insert(word.clone())
     }
 
     /// The channel's host and credential, as headers of a request to it: each stands in place

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Upstream;
+use super::content::ContentHost;
+use crate::dialect::Dialect;
 use crate::inspect::SecondsType;
 use crate::key::Secret;
 
@@ -32,10 +34,55 @@ pub struct Channel {
     pub connect_timeout: Duration,
     /// From the last byte of a request to the head of its answer.
     pub answer_timeout: Duration,
-    /// Between two reads of an answer, and for one write of a request.
+    /// For the rest of an answer after its head, between two reads of a video, and for one write
+    /// of a request.
     pub read_timeout: Duration,
     /// How long a pooled connection is kept without use.
     pub idle_timeout: Duration,
+    /// The fewest bytes of a video in a second, on average over `read_timeout`.
+    pub min_download_rate: u64,
+    /// How it spells the API.
+    pub dialect: Dialect,
+    /// Where its redirects for a video may lead.
+    pub content_hosts: Vec<ContentHost>,
+}
+
+/// How long an answer is waited for after a write to a channel has failed, and how long a farewell
+/// to it may take.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
+impl Channel {
+    /// **The** bound of a create: from the moment when its last bytes are let go to the moment when
+    /// its answer is there as a whole, or is given up. What is pending for longer is nobody's any
+    /// more: each wait that makes it up has a total deadline, in `gate/exchange.rs`.
+    pub fn create_timeout(&self) -> Duration {
+        let last_bytes = self.read_timeout;
+        let rest_of_answer = self.read_timeout;
+        let waits = last_bytes + self.answer_timeout + rest_of_answer;
+        // What the channel has to say after a failed write, and the farewell.
+        waits + LAST_WORDS * 2
+    }
+
+    /// Another server that has a video of this channel's: nothing shows it the credential.
+    pub fn content_server(&self, url: Upstream) -> Self {
+        Self {
+            name: self.name.clone(),
+            url,
+            credential: None,
+            auth: Auth::None,
+            models: BTreeSet::new(),
+            seconds_type: SecondsType::default(),
+            http2: Http2::Auto,
+            ca: self.ca.clone(),
+            connect_timeout: self.connect_timeout,
+            answer_timeout: self.answer_timeout,
+            read_timeout: self.read_timeout,
+            idle_timeout: self.idle_timeout,
+            min_download_rate: self.min_download_rate,
+            dialect: Dialect::default(),
+            content_hosts: Vec::new(),
+        }
+    }
 }
 
 /// How a channel's credential is shown.

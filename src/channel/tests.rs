@@ -1,6 +1,7 @@
 //! Which channel a request goes to.
 
 use super::*;
+use crate::dialect::Dialect;
 use crate::key::Secret;
 
 fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
@@ -22,6 +23,9 @@ fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
         answer_timeout: Duration::from_secs(120),
         read_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(60),
+        min_download_rate: 1024,
+        dialect: Dialect::default(),
+        content_hosts: vec![],
     })
 }
 

@@ -108,7 +108,7 @@ impl Upstream {
     }
 }
 
-fn split_port(authority: &str) -> Result<(String, Option<&str>), ParseUpstreamError> {
+pub(super) fn split_port(authority: &str) -> Result<(String, Option<&str>), ParseUpstreamError> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or(ParseUpstreamError::Host)?;
         let host: Ipv6Addr = host.parse().map_err(|_| ParseUpstreamError::Host)?;
@@ -146,7 +146,7 @@ fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(label)
 }
 
-fn parse_port(port: &str) -> Result<u16, ParseUpstreamError> {
+pub(super) fn parse_port(port: &str) -> Result<u16, ParseUpstreamError> {
     let digits = port.bytes().all(|b| b.is_ascii_digit());
     let port = port.parse().ok().filter(|port| digits && *port != 0);
     port.ok_or(ParseUpstreamError::Port)

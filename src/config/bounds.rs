@@ -50,7 +50,7 @@ pub struct Bounds {
     /// For how long is read on after a refusal in mid-upload.
     pub drain_timeout: Duration,
     /// How much of a channel's answer to a create or poll is read for the job, in bytes; of
-    /// a page of its list, eight times that.
+    /// a page of its list, 64 times that, without keeping it.
     pub answer_bytes: usize,
     /// How long requests may go on after the program was asked to stop.
     pub shutdown_timeout: Duration,

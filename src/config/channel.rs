@@ -8,12 +8,13 @@ use http::HeaderName;
 use http::header;
 use serde_saphyr::Spanned;
 
-use crate::channel::{Auth, Channel, Http2, Upstream};
+use crate::channel::{Auth, Channel, ContentHost, Http2, Upstream};
+use crate::dialect::{Dialect, MAX_WORD, Status, StatusWords, WordError};
 use crate::inspect::SecondsType;
 
 use super::error::{Problems, Reported};
 use super::file::{self, Entries, Text, WordOr};
-use super::scalar::{duration, name, parsed, parsed_or};
+use super::scalar::{bytes, duration, name, parsed, parsed_or};
 use super::sources::Sources;
 use super::{models, yaml};
 
@@ -92,6 +93,9 @@ fn build_one(
     let answer_timeout = timeout(&file.answer_timeout, 120, p);
     let read_timeout = timeout(&file.read_timeout, 60, p);
     let idle_timeout = timeout(&file.idle_timeout, 60, p);
+    let min_download_rate = parsed_or(&file.min_download_rate, bytes, 1024, p);
+    let words = build_words(file.status_words.as_ref(), p);
+    let content_hosts = build_content_hosts(file, p);
     Ok(Channel {
         name: name?,
         url: url?,
@@ -105,6 +109,9 @@ fn build_one(
         answer_timeout: answer_timeout?,
         read_timeout: read_timeout?,
         idle_timeout: idle_timeout?,
+        min_download_rate: min_download_rate?,
+        dialect: Dialect::new(words?),
+        content_hosts: content_hosts?,
     })
 }
 
@@ -235,4 +242,48 @@ fn choice<T: Copy + Default>(
     };
     let problem = format!("this is no choice for `{name}`");
     Err(problems.report_hint(text.referenced, problem, hint))
+}
+
+/// The channel's own words for how a job stands.
+fn build_words(
+    file: Option<&Entries<Text>>,
+    problems: &mut Problems,
+) -> Result<StatusWords, Reported> {
+    let (mut words, mut wrong) = (StatusWords::default(), None);
+    for (word, means) in file.iter().flat_map(|entries| &entries.0) {
+        let names = Status::ALL.map(Status::name);
+        let Some(status) = Status::from_name(&means.value) else {
+            let hint = match yaml::nearest(&means.value, &names) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("write one of {}", names.join(", ")),
+            };
+            let message = "this is no state of a job";
+            wrong = Some(problems.report_hint(means.referenced, message, hint));
+            continue;
+        };
+        wrong = match words.add(&word.value, status) {
+            Ok(()) => wrong,
+            Err(WordError::Unfit) => Some(problems.report(
+                word.referenced,
+                format!("this is no word: write 1 to {MAX_WORD} visible ASCII characters"),
+            )),
+            Err(WordError::Repeated) => Some(problems.report_hint(
+                word.referenced,
+                format!("`{}` stands here twice", word.value),
+                "remove one: words are compared without regard to case, `-` and spaces",
+            )),
+        };
+    }
+    wrong.map_or(Ok(words), Err)
+}
+
+fn build_content_hosts(
+    file: &file::Channel,
+    problems: &mut Problems,
+) -> Result<Vec<ContentHost>, Reported> {
+    let hosts = file.content_hosts.iter().flatten();
+    let hosts: Vec<_> = hosts
+        .map(|host| parsed(host, ContentHost::parse, problems))
+        .collect();
+    hosts.into_iter().collect()
 }

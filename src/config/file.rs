@@ -83,6 +83,9 @@ pub(super) struct Channel {
     pub answer_timeout: Option<Text>,
     pub read_timeout: Option<Text>,
     pub idle_timeout: Option<Text>,
+    pub min_download_rate: Option<Text>,
+    pub status_words: Option<Entries<Text>>,
+    pub content_hosts: Option<Vec<Text>>,
 }
 
 #[derive(serde::Deserialize)]

@@ -107,6 +107,8 @@ impl Dialect {
         let job = JobAnswer::read(body, self).filter(|job| job.has_status() && job.is_about(id));
         match (status, job) {
             (200..=299, Some(job)) => JobStatus::Job(job),
+            // These are about whoever asks.
+            (401..=403 | 407 | 429, _) => JobStatus::Unclear,
             (400..=599, Some(job)) if job.id.is_some() && job.is_unsuccessful() => {
                 JobStatus::Job(job)
             }
@@ -149,7 +151,46 @@ impl Dialect {
     }
 }
 
+/// What a channel's answer to the deletion of a job proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is deleted.
+    Done,
+    /// The channel cannot delete.
+    Unsupported,
+    /// The channel has refused it, and says so.
+    Refused,
+    /// Nothing: whether the job is gone has to be looked for.
+    Unproven,
+}
+
+impl Dialect {
+    /// What the answer to the deletion of the job of that id proves. A 404 proves nothing, since
+    /// a channel without that route answers it as well; nor does a success that says nothing of
+    /// this job.
+    pub fn deletion(&self, status: u16, body: &[u8], id: &str) -> Deletion {
+        let job = || JobAnswer::read(body, self).filter(|job| job.is_about(id));
+        match status {
+            204 | 205 => Deletion::Done,
+            200..=299 => match job() {
+                Some(job) if job.deleted == Some(true) => Deletion::Done,
+                Some(job) if job.deleted.is_none() && job.is_cancelled() => Deletion::Done,
+                _ => Deletion::Unproven,
+            },
+            404 | 410 => Deletion::Unproven,
+            405 | 501 => Deletion::Unsupported,
+            _ if self.is_absent(status, body) => Deletion::Unproven,
+            _ => Deletion::Refused,
+        }
+    }
+}
+
 impl JobAnswer {
+    /// Whether the job was stopped, or is deleted.
+    pub fn is_cancelled(&self) -> bool {
+        self.status == Some(super::Status::Cancelled)
+    }
+
     /// Whether the job has ended without a video.
     fn is_unsuccessful(&self) -> bool {
         use super::Status;

@@ -12,6 +12,10 @@ use crate::catalog::MAX_SECONDS;
 /// The longest id, in bytes; a longer one cannot be kept.
 pub const MAX_ID: usize = super::pointers::MAX_TEXT;
 
+/// The digest of a prompt that is there, but is no Unicode: no prompt has it. The gate lets none
+/// such through, so that the job is somebody else's. (One that is left out may be anybody's.)
+pub const UNREADABLE_PROMPT: [u8; 32] = [0; 32];
+
 /// A job as a channel describes it. What a channel leaves out, or writes so that nobody can read
 /// it, is `None`: a value that nobody can read says nothing about the others.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub struct JobAnswer {
     pub seconds: Option<u32>,
     /// The model's name at the channel. Read in lists only, like what follows.
     pub model: Option<Box<str>>,
-    /// The SHA-256 of the prompt.
+    /// The SHA-256 of the prompt; [`UNREADABLE_PROMPT`] for one that is no Unicode.
     pub prompt: Option<[u8; 32]>,
     /// When it was created, in seconds since 1970.
     pub created: Option<u64>,
@@ -40,7 +44,9 @@ pub struct JobAnswer {
     pub deleted: Option<bool>,
     /// Where the status stands in the document, quotes included, if that is in another word than
     /// clients are told.
-    pub(super) respell: Option<Range<usize>>,
+    pub(crate) status_span: Option<Range<usize>>,
+    /// Where its id stands in the document, quotes included: under each of its names.
+    pub(crate) id_spans: [Option<Range<usize>>; 2],
 }
 
 /// What is read of one job that a client or the gate has asked about.
@@ -81,6 +87,7 @@ impl JobAnswer {
             model: boxed(Field::Model),
             prompt: match selection.value(Field::Prompt) {
                 Some(Value::Digest(digest)) => Some(*digest),
+                Some(Value::Unreadable) => Some(UNREADABLE_PROMPT),
                 _ => None,
             },
             created: whole(selection, Field::Created),
@@ -92,6 +99,9 @@ impl JobAnswer {
             },
             ..Self::default()
         };
+        let mut spans = selection.spans(Field::Id);
+        job.id_spans = [spans.next(), spans.next()];
+        drop(spans);
         if let (Some(word), Some(found)) = (
             selection.text_of(Field::Status),
             selection.found(Field::Status),
@@ -104,7 +114,7 @@ impl JobAnswer {
     fn stands(&mut self, word: &str, found: &Found, dialect: &Dialect) {
         self.status = dialect.words.find(word);
         match self.status {
-            Some(status) if status.told() != word => self.respell = Some(found.span.clone()),
+            Some(status) if status.told() != word => self.status_span = Some(found.span.clone()),
             Some(_) => {}
             None => self.unknown_word = Some(printable(word)),
         }
@@ -120,13 +130,29 @@ impl JobAnswer {
         self.status.is_some() || self.unknown_word.is_some()
     }
 
-    /// The document that it was read from, with the status in the word that clients know; `None`
-    /// where it is so already.
-    pub fn respelled(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let (span, status) = (self.respell.as_ref()?, self.status?);
-        let (before, after) = (body.get(..span.start)?, body.get(span.end..)?);
-        let word = status.told();
-        Some([before, b"\"", word.as_bytes(), b"\"", after].concat())
+    /// The document that it was read from as a client is told it: with the status in the word
+    /// that clients know, and with that id in place of its own if there is one to put there. All
+    /// other bytes stay as they are. `None` where nothing is to be changed.
+    pub fn rewritten(&self, body: &[u8], id: Option<&str>) -> Option<Vec<u8>> {
+        let mut changes = Vec::new();
+        if let (Some(span), Some(status)) = (&self.status_span, self.status) {
+            changes.push((span, format!("\"{}\"", status.told())));
+        }
+        if let Some(id) = id.filter(|id| self.id.as_deref() != Some(id)) {
+            let id = serde_json::Value::from(id).to_string();
+            let spans = self.id_spans.iter().flatten();
+            changes.extend(spans.map(|span| (span, id.clone())));
+        }
+        changes.sort_by_key(|(span, _)| span.start);
+        let mut rewritten = Vec::with_capacity(body.len() + 64);
+        let mut from = 0;
+        for (span, text) in &changes {
+            rewritten.extend_from_slice(body.get(from..span.start)?);
+            rewritten.extend_from_slice(text.as_bytes());
+            from = span.end;
+        }
+        rewritten.extend_from_slice(body.get(from..)?);
+        (!changes.is_empty()).then_some(rewritten)
     }
 }
 

@@ -18,6 +18,9 @@ pub const MAX_ENTRIES: usize = 10_000;
 pub struct Page {
     /// Its jobs, in its order, without those that have no id that can be read.
     pub jobs: Vec<JobAnswer>,
+    /// Jobs that have no id that can be read: nobody can ask for one, but a create may have made
+    /// it.
+    pub nameless: Vec<JobAnswer>,
     /// How many entries it has, readable or not.
     pub entries: usize,
     /// Whether it was read to its end. Otherwise the jobs are its beginning.
@@ -109,9 +112,15 @@ impl<'d> ListReader<'d> {
 impl Listing<'_> {
     /// An entry has ended.
     fn push(&mut self, entry: &Selection<'_>) {
-        let job = JobAnswer::of(entry, self.dialect);
-        if job.id.is_some() && self.page.jobs.len() < MAX_ENTRIES {
-            self.page.jobs.push(job);
+        let mut job = JobAnswer::of(entry, self.dialect);
+        // They are places in a document that is gone.
+        (job.status_span, job.id_spans) = (None, [None, None]);
+        let jobs = match job.id {
+            Some(_) => &mut self.page.jobs,
+            None => &mut self.page.nameless,
+        };
+        if jobs.len() < MAX_ENTRIES {
+            jobs.push(job);
         }
     }
 

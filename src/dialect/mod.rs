@@ -10,9 +10,10 @@
 //! [`ApiError`] of an error. What an answer proves is decided here as well, by
 //! [`Dialect::job_status`] and [`Dialect::proves_nothing_created`].
 //!
-//! Clients are told OpenAI's words: where a channel has another, [`JobAnswer::respelled`] puts
+//! Clients are told OpenAI's words: where a channel has another, [`JobAnswer::rewritten`] puts
 //! OpenAI's in its place, and leaves all other bytes as they are.
 
+mod encode;
 mod error;
 mod job;
 mod list;
@@ -23,8 +24,9 @@ mod tests;
 mod text;
 mod words;
 
-pub use error::{ApiError, ErrorShape, JobStatus};
-pub use job::{JobAnswer, MAX_ID};
+pub use encode::percent_encoded;
+pub use error::{ApiError, Deletion, ErrorShape, JobStatus};
+pub use job::{JobAnswer, MAX_ID, UNREADABLE_PROMPT};
 pub use list::{ListReader, MAX_ENTRIES, Page};
 pub use words::{MAX_WORD, Status, StatusWords, WordError};
 
@@ -61,7 +63,7 @@ impl Dialect {
 /// Reads anything as everything, cut in two at `cut`: for a fuzzer, which looks for panics.
 pub fn read_anything(bytes: &[u8], cut: usize) {
     let dialect = Dialect::default();
-    let _ = JobAnswer::read(bytes, &dialect).map(|job| job.respelled(bytes));
+    let _ = JobAnswer::read(bytes, &dialect).map(|job| job.rewritten(bytes, Some("a")));
     let _ = dialect.proves_nothing_created(500, bytes);
     let _ = dialect.job_status(500, bytes, "a");
     let (head, tail) = bytes.split_at(cut.min(bytes.len()));

@@ -142,6 +142,16 @@ impl<'p> Selection<'p> {
         })
     }
 
+    /// Where in the document the scalars of a field stand.
+    pub(super) fn spans(&self, field: Field) -> impl Iterator<Item = Range<usize>> {
+        let pairs = self.pointers.0.iter().zip(&self.values);
+        let found = pairs.filter(move |(pointer, _)| pointer.field == field);
+        found.filter_map(|(_, found)| match &found.as_ref()?.value {
+            Value::Text(_) | Value::Word(_) => Some(found.as_ref()?.span.clone()),
+            _ => None,
+        })
+    }
+
     /// The value of [`Self::found`].
     pub(super) fn value(&self, field: Field) -> Option<&Value> {
         self.found(field).map(|found| &found.value)

@@ -42,6 +42,8 @@ pub(super) struct Asked<'a> {
     pub(super) method: Method,
     pub(super) route: &'a Route,
     pub(super) query: Option<&'a str>,
+    /// The path and query at another server than the channel's own, in place of the route's.
+    pub(super) path: Option<&'a str>,
     pub(super) headers: HeaderMap,
 }
 
@@ -120,7 +122,10 @@ impl Gate {
         asked: &Asked<'_>,
     ) -> Result<Exchange, Unreachable> {
         let (method, headers) = (asked.method.clone(), asked.headers.clone());
-        let head = relay::request(method, asked.route, asked.query, headers, channel);
+        let head = match asked.path {
+            Some(path) => relay::request_at(method, path, headers, channel),
+            None => relay::request(method, asked.route, asked.query, headers, channel),
+        };
         let head = head.map_err(|error| Unreachable::by_kind(&error))?;
         Exchange::open(&self.pool, channel, head, Sending::Nothing, self.now()).await
     }

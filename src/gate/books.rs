@@ -93,7 +93,7 @@ impl End {
     pub(super) fn of(status: Status, charge_failed_jobs: bool) -> Option<Self> {
         let owed = match status {
             Status::Completed => true,
-            Status::Failed | Status::Cancelled => charge_failed_jobs,
+            Status::Failed | Status::Cancelled | Status::Expired => charge_failed_jobs,
             Status::Queued | Status::InProgress => return None,
         };
         Some(Self {
@@ -101,7 +101,7 @@ impl End {
                 true => Resolution::Posted,
                 false => Resolution::Voided,
             },
-            status: status.label(),
+            status: status.end(),
         })
     }
 }
@@ -232,16 +232,16 @@ impl Books {
     /// rendered, and resolves it if the job has ended already.
     ///
     /// # Errors
-    /// The reservation, where the job's name is another one's.
+    /// Where it is not: no client is to be told of the job then.
     pub(super) async fn confirm(
         &self,
         mut reservation: Reservation,
         answer: &JobAnswer,
         first: Option<FirstAnswer>,
         config: &Config,
-    ) -> Result<(), Reservation> {
+    ) -> Result<(), NotConfirmed> {
         let Some(job) = &answer.id else {
-            return Err(reservation);
+            return Err(NotConfirmed::Taken(reservation));
         };
         let id = reservation.id;
         let mut confirmation = Confirmation {
@@ -263,14 +263,17 @@ impl Books {
                 confirmation.job = job;
                 confirmation.charge.clone()
             }
-            Ok(Confirmed::Taken | Confirmed::IdTaken) => return Err(reservation),
+            Ok(Confirmed::Taken | Confirmed::IdTaken) => {
+                return Err(NotConfirmed::Taken(reservation));
+            }
             Ok(Confirmed::Closed) => {
                 log::error!(
-                    "reservation {id} was given up before channel {} answered with job {job}",
+                    "reservation {id} was given up before channel {} answered with job {job}: it is \
+                     not charged, and nobody can reach the job",
                     reservation.charge.channel
                 );
                 reservation.is_open = false;
-                return Ok(());
+                return Err(NotConfirmed::GivenUp);
             }
             Err(error) => {
                 log::error!("reservation {id} not confirmed yet: {error}");
@@ -411,6 +414,25 @@ impl Books {
         }
     }
 
+    /// A job was deleted at its channel. Nobody can see its end any more, and the channel gives
+    /// nothing back: it stays charged unless its end was seen before. What the ledger cannot note
+    /// now it is told again.
+    pub(super) async fn delete(&self, known: &Known) {
+        let id = known.job.reservation;
+        if let Err(error) = self.ledger.mark_deleted(id, self.now()).await {
+            let job = &known.job.id;
+            log::error!("job {job}, reservation {id}: not marked as deleted yet: {error}");
+            let books = self.clone();
+            self.repeats.start(id, Step::MarkDeleted, move || {
+                let books = books.clone();
+                async move { books.ledger.mark_deleted(id, books.now()).await }
+            });
+        }
+        if !known.is_resolved() {
+            let _ = self.end(known, End::DELETED).await;
+        }
+    }
+
     /// Resolves the charge of a job that has ended, now or as soon as the ledger can be asked.
     pub(super) async fn end(&self, known: &Known, end: End) -> Result<(), Unavailable> {
         let id = known.job.reservation;
@@ -478,6 +500,14 @@ impl Books {
         }
         Ok(runs)
     }
+}
+
+/// Why a reservation is not tied to the job that a channel has answered.
+pub(super) enum NotConfirmed {
+    /// The job's name is another reservation's: whose it is cannot be known.
+    Taken(Reservation),
+    /// The reservation was voided before, since nothing showed that there would be an answer.
+    GivenUp,
 }
 
 /// The limits that bind a correction, where it is one.

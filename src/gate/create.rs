@@ -391,7 +391,7 @@ impl Crossing<'_> {
                 match answer {
                     // A success for half a request is none.
                     Some(answer) if !answer.status.is_success() => {
-                        self.pass_on(name, answer, model)
+                        self.pass_on(&channel, answer, model)
                     }
                     _ => {
                         self.gate

@@ -20,15 +20,16 @@ use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{ConnectionClosed, Error, H2Error, ReadError, WriteTimedout};
+use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError, WriteTimedout};
 
 use super::answer::Gathered;
 use super::cork::{cork, uncork};
 use super::head::Framing;
+use super::pace::Pace;
 use super::pool::Pool;
 use super::relay::{into_http2, passing_down, set_framing};
 use super::wait::within;
-use crate::channel::{InFlight, LiveChannel};
+use crate::channel::{InFlight, LAST_WORDS, LiveChannel};
 use crate::policy::Timestamp;
 
 /// Waits for a write to a channel for at most so long.
@@ -40,9 +41,8 @@ async fn in_time(
     written.unwrap_or_else(|_| Err(Error::new_up(WriteTimedout)))
 }
 
-/// How long an answer is waited for after a write to the channel has failed: a server that
-/// refuses in mid-upload answers first and closes then.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How much of an answer that is of no use is read, so that its connection can serve again.
+const DISCARDED: usize = 64 * 1024;
 
 /// What follows the head.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,7 @@ pub(super) struct Exchange {
     /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
     /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
+    pace: Pace,
 }
 
 /// A channel could not be reached, or did not take the head.
@@ -142,7 +143,11 @@ impl Exchange {
             was_pooled: false,
         })?;
         let failed = |error: Box<pingora::Error>| Unreachable::by_kind(&error);
-        let (session, was_pooled) = pool.session(&peer).await.map_err(failed)?;
+        // Pingora bounds TCP and TLS, but not what HTTP/2 says first.
+        let patience = channel.spec().connect_timeout * 2;
+        let session = within(|| patience, pool.session(&peer)).await;
+        let session = session.unwrap_or_else(|_| Err(Error::new_up(ConnectTimedout)));
+        let (session, was_pooled) = session.map_err(failed)?;
         let mut session = Box::new(match body {
             Sending::AtOnce(_) => cork(session, &peer),
             Sending::Nothing | Sending::Piecemeal(_) => session,
@@ -182,6 +187,10 @@ impl Exchange {
             channel: channel.clone(),
             finished: finished.then(Instant::now),
             headless: false,
+            pace: Pace::new(
+                channel.spec().min_download_rate,
+                channel.spec().read_timeout,
+            ),
         })
     }
 
@@ -215,14 +224,19 @@ impl Exchange {
     /// Says when that was.
     pub(super) async fn complete(
         &mut self,
-        rest: impl Iterator<Item = Bytes>,
+        rest: impl Iterator<Item = Bytes> + Send,
     ) -> pingora::Result<Instant> {
-        for piece in rest {
-            self.send(piece).await?;
-        }
-        uncork(&self.session);
+        // In all, however many pieces there are: see `Channel::create_timeout`.
         let patience = self.channel.spec().read_timeout;
-        in_time(patience, self.session.finish_request_body()).await?;
+        uncork(&self.session);
+        let session = &mut self.session;
+        let completed = async {
+            for piece in rest.filter(|piece| !piece.is_empty()) {
+                session.write_request_body(piece, false).await?;
+            }
+            session.finish_request_body().await
+        };
+        in_time(patience, completed).await?;
         Ok(*self.finished.insert(Instant::now()))
     }
 
@@ -265,9 +279,13 @@ impl Exchange {
 
     /// Reads what follows the head, keeping at most `most` bytes, and gives the connection
     /// back where it can serve again.
+    ///
+    /// All of it has to come in time: a channel that drips would else keep for as long as it
+    /// likes what waits for its answer. See `Channel::create_timeout`.
     pub(super) async fn rest(mut self, pool: &Pool, most: usize) -> Result<Answer, NoAnswer> {
-        let read = self.read_answer(most).await;
-        match read {
+        let patience = self.channel.spec().read_timeout;
+        let read = within(|| patience, self.read_answer(most)).await;
+        match read.unwrap_or(Err(NoAnswer::Timeout)) {
             Ok(answer) if !answer.cut && self.finished.is_some() => {
                 self.release(pool).await;
                 Ok(answer)
@@ -279,16 +297,71 @@ impl Exchange {
         }
     }
 
-    /// The next piece of what follows the head; `None` at its end.
+    /// Reads what follows the head, in the same time as [`Self::rest`], without keeping it, for
+    /// as long as `take` wants more. Whether its end was read.
+    pub(super) async fn read_through(
+        mut self,
+        pool: &Pool,
+        mut take: impl FnMut(&[u8]) -> bool + Send,
+    ) -> Result<bool, NoAnswer> {
+        let patience = self.channel.spec().read_timeout;
+        let read = async {
+            while let Some(piece) = self.next().await? {
+                if !take(&piece) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let read = within(|| patience, read).await;
+        let read = read.unwrap_or(Err(NoAnswer::Timeout));
+        match read {
+            Ok(true) => self.release(pool).await,
+            _ => self.abort().await,
+        }
+        read
+    }
+
+    /// Drops what follows the head, and keeps the connection where there is little of it.
+    pub(super) async fn discard(self, pool: &Pool) {
+        let mut room = DISCARDED;
+        let take = |piece: &[u8]| {
+            room = room.saturating_sub(piece.len());
+            room > 0
+        };
+        // Where it takes long, the connection is dropped.
+        let _ = within(|| LAST_WORDS, self.read_through(pool, take)).await;
+    }
+
+    /// The next piece of a video; `None` at its end. A channel that lets it come too slowly, with
+    /// pauses or in drips, has broken it off. The time in which nobody waits for it, since the
+    /// client is slow, does not count.
     ///
     /// Cancel safe: a read that is dropped has taken nothing.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, NoAnswer> {
-        let wait = self.channel.spec().read_timeout;
-        match within(|| wait, self.session.read_response_body()).await {
-            Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(_)) => Err(NoAnswer::Broken { begun: true }),
-            Err(_) => Err(NoAnswer::Timeout),
+        let patience = self.channel.spec().read_timeout;
+        let mut began = None;
+        let limit = || {
+            began = Some(Instant::now());
+            patience
+        };
+        let read = within(limit, self.session.read_response_body()).await;
+        let waited = began.map_or(Duration::ZERO, |began| began.elapsed());
+        let piece = match read {
+            Ok(Ok(piece)) => piece,
+            Ok(Err(_)) => return Err(NoAnswer::Broken { begun: true }),
+            Err(_) => return Err(NoAnswer::Timeout),
+        };
+        let length = piece.as_ref().map_or(0, Bytes::len);
+        match self.pace.came(length as u64, waited) {
+            Err(_) if piece.is_some() => Err(NoAnswer::Timeout),
+            _ => Ok(piece),
         }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, NoAnswer> {
+        let read = self.session.read_response_body().await;
+        read.map_err(|_| NoAnswer::Broken { begun: true })
     }
 
     /// Gives the connection back after the end of an answer.
@@ -321,7 +394,7 @@ impl Exchange {
         let (status, headers) = (head.status, passing_down(&head.headers));
         let mut body = Gathered::default();
         let mut cut = false;
-        while let Some(piece) = self.piece().await? {
+        while let Some(piece) = self.next().await? {
             cut = body.len() + piece.len() > most;
             if cut {
                 break;

@@ -3,28 +3,30 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
-use serde::Deserialize;
-use serde_json::Value;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::answer::JobAnswer;
-use super::asking::Asked;
-use super::exchange::Answer;
+use super::asking::{Asked, Silent};
 use super::known::Known;
 use super::route::{JobId, Route};
 use super::{Gate, State};
 use crate::channel::LiveChannel;
+use crate::dialect::{JobStatus, ListReader, Page, percent_encoded};
 
-/// How many jobs one page of a channel is asked for.
-pub(super) const PAGE: usize = 100;
-/// A page holds up to a hundred jobs, each with its prompt: so many times an answer.
-const PAGE_ANSWERS: usize = 8;
+/// How many jobs one page of a channel is asked for: fewer, where a page cannot be read.
+const PAGES: [usize; 4] = [100, 20, 5, 1];
+/// How long a page may be, in answers. None of it is kept but what its jobs are recognised by.
+const PAGE_ANSWERS: usize = 64;
 
 /// Why a channel told nothing. It has been counted and logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mute {
-    /// It cannot be reached, or gives no answer: there is no use in asking more now.
+    /// It cannot be reached, or refuses to be asked: there is no use in asking more now.
     Down,
+    /// It gave no whole answer in time, or broke off.
+    Slow,
+    /// It has no such job.
+    Absent,
     /// It answered with something else.
     Unclear,
 }
@@ -32,21 +34,17 @@ pub(super) enum Mute {
 /// What a channel says of one job.
 pub(super) struct Told {
     /// What of it means something to the gate.
-    job: JobAnswer,
-    /// In its own words.
-    pub(super) json: Value,
+    pub(super) job: JobAnswer,
+    /// What it has written, with OpenAI's word for the status.
+    pub(super) body: Bytes,
     /// When the channel wants to be asked again, in milliseconds from now.
     pub(super) poll_after_ms: Option<u64>,
 }
 
 /// A page of a channel's list.
-#[derive(Deserialize)]
-pub(super) struct Page {
-    pub(super) data: Vec<Value>,
-    /// Some channels do not say.
-    pub(super) has_more: Option<bool>,
-    /// The header `Date` of the answer.
-    #[serde(skip)]
+pub(super) struct Listed {
+    pub(super) page: Page,
+    /// When it was written by the channel's clock, as the header `Date` says.
     pub(super) date: Option<String>,
 }
 
@@ -77,96 +75,175 @@ impl Gate {
         channel: &Arc<LiveChannel>,
         known: &Known,
     ) -> Result<Told, Mute> {
-        let id = JobId::new(&known.job.id).ok_or(Mute::Unclear)?;
-        let most = state.config.bounds.answer_bytes;
-        let route = Route::Retrieve(id);
-        let answer = self.inquire(channel, &route, None, most).await?;
-        let poll_after = answer.headers.get("openai-poll-after-ms");
-        let poll_after = poll_after.and_then(|value| value.to_str().ok()?.parse().ok());
-        let json = serde_json::from_slice(&answer.body).ok();
-        let told = json.and_then(|json: Value| {
-            let job = JobAnswer::of(&json)?;
-            let own = job.id.as_deref().is_none_or(|id| id == &*known.job.id);
-            (own && job.status.is_some()).then_some((job, json))
-        });
-        let Some((job, json)) = told else {
-            let what = format_args!("what it answers for job {} is no job", known.job.id);
-            self.channel_failed(&channel.spec().name, "no_job", what);
-            return Err(Mute::Unclear);
-        };
-        Ok(Told {
-            job,
-            json,
-            poll_after_ms: poll_after,
-        })
+        self.ask_about(state, channel, &known.job.id).await
     }
 
-    /// One page of everything that a channel's account has, newest first.
+    /// Asks a channel how a job stands that may be in no ledger.
+    pub(super) async fn ask_about(
+        &self,
+        state: &State,
+        channel: &Arc<LiveChannel>,
+        id: &str,
+    ) -> Result<Told, Mute> {
+        let name = id;
+        let id = JobId::new(id).ok_or(Mute::Unclear)?;
+        let most = state.config.bounds.answer_bytes;
+        let route = Route::Retrieve(id);
+        let asked = asked(&route, None);
+        let answer = self.ask_for(channel, asked, most).await?;
+        let dialect = &channel.spec().dialect;
+        let status = match answer.cut {
+            true => JobStatus::Unclear,
+            false => dialect.job_status(answer.status.as_u16(), &answer.body, name),
+        };
+        match status {
+            JobStatus::Job(job) => {
+                self.note_word(channel, &job);
+                let poll_after = answer.headers.get("openai-poll-after-ms");
+                let poll_after_ms = poll_after.and_then(|value| value.to_str().ok()?.parse().ok());
+                let rewritten = job.rewritten(&answer.body, None);
+                Ok(Told {
+                    job,
+                    body: rewritten.map_or(answer.body, Bytes::from),
+                    poll_after_ms,
+                })
+            }
+            JobStatus::Absent => {
+                self.unclear(channel, &route, answer.status, "no_job");
+                Err(Mute::Absent)
+            }
+            JobStatus::Unclear => Err(self.unclear(channel, &route, answer.status, "no_job")),
+        }
+    }
+
+    /// Counts a status word of which nobody knows the meaning, and says it once: until it is
+    /// mapped in the configuration, the job is taken to go on.
+    pub(super) fn note_word(&self, channel: &LiveChannel, job: &JobAnswer) {
+        let Some(word) = &job.unknown_word else {
+            return;
+        };
+        let name = &channel.spec().name;
+        self.metrics.channel_error(name, "status_word");
+        if channel.is_new_word(word) {
+            log::error!(
+                "channel {name}: what the status `{word}` of a job means is not known, and the job \
+                 is taken to go on: write it under the channel's `status_words`"
+            );
+        }
+    }
+
+    /// One page of everything that a channel's account has, newest first: what comes after that
+    /// job. It is read as it comes, and its memory is bounded whatever it holds. Where a page is
+    /// too long, too slow or breaks off, what it began with is taken, and the next one is asked
+    /// to be smaller.
     pub(super) async fn page(
         &self,
         state: &State,
         channel: &Arc<LiveChannel>,
-        after: Option<&JobId>,
-    ) -> Result<Page, Mute> {
-        let mut query = format!("limit={PAGE}&order=desc");
+        after: Option<&str>,
+    ) -> Result<Listed, Mute> {
+        loop {
+            let size = channel.page_size(&PAGES);
+            let read = self.page_of(state, channel, after, size).await;
+            match read {
+                Ok(listed) if listed.page.whole => return Ok(listed),
+                Ok(mut listed) if !listed.page.jobs.is_empty() => {
+                    channel.ask_for_less(size);
+                    listed.page.has_more = Some(true);
+                    return Ok(listed);
+                }
+                Ok(_) | Err(Mute::Slow) if channel.ask_for_less(size) => {}
+                Ok(_) => return Err(Mute::Unclear),
+                Err(mute) => return Err(mute),
+            }
+        }
+    }
+
+    async fn page_of(
+        &self,
+        state: &State,
+        channel: &Arc<LiveChannel>,
+        after: Option<&str>,
+        size: usize,
+    ) -> Result<Listed, Mute> {
+        let mut query = format!("limit={size}&order=desc");
         if let Some(after) = after {
-            query = format!("{query}&after={}", after.as_str());
+            query = format!("{query}&after={}", percent_encoded(after));
+        }
+        let name = &channel.spec().name;
+        let route = Route::List;
+        let exchange = self
+            .ask_for_head(channel, asked(&route, Some(&query)))
+            .await?;
+        let Some(head) = exchange.answered() else {
+            return Err(Mute::Unclear);
+        };
+        let status = head.status;
+        let date = head.headers.get(header::DATE);
+        let date = date.and_then(|date| date.to_str().ok().map(str::to_owned));
+        if !status.is_success() {
+            exchange.discard(&self.pool).await;
+            let mute = self.unclear(channel, &route, status, "no_list");
+            // It may have its own idea of how many there may be on a page.
+            let too_many = matches!(status.as_u16(), 400 | 413 | 422);
+            return Err(if too_many { Mute::Slow } else { mute });
         }
         let most = state
             .config
             .bounds
             .answer_bytes
             .saturating_mul(PAGE_ANSWERS);
-        let query = Some(query.as_str());
-        let answer = self.inquire(channel, &Route::List, query, most).await?;
-        let date = answer.headers.get(header::DATE);
-        let date = date.and_then(|value| Some(value.to_str().ok()?.to_owned()));
-        let page: Result<Page, _> = serde_json::from_slice(&answer.body);
-        page.map(|page| Page { date, ..page }).map_err(|_| {
-            let what = "what it answers for a list is none";
-            self.channel_failed(&channel.spec().name, "no_list", what);
-            Mute::Unclear
-        })
+        let mut length = 0;
+        let mut reader = ListReader::new(&channel.spec().dialect);
+        let read = exchange.read_through(&self.pool, |piece| {
+            length += piece.len();
+            reader.push(piece) && length <= most
+        });
+        let ended = read.await;
+        if let Err(no_answer) = ended {
+            let _ = self.silent(channel, no_answer);
+        }
+        let Some(page) = reader.finish() else {
+            self.channel_failed(name, "no_list", "what it answers for a list is none");
+            // Where it breaks off before its first job, a shorter one may not.
+            return Err(if ended.is_err() {
+                Mute::Slow
+            } else {
+                Mute::Unclear
+            });
+        };
+        let unreadable = page.unreadable();
+        if !page.whole || unreadable > 0 {
+            let (entries, whole) = (page.entries, page.whole);
+            let end = if whole {
+                ""
+            } else {
+                ", and it was not read to its end"
+            };
+            let what = format_args!(
+                "of a page of its list {unreadable} of {entries} jobs could not be read{end}"
+            );
+            self.channel_failed(name, "no_list", what);
+        }
+        Ok(Listed { page, date })
     }
 
-    /// A job as its channel tells it, in the channel's own bytes.
-    pub(super) async fn tell(
+    /// Counts an answer that tells nothing.
+    fn unclear(
         &self,
-        state: &State,
-        channel: &Arc<LiveChannel>,
-        id: &str,
-    ) -> Option<Bytes> {
-        let route = Route::Retrieve(JobId::new(id)?);
-        let most = state.config.bounds.answer_bytes;
-        let answer = self.inquire(channel, &route, None, most).await.ok()?;
-        let job = JobAnswer::read(&answer.body)?;
-        (job.id.as_deref() == Some(id)).then_some(answer.body)
-    }
-
-    /// A GET of the gate's own: the whole of a successful answer.
-    async fn inquire(
-        &self,
-        channel: &Arc<LiveChannel>,
+        channel: &LiveChannel,
         route: &Route,
-        query: Option<&str>,
-        most: usize,
-    ) -> Result<Answer, Mute> {
+        status: StatusCode,
+        success: &'static str,
+    ) -> Mute {
         let name = &channel.spec().name;
-        let asked = Asked {
-            method: Method::GET,
-            route,
-            query,
-            headers: own_headers(),
+        let (kind, mute) = match status.as_u16() {
+            200..=299 => (success, Mute::Unclear),
+            401..=403 => ("account", Mute::Down),
+            429 => ("rate_limited", Mute::Down),
+            _ => ("status", Mute::Unclear),
         };
-        let answer = self.ask_for(channel, asked, most).await;
-        let answer = answer.map_err(|_| Mute::Down)?;
-        let kind = match answer.status.as_u16() {
-            200..=299 if !answer.cut => return Ok(answer),
-            401..=403 => "account",
-            429 => "rate_limited",
-            _ => "status",
-        };
-        let (label, status) = (route.label(), answer.status);
+        let label = route.label();
         match route.job() {
             Some(id) => {
                 let what = format_args!("{label} of job {id} was answered with {status}");
@@ -177,10 +254,27 @@ impl Gate {
                 self.channel_failed(name, kind, what);
             }
         }
-        Err(match kind {
-            "account" | "rate_limited" => Mute::Down,
-            _ => Mute::Unclear,
-        })
+        mute
+    }
+}
+
+/// A GET of the gate's own.
+fn asked<'a>(route: &'a Route, query: Option<&'a str>) -> Asked<'a> {
+    Asked {
+        method: Method::GET,
+        route,
+        query,
+        path: None,
+        headers: own_headers(),
+    }
+}
+
+impl From<Silent> for Mute {
+    fn from(silent: Silent) -> Self {
+        match silent {
+            Silent::Unreachable => Self::Down,
+            Silent::Timeout | Silent::Broken => Self::Slow,
+        }
     }
 }
 

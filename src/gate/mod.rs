@@ -17,6 +17,7 @@ mod clock;
 mod context;
 mod cork;
 mod create;
+mod delete;
 mod exchange;
 mod gated;
 mod head;
@@ -30,6 +31,7 @@ mod poll;
 mod pool;
 mod probe;
 mod readiness;
+mod redirect;
 mod refusal;
 mod relay;
 mod repeat;
@@ -45,7 +47,7 @@ mod withheld;
 mod zero_series;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use pingora::http::RequestHeader;
@@ -132,6 +134,8 @@ pub struct Gate {
     uploads: Arc<UploadSlots>,
     troubles: Troubles,
     stopping: AtomicBool,
+    /// See `lost_after`, in milliseconds.
+    longest_pending: AtomicU64,
 }
 
 impl Gate {
@@ -158,6 +162,7 @@ impl Gate {
             uploads: Arc::default(),
             troubles: Troubles::default(),
             stopping: AtomicBool::new(false),
+            longest_pending: AtomicU64::new(0),
         })
     }
 

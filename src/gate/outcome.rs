@@ -7,9 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Gate;
-use super::answer::{JobAnswer, is_api_error, is_spent_account};
+use super::answer::JobAnswer;
 use super::asking::Silent;
-use super::books::Reservation;
+use super::books::{NotConfirmed, Reservation};
 use super::create::Crossing;
 use super::exchange::{Answer, Exchange, NoAnswer};
 use super::refusal::{Busy, ChannelFault, Refusal};
@@ -17,6 +17,7 @@ use super::reply::Reply;
 use super::route::JobId;
 use super::upload::{Stopped, Upload};
 use crate::channel::{Channel, LiveChannel};
+use crate::dialect::ApiError;
 use crate::ledger::FirstAnswer;
 use crate::metrics::seconds;
 
@@ -97,12 +98,13 @@ impl Crossing<'_> {
         &self,
         reservation: Reservation,
         channel: &Arc<LiveChannel>,
-        answer: Answer,
+        mut answer: Answer,
     ) -> Result<Reply, Stopped> {
         let (books, name) = (&self.gate.books, &channel.spec().name);
         let status = answer.status;
         if status.is_success() {
-            let job = JobAnswer::read(&answer.body).filter(|_| !answer.cut);
+            let dialect = &channel.spec().dialect;
+            let job = JobAnswer::read(&answer.body, dialect).filter(|_| !answer.cut);
             // A name that stands in no path is none: nobody could ask for the job.
             let named = |job: &JobAnswer| job.id.as_deref().is_some_and(JobId::fits);
             let Some(job) = job.filter(named) else {
@@ -111,6 +113,10 @@ impl Crossing<'_> {
                 self.gate.channel_failed(name, "no_job", what);
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             };
+            self.gate.note_word(channel, &job);
+            if let Some(rewritten) = job.rewritten(&answer.body, None) {
+                answer.body = rewritten.into();
+            }
             let config = &self.state.config;
             let first = self.idempotency_key.is_some().then(|| FirstAnswer {
                 status: status.as_u16(),
@@ -118,25 +124,26 @@ impl Crossing<'_> {
                 body: Bytes::copy_from_slice(&answer.body),
             });
             let confirmed = books.confirm(reservation, &job, first, config);
-            if let Err(reservation) = confirmed.await {
-                // Another reservation has a job of that name: whose it is cannot be known.
-                books.unknown(reservation).await;
-                let what = "its answer to a create names a job that there is already";
-                self.gate.channel_failed(name, "job_taken", what);
-                return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
+            match confirmed.await {
+                Ok(()) => return Ok(Reply::of(answer)),
+                Err(NotConfirmed::Taken(reservation)) => {
+                    books.unknown(reservation).await;
+                    let what = "its answer to a create names a job that there is already";
+                    self.gate.channel_failed(name, "job_taken", what);
+                    return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
+                }
+                Err(NotConfirmed::GivenUp) => {
+                    let what = "its answer to a create came after that was given up";
+                    self.gate.channel_failed(name, "too_late", what);
+                    return Err(Refusal::Channel(ChannelFault::TooLate).into());
+                }
             }
-            return Ok(Reply::of(answer));
         }
-        // A clear no: a redirect, the client's fault, or the API's own failure. A gateway's
-        // page says nothing about the job, and neither do the statuses by which gateways say,
-        // in the API's words too, that they have waited long enough.
-        let gateway = matches!(status.as_u16(), 408 | 502 | 504);
-        let clear =
-            status.is_redirection() || status.is_client_error() || is_api_error(&answer.body);
-        if clear && !gateway {
+        let dialect = &channel.spec().dialect;
+        if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
             let model = reservation.charge.model.clone();
             books.abandon(reservation, "refused").await;
-            return self.pass_on(name, answer, Some(&model));
+            return self.pass_on(channel, answer, Some(&model));
         }
         books.unknown(reservation).await;
         let what = format_args!("a create was answered with {status}");
@@ -148,17 +155,18 @@ impl Crossing<'_> {
     /// another try where another channel serves the model: nothing has been created.
     pub(super) fn pass_on(
         &self,
-        name: &str,
+        channel: &LiveChannel,
         answer: Answer,
         model: Option<&str>,
     ) -> Result<Reply, Stopped> {
-        let passed = self.gate.pass_on(name, answer);
+        let name = &channel.spec().name;
+        let passed = self.gate.pass_on(channel, answer);
         let Err(Stopped::Refused(Refusal::Channel(ChannelFault::Account { .. }))) = passed else {
             return passed;
         };
         let serves = |channel: &Channel| {
             let model = model.is_none_or(|model| channel.models.contains(model));
-            model && &*channel.name != name
+            model && channel.name != *name
         };
         let mut channels = self.state.channels.all().iter();
         let elsewhere = self.pinned.is_none() && channels.any(|channel| serves(channel.spec()));
@@ -168,9 +176,13 @@ impl Crossing<'_> {
 
 impl Gate {
     /// Hands a channel's refusal to the client, unless it is about the channel's account.
-    pub(super) fn pass_on(&self, name: &str, answer: Answer) -> Result<Reply, Stopped> {
-        let status = answer.status.as_u16();
-        if matches!(status, 401..=403) || (status == 429 && is_spent_account(&answer.body)) {
+    pub(super) fn pass_on(&self, channel: &LiveChannel, answer: Answer) -> Result<Reply, Stopped> {
+        let (name, status) = (&channel.spec().name, answer.status.as_u16());
+        let is_spent = || {
+            let error = ApiError::read(&answer.body, &channel.spec().dialect);
+            error.is_some_and(|error| error.is_spent_account())
+        };
+        if matches!(status, 401..=403) || (status == 429 && is_spent()) {
             let what = format_args!("it refuses the gate's account with status {status}");
             self.channel_failed(name, "account", what);
             let elsewhere = false;

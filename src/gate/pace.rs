@@ -1,14 +1,14 @@
-//! Whether a client sends as fast as it must.
+//! Whether a client sends, or a channel lets its video come, as fast as it must.
 
 use std::time::Duration;
 
-/// What came within a window of waiting for the client. Time in which the gate did not wait
-/// for it, since the channel took no more, is no fault of the client's and does not count.
+/// What came within a window of waiting for whoever sends. Time in which the gate did not wait
+/// for it, since the other side took no more, is no fault of the sender's and does not count.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// How many bytes a second must come, at least.
     rate: u64,
-    /// For how long is waited before a client's rate is judged, each time.
+    /// For how long is waited before the rate is judged, each time.
     window: Duration,
     waited: Duration,
     bytes: u64,

@@ -2,28 +2,38 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use pingora::protocols::http::ServerSession;
 
-use super::answer::JobAnswer;
+use super::answer::{JobAnswer, Status};
 use super::asking::{Asked, Silent};
-use super::books::End;
 use super::client::gone;
 use super::exchange::Answer;
 use super::known::{Echo, Known};
-use super::refusal::Refusal;
+use super::redirect::is_redirect;
+use super::refusal::{ChannelFault, NotFound, Refusal};
 use super::reply::Reply;
 use super::route::Route;
 use super::upload::Stopped;
 use super::{Context, Gate, State, channel_of, relay};
 use crate::channel::LiveChannel;
+use crate::dialect::JobStatus;
 
-/// The successful answer to a poll.
+/// What the answer to a poll has told.
 pub(super) struct Seen {
     channel: Arc<LiveChannel>,
     known: Arc<Known>,
-    body: Bytes,
+    told: Told,
+}
+
+enum Told {
+    /// What the last one told that taught all it can.
+    Again,
+    /// How the job stands, and what the answer is recognised by when it comes again; `None`
+    /// where it has to be read again then, since the client is told it in other words.
+    Job(JobAnswer, Option<Echo>),
+    /// A success, but no job.
+    NoJob,
 }
 
 impl Gate {
@@ -44,6 +54,7 @@ impl Gate {
             method: Method::GET,
             route,
             query: query.as_deref(),
+            path: None,
             headers: relay::passing_up(&client.headers),
         };
         let most = state.config.bounds.answer_bytes;
@@ -53,13 +64,52 @@ impl Gate {
             // Who is gone does not keep a channel busy.
             error = gone(session) => return Err(Stopped::Gone(error)),
         };
-        let answer = self.successful(&channel, answer)?;
+        let (told, reply) = self.told(&channel, &known, answer)?;
         ctx.seen = Some(Seen {
-            body: answer.body.clone(),
             channel,
             known,
+            told,
         });
-        Ok(Reply::of(answer))
+        Ok(reply)
+    }
+
+    /// What an answer tells of the job, and how the client is told.
+    fn told(
+        &self,
+        channel: &LiveChannel,
+        known: &Known,
+        mut answer: Answer,
+    ) -> Result<(Told, Reply), Stopped> {
+        if answer.cut {
+            return Ok((Told::NoJob, Reply::of(self.successful(channel, answer)?)));
+        }
+        // Most polls get the same answer as the one before: to read that again would be the
+        // largest part of their cost.
+        let echo = Echo::of(&answer.body);
+        if answer.status.is_success() && known.has_heard(echo) {
+            return Ok((Told::Again, Reply::of(answer)));
+        }
+        let dialect = &channel.spec().dialect;
+        match dialect.job_status(answer.status.as_u16(), &answer.body, &known.job.id) {
+            JobStatus::Job(job) => {
+                let rewritten = job.rewritten(&answer.body, None);
+                let same = rewritten.is_none() && answer.status.is_success();
+                if let Some(rewritten) = rewritten {
+                    answer.body = rewritten.into();
+                }
+                // A job that failed is no failure to tell how it stands.
+                if !answer.status.is_success() {
+                    answer.status = StatusCode::OK;
+                }
+                Ok((Told::Job(job, same.then_some(echo)), Reply::of(answer)))
+            }
+            JobStatus::Absent if answer.status != StatusCode::NOT_FOUND => {
+                Err(Refusal::NotFound(NotFound::Job).into())
+            }
+            JobStatus::Absent | JobStatus::Unclear => {
+                Ok((Told::NoJob, Reply::of(self.successful(channel, answer)?)))
+            }
+        }
     }
 
     /// An answer that is a success. Any other is handed to the client, as far as it is the
@@ -70,9 +120,14 @@ impl Gate {
         answer: Answer,
     ) -> Result<Answer, Stopped> {
         let (name, success) = (&channel.spec().name, answer.status.is_success());
+        if is_redirect(answer.status) {
+            let what = "a redirect was not followed: only those of a video are";
+            self.channel_failed(name, "redirect", what);
+            return Err(Refusal::Channel(ChannelFault::Redirect).into());
+        }
         let account = matches!(answer.status.as_u16(), 401..=403);
         if account || !(success || answer.cut) {
-            return Err(Stopped::Answered(self.pass_on(name, answer)?));
+            return Err(Stopped::Answered(self.pass_on(channel, answer)?));
         }
         if answer.cut {
             let kind = if success { "no_job" } else { "status" };
@@ -88,28 +143,27 @@ impl Gate {
         let Seen {
             channel,
             known,
-            body,
+            told,
         } = seen;
-        let echo = Echo::of(&body);
-        if known.has_heard(echo) {
-            known.polled(self.now());
-            return;
-        }
-        let about = |job: &JobAnswer| {
-            let own = job.id.as_deref().is_none_or(|id| id == &*known.job.id);
-            own && job.status.is_some()
-        };
-        let Some(job) = JobAnswer::read(&body).filter(about) else {
-            let what = format_args!("what it answers for job {} is no job", known.job.id);
-            self.channel_failed(&channel.spec().name, "no_job", what);
-            return;
+        let (job, echo) = match told {
+            Told::Job(job, echo) => (job, echo),
+            Told::Again => {
+                known.polled(self.now());
+                return;
+            }
+            Told::NoJob => {
+                let what = format_args!("what it answers for job {} is no job", known.job.id);
+                self.channel_failed(&channel.spec().name, "no_job", what);
+                return;
+            }
         };
         known.polled(self.now());
+        self.note_word(&channel, &job);
         let charge_failed = state.config.jobs.charge_failed_jobs;
         self.books.settle(&known, &job, charge_failed).await;
         // Of an end that the ledger could not note, the next poll tells again.
-        let ended = job.status.and_then(|s| End::of(s, charge_failed)).is_some();
-        if known.is_resolved() || !ended {
+        let ended = job.status.is_some_and(Status::is_end);
+        if let Some(echo) = echo.filter(|_| known.is_resolved() || !ended) {
             known.heard(echo);
         }
     }

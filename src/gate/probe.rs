@@ -19,6 +19,7 @@ impl Gate {
             method: http::Method::GET,
             route: &Route::List,
             query: Some("limit=1"),
+            path: None,
             headers: own_headers(),
         };
         let head = self.send_once(channel, &asked).await?;

@@ -124,11 +124,20 @@ pub enum ChannelFault {
         /// Whether a job may exist.
         created: bool,
     },
+    /// It answered a create after that was given up: whatever it has made of it, nobody is
+    /// charged for it, and nobody can reach it.
+    TooLate,
     /// It does not accept the gate's credential, or its account is spent.
     Account {
         /// Whether another channel may take the request.
         elsewhere: bool,
     },
+    /// It answered with a redirect that is not followed.
+    Redirect,
+    /// Where its redirect leads, there is no video.
+    Content,
+    /// It has not deleted the video, and cannot.
+    NotDeleted,
     /// The model came after the file, and the channel that had been chosen before it was
     /// known does not serve it.
     ModelTooLate,
@@ -226,6 +235,9 @@ impl Refusal {
             Self::Channel(ChannelFault::SecondsTooLate) => {
                 (S::BAD_REQUEST, INVALID, "seconds_after_file")
             }
+            Self::Channel(ChannelFault::NotDeleted) => {
+                (S::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed")
+            }
             Self::Channel(_) => (S::BAD_GATEWAY, "server_error", "upstream_error"),
         };
         Answer {
@@ -265,7 +277,12 @@ impl Refusal {
                 | ChannelFault::Timeout { created: true } => {
                     vec![no_retry()]
                 }
-                ChannelFault::Account { elsewhere: false } => vec![no_retry()],
+                ChannelFault::NotDeleted => vec![("allow", "GET, HEAD".to_owned())],
+                ChannelFault::TooLate
+                | ChannelFault::Account { elsewhere: false }
+                | ChannelFault::Redirect => {
+                    vec![no_retry()]
+                }
                 _ => vec![],
             },
             _ => vec![],
@@ -422,6 +439,21 @@ impl fmt::Display for Refusal {
                 }
                 ChannelFault::SecondsTooLate => {
                     "Write this type of 'seconds' before the image: put the field 'seconds' first."
+                }
+                ChannelFault::TooLate => {
+                    "The channel answered after this request had been given up. It is not \
+                     charged, and if a video was created, it cannot be reached. Send the request \
+                     again if you still want one."
+                }
+                ChannelFault::Redirect => {
+                    "The channel answered with a redirect to where this service may not follow. \
+                     Tell whoever runs this service."
+                }
+                ChannelFault::Content => {
+                    "The video could not be fetched from where the channel keeps it. Try again."
+                }
+                ChannelFault::NotDeleted => {
+                    "The channel of this video does not delete videos: it is still there."
                 }
                 ChannelFault::ModelTooLate => {
                     "This model must be named before the file: put the field 'model' first."

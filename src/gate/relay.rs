@@ -41,6 +41,21 @@ fn passes_up(name: &HeaderName) -> bool {
     ) || name.starts_with("x-stainless-")
 }
 
+/// Whether a client's header goes on to a server that a redirect leads to: what says which part
+/// of the video is wanted, and nothing about the client.
+fn passes_away(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "range"
+    )
+}
+
 /// Whether a channel's header goes on to the client.
 ///
 /// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
@@ -73,6 +88,11 @@ pub(super) fn passing_up(headers: &HeaderMap) -> HeaderMap {
     passing(headers, passes_up)
 }
 
+/// The headers of a client's head that go on to where a redirect leads.
+pub(super) fn passing_away(headers: &HeaderMap) -> HeaderMap {
+    passing(headers, passes_away)
+}
+
 /// The headers of a channel's answer that go on to the client.
 pub(super) fn passing_down(headers: &HeaderMap) -> HeaderMap {
     passing(headers, passes_down)
@@ -97,10 +117,20 @@ pub(super) fn request(
     method: Method,
     route: &Route,
     query: Option<&str>,
-    mut passing: HeaderMap,
+    passing: HeaderMap,
     channel: &LiveChannel,
 ) -> pingora::Result<RequestHeader> {
     let path = route.path(&channel.spec().url.base_path, query);
+    request_at(method, &path, passing, channel)
+}
+
+/// The same, for a path and query as they are.
+pub(super) fn request_at(
+    method: Method,
+    path: &str,
+    mut passing: HeaderMap,
+    channel: &LiveChannel,
+) -> pingora::Result<RequestHeader> {
     for (name, value) in channel.identity()? {
         passing.insert(name, value.clone());
     }

@@ -24,6 +24,7 @@ pub(super) enum Step {
     MarkUnknown,
     Void,
     Resolve,
+    MarkDeleted,
 }
 
 /// The calls that are being repeated. Clones share them.

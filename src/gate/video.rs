@@ -1,4 +1,4 @@
-//! What becomes of a video that has been made: it is downloaded, and deleted.
+//! Downloads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,10 @@ use http::{Method, StatusCode};
 use pingora::protocols::http::ServerSession;
 
 use super::asking::Asked;
-use super::books::End;
 use super::client::{Client, gone};
 use super::exchange::Exchange;
 use super::known::Known;
-use super::refusal::Refusal;
+use super::refusal::{ChannelFault, Refusal};
 use super::reply::{Body, Reply, in_time};
 use super::route::Route;
 use super::upload::Stopped;
@@ -36,13 +35,21 @@ impl Gate {
             method: client.method.clone(),
             route,
             query: query.as_deref(),
+            path: None,
             headers: relay::passing_up(&client.headers),
+        };
+        let sent = client.headers.clone();
+        let begin = async {
+            let exchange = self.begin_download(&channel, asked).await?;
+            // Boxed: few channels redirect, and it would make every download larger.
+            Box::pin(self.follow(&channel, route, &sent, exchange)).await
         };
         let exchange = tokio::select! {
             biased;
-            head = self.begin_download(&channel, asked) => head?,
+            exchange = begin => exchange?,
             error = gone(session) => return Err(Stopped::Gone(error)),
         };
+        let is_away = !Arc::ptr_eq(exchange.channel(), &channel);
         let streams = |status: StatusCode| status.is_success() && status != StatusCode::NO_CONTENT;
         match exchange.answered() {
             Some(head) if streams(head.status) => {
@@ -72,6 +79,14 @@ impl Gate {
                 let most = state.config.bounds.answer_bytes;
                 let answer = exchange.rest(&self.pool, most).await;
                 let answer = answer.map_err(|no| Refusal::from(self.silent(&channel, no)))?;
+                // What the channel's store says is none of the client's business, but for what
+                // the client has asked it.
+                if is_away && !matches!(answer.status.as_u16(), 304 | 412 | 416) {
+                    let (name, status) = (&channel.spec().name, answer.status);
+                    let what = format_args!("where its redirect leads, the answer is {status}");
+                    self.channel_failed(name, "redirect", what);
+                    return Err(Refusal::Channel(ChannelFault::Content).into());
+                }
                 Ok(Reply::of(self.successful(&channel, answer)?))
             }
         }
@@ -96,6 +111,7 @@ impl Gate {
             method: Method::GET,
             route,
             query,
+            path: None,
             headers,
         };
         Ok(self.ask_for_head(channel, asked).await?)
@@ -140,49 +156,5 @@ impl Gate {
         }
         exchange.release(&self.pool).await;
         in_time(patience, client.write_body(Bytes::new(), true)).await
-    }
-
-    /// A deletion. It is noted before its answer goes out, so that a list that is asked for
-    /// after it does not show the job. The client is not watched: what is deleted is deleted.
-    pub(super) async fn delete(
-        &self,
-        session: &ServerSession,
-        state: &State,
-        route: &Route,
-        known: Arc<Known>,
-    ) -> Result<Reply, Stopped> {
-        let channel = channel_of(state, &known.job)?;
-        if !known.is_resolved() {
-            // Its last chance to tell how it ended. Whether it does or not, it is deleted.
-            let _ = self.look(state, &channel, &known).await;
-        }
-        let client = session.req_header();
-        let asked = Asked {
-            method: Method::DELETE,
-            route,
-            query: client.uri.query(),
-            headers: relay::passing_up(&client.headers),
-        };
-        let most = state.config.bounds.answer_bytes;
-        let answer = self.ask_for(&channel, asked, most).await;
-        let answer = answer.map_err(Refusal::from)?;
-        // The job was there: who deletes what is not there any more has deleted it before, and
-        // has not seen the answer.
-        if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND {
-            self.note_deletion(&known).await;
-        }
-        Ok(Reply::of(self.successful(&channel, answer)?))
-    }
-
-    async fn note_deletion(&self, known: &Known) {
-        let reservation = known.job.reservation;
-        if let Err(error) = self.ledger().mark_deleted(reservation, self.now()).await {
-            let id = &known.job.id;
-            log::error!("job {id}, reservation {reservation}: not marked as deleted: {error}");
-        }
-        // Nobody can see its end any more, and the channel gives nothing back.
-        if !known.is_resolved() {
-            let _ = self.books.end(known, End::DELETED).await;
-        }
     }
 }

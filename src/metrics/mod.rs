@@ -101,7 +101,7 @@ pub struct Metrics {
 }
 
 /// The ways in which a channel fails.
-pub const CHANNEL_ERRORS: [&str; 11] = [
+pub const CHANNEL_ERRORS: [&str; 14] = [
     "resolve",
     "connect",
     "timeout",
@@ -113,6 +113,9 @@ pub const CHANNEL_ERRORS: [&str; 11] = [
     "no_job",
     "no_list",
     "job_taken",
+    "status_word",
+    "redirect",
+    "too_late",
 ];
 
 /// From 10 µs to 10 s.

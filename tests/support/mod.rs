@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tollgate::admin;
 use tollgate::config::{self, Config};
-use tollgate::gate::{Background, Gate};
+use tollgate::gate::{Background, Clock, Gate};
 use tollgate::ledger::{Ledger, MemoryLedger};
 use tollgate::metrics::Metrics;
 use tollgate::mock::{Mock, Options};
@@ -79,13 +79,18 @@ impl Setup {
         self.replacing("    credential: ", "    http2: always\n    credential: ")
     }
 
-    pub async fn start(mut self) -> Stand {
+    pub async fn start(self) -> Stand {
+        self.start_with_clock(Clock::default()).await
+    }
+
+    /// Starts a gate that goes by that clock.
+    pub async fn start_with_clock(mut self, clock: Clock) -> Stand {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mock = Mock::start(listener, std::mem::take(&mut self.mock));
         let config = self.config_for(mock.addr());
         let metrics = Arc::new(Metrics::new().unwrap());
         let (listen, bounds) = (config.listen.clone(), config.bounds.clone());
-        let handle = Gate::new(config, self.ledger, metrics);
+        let handle = Gate::with_clock(config, self.ledger, metrics, clock);
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = server::serve(handle.clone(), bind(), &listen, &bounds).unwrap();
         let admin = admin::serve(handle.clone(), bind()).unwrap();

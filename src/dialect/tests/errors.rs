@@ -126,6 +126,9 @@ fn a_failed_job_under_any_status_is_a_job() {
     for code in [200, 400, 404, 422, 500, 502, 503] {
         assert_eq!(stands(code, failed), Some(Status::Failed), "{code}");
     }
+    for code in [401, 403, 429] {
+        assert_eq!(stands(code, failed), None, "{code}");
+    }
     // Who does not name the job, or says that it goes on, has failed itself.
     assert_eq!(
         status(500, r#"{"status":"error","error":"x"}"#),
@@ -179,5 +182,51 @@ fn an_absent_job_is_told_from_a_route_that_is_missing() {
         (403, ""),
     ] {
         assert_eq!(status(code, body), JobStatus::Unclear, "{code} {body}");
+    }
+}
+
+#[test]
+fn a_deletion_is_done_where_the_answer_says_so_of_this_job() {
+    use Deletion::*;
+    let dialect = Dialect::default();
+    for (status, body, proves) in [
+        (
+            200,
+            r#"{"id":"v","object":"video.deleted","deleted":true}"#,
+            Done,
+        ),
+        (200, r#"{"deleted":true}"#, Done),
+        (200, r#"{"id":"v","status":"deleted"}"#, Done),
+        (200, r#"{"id":"v","status":"cancelled"}"#, Done),
+        (204, "", Done),
+        (200, "", Unproven),
+        (202, r#"{"id":"v","status":"cancelling"}"#, Unproven),
+        (200, r#"{"id":"w","deleted":true}"#, Unproven),
+        (200, r#"{"id":"v","deleted":false}"#, Unproven),
+        (
+            200,
+            r#"{"id":"v","deleted":false,"status":"deleted"}"#,
+            Unproven,
+        ),
+        (200, r#"{"id":"v","status":"in_progress"}"#, Unproven),
+        (200, r#"{"error":{"message":"m"}}"#, Unproven),
+        (200, "<html>", Unproven),
+        (404, ENVELOPE, Unproven),
+        (404, PAGE, Unproven),
+        (410, "", Unproven),
+        (400, r#"{"code":"task_not_exist","message":"m"}"#, Unproven),
+        (405, DETAIL, Unsupported),
+        (501, "", Unsupported),
+        (400, ENVELOPE, Refused),
+        (409, ENVELOPE, Refused),
+        (429, ENVELOPE, Refused),
+        (500, PAGE, Refused),
+        (302, "", Refused),
+    ] {
+        assert_eq!(
+            dialect.deletion(status, body.as_bytes(), "v"),
+            proves,
+            "{status} {body}"
+        );
     }
 }

@@ -11,6 +11,7 @@ fn jobs_are_read_leniently() {
         size: Some("1280x720".into()),
         seconds: Some(8),
         created: Some(1_795_373_043),
+        id_spans: [Some(6..15), None],
         ..JobAnswer::default()
     };
     assert_eq!(job(whole), Some(expected));
@@ -170,7 +171,7 @@ fn seconds_are_a_whole_number_in_either_form() {
 fn another_word_is_respelled_and_nothing_else() {
     let respelled = |body: &str| {
         let read = job(body).unwrap();
-        let bytes = read.respelled(body.as_bytes());
+        let bytes = read.rewritten(body.as_bytes(), None);
         bytes.map(|bytes| String::from_utf8(bytes).unwrap())
     };
     assert_eq!(respelled(r#"{"status":"queued"}"#), None);
@@ -183,5 +184,24 @@ fn another_word_is_respelled_and_nothing_else() {
     assert_eq!(
         respelled(r#"{"status":"expired"}"#).as_deref(),
         Some(r#"{"status":"failed"}"#)
+    );
+}
+
+#[test]
+fn an_id_is_put_in_place_of_the_channels() {
+    let body = br#"{"task_id":"x:1","a":["x:1"],"status":"done","id" : "x:1"}"#;
+    let read = job(body).unwrap();
+    let rewritten = read.rewritten(body, Some("video_1")).unwrap();
+    assert_eq!(
+        std::str::from_utf8(&rewritten).unwrap(),
+        r#"{"task_id":"video_1","a":["x:1"],"status":"completed","id" : "video_1"}"#
+    );
+    let same = br#"{"id":"video_1","status":"queued"}"#;
+    assert_eq!(job(same).unwrap().rewritten(same, Some("video_1")), None);
+    assert_eq!(
+        job("{\"id\":7}")
+            .unwrap()
+            .rewritten(b"{\"id\":7}", Some("a")),
+        Some(br#"{"id":"a"}"#.to_vec())
     );
 }

@@ -56,8 +56,8 @@ fn a_channels_own_words_come_first() {
     assert_eq!(words.find("failed"), Some(Status::Failed));
     let dialect = Dialect::new(words);
     let job = JobAnswer::read(br#"{"status":"completed"}"#, &dialect).unwrap();
-    let respelled = job.respelled(br#"{"status":"completed"}"#).unwrap();
-    assert_eq!(respelled, br#"{"status":"in_progress"}"#);
+    let respelled = job.rewritten(br#"{"status":"completed"}"#, None);
+    assert_eq!(respelled.unwrap(), br#"{"status":"in_progress"}"#);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod watch;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,10 +23,13 @@ use crate::channel::LiveChannel;
 use crate::ledger::{State as Stand, Unavailable};
 use crate::policy::Timestamp;
 use resolve::Resolver;
+use watch::Watcher;
 
 /// How often the gate says that it lives. A ledger that gates share takes a gate for dead
 /// that has not said so for four times this long.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long the end of a request may take to be noted, beyond its deadlines.
+const LATE: Duration = Duration::from_secs(5);
 /// How often what has expired is looked for, and how much of it goes in one step.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_AT_ONCE: u32 = 1000;
@@ -79,10 +83,11 @@ impl Background {
         let (gate, state) = (&self.gate, self.gate.state());
         gate.mark_alive(&mut Reachability::default()).await;
         for channel in state.channels.all() {
-            let mut resolver = Resolver::default();
+            let mut memory = Memory::default();
             for task in [Task::Watch, Task::Resolve] {
-                gate.tend_once(&state, channel, task, &mut resolver).await;
+                gate.tend_once(&state, channel, task, &mut memory).await;
             }
+            memory.watcher.drain().await;
         }
         gate.clean_up().await;
     }
@@ -135,15 +140,19 @@ impl Gate {
         }
     }
 
-    /// Longer than any request can be pending here.
+    /// Longer than any request can be pending here: its last bytes leave within
+    /// `jobs.unknown_grace` of its reservation or never, and from then on
+    /// [`create_timeout`](crate::channel::Channel::create_timeout) bounds it. Requests under way
+    /// keep the configuration that they began with, so this never becomes shorter.
     fn lost_after(&self) -> Duration {
         let state = self.state();
         let specs = state.channels.all().iter().map(|channel| channel.spec());
-        let longest = specs.map(|spec| {
-            // Connecting, with TLS; the end of the body; the answer's head and body.
-            spec.connect_timeout * 2 + spec.read_timeout * 4 + spec.answer_timeout
-        });
-        longest.max().unwrap_or_default() + state.config.jobs.unknown_grace
+        let longest = specs.map(|spec| spec.create_timeout()).max();
+        let pending = longest.unwrap_or_default() + state.config.jobs.unknown_grace;
+        // A request that is over may wait for its turn a little longer.
+        let pending = super::books::millis(pending + LATE);
+        let before = self.longest_pending.fetch_max(pending, Ordering::Relaxed);
+        Duration::from_millis(pending.max(before))
     }
 
     async fn keep_house(&self) {
@@ -252,44 +261,61 @@ impl Gate {
         Ok(())
     }
 
-    async fn tend(&self, state: &Arc<State>, name: &str, task: Task) {
+    async fn tend(self: &Arc<Self>, state: &Arc<State>, name: &str, task: Task) {
         let Some(channel) = state.channels.get(name) else {
             return;
         };
         let jobs = &state.config.jobs;
-        let mut resolver = Resolver::default();
+        let mut memory = Memory::default();
         while Arc::ptr_eq(state, &self.state()) {
-            self.tend_once(state, channel, task, &mut resolver).await;
+            if self.tend_once(state, channel, task, &mut memory).await {
+                continue;
+            }
             let span = match task {
                 Task::Watch => jobs.poll_after,
                 Task::Resolve => jobs.unknown_grace,
             };
             sleep(tick(span)).await;
         }
+        // What they have seen is to be settled, and shown in the metrics.
+        memory.watcher.drain().await;
     }
 
+    /// Does a task once. Whether it is to be done again at once.
     async fn tend_once(
-        &self,
+        self: &Arc<Self>,
         state: &Arc<State>,
         channel: &Channel,
         task: Task,
-        resolver: &mut Resolver,
-    ) {
+        memory: &mut Memory,
+    ) -> bool {
         let name = &channel.spec().name;
         let lease = match task {
             Task::Watch => format!("watch:{name}"),
             Task::Resolve => format!("resolve:{name}"),
         };
-        if self.holds(&lease, HEARTBEAT * 4).await {
-            let done = match task {
-                Task::Watch => self.watch(state, channel).await,
-                Task::Resolve => self.resolve(state, channel, resolver).await,
-            };
-            if let Err(error) = done {
-                log::debug!("{lease}: {error}");
-            }
+        if !self.holds(&lease, HEARTBEAT * 4).await {
+            return false;
         }
+        let done = match task {
+            Task::Watch => self.watch(state, channel, &mut memory.watcher).await,
+            Task::Resolve => {
+                let resolved = self.resolve(state, channel, &mut memory.resolver);
+                resolved.await.map(|()| false)
+            }
+        };
+        done.unwrap_or_else(|error| {
+            log::debug!("{lease}: {error}");
+            false
+        })
     }
+}
+
+/// What the tasks of a channel remember between their rounds.
+#[derive(Default)]
+struct Memory {
+    watcher: Watcher,
+    resolver: Resolver,
 }
 
 /// What is done for a channel.

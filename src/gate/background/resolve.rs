@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::Channel;
 use super::matching::{Ambiguity, Candidate, Decision, Found, ListedJob, Matcher, Rules};
 use super::walk::{Listing, Next, Page, Walk};
 use crate::catalog::Catalog;
-use crate::gate::answer::JobAnswer;
+use crate::dialect;
+use crate::gate::answer::{JobAnswer, Status};
 use crate::gate::books::{binding, millis};
 use crate::gate::charge::corrected;
-use crate::gate::inquiry;
 use crate::gate::route::JobId;
 use crate::gate::{Gate, State};
 use crate::ledger::{
@@ -29,7 +29,6 @@ use crate::ledger::{
     ReservationId, State as Stand, Unavailable, minted,
 };
 use crate::policy::Timestamp;
-use crate::sha256::Sha256;
 
 /// How many reservations are looked at in one round.
 const AT_ONCE: u32 = 2000;
@@ -190,8 +189,8 @@ impl Gate {
         let until = Instant::now() + ROUND;
         let pace = Duration::from_secs(1) / state.config.jobs.polls_per_second;
         loop {
-            let after = walk.after().map(|id| JobId::new(id));
-            let Ok(page) = self.page(state, channel, after.flatten().as_ref()).await else {
+            let after = walk.after().map(|id| &**id);
+            let Ok(page) = self.page(state, channel, after).await else {
                 walk.fail();
                 return Ok(None);
             };
@@ -199,7 +198,7 @@ impl Gate {
             let matcher = Matcher::new(&unresolved.candidates, rules(state, walk, false));
             let owned = &resolver.owned;
             let wanted = |job: &ListedJob| !owned.contains(&job.id) && matcher.concerns(job);
-            let page = read(page, &state.config.catalog);
+            let page = read(page.page, &state.config.catalog);
             if let Next::End { complete } = walk.add(page, from, wanted) {
                 return Ok(Some(complete));
             }
@@ -287,9 +286,11 @@ impl Gate {
         found: &Listing,
     ) -> FirstAnswer {
         let told = match unknown.fingerprint {
-            Some(_) => self.tell(state, channel, &found.job.id).await,
+            Some(_) => self.ask_about(state, channel, &found.job.id).await.ok(),
             None => None,
         };
+        // It has to name the job.
+        let told = told.filter(|told| told.job.id.is_some());
         let charge = &unknown.charge;
         let listed = || {
             let seconds = found.answer.seconds.unwrap_or(charge.seconds);
@@ -297,7 +298,7 @@ impl Gate {
                 "id": &*found.job.id,
                 "object": "video",
                 "model": &*charge.model,
-                "status": found.answer.status.map_or("queued", |status| status.label()),
+                "status": found.answer.status.unwrap_or(Status::Queued).told(),
                 "created_at": found.job.created.unwrap_or(unknown.created).seconds(),
                 "size": found.answer.size.as_deref().unwrap_or(&charge.size),
                 "seconds": seconds.to_string(),
@@ -306,7 +307,7 @@ impl Gate {
         };
         FirstAnswer {
             status: 200,
-            body: told.unwrap_or_else(listed),
+            body: told.map_or_else(listed, |told| told.body),
         }
     }
 }
@@ -379,32 +380,30 @@ fn rules(state: &State, walk: &Walk, complete: bool) -> Rules {
 }
 
 /// What a page of the list says, as far as it matters.
-fn read(page: inquiry::Page, catalog: &Catalog) -> Page {
-    let text = |job: &Value, name: &str| Some(Arc::<str>::from(job[name].as_str()?));
-    let last = page.data.last().and_then(|job| text(job, "id"));
-    let has_more = page.has_more.unwrap_or(!page.data.is_empty());
-    let listing = |value: Value| {
-        let answer = JobAnswer::of(&value)?;
+fn read(page: dialect::Page, catalog: &Catalog) -> Page {
+    let has_more = page.has_more.unwrap_or(page.entries > 0);
+    let time = |seconds: u64| Timestamp(seconds.saturating_mul(1000));
+    let listing = |answer: JobAnswer| {
         let id = answer.id.clone().filter(|id| JobId::fits(id))?;
-        let model = text(&value, "model");
-        let offered = model.as_deref().and_then(|name| model_of(catalog, name));
-        let prompt = value["prompt"].as_str();
-        let created = value["created_at"].as_u64();
+        let offered = answer.model.as_deref();
+        let offered = offered.and_then(|name| model_of(catalog, name));
         let job = ListedJob {
             id,
             offered: offered.map(Arc::from),
-            model,
-            prompt: prompt.map(|text| PromptDigest(Sha256::of(text))),
+            model: answer.model.as_deref().map(Arc::from),
+            prompt: answer.prompt.map(PromptDigest),
             size: answer.size.as_deref().map(Arc::from),
             seconds: answer.seconds,
-            source: text(&value, "remixed_from_video_id"),
-            created: created.map(|seconds| Timestamp(seconds.saturating_mul(1000))),
+            source: answer.source.as_deref().map(Arc::from),
+            created: answer.created.map(time),
         };
         Some(Listing { job, answer })
     };
+    let nameless = page.nameless.iter().map(|job| job.created.map(time));
     Page {
-        jobs: page.data.into_iter().filter_map(listing).collect(),
-        last,
+        nameless: nameless.collect(),
+        jobs: page.jobs.into_iter().filter_map(listing).collect(),
+        last: page.last,
         has_more,
     }
 }

@@ -26,6 +26,9 @@ pub(super) struct Listing {
 /// A page of the list.
 pub(super) struct Page {
     pub(super) jobs: Vec<Listing>,
+    /// When those were created whose id cannot be read: one of them may be what became of a
+    /// reservation, though nobody can ask for it.
+    pub(super) nameless: Vec<Option<Timestamp>>,
     /// The job that the next page comes after.
     pub(super) last: Option<Arc<str>>,
     /// Whether it says that there are more.
@@ -133,6 +136,9 @@ impl Walk {
             let by_ours = at.0.saturating_add_signed(-self.clock_ahead);
             at.0.max(by_ours) < from.0
         };
+        for created in page.nameless {
+            self.has_all &= created.is_some_and(is_beyond);
+        }
         if !page.has_more || (self.is_sorted && latest.is_some_and(is_beyond)) {
             let complete = self.has_all;
             return Next::End { complete };
@@ -177,6 +183,7 @@ mod tests {
         let jobs = jobs.iter().enumerate();
         Page {
             jobs: jobs.map(|(n, at)| listing(n as u64, *at)).collect(),
+            nameless: vec![],
             last: last.map(Arc::from),
             has_more,
         }
@@ -246,6 +253,20 @@ mod tests {
         let next = added(&mut walk, page(&many, Some("a"), false));
         assert_eq!(next, Next::End { complete: false });
         assert_eq!(walk.jobs.len(), MOST_JOBS);
+    }
+
+    #[test]
+    fn a_recent_job_without_an_id_that_can_be_read_leaves_the_list_incomplete() {
+        for (created, complete) in [
+            (None, false),
+            (Some(HOUR + 1), false),
+            (Some(HOUR - 1), true),
+        ] {
+            let mut page = page(&[Some(HOUR)], Some("a"), false);
+            page.nameless = vec![created.map(|second| Timestamp(second * 1000))];
+            let next = added(&mut Walk::new(Timestamp(0)), page);
+            assert_eq!(next, Next::End { complete }, "{created:?}");
+        }
     }
 
     #[test]

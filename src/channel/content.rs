@@ -1,0 +1,396 @@
+//! Where a channel may send the gate for a video's bytes.
+//!
+//! A channel that keeps its videos in a store of files answers a request for one with a redirect.
+//! The gate follows it for the client, since a client could not reach such a store, or would be
+//! told its address. What a channel can make the gate ask for is bounded by the configuration:
+//! hosts that are named there, by TLS unless the channel itself is spoken to without, and at
+//! public addresses unless the very host is named.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::spec::Channel;
+use super::upstream::{ParseUpstreamError, Upstream, parse_port, split_port};
+
+/// A host that videos may be fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentHost {
+    /// In lower case; what stands behind `*.` for a wildcard.
+    name: String,
+    /// Whether the hosts under that name are meant, at any depth, rather than it itself.
+    is_wildcard: bool,
+    /// The port, where it is not the scheme's own.
+    port: Option<u16>,
+}
+
+/// Why a text names no host that videos may be fetched from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseContentHostError {
+    /// No host name or IP address, or more than that.
+    Host,
+    /// No port from 1 to 65535.
+    Port,
+    /// A wildcard that covers a top-level domain, or an address.
+    TooWide,
+}
+
+impl fmt::Display for ParseContentHostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => {
+                "this is no host: write one such as cdn.example.com, *.example.com or \
+                 10.0.0.7:9000, without https://"
+            }
+            Self::Port => "the port is no number from 1 to 65535",
+            Self::TooWide => "a wildcard needs a domain of at least two labels, as *.example.com",
+        })
+    }
+}
+
+impl std::error::Error for ParseContentHostError {}
+
+impl ContentHost {
+    /// Reads `HOST[:PORT]` or `*.DOMAIN[:PORT]`.
+    pub fn parse(text: &str) -> Result<Self, ParseContentHostError> {
+        if text.contains(['/', '@']) {
+            return Err(ParseContentHostError::Host);
+        }
+        let (is_wildcard, rest) = match text.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let parts = split_port(rest).and_then(|(name, port)| {
+            let port = port.map(parse_port).transpose()?;
+            Ok((name, port))
+        });
+        let (name, port) = parts.map_err(|error| match error {
+            ParseUpstreamError::Port => ParseContentHostError::Port,
+            _ => ParseContentHostError::Host,
+        })?;
+        let is_address = name.parse::<IpAddr>().is_ok();
+        if is_wildcard && (is_address || !name.contains('.')) {
+            return Err(ParseContentHostError::TooWide);
+        }
+        Ok(Self {
+            name,
+            is_wildcard,
+            port,
+        })
+    }
+
+    fn covers(&self, url: &Upstream) -> bool {
+        let default = if url.tls { 443 } else { 80 };
+        let host = match self.is_wildcard {
+            true => url
+                .host
+                .strip_suffix(self.name.as_str())
+                .is_some_and(|labels| labels.len() > 1 && labels.ends_with('.')),
+            false => url.host == self.name,
+        };
+        host && url.port == self.port.unwrap_or(default)
+    }
+}
+
+/// Where a redirect leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentUrl {
+    /// The server; its path is empty.
+    pub server: Upstream,
+    /// Path and query, as they stand in the redirect.
+    pub path: String,
+    /// Whether it must have a public address.
+    pub public_only: bool,
+}
+
+/// Why a redirect is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFollowed {
+    /// It says nothing that could be followed.
+    Unreadable,
+    /// It leads to a host that is not named in the channel's `content_hosts`.
+    Host,
+    /// It leads away from TLS.
+    Plain,
+    /// It has led on too often.
+    TooMany,
+}
+
+impl fmt::Display for NotFollowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "its Location is no http or https URL",
+            Self::Host => "it leads to a host that is not in the channel's content_hosts",
+            Self::Plain => "it leads to http://, from a channel that is spoken to by https://",
+            Self::TooMany => "it leads on too often",
+        })
+    }
+}
+
+impl ContentUrl {
+    /// Where a `Location` in an answer of `from` leads, if `channel` may lead there.
+    ///
+    /// # Errors
+    /// Where it may not.
+    pub fn resolve(
+        location: &str,
+        from: &Upstream,
+        channel: &Channel,
+    ) -> Result<Self, NotFollowed> {
+        let (server, path) = split(location, from).ok_or(NotFollowed::Unreadable)?;
+        // A channel on a network of its own may have its store there.
+        if !server.tls && channel.url.tls {
+            return Err(NotFollowed::Plain);
+        }
+        let covering = channel
+            .content_hosts
+            .iter()
+            .filter(|host| host.covers(&server));
+        let is_named = covering.clone().any(|host| !host.is_wildcard);
+        if !is_named && covering.count() == 0 {
+            return Err(NotFollowed::Host);
+        }
+        Ok(Self {
+            server,
+            path,
+            public_only: !is_named,
+        })
+    }
+}
+
+/// Server, and path with query, of a URL reference that has at least an absolute path.
+fn split(location: &str, from: &Upstream) -> Option<(Upstream, String)> {
+    let location = location.split('#').next()?;
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    if !location.bytes().all(visible) {
+        return None;
+    }
+    let scheme = |name: &str| {
+        let length = name.len();
+        let found = location.get(..length)?.eq_ignore_ascii_case(name);
+        found.then(|| location.get(length..)).flatten()
+    };
+    let (tls, rest) = match (scheme("https://"), scheme("http://"), scheme("//")) {
+        (Some(rest), ..) => (true, rest),
+        (_, Some(rest), _) => (false, rest),
+        (.., Some(rest)) => (from.tls, rest),
+        _ if location.starts_with('/') => {
+            let server = Upstream {
+                base_path: String::new(),
+                ..from.clone()
+            };
+            return Some((server, location.to_owned()));
+        }
+        _ => return None,
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // Whoever writes a user there means to be given a password.
+    if authority.contains('@') {
+        return None;
+    }
+    let (host, port) = split_port(authority).ok()?;
+    let port = match port {
+        None | Some("") => {
+            if tls {
+                443
+            } else {
+                80
+            }
+        }
+        Some(port) => parse_port(port).ok()?,
+    };
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let server = Upstream {
+        tls,
+        host,
+        port,
+        base_path: String::new(),
+    };
+    Some((server, format!("{slash}{path}")))
+}
+
+/// Whether an address is one of the public internet, rather than of this machine, its network or
+/// a network of its provider's, where what answers trusts whoever asks.
+pub(super) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = match (a, b, c) {
+        // This network, loopback, multicast and reserved.
+        (0 | 127 | 224.., ..) => true,
+        // Carrier-grade NAT, protocol assignments, benchmarks.
+        (100, 64..=127, _) | (192, 0, 0) | (198, 18 | 19, _) => true,
+        _ => false,
+    };
+    !(special || address.is_private() || address.is_link_local() || address.is_documentation())
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let v4 = |high: u16, low: u16| {
+        is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+    };
+    match (a, b) {
+        // Of addresses that hold one of IPv4 it is that which is reached: compatible, mapped,
+        // translated (RFC 6052) and 6to4.
+        (0, 0) => (c, d, e) == (0, 0, 0) && f == 0xFFFF && v4(g, h),
+        (0x64, 0xFF9B) => (c, d, e, f) == (0, 0, 0, 0) && v4(g, h),
+        (0x2002, _) => v4(b, c),
+        // Teredo, ORCHID and other protocols' own; documentation.
+        (0x2001, ..0x200 | 0xDB8) | (0x3FFF, ..0x1000) => false,
+        // What is global unicast at all.
+        (0x2000..=0x3FFF, _) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> ContentHost {
+        ContentHost::parse(text).unwrap()
+    }
+
+    fn url(text: &str) -> Upstream {
+        Upstream::parse(text).unwrap()
+    }
+
+    #[test]
+    fn hosts_are_named_or_covered() {
+        for (pattern, covered, others) in [
+            (
+                "*.Example.com",
+                &["https://a.example.com", "https://a.b.example.com"][..],
+                &[
+                    "https://example.com",
+                    "https://badexample.com",
+                    "https://a.example.com:8443",
+                    "https://a.example.com.evil.test",
+                ][..],
+            ),
+            (
+                "cdn.example.com",
+                &["https://cdn.example.com", "http://cdn.example.com"],
+                &["https://a.cdn.example.com", "https://cdn.example.com:444"],
+            ),
+            (
+                "10.0.0.7:9000",
+                &["http://10.0.0.7:9000"],
+                &["http://10.0.0.7", "http://10.0.0.8:9000"],
+            ),
+            ("[::1]:80", &["http://[::1]"], &["http://[::2]"]),
+        ] {
+            for text in covered {
+                assert!(host(pattern).covers(&url(text)), "{pattern} {text}");
+            }
+            for text in others {
+                assert!(!host(pattern).covers(&url(text)), "{pattern} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        use ParseContentHostError::*;
+        for (text, error) in [
+            ("", Host),
+            ("*", Host),
+            ("https://a.example", Host),
+            ("a.example/path", Host),
+            ("a.*.example", Host),
+            ("user@a.example", Host),
+            ("*.com", TooWide),
+            ("*.10.0.0.1", TooWide),
+            ("a.example:0", Port),
+            ("a.example:x", Port),
+        ] {
+            assert_eq!(ContentHost::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn locations_are_split() {
+        let from = url("https://api.example/base");
+        let split = |location: &str| {
+            let (server, path) = split(location, &from)?;
+            let scheme = if server.tls { "https" } else { "http" };
+            Some(format!("{scheme} {} {path}", server.authority()))
+        };
+        for (location, read) in [
+            (
+                "https://cdn.example/v/1.mp4?sig=a%2Fb#t",
+                "https cdn.example /v/1.mp4?sig=a%2Fb",
+            ),
+            ("HTTP://cdn.example:8080?x=1", "http cdn.example:8080 /?x=1"),
+            ("//cdn.example", "https cdn.example /"),
+            ("/v/1.mp4?a=b", "https api.example /v/1.mp4?a=b"),
+            ("https://[::1]:9/x", "https [::1]:9 /x"),
+        ] {
+            assert_eq!(split(location).as_deref(), Some(read), "{location}");
+        }
+        for location in [
+            "",
+            "v/1.mp4",
+            "?a=b",
+            "ftp://a.example/",
+            "javascript:alert(1)",
+            "https://",
+            "https://u:p@a.example/",
+            "https://a b/",
+            "https://a.example/\r\nx: y",
+            "https://a.example\\@b.example/",
+            "https://ä.example/",
+            "https://a.example:99999/",
+            "https://127.1/",
+            "https://0x7f000001/",
+        ] {
+            assert_eq!(split(location), None, "{location}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_told_from_public_ones() {
+        for (address, public) in [
+            ("93.184.216.34", true),
+            ("8.8.8.8", true),
+            ("172.15.0.1", true),
+            ("100.63.0.1", true),
+            ("127.0.0.1", false),
+            ("0.0.0.0", false),
+            ("10.1.2.3", false),
+            ("172.16.0.1", false),
+            ("192.168.1.1", false),
+            ("169.254.169.254", false),
+            ("100.64.0.1", false),
+            ("192.0.0.8", false),
+            ("198.18.0.1", false),
+            ("203.0.113.1", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("2606:2800:220:1::1", true),
+            ("::ffff:8.8.8.8", true),
+            ("64:ff9b::8.8.8.8", true),
+            ("::1", false),
+            ("::", false),
+            ("::127.0.0.1", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:169.254.169.254", false),
+            ("64:ff9b::10.0.0.1", false),
+            ("64:ff9b:1::8.8.8.8", false),
+            ("2002:7f00:1::", false),
+            ("2001::1", false),
+            ("2001:db8::1", false),
+            ("fe80::1", false),
+            ("fc00::1", false),
+            ("fd00:ec2::254", false),
+            ("ff02::1", false),
+        ] {
+            assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
+        }
+    }
+}
