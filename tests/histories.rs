@@ -41,6 +41,16 @@ use store::Store;
 use support::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_in_memory() {
+    let allowed = Allowed {
+        gates: 1,
+        restarts: true,
+        cuts: false,
+    };
+    tell(run_all(allowed, async || Store::memory()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn histories_on_sqlite() {
     let allowed = Allowed {
         gates: 1,
@@ -64,9 +74,6 @@ async fn histories_on_postgres() {
 }
 
 fn tell(found: Vec<Found>) {
-    for found in &found {
-        eprintln!("{found}");
-    }
     assert!(
         found.is_empty(),
         "{} histories with a difference",

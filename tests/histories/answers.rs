@@ -64,6 +64,8 @@ pub fn check<'r, I: Iterator<Item = &'r Row>>(
     match made.create.play {
         _ if exceeded => expect("429", *status == 429),
         Play::Answer | Play::Ended(_) => expect("200", *status == 200),
+        // Where nothing was made before, that is said.
+        Play::Again => expect("an error", *status >= 400),
         Play::Refuse(_) => expect("a refusal", *status >= 400),
         _ => expect("an error", *status >= 500),
     }

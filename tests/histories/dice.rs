@@ -1,5 +1,6 @@
 //! Histories out of seeds.
 
+use crate::enabled::allows;
 use crate::plan::{DRIP, GROUPS, KEYS, LIMITS, MODELS, PROMPTS, SECONDS, SIZES};
 use crate::step::{Asked, Change, Create, Deletion, History, Listing, Play, Polling, Refusal};
 use crate::step::{Render, Start, Status, Step};
@@ -23,6 +24,21 @@ impl Dice {
     fn one_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
     }
+}
+
+/// How a channel's list is at first: mostly as it should be.
+fn listing(dice: &mut Dice) -> Listing {
+    let odd = [Listing::Unreadable, Listing::Short, Listing::NoPrompts];
+    let listing = dice.pick(&odd);
+    let is_odd = dice.one_in(5) && allows(&Step::Listing(0, listing));
+    if is_odd { listing } else { Listing::Whole }
+}
+
+/// Likewise, how it answers polls.
+fn polling(dice: &mut Dice) -> Polling {
+    let polling = dice.pick(&[Polling::OtherWords, Polling::Unreadable]);
+    let is_odd = dice.one_in(4) && allows(&Step::Polling(0, polling));
+    if is_odd { polling } else { Polling::Whole }
 }
 
 /// What can happen, besides what every history has.
@@ -56,6 +72,8 @@ pub fn history(seed: u64, allowed: Allowed) -> History {
         channel_skew: dice.pick(&[0, 0, 0, 1, -2, 60, -90]),
         limits: [limits(dice), limits(dice), limits(dice)],
         group_limits: [limits(dice), limits(dice)],
+        listing: [listing(dice), listing(dice)],
+        polling: [polling(dice), polling(dice)],
         ids: if crate::enabled::Kind::OddIds.is_on() {
             dice.below(4)
         } else {
@@ -73,7 +91,7 @@ pub fn history(seed: u64, allowed: Allowed) -> History {
     let mut steps: Vec<Step> = Vec::with_capacity(length);
     while steps.len() < length {
         let step = world.step(dice);
-        if crate::enabled::allows(&step) {
+        if allows(&step) {
             steps.push(step);
         }
     }
@@ -189,7 +207,7 @@ impl World {
             ])),
             11 => Play::Gateway(dice.pick(&[500, 502, 503, 504])),
             12 => Play::Redirect,
-            13 if dice.one_in(4) => Play::Drip,
+            13 => Play::Drip,
             14 => Play::Hold,
             15..17 => Play::HoldMade,
             17 => Play::Ended(self.end(dice)),

@@ -46,7 +46,16 @@ pub enum Kind {
     Failovers,
 }
 
-const ENABLED: &[Kind] = &[Kind::Corrections];
+const ENABLED: &[Kind] = &[
+    Kind::Lost,
+    Kind::Held,
+    Kind::Corrections,
+    Kind::Together,
+    Kind::Lists,
+    Kind::Prices,
+    Kind::Moves,
+    Kind::Policies,
+];
 
 impl Kind {
     pub fn is_on(self) -> bool {

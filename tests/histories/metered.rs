@@ -34,14 +34,21 @@ fn summed<'r>(rows: impl Iterator<Item = &'r Row>) -> [Sums; 2] {
     sums
 }
 
+type Sample = (String, HashMap<String, String>, f64);
+
 /// The samples of all gates' metrics.
-fn samples(world: &World<'_>) -> Vec<(String, HashMap<String, String>, f64)> {
+fn samples(world: &World<'_>) -> Vec<Sample> {
     let texts = world
         .metrics
         .iter()
         .map(|metrics| metrics.exposition().unwrap());
     let text: String = texts.collect();
-    let lines = text.lines().filter(|line| line.starts_with("tollgate_"));
+    // What was not counted yet is as if it were not there.
+    let read = |line: &&str| {
+        let of = |family: &str| line.starts_with(family) && !line.ends_with(" 0");
+        FAMILIES.iter().any(|(family, _)| of(family)) || of(JOBS)
+    };
+    let lines = text.lines().filter(read);
     let sample = |line: &str| {
         let (series, value) = line.rsplit_once(' ')?;
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
@@ -53,18 +60,21 @@ fn samples(world: &World<'_>) -> Vec<(String, HashMap<String, String>, f64)> {
     lines.filter_map(sample).collect()
 }
 
-fn counted(world: &World<'_>) -> [Sums; 2] {
-    let families = [
-        ("tollgate_list_cost_usd_total", 1e9),
-        ("tollgate_billed_cost_total", 1e9),
-        ("tollgate_video_seconds_total", 1.0),
-    ];
+/// The families of charges, and what they count in parts of what is summed here.
+const FAMILIES: [(&str, f64); 3] = [
+    ("tollgate_list_cost_usd_total", 1e9),
+    ("tollgate_billed_cost_total", 1e9),
+    ("tollgate_video_seconds_total", 1.0),
+];
+const JOBS: &str = "tollgate_jobs_total";
+
+fn counted(samples: &[Sample]) -> [Sums; 2] {
     let mut sums = [Sums::new(), Sums::new()];
-    for (name, labels, value) in samples(world) {
-        let Some(at) = families.iter().position(|(family, _)| *family == name) else {
+    for (name, labels, value) in samples {
+        let Some(at) = FAMILIES.iter().position(|(family, _)| family == name) else {
             continue;
         };
-        let amount = (value * families[at].1).round() as i128;
+        let amount = (value * FAMILIES[at].1).round() as i128;
         if amount == 0 {
             // It was started, and nothing has come of it.
             continue;
@@ -83,7 +93,7 @@ fn counted(world: &World<'_>) -> [Sums; 2] {
     sums
 }
 
-pub async fn check<'r>(
+pub fn check<'r>(
     world: &World<'_>,
     rows: impl Iterator<Item = &'r Row> + Clone,
     wrong: &mut Vec<String>,
@@ -91,7 +101,8 @@ pub async fn check<'r>(
     if world.has_failed_over {
         return;
     }
-    let (counted, summed) = (counted(world), summed(rows.clone()));
+    let samples = samples(world);
+    let (counted, summed) = (counted(&samples), summed(rows.clone()));
     for (what, counted, summed) in [
         ("reserved less voided", &counted[0], &summed[0]),
         ("posted", &counted[1], &summed[1]),
@@ -109,9 +120,7 @@ pub async fn check<'r>(
             ));
         }
     }
-    let jobs = samples(world)
-        .into_iter()
-        .filter(|(name, ..)| name == "tollgate_jobs_total");
+    let jobs = samples.iter().filter(|(name, ..)| name == JOBS);
     let jobs: f64 = jobs.map(|(_, _, value)| value).sum();
     let ended = rows
         .filter(|row| row.job.is_some() && !row.is_open())

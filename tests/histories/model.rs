@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::channel::Job;
 use crate::plan::{EXPIRE_AFTER, KEYS, LIMITS, MODELS, Measure, SIZES, Window};
 use crate::requests::{Made, Sent};
-use crate::step::Status;
+use crate::step::{Render, Status};
 use crate::store::{Bill, Row};
 use crate::world::World;
 
@@ -104,13 +104,22 @@ impl Model {
         }
         self.judged = world.made.len();
         for row in &rows {
-            self.check_row(world, row, &truth, &mut wrong);
+            self.check_row(world, row, (&rows, &truth), &mut wrong);
         }
         self.check_ownership(world, &rows, &truth, &mut wrong);
         self.check_idempotency(world, &truth, &mut wrong);
+        let told = |row: &&Row| {
+            row.job
+                .as_ref()
+                .is_some_and(|job| world.ended.contains(job))
+        };
+        let open = rows.iter().filter(told).filter(|row| row.is_open());
+        wrong.extend(open.map(|row| format!("a gate was told that it has ended: {row:?}")));
         self.check_budgets(world, &rows, &mut wrong);
         self.check_bill(world, &rows, &mut wrong).await;
-        crate::metered::check(world, rows.iter().chain(&self.pruned), &mut wrong).await;
+        if rows != self.before {
+            crate::metered::check(world, rows.iter().chain(&self.pruned), &mut wrong);
+        }
         self.check_counters(world, &rows, &mut wrong).await;
         self.before = rows;
         wrong
@@ -121,26 +130,49 @@ impl Model {
         self.before = rows;
     }
 
-    /// What is unknown still, after the channels have told all they can: what could be several
-    /// requests' alone.
+    /// What is unknown still, after the channels have told all they can: what could be another
+    /// key's alone.
     pub fn check_found_out(&self, world: &World<'_>) -> Vec<String> {
         let truth = world.channels.truth().jobs.clone();
-        let owned = |job: &Job| {
-            let id = world.public_id(job);
-            self.before.iter().any(|row| row.job.as_ref() == Some(&id))
+        let nobodys = |job: &&Job| !self.before.iter().any(|row| row.has(job));
+        let wants = |row: &Row| Some(world.made[world.number_at(row.created)?].asked);
+        // Without prompts, all are alike.
+        let like = |a: &Row, b: &Row| {
+            let (one, other) = (wants(a), wants(b));
+            a.channel == b.channel
+                && one
+                    .zip(other)
+                    .is_none_or(|(a, b)| a.prompt == b.prompt || !world.has_prompts)
         };
-        let nobodys = |row: &Row| {
-            let mut jobs = truth
-                .iter()
-                .filter(|job| format!("c{}", job.channel) == row.channel);
-            jobs.any(|job| !owned(job))
+        let rivals = |row: &Row| {
+            let jobless = self.before.iter().filter(|other| other.job.is_none());
+            let mut rivals = jobless.filter(|other| other.key != row.key);
+            rivals.any(|other| like(other, row))
+        };
+        let of_channel = |row: &Row, job: &Job| format!("c{}", job.channel) == row.channel;
+        let unclear = |row: &Row| {
+            let mut jobs = truth.iter().filter(nobodys);
+            rivals(row) && jobs.any(|job| of_channel(row, job))
         };
         let open = self.before.iter().filter(|row| match &*row.state {
             "pending" => true,
-            "unknown" => !nobodys(row) && !world.was_far_off,
+            "unknown" => !unclear(row) && !world.was_far_off,
             _ => false,
         });
         open.map(|row| format!("not found out: {row:?}")).collect()
+    }
+
+    /// The ends of all jobs that are there are seen.
+    pub fn check_ended(&self, world: &World<'_>) -> Vec<String> {
+        let truth = world.channels.truth().jobs.clone();
+        let is_there = |row: &&Row| {
+            let mut jobs = truth.iter().filter(|job| !job.deleted);
+            jobs.any(|job| row.has(job))
+        };
+        let open = self.before.iter().filter(|row| row.state == "confirmed");
+        open.filter(is_there)
+            .map(|row| format!("its end was not seen: {row:?}"))
+            .collect()
     }
 
     /// Nothing stays open for ever.
@@ -164,8 +196,11 @@ impl Model {
             let made = &world.made[number];
             let has_job = truth.iter().any(|job| job.request == number);
             let old = world.now() - made.true_at >= EXPIRE_AFTER;
+            // Of what was rendered otherwise than was asked for, a list without prompts tells
+            // nothing.
+            let is_unlike = !world.has_prompts && made.create.render != Render::AsAsked;
             // Without a job by now: one that is made later comes too late.
-            if was_open && (old || !has_job || world.was_far_off) {
+            if was_open && (old || !has_job || is_unlike || world.was_far_off) {
                 self.given_up.insert(number);
             }
         }
@@ -173,7 +208,13 @@ impl Model {
 
     /// Each reservation is of one request, costs what that request costs, and its job is one
     /// that was made for its key.
-    fn check_row(&self, world: &World<'_>, row: &Row, truth: &[Job], wrong: &mut Vec<String>) {
+    fn check_row(
+        &self,
+        world: &World<'_>,
+        row: &Row,
+        (rows, truth): (&[Row], &[Job]),
+        wrong: &mut Vec<String>,
+    ) {
         let mut say = |what: &str| wrong.push(format!("{what}: {row:?}"));
         let Some(number) = world.number_at(row.created) else {
             return say("no request made this");
@@ -205,9 +246,7 @@ impl Model {
         };
         let as_asked = costs(made.seconds, SIZES[made.size]);
         let job = row.job.as_ref().map(|id| {
-            let found = truth.iter().find(|job| {
-                format!("c{}", job.channel) == row.channel && world.public_id(job) == *id
-            });
+            let found = truth.iter().find(|job| row.has(job));
             found.ok_or_else(|| format!("no such job: {id}"))
         });
         match job {
@@ -223,7 +262,7 @@ impl Model {
                     let first = first.is_none_or(|old| old.job.is_none());
                     if !as_asked {
                         say(&format!("costs neither what was asked for nor {job:?}"));
-                    } else if first && self.would_fit(world, row, cost_of(made, job), job) {
+                    } else if first && self.would_fit(world, (row, rows), cost_of(made, job), job) {
                         say(&format!("a correction was left out for no limit, {job:?}"));
                     }
                 }
@@ -259,20 +298,32 @@ impl Model {
         }
     }
 
-    /// Whether a correction would exceed no limit that binds it.
-    fn would_fit(&self, world: &World<'_>, row: &Row, after: (u64, u64), job: &Job) -> bool {
+    /// Whether a correction would exceed no limit that binds it, by the reservations before or
+    /// after it was made.
+    fn would_fit(
+        &self,
+        world: &World<'_>,
+        (row, rows): (&Row, &[Row]),
+        (list, billed): (u64, u64),
+        job: &Job,
+    ) -> bool {
         let mut corrected = row.clone();
-        (corrected.list, corrected.billed, corrected.seconds) = (after.0, after.1, job.seconds);
+        (corrected.list, corrected.billed, corrected.seconds) = (list, billed, job.seconds);
+        let binding = limits_of(world, row);
         world.gates.iter().all(|gate| {
             let at = gate.time_at(world.now());
-            limits_of(world, row)
-                .into_iter()
+            binding
+                .iter()
                 .all(|(scope, (measure, most, window), currency)| {
+                    let measured = (*measure, *window, &**currency);
+                    let fits = |rows: &[Row]| {
+                        let others = rows.iter().filter(|other| other.id != row.id);
+                        let others = others.chain(&self.pruned);
+                        sum(others, scope, measured, at) + takes(&corrected, *measure) <= *most
+                    };
+                    let adds = takes(&corrected, *measure) > takes(row, *measure);
                     let runs = window.start(row.created) == window.start(at);
-                    let adds = takes(&corrected, measure).saturating_sub(takes(row, measure));
-                    let measured = (measure, window, &*currency);
-                    let used = sum(self.before.iter().chain(&self.pruned), &scope, measured, at);
-                    adds == 0 || !runs || used + adds <= most
+                    !adds || !runs || fits(&self.before) && fits(rows)
                 })
         })
     }
@@ -289,7 +340,7 @@ impl Model {
         let all = || rows.iter().chain(&self.pruned);
         let mut owners = BTreeMap::new();
         for row in all().filter(|row| row.job.is_some()) {
-            let job = (&row.channel, row.job.as_ref());
+            let job = (&row.channel, row.upstream.as_ref());
             if let Some(other) = owners.insert(job, row) {
                 wrong.push(format!(
                     "a job with two reservations: {other:?} and {row:?}"
@@ -310,8 +361,7 @@ impl Model {
         let mut nobodys: BTreeMap<(String, String), Vec<&Job>> = BTreeMap::new();
         for job in truth {
             let channel = format!("c{}", job.channel);
-            let id = world.public_id(job);
-            let is_owned = all().any(|row| row.channel == channel && row.job.as_ref() == Some(&id));
+            let is_owned = all().any(|row| row.has(job));
             if !is_owned && !self.given_up.contains(&job.request) {
                 let key = world.made[job.request].key_name();
                 nobodys.entry((key, channel)).or_default().push(job);
@@ -417,7 +467,7 @@ impl Model {
                 .for_each(|(sum, part)| *sum += part);
         }
         let bill = world.store.bill().await;
-        if bill != sums {
+        if let Some(bill) = bill.filter(|bill| *bill != sums) {
             wrong.push(format!("the bill says {bill:?}, and the sums are {sums:?}"));
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
-use crate::plan::{Plan, SECONDS, SIZES};
+use crate::plan::{MODELS, Plan, SECONDS, SIZES};
 use crate::step::{Asked, Create};
 use crate::support::client::Answer;
 use crate::world::World;
@@ -115,27 +115,15 @@ impl Made {
 }
 
 impl World<'_> {
-    /// Model, seconds and size of a job that a client was told of, as they stand in its
-    /// charge: what was rendered.
+    /// Model, seconds and size of a job that a client was told of, as they stand in its charge.
     fn source(&self, id: &str) -> Option<(usize, u64, usize)> {
-        let made = self.made.iter().find(|made| made.told() == Some(id))?;
-        let truth = self.channels.truth();
-        let number = made.together.unwrap_or(self.number_of(made));
-        let job = truth.jobs.iter().find(|job| job.request == number);
-        Some(match job {
-            Some(job) => {
-                let size = SIZES.iter().position(|size| *size == job.size)?;
-                (made.model, job.seconds, size)
-            }
-            None => (made.model, made.seconds, made.size),
-        })
-    }
-
-    fn number_of(&self, made: &Made) -> usize {
-        self.made
+        let row = self
+            .rows
             .iter()
-            .position(|other| std::ptr::eq(other, made))
-            .unwrap()
+            .find(|row| row.job.as_deref() == Some(id))?;
+        let size = SIZES.iter().position(|size| *size == row.size)?;
+        let model = MODELS.iter().position(|(name, _)| *name == row.model)?;
+        Some((model, row.seconds, size))
     }
 
     pub fn note_answer(&mut self, number: usize, answer: io::Result<Answer>) {

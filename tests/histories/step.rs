@@ -195,6 +195,8 @@ pub struct Start {
     pub channel_skew: i64,
     pub limits: [usize; 3],
     pub group_limits: [usize; 2],
+    pub listing: [Listing; 2],
+    pub polling: [Polling; 2],
     /// How channels name their jobs.
     pub ids: usize,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -13,8 +13,11 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 use tokio_postgres::NoTls;
 use tollgate::key::Secret;
-use tollgate::ledger::{Ledger, PostgresLedger, SqliteLedger};
+use tollgate::ledger::{Charge, Job as LedgerJob, Ledger, MemoryLedger, PostgresLedger};
+use tollgate::ledger::{ReservationId, SqliteLedger, State};
+use tollgate::policy::Timestamp;
 
+use crate::channel::Job;
 use crate::requests::Made;
 use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
@@ -36,7 +39,10 @@ pub struct Row {
     pub list: u64,
     pub billed: u64,
     pub state: String,
+    /// The job's public id.
     pub job: Option<String>,
+    /// Its id at its channel.
+    pub upstream: Option<String>,
     pub outcome: Option<String>,
     pub deleted: bool,
 }
@@ -45,8 +51,12 @@ pub struct Row {
 /// model and size.
 pub type Bill = BTreeMap<[String; 6], [u64; 4]>;
 
+/// A connection to SQLite, once the gate has made the file.
+type Reader = Mutex<Option<Connection>>;
+
 pub enum Store {
-    Sqlite(Folder),
+    Memory(Arc<MemoryLedger>),
+    Sqlite(Folder, Reader),
     Postgres(Box<Database>),
 }
 
@@ -58,15 +68,19 @@ pub struct Database {
 }
 
 /// Of SQLite in the order of `Row`'s fields; PostgreSQL's names differ in three.
-const COLUMNS: &str = "created_ms, key, \"group\", currency, multiplier, channel, model, size, \
-                       seconds, list_nanos, billed_nanos, state, job, outcome";
+const COLUMNS: &str = "created_ms; key; \"group\"; currency; multiplier; channel; model; size; seconds; list_nanos; billed_nanos; state; job; coalesce(upstream_id, job); outcome";
 /// All tables but the schema's version and the leases.
 const TABLES: &str = "SELECT string_agg(format('tollgate.%I', tablename), ',') FROM pg_tables \
                       WHERE schemaname = 'tollgate' AND tablename NOT IN ('schema_version', 'lease')";
 
 impl Store {
+    /// It outlives its gates, unlike in real life.
+    pub fn memory() -> Self {
+        Self::Memory(Arc::default())
+    }
+
     pub fn sqlite() -> Self {
-        Self::Sqlite(Folder::new())
+        Self::Sqlite(Folder::new(), Reader::default())
     }
 
     pub async fn postgres(cluster: &Postgres) -> Self {
@@ -86,7 +100,8 @@ impl Store {
 
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Sqlite(_) => "SQLite",
+            Self::Memory(_) => "memory",
+            Self::Sqlite(..) => "SQLite",
             Self::Postgres(_) => "PostgreSQL",
         }
     }
@@ -94,7 +109,8 @@ impl Store {
     /// Forgets all histories before.
     pub async fn clear(&mut self) {
         match self {
-            Self::Sqlite(folder) => *folder = Folder::new(),
+            Self::Memory(_) => *self = Self::memory(),
+            Self::Sqlite(..) => *self = Self::sqlite(),
             Self::Postgres(db) => {
                 let tables = db.value(TABLES).await;
                 let sql = format!("TRUNCATE {tables}, tollgate.lease");
@@ -105,7 +121,8 @@ impl Store {
 
     pub fn open(&self) -> Arc<dyn Ledger> {
         match self {
-            Self::Sqlite(_) => Arc::new(SqliteLedger::open(&self.file()).unwrap()),
+            Self::Memory(ledger) => ledger.clone(),
+            Self::Sqlite(..) => Arc::new(SqliteLedger::open(&self.file()).unwrap()),
             Self::Postgres(db) => {
                 let url = Secret::new(db.url.clone());
                 let connections = 4.try_into().unwrap();
@@ -116,8 +133,11 @@ impl Store {
 
     /// Waits until nobody has that ledger any more.
     pub async fn closed(&self, ledger: Weak<dyn Ledger>) {
+        if let Self::Memory(_) = self {
+            return;
+        }
         until("the ledger is closed", async || ledger.strong_count() == 0).await;
-        if let Self::Sqlite(_) = self {
+        if let Self::Sqlite(..) = self {
             let free = async || SqliteLedger::open(&self.file()).is_ok();
             until("the ledger can be opened again", free).await;
         }
@@ -125,15 +145,19 @@ impl Store {
 
     fn file(&self) -> PathBuf {
         match self {
-            Self::Sqlite(folder) => folder.join("tollgate.db"),
-            Self::Postgres(_) => panic!("no file"),
+            Self::Sqlite(folder, _) => folder.join("tollgate.db"),
+            Self::Memory(_) | Self::Postgres(_) => panic!("no file"),
         }
     }
 
-    fn sqlite_rows(&self, sql: &str) -> Vec<Vec<String>> {
+    fn sqlite_rows(&self, reader: &Reader, sql: &str) -> Vec<Vec<String>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let db = Connection::open_with_flags(self.file(), flags).unwrap();
-        let mut statement = db.prepare(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let open = || Connection::open_with_flags(self.file(), flags).unwrap();
+        let mut db = reader.lock().unwrap();
+        let db = db.get_or_insert_with(open);
+        let mut statement = db
+            .prepare_cached(sql)
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
         let columns = statement.column_count();
         let rows = statement.query_map([], |row| {
             let cell = |i| Ok(row.get::<_, Option<String>>(i)?.unwrap_or_default());
@@ -144,22 +168,26 @@ impl Store {
 
     async fn read(&self, sqlite: &str, postgres: &str) -> Vec<Vec<String>> {
         match self {
-            Self::Sqlite(_) => self.sqlite_rows(sqlite),
+            Self::Memory(_) => vec![],
+            Self::Sqlite(_, reader) => self.sqlite_rows(reader, sqlite),
             Self::Postgres(db) => db.rows(postgres).await,
         }
     }
 
     /// All reservations, in the order of their making.
     pub async fn rows(&self) -> Vec<Row> {
+        if let Self::Memory(ledger) = self {
+            return ledger.reservations().into_iter().map(Row::of).collect();
+        }
         let cells = |columns: &str, text: &str| {
             let cast = |column| format!("CAST({column} AS {text})");
-            columns.split(',').map(cast).collect::<Vec<_>>().join(",")
+            columns.split(";").map(cast).collect::<Vec<_>>().join(",")
         };
-        let sqlite = cells(&format!("{COLUMNS}, deleted, hex(id)"), "TEXT");
+        let sqlite = cells(&format!("{COLUMNS}; deleted; hex(id)"), "TEXT");
         let postgres = COLUMNS
             .replace("\"group\"", "group_name")
             .replace("multiplier", "multiplier_thousandths");
-        let postgres = cells(&format!("{postgres}, deleted::int, id"), "text");
+        let postgres = cells(&format!("{postgres}; deleted::int; id"), "text");
         let from = |cells, table| format!("SELECT {cells} FROM {table} ORDER BY created_ms, id");
         let sqlite = from(sqlite, "reservation");
         let postgres = from(postgres, "tollgate.reservation");
@@ -167,7 +195,11 @@ impl Store {
         rows.into_iter().map(Row::read).collect()
     }
 
-    pub async fn bill(&self) -> Bill {
+    /// `None` where there is none.
+    pub async fn bill(&self) -> Option<Bill> {
+        if let Self::Memory(_) = self {
+            return None;
+        }
         let cells = |group: &str, list: &str, billed: &str| {
             format!(
                 "SELECT CAST(key AS TEXT), CAST(currency AS TEXT), CAST({group} AS TEXT), \
@@ -188,7 +220,7 @@ impl Store {
             (std::array::from_fn(name), std::array::from_fn(number))
         });
         // A line of what is open alone owes nothing.
-        lines.filter(|(_, sums)| *sums != [0; 4]).collect()
+        Some(lines.filter(|(_, sums)| *sums != [0; 4]).collect())
     }
 
     /// Lets another gate do what one does for all.
@@ -254,7 +286,50 @@ impl Store {
     }
 }
 
+/// A reservation in memory.
+type Held = (
+    ReservationId,
+    Timestamp,
+    State,
+    Arc<Charge>,
+    Option<LedgerJob>,
+);
+
 impl Row {
+    fn of((id, created, state, charge, job): Held) -> Self {
+        let Charge {
+            payer,
+            channel,
+            model,
+            size,
+            seconds,
+            list,
+            billed,
+            ..
+        } = (*charge).clone();
+        Self {
+            id: id.to_string(),
+            created: created.0,
+            key: payer.key.to_string(),
+            group: payer.group.to_string(),
+            currency: payer.currency.to_string(),
+            multiplier: payer.multiplier.thousandths(),
+            channel: channel.to_string(),
+            model: model.to_string(),
+            size: size.to_string(),
+            seconds: seconds.into(),
+            list: list.nanos(),
+            billed: billed.nanos(),
+            state: state.name().to_owned(),
+            job: job.as_ref().map(|job| job.id.to_string()),
+            upstream: job.as_ref().map(|job| job.upstream_id.to_string()),
+            outcome: job
+                .as_ref()
+                .and_then(|job| Some(job.end.as_ref()?.to_string())),
+            deleted: job.as_ref().is_some_and(|job| job.deleted),
+        }
+    }
+
     fn read(cells: Vec<String>) -> Self {
         let text = |i: usize| cells[i].clone();
         let number = |i: usize| cells[i].parse().unwrap();
@@ -273,9 +348,10 @@ impl Row {
             billed: number(10),
             state: text(11),
             job: optional(12),
-            outcome: optional(13),
-            deleted: cells[14] == "1",
-            id: text(15),
+            upstream: optional(13),
+            outcome: optional(14),
+            deleted: cells[15] == "1",
+            id: text(16),
         }
     }
 
@@ -296,9 +372,17 @@ impl Row {
             billed,
             state: "pending".to_owned(),
             job: None,
+            upstream: None,
             outcome: None,
             deleted: false,
         }
+    }
+
+    /// Whether it has that job.
+    pub fn has(&self, job: &Job) -> bool {
+        let channel = self.channel.strip_prefix('c');
+        channel.is_some_and(|n| n == job.channel.to_string())
+            && self.upstream.as_ref() == Some(&job.id)
     }
 
     pub fn is_open(&self) -> bool {

@@ -16,8 +16,8 @@ use tollgate::server::{self, Server};
 use crate::channel::{Channels, Truth};
 use crate::plan::{DRIP, MODELS, Plan, SECONDS, SIZES, secret};
 use crate::requests::{Made, Sent};
-use crate::step::{Change, Create, Deletion, History, Listing, Play, Polling, Step};
-use crate::store::{PATIENCE, Store};
+use crate::step::{Change, Create, Deletion, History, Listing, Play, Polling, Start, Step};
+use crate::store::{PATIENCE, Row, Store};
 use crate::support::client::{Answer, Connection, Request};
 
 /// A gate, on threads of its own, so that it can die as a process does.
@@ -41,6 +41,8 @@ pub struct World<'a> {
     pub plan: Arc<Plan>,
     /// Of gates that are gone, too.
     pub metrics: Vec<Arc<Metrics>>,
+    /// The reservations after the last step.
+    pub rows: Vec<Row>,
     /// The requests that clients made.
     pub made: Vec<Made>,
     /// Those that have no answer yet, by number.
@@ -57,6 +59,10 @@ pub struct World<'a> {
     pub was_skewed: bool,
     /// Whether failed jobs were ever charged.
     pub charged_failed: bool,
+    /// Whether all lists have always had the jobs' prompts.
+    pub has_prompts: bool,
+    /// Jobs of which a gate has been told how they ended.
+    pub ended: Vec<String>,
     times: HashSet<u64>,
 }
 
@@ -73,7 +79,14 @@ impl Drop for World<'_> {
 
 impl<'a> World<'a> {
     pub async fn start(store: &'a Store, history: &History, gates: usize) -> Self {
+        let Start {
+            listing: [list, other_list],
+            polling: [poll, other_poll],
+            ..
+        } = history.start;
         let channels = Channels::start(Truth {
+            listing: [list, other_list, Listing::Whole],
+            polling: [poll, other_poll, Polling::Whole],
             now: history.start.time,
             skew: history.start.channel_skew,
             ids: history.start.ids,
@@ -85,6 +98,7 @@ impl<'a> World<'a> {
             gates: vec![],
             plan: Arc::new(Plan::new(&history.start)),
             metrics: vec![],
+            rows: vec![],
             made: vec![],
             under_way: vec![],
             faults: vec![],
@@ -93,6 +107,8 @@ impl<'a> World<'a> {
             was_far_off: false,
             was_skewed: false,
             charged_failed: false,
+            has_prompts: !history.start.listing.contains(&Listing::NoPrompts),
+            ended: vec![],
             times: HashSet::new(),
         };
         for _ in 0..gates {
@@ -180,7 +196,10 @@ impl<'a> World<'a> {
                     job.status = status;
                 }
             }
-            Step::Listing(channel, listing) => self.channels.truth().listing[channel] = listing,
+            Step::Listing(channel, listing) => {
+                self.has_prompts &= listing != Listing::NoPrompts;
+                self.channels.truth().listing[channel] = listing;
+            }
             Step::Polling(channel, polling) => self.channels.truth().polling[channel] = polling,
             Step::Reload(change) => self.reload(change),
             Step::Pass(seconds) => self.tick(seconds * 1000),
@@ -429,8 +448,22 @@ impl<'a> World<'a> {
             return;
         };
         let path = format!("/v1/videos/{}", crate::requests::encoded(&id));
-        self.send(gate, key, Request::get(&path)).await;
+        let answer = self.send(gate, key, Request::get(&path)).await;
         self.settle_down(gate).await;
+        let told = answer.is_some_and(|answer| answer.status == 200);
+        if told && !self.was_cut && self.has_ended(&id).await {
+            self.ended.push(id);
+        }
+    }
+
+    /// Whether the channel says to who asks that a job has ended.
+    async fn has_ended(&self, id: &str) -> bool {
+        let job = self.known_by(id).await;
+        job.is_some_and(|job| {
+            let polling = self.channels.truth().polling[job.channel];
+            let clear = [Polling::Whole, Polling::OtherWords, Polling::Unreadable];
+            job.status != crate::step::Status::Queued && clear.contains(&polling)
+        })
     }
 
     async fn delete(&mut self, gate: usize, which: usize, deletion: Deletion) {
@@ -541,8 +574,17 @@ impl<'a> World<'a> {
         }
         {
             let mut truth = self.channels.truth();
-            truth.listing = [Listing::Whole; crate::plan::CHANNELS];
-            truth.polling = [Polling::Whole; crate::plan::CHANNELS];
+            // What is only odd stays so.
+            for listing in &mut truth.listing {
+                if matches!(listing, Listing::Fails | Listing::Garbage | Listing::Late) {
+                    *listing = Listing::Whole;
+                }
+            }
+            for polling in &mut truth.polling {
+                if !matches!(polling, Polling::OtherWords | Polling::Unreadable) {
+                    *polling = Polling::Whole;
+                }
+            }
         }
         for key in 0..crate::plan::KEYS {
             self.reload(Change::Return(key));

@@ -29,6 +29,17 @@ impl MemoryLedger {
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// All reservations in the order of their ids, with their jobs: for tests, which read the
+    /// tables of other ledgers.
+    #[doc(hidden)]
+    pub fn reservations(&self) -> Vec<(ReservationId, Timestamp, State, Arc<Charge>, Option<Job>)> {
+        let books = self.books();
+        let entries = books.entries.values();
+        entries
+            .map(|e| (e.id, e.created, e.state, e.charge.clone(), e.job()))
+            .collect()
+    }
 }
 
 #[async_trait]
