@@ -27,110 +27,16 @@
 mod assignment;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::ledger::{PromptDigest, ReservationId, State};
+use crate::ledger::State;
 use crate::policy::Timestamp;
 use assignment::Assignment;
-
-/// A job of a channel's list that belongs to no reservation yet. What the list leaves out
-/// speaks against nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ListedJob {
-    /// The channel's id for it.
-    pub(super) id: Arc<str>,
-    /// The channel's name for its model.
-    pub(super) model: Option<Arc<str>>,
-    /// The model on offer that this is a snapshot of.
-    pub(super) offered: Option<Arc<str>>,
-    pub(super) prompt: Option<PromptDigest>,
-    pub(super) size: Option<Arc<str>>,
-    pub(super) seconds: Option<u32>,
-    /// The channel's id of the job that it is a remix of.
-    pub(super) source: Option<Arc<str>>,
-    /// When it was created, by the channel's clock.
-    pub(super) created: Option<Timestamp>,
-}
-
-/// A reservation that a job may belong to, with what its request asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Candidate {
-    pub(super) id: ReservationId,
-    pub(super) key: Arc<str>,
-    pub(super) model: Arc<str>,
-    pub(super) prompt: PromptDigest,
-    pub(super) size: Arc<str>,
-    pub(super) seconds: u32,
-    /// The channel's id of the job that was to be remixed.
-    pub(super) source: Option<Arc<str>>,
-    /// Pending, unknown, or voided not long ago without a job.
-    pub(super) state: State,
-    /// The fingerprint that its idempotency key stands for, if it has one.
-    pub(super) fingerprint: Option<[u8; 32]>,
-    /// When it was reserved.
-    pub(super) created: Timestamp,
-    /// When it was found to be unknown, or voided.
-    pub(super) since: Timestamp,
-}
-
-/// A job of the list that was found to be a reservation's, though no answer said so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) job: ListedJob,
-    pub(super) owner: Candidate,
-}
-
-/// How a list was read, and how its times are to be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rules {
-    /// When reading the list began.
-    pub(super) listed_at: Timestamp,
-    /// Whether it was read as far as the oldest unknown reservation.
-    pub(super) complete: bool,
-    /// Milliseconds by which the channel's clock is ahead, as its answers say.
-    pub(super) clock_ahead: i64,
-    /// Milliseconds by which clocks may differ all the same.
-    pub(super) skew: u64,
-    /// Milliseconds that a channel has to list a job.
-    pub(super) grace: u64,
-    /// Reservations made since then were not all given.
-    pub(super) unseen_from: Option<Timestamp>,
-}
-
-/// What is to be done. Where nothing is said of a reservation, it waits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Decision {
-    /// The job is this reservation's.
-    Assign {
-        reservation: ReservationId,
-        job: Arc<str>,
-    },
-    /// The reservation became no job.
-    Void { reservation: ReservationId },
-    /// It cannot be told whether the job is this reservation's. For the log.
-    Ambiguous {
-        reservation: ReservationId,
-        job: Arc<str>,
-        why: Ambiguity,
-    },
-    /// The job belongs to a key's reservations, of which none is left to be charged for it.
-    /// For the log.
-    Unclaimed { key: Arc<str>, job: Arc<str> },
-}
-
-/// Why it cannot be told which reservation a job belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ambiguity {
-    /// Reservations of several keys fit it.
-    Keys,
-    /// Requests fit it that differ only in what a list does not show. The reservation has the
-    /// job.
-    Requests,
-    /// The same, but there are fewer jobs than reservations: this one is held.
-    TooFewJobs,
-}
+use values::MOST_DIFFERENCES;
+pub(super) use values::{Ambiguity, Candidate, Decision, Found, ListedJob, Rules};
 
 /// The reservations of one channel, ready to be matched with its jobs.
 pub(super) struct Matcher<'a> {
@@ -397,59 +303,6 @@ impl<'a> Matcher<'a> {
     fn created(&self, job: &ListedJob) -> Timestamp {
         let at = job.created.map(|at| self.rules.by_our_clock(at));
         at.unwrap_or(self.rules.listed_at)
-    }
-}
-
-/// The most that [`Rules::differences`] counts.
-const MOST_DIFFERENCES: u32 = 3;
-
-impl Rules {
-    /// In how many things a job differs from what a reservation asked for, if it may belong to
-    /// it. With the prompt there, size and seconds need not be those that were asked for,
-    /// since a channel may render others.
-    fn differences(&self, job: &ListedJob, candidate: &Candidate) -> Option<u32> {
-        let model = &candidate.model;
-        let named = [&job.model, &job.offered];
-        let is_model = job.model.is_none() || named.into_iter().flatten().any(|name| name == model);
-        let is_prompt = job.prompt.is_none_or(|prompt| prompt == candidate.prompt);
-        let is_source = job.source.is_none() || job.source == candidate.source;
-        if !(is_model && is_prompt && is_source && self.is_in_time(job, candidate)) {
-            return None;
-        }
-        let other_size = job
-            .size
-            .as_ref()
-            .is_some_and(|size| *size != candidate.size);
-        let other_seconds = job.seconds.is_some_and(|s| s != candidate.seconds);
-        if job.prompt.is_none() && (other_size || other_seconds) {
-            return None;
-        }
-        // Whoever lists remixes says what of.
-        let other_source = job.source != candidate.source;
-        Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
-    }
-
-    /// Whether the job was created while the reservation's request was under way, by its time
-    /// as it is written, or as its channel's clock corrects it: what stamps an answer with its
-    /// date may be another machine than the one that creates jobs.
-    fn is_in_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
-        let Some(written) = job.created else {
-            return true;
-        };
-        let from = candidate.created.0.saturating_sub(self.skew);
-        let to = candidate.since.0.max(candidate.created.0);
-        let window = from..=to.saturating_add(self.skew).saturating_add(self.grace);
-        window.contains(&written.0) || window.contains(&self.by_our_clock(written).0)
-    }
-
-    fn by_our_clock(&self, written: Timestamp) -> Timestamp {
-        Timestamp(written.0.saturating_add_signed(-self.clock_ahead))
-    }
-}
-
-impl Candidate {
-    fn is_unknown(&self) -> bool {
-        self.state == State::Unknown
     }
 }
 
