@@ -30,7 +30,7 @@ pub struct JobAnswer {
     pub size: Option<String>,
     /// The seconds that are rendered.
     pub seconds: Option<u32>,
-    /// The model's name at the channel. Read in lists only, like what follows.
+    /// The model's name at the channel. Read in lists only, like the prompt.
     pub model: Option<Box<str>>,
     /// The SHA-256 of the prompt; [`UNREADABLE_PROMPT`] for one that is no Unicode.
     pub prompt: Option<[u8; 32]>,
@@ -47,6 +47,8 @@ pub struct JobAnswer {
     pub(crate) status_span: Option<Range<usize>>,
     /// Where its id stands in the document, quotes included: under each of its names.
     pub(crate) id_spans: [Option<Range<usize>>; 2],
+    /// Where its source stands in the document, quotes included.
+    pub(crate) source_span: Option<Range<usize>>,
 }
 
 /// What is read of one job that a client or the gate has asked about.
@@ -59,14 +61,11 @@ pub(super) const JOB: &[(Field, &str)] = &[
     (Field::Created, "/created_at"),
     (Field::Completed, "/completed_at"),
     (Field::Deleted, "/deleted"),
+    (Field::Source, "/remixed_from_video_id"),
 ];
 
 /// What is read of a job in a list besides: what it is recognised by.
-pub(super) const LISTED: &[(Field, &str)] = &[
-    (Field::Model, "/model"),
-    (Field::Prompt, "/prompt"),
-    (Field::Source, "/remixed_from_video_id"),
-];
+pub(super) const LISTED: &[(Field, &str)] = &[(Field::Model, "/model"), (Field::Prompt, "/prompt")];
 
 impl JobAnswer {
     /// Reads a job; `None` where the document is no JSON object, whole and with nothing behind.
@@ -102,6 +101,8 @@ impl JobAnswer {
         let mut spans = selection.spans(Field::Id);
         job.id_spans = [spans.next(), spans.next()];
         drop(spans);
+        let source = selection.spans(Field::Source).next();
+        job.source_span = source.filter(|_| job.source.is_some());
         if let (Some(word), Some(found)) = (
             selection.text_of(Field::Status),
             selection.found(Field::Status),
@@ -131,9 +132,14 @@ impl JobAnswer {
     }
 
     /// The document that it was read from as a client is told it: with the status in the word
-    /// that clients know, and with that id in place of its own if there is one to put there. All
-    /// other bytes stay as they are. `None` where nothing is to be changed.
-    pub fn rewritten(&self, body: &[u8], id: Option<&str>) -> Option<Vec<u8>> {
+    /// that clients know, and with that id and that source in place of its own if there are some
+    /// to put there. All other bytes stay as they are. `None` where nothing is to be changed.
+    pub fn rewritten(
+        &self,
+        body: &[u8],
+        id: Option<&str>,
+        source: Option<&str>,
+    ) -> Option<Vec<u8>> {
         let mut changes = Vec::new();
         if let (Some(span), Some(status)) = (&self.status_span, self.status) {
             changes.push((span, format!("\"{}\"", status.told())));
@@ -142,6 +148,9 @@ impl JobAnswer {
             let id = serde_json::Value::from(id).to_string();
             let spans = self.id_spans.iter().flatten();
             changes.extend(spans.map(|span| (span, id.clone())));
+        }
+        if let (Some(span), Some(source)) = (&self.source_span, source) {
+            changes.push((span, serde_json::Value::from(source).to_string()));
         }
         changes.sort_by_key(|(span, _)| span.start);
         let mut rewritten = Vec::with_capacity(body.len() + 64);

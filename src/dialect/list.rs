@@ -114,7 +114,7 @@ impl Listing<'_> {
     fn push(&mut self, entry: &Selection<'_>) {
         let mut job = JobAnswer::of(entry, self.dialect);
         // They are places in a document that is gone.
-        (job.status_span, job.id_spans) = (None, [None, None]);
+        (job.status_span, job.id_spans, job.source_span) = (None, [None, None], None);
         let jobs = match job.id {
             Some(_) => &mut self.page.jobs,
             None => &mut self.page.nameless,

@@ -63,7 +63,7 @@ impl Dialect {
 /// Reads anything as everything, cut in two at `cut`: for a fuzzer, which looks for panics.
 pub fn read_anything(bytes: &[u8], cut: usize) {
     let dialect = Dialect::default();
-    let _ = JobAnswer::read(bytes, &dialect).map(|job| job.rewritten(bytes, Some("a")));
+    let _ = JobAnswer::read(bytes, &dialect).map(|job| job.rewritten(bytes, Some("a"), Some("b")));
     let _ = dialect.proves_nothing_created(500, bytes);
     let _ = dialect.job_status(500, bytes, "a");
     let (head, tail) = bytes.split_at(cut.min(bytes.len()));

@@ -41,6 +41,8 @@ impl From<Silent> for Refusal {
 pub(super) struct Asked<'a> {
     pub(super) method: Method,
     pub(super) route: &'a Route,
+    /// The channel's id for the route's job, where that is not the public one.
+    pub(super) job: Option<&'a str>,
     pub(super) query: Option<&'a str>,
     /// The path and query at another server than the channel's own, in place of the route's.
     pub(super) path: Option<&'a str>,
@@ -124,7 +126,13 @@ impl Gate {
         let (method, headers) = (asked.method.clone(), asked.headers.clone());
         let head = match asked.path {
             Some(path) => relay::request_at(method, path, headers, channel),
-            None => relay::request(method, asked.route, asked.query, headers, channel),
+            None => relay::request(
+                method,
+                (asked.route, asked.job),
+                asked.query,
+                headers,
+                channel,
+            ),
         };
         let head = head.map_err(|error| Unreachable::by_kind(&error))?;
         Exchange::open(&self.pool, channel, head, Sending::Nothing, self.now()).await

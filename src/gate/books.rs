@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::answer::{JobAnswer, Status};
 use super::charge::corrected;
 use super::clock::Clock;
+use super::ids::public_id;
 use super::known::{Known, KnownJobs};
 use super::repeat::{Repeats, Step};
 use crate::config::Config;
@@ -229,7 +230,8 @@ impl Books {
     }
 
     /// The channel created a job: ties the charge to it, corrected to what is really
-    /// rendered, and resolves it if the job has ended already.
+    /// rendered, and resolves it if the job has ended already. Answers the job's public id, for
+    /// which `first` has what repetitions of the request are answered with.
     ///
     /// # Errors
     /// Where it is not: no client is to be told of the job then.
@@ -237,24 +239,30 @@ impl Books {
         &self,
         mut reservation: Reservation,
         answer: &JobAnswer,
-        first: Option<FirstAnswer>,
+        first: impl Fn(&str) -> Option<FirstAnswer>,
         config: &Config,
-    ) -> Result<(), NotConfirmed> {
-        let Some(job) = &answer.id else {
+    ) -> Result<Arc<str>, NotConfirmed> {
+        let Some(upstream_id) = &answer.id else {
             return Err(NotConfirmed::Taken(reservation));
         };
         let id = reservation.id;
+        let public = public_id(upstream_id, id);
         let mut confirmation = Confirmation {
-            job: job.clone(),
-            upstream_id: job.clone(),
             charge: corrected(&reservation.charge, answer, &config.catalog),
-            answer: first,
+            answer: first(&public),
+            job: public,
+            upstream_id: upstream_id.clone(),
+        };
+        let otherwise = |confirmation: &Confirmation| Confirmation {
+            job: minted(id),
+            answer: first(&minted(id)),
+            ..confirmation.clone()
         };
         let before = reservation.charge.clone();
         let limits = binding(config, &before, &confirmation.charge);
         let mut confirmed = self.confirm_once(id, &before, &confirmation, &limits).await;
         if let Ok(Confirmed::IdTaken) = confirmed {
-            confirmation.job = minted(id);
+            confirmation = otherwise(&confirmation);
             confirmed = self.confirm_once(id, &before, &confirmation, &limits).await;
         }
         let charge = match confirmed {
@@ -268,7 +276,8 @@ impl Books {
             }
             Ok(Confirmed::Closed) => {
                 log::error!(
-                    "reservation {id} was given up before channel {} answered with job {job}: it is \
+                    "reservation {id} was given up before channel {} answered with job \
+                     {upstream_id:?}: it is \
                      not charged, and nobody can reach the job",
                     reservation.charge.channel
                 );
@@ -277,12 +286,20 @@ impl Books {
             }
             Err(error) => {
                 log::error!("reservation {id} not confirmed yet: {error}");
-                let again = (self.clone(), before, limits, confirmation.clone());
+                let both = [confirmation.clone(), otherwise(&confirmation)];
+                let again = (self.clone(), before, limits, both);
                 self.repeats.start(id, Step::Confirm, move || {
-                    let (books, before, limits, confirmation) = again.clone();
+                    let (books, before, limits, [confirmation, otherwise]) = again.clone();
                     async move {
                         let confirmed = books.confirm_once(id, &before, &confirmation, &limits);
-                        let outcome = confirmed.await?;
+                        let mut outcome = confirmed.await?;
+                        if outcome == Confirmed::IdTaken {
+                            let (told, job) = (&confirmation.job, &otherwise.job);
+                            log::error!("reservation {id}: its job is {job}, and not {told}");
+                            books.known.forget(told, id);
+                            let confirmed = books.confirm_once(id, &before, &otherwise, &limits);
+                            outcome = confirmed.await?;
+                        }
                         if matches!(
                             outcome,
                             Confirmed::Taken | Confirmed::IdTaken | Confirmed::Closed
@@ -300,6 +317,7 @@ impl Books {
             }
         };
         reservation.is_open = false;
+        let public = confirmation.job.clone();
         let known = self.known.insert(Known::new(Job {
             id: confirmation.job,
             upstream_id: confirmation.upstream_id,
@@ -313,7 +331,7 @@ impl Books {
         }));
         self.settle(&known, answer, config.jobs.charge_failed_jobs)
             .await;
-        Ok(())
+        Ok(public)
     }
 
     /// Ties a reservation to a job that was found for it, now or as soon as the ledger can be
@@ -404,7 +422,7 @@ impl Books {
     /// this job changes nothing.
     pub(super) async fn settle(&self, known: &Known, answer: &JobAnswer, charge_failed: bool) {
         let about = answer.id.as_deref();
-        if known.is_resolved() || about.is_some_and(|id| id != &*known.job.id) {
+        if known.is_resolved() || about.is_some_and(|id| id != &*known.job.upstream_id) {
             return;
         }
         let end = answer.status.and_then(|s| End::of(s, charge_failed));

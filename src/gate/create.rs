@@ -10,6 +10,7 @@ use super::charge::charge;
 use super::context::Context;
 use super::exchange::{Exchange, Sending, Unreachable};
 use super::head::{BodyHead, Framing};
+use super::known::Known;
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::relay;
 use super::reply::Reply;
@@ -39,6 +40,8 @@ pub(super) struct Accepted {
     pub(super) idempotency_key: Option<Arc<str>>,
     /// The channel that must take it: where the source of a remix was made.
     pub(super) pinned: Option<Arc<LiveChannel>>,
+    /// The source of a remix.
+    pub(super) source: Option<Arc<Known>>,
 }
 
 impl From<Unavailable> for Stopped {
@@ -57,6 +60,7 @@ pub(super) struct Crossing<'a> {
     pub(super) route: &'a Route,
     pub(super) idempotency_key: Option<Arc<str>>,
     pub(super) pinned: Option<Arc<LiveChannel>>,
+    source: Option<Arc<Known>>,
     /// What of the client's headers passes.
     headers: HeaderMap,
     pub(super) framing: Framing,
@@ -78,6 +82,7 @@ impl Gate {
             inspector,
             idempotency_key,
             pinned,
+            source,
         } = accepted;
         let headers = relay::passing_up(&session.req_header().headers);
         let crossing = Crossing {
@@ -87,6 +92,7 @@ impl Gate {
             route: &route,
             idempotency_key,
             pinned,
+            source,
             headers,
             framing: body.framing,
         };
@@ -292,7 +298,8 @@ impl Crossing<'_> {
             true => std::mem::take(&mut self.headers),
             false => self.headers.clone(),
         };
-        let head = relay::request(Method::POST, self.route, None, headers, channel);
+        let source = self.source.as_ref().and_then(|source| source.upstream_id());
+        let head = relay::request(Method::POST, (self.route, source), None, headers, channel);
         let opened = match head {
             Ok(head) => {
                 let pool = &self.gate.pool;

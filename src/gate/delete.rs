@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use pingora::protocols::http::ServerSession;
 
+use super::answer::JobAnswer;
 use super::asking::{Asked, Silent};
 use super::exchange::Answer;
 use super::inquiry::Mute;
@@ -18,7 +19,7 @@ use super::refusal::{Busy, ChannelFault, Refusal};
 use super::reply::Reply;
 use super::route::Route;
 use super::upload::Stopped;
-use super::{Gate, State, channel_of, relay};
+use super::{Gate, State, channel_of, ids, relay};
 use crate::channel::LiveChannel;
 use crate::dialect::{Deletion, Dialect};
 
@@ -49,16 +50,20 @@ impl Gate {
         let asked = Asked {
             method: Method::DELETE,
             route,
+            job: known.upstream_id(),
             query: client.uri.query(),
             path: None,
             headers: relay::passing_up(&client.headers),
         };
         let most = state.config.bounds.answer_bytes;
         let answer = self.ask_for(&channel, asked, most).await;
-        let answer = answer.map_err(Refusal::from)?;
+        let mut answer = answer.map_err(Refusal::from)?;
         let deletion = self
             .judge_deletion(state, &channel, &known, &answer, was_absent)
             .await?;
+        if let Some(job) = JobAnswer::read(&answer.body, &channel.spec().dialect) {
+            answer.body = ids::told(&job, &answer.body, &known.job.id, None);
+        }
         match deletion {
             Deletion::Done => {
                 self.books.delete(&known).await;
@@ -93,7 +98,7 @@ impl Gate {
         let status = answer.status.as_u16();
         let deletion = match answer.cut {
             true => Deletion::Unproven,
-            false => dialect.deletion(status, &answer.body, &known.job.id),
+            false => dialect.deletion(status, &answer.body, &known.job.upstream_id),
         };
         if deletion != Deletion::Unproven {
             return Ok(deletion);

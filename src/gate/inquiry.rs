@@ -9,7 +9,7 @@ use super::answer::JobAnswer;
 use super::asking::{Asked, Silent};
 use super::known::Known;
 use super::route::{JobId, Route};
-use super::{Gate, State};
+use super::{Gate, State, ids};
 use crate::channel::LiveChannel;
 use crate::dialect::{JobStatus, ListReader, Page, percent_encoded};
 
@@ -35,7 +35,7 @@ pub(super) enum Mute {
 pub(super) struct Told {
     /// What of it means something to the gate.
     pub(super) job: JobAnswer,
-    /// What it has written, with OpenAI's word for the status.
+    /// What it has written; of a job that is known, as clients are told it.
     pub(super) body: Bytes,
     /// When the channel wants to be asked again, in milliseconds from now.
     pub(super) poll_after_ms: Option<u64>,
@@ -75,36 +75,44 @@ impl Gate {
         channel: &Arc<LiveChannel>,
         known: &Known,
     ) -> Result<Told, Mute> {
-        self.ask_about(state, channel, &known.job.id).await
+        let job = &known.job;
+        let told = self.ask_about(state, channel, &job.id, &job.upstream_id);
+        let mut told = told.await?;
+        let source = self.public_source(&told.job, job.remix_of.as_deref()).await;
+        told.body = ids::told(&told.job, &told.body, &job.id, source.as_deref());
+        Ok(told)
     }
 
-    /// Asks a channel how a job stands that may be in no ledger.
+    /// Asks a channel how a job stands that may be in no ledger, and has that public id if it is
+    /// in one.
     pub(super) async fn ask_about(
         &self,
         state: &State,
         channel: &Arc<LiveChannel>,
         id: &str,
+        upstream_id: &str,
     ) -> Result<Told, Mute> {
-        let name = id;
         let id = JobId::new(id).ok_or(Mute::Unclear)?;
         let most = state.config.bounds.answer_bytes;
         let route = Route::Retrieve(id);
-        let asked = asked(&route, None);
+        let asked = Asked {
+            job: Some(upstream_id),
+            ..asked(&route, None)
+        };
         let answer = self.ask_for(channel, asked, most).await?;
         let dialect = &channel.spec().dialect;
         let status = match answer.cut {
             true => JobStatus::Unclear,
-            false => dialect.job_status(answer.status.as_u16(), &answer.body, name),
+            false => dialect.job_status(answer.status.as_u16(), &answer.body, upstream_id),
         };
         match status {
             JobStatus::Job(job) => {
                 self.note_word(channel, &job);
                 let poll_after = answer.headers.get("openai-poll-after-ms");
                 let poll_after_ms = poll_after.and_then(|value| value.to_str().ok()?.parse().ok());
-                let rewritten = job.rewritten(&answer.body, None);
                 Ok(Told {
                     job,
-                    body: rewritten.map_or(answer.body, Bytes::from),
+                    body: answer.body,
                     poll_after_ms,
                 })
             }
@@ -263,6 +271,7 @@ fn asked<'a>(route: &'a Route, query: Option<&'a str>) -> Asked<'a> {
     Asked {
         method: Method::GET,
         route,
+        job: None,
         query,
         path: None,
         headers: own_headers(),

@@ -51,7 +51,7 @@ impl Query {
                 ("order", "asc") => query.ascending = true,
                 ("order", "desc") => query.ascending = false,
                 ("order", _) => return None,
-                ("after", id) => query.after = Some(JobId::new(id)?),
+                ("after", id) => query.after = Some(JobId::read(id)?),
                 _ => {}
             }
         }

@@ -21,6 +21,7 @@ mod delete;
 mod exchange;
 mod gated;
 mod head;
+mod ids;
 mod inquiry;
 mod known;
 mod list;
@@ -365,7 +366,7 @@ impl Gate {
             Some(known) => Some(channel_of(state, &known.job)?),
             None => None,
         };
-        let source = source.map(|known| {
+        let asked = source.as_ref().map(|known| {
             let charge = &known.job.charge;
             Source {
                 model: charge.model.clone(),
@@ -374,7 +375,7 @@ impl Gate {
             }
         });
         let syntax = body.syntax.clone();
-        let mut inspector = Inspector::new(state.plan.clone(), key.clone(), syntax, source);
+        let mut inspector = Inspector::new(state.plan.clone(), key.clone(), syntax, asked);
         if idempotency_key.is_some() {
             inspector = inspector.fingerprinting();
         }
@@ -385,6 +386,7 @@ impl Gate {
             inspector: Box::new(inspector),
             idempotency_key,
             pinned,
+            source,
         })
     }
 

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Gate;
 use super::answer::JobAnswer;
 use super::asking::Silent;
 use super::books::{NotConfirmed, Reservation};
@@ -14,8 +13,8 @@ use super::create::Crossing;
 use super::exchange::{Answer, Exchange, NoAnswer};
 use super::refusal::{Busy, ChannelFault, Refusal};
 use super::reply::Reply;
-use super::route::JobId;
 use super::upload::{Stopped, Upload};
+use super::{Gate, ids};
 use crate::channel::{Channel, LiveChannel};
 use crate::dialect::ApiError;
 use crate::ledger::FirstAnswer;
@@ -105,27 +104,29 @@ impl Crossing<'_> {
         if status.is_success() {
             let dialect = &channel.spec().dialect;
             let job = JobAnswer::read(&answer.body, dialect).filter(|_| !answer.cut);
-            // A name that stands in no path is none: nobody could ask for the job.
-            let named = |job: &JobAnswer| job.id.as_deref().is_some_and(JobId::fits);
-            let Some(job) = job.filter(named) else {
+            let Some(job) = job.filter(|job| job.id.is_some()) else {
                 books.unknown(reservation).await;
                 let what = "its answer to a create names no job";
                 self.gate.channel_failed(name, "no_job", what);
                 return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
             };
             self.gate.note_word(channel, &job);
-            if let Some(rewritten) = job.rewritten(&answer.body, None) {
-                answer.body = rewritten.into();
-            }
             let config = &self.state.config;
-            let first = self.idempotency_key.is_some().then(|| FirstAnswer {
-                status: status.as_u16(),
-                // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
-                body: Bytes::copy_from_slice(&answer.body),
-            });
-            let confirmed = books.confirm(reservation, &job, first, config);
-            match confirmed.await {
-                Ok(()) => return Ok(Reply::of(answer)),
+            let source = self.gate.public_source(&job, self.route.source()).await;
+            let told = |id: &str| ids::told(&job, &answer.body, id, source.as_deref());
+            let first = |id: &str| {
+                self.idempotency_key.is_some().then(|| FirstAnswer {
+                    status: status.as_u16(),
+                    // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
+                    body: Bytes::copy_from_slice(&told(id)),
+                })
+            };
+            let confirmed = books.confirm(reservation, &job, first, config).await;
+            match confirmed {
+                Ok(id) => {
+                    answer.body = told(&id);
+                    return Ok(Reply::of(answer));
+                }
                 Err(NotConfirmed::Taken(reservation)) => {
                     books.unknown(reservation).await;
                     let what = "its answer to a create names a job that there is already";

@@ -53,6 +53,7 @@ impl Gate {
         let asked = Asked {
             method: Method::GET,
             route,
+            job: known.upstream_id(),
             query: query.as_deref(),
             path: None,
             headers: relay::passing_up(&client.headers),
@@ -64,7 +65,7 @@ impl Gate {
             // Who is gone does not keep a channel busy.
             error = gone(session) => return Err(Stopped::Gone(error)),
         };
-        let (told, reply) = self.told(&channel, &known, answer)?;
+        let (told, reply) = self.told(&channel, &known, answer).await?;
         ctx.seen = Some(Seen {
             channel,
             known,
@@ -74,7 +75,7 @@ impl Gate {
     }
 
     /// What an answer tells of the job, and how the client is told.
-    fn told(
+    async fn told(
         &self,
         channel: &LiveChannel,
         known: &Known,
@@ -90,9 +91,12 @@ impl Gate {
             return Ok((Told::Again, Reply::of(answer)));
         }
         let dialect = &channel.spec().dialect;
-        match dialect.job_status(answer.status.as_u16(), &answer.body, &known.job.id) {
+        match dialect.job_status(answer.status.as_u16(), &answer.body, &known.job.upstream_id) {
             JobStatus::Job(job) => {
-                let rewritten = job.rewritten(&answer.body, None);
+                let source = self
+                    .public_source(&job, known.job.remix_of.as_deref())
+                    .await;
+                let rewritten = job.rewritten(&answer.body, Some(&known.job.id), source.as_deref());
                 let same = rewritten.is_none() && answer.status.is_success();
                 if let Some(rewritten) = rewritten {
                     answer.body = rewritten.into();

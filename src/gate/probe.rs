@@ -18,6 +18,7 @@ impl Gate {
         let asked = Asked {
             method: http::Method::GET,
             route: &Route::List,
+            job: None,
             query: Some("limit=1"),
             path: None,
             headers: own_headers(),

@@ -53,6 +53,7 @@ impl Gate {
                 // Whoever signed the URL has signed it for this method.
                 method: Method::GET,
                 route,
+                job: None,
                 query: None,
                 path: Some(&url.path),
                 headers: relay::passing_away(client),

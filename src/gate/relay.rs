@@ -115,12 +115,12 @@ const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 /// credential, and what of the client's headers passes.
 pub(super) fn request(
     method: Method,
-    route: &Route,
+    (route, job): (&Route, Option<&str>),
     query: Option<&str>,
     passing: HeaderMap,
     channel: &LiveChannel,
 ) -> pingora::Result<RequestHeader> {
-    let path = route.path(&channel.spec().url.base_path, query);
+    let path = route.path(&channel.spec().url.base_path, job, query);
     request_at(method, &path, passing, channel)
 }
 

@@ -1,8 +1,11 @@
 //! The known routes. Whatever is not here never goes upstream: the channel's credential
 //! would open every other API of its account.
 
+use std::borrow::Cow;
+
 use http::Method;
 
+use crate::dialect::percent_encoded;
 use crate::sha256::Sha256;
 
 /// What a request asks for.
@@ -16,8 +19,8 @@ pub(super) enum Route {
     Remix(JobId),
 }
 
-/// A job's id as it stands in a path: 1 to 128 of `[A-Za-z0-9_-]`, so that it has one
-/// spelling and cannot leave its segment.
+/// A job's public id: 1 to 128 of `[A-Za-z0-9_-]`, so that it stands in any path as it is and
+/// cannot leave its segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JobId(String);
 
@@ -33,9 +36,10 @@ pub(super) enum NoRoute {
 const VIDEOS: &str = "/v1/videos";
 
 impl Route {
-    /// Finds the route. HEAD is GET without the answer's body. The path is compared as it was sent: nothing is decoded, folded or
-    /// normalised, so `//v1/videos`, `/v1/videos/`, `/v1/%76ideos` and
-    /// `/v1/videos/../models` are other paths.
+    /// Finds the route. HEAD is GET without the answer's body. The path is compared as it was
+    /// sent: nothing is folded or normalised, so `//v1/videos`, `/v1/videos/`, `/v1/%76ideos` and
+    /// `/v1/videos/../models` are other paths. Only a job's id may be percent-encoded: what goes
+    /// upstream is built anew.
     pub(super) fn find(method: &Method, path: &str) -> Result<Self, NoRoute> {
         let rest = path.strip_prefix(VIDEOS).ok_or(NoRoute::Path)?;
         let mut segments = rest.split('/');
@@ -50,7 +54,7 @@ impl Route {
                     _ => Err(NoRoute::Method("GET, HEAD, POST")),
                 };
             }
-            Some(id) => JobId::new(id).ok_or(NoRoute::Path)?,
+            Some(id) => JobId::read(id).ok_or(NoRoute::Path)?,
         };
         match (segments.next(), segments.next()) {
             (None, _) => match *method {
@@ -110,14 +114,16 @@ impl Route {
         Sha256::default().with(body).with(source).finish()
     }
 
-    /// The path at a channel, built anew rather than copied.
-    pub(super) fn path(&self, base: &str, query: Option<&str>) -> String {
+    /// The path at a channel, built anew rather than copied. `job` is the id that the channel has
+    /// for the route's job, where that is not the public one.
+    pub(super) fn path(&self, base: &str, job: Option<&str>, query: Option<&str>) -> String {
         let under = match self {
             Self::Content(_) => "/content",
             Self::Remix(_) => "/remix",
             Self::Create | Self::List | Self::Retrieve(_) | Self::Delete(_) => "",
         };
-        let (slash, id) = self.job().map_or(("", ""), |id| ("/", id));
+        let id = self.job().map(|public| segment(job.unwrap_or(public)));
+        let (slash, id) = id.as_deref().map_or(("", ""), |id| ("/", id));
         let (mark, query) = query.map_or(("", ""), |query| ("?", query));
         [base, VIDEOS, slash, id, under, mark, query].concat()
     }
@@ -128,7 +134,15 @@ impl JobId {
         Self::fits(text).then(|| Self(text.into()))
     }
 
-    /// Whether a text can be asked for as a job's id.
+    /// The id that a client has written into a URL.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        match text.contains('%') {
+            true => Self::new(&decoded(text)?),
+            false => Self::new(text),
+        }
+    }
+
+    /// Whether a text can be a public id.
     pub(super) fn fits(text: &str) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         (1..=128).contains(&text.len()) && text.bytes().all(plain)
@@ -137,6 +151,30 @@ impl JobId {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A channel's id as it stands in a path. One that is made of dots would be taken for a step in
+/// the path, encoded or not by some; encoded it is for the others.
+fn segment(id: &str) -> Cow<'_, str> {
+    match id {
+        id if JobId::fits(id) => Cow::Borrowed(id),
+        "." => Cow::Borrowed("%2E"),
+        ".." => Cow::Borrowed("%2E%2E"),
+        id => Cow::Owned(percent_encoded(id)),
+    }
+}
+
+/// A text without percent-encoding; `None` where that is broken, or hides what is no text.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -224,7 +262,40 @@ mod tests {
     #[test]
     fn paths_are_built_anew() {
         let route = Route::find(&Method::GET, "/v1/videos/a/content").unwrap();
-        let path = route.path("/openai", Some("variant=thumbnail"));
+        let path = route.path("/openai", None, Some("variant=thumbnail"));
         assert_eq!(path, "/openai/v1/videos/a/content?variant=thumbnail");
+        for (job, segment) in [
+            ("a", "a"),
+            ("4711:openai", "4711%3Aopenai"),
+            ("a/../b", "a%2F..%2Fb"),
+            ("..", "%2E%2E"),
+            (".", "%2E"),
+            ("...", "..."),
+            ("\u{e4} ?#%", "%C3%A4%20%3F%23%25"),
+        ] {
+            let path = route.path("", Some(job), None);
+            assert_eq!(path, format!("/v1/videos/{segment}/content"));
+        }
+    }
+
+    #[test]
+    fn a_clients_id_may_be_encoded() {
+        for (text, id) in [
+            ("video_1", Some("video_1")),
+            ("video%5F1", Some("video_1")),
+            ("%76%69deo_1", Some("video_1")),
+            ("video%255F1", None),
+            ("a%2Fb", None),
+            ("%2e%2e", None),
+            ("a%00", None),
+            ("a%", None),
+            ("a%4", None),
+            ("a%+1", None),
+            ("a%\u{e4}", None),
+            ("a%C3%A4", None),
+        ] {
+            let read = JobId::read(text);
+            assert_eq!(read.as_ref().map(JobId::as_str), id, "{text}");
+        }
     }
 }

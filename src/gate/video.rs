@@ -34,6 +34,7 @@ impl Gate {
         let asked = Asked {
             method: client.method.clone(),
             route,
+            job: known.upstream_id(),
             query: query.as_deref(),
             path: None,
             headers: relay::passing_up(&client.headers),
@@ -100,7 +101,8 @@ impl Gate {
         asked: Asked<'_>,
     ) -> Result<Exchange, Refusal> {
         let method = asked.method.clone();
-        let (route, query, headers) = (asked.route, asked.query, asked.headers.clone());
+        let (route, job) = (asked.route, asked.job);
+        let (query, headers) = (asked.query, asked.headers.clone());
         let exchange = self.ask_for_head(channel, asked).await?;
         let status = exchange.answered().map_or(0, |head| head.status.as_u16());
         if method != Method::HEAD || !matches!(status, 400 | 404 | 405 | 501) {
@@ -110,6 +112,7 @@ impl Gate {
         let asked = Asked {
             method: Method::GET,
             route,
+            job,
             query,
             path: None,
             headers,

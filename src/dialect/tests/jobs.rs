@@ -171,7 +171,7 @@ fn seconds_are_a_whole_number_in_either_form() {
 fn another_word_is_respelled_and_nothing_else() {
     let respelled = |body: &str| {
         let read = job(body).unwrap();
-        let bytes = read.rewritten(body.as_bytes(), None);
+        let bytes = read.rewritten(body.as_bytes(), None, None);
         bytes.map(|bytes| String::from_utf8(bytes).unwrap())
     };
     assert_eq!(respelled(r#"{"status":"queued"}"#), None);
@@ -191,17 +191,41 @@ fn another_word_is_respelled_and_nothing_else() {
 fn an_id_is_put_in_place_of_the_channels() {
     let body = br#"{"task_id":"x:1","a":["x:1"],"status":"done","id" : "x:1"}"#;
     let read = job(body).unwrap();
-    let rewritten = read.rewritten(body, Some("video_1")).unwrap();
+    let rewritten = read.rewritten(body, Some("video_1"), None).unwrap();
     assert_eq!(
         std::str::from_utf8(&rewritten).unwrap(),
         r#"{"task_id":"video_1","a":["x:1"],"status":"completed","id" : "video_1"}"#
     );
     let same = br#"{"id":"video_1","status":"queued"}"#;
-    assert_eq!(job(same).unwrap().rewritten(same, Some("video_1")), None);
+    assert_eq!(
+        job(same).unwrap().rewritten(same, Some("video_1"), None),
+        None
+    );
     assert_eq!(
         job("{\"id\":7}")
             .unwrap()
-            .rewritten(b"{\"id\":7}", Some("a")),
+            .rewritten(b"{\"id\":7}", Some("a"), None),
         Some(br#"{"id":"a"}"#.to_vec())
+    );
+}
+
+#[test]
+fn a_source_is_put_in_place_of_the_channels() {
+    let body = br#"{"remixed_from_video_id":"x:0","big":1e400,"id":"x:1"}"#;
+    let read = job(body).unwrap();
+    assert_eq!(read.source.as_deref(), Some("x:0"));
+    let rewritten = read
+        .rewritten(body, Some("video_1"), Some("video_0"))
+        .unwrap();
+    assert_eq!(
+        std::str::from_utf8(&rewritten).unwrap(),
+        r#"{"remixed_from_video_id":"video_0","big":1e400,"id":"video_1"}"#
+    );
+    // What is not there is not put there.
+    let without = br#"{"remixed_from_video_id":null,"id":"video_1"}"#;
+    let read = job(without).unwrap();
+    assert_eq!(
+        read.rewritten(without, Some("video_1"), Some("video_0")),
+        None
     );
 }

@@ -56,7 +56,7 @@ fn a_channels_own_words_come_first() {
     assert_eq!(words.find("failed"), Some(Status::Failed));
     let dialect = Dialect::new(words);
     let job = JobAnswer::read(br#"{"status":"completed"}"#, &dialect).unwrap();
-    let respelled = job.rewritten(br#"{"status":"completed"}"#, None);
+    let respelled = job.rewritten(br#"{"status":"completed"}"#, None, None);
     assert_eq!(respelled.unwrap(), br#"{"status":"in_progress"}"#);
 }
 

@@ -22,7 +22,8 @@ use crate::dialect;
 use crate::gate::answer::{JobAnswer, Status};
 use crate::gate::books::{binding, millis};
 use crate::gate::charge::corrected;
-use crate::gate::route::JobId;
+use crate::gate::ids::{self, public_id};
+use crate::gate::inquiry::Told;
 use crate::gate::{Gate, State};
 use crate::ledger::{
     Confirmation, Confirmed, FirstAnswer, Jobless, NOT_CREATED, NOT_FOUND_OUT, PromptDigest,
@@ -241,12 +242,36 @@ impl Gate {
         unknown: &Jobless,
         found: &Listing,
     ) -> Result<(), Unavailable> {
-        let (config, job) = (&state.config, &found.job.id);
+        let (config, upstream_id) = (&state.config, &found.job.id);
+        let public = public_id(upstream_id, unknown.id);
+        let told = match unknown.fingerprint {
+            Some(_) => self
+                .ask_about(state, channel, &public, upstream_id)
+                .await
+                .ok(),
+            None => None,
+        };
+        let source = match &told {
+            Some(told) => {
+                self.public_source(&told.job, unknown.remix_of.as_deref())
+                    .await
+            }
+            None => None,
+        };
+        let answer = |id: &str| {
+            Some(first_answer(
+                unknown,
+                found,
+                told.as_ref(),
+                id,
+                source.as_deref(),
+            ))
+        };
         let mut confirmation = Confirmation {
-            job: job.clone(),
-            upstream_id: job.clone(),
             charge: corrected(&unknown.charge, &found.answer, &config.catalog),
-            answer: Some(self.first_answer(state, channel, unknown, found).await),
+            answer: answer(&public),
+            job: public,
+            upstream_id: upstream_id.clone(),
         };
         let limits = binding(config, &unknown.charge, &confirmation.charge);
         let confirm = async |confirmation: &Confirmation| {
@@ -259,6 +284,7 @@ impl Gate {
         let mut confirmed = confirm(&confirmation).await?;
         if confirmed == Confirmed::IdTaken {
             confirmation.job = minted(unknown.id);
+            confirmation.answer = answer(&confirmation.job);
             confirmed = confirm(&confirmation).await?;
         }
         if let Confirmed::Now { .. } = confirmed {
@@ -275,40 +301,35 @@ impl Gate {
     }
 }
 
-impl Gate {
-    /// What repetitions of the request are answered with: the job as its channel tells it, or
-    /// else as its list did.
-    async fn first_answer(
-        &self,
-        state: &State,
-        channel: &Channel,
-        unknown: &Jobless,
-        found: &Listing,
-    ) -> FirstAnswer {
-        let told = match unknown.fingerprint {
-            Some(_) => self.ask_about(state, channel, &found.job.id).await.ok(),
-            None => None,
-        };
-        // It has to name the job.
-        let told = told.filter(|told| told.job.id.is_some());
-        let charge = &unknown.charge;
-        let listed = || {
-            let seconds = found.answer.seconds.unwrap_or(charge.seconds);
-            let job = json!({
-                "id": &*found.job.id,
-                "object": "video",
-                "model": &*charge.model,
-                "status": found.answer.status.unwrap_or(Status::Queued).told(),
-                "created_at": found.job.created.unwrap_or(unknown.created).seconds(),
-                "size": found.answer.size.as_deref().unwrap_or(&charge.size),
-                "seconds": seconds.to_string(),
-            });
-            Bytes::from(job.to_string())
-        };
-        FirstAnswer {
-            status: 200,
-            body: told.map_or_else(listed, |told| told.body),
-        }
+/// What repetitions of a request are answered with: the job as its channel tells it, if it does
+/// and names it, or else as its list did.
+fn first_answer(
+    unknown: &Jobless,
+    found: &Listing,
+    told: Option<&Told>,
+    id: &str,
+    source: Option<&str>,
+) -> FirstAnswer {
+    let charge = &unknown.charge;
+    let listed = || {
+        let seconds = found.answer.seconds.unwrap_or(charge.seconds);
+        let job = json!({
+            "id": id,
+            "object": "video",
+            "model": &*charge.model,
+            "status": found.answer.status.unwrap_or(Status::Queued).told(),
+            "created_at": found.job.created.unwrap_or(unknown.created).seconds(),
+            "size": found.answer.size.as_deref().unwrap_or(&charge.size),
+            "seconds": seconds.to_string(),
+            "remixed_from_video_id": unknown.remix_of.as_deref(),
+        });
+        Bytes::from(job.to_string())
+    };
+    let told = told.filter(|told| told.job.id.is_some());
+    let told = told.map(|told| ids::told(&told.job, &told.body, id, source));
+    FirstAnswer {
+        status: 200,
+        body: told.unwrap_or_else(listed),
     }
 }
 
@@ -384,7 +405,7 @@ fn read(page: dialect::Page, catalog: &Catalog) -> Page {
     let has_more = page.has_more.unwrap_or(page.entries > 0);
     let time = |seconds: u64| Timestamp(seconds.saturating_mul(1000));
     let listing = |answer: JobAnswer| {
-        let id = answer.id.clone().filter(|id| JobId::fits(id))?;
+        let id = answer.id.clone()?;
         let offered = answer.model.as_deref();
         let offered = offered.and_then(|name| model_of(catalog, name));
         let job = ListedJob {
