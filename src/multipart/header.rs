@@ -188,18 +188,10 @@ const KNOWN: [&str; 4] = [
 /// Not one of them decides about the price: busboy makes files of such parts.
 const OCTET_TEXTS: [&str; 2] = ["input_reference[image_url]", "input_reference[file_id]"];
 
-/// Whether a header's name is written as clients write it: the words begin with a capital or
-/// do not, and go on in lower case. Perl's CGI and HTTP::Body know it only so.
+/// Whether a header's name is written as clients write it: with capitals at the beginnings of
+/// its words, or with none. Perl's CGI and HTTP::Body know no other.
 fn is_spelt(name: &[u8], known: &[u8]) -> bool {
-    let may_differ = |at: usize| known[at].is_ascii_uppercase();
-    name.len() == known.len()
-        && name
-            .iter()
-            .zip(known)
-            .enumerate()
-            .all(|(at, (byte, known))| {
-                byte == known || (may_differ(at) && *byte == known.to_ascii_lowercase())
-            })
+    name == known || name.iter().eq(known.to_ascii_lowercase().iter())
 }
 
 /// Splits `Name: value`. Whether the name is one, and no folded line, is left to be judged.

@@ -14,7 +14,7 @@
 //! header      = name ": " value CRLF
 //! name        = "Content-Disposition" / "Content-Type"
 //!             / "Content-Transfer-Encoding" / "Content-Length"
-//!               ; once each, the capitals in lower case if need be
+//!               ; once each, spelt so or all in lower case
 //! disposition = "form-data; name=" field
 //!               [ "; filename=" file [ "; filename*=utf-8''" *( attr-char / pct ) ] ]
 //! ```

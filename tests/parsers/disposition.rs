@@ -149,6 +149,18 @@ fn filename(form: &mut Form, rng: &mut Rng) {
         "filename=\" \"",
         "filename=\",\"",
         "filename=\"a\\\\\\\"b\"",
+        "filename=\".\"",
+        "filename=\"a/\"",
+        "filename=\"&sol;\"",
+        "filename=\"a.png&#47\"",
+        "filename=\"\u{200b}\"",
+        "filename=\"a.png\"; filename*=utf-8''%2e",
+        "filename=\"C:\\dir\\\\\"",
+        "filename=\"C:\\dir\\a\\\"b.png\"",
+        "filename=\"\\\\host\\a.png\"",
+        "filename=\"Tom & Jerry.png\"",
+        "filename=\"R&D;a.png\"",
+        "filename=\"-\"",
     ]);
     let Some(&i) = form.find("filename").first() else {
         return;
@@ -259,6 +271,8 @@ fn header_name(form: &mut Form, rng: &mut Rng) {
     let to = rng.pick(&[
         "X-Content-Disposition",
         "CONTENT-DISPOSITION",
+        "Content-disposition",
+        "content-Disposition",
         "Content_Disposition",
         "Content-Disposition\0",
         "\u{feff}Content-Disposition",

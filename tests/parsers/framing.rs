@@ -26,8 +26,12 @@ fn smuggled_part(form: &Form, rng: &mut Rng) -> Vec<u8> {
     let boundary = &form.boundary;
     let eol = rng.pick(&["\r\n", "\r\n", "\r\n", "\n", "\r"]);
     let dashes = rng.pick(&["--", "--", "--", "-", "", "---", "----"]);
-    let boundary = match rng.below(8) {
+    let boundary = match rng.below(9) {
         0 => boundary[..boundary.len() - 1].to_owned(),
+        5 => {
+            let (before, after) = boundary.split_at(1 + rng.below(boundary.len() - 1));
+            format!("{before}{}{after}", rng.pick(&["\r", "\n"]))
+        }
         1 => boundary.to_uppercase(),
         2 => format!("{boundary}x"),
         3 => "other".to_owned(),
@@ -95,7 +99,12 @@ fn line_break(form: &mut Form, rng: &mut Rng) {
 fn near_miss(form: &mut Form, rng: &mut Rng) {
     let boundary = form.boundary.clone();
     let short = &boundary[..1 + rng.below(boundary.len() - 1)];
-    let text = match rng.below(9) {
+    let text = match rng.below(10) {
+        9 => format!(
+            "\r\n--{short}{}{}\r\n",
+            rng.pick(&["\r", "\n", "\r\n"]),
+            &boundary[short.len()..]
+        ),
         0 => format!("\r\n--{short}"),
         1 => format!("\r\n--{short}\r\n"),
         2 => format!("--{boundary}"),

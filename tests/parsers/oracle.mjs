@@ -11,9 +11,13 @@ const require = createRequire(pathToFileURL(resolve(process.argv[2], "oracle.cjs
 const load = async (name) => import(pathToFileURL(require.resolve(name)));
 
 const { default: busboy } = await load("busboy");
+const { default: busboy0 } = await load("busboy-0");
 const { default: fastifyBusboy } = await load("@fastify/busboy");
 const { formidable } = await load("formidable");
+const { default: formidable1 } = await load("formidable-1");
+const { default: multer } = await load("multer");
 const { default: multiparty } = await load("multiparty");
+const { default: parseMultipartData } = await load("parse-multipart-data");
 const { Response } = await load("undici");
 const { getMultipartBoundary, parseMultipart } = await load("@remix-run/multipart-parser");
 
@@ -48,17 +52,22 @@ function request({ contentType, body, step }) {
   return stream;
 }
 
-/** Both generations of busboy emit the same events but for the one at the end. */
-function withBusboy(create, end) {
+/**
+ * The generations of busboy emit the same events but for the one at the end. An application
+ * that takes no files does not listen for them.
+ */
+function withBusboy(create, end, files = true) {
   return (record) =>
     new Promise((done, fail) => {
       const pairs = [];
       const parser = create({ headers: request(record).headers });
       parser.on("field", (name, value) => pairs.push([name, value]));
-      parser.on("file", (name, stream) => {
-        pairs.push([name, FILE]);
-        stream.on("error", fail).resume();
-      });
+      if (files) {
+        parser.on("file", (name, stream) => {
+          pairs.push([name, FILE]);
+          stream.on("error", fail).resume();
+        });
+      }
       parser.on("error", fail);
       parser.on(end, () => done(pairs));
       for (const piece of pieces(record.body, record.step)) parser.write(piece);
@@ -103,6 +112,44 @@ function withFormidable(record) {
   });
 }
 
+/** It tells a field from a file by the filename alone. */
+function withFormidable1(record) {
+  return new Promise((done, fail) => {
+    const pairs = [];
+    const form = new formidable1.IncomingForm();
+    form.onPart = (part) => {
+      const chunks = [];
+      part.on("data", (chunk) => chunks.push(chunk));
+      part.on("end", () => {
+        const isText = part.filename === undefined;
+        pairs.push([part.name, isText ? Buffer.concat(chunks).toString() : FILE]);
+      });
+    };
+    form.once("error", fail);
+    form.once("end", () => done(pairs));
+    form.parse(request(record));
+  });
+}
+
+/** It keeps the last or all values of a name, and its files in memory. */
+function withMulter(record) {
+  return new Promise((done, fail) => {
+    const message = request(record);
+    multer().any()(message, {}, (error) => {
+      if (error) return fail(error);
+      const values = Object.entries(message.body ?? {});
+      const pairs = values.flatMap(([name, value]) => [value].flat().map((v) => [name, v]));
+      done(pairs.concat(message.files.map((file) => [file.fieldname, FILE])));
+    });
+  });
+}
+
+function withParseMultipartData({ contentType, body }) {
+  const boundary = parseMultipartData.getBoundary(contentType);
+  const parts = parseMultipartData.parse(body, boundary);
+  return parts.map((part) => [part.name, "filename" in part ? FILE : part.data.toString()]);
+}
+
 async function withUndici({ contentType, body }) {
   const form = await new Response(body, { headers: { "content-type": contentType } }).formData();
   return Array.from(form, ([name, value]) => [name, typeof value === "string" ? value : FILE]);
@@ -126,12 +173,20 @@ function members(document) {
     .map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
 }
 
+const busboy1 = (options) => busboy(options);
+const olderBusboy = (options) => new busboy0(options);
 const forms = {
-  busboy: withBusboy((options) => busboy(options), "close"),
+  "busboy 1": withBusboy(busboy1, "close"),
+  "busboy 1, no files": withBusboy(busboy1, "close", false),
+  "busboy 0.3": withBusboy(olderBusboy, "finish"),
+  "busboy 0.3, no files": withBusboy(olderBusboy, "finish", false),
   "@fastify/busboy": withBusboy((options) => new fastifyBusboy(options), "finish"),
+  "multer (npm)": withMulter,
   multiparty: withMultiparty,
-  formidable: withFormidable,
+  "formidable 3": withFormidable,
+  "formidable 1": withFormidable1,
   undici: withUndici,
+  "parse-multipart-data": async (record) => withParseMultipartData(record),
   remix: async (record) => withRemix(record),
 };
 const decoder = new TextDecoder();

@@ -1,5 +1,7 @@
 """Reads create bodies with the form and JSON parsers of the Python world.
 
+The arguments name the parsers, all without them; the answers name their versions too.
+
 Input on stdin, records without a separator, integers big-endian:
 
     u32 step, u32 n, n bytes of Content-Type, u32 m, m bytes of body
@@ -11,6 +13,7 @@ application reads if it takes the first or the last value of a repeated name (nu
 is none), or `{"error": "..."}` if the parser refuses the body.
 """
 
+import importlib.metadata
 import io
 import json
 import logging
@@ -53,7 +56,20 @@ def latin(content_type):
     return content_type.decode("latin-1")
 
 
-def environ(content_type, body):
+class Pieces(io.BytesIO):
+    """Hands out no more at a time than a socket might have."""
+
+    def __init__(self, body, step):
+        super().__init__(body)
+        self.step = step
+
+    def read(self, size=-1):
+        if size is not None and size >= 0:
+            size = min(size, self.step)
+        return super().read(size)
+
+
+def environ(content_type, body, step=0):
     return {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/v1/videos",
@@ -63,7 +79,7 @@ def environ(content_type, body):
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": Pieces(body, step) if step >= 4096 else io.BytesIO(body),
         "CONTENT_TYPE": latin(content_type),
         "CONTENT_LENGTH": str(len(body)),
     }
@@ -142,7 +158,7 @@ def load_werkzeug():
             return FormDataParser(silent=False)
 
     def parse(content_type, body, step):
-        request = Request(environ(content_type, body))
+        request = Request(environ(content_type, body, step))
         pairs = list(request.form.items(multi=True))
         return pairs + [(name, FILE) for name in request.files]
 
@@ -158,7 +174,7 @@ def load_django():
     from django.core.handlers.wsgi import WSGIRequest
 
     def parse(content_type, body, step):
-        request = WSGIRequest(environ(content_type, body))
+        request = WSGIRequest(environ(content_type, body, step))
         pairs = [(name, v) for name, values in request.POST.lists() for v in values]
         return pairs + [(name, FILE) for name in request.FILES]
 
@@ -201,7 +217,10 @@ def load_aiohttp():
         for piece in pieces(body, step):
             stream.feed_data(piece)
         stream.feed_eof()
-        request = web.BaseRequest(message, stream, protocol, None, None, loop)
+        # An application that takes reference images raises the 1 MiB that are the default.
+        request = web.BaseRequest(
+            message, stream, protocol, None, None, loop, client_max_size=1 << 30
+        )
         pairs = []
         for name, value in drive(request.post()).items():
             if isinstance(value, web.FileField):
@@ -233,7 +252,7 @@ def load_multipart():
     import multipart
 
     def parse(content_type, body, step):
-        forms, files = multipart.parse_form_data(environ(content_type, body), ignore_errors=False)
+        forms, files = multipart.parse_form_data(environ(content_type, body, step), ignore_errors=False)
         pairs = list(forms.iterallitems())
         # A text part too big for memory comes as a part without a filename.
         for name, part in files.iterallitems():
@@ -247,7 +266,7 @@ def load_bottle():
     import bottle
 
     def parse(content_type, body, step):
-        post = bottle.BaseRequest(environ(content_type, body)).POST
+        post = bottle.BaseRequest(environ(content_type, body, step)).POST
         post.recode_unicode = False
         return [
             (name, FILE if isinstance(value, bottle.FileUpload) else value)
@@ -272,6 +291,57 @@ def load_falcon():
                 part.stream.exhaust()
                 pairs.append((part.name, FILE))
         return pairs
+
+    return parse
+
+
+def load_streaming_form_data():
+    from streaming_form_data import StreamingFormDataParser
+    from streaming_form_data.targets import BaseTarget
+
+    class Target(BaseTarget):
+        def __init__(self, name, pairs):
+            super().__init__()
+            self.name, self.pairs = name, pairs
+
+        def on_start(self):
+            self.data = b""
+
+        def on_data_received(self, chunk):
+            self.data += chunk
+
+        def on_finish(self):
+            is_file = self.multipart_filename is not None
+            value = FILE if is_file else self.data.decode("utf-8", "replace")
+            self.pairs.append((self.name, value))
+            self.multipart_filename = None
+
+    def parse(content_type, body, step):
+        parser = StreamingFormDataParser({"Content-Type": latin(content_type)})
+        pairs = []
+        for name in FIELDS:
+            parser.register(name, Target(name, pairs))
+        for piece in pieces(body, step):
+            parser.data_received(piece)
+        return pairs
+
+    return parse
+
+
+def load_cgi():
+    import cgi
+
+    def parse(content_type, body, step):
+        form = cgi.FieldStorage(
+            fp=io.BytesIO(body),
+            headers={"content-type": latin(content_type), "content-length": str(len(body))},
+            environ={"REQUEST_METHOD": "POST"},
+            keep_blank_values=True,
+            strict_parsing=True,
+        )
+        return [
+            (part.name, part.value if part.filename is None else FILE) for part in form.list
+        ]
 
     return parse
 
@@ -335,6 +405,8 @@ FORMS = {
     "multipart": load_multipart,
     "bottle": load_bottle,
     "falcon": load_falcon,
+    "streaming-form-data": load_streaming_form_data,
+    "cgi": load_cgi,
 }
 JSONS = {
     "python json": load_json,
@@ -355,11 +427,19 @@ def records(stream):
         yield step, content_type, stream.read(take())
 
 
+def versioned(name):
+    try:
+        return f"{name} {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return name
+
+
 def main():
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    forms = {name: load() for name, load in FORMS.items()}
-    jsons = {name: load() for name, load in JSONS.items()}
+    wanted = sys.argv[1:] or [*FORMS, *JSONS]
+    forms = {versioned(name): load() for name, load in FORMS.items() if name in wanted}
+    jsons = {name: load() for name, load in JSONS.items() if name in wanted}
     output = sys.stdout
     for step, content_type, body in records(sys.stdin.buffer):
         parsers = jsons if b"json" in content_type.lower() else forms

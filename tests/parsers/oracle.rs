@@ -45,6 +45,9 @@ pub enum Oracle {
     Program(OsString, Vec<OsString>),
 }
 
+/// The parsers of which older versions are asked too.
+const OLDER: [&str; 3] = ["django", "werkzeug", "tornado"];
+
 impl Oracle {
     /// The oracles that this machine can run, and what is missing for the others.
     pub fn all() -> (Vec<Self>, Vec<String>) {
@@ -54,12 +57,48 @@ impl Oracle {
         };
         let mut oracles = vec![Self::Here];
         let mut missing = Vec::new();
-        match std::env::var_os("TOLLGATE_PYTHON") {
-            Some(python) => oracles.push(Self::Program(python, vec![script("oracle.py")])),
-            None => missing.push(
-                "the Python parsers: TOLLGATE_PYTHON names no interpreter with tests/parsers/requirements.txt"
-                    .to_owned(),
+        let named = |name: &str| OsString::from(name);
+        for (variable, what, arguments) in [
+            (
+                "TOLLGATE_PYTHON",
+                "an interpreter with tests/parsers/requirements.txt",
+                vec![script("oracle.py")],
             ),
+            (
+                "TOLLGATE_PYTHON_OLDER_PARSERS",
+                "an interpreter with tests/parsers/requirements-older.txt",
+                [script("oracle.py")]
+                    .into_iter()
+                    .chain(OLDER.map(named))
+                    .collect(),
+            ),
+            (
+                "TOLLGATE_GO",
+                "the go command",
+                vec![named("run"), script("oracle.go")],
+            ),
+            (
+                "TOLLGATE_RUBY",
+                "a ruby with Rack 2.2",
+                vec![script("oracle.rb")],
+            ),
+            (
+                "TOLLGATE_PERL",
+                "a perl with CGI, HTTP::Body and HTTP::Entity::Parser",
+                vec![script("oracle.pl")],
+            ),
+        ] {
+            match std::env::var_os(variable) {
+                Some(program) => oracles.push(Self::Program(program, arguments)),
+                None => missing.push(format!("some parsers: {variable} does not name {what}")),
+            }
+        }
+        match std::env::var_os("TOLLGATE_PHP_CGI") {
+            Some(php) => oracles.push(Self::Program(
+                "python3".into(),
+                vec![script("oracle_php.py"), php],
+            )),
+            None => missing.push("PHP: TOLLGATE_PHP_CGI does not name php-cgi".to_owned()),
         }
         match std::env::var_os("TOLLGATE_NODE_MODULES") {
             Some(modules) => oracles.push(Self::Program(

@@ -30,7 +30,7 @@ fn media_type(form: &mut Form, rng: &mut Rng) {
 
 fn boundary_parameter(form: &mut Form, rng: &mut Rng) {
     let b = &form.boundary;
-    let rest = match rng.below(20) {
+    let rest = match rng.below(22) {
         0 => format!("; BOUNDARY={b}"),
         1 => format!("; Boundary={b}"),
         2 => format!("; boundary=\"{b}\""),
@@ -50,6 +50,8 @@ fn boundary_parameter(form: &mut Form, rng: &mut Rng) {
         16 => format!("; boundary={b}, x"),
         17 => format!("; boundary={b}%20"),
         18 => format!(" boundary={b}"),
+        19 => format!("; boundary=\"{b}=\""),
+        20 => format!("; boundary=\"{b}/\""),
         _ => format!("; boundary=\"{b} \""),
     };
     form.content_type = format!("multipart/form-data{rest}");

@@ -110,6 +110,8 @@ pub struct Client {
     text: &'static [&'static str],
     /// Header lines of a file part.
     file: &'static [&'static str],
+    /// Header lines of a text that stands in for a file, where they are others than a text's.
+    member: Option<&'static [&'static str]>,
     epilogue: &'static str,
 }
 
@@ -128,6 +130,7 @@ pub const CLIENTS: &[Client] = &[
         boundary: "704ad1c28f53d0853c0a4f9b14a7b2ce",
         text: NAMED,
         file: NAMED_FILE,
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -139,6 +142,7 @@ pub const CLIENTS: &[Client] = &[
             "Content-Disposition: form-data; name=\"{n}\"; filename=\"caf\u{e9} %22x%22.png\"",
             "Content-Type: application/octet-stream",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -147,6 +151,7 @@ pub const CLIENTS: &[Client] = &[
         boundary: "openai-7y8ntm3mk5n",
         text: NAMED,
         file: NAMED_FILE,
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -155,6 +160,7 @@ pub const CLIENTS: &[Client] = &[
         boundary: "------------------------569cc4d4eb54ea74",
         text: NAMED,
         file: NAMED_FILE,
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -166,6 +172,7 @@ pub const CLIENTS: &[Client] = &[
             "Content-Disposition: form-data; name=\"{n}\"; filename=\"my \\\"best\\\" cat.png\"",
             "Content-Type: application/octet-stream",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -180,6 +187,7 @@ pub const CLIENTS: &[Client] = &[
             "Content-Type: image/png",
             "Content-Disposition: form-data; name=\"{n}\"; filename=\"img.png\"",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -195,6 +203,7 @@ pub const CLIENTS: &[Client] = &[
             "Content-Type: image/png",
             "Content-Length: {l}",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -211,6 +220,7 @@ pub const CLIENTS: &[Client] = &[
             "Content-Type: application/octet-stream",
             "Content-Transfer-Encoding: binary",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -224,6 +234,7 @@ pub const CLIENTS: &[Client] = &[
         file: &[
             "Content-Disposition: form-data; name={n}; filename=img.png; filename*=utf-8''img.png",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -235,6 +246,7 @@ pub const CLIENTS: &[Client] = &[
             "content-type: image/png",
             "content-disposition: form-data; name=\"{n}\"; filename=\"img.png\"",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -247,6 +259,7 @@ pub const CLIENTS: &[Client] = &[
             "Content-Length: {l}",
         ],
         file: NAMED_FILE,
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -258,6 +271,7 @@ pub const CLIENTS: &[Client] = &[
             "Content-Disposition: form-data; name=\"{n}\"; filename=\"\"",
             "Content-Type: application/octet-stream",
         ],
+        member: None,
         epilogue: "\r\n",
     },
     Client {
@@ -266,7 +280,88 @@ pub const CLIENTS: &[Client] = &[
         boundary: "--------------------------318204597561130049187664",
         text: NAMED,
         file: NAMED_FILE,
+        member: None,
         epilogue: "",
+    },
+    Client {
+        name: "curl on Windows",
+        content_type: PLAIN,
+        boundary: "------------------------mGkX0b3TqZr8LwNfYd2vPs",
+        text: NAMED,
+        file: &[
+            "Content-Disposition: form-data; name=\"{n}\"; filename=\"C:\\tmp\\up\\img.png\"",
+            "Content-Type: image/png",
+        ],
+        member: None,
+        epilogue: "\r\n",
+    },
+    Client {
+        name: "httpclient 5.2",
+        content_type: ("multipart/form-data; charset=ISO-8859-1; boundary=", ""),
+        boundary: "httpclient_boundary_3f1c9a52-7d44-4a55-9f0b-6d1e8c0a7b21",
+        text: &[
+            "Content-Disposition: form-data; name=\"{n}\"",
+            "Content-Type: text/plain; charset=ISO-8859-1",
+        ],
+        file: &[
+            "Content-Disposition: form-data; name=\"{n}\"; filename=\"R&D &#38; co.png\"",
+            "Content-Type: application/octet-stream",
+        ],
+        member: None,
+        epilogue: "\r\n",
+    },
+    Client {
+        name: "openai-java",
+        content_type: PLAIN,
+        boundary: "5b0e7c1d-1f7e-4e1f-8f2e-9a7d3c6b5a40",
+        text: &[
+            "Content-Disposition: form-data; name=\"{n}\"",
+            "Content-Type: text/plain",
+        ],
+        file: &[
+            "Content-Disposition: form-data; name=\"{n}\"; filename=\"\u{56fe}\u{7247}\"",
+            "Content-Type: application/octet-stream",
+        ],
+        member: Some(&[
+            "Content-Disposition: form-data; name=\"{n}\"",
+            "Content-Type: application/octet-stream",
+        ]),
+        epilogue: "\r\n",
+    },
+    Client {
+        name: "qt",
+        content_type: ("multipart/form-data; boundary=\"", "\""),
+        boundary: "boundary_.oOo._x7/Q+3mZ9aB/cD0eF1gH2iJ3kL4mN5o",
+        text: NAMED,
+        file: NAMED_FILE,
+        member: None,
+        epilogue: "\r\n",
+    },
+    Client {
+        name: "ruby",
+        content_type: PLAIN,
+        boundary: "-----------RubyMultipartPost-0f4c7e0a9b1d2c3e4f5061728394a5b6",
+        text: NAMED,
+        file: &[
+            "Content-Disposition: form-data; name=\"{n}\"; filename=\"my \\\"best\\\" cat.png\"",
+            "Content-Length: {l}",
+            "Content-Type: image/png",
+            "Content-Transfer-Encoding: binary",
+        ],
+        member: None,
+        epilogue: "\r\n\r\n",
+    },
+    Client {
+        name: "lwp",
+        content_type: PLAIN,
+        boundary: "xYzZY",
+        text: &["Content-Disposition: form-data; name=\"{n}\""],
+        file: &[
+            "Content-Disposition: form-data; name=\"{n}\"; filename=\"C:\\\\img.png\"",
+            "Content-Type: image/jpeg",
+        ],
+        member: None,
+        epilogue: "\r\n",
     },
 ];
 
@@ -297,9 +392,12 @@ pub fn form(client: &Client, rng: &mut Rng) -> Form {
                 .push(part(client, client.file, "input_reference", data));
         }
         2 => {
-            let name = "input_reference[file_id]";
-            form.parts
-                .push(part(client, client.text, name, b"file-abc"));
+            let lines = client.member.unwrap_or(client.text);
+            let (name, value) = rng.pick(&[
+                ("input_reference[file_id]", "file-abc"),
+                ("input_reference[image_url]", "https://host/img.png"),
+            ]);
+            form.parts.push(part(client, lines, name, value.as_bytes()));
         }
         _ => {}
     }
