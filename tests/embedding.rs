@@ -233,11 +233,11 @@ async fn a_proxy_keeps_its_own_routes() {
     );
 }
 
-/// The one in the library's documentation is compiled; the README has the same.
+/// The one in the library's documentation is compiled; docs/embedding.md has the same.
 #[test]
-fn the_example_of_the_readme_is_the_one_that_is_compiled() {
-    let readme = include_str!("../README.md");
-    let (_, example) = readme.split_once("```rust\n").unwrap();
+fn the_example_of_the_page_on_embedding_is_the_one_that_is_compiled() {
+    let page = include_str!("../docs/embedding.md");
+    let (_, example) = page.split_once("```rust\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let documentation: String = include_str!("../src/lib.rs")
         .lines()
