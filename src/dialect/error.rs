@@ -88,6 +88,10 @@ impl ApiError {
 
 /// What a channel answers when it is asked for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each answer: a box would cost more than what it saves"
+)]
 pub enum JobStatus {
     /// How the job stands.
     Job(JobAnswer),
