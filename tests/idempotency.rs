@@ -509,3 +509,103 @@ async fn another_gate_and_the_next_run_know_it() {
     })
     .await;
 }
+
+/// The first answer stands, whatever the configuration says by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_changed_refuses_no_repetition() {
+    on(Engine::all(), async |engine| {
+        let roomy = || Setup::default().replacing("in_flight: 4", "in_flight: 40");
+        let mut setup = roomy();
+        setup.ledger = engine.open();
+        let stand = setup.start().await;
+        let with_seconds = |seconds: &[u8], picture: &[u8]| {
+            let mut fields: Vec<(&str, &[u8])> = vec![("prompt", b"a cat"), ("model", b"sora-2")];
+            if !picture.is_empty() {
+                // What is refused may come before a file or after it.
+                fields.push(("size", b"1280x720"));
+                fields.push(("seconds", seconds));
+                fields.push(("input_reference", picture));
+            } else {
+                fields.push(("seconds", seconds));
+            }
+            post("/v1/videos", &form_type(), form(&fields))
+        };
+        let picture = png(2_000_000);
+        let mut late = form(&[
+            ("prompt", b"a cat"),
+            ("size", b"1280x720"),
+            ("input_reference", &picture),
+            ("model", b"sora-2"),
+            ("seconds", b"8"),
+        ]);
+        let late = post("/v1/videos", &form_type(), std::mem::take(&mut late));
+        let json = json!({"model": "sora-2", "prompt": "a cat", "seconds": "8"}).to_string();
+        let cases = [
+            ("small", with_seconds(b"8", b"")),
+            ("large", with_seconds(b"8", &picture)),
+            ("late", late),
+            ("json", post("/v1/videos", "application/json", json.into())),
+        ];
+        let mut answers = Vec::new();
+        for (name, request) in &cases {
+            answers.push(first(&stand, STUDIO, name, request.clone()).await);
+        }
+        let changes = [
+            ("seconds: [\"4\", \"8\"]", "seconds: [\"4\"]"),
+            ("allowed: [\"4\", \"8\", \"12\"]", "allowed: [\"4\"]"),
+        ];
+        for (nth, (from, to)) in (0..).zip(changes) {
+            let changed = changes
+                .iter()
+                .take(nth)
+                .fold(roomy(), |setup, (from, to)| setup.replacing(from, to));
+            let changed = changed.replacing(from, to);
+            stand.handle.reload(changed.config_for(stand.mock.addr()));
+            let creates = stand.mock.stats().creates_complete;
+            for ((name, request), answer) in cases.iter().zip(&answers) {
+                replayed(&stand, STUDIO, name, request.clone(), answer).await;
+                replayed(&stand, STUDIO, name, chunked(request.clone()), answer).await;
+                let refused = send(&stand, STUDIO, "new", request.clone()).await;
+                assert!(matches!(refused.status, 400 | 403), "{refused:?}");
+            }
+            // Another request under a name that is taken, refused by the policy too.
+            let other = send(&stand, STUDIO, "small", with_seconds(b"12", b"")).await;
+            is_refused(&other, 422, "idempotency_key_reused");
+            let after = stand.mock.stats().creates_complete;
+            assert_eq!(after, creates, "{}", engine.name());
+        }
+    })
+    .await;
+}
+
+/// Identical creates at once, with a limit for one: the others are told to come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn repetitions_at_once_are_never_told_that_a_budget_is_spent() {
+    on(Engine::all(), async |engine| {
+        let setup = Setup::default().replacing("100/day", "0.4/total");
+        let mut setup = setup.replacing("in_flight: 4", "in_flight: 40");
+        setup.ledger = engine.open();
+        let stand = std::sync::Arc::new(setup.start().await);
+        let creates = (0..16).map(|nth| {
+            let (stand, request) = (stand.clone(), create("a cat"));
+            let request = match nth % 2 {
+                0 => request,
+                _ => chunked(request),
+            };
+            tokio::spawn(async move { send(&stand, STUDIO, "a", request).await })
+        });
+        let mut done = 0;
+        for create in creates.collect::<Vec<_>>() {
+            let answer = create.await.unwrap();
+            match answer.status {
+                200 => done += 1,
+                _ => is_refused(&answer, 409, "idempotency_conflict"),
+            }
+        }
+        assert!(done >= 1);
+        assert_eq!(stand.mock.stats().creates_complete, 1, "{}", engine.name());
+        let other = send(&stand, STUDIO, "b", create("a cat")).await;
+        is_refused(&other, 429, "insufficient_quota");
+    })
+    .await;
+}

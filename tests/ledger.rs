@@ -2,10 +2,21 @@
 
 mod support;
 
+#[path = "ledger/history.rs"]
+mod history;
 #[path = "ledger/postgres/mod.rs"]
 mod on_postgres;
 #[path = "ledger/suite.rs"]
 mod suite;
+#[path = "ledger/windows.rs"]
+mod windows;
+
+/// The tests that every engine runs.
+mod all {
+    pub use crate::history::*;
+    pub use crate::suite::*;
+    pub use crate::windows::*;
+}
 
 use std::sync::Arc;
 
@@ -22,7 +33,7 @@ macro_rules! on {
                 async fn $name() {
                     let folder = Folder::new();
                     let Some(ledger) = $ledger(&folder) else { return };
-                    suite::$name(Arc::new(ledger)).await;
+                    all::$name(Arc::new(ledger)).await;
                 }
             )*
         }
@@ -53,7 +64,6 @@ on_every_ledger! {
     a_failed_job_gives_back_what_was_taken
     limits_are_decided_in_one_step
     windows_pass
-    a_clock_that_is_put_back_opens_no_limit
     groups_share_their_limits
     a_limit_that_is_configured_later_counts_what_was_before
     a_confirmation_ties_the_job_and_corrects_the_charge
@@ -75,4 +85,12 @@ on_every_ledger! {
     lost_reservations_become_unknown
     due_jobs_are_found_until_they_end
     open_reservations_are_counted
+    clocks_that_differ_count_in_windows_of_their_own
+    a_clock_that_is_far_ahead_heals
+    new_counters_know_of_windows_to_come
+    windows_that_are_over_are_forgotten_and_summed_up_again
+    limits_of_money_count_one_currency
+    repetitions_at_once_are_never_refused_by_a_limit
+    claims_are_told_by_what_was_asked
+    random_histories_agree_with_a_recount
 }

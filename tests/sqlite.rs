@@ -449,3 +449,89 @@ async fn in_a_process_of_its_own() {
     drop(ledger);
     assert_eq!(used(&open(&path), &key, NOW).await, [10, 10]);
 }
+
+/// A database of the first version, as a gate of that time has left it.
+#[tokio::test]
+async fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+    let folder = Folder::new();
+    let path = folder.join("tollgate.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(include_str!("../src/ledger/schema/sqlite/001_ledger.sql"))
+        .unwrap();
+    db.pragma_update(None, "application_id", 0x746f_6c6c)
+        .unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    let at = NOW.0;
+    let ahead = at / 60_000 * 60 + 30 * 86_400;
+    for (number, currency, state, resolved) in [
+        (1, "CNY", "confirmed", "NULL".to_owned()),
+        (2, "CNY", "confirmed", "NULL".to_owned()),
+        (3, "USD", "posted", at.to_string()),
+    ] {
+        db.execute_batch(&format!(
+            "INSERT INTO reservation (number, id, created_ms, key, \"group\", currency, multiplier,
+                 channel, model, size, seconds, list_nanos, billed_nanos, state, gate,
+                 prompt_sha256, look_at_ms, job, place, confirmed_ms, resolved_ms)
+             VALUES ({number}, x'{number:032x}', {at}, 'studio', 'sora2', '{currency}', 5000,
+                 'official', 'sora-2', '1280x720', 4, 400000000, 2000000000, '{state}', 7,
+                 zeroblob(32), {at}, 'video_{number}', {number}, {at}, {resolved})"
+        ))
+        .unwrap();
+    }
+    db.execute_batch(&format!(
+        "INSERT INTO payer VALUES ('sora2', 'studio');
+         INSERT INTO counter VALUES
+             ('key', 'studio', 'requests', 'total', 0, 50),
+             ('key', 'studio', 'requests', 'min', {ahead}, 1),
+             ('key', 'studio', 'billed_cost', 'total', 0, 6000000000),
+             ('key', 'studio', 'in_flight', 'total', 0, 2);"
+    ))
+    .unwrap();
+    drop(db);
+
+    let ledger = open(&path);
+    let key = key(vec![
+        limit(Measure::Requests, "100/total"),
+        limit(Measure::Requests, "100/min"),
+        limit(Measure::BilledCost, "100/total"),
+        limit(Measure::InFlight, "10"),
+    ]);
+    // The total goes on; the window is the one of now, and the sum one of one currency.
+    assert_eq!(used(&ledger, &key, NOW).await, [50, 3, 4_000_000_000, 2]);
+    let job = ledger.job("video_1").await.unwrap().unwrap();
+    assert_eq!(
+        (&*job.upstream_id, job.reservation),
+        ("video_1", ReservationId(1))
+    );
+    assert!(job.charge.prices.is_empty());
+    let found = ledger.job_of_channel("official", "video_3").await;
+    assert_eq!(found, ledger.job("video_3").await);
+    assert!(found.unwrap().is_some());
+    post(&ledger, ReservationId(1), NOW).await;
+    assert_eq!(used(&ledger, &key, NOW).await[3], 1);
+    drop(ledger);
+    let version = rows(&look(&path), "PRAGMA user_version");
+    assert_eq!(version, ["4"]);
+    let ledger = open(&path);
+    assert_eq!(used(&ledger, &key, NOW).await, [50, 3, 4_000_000_000, 1]);
+}
+
+/// A request in each of three hours' minutes leaves no more than an hour of them.
+#[tokio::test]
+async fn counters_of_windows_that_are_over_are_deleted() {
+    let folder = Folder::new();
+    let path = folder.join("tollgate.db");
+    let ledger = open(&path);
+    let key = key(vec![limit(Measure::Requests, "10/min")]);
+    for minute in 0..180_u64 {
+        let at = later(minute * 60_000);
+        assert!(reserved(&ledger, &key, minute.into(), &charge(&key, 4), at).await);
+    }
+    let count = rows(&look(&path), "SELECT count(*) FROM counter");
+    assert_eq!(count, ["61"]);
+    drop(ledger);
+    let ledger = open(&path);
+    for minute in [0, 100, 179] {
+        assert_eq!(used(&ledger, &key, later(minute * 60_000)).await, [1]);
+    }
+}

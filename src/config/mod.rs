@@ -34,7 +34,7 @@ use crate::catalog::Catalog;
 use crate::channel::Channel;
 use crate::key::KeyDigest;
 use crate::ledger::{BindingLimits, Payer};
-use crate::policy::{Group, Key};
+use crate::policy::{Group, Key, Limit, Measure};
 
 pub use bounds::Bounds;
 pub use error::{Error, Problem};
@@ -85,14 +85,38 @@ impl Config {
 
     /// The limits that bind a correction of what that payer is charged: those of the key of
     /// that name, and those of the group of that name, whether or not the key is in it. None
-    /// of what is not configured any more.
+    /// of what is not configured any more, and none that count another currency by now.
     pub fn limits_of(&self, payer: &Payer) -> BindingLimits {
+        let binding = |limits: &[Limit], currency: &Arc<str>| {
+            let counts =
+                |l: &Limit| l.measure != Measure::BilledCost || *currency == payer.currency;
+            limits.iter().copied().filter(counts).collect()
+        };
         let key = self.key_named(&payer.key);
         let group = self.groups.get(&payer.group);
         BindingLimits {
-            key: key.map(|key| key.limits.clone()).unwrap_or_default(),
-            group: group.map(|group| group.limits.clone()).unwrap_or_default(),
+            key: key.map_or_else(Vec::new, |key| binding(&key.limits, &key.group.currency)),
+            group: group.map_or_else(Vec::new, |group| binding(&group.limits, &group.currency)),
         }
+    }
+
+    /// The names of keys that pay in another currency than they did before, by the currencies
+    /// of both times.
+    pub fn changed_currencies(&self, before: &Self) -> BTreeMap<[Arc<str>; 2], BTreeSet<Arc<str>>> {
+        let currencies = before.keys.values();
+        let currencies = currencies.map(|key| (&key.name, &key.group.currency));
+        let currencies: HashMap<_, _> = currencies.collect();
+        let mut changed = BTreeMap::<_, BTreeSet<_>>::new();
+        for key in self.keys.values() {
+            let now = &key.group.currency;
+            if let Some(was) = currencies.get(&key.name)
+                && *was != now
+            {
+                let keys = changed.entry([(*was).clone(), now.clone()]);
+                keys.or_default().insert(key.name.clone());
+            }
+        }
+        changed
     }
 }
 

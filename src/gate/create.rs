@@ -85,7 +85,7 @@ impl Gate {
             source,
         } = accepted;
         let headers = relay::passing_up(&session.req_header().headers);
-        let crossing = Crossing {
+        let mut crossing = Crossing {
             gate: self,
             state,
             key: &key,
@@ -103,7 +103,10 @@ impl Gate {
             upload.slot = Some(crossing.take_slot()?);
             upload.invite().await?;
         }
-        let result = crossing.run(&mut upload).await;
+        let mut result = crossing.run(&mut upload).await;
+        if let Err(Stopped::Refused(refusal)) = result {
+            result = Err(crossing.unless_repeated(&mut upload, refusal).await);
+        }
         self.metrics
             .inspection
             .observe(seconds(upload.inspecting()));
@@ -123,7 +126,7 @@ enum Ahead {
 }
 
 impl Crossing<'_> {
-    async fn run(mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
+    async fn run(&mut self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
         upload.read_at_hand(READ_AHEAD)?;
         if upload.has_ended() {
             return self.run_small(upload).await;
@@ -199,31 +202,33 @@ impl Crossing<'_> {
     /// Asks the ledger, before a body is read or a channel touched, whether the request can
     /// still end well. No decision: that is made with the reservation.
     async fn look_ahead(&self, charge: Option<&Charge>) -> Result<Ahead, Stopped> {
-        let (ledger, at) = (self.gate.ledger(), self.gate.now());
-        if let Some(idempotency_key) = &self.idempotency_key {
-            match ledger.claim(&self.key.name, idempotency_key, at).await? {
-                Some(ClaimState::InFlight) => return Err(Refusal::IdempotencyInFlight.into()),
-                // The repetition of a request takes nothing from a limit.
-                Some(ClaimState::Answered) => return Ok(Ahead::Compare),
-                None => {}
-            }
+        if let Some(ahead) = self.claimed_ahead().await? {
+            return Ok(ahead);
         }
-        match ledger.check(self.key, charge, at).await? {
-            Some(reached) => Err(Refusal::Limit { reached, at }.into()),
-            None => Ok(Ahead::Forward),
+        let at = self.gate.now();
+        let Some(reached) = self.gate.ledger().check(self.key, charge, at).await? else {
+            return Ok(Ahead::Forward);
+        };
+        // What is in the way may be the first request under the same idempotency key, made
+        // meanwhile.
+        match self.claimed_ahead().await? {
+            Some(ahead) => Ok(ahead),
+            None => Err(Refusal::Limit { reached, at }.into()),
         }
     }
 
-    /// Reads a body that is not forwarded, and answers as its idempotency key was answered.
-    async fn compare(&self, upload: &mut Upload<'_>) -> Result<Reply, Stopped> {
-        upload.read_through().await?;
-        let permit = upload.inspector.finish().map_err(Refusal::from)?;
-        // Without a channel: only where the key was freed meanwhile does this reserve.
-        let reservation = self
-            .reserve(upload, &permit, &"".into(), self.gate.now())
-            .await?;
-        self.gate.books.abandon(reservation, "not forwarded").await;
-        Err(Refusal::IdempotencyInFlight.into())
+    /// What the idempotency key means for the body, where it stands for a request already.
+    async fn claimed_ahead(&self) -> Result<Option<Ahead>, Stopped> {
+        let Some(idempotency_key) = &self.idempotency_key else {
+            return Ok(None);
+        };
+        let (ledger, at) = (self.gate.ledger(), self.gate.now());
+        match ledger.claim(&self.key.name, idempotency_key, at).await? {
+            Some(ClaimState::InFlight) => Err(Refusal::IdempotencyInFlight.into()),
+            // The repetition of a request takes nothing from a limit.
+            Some(ClaimState::Answered) => Ok(Some(Ahead::Compare)),
+            None => Ok(None),
+        }
     }
 
     /// What the request would cost, once its three fields are known.

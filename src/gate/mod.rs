@@ -36,6 +36,7 @@ mod redirect;
 mod refusal;
 mod relay;
 mod repeat;
+mod repetition;
 mod reply;
 mod reserve;
 mod route;
@@ -172,7 +173,8 @@ impl Gate {
     pub fn reload(&self, config: Config) {
         self.metrics.show_cost_labels(config.metrics.cost_labels);
         zero_series::start(&config, &self.metrics);
-        self.state.store(State::new(config));
+        let before = self.state.swap(State::new(config));
+        warn_of_currencies(&self.state().config, &before.config);
         self.metrics.config_loaded(true, self.now());
     }
 
@@ -395,6 +397,24 @@ impl Gate {
         let name = &channel.spec().name;
         self.channel_failed(name, error.kind, &error.reason);
         channel.failed(self.now());
+    }
+}
+
+/// Says which keys pay in another currency from now on: budgets in it begin at what was charged
+/// in it so far, which is easily overlooked.
+fn warn_of_currencies(config: &Config, before: &Config) {
+    const NAMED: usize = 10;
+    for ([was, is], keys) in config.changed_currencies(before) {
+        let names: Vec<_> = keys.iter().take(NAMED).map(|key| &**key).collect();
+        let more = match keys.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more keys"),
+        };
+        log::warn!(
+            "key {}{more}: charged in {is} from now on, in {was} until now. Limits of billed_cost \
+             count the charges in {is} alone",
+            names.join(", ")
+        );
     }
 }
 

@@ -374,7 +374,9 @@ impl fmt::Display for Refusal {
                 } else {
                     "this key"
                 };
-                let LimitReached { limit, .. } = reached;
+                let LimitReached {
+                    limit, currency, ..
+                } = reached;
                 if limit.measure.is_budget() {
                     f.write_str("You exceeded your current quota: ")?;
                 } else {
@@ -384,7 +386,13 @@ impl fmt::Display for Refusal {
                     Measure::InFlight => {
                         write!(f, "{whose} may have {limit} under way at a time.")
                     }
-                    measure => write!(f, "{whose} may use {limit} of {}.", measure.name()),
+                    measure => {
+                        write!(f, "{whose} may use {limit} of {}", measure.name())?;
+                        if let Some(currency) = currency {
+                            write!(f, " in {currency}")?;
+                        }
+                        f.write_str(".")
+                    }
                 }
             }
             Self::UploadsOfKey { most } => write!(

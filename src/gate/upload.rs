@@ -39,6 +39,8 @@ pub(super) struct Upload<'s> {
     arrived: Option<Instant>,
     inspecting: Duration,
     ended: bool,
+    /// Whether the body goes nowhere, whatever the policy says of it.
+    compares: bool,
 }
 
 /// Why an upload stops.
@@ -83,6 +85,7 @@ impl<'s> Upload<'s> {
             arrived: None,
             inspecting: Duration::ZERO,
             ended: false,
+            compares: false,
         }
     }
 
@@ -164,6 +167,11 @@ impl<'s> Upload<'s> {
         // With a Content-Length the end is known without another read.
         if self.session.is_body_done() {
             self.end();
+        }
+        if !self.compares {
+            self.inspector.judged()?;
+        }
+        if self.ended {
             return Ok(());
         }
         pace.map_err(|_| Refusal::Slow)
@@ -174,8 +182,9 @@ impl<'s> Upload<'s> {
         self.slot = None;
     }
 
-    /// Reads to the end, and lets nothing go on.
+    /// Reads to the end, whatever the policy says of it, and lets nothing go on.
     pub(super) async fn read_through(&mut self) -> Result<(), Stopped> {
+        self.compares = true;
         while !self.ended {
             self.withheld.take().for_each(drop);
             let read = self.read().await?;

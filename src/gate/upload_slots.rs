@@ -141,6 +141,7 @@ impl Crossing<'_> {
                 reached: LimitReached {
                     limit,
                     scope,
+                    currency: None,
                     used: limit.most,
                     resets: None,
                 },

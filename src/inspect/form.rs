@@ -42,6 +42,8 @@ pub(super) struct Form {
     reference: Option<Reference>,
     /// Only where it is asked for: it reads every byte of a file.
     fingerprint: Option<Fingerprint>,
+    /// What the policy refuses, while the fingerprint of the rest may be wanted yet.
+    refused: Option<policy::Refusal>,
 }
 
 /// The field that is being read.
@@ -79,6 +81,7 @@ impl Form {
             prompt: None,
             reference: None,
             fingerprint: None,
+            refused: None,
         }
     }
 
@@ -108,6 +111,11 @@ impl Form {
         self.fingerprint.as_ref().map(Fingerprint::digest)
     }
 
+    /// What the policy refuses, of the fields that have ended.
+    pub(super) fn refused(&self) -> Option<&policy::Refusal> {
+        self.refused.as_ref()
+    }
+
     /// The whole body has been read and its syntax held.
     pub(super) fn finish(&self) -> Result<Permit, Refusal> {
         let permit = match self.is_remix {
@@ -122,8 +130,13 @@ impl Form {
         Ok(permit)
     }
 
-    fn judge(&self) -> Result<(), Refusal> {
-        policy::judge(&self.plan.catalog, &self.key, self.asked())?;
+    fn judge(&mut self) -> Result<(), Refusal> {
+        if let Err(refusal) = policy::judge(&self.plan.catalog, &self.key, self.asked()) {
+            if self.fingerprint.is_none() {
+                return Err(refusal.into());
+            }
+            self.refused.get_or_insert(refusal);
+        }
         self.judge_image(None)
     }
 

@@ -128,6 +128,9 @@ impl Inspector {
     /// Computes the request's fingerprint too. To be called before the first byte is pushed:
     /// what has passed is not seen again. Every byte of the body's values is hashed then,
     /// those of a file included; otherwise only the prompt is.
+    ///
+    /// What the policy refuses is told by [`judged`](Self::judged) then: the fingerprint is
+    /// there for such a request too, which may repeat one that was permitted once.
     #[must_use]
     pub fn fingerprinting(mut self) -> Self {
         self.form.start_fingerprint();
@@ -148,6 +151,15 @@ impl Inspector {
                 .push(chunk, &mut self.form)
                 .map_err(|stop| refusal(stop, Refusal::Json)),
         }
+    }
+
+    /// Whether the policy refuses what has been pushed so far, where a fingerprint is computed.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn judged(&self) -> Result<(), Refusal> {
+        let refused = self.form.refused().cloned();
+        refused.map_or(Ok(()), |refusal| Err(Refusal::Policy(refusal)))
     }
 
     /// The offset, from the body's start, below which the input may go on. Never falls,
@@ -176,7 +188,8 @@ impl Inspector {
     }
 
     /// What makes two bodies the same request for an `Idempotency-Key`: there once
-    /// [`finish`](Self::finish) has permitted the request, if it was asked for.
+    /// [`finish`](Self::finish) has permitted the request, or only its policy has not, if it was
+    /// asked for.
     ///
     /// Equal for the same fields with the same values and the same bytes of a file, be they
     /// written as a form or as JSON, and in whatever order different fields come; boundary,
@@ -202,9 +215,11 @@ impl Inspector {
                 .finish(&mut self.form)
                 .map_err(|stop| refusal(stop, Refusal::Json))?,
         }
-        let permit = self.form.finish()?;
-        self.fingerprint = self.form.fingerprint();
-        Ok(permit)
+        let permit = self.form.finish();
+        if matches!(permit, Ok(_) | Err(Refusal::Policy(_))) {
+            self.fingerprint = self.form.fingerprint();
+        }
+        permit
     }
 }
 

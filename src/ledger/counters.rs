@@ -1,16 +1,26 @@
 //! What limits are counted in, for engines that keep their counters in memory.
 //!
 //! A counter is the sum of what the reservations of one key or group take from one measure
-//! in one window. It exists from the first time that a limit asks for it, when it is summed
-//! up from the reservations themselves; from then on every reservation moves it, whether or
-//! not a limit still asks. So a limit that is configured later, or again, counts what was
-//! charged before.
+//! in one window: there is one for each window, and a reservation counts in the one that
+//! holds the time at which it was made, whatever the clocks of others say. So clocks that
+//! differ, or were wrong, fill windows of their own and no others.
+//!
+//! A series of counters exists from the first time that a limit asks for it, when it is
+//! summed up from the reservations themselves; from then on every reservation moves it,
+//! whether or not a limit still asks. So a limit that is configured later, or again, counts
+//! what was charged before. Counters of windows that are long over are forgotten. Where a
+//! clock goes back to one of these, it is summed up once more.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::charge::{Charge, Payer};
 use crate::map::Map;
 use crate::policy::{Key, Limit, Measure, Timestamp, Window};
+
+/// How long counters are kept after their window has ended, in seconds: longer than clocks
+/// differ, so that none has to be summed up again.
+pub(super) const KEPT: u64 = 3600;
 
 /// Whose limit it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,14 +40,6 @@ impl Scope {
             Self::Group(payer.group.clone()),
         ]
     }
-
-    /// Whether a charge counts in it.
-    pub(super) fn holds(&self, charge: &Charge) -> bool {
-        match self {
-            Self::Key(name) => *name == charge.payer.key,
-            Self::Group(name) => *name == charge.payer.group,
-        }
-    }
 }
 
 /// A limit that is reached.
@@ -47,24 +49,13 @@ pub struct LimitReached {
     pub limit: Limit,
     /// Whose it is.
     pub scope: Scope,
+    /// The currency that is counted, where it is the billed cost.
+    pub currency: Option<Arc<str>>,
     /// How much is reserved or posted already.
     pub used: u64,
     /// When the window ends, in seconds since the epoch; `None` where waiting for it does
     /// not help: it never ends, or the request alone is more than the limit.
     pub resets: Option<u64>,
-}
-
-impl LimitReached {
-    /// By something that would take so much more.
-    pub(super) fn by(takes: u64, limit: Limit, scope: Scope, used: u64, now: Timestamp) -> Self {
-        let resets = limit.window.end(now).filter(|_| takes <= limit.most);
-        Self {
-            limit,
-            scope,
-            used,
-            resets,
-        }
-    }
 }
 
 /// How far a limit is used up.
@@ -78,17 +69,66 @@ pub struct Usage {
     pub used: u64,
 }
 
+/// A limit, with what it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ScopedLimit {
+    pub(super) limit: Limit,
+    /// Whose charges.
+    pub(super) scope: Scope,
+    /// In which currency, where it is the billed cost: there is no sum over several.
+    pub(super) currency: Option<Arc<str>>,
+}
+
+impl ScopedLimit {
+    fn new(limit: Limit, scope: Scope, currency: &Arc<str>) -> Self {
+        let currency = (limit.measure == Measure::BilledCost).then(|| currency.clone());
+        Self {
+            limit,
+            scope,
+            currency,
+        }
+    }
+
+    /// Whether a charge counts in it.
+    pub(super) fn counts(&self, charge: &Charge) -> bool {
+        let payer = &charge.payer;
+        let currency = self.currency.as_ref();
+        let is_of = match &self.scope {
+            Scope::Key(name) => *name == payer.key,
+            Scope::Group(name) => *name == payer.group,
+        };
+        is_of && currency.is_none_or(|currency| *currency == payer.currency)
+    }
+
+    /// That it is reached, by something that would take so much more.
+    pub(super) fn reached(self, takes: u64, used: u64, now: Timestamp) -> LimitReached {
+        let Self {
+            limit,
+            scope,
+            currency,
+        } = self;
+        LimitReached {
+            resets: limit.window.end(now).filter(|_| takes <= limit.most),
+            limit,
+            scope,
+            currency,
+            used,
+        }
+    }
+}
+
 /// All limits that a key is under: its own, then its group's.
-pub(super) fn limits(key: &Key) -> impl Iterator<Item = (Limit, Scope)> {
-    let group = &key.group;
+pub(super) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> {
+    let (group, currency) = (&key.group, &key.group.currency);
     let own = key.limits.iter();
+    let own = own.map(|l| ScopedLimit::new(*l, Scope::Key(key.name.clone()), currency));
     let shared = group.limits.iter();
-    own.map(|limit| (*limit, Scope::Key(key.name.clone())))
-        .chain(shared.map(|limit| (*limit, Scope::Group(group.name.clone()))))
+    own.chain(shared.map(|l| ScopedLimit::new(*l, Scope::Group(group.name.clone()), currency)))
 }
 
 /// The limits that bind the correction of a charge: those that its payer is under, by the
-/// names that the charge has, wherever its key is by now.
+/// names that the charge has, wherever its key is by now. Limits of the billed cost are of
+/// the charge's currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BindingLimits {
     /// The limits of the key of the payer's name.
@@ -98,11 +138,13 @@ pub struct BindingLimits {
 }
 
 impl BindingLimits {
-    /// Each limit with whose it is.
-    pub(super) fn of(&self, payer: &Payer) -> impl Iterator<Item = (Limit, Scope)> {
-        let (own, shared) = (self.key.iter(), self.group.iter());
-        own.map(|limit| (*limit, Scope::Key(payer.key.clone())))
-            .chain(shared.map(|limit| (*limit, Scope::Group(payer.group.clone()))))
+    /// Each limit with what it counts.
+    pub(super) fn of(&self, payer: &Payer) -> impl Iterator<Item = ScopedLimit> {
+        let (own, shared, currency) = (self.key.iter(), self.group.iter(), &payer.currency);
+        own.map(|l| ScopedLimit::new(*l, Scope::Key(payer.key.clone()), currency))
+            .chain(
+                shared.map(|l| ScopedLimit::new(*l, Scope::Group(payer.group.clone()), currency)),
+            )
     }
 }
 
@@ -118,86 +160,211 @@ impl From<&Key> for BindingLimits {
 /// The sum of one measure in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counter {
-    pub(super) measure: Measure,
-    pub(super) window: Window,
-    /// When the window began that the sum belongs to, in seconds since the epoch.
+    /// When the window began, in seconds since the epoch.
     pub(super) start: u64,
     pub(super) used: u64,
+    /// Whether it has moved since it was last written.
+    pub(super) moved: bool,
 }
 
-impl Counter {
-    /// The sum in the window that holds `now`. A window that began later means that the
-    /// clock was put back: it still counts, or every limit would be open until the clock
-    /// has caught up.
-    fn at(&self, now: Timestamp) -> u64 {
-        let runs = self.start >= self.window.start(now);
-        if runs { self.used } else { 0 }
+/// The counters of one measure in the windows of one length.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Series {
+    pub(super) measure: Measure,
+    pub(super) window: Window,
+    /// Of the billed cost: each currency has a series of its own.
+    pub(super) currency: Option<Arc<str>>,
+    /// From which window on it is complete: of what is missing there, nothing was taken.
+    pub(super) since: u64,
+    /// Whether that has changed since it was last written.
+    pub(super) since_moved: bool,
+    /// In the order of their windows, none of which began before `since`.
+    pub(super) counters: Vec<Counter>,
+}
+
+impl Series {
+    pub(super) fn of(scoped: &ScopedLimit, since: u64) -> Self {
+        Self {
+            measure: scoped.limit.measure,
+            window: scoped.limit.window,
+            currency: scoped.currency.clone(),
+            since,
+            since_moved: true,
+            counters: Vec::new(),
+        }
+    }
+
+    fn is_for(&self, limit: Limit, currency: &str) -> bool {
+        self.measure == limit.measure && self.window == limit.window && self.counts(currency)
+    }
+
+    /// Whether charges in that currency count.
+    fn counts(&self, currency: &str) -> bool {
+        let own = self.currency.as_ref();
+        own.is_none_or(|own| **own == *currency)
+    }
+
+    fn place(&self, start: u64) -> Result<usize, usize> {
+        self.counters.binary_search_by_key(&start, |c| c.start)
+    }
+
+    /// The sum in the window that holds `at`; `None` where it is not known.
+    fn used(&self, at: Timestamp) -> Option<u64> {
+        let start = self.window.start(at);
+        match self.place(start) {
+            Ok(place) => self.counters.get(place).map(|counter| counter.used),
+            Err(_) => (start >= self.since).then_some(0),
+        }
+    }
+
+    /// Adds what a charge takes that is made at `now`.
+    fn take(&mut self, takes: u64, now: Timestamp) {
+        let start = self.window.start(now);
+        if let Some(counter) = self.counter(now) {
+            counter.used = counter.used.saturating_add(takes);
+            counter.moved = true;
+            return;
+        }
+        // A window that is not known is summed up, with this charge, when it is asked for.
+        if start < self.since {
+            return;
+        }
+        self.forget_before(now.seconds().saturating_sub(KEPT));
+        self.add(start, takes);
+    }
+
+    /// Sets the sum of a window, where there is none yet.
+    pub(super) fn add(&mut self, start: u64, used: u64) {
+        if let Err(place) = self.place(start) {
+            let moved = true;
+            self.counters.insert(place, Counter { start, used, moved });
+        }
+    }
+
+    /// Forgets the windows that had ended by then.
+    fn forget_before(&mut self, seconds: u64) {
+        let end = self.window.start(Timestamp(seconds.saturating_mul(1000)));
+        let over = self.counters.partition_point(|counter| counter.start < end);
+        if over > 0 {
+            self.counters.drain(..over);
+            self.since = self.since.max(end);
+            self.since_moved = true;
+        }
+    }
+
+    /// The counter of the window that holds `at`, if something was taken there.
+    fn counter(&mut self, at: Timestamp) -> Option<&mut Counter> {
+        let place = self.place(self.window.start(at)).ok()?;
+        self.counters.get_mut(place)
     }
 }
 
 /// The counters of every key and group.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    keys: Map<Arc<str>, Vec<Counter>>,
-    groups: Map<Arc<str>, Vec<Counter>>,
+    keys: Map<Arc<str>, Vec<Series>>,
+    groups: Map<Arc<str>, Vec<Series>>,
 }
 
-/// The counter of a limit, among those of its scope.
-fn find(counters: &[Counter], limit: Limit) -> Option<&Counter> {
-    let mut counters = counters.iter();
-    counters.find(|c| c.measure == limit.measure && c.window == limit.window)
+/// The sum that a limit asks for, among the series of its scope.
+fn used(series: &[Series], limit: Limit, currency: &str, at: Timestamp) -> Option<u64> {
+    let mut series = series.iter();
+    let series = series.find(|series| series.is_for(limit, currency))?;
+    series.used(at)
 }
 
 impl Counters {
-    /// The counter of a limit, if it exists.
-    pub(super) fn find(&self, limit: Limit, scope: &Scope) -> Option<&Counter> {
-        find(self.of(scope), limit)
-    }
-
-    /// The limits of a key that have no counter yet.
-    pub(super) fn missing(&self, key: &Key) -> Vec<(Limit, Scope)> {
-        let group = &key.group;
-        let lacks = |limits: &[Limit], counters: &[Counter]| {
+    /// The limits of a key of which the sum at `now` is not known.
+    pub(super) fn missing(&self, key: &Key, now: Timestamp) -> Vec<ScopedLimit> {
+        let (group, currency) = (&key.group, &*key.group.currency);
+        let lacks = |limits: &[Limit], series: &[Series]| {
             let mut limits = limits.iter();
-            limits.any(|limit| find(counters, *limit).is_none())
+            limits.any(|limit| used(series, *limit, currency, now).is_none())
         };
-        let complete = !lacks(&key.limits, counters_of(&self.keys, &key.name))
-            && !lacks(&group.limits, counters_of(&self.groups, &group.name));
+        let complete = !lacks(&key.limits, series_of(&self.keys, &key.name))
+            && !lacks(&group.limits, series_of(&self.groups, &group.name));
         if complete {
             return vec![];
         }
-        self.missing_of(limits(key))
+        self.missing_of(limits(key), now)
     }
 
-    /// Those of these limits that have no counter yet.
+    /// Those of these limits of which the sum at `now` is not known.
     pub(super) fn missing_of(
         &self,
-        limits: impl Iterator<Item = (Limit, Scope)>,
-    ) -> Vec<(Limit, Scope)> {
-        let missing = limits.filter(|(limit, scope)| self.find(*limit, scope).is_none());
+        limits: impl Iterator<Item = ScopedLimit>,
+        now: Timestamp,
+    ) -> Vec<ScopedLimit> {
+        let missing = limits.filter(|scoped| self.used(scoped, now).is_none());
         missing.collect()
     }
 
-    /// Begins to keep a counter.
-    pub(super) fn insert(&mut self, scope: Scope, counter: Counter) {
-        let counters = match scope {
-            Scope::Key(name) => self.keys.entry(name),
-            Scope::Group(name) => self.groups.entry(name),
-        };
-        counters.or_default().push(counter);
+    /// What is to be summed up so that a limit's sums are known from the window that holds
+    /// `now` on: the times, in seconds since the epoch.
+    pub(super) fn unknown(&self, scoped: &ScopedLimit, now: Timestamp) -> Range<u64> {
+        let known = self.find(scoped).map_or(u64::MAX, |series| series.since);
+        scoped.limit.window.start(now)..known
     }
 
-    /// The counters of a scope.
-    pub(super) fn of(&self, scope: &Scope) -> &[Counter] {
-        match scope {
-            Scope::Key(name) => counters_of(&self.keys, name),
-            Scope::Group(name) => counters_of(&self.groups, name),
+    /// Begins to keep the counters of a limit from `since` on, with the sums of the windows
+    /// that were unknown until now.
+    pub(super) fn track(
+        &mut self,
+        scoped: &ScopedLimit,
+        since: u64,
+        sums: impl IntoIterator<Item = (u64, u64)>,
+    ) {
+        let currency = scoped.currency.as_deref().unwrap_or_default();
+        let all = self.of_mut(&scoped.scope);
+        let place = all.iter().position(|s| s.is_for(scoped.limit, currency));
+        let series = match place.and_then(|place| all.get_mut(place)) {
+            Some(series) => series,
+            None => {
+                all.push(Series::of(scoped, since));
+                let Some(series) = all.last_mut() else {
+                    return;
+                };
+                series
+            }
+        };
+        series.since = series.since.min(since);
+        series.since_moved = true;
+        for (start, used) in sums {
+            series.add(start, used);
         }
     }
 
-    /// How much of a limit is used.
-    pub(super) fn used(&self, limit: Limit, scope: &Scope, now: Timestamp) -> u64 {
-        self.find(limit, scope).map_or(0, |counter| counter.at(now))
+    /// Keeps a series as it was written.
+    pub(super) fn insert(&mut self, scope: &Scope, series: Series) {
+        self.of_mut(scope).push(series);
+    }
+
+    fn find(&self, scoped: &ScopedLimit) -> Option<&Series> {
+        let currency = scoped.currency.as_deref().unwrap_or_default();
+        let mut series = self.of(&scoped.scope).iter();
+        series.find(|series| series.is_for(scoped.limit, currency))
+    }
+
+    /// The series of a scope.
+    pub(super) fn of(&self, scope: &Scope) -> &[Series] {
+        match scope {
+            Scope::Key(name) => series_of(&self.keys, name),
+            Scope::Group(name) => series_of(&self.groups, name),
+        }
+    }
+
+    /// Likewise, to be changed.
+    pub(super) fn of_mut(&mut self, scope: &Scope) -> &mut Vec<Series> {
+        match scope {
+            Scope::Key(name) => self.keys.entry(name.clone()).or_default(),
+            Scope::Group(name) => self.groups.entry(name.clone()).or_default(),
+        }
+    }
+
+    /// How much of a limit is used in the window that holds `at`; `None` where it is not
+    /// known.
+    pub(super) fn used(&self, scoped: &ScopedLimit, at: Timestamp) -> Option<u64> {
+        self.find(scoped)?.used(at)
     }
 
     /// The first limit of a key under which something does not fit that takes `takes` more.
@@ -207,89 +374,90 @@ impl Counters {
         takes: impl Fn(Measure) -> u64,
         now: Timestamp,
     ) -> Option<LimitReached> {
-        let reached = |limits: &[Limit], counters: &[Counter]| {
+        let (group, currency) = (&key.group, &key.group.currency);
+        let reached = |limits: &[Limit], series: &[Series]| {
             limits.iter().find_map(|limit| {
-                let used = find(counters, *limit).map_or(0, |counter| counter.at(now));
+                let used = used(series, *limit, currency, now).unwrap_or(0);
                 let takes = takes(limit.measure);
                 let fits = used.checked_add(takes).is_some_and(|sum| sum <= limit.most);
                 (!fits && takes > 0).then_some((takes, *limit, used))
             })
         };
-        let group = &key.group;
-        let own = reached(&key.limits, counters_of(&self.keys, &key.name));
-        let (found, scope) = match own {
+        let own = reached(&key.limits, series_of(&self.keys, &key.name));
+        let ((takes, limit, used), scope) = match own {
             Some(own) => (own, Scope::Key(key.name.clone())),
             None => {
-                let shared = counters_of(&self.groups, &group.name);
+                let shared = series_of(&self.groups, &group.name);
                 let shared = reached(&group.limits, shared)?;
                 (shared, Scope::Group(group.name.clone()))
             }
         };
-        let (takes, limit, used) = found;
-        Some(LimitReached::by(takes, limit, scope, used, now))
+        Some(ScopedLimit::new(limit, scope, currency).reached(takes, used, now))
     }
 
     /// How far each limit of a key is used up.
     pub(super) fn usage(&self, key: &Key, now: Timestamp) -> Vec<Usage> {
-        let usage = limits(key).map(|(limit, scope)| Usage {
-            limit,
-            used: self.used(limit, &scope, now),
-            scope,
+        let usage = limits(key).map(|scoped| Usage {
+            used: self.used(&scoped, now).unwrap_or(0),
+            limit: scoped.limit,
+            scope: scoped.scope,
         });
         usage.collect()
     }
 
     /// Counts a charge.
     pub(super) fn take(&mut self, charge: &Charge, now: Timestamp) {
-        self.each(charge, |counter| {
-            let start = counter.window.start(now);
-            if start > counter.start {
-                (counter.start, counter.used) = (start, 0);
-            }
-            let takes = charge.takes(counter.measure);
-            counter.used = counter.used.saturating_add(takes);
+        self.each(charge, |series| {
+            series.take(charge.takes(series.measure), now)
         });
     }
 
-    /// Gives back what a charge took at `taken`, in the windows that still run.
+    /// Gives back what a charge took at `taken`.
     pub(super) fn give_back(&mut self, charge: &Charge, taken: Timestamp) {
-        self.each(charge, |counter| {
-            if counter.start == counter.window.start(taken) {
-                let takes = charge.takes(counter.measure);
+        self.each(charge, |series| {
+            let takes = charge.takes(series.measure);
+            if let Some(counter) = series.counter(taken) {
                 counter.used = counter.used.saturating_sub(takes);
+                counter.moved = true;
             }
         });
     }
 
     /// A job has ended, and stays owed: only that it was in flight is given back.
-    pub(super) fn landed(&mut self, charge: &Charge) {
-        self.each(charge, |counter| {
-            if counter.measure == Measure::InFlight {
+    pub(super) fn landed(&mut self, charge: &Charge, taken: Timestamp) {
+        self.each(charge, |series| {
+            if series.measure == Measure::InFlight
+                && let Some(counter) = series.counter(taken)
+            {
                 counter.used = counter.used.saturating_sub(1);
+                counter.moved = true;
             }
         });
     }
 
-    /// Replaces a charge by its correction, in the windows of `taken` that still run.
+    /// Replaces a charge that was taken at `taken` by its correction.
     pub(super) fn correct(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
-        self.each(before, |counter| {
-            if counter.start == counter.window.start(taken) {
-                let given = counter.used.saturating_sub(before.takes(counter.measure));
-                counter.used = given.saturating_add(after.takes(counter.measure));
+        self.each(before, |series| {
+            let (gives, takes) = (before.takes(series.measure), after.takes(series.measure));
+            if let Some(counter) = series.counter(taken) {
+                counter.used = counter.used.saturating_sub(gives).saturating_add(takes);
+                counter.moved = true;
             }
         });
     }
 
-    fn each(&mut self, charge: &Charge, change: impl Fn(&mut Counter)) {
+    fn each(&mut self, charge: &Charge, change: impl Fn(&mut Series)) {
         let payer = &charge.payer;
-        let counters = self.keys.get_mut(&payer.key).into_iter();
-        let counters = counters.chain(self.groups.get_mut(&payer.group));
-        counters.flatten().for_each(change);
+        let series = self.keys.get_mut(&payer.key).into_iter();
+        let series = series.chain(self.groups.get_mut(&payer.group)).flatten();
+        series
+            .filter(|series| series.counts(&payer.currency))
+            .for_each(change);
     }
 }
 
-fn counters_of<'a>(counters: &'a Map<Arc<str>, Vec<Counter>>, name: &str) -> &'a [Counter] {
-    counters.get(name).map_or(&[], Vec::as_slice)
+fn series_of<'a>(series: &'a Map<Arc<str>, Vec<Series>>, name: &str) -> &'a [Series] {
+    series.get(name).map_or(&[], Vec::as_slice)
 }
 
 /// The first limit that a correction of a charge that was taken at `taken` would exceed by
@@ -302,15 +470,16 @@ pub(super) fn correction_exceeds(
     limits: &BindingLimits,
     now: Timestamp,
 ) -> Option<LimitReached> {
-    limits.of(&before.payer).find_map(|(limit, scope)| {
+    limits.of(&before.payer).find_map(|scoped| {
+        let limit = scoped.limit;
         let adds = after.takes(limit.measure);
         let adds = adds.saturating_sub(before.takes(limit.measure));
         let has_passed = limit.window.start(taken) < limit.window.start(now);
         if adds == 0 || has_passed {
             return None;
         }
-        let used = counters.used(limit, &scope, now);
+        let used = counters.used(&scoped, taken).unwrap_or(0);
         let fits = used.checked_add(adds).is_some_and(|sum| sum <= limit.most);
-        (!fits).then(|| LimitReached::by(adds, limit, scope, used, now))
+        (!fits).then(|| scoped.reached(adds, used, now))
     })
 }

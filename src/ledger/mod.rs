@@ -102,6 +102,15 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable>;
 
+    /// What an idempotency key of that client key stands for, to a request of that
+    /// fingerprint; `None` where it stands for nothing.
+    async fn claimed(
+        &self,
+        key: &str,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Unavailable>;
+
     /// Makes a charge pending, if its idempotency key (where it has one) stands for nothing
     /// yet and all limits of the key and its group allow it. In that order: the repetition
     /// of a request takes nothing from a limit.

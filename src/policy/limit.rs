@@ -4,7 +4,7 @@
 //! month on its first day. At the edge of a window the whole limit is there again, so in
 //! the worst case a client gets twice the limit within one window's length, once on either
 //! side of an edge. In return every gate of a fleet agrees on the window without talking
-//! to the others, and one row per limit is all that a ledger has to keep.
+//! to the others, and a few rows per limit are all that a ledger has to keep.
 
 use std::fmt;
 use std::str::FromStr;

@@ -243,15 +243,6 @@ pub async fn windows_pass(ledger: Arc<dyn Ledger>) {
     assert_eq!(used(&*ledger, &key, next).await, [1]);
 }
 
-pub async fn a_clock_that_is_put_back_opens_no_limit(ledger: Arc<dyn Ledger>) {
-    let key = key(vec![limit(Measure::Requests, "1/min")]);
-    let charge = charge(&key, 4);
-    assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
-    let before = Timestamp(NOW.0 - 60_000);
-    assert!(!reserved(&*ledger, &key, 2, &charge, before).await);
-    assert!(!reserved(&*ledger, &key, 2, &charge, NOW).await);
-}
-
 pub async fn groups_share_their_limits(ledger: Arc<dyn Ledger>) {
     let group = group(vec![limit(Measure::VideoSeconds, "8/hour")]);
     let keys = ["a", "b"].map(|name| key_in(&group, name, vec![]));

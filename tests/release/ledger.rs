@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use tollgate::ledger::{
-    BindingLimits, Charge, ClaimState, Confirmation, Confirmed, Draft, Job, Jobless, JobsAfter,
-    Ledger, LimitReached, MemoryLedger, Open, ReservationId, Reserved, Resolution, Unavailable,
-    Usage,
+    BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, Job,
+    Jobless, JobsAfter, Ledger, LimitReached, MemoryLedger, Open, ReservationId, Reserved,
+    Resolution, Unavailable, Usage,
 };
 use tollgate::policy::{Key, Timestamp};
 
@@ -104,6 +104,15 @@ impl Ledger for Watched {
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable> {
         self.inner.claim(key, idempotency_key, now).await
+    }
+
+    async fn claimed(
+        &self,
+        key: &str,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Unavailable> {
+        self.inner.claimed(key, claim, now).await
     }
 
     async fn confirm(

@@ -384,7 +384,8 @@ fn there_is_none_before_its_time_nor_unasked() {
     inspector.finish().unwrap();
     assert_eq!(inspector.fingerprint(), None, "not asked for");
 
-    let refused = form(&[("prompt", b"a cat")]);
+    // By what no policy says: that there is no prompt.
+    let refused = form(&[("model", b"sora-2")]);
     let mut inspector = Inspector::new(plan(), key(), syntax(), None).fingerprinting();
     inspector.push(&refused).unwrap();
     inspector.finish().unwrap_err();

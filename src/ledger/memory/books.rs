@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::super::Claimed;
 use super::super::charge::{Charge, Claim, Draft, FirstAnswer, PromptDigest, ReservationId};
-use super::super::counters::{Counter, Counters, Scope};
+use super::super::counters::{Counters, ScopedLimit};
 use super::super::job::{Job, Jobless, NOT_CREATED, NOT_FOUND_OUT, State};
 use crate::map::{Map, Set};
-use crate::policy::{Key, Limit, Measure, Timestamp};
+use crate::policy::{Key, Measure, Timestamp};
 
 /// How many resolved reservations are remembered, so that their jobs can still be reached.
 /// The oldest go first.
@@ -137,15 +138,15 @@ impl Entry {
         })
     }
 
-    /// What it takes from a counter that would have begun to count at `start`.
-    pub(super) fn takes(&self, limit: Limit, start: u64) -> u64 {
+    /// What it takes from a counter.
+    fn takes(&self, measure: Measure) -> u64 {
         let counts = match self.state {
             State::Voided => false,
-            State::Posted => limit.measure != Measure::InFlight,
+            State::Posted => measure != Measure::InFlight,
             _ => true,
         };
-        if counts && limit.window.start(self.created) >= start {
-            self.charge.takes(limit.measure)
+        if counts {
+            self.charge.takes(measure)
         } else {
             0
         }
@@ -153,29 +154,24 @@ impl Entry {
 }
 
 impl Books {
-    /// Makes sure that there is a counter for each limit of a key.
+    /// Makes sure that the sums of all limits of a key are known.
     pub(super) fn track_all(&mut self, key: &Key, now: Timestamp) {
-        self.track(self.counters.missing(key), now);
+        self.track(self.counters.missing(key, now), now);
     }
 
-    /// Begins to keep counters, each with the sum of what there is.
-    pub(super) fn track(&mut self, missing: Vec<(Limit, Scope)>, now: Timestamp) {
-        for (limit, scope) in missing {
-            // Two limits may share one.
-            if self.counters.find(limit, &scope).is_some() {
-                continue;
+    /// Sums up what limits ask for that is not known yet.
+    pub(super) fn track(&mut self, missing: Vec<ScopedLimit>, now: Timestamp) {
+        for scoped in missing {
+            let unknown = self.counters.unknown(&scoped, now);
+            let mut sums = BTreeMap::<u64, u64>::new();
+            for entry in self.entries.values() {
+                let start = scoped.limit.window.start(entry.created);
+                if scoped.counts(&entry.charge) && unknown.contains(&start) {
+                    let sum = sums.entry(start).or_default();
+                    *sum = sum.saturating_add(entry.takes(scoped.limit.measure));
+                }
             }
-            let start = limit.window.start(now);
-            let entries = self.entries.values();
-            let own = entries.filter(|entry| scope.holds(&entry.charge));
-            let used = own.map(|entry| entry.takes(limit, start));
-            let counter = Counter {
-                measure: limit.measure,
-                window: limit.window,
-                start,
-                used: used.fold(0, u64::saturating_add),
-            };
-            self.counters.insert(scope, counter);
+            self.counters.track(&scoped, unknown.start, sums);
         }
     }
 
@@ -190,6 +186,16 @@ impl Books {
         let claimant = self.claims.get(&(key.into(), idempotency_key.into()))?;
         let stands = claimant.answer.is_none() || claimant.claim.expires > now;
         stands.then_some(claimant)
+    }
+
+    /// What an idempotency key stands for, to a request of that fingerprint.
+    pub(super) fn claimed(&self, key: &str, claim: &Claim, now: Timestamp) -> Option<Claimed> {
+        let claimant = self.claimant(key, &claim.idempotency_key, now)?;
+        Some(match &claimant.answer {
+            _ if claimant.claim.fingerprint != claim.fingerprint => Claimed::Other,
+            Some(answer) => Claimed::Answered(answer.clone()),
+            None => Claimed::InFlight,
+        })
     }
 
     /// The reservation that has the job of that upstream id on that channel.

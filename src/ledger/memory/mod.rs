@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::books::{Books, Claimant, Entry};
-use super::charge::{Charge, Confirmation, Confirmed, Draft};
+use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{ReservationId, Resolution};
 use super::counters::{BindingLimits, LimitReached, Usage, correction_exceeds};
 use super::job::{Job, Jobless, JobsAfter, Open, State};
@@ -71,6 +71,15 @@ impl Ledger for MemoryLedger {
         }))
     }
 
+    async fn claimed(
+        &self,
+        key: &str,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Unavailable> {
+        Ok(self.books().claimed(key, claim, now))
+    }
+
     async fn reserve(
         &self,
         draft: &Draft,
@@ -83,13 +92,9 @@ impl Ledger for MemoryLedger {
         }
         let charge = &draft.charge;
         if let Some(claim) = &draft.claim
-            && let Some(claimant) = books.claimant(&charge.payer.key, &claim.idempotency_key, now)
+            && let Some(claimed) = books.claimed(&charge.payer.key, claim, now)
         {
-            return Ok(Reserved::Claimed(match &claimant.answer {
-                _ if claimant.claim.fingerprint != claim.fingerprint => Claimed::Other,
-                Some(answer) => Claimed::Answered(answer.clone()),
-                None => Claimed::InFlight,
-            }));
+            return Ok(Reserved::Claimed(claimed));
         }
         books.track_all(key, now);
         if let Some(reached) = books.counters.reached(key, |m| charge.takes(m), now) {
@@ -143,7 +148,7 @@ impl Ledger for MemoryLedger {
         let mut left_out = None;
         if after != before {
             let binding = limits.of(&before.payer);
-            books.track(books.counters.missing_of(binding), now);
+            books.track(books.counters.missing_of(binding, now), now);
             let counters = &books.counters;
             left_out = correction_exceeds(counters, &before, &after, created, limits, now);
             match left_out {
@@ -240,7 +245,7 @@ impl Ledger for MemoryLedger {
         }
         let charge = entry.charge.clone();
         match resolution {
-            Resolution::Posted => books.counters.landed(&charge),
+            Resolution::Posted => books.counters.landed(&charge, entry.created),
             Resolution::Voided => books.counters.give_back(&charge, entry.created),
         }
         books.close(id, resolution.into(), end, now);

@@ -9,19 +9,25 @@ use super::PostgresLedger;
 use super::connection::{ANSWER, LONG_ANSWER};
 use super::row::{self, ChargeValues, Id, LimitValues, bigint, column, limit_reached, number};
 use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer, ReservationId};
-use crate::ledger::counters::{self, BindingLimits, Counter, Counters, Scope, limits};
+use crate::ledger::counters::{self, BindingLimits, Counters, Scope, ScopedLimit, limits};
 use crate::ledger::job::State;
 use crate::ledger::{Claimed, Reserved, Unavailable};
-use crate::policy::{Key, Limit, Timestamp};
+use crate::policy::{Key, Timestamp};
 
 const RESERVE: &str = "SELECT * FROM tollgate.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)";
+     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)";
 const CONFIRM: &str = "SELECT * FROM tollgate.confirm($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
      $11, $12, $13, $14, $15, $16, $17)";
-const TRACK: &str = "SELECT tollgate.track($1, $2, $3, $4, $5)";
-const COUNTERS: &str = "SELECT l.n, c.window_start_ms, c.used \
-     FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS l (scope, name, measure, window_name, n) \
-     JOIN tollgate.counter AS c USING (scope, name, measure, window_name)";
+const TRACK: &str = "SELECT tollgate.track($1, $2, $3, $4, $5, $6)";
+const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
+     FROM unnest($1, $2, $3, $4, $5) \
+         WITH ORDINALITY AS l (scope, name, measure, currency, window_name, n) \
+     CROSS JOIN tollgate.window_start(l.window_name, $6) AS w (start) \
+     JOIN tollgate.counted AS t USING (scope, name, measure, currency, window_name) \
+     LEFT JOIN tollgate.counter AS c ON c.window_start_ms = w.start \
+         AND (c.scope, c.name, c.measure) = (l.scope, l.name, l.measure) \
+         AND (c.currency, c.window_name) = (l.currency, l.window_name) \
+     WHERE t.since_ms <= w.start";
 
 /// How often a decision is asked for: again after the counters that it lacked are kept.
 const ATTEMPTS: u32 = 3;
@@ -36,7 +42,7 @@ impl PostgresLedger {
         let charge = &draft.charge;
         let values = ChargeValues::from(&**charge);
         let limits = LimitValues::of(counters::limits(key));
-        let names = limits.names();
+        let (names, currencies) = (limits.names(), limits.currencies());
         let claim = draft.claim.as_ref();
         let idempotency_key = claim.map(|claim| &*claim.idempotency_key);
         let fingerprint = claim.map(|claim| &claim.fingerprint[..]);
@@ -70,6 +76,7 @@ impl PostgresLedger {
                         (&limits.scopes, Type::TEXT_ARRAY),
                         (&names, Type::TEXT_ARRAY),
                         (&limits.measures, Type::TEXT_ARRAY),
+                        (&currencies, Type::TEXT_ARRAY),
                         (&limits.windows, Type::TEXT_ARRAY),
                         (&limits.mosts, Type::INT8_ARRAY),
                     ],
@@ -93,14 +100,11 @@ impl PostgresLedger {
                     let reached = limit_reached(all, number_of_limit, used, takes, now);
                     Reserved::Refused(reached.ok_or_else(unknown_answer)?)
                 }
-                "in_flight" => Reserved::Claimed(Claimed::InFlight),
-                "other" => Reserved::Claimed(Claimed::Other),
-                "answered" => Reserved::Claimed(Claimed::Answered(first_answer(row)?)),
                 "track" => {
                     self.track(counters::limits(key), now).await?;
                     continue;
                 }
-                _ => return Err(unknown_answer()),
+                _ => Reserved::Claimed(claimed(row)?),
             });
         }
         Err(unknown_answer())
@@ -253,7 +257,7 @@ impl PostgresLedger {
         now: Timestamp,
     ) -> Result<Counters, Unavailable> {
         let values = LimitValues::of(limits(key));
-        let names = values.names();
+        let (names, currencies) = (values.names(), values.currencies());
         let mut counters = Counters::default();
         if values.mosts.is_empty() {
             return Ok(counters);
@@ -262,7 +266,9 @@ impl PostgresLedger {
             (&values.scopes as _, Type::TEXT_ARRAY),
             (&names as _, Type::TEXT_ARRAY),
             (&values.measures as _, Type::TEXT_ARRAY),
+            (&currencies as _, Type::TEXT_ARRAY),
             (&values.windows as _, Type::TEXT_ARRAY),
+            (&bigint(now.0) as _, Type::INT8),
         ];
         let mut rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
         if rows.len() < values.mosts.len() {
@@ -271,50 +277,43 @@ impl PostgresLedger {
         }
         for row in &rows {
             let index = usize::try_from(number(row, "n")?).unwrap_or(0);
-            let Some((limit, scope)) = limits(key).nth(index.saturating_sub(1)) else {
+            let Some(scoped) = limits(key).nth(index.saturating_sub(1)) else {
                 return Err(unknown_answer());
             };
-            if counters.find(limit, &scope).is_none() {
-                let counter = Counter {
-                    measure: limit.measure,
-                    window: limit.window,
-                    start: number(row, "window_start_ms")? / 1000,
-                    used: number(row, "used")?,
-                };
-                counters.insert(scope, counter);
-            }
+            let start = scoped.limit.window.start(now);
+            counters.track(&scoped, start, [(start, number(row, "used")?)]);
         }
         Ok(counters)
     }
 
-    /// Begins to keep the counters that limits ask for.
+    /// Sums up what limits ask for that is not known yet.
     async fn track(
         &self,
-        limits: impl Iterator<Item = (Limit, Scope)>,
+        limits: impl Iterator<Item = ScopedLimit>,
         now: Timestamp,
     ) -> Result<(), Unavailable> {
-        let mut scopes = Vec::<(Scope, Vec<_>, Vec<_>)>::new();
-        for (limit, scope) in limits {
-            let known = scopes.iter_mut().find(|(known, ..)| *known == scope);
-            let (measure, window) = (limit.measure.name(), limit.window.name());
-            match known {
-                Some((_, measures, windows)) => {
-                    measures.push(measure);
-                    windows.push(window);
-                }
-                None => scopes.push((scope, vec![measure], vec![window])),
+        let mut by_scope = Vec::<(Scope, Vec<ScopedLimit>)>::new();
+        for scoped in limits {
+            match by_scope
+                .iter_mut()
+                .find(|(scope, _)| *scope == scoped.scope)
+            {
+                Some((_, limits)) => limits.push(scoped),
+                None => by_scope.push((scoped.scope.clone(), vec![scoped])),
             }
         }
-        for (scope, measures, windows) in scopes {
+        for (scope, limits) in by_scope {
             let (kind, name) = row::scope(&scope);
+            let values = LimitValues::of(limits.into_iter());
             self.database
                 .query(
                     TRACK,
                     &[
                         (&kind, Type::TEXT),
                         (&name, Type::TEXT),
-                        (&measures, Type::TEXT_ARRAY),
-                        (&windows, Type::TEXT_ARRAY),
+                        (&values.measures, Type::TEXT_ARRAY),
+                        (&values.currencies(), Type::TEXT_ARRAY),
+                        (&values.windows, Type::TEXT_ARRAY),
                         (&bigint(now.0), Type::INT8),
                     ],
                     LONG_ANSWER,
@@ -323,6 +322,16 @@ impl PostgresLedger {
         }
         Ok(())
     }
+}
+
+/// What an idempotency key stands for.
+pub(super) fn claimed(row: &Row) -> Result<Claimed, Unavailable> {
+    Ok(match column(row, "o_outcome")? {
+        "in_flight" => Claimed::InFlight,
+        "other" => Claimed::Other,
+        "answered" => Claimed::Answered(first_answer(row)?),
+        _ => return Err(unknown_answer()),
+    })
 }
 
 fn first_answer(row: &Row) -> Result<FirstAnswer, Unavailable> {

@@ -29,10 +29,10 @@ use self::operations::Operations;
 use self::orphans::Orphans;
 use self::row::{CHARGE, Id, JOB, JOBLESS, bigint, column, number, text};
 use self::url::Target;
-use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::counters::{BindingLimits, LimitReached, Usage, limits};
+use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
+use super::counters::{BindingLimits, KEPT, LimitReached, Usage, limits};
 use super::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
-use super::{ClaimState, Ledger, Reserved, Unavailable};
+use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Timestamp};
 
@@ -178,6 +178,31 @@ impl Ledger for PostgresLedger {
         }))
     }
 
+    async fn claimed(
+        &self,
+        key: &str,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Unavailable> {
+        let statement = "SELECT c.* FROM tollgate.idempotency AS i, \
+             tollgate.claimed(i, NULL, $3) AS c (o_outcome, o_status, o_body) \
+             WHERE key = $1 AND idempotency_key = $2 AND (expires_ms > $4 OR status IS NULL)";
+        let rows = self
+            .database
+            .query(
+                statement,
+                &[
+                    (&key, Type::TEXT),
+                    (&&*claim.idempotency_key, Type::TEXT),
+                    (&&claim.fingerprint[..], Type::BYTEA),
+                    (&bigint(now.0), Type::INT8),
+                ],
+                ANSWER,
+            )
+            .await?;
+        rows.first().map(decision::claimed).transpose()
+    }
+
     async fn reserve(
         &self,
         draft: &Draft,
@@ -238,7 +263,10 @@ impl Ledger for PostgresLedger {
         upstream_id: &str,
     ) -> Result<Option<Job>, Unavailable> {
         let statement = format!(
-            "SELECT {JOB}, {CHARGE} FROM tollgate.reservation WHERE id = tollgate.owner($1, $2)"
+            "SELECT {JOB}, {CHARGE} FROM tollgate.reservation \
+             WHERE job = $2 AND channel = $1 AND upstream_id IS NULL \
+             UNION ALL SELECT {JOB}, {CHARGE} FROM tollgate.reservation \
+             WHERE channel = $1 AND upstream_id = $2"
         );
         let parameters = [
             (&channel as _, Type::TEXT),
@@ -451,6 +479,12 @@ impl Ledger for PostgresLedger {
         now: Timestamp,
         most: u32,
     ) -> Result<u64, Unavailable> {
+        let forget = "SELECT tollgate.forget_counters($1, $2)";
+        let parameters = [
+            (&bigint(now.0) as _, Type::INT8),
+            (&bigint(1000 * KEPT) as _, Type::INT8),
+        ];
+        self.database.query(forget, &parameters, ANSWER).await?;
         let statement = "SELECT tollgate.prune($1, $2, $3) AS count";
         let rows = self
             .database

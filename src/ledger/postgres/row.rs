@@ -9,12 +9,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
-use super::super::counters::Scope;
+use super::super::counters::{Scope, ScopedLimit};
 use super::super::job::{Job, Jobless, State};
 use super::super::{LimitReached, Unavailable};
 use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
-use crate::policy::{Limit, Measure, Timestamp};
+use crate::policy::{Measure, Timestamp};
 
 /// 128 bits, as a `uuid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,27 +72,38 @@ impl From<&Charge> for ChargeValues {
 pub(super) struct LimitValues {
     pub(super) scopes: Vec<&'static str>,
     names: Vec<Arc<str>>,
+    currencies: Vec<Option<Arc<str>>>,
     pub(super) measures: Vec<&'static str>,
     pub(super) windows: Vec<&'static str>,
     pub(super) mosts: Vec<i64>,
 }
 
 impl LimitValues {
-    pub(super) fn of(limits: impl Iterator<Item = (Limit, Scope)>) -> Self {
+    pub(super) fn of(limits: impl Iterator<Item = ScopedLimit>) -> Self {
         let mut values = Self::default();
-        for (limit, scope) in limits {
+        for scoped in limits {
+            let (limit, scope) = (scoped.limit, scoped.scope);
             values.scopes.push(self::scope(&scope).0);
             let (Scope::Key(name) | Scope::Group(name)) = scope;
             values.names.push(name);
             values.measures.push(limit.measure.name());
             values.windows.push(limit.window.name());
             values.mosts.push(bigint(limit.most));
+            values.currencies.push(scoped.currency);
         }
         values
     }
 
     pub(super) fn names(&self) -> Vec<&str> {
         self.names.iter().map(|name| &**name).collect()
+    }
+
+    /// Empty where no billed cost is counted.
+    pub(super) fn currencies(&self) -> Vec<&str> {
+        let currencies = self.currencies.iter();
+        currencies
+            .map(|c| c.as_deref().unwrap_or_default())
+            .collect()
     }
 }
 
@@ -106,21 +117,16 @@ pub(super) fn scope(scope: &Scope) -> (&'static str, &str) {
 
 /// The limit that a decision names by its number, from 1.
 pub(super) fn limit_reached(
-    mut limits: impl Iterator<Item = (Limit, Scope)>,
+    mut limits: impl Iterator<Item = ScopedLimit>,
     number: i64,
     used: u64,
     takes: impl Fn(Measure) -> u64,
     now: Timestamp,
 ) -> Option<LimitReached> {
     let index = usize::try_from(number).ok()?.checked_sub(1)?;
-    let (limit, scope) = limits.nth(index)?;
-    Some(LimitReached::by(
-        takes(limit.measure),
-        limit,
-        scope,
-        used,
-        now,
-    ))
+    let scoped = limits.nth(index)?;
+    let takes = takes(scoped.limit.measure);
+    Some(scoped.reached(takes, used, now))
 }
 
 /// An upstream id as a text of the database, which has none with a zero byte.

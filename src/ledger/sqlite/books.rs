@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use rusqlite::{Connection, params};
 
 use super::super::charge::{Charge, ReservationId};
-use super::super::counters::{Counter, Counters, Scope};
+use super::super::counters::{Counter, Counters, Scope, Series};
 use super::super::job::{Job, State};
 use super::rows;
 use crate::map::Map;
@@ -195,29 +195,66 @@ impl Books {
             return Ok(());
         }
         let mut write = db.prepare_cached(
-            "INSERT INTO counter (scope, name, measure, window, window_start, used)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO UPDATE SET window_start = ?5, used = ?6",
+            "INSERT INTO counter (scope, name, measure, currency, window, window_start, used)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET used = ?7",
         )?;
+        let mut counters = locked(&self.counters);
         for scope in self.dirty.drain() {
-            let (kind, name) = match &scope {
-                Scope::Key(name) => ("key", name),
-                Scope::Group(name) => ("group", name),
-            };
-            let counters = locked(&self.counters).of(&scope).to_vec();
-            for counter in counters {
-                write.execute(params![
-                    kind,
-                    &**name,
-                    counter.measure.name(),
-                    counter.window.name(),
-                    rows::int(counter.start),
-                    rows::int(counter.used),
-                ])?;
+            let (kind, name) = names(&scope);
+            for series in counters.of_mut(&scope) {
+                if series.since_moved {
+                    write_since(db, &scope, series)?;
+                    series.since_moved = false;
+                }
+                for counter in series.counters.iter_mut().filter(|c| c.moved) {
+                    write.execute(params![
+                        kind,
+                        name,
+                        series.measure.name(),
+                        series.currency.as_deref().unwrap_or_default(),
+                        series.window.name(),
+                        rows::int(counter.start),
+                        rows::int(counter.used),
+                    ])?;
+                    counter.moved = false;
+                }
             }
         }
         Ok(())
     }
+}
+
+fn names(scope: &Scope) -> (&'static str, &str) {
+    match scope {
+        Scope::Key(name) => ("key", name),
+        Scope::Group(name) => ("group", name),
+    }
+}
+
+/// Writes from when on a series is complete, and forgets what was before.
+fn write_since(db: &Connection, scope: &Scope, series: &Series) -> rusqlite::Result<()> {
+    let (kind, name) = names(scope);
+    let parameters = params![
+        kind,
+        name,
+        series.measure.name(),
+        series.currency.as_deref().unwrap_or_default(),
+        series.window.name(),
+        rows::int(series.since),
+    ];
+    let mut write = db.prepare_cached(
+        "INSERT INTO counted (scope, name, measure, currency, window, since)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET since = ?6",
+    )?;
+    write.execute(parameters)?;
+    let mut forget = db.prepare_cached(
+        "DELETE FROM counter WHERE scope = ?1 AND name = ?2 AND measure = ?3 AND currency = ?4
+             AND window = ?5 AND window_start < ?6",
+    )?;
+    forget.execute(parameters)?;
+    Ok(())
 }
 
 /// Names, each kept once however many reservations bear it.
@@ -244,28 +281,43 @@ fn read_counters(db: &Connection, names: &mut Names) -> rusqlite::Result<Counter
         Measure::InFlight,
     ];
     let mut counters = Counters::default();
-    let mut read =
-        db.prepare_cached("SELECT scope, name, measure, window, window_start, used FROM counter")?;
-    let mut found = read.query([])?;
+    let mut all =
+        db.prepare_cached("SELECT scope, name, measure, window, currency, since FROM counted")?;
+    let mut read = db.prepare_cached(
+        "SELECT window_start, used FROM counter
+         WHERE scope = ?1 AND name = ?2 AND measure = ?3 AND window = ?4 AND currency = ?5
+         ORDER BY window_start",
+    )?;
+    let mut found = all.query([])?;
     while let Some(row) = found.next()? {
-        let name = names.of(rows::text(row, 1)?);
-        let scope = match rows::text(row, 0)? {
+        let text = |column| rows::text(row, column);
+        let key = [text(0)?, text(1)?, text(2)?, text(3)?, text(4)?];
+        let name = names.of(key[1]);
+        let scope = match key[0] {
             "group" => Scope::Group(name),
             _ => Scope::Key(name),
         };
-        let measure = rows::text(row, 2)?;
-        let measure = MEASURES.into_iter().find(|m| m.name() == measure);
-        let window = rows::text(row, 3)?.parse::<Window>().ok();
+        let measure = MEASURES.into_iter().find(|m| m.name() == key[2]);
+        let window = key[3].parse::<Window>().ok();
         let (Some(measure), Some(window)) = (measure, window) else {
             return Err(rows::unreadable(2, "no measure and window of a limit"));
         };
-        let counter = Counter {
+        let sums = read.query_map(key, |row| {
+            Ok(Counter {
+                start: rows::uint(row, 0)?,
+                used: rows::uint(row, 1)?,
+                moved: false,
+            })
+        })?;
+        let series = Series {
             measure,
             window,
-            start: rows::uint(row, 4)?,
-            used: rows::uint(row, 5)?,
+            currency: (measure == Measure::BilledCost).then(|| names.of(key[4])),
+            since: rows::uint(row, 5)?,
+            since_moved: false,
+            counters: sums.collect::<Result<_, _>>()?,
         };
-        counters.insert(scope, counter);
+        counters.insert(&scope, series);
     }
     Ok(counters)
 }

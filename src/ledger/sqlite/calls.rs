@@ -39,7 +39,7 @@ impl Books {
         {
             return known(Reserved::Claimed(claimed));
         }
-        let missing = locked(&self.counters).missing(key);
+        let missing = locked(&self.counters).missing(key, now);
         self.track(db, missing, now)?;
         let reached = locked(&self.counters).reached(key, |m| charge.takes(m), now);
         if let Some(reached) = reached {
@@ -141,7 +141,7 @@ impl Books {
         let mut after = confirmation.charge;
         let mut left_out = None;
         if after != before {
-            let missing = locked(&self.counters).missing_of(limits.of(&before.payer));
+            let missing = locked(&self.counters).missing_of(limits.of(&before.payer), now);
             self.track(db, missing, now)?;
             let counters = locked(&self.counters);
             left_out = correction_exceeds(&counters, &before, &after, created, limits, now);
@@ -277,7 +277,7 @@ impl Books {
             return Ok(None);
         };
         match resolution {
-            Resolution::Posted => locked(&self.counters).landed(&entry.charge),
+            Resolution::Posted => locked(&self.counters).landed(&entry.charge, entry.created),
             Resolution::Voided => locked(&self.counters).give_back(&entry.charge, entry.created),
         }
         self.touch(&entry.charge);

@@ -32,10 +32,10 @@ use self::books::{Books, Running, locked};
 use self::readers::Readers;
 use self::wal::WriteAheadLog;
 use self::writer::Writer;
-use super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
+use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
 use super::job::{Job, Jobless, JobsAfter, Open};
-use super::{ClaimState, Ledger, Reserved, Unavailable};
+use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
 pub use self::error::OpenError;
@@ -80,7 +80,7 @@ impl SqliteLedger {
 
     /// Makes sure that there is a counter for each limit of a key.
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
-        let missing = locked(&self.counters).missing(key);
+        let missing = locked(&self.counters).missing(key, now);
         if !missing.is_empty() {
             let call = move |books: &mut Books, db: &_| books.track(db, missing.clone(), now);
             self.writer.call(call).await?;
@@ -118,7 +118,13 @@ impl Ledger for SqliteLedger {
         self.track(key, now).await?;
         // Nothing can be asked for that takes nothing.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
-        Ok(locked(&self.counters).reached(key, takes, now))
+        let reached = || locked(&self.counters).reached(key, takes, now);
+        if reached().is_none() {
+            return Ok(None);
+        }
+        // What is in the way may be on its way to the disk, and its idempotency key with it.
+        self.writer.call(|_: &mut Books, _: &_| Ok(())).await?;
+        Ok(reached())
     }
 
     async fn claim(
@@ -129,6 +135,17 @@ impl Ledger for SqliteLedger {
     ) -> Result<Option<ClaimState>, Unavailable> {
         let (key, name) = (key.to_owned(), idempotency_key.to_owned());
         let read = move |db: &_| rows::claim_state(db, &key, &name, now);
+        self.readers.read(read).await
+    }
+
+    async fn claimed(
+        &self,
+        key: &str,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Unavailable> {
+        let (key, claim) = (key.to_owned(), claim.clone());
+        let read = move |db: &_| claims::claimed(db, &key, &claim, now);
         self.readers.read(read).await
     }
 

@@ -1,49 +1,55 @@
-//! The first sum of a limit that has asked for nothing yet.
+//! The sums of windows that are not known: of a limit that asks for the first time, or of
+//! one whose clock went back.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rusqlite::{Connection, params};
 
-use super::super::counters::{Counter, Scope};
+use super::super::counters::{Scope, ScopedLimit};
 use super::books::{Books, locked};
 use super::rows;
-use crate::policy::{Limit, Measure, Timestamp, Window};
+use crate::policy::{Measure, Timestamp, Window};
 
 impl Books {
-    /// Begins to keep counters, each with the sum of what there is.
+    /// Sums up what limits ask for that is not known yet.
     pub(super) fn track(
         &mut self,
         db: &Connection,
-        missing: Vec<(Limit, Scope)>,
+        missing: Vec<ScopedLimit>,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
-        for (limit, scope) in missing {
+        for scoped in missing {
+            let unknown = locked(&self.counters).unknown(&scoped, now);
             // Two limits may share one.
-            if locked(&self.counters).find(limit, &scope).is_some() {
+            if unknown.is_empty() {
                 continue;
             }
-            let start = limit.window.start(now);
-            let counter = Counter {
-                measure: limit.measure,
-                window: limit.window,
-                start,
-                used: self.sum(db, limit, &scope, start)?,
-            };
-            self.dirty.insert(scope.clone());
-            locked(&self.counters).insert(scope, counter);
+            let since = unknown.start;
+            let sums = self.sums(db, &scoped, unknown)?;
+            self.dirty.insert(scoped.scope.clone());
+            locked(&self.counters).track(&scoped, since, sums);
         }
         Ok(())
     }
 
-    fn sum(
+    /// The sums by window, of all windows that began within a span of time, in seconds.
+    fn sums(
         &self,
         db: &Connection,
-        limit: Limit,
-        scope: &Scope,
-        start: u64,
-    ) -> rusqlite::Result<u64> {
+        scoped: &ScopedLimit,
+        span: Range<u64>,
+    ) -> rusqlite::Result<BTreeMap<u64, u64>> {
+        let ScopedLimit {
+            limit,
+            scope,
+            currency,
+        } = scoped;
         let (own, pruned) = match limit.measure {
             Measure::InFlight => {
                 let open = self.open.values();
-                return Ok(open.filter(|entry| scope.holds(&entry.charge)).count() as u64);
+                let open = open.filter(|entry| scoped.counts(&entry.charge)).count();
+                return Ok(BTreeMap::from([(span.start, open as u64)]));
             }
             Measure::Requests => ("1", ["0", "jobs"]),
             Measure::VideoSeconds => ("seconds", ["0", "video_seconds"]),
@@ -56,17 +62,23 @@ impl Books {
         ];
         // Added up in two parts, as the totals are, since SQLite fails where a sum exceeds 63
         // bits.
-        let parts = |[whole, rest]: [&str; 2], table, more| {
+        let parts = |[whole, rest]: [&str; 2], start: &str, table, more| {
             format!(
-                "SELECT ifnull(sum({whole}), 0), ifnull(sum({rest}), 0)
-                 FROM {table} WHERE key = ?1 AND (?2 IS NULL OR \"group\" = ?2) AND {more}"
+                "SELECT {start}, sum({whole}), sum({rest})
+                 FROM {table} WHERE key = ?1 AND (?2 IS NULL OR \"group\" = ?2)
+                     AND (?3 IS NULL OR currency = ?3) AND {more} GROUP BY 1"
             )
         };
-        let recent = "created_ms >= ?3 AND state <> 'voided'";
-        let recent = parts(own, "reservation INDEXED BY reservation_key", recent);
-        let mut recent = db.prepare(&recent)?;
-        let since = "day >= date(?3 / 1000, 'unixepoch')";
-        let mut totals = db.prepare(&parts(pruned, "total", since))?;
+        let starts = starts(limit.window);
+        let recent = "created_ms >= ?4 AND created_ms < ?5 AND state <> 'voided'";
+        let of = "reservation INDEXED BY reservation_key";
+        let mut recent = db.prepare(&parts(own, starts.of_time, of, recent))?;
+        let of_days = "day >= date(?4 / 1000, 'unixepoch')
+             AND (?5 = 9223372036854775807 OR day < date(?5 / 1000, 'unixepoch'))";
+        let pruned = starts
+            .of_day
+            .map(|start| parts(pruned, start, "total", of_days));
+        let mut pruned = pruned.map(|sql| db.prepare(&sql)).transpose()?;
 
         let (group, keys) = match scope {
             Scope::Key(key) => (None, vec![key]),
@@ -75,23 +87,44 @@ impl Books {
                 (Some(&**group), keys.into_iter().flatten().collect())
             }
         };
-        // Totals are of days: they say nothing about an hour.
-        let days = !matches!(limit.window, Window::Minute | Window::Hour);
-        let start_ms = rows::int(start.saturating_mul(1000));
-        let mut sum = 0u128;
+        let [from, to] = [span.start, span.end].map(|at| rows::int(at.saturating_mul(1000)));
+        let mut sums = BTreeMap::<u64, u128>::new();
         for key in keys {
-            let mut add = |read: &mut rusqlite::Statement<'_>| {
-                read.query_row(params![&**key, group, start_ms], |row| {
-                    sum += u128::from(rows::uint(row, 0)?) * 1_000_000_000;
-                    sum += u128::from(rows::uint(row, 1)?);
-                    Ok(())
-                })
-            };
-            add(&mut recent)?;
-            if days {
-                add(&mut totals)?;
+            for read in [Some(&mut recent), pruned.as_mut()].into_iter().flatten() {
+                let parameters = params![&**key, group, currency.as_deref(), from, to];
+                let mut found = read.query(parameters)?;
+                while let Some(row) = found.next()? {
+                    let sum = sums.entry(rows::uint(row, 0)?).or_default();
+                    *sum += u128::from(rows::uint(row, 1)?) * 1_000_000_000;
+                    *sum += u128::from(rows::uint(row, 2)?);
+                }
             }
         }
-        Ok(u64::try_from(sum).unwrap_or(u64::MAX))
+        let sums = sums.into_iter();
+        let whole = |sum| u64::try_from(sum).unwrap_or(u64::MAX);
+        Ok(sums.map(|(start, sum)| (start, whole(sum))).collect())
     }
+}
+
+/// When a window began, in seconds, by SQL.
+struct Starts {
+    /// The window that holds a reservation.
+    of_time: &'static str,
+    /// The window that holds a day of the totals; `None` where it is shorter than a day.
+    of_day: Option<&'static str>,
+}
+
+/// [`Window::start`] says the same.
+fn starts(window: Window) -> Starts {
+    let (of_time, of_day) = match window {
+        Window::Minute => ("created_ms / 60000 * 60", None),
+        Window::Hour => ("created_ms / 3600000 * 3600", None),
+        Window::Day => ("created_ms / 86400000 * 86400", Some("unixepoch(day)")),
+        Window::Month => (
+            "unixepoch(date(created_ms / 1000, 'unixepoch', 'start of month'))",
+            Some("unixepoch(date(day, 'start of month'))"),
+        ),
+        Window::Total => ("0", Some("0")),
+    };
+    Starts { of_time, of_day }
 }

@@ -46,13 +46,14 @@ fn name_of(postgres: &Postgres, url: &str) -> String {
     postgres.psql(url, "SELECT current_database()")
 }
 
-/// Lists counters that are not the sum of what they count, where all was reserved within
-/// one minute.
+/// Lists counters that are not the sum of what they count.
 const WRONG_COUNTERS: &str = "
     SELECT c.*, s.used FROM tollgate.counter AS c, LATERAL (
         SELECT coalesce(sum(tollgate.takes(c.measure, seconds, list_nanos, billed_nanos)), 0) AS used
         FROM tollgate.reservation AS r
         WHERE c.name = CASE c.scope WHEN 'key' THEN r.key ELSE r.group_name END
+          AND c.window_start_ms = tollgate.window_start(c.window_name, r.created_ms)
+          AND c.currency IN ('', r.currency)
           AND state <> 'voided' AND (state <> 'posted' OR c.measure <> 'in_flight')) AS s
     WHERE c.used <> s.used";
 

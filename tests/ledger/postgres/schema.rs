@@ -20,11 +20,121 @@ async fn the_schema_is_made_once() {
     }
     let versions = "SELECT string_agg(version::text, ' ' ORDER BY version) \
          FROM tollgate.schema_version";
-    assert_eq!(postgres.psql(&url, versions), "1 2 3");
+    assert_eq!(postgres.psql(&url, versions), "1 2 3 4");
 
     postgres.psql(&url, "INSERT INTO tollgate.schema_version VALUES (1000)");
     let refused = open(&url).ready().await.unwrap_err();
     assert!(refused.0.contains("version 1000"), "{refused}");
+}
+
+/// A database of the second version, as gates of that time have left it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_of_the_second_version_is_brought_up_to_date() {
+    let Some(postgres) = shared() else { return };
+    let url = postgres.create_database();
+    let tables = include_str!("../../../src/ledger/schema/postgres/001_tables.sql");
+    let at = NOW.0;
+    let (minute, ahead) = (at / 60_000 * 60_000, at + 30 * 86_400_000);
+    let rows = [
+        (1, "CNY", "confirmed"),
+        (2, "CNY", "confirmed"),
+        (3, "USD", "posted"),
+    ];
+    let rows = rows.map(|(id, currency, state)| {
+        let resolved = match state {
+            "posted" => at.to_string(),
+            _ => "NULL".to_owned(),
+        };
+        format!(
+            "INSERT INTO tollgate.reservation VALUES ('{id:032x}', {at}, 'studio', 'sora2',
+                 '{currency}', 5000, 'official', 'sora-2', '1280x720', 4, 400000000, 2000000000,
+                 '{state}', '{:032x}', decode(repeat('00', 32), 'hex'), NULL, NULL, 'video_{id}',
+                 {id}, {at}, NULL, {at}, {resolved}, NULL, false, NULL);",
+            7
+        )
+    });
+    let sql = format!(
+        "CREATE SCHEMA tollgate;
+         CREATE TABLE tollgate.schema_version (version integer PRIMARY KEY,
+             applied_at timestamptz NOT NULL DEFAULT now());
+         {tables}
+         CREATE FUNCTION tollgate.track(p_scope text) RETURNS void LANGUAGE sql AS '';
+         CREATE FUNCTION tollgate.prune(bigint, bigint, bigint) RETURNS text LANGUAGE sql
+             AS 'SELECT NULL::text';
+         INSERT INTO tollgate.schema_version VALUES (1), (2);
+         {}
+         INSERT INTO tollgate.counter VALUES
+             ('key', 'studio', 'requests', 'total', 0, 50),
+             ('key', 'studio', 'requests', 'min', {ahead}, 1),
+             ('key', 'studio', 'requests', 'hour', {minute}, 1),
+             ('key', 'studio', 'billed_cost', 'total', 0, 6000000000),
+             ('key', 'studio', 'in_flight', 'total', 0, 2);",
+        rows.join("\n")
+    );
+    postgres.psql(&url, &sql);
+    let ledger = open(&url);
+    let key = key(vec![
+        limit(Measure::Requests, "100/total"),
+        limit(Measure::Requests, "100/min"),
+        limit(Measure::BilledCost, "100/total"),
+        limit(Measure::InFlight, "10"),
+    ]);
+    let used = async || {
+        let usage = ledger.usage(&key, NOW).await.unwrap();
+        usage.iter().map(|usage| usage.used).collect::<Vec<_>>()
+    };
+    // The total goes on; the window is the one of now, and the sum one of one currency.
+    assert_eq!(used().await, [50, 3, 4_000_000_000, 2]);
+    let job = ledger.job("video_1").await.unwrap().unwrap();
+    assert_eq!(
+        (&*job.upstream_id, job.reservation),
+        ("video_1", ReservationId(1))
+    );
+    assert!(job.charge.prices.is_empty());
+    let found = ledger.job_of_channel("official", "video_3").await;
+    assert_eq!(found, ledger.job("video_3").await);
+    assert!(found.unwrap().is_some());
+    let end = ledger.settle(ReservationId(1), Resolution::Posted, "completed", NOW);
+    assert!(end.await.unwrap().is_some());
+    assert_eq!(used().await[3], 1);
+    let versions = "SELECT max(version) FROM tollgate.schema_version";
+    assert_eq!(postgres.psql(&url, versions), "4");
+}
+
+/// Only what is over by the database's clock too: a gate whose clock is ahead forgets nothing
+/// that runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_of_windows_that_are_over_are_deleted() {
+    let Some(postgres) = shared() else { return };
+    let url = postgres.create_database();
+    let ledger = open(&url);
+    let key = key(vec![limit(Measure::Requests, "10/min")]);
+    let charge = charge(&key, 4);
+    let times = (0..180).map(|minute| NOW.0 + 60_000 * minute);
+    for (id, at) in (1..).zip(times) {
+        let reserved = ledger
+            .reserve(&draft(id, &charge), &key, Timestamp(at))
+            .await;
+        assert_eq!(reserved, Ok(Reserved::Done));
+    }
+    let count = || postgres.psql(&url, "SELECT count(*) FROM tollgate.counter");
+    let last = Timestamp(NOW.0 + 60_000 * 179);
+    assert_eq!(count(), "180");
+    ledger.prune(Timestamp(0), last, 10).await.unwrap();
+    assert_eq!(count(), "61");
+    for minute in [0, 100, 179] {
+        let at = Timestamp(NOW.0 + 60_000 * minute);
+        assert_eq!(ledger.usage(&key, at).await.unwrap()[0].used, 1, "{minute}");
+    }
+    // In a year's time, by a wrong clock.
+    let real = postgres.psql(&url, "SELECT (extract(epoch FROM now()) * 1000)::bigint");
+    let real = Timestamp(real.parse().unwrap());
+    let reserved = ledger.reserve(&draft(1000, &charge), &key, real).await;
+    assert_eq!(reserved, Ok(Reserved::Done));
+    let ahead = Timestamp(real.0 + 365 * 86_400_000);
+    ledger.prune(Timestamp(0), ahead, 10).await.unwrap();
+    assert_eq!(count(), "1");
+    assert_eq!(ledger.usage(&key, real).await.unwrap()[0].used, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

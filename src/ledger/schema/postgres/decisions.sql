@@ -2,12 +2,18 @@
 -- runs this file as a whole; what it changes needs a version of its own.
 --
 -- Locks are taken in this order, so that no two decisions wait for each other: the
--- reservation's row, the upstream id, the scopes (shared), counters (key before group, then by measure and
--- window), the idempotency key's row, the account's row.
+-- reservation's row, the upstream id, the scopes (shared), new counters, counters, the
+-- idempotency key's row, the account's row. Counters come in one order everywhere: key before
+-- group, then by measure, currency, window and its start. Those that are lacking are inserted
+-- before any other is locked: who inserts waits for nobody but others who insert, in that
+-- order, and who locks finds only what is committed or its own.
+--
+-- Their plans are made once for a session, and go by indexes, however few rows there were
+-- when that was: planning would cost more than the rest.
 --
 -- A scope's lock is an advisory one of the transaction: decisions share it, and what begins
--- to keep a counter has it alone. So a decision either finds the new counter or is in its
--- first sum.
+-- to keep counters, or forgets some, has it alone. So a decision either finds the new counter
+-- or is in its first sum. Who has a scope alone waits for nothing else.
 
 -- Those of earlier versions, which may have other parameters. Two are the tables' own.
 DO $$
@@ -44,60 +50,129 @@ CREATE FUNCTION tollgate.plus(used bigint, more bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT CASE WHEN used > 9223372036854775807 - more THEN 9223372036854775807 ELSE used + more END $$;
 
--- Locks the counters of a key and a group, and tells whether there are any.
-CREATE FUNCTION tollgate.lock_counters(p_key text, p_group text) RETURNS boolean
+-- When the windows began that hold a moment: min, hour, day, month.
+CREATE FUNCTION tollgate.window_starts(at_ms bigint) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT ARRAY[tollgate.window_start('min', at_ms), tollgate.window_start('hour', at_ms),
+                 tollgate.window_start('day', at_ms), tollgate.window_start('month', at_ms), 0]
+$$;
+
+-- That of one of them.
+CREATE FUNCTION tollgate.start_of(window_name text, starts bigint[]) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE window_name WHEN 'min' THEN starts[1] WHEN 'hour' THEN starts[2]
+        WHEN 'day' THEN starts[3] WHEN 'month' THEN starts[4] ELSE 0 END
+$$;
+
+-- Shares the scopes of a key and a group.
+CREATE FUNCTION tollgate.share_scopes(p_key text, p_group text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(tollgate.scope_lock('key', p_key)),
             pg_advisory_xact_lock_shared(tollgate.scope_lock('group', p_group));
+END
+$$;
+
+-- Locks the counters that a charge counts in, in the windows that began at p_starts, and
+-- tells whether there are any. Their scopes are shared.
+CREATE FUNCTION tollgate.lock_counters(p_key text, p_group text, p_currency text, p_starts bigint[])
+RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+BEGIN
     PERFORM 1 FROM tollgate.counter
     WHERE (scope, name) IN (('key', p_key), ('group', p_group))
-    ORDER BY scope DESC, measure, window_name
+        AND window_start_ms = ANY (p_starts)
+        AND window_start_ms = tollgate.start_of(window_name, p_starts)
+        AND currency IN ('', p_currency)
+    ORDER BY scope DESC, measure, currency, window_name, window_start_ms
     FOR UPDATE;
     RETURN FOUND;
 END
 $$;
 
--- Begins to keep counters of one scope, each with the sum of what there is.
-CREATE FUNCTION tollgate.track(p_scope text, p_name text, p_measures text[], p_windows text[], p_now bigint)
+-- Keeps the counters of one scope from the windows on that hold p_now, each with the sum of
+-- what there is: of all windows of which none was kept.
+CREATE FUNCTION tollgate.track(
+    p_scope text, p_name text, p_measures text[], p_currencies text[], p_windows text[], p_now bigint)
 RETURNS void
 LANGUAGE plpgsql SET lock_timeout = '4s'
 AS $$
 DECLARE
-    v_measure text;
-    v_window  text;
-    v_start   bigint;
-    v_live    numeric;
-    v_pruned  numeric;
+    v_measure  text;
+    v_currency text;
+    v_window   text;
+    v_start    bigint;
+    v_since    bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(tollgate.scope_lock(p_scope, p_name));
-    FOR v_measure, v_window IN SELECT DISTINCT m, w FROM unnest(p_measures, p_windows) AS l (m, w) LOOP
-        CONTINUE WHEN EXISTS (
-            SELECT 1 FROM tollgate.counter
-            WHERE scope = p_scope AND name = p_name AND measure = v_measure AND window_name = v_window);
+    FOR v_measure, v_currency, v_window IN
+        SELECT DISTINCT m, c, w FROM unnest(p_measures, p_currencies, p_windows) AS l (m, c, w)
+    LOOP
         v_start := tollgate.window_start(v_window, p_now);
+        SELECT since_ms INTO v_since FROM tollgate.counted
+        WHERE scope = p_scope AND name = p_name AND measure = v_measure
+            AND currency = v_currency AND window_name = v_window;
+        CONTINUE WHEN v_since <= v_start;
         -- One statement, so that both are of one moment: pruning moves rows from one to the
         -- other. The totals are by day, and nothing is pruned within the hour.
-        SELECT l.used, t.used INTO v_live, v_pruned
+        INSERT INTO tollgate.counter
+        SELECT p_scope, p_name, s.start, v_window, v_measure, v_currency,
+               least(sum(s.used), 9223372036854775807)::bigint
         FROM (
-            SELECT coalesce(sum(tollgate.takes(v_measure, seconds, list_nanos, billed_nanos)), 0) AS used
+            SELECT tollgate.window_start(v_window, created_ms) AS start,
+                   tollgate.takes(v_measure, seconds, list_nanos, billed_nanos)::numeric AS used
             FROM tollgate.reservation
             WHERE (p_scope = 'group' OR key = p_name) AND (p_scope = 'key' OR group_name = p_name)
-              AND created_ms >= v_start
+              AND created_ms >= v_start AND (v_since IS NULL OR created_ms < v_since)
+              AND v_currency IN ('', currency)
               AND (state IN ('pending', 'unknown', 'confirmed')
                    OR state = 'posted' AND v_measure <> 'in_flight')
-        ) AS l, (
-            SELECT coalesce(sum(CASE v_measure
+            UNION ALL
+            SELECT tollgate.window_start(v_window, (extract(epoch FROM day) * 1000)::bigint),
+                   CASE v_measure
                        WHEN 'requests' THEN jobs WHEN 'video_seconds' THEN seconds
-                       WHEN 'list_cost_usd' THEN list_nanos WHEN 'billed_cost' THEN billed_nanos END), 0) AS used
+                       WHEN 'list_cost_usd' THEN list_nanos WHEN 'billed_cost' THEN billed_nanos
+                       ELSE 0 END
             FROM tollgate.total
             WHERE (p_scope = 'group' OR key = p_name) AND (p_scope = 'key' OR group_name = p_name)
-              AND day >= tollgate.day_of(v_start) AND v_window IN ('day', 'month', 'total')
-        ) AS t;
-        INSERT INTO tollgate.counter
-        VALUES (p_scope, p_name, v_measure, v_window, v_start,
-                least(v_live + v_pruned, 9223372036854775807)::bigint);
+              AND day >= tollgate.day_of(v_start)
+              AND (v_since IS NULL OR day < tollgate.day_of(v_since))
+              AND v_currency IN ('', currency) AND v_window IN ('day', 'month', 'total')
+        ) AS s
+        GROUP BY s.start
+        ON CONFLICT DO NOTHING;
+        INSERT INTO tollgate.counted VALUES (p_scope, p_name, v_measure, v_currency, v_window, v_start)
+        ON CONFLICT (scope, name, measure, currency, window_name) DO UPDATE SET since_ms = v_start;
+    END LOOP;
+END
+$$;
+
+-- Forgets the counters of windows that ended p_kept ago or before, of scopes that nobody uses
+-- just now. A clock that is ahead of the database's forgets nothing early.
+CREATE FUNCTION tollgate.forget_counters(p_now bigint, p_kept bigint) RETURNS void
+LANGUAGE plpgsql SET lock_timeout = '4s'
+AS $$
+DECLARE
+    v_starts bigint[] := tollgate.window_starts(
+        greatest(0, least(p_now, (extract(epoch FROM now()) * 1000)::bigint) - p_kept));
+    v_scope  text;
+    v_name   text;
+BEGIN
+    FOR v_scope, v_name IN
+        SELECT DISTINCT scope, name FROM tollgate.counter
+        WHERE window_start_ms < tollgate.start_of(window_name, v_starts)
+    LOOP
+        CONTINUE WHEN NOT pg_try_advisory_xact_lock(tollgate.scope_lock(v_scope, v_name));
+        DELETE FROM tollgate.counter
+        WHERE scope = v_scope AND name = v_name
+            AND window_start_ms < tollgate.start_of(window_name, v_starts);
+        UPDATE tollgate.counted SET since_ms = tollgate.start_of(window_name, v_starts)
+        WHERE scope = v_scope AND name = v_name
+            AND since_ms < tollgate.start_of(window_name, v_starts);
     END LOOP;
 END
 $$;
@@ -110,11 +185,14 @@ CREATE FUNCTION tollgate.reserve(
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
     p_price_list text, p_gate uuid, p_prompt bytea, p_remix_of text, p_look_at bigint,
     p_idempotency_key text, p_fingerprint bytea, p_expires bigint,
-    p_scopes text[], p_names text[], p_measures text[], p_windows text[], p_mosts bigint[],
+    p_scopes text[], p_names text[], p_measures text[], p_currencies text[], p_windows text[],
+    p_mosts bigint[],
     OUT o_outcome text, OUT o_limit bigint, OUT o_used bigint, OUT o_status integer, OUT o_body bytea)
 LANGUAGE plpgsql SET lock_timeout = '4s'
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
+    v_starts   bigint[] := tollgate.window_starts(p_now);
     v_counters boolean;
     v_claim    tollgate.idempotency;
 BEGIN
@@ -132,23 +210,47 @@ BEGIN
         END IF;
     END IF;
 
-    v_counters := tollgate.lock_counters(p_key, p_group);
+    PERFORM tollgate.share_scopes(p_key, p_group);
+    INSERT INTO tollgate.counter
+    SELECT t.scope, t.name, tollgate.start_of(t.window_name, v_starts), t.window_name,
+           t.measure, t.currency, 0
+    FROM tollgate.counted AS t
+    WHERE (t.scope, t.name) IN (('key', p_key), ('group', p_group))
+        AND t.currency IN ('', p_currency)
+        AND t.since_ms <= tollgate.start_of(t.window_name, v_starts)
+        AND NOT EXISTS (
+            SELECT 1 FROM tollgate.counter AS c
+            WHERE (c.scope, c.name) = (t.scope, t.name)
+                AND c.window_start_ms = tollgate.start_of(t.window_name, v_starts)
+                AND (c.window_name, c.measure, c.currency) = (t.window_name, t.measure, t.currency))
+    ORDER BY t.scope DESC, t.measure, t.currency, t.window_name
+    ON CONFLICT DO NOTHING;
+    v_counters := tollgate.lock_counters(p_key, p_group, p_currency, v_starts);
     IF cardinality(p_scopes) > 0 THEN
-        SELECT l.n, coalesce(u.used, 0), CASE WHEN c.used IS NULL THEN 'track' ELSE 'refused' END
+        SELECT l.n, coalesce(c.used, 0), CASE WHEN c.used IS NULL THEN 'track' ELSE 'refused' END
         INTO o_limit, o_used, o_outcome
-        FROM unnest(p_scopes, p_names, p_measures, p_windows, p_mosts)
-             WITH ORDINALITY AS l (scope, name, measure, window_name, most, n)
-        LEFT JOIN tollgate.counter c USING (scope, name, measure, window_name)
+        FROM unnest(p_scopes, p_names, p_measures, p_currencies, p_windows, p_mosts)
+             WITH ORDINALITY AS l (scope, name, measure, currency, window_name, most, n)
         CROSS JOIN LATERAL (SELECT
-            CASE WHEN c.window_start_ms >= tollgate.window_start(l.window_name, p_now)
-                 THEN c.used ELSE 0 END AS used,
+            tollgate.start_of(l.window_name, v_starts) AS start,
             tollgate.takes(l.measure, p_seconds, p_list, p_billed) AS takes) AS u
-        WHERE c.used IS NULL OR u.takes > 0 AND u.used > l.most - u.takes
+        LEFT JOIN tollgate.counter AS c
+            ON (c.scope, c.name, c.window_start_ms) = (l.scope, l.name, u.start)
+            AND (c.window_name, c.measure, c.currency) = (l.window_name, l.measure, l.currency)
+        WHERE c.used IS NULL OR u.takes > 0 AND c.used > l.most - u.takes
         ORDER BY c.used IS NULL DESC, l.n LIMIT 1;
         IF FOUND THEN
-            -- What is in the way may be this very reservation, made by an earlier attempt.
+            -- What is in the way may be this very reservation, made by an earlier attempt, or
+            -- the first request under its idempotency key, which a repetition waits for.
             IF EXISTS (SELECT 1 FROM tollgate.reservation WHERE id = p_id) THEN
                 o_outcome := 'done';
+                RETURN;
+            END IF;
+            SELECT * INTO v_claim FROM tollgate.idempotency
+            WHERE key = p_key AND idempotency_key = p_idempotency_key
+              AND (expires_ms > p_now OR status IS NULL);
+            IF FOUND THEN
+                SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
             END IF;
             RETURN;
         END IF;
@@ -176,14 +278,12 @@ BEGIN
     END IF;
 
     IF v_counters THEN
-        UPDATE tollgate.counter AS c
-        SET used = tollgate.plus(
-                CASE WHEN w.start > c.window_start_ms THEN 0 ELSE c.used END,
-                tollgate.takes(c.measure, p_seconds, p_list, p_billed)),
-            window_start_ms = greatest(c.window_start_ms, w.start)
-        FROM (SELECT name AS n, tollgate.window_start(name, p_now) AS start
-              FROM unnest(ARRAY['min', 'hour', 'day', 'month', 'total']) AS name) AS w
-        WHERE (c.scope, c.name) IN (('key', p_key), ('group', p_group)) AND w.n = c.window_name;
+        UPDATE tollgate.counter
+        SET used = tollgate.plus(used, tollgate.takes(measure, p_seconds, p_list, p_billed))
+        WHERE (scope, name) IN (('key', p_key), ('group', p_group))
+            AND window_start_ms = ANY (v_starts)
+            AND window_start_ms = tollgate.start_of(window_name, v_starts)
+            AND currency IN ('', p_currency);
     END IF;
 
     -- Where an earlier attempt of this call is committed just now, this fails, and the
@@ -213,21 +313,25 @@ AS $$
     END, p_claim.status, p_claim.body
 $$;
 
--- Gives back to the counters what a reservation took, in the windows that still run, and
+-- Gives back to the counters what a reservation took, in the windows in which it did, and
 -- takes what it costs now. Its counters are locked.
 CREATE FUNCTION tollgate.correct(
     p_was tollgate.reservation, p_takes boolean, p_seconds bigint, p_list bigint, p_billed bigint)
 RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 AS $$
-    UPDATE tollgate.counter AS c
+DECLARE
+    v_starts bigint[] := tollgate.window_starts(p_was.created_ms);
+BEGIN
+    UPDATE tollgate.counter
     SET used = tollgate.plus(
-        greatest(0, c.used - tollgate.takes(c.measure, p_was.seconds, p_was.list_nanos, p_was.billed_nanos)),
-        CASE WHEN p_takes THEN tollgate.takes(c.measure, p_seconds, p_list, p_billed) ELSE 0 END)
-    FROM (SELECT name AS n, tollgate.window_start(name, p_was.created_ms) AS start
-          FROM unnest(ARRAY['min', 'hour', 'day', 'month', 'total']) AS name) AS w
-    WHERE (c.scope, c.name) IN (('key', p_was.key), ('group', p_was.group_name))
-      AND w.n = c.window_name AND w.start = c.window_start_ms
+        greatest(0, used - tollgate.takes(measure, p_was.seconds, p_was.list_nanos, p_was.billed_nanos)),
+        CASE WHEN p_takes THEN tollgate.takes(measure, p_seconds, p_list, p_billed) ELSE 0 END)
+    WHERE (scope, name) IN (('key', p_was.key), ('group', p_was.group_name))
+        AND window_start_ms = ANY (v_starts)
+        AND window_start_ms = tollgate.start_of(window_name, v_starts)
+        AND currency IN ('', p_was.currency);
+END
 $$;
 
 -- What serialises those who ask for one upstream id of a channel.
@@ -235,7 +339,8 @@ CREATE FUNCTION tollgate.upstream_lock(channel text, upstream_id text) RETURNS b
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT hashtextextended('tollgate upstream ' || channel || ' ' || upstream_id, 0) $$;
 
--- Which reservation has the job of that upstream id on that channel.
+-- Which reservation has the job of that upstream id on that channel. For queries: a decision
+-- would plan it anew at each call.
 CREATE FUNCTION tollgate.owner(p_channel text, p_upstream_id text) RETURNS uuid
 LANGUAGE sql STABLE
 AS $$
@@ -263,13 +368,17 @@ CREATE FUNCTION tollgate.confirm(
     OUT channel text, OUT model text, OUT size text, OUT seconds bigint,
     OUT list_nanos bigint, OUT billed_nanos bigint, OUT price_list text)
 LANGUAGE plpgsql SET lock_timeout = '4s'
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
     v_was   tollgate.reservation;
+    v_channel text;
+    v_upstream_id text;
     v_owner uuid;
-    v_place bigint;
+    v_starts bigint[];
     v_missing boolean;
+    v_place bigint;
 BEGIN
     SELECT * INTO v_was FROM tollgate.reservation AS r WHERE r.id = p_id FOR UPDATE;
     o_corrected := false;
@@ -279,9 +388,15 @@ BEGIN
     seconds := v_was.seconds; list_nanos := v_was.list_nanos; billed_nanos := v_was.billed_nanos;
     price_list := v_was.price_list;
 
-    PERFORM pg_advisory_xact_lock(tollgate.upstream_lock(
-        coalesce(v_was.channel, p_channel), coalesce(p_upstream_id, p_job)));
-    v_owner := tollgate.owner(coalesce(v_was.channel, p_channel), coalesce(p_upstream_id, p_job));
+    v_channel := coalesce(v_was.channel, p_channel);
+    v_upstream_id := coalesce(p_upstream_id, p_job);
+    PERFORM pg_advisory_xact_lock(tollgate.upstream_lock(v_channel, v_upstream_id));
+    SELECT r.id INTO v_owner FROM tollgate.reservation AS r
+    WHERE r.job = v_upstream_id AND r.channel = v_channel AND r.upstream_id IS NULL;
+    IF v_owner IS NULL THEN
+        SELECT r.id INTO v_owner FROM tollgate.reservation AS r
+        WHERE r.channel = v_channel AND r.upstream_id = v_upstream_id;
+    END IF;
     IF v_owner = p_id THEN
         o_outcome := CASE WHEN v_was.last_operation = p_operation THEN 'now' ELSE 'already' END;
         o_job := v_was.job;
@@ -299,25 +414,30 @@ BEGIN
 
     o_corrected := true;
     IF (p_seconds, p_list, p_billed) <> (v_was.seconds, v_was.list_nanos, v_was.billed_nanos) THEN
-        PERFORM tollgate.lock_counters(v_was.key, v_was.group_name);
+        v_starts := tollgate.window_starts(v_was.created_ms);
+        PERFORM tollgate.share_scopes(v_was.key, v_was.group_name);
+        PERFORM tollgate.lock_counters(v_was.key, v_was.group_name, v_was.currency, v_starts);
         -- The first limit that has no counter, or that what is added would exceed. A window
         -- that has passed refuses nothing any more.
-        SELECT l.n, u.used, c.used IS NULL INTO o_limit, o_used, v_missing
+        SELECT l.n, c.used, t.since_ms IS NULL INTO o_limit, o_used, v_missing
         FROM unnest(p_scopes, p_measures, p_windows, p_mosts)
              WITH ORDINALITY AS l (scope, measure, window_name, most, n)
-        LEFT JOIN tollgate.counter AS c
-            ON c.scope = l.scope AND c.measure = l.measure AND c.window_name = l.window_name
-            AND c.name = CASE l.scope WHEN 'key' THEN v_was.key ELSE v_was.group_name END
         CROSS JOIN LATERAL (SELECT
-            CASE WHEN c.window_start_ms >= tollgate.window_start(l.window_name, p_now)
-                 THEN c.used ELSE 0 END AS used,
+            CASE l.scope WHEN 'key' THEN v_was.key ELSE v_was.group_name END AS name,
+            CASE l.measure WHEN 'billed_cost' THEN v_was.currency ELSE '' END AS currency,
+            tollgate.start_of(l.window_name, v_starts) AS start,
             tollgate.takes(l.measure, p_seconds, p_list, p_billed)
                 - tollgate.takes(l.measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos)
                 AS adds) AS u
-        WHERE u.adds > 0 AND (c.used IS NULL OR u.used > l.most - u.adds)
-            AND tollgate.window_start(l.window_name, v_was.created_ms)
-                >= tollgate.window_start(l.window_name, p_now)
-        ORDER BY c.used IS NULL DESC, l.n LIMIT 1;
+        LEFT JOIN tollgate.counted AS t
+            ON (t.scope, t.name, t.measure) = (l.scope, u.name, l.measure)
+            AND (t.currency, t.window_name) = (u.currency, l.window_name) AND t.since_ms <= u.start
+        LEFT JOIN tollgate.counter AS c
+            ON (c.scope, c.name, c.window_start_ms) = (l.scope, u.name, u.start)
+            AND (c.window_name, c.measure, c.currency) = (l.window_name, l.measure, u.currency)
+        WHERE u.adds > 0 AND (t.since_ms IS NULL OR coalesce(c.used, 0) > l.most - u.adds)
+            AND u.start >= tollgate.window_start(l.window_name, p_now)
+        ORDER BY t.since_ms IS NULL DESC, l.n LIMIT 1;
         IF v_missing THEN
             o_outcome := 'track';
             RETURN;
@@ -359,6 +479,7 @@ CREATE FUNCTION tollgate.resolve(
     p_id uuid, p_operation uuid, p_from text[], p_state text, p_outcome text, p_now bigint)
 RETURNS SETOF tollgate.reservation
 LANGUAGE plpgsql SET lock_timeout = '4s'
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
     v_was tollgate.reservation;
@@ -371,13 +492,23 @@ BEGIN
         RETURN;
     END IF;
 
-    IF tollgate.lock_counters(v_was.key, v_was.group_name) THEN
-        IF p_state = 'voided' THEN
+    PERFORM tollgate.share_scopes(v_was.key, v_was.group_name);
+    IF p_state = 'voided' THEN
+        IF tollgate.lock_counters(v_was.key, v_was.group_name, v_was.currency,
+                                  tollgate.window_starts(v_was.created_ms)) THEN
             PERFORM tollgate.correct(v_was, false, 0, 0, 0);
-        ELSE
+        END IF;
+    ELSE
+        -- What is posted stays owed: only that it was in flight is given back.
+        PERFORM 1 FROM tollgate.counter
+        WHERE (scope, name) IN (('key', v_was.key), ('group', v_was.group_name))
+            AND (window_start_ms, window_name, measure, currency) = (0, 'total', 'in_flight', '')
+        ORDER BY scope DESC
+        FOR UPDATE;
+        IF FOUND THEN
             UPDATE tollgate.counter SET used = greatest(0, used - 1)
             WHERE (scope, name) IN (('key', v_was.key), ('group', v_was.group_name))
-              AND measure = 'in_flight';
+                AND (window_start_ms, window_name, measure, currency) = (0, 'total', 'in_flight', '');
         END IF;
     END IF;
     IF v_was.job IS NULL AND v_was.idempotency_key IS NOT NULL THEN
