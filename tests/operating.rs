@@ -4,6 +4,8 @@
 mod channel_log;
 #[path = "operating/check.rs"]
 mod check;
+#[path = "operating/client_log.rs"]
+mod client_log;
 #[path = "operating/gate.rs"]
 mod gate;
 #[path = "operating/open_files.rs"]

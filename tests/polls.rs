@@ -132,3 +132,19 @@ async fn a_description_beyond_all_bounds_is_none() {
     assert_eq!((polled.status, &*polled.code()), (502, "upstream_error"));
     assert_eq!(played.errors().await, ["no_job"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_lasted_as_long_as_its_channel_says() {
+    let completed = "{\"id\":\"video_1\",\"status\":\"completed\",\"created_at\":1795373043,\
+                     \"completed_at\":1795373050}";
+    let completed = answer("200 OK", "", completed);
+    let plays = vec![job("queued"), Play::Answer(completed)];
+    let played = Played::start(vec![plays]).await;
+    assert_eq!(poll(&played).await.status, 200);
+    let labels = "{channel=\"mock\",model=\"sora-2\",status=\"completed\"}";
+    let count = format!("tollgate_job_duration_seconds_count{labels}");
+    let counted = async || played.stand.metric(&count).await == 1.0;
+    played.stand.until("the job has ended", counted).await;
+    let sum = format!("tollgate_job_duration_seconds_sum{labels}");
+    assert_eq!(played.stand.metric(&sum).await, 7.0);
+}

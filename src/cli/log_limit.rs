@@ -19,17 +19,16 @@ pub(super) struct Limited {
     places: Mutex<Places>,
 }
 
+/// Where in the code a line is written: file and line, and at which level.
+type Place = (Option<&'static str>, Option<u32>, Level);
+
 /// When a place in the code last wrote a line, and how many were left out since.
 #[derive(Default)]
-struct Places(HashMap<(Option<&'static str>, Option<u32>, Level), (Instant, u64)>);
+struct Places(HashMap<Place, (Instant, u64)>);
 
 impl Places {
     /// Whether a line of that place is written now, with how many left out before it.
-    fn admit(
-        &mut self,
-        place: (Option<&'static str>, Option<u32>, Level),
-        now: Instant,
-    ) -> Option<u64> {
+    fn admit(&mut self, place: Place, now: Instant) -> Option<u64> {
         match self.0.get_mut(&place) {
             Some((last, left_out)) if now.saturating_duration_since(*last) < WINDOW => {
                 *left_out += 1;

@@ -76,6 +76,8 @@ pub(super) struct End {
     pub(super) resolution: Resolution,
     /// A word for operators and labels.
     pub(super) status: &'static str,
+    /// How long it took, by the channel's clock, where it tells.
+    pub(super) lasted: Option<Duration>,
 }
 
 impl End {
@@ -83,11 +85,13 @@ impl End {
     pub(super) const DELETED: Self = Self {
         resolution: Resolution::Posted,
         status: "deleted",
+        lasted: None,
     };
     /// The job's end was not seen in time.
     pub(super) const EXPIRED: Self = Self {
         resolution: Resolution::Posted,
         status: "expired",
+        lasted: None,
     };
 
     /// The end that a job's status tells, if it is one.
@@ -103,6 +107,7 @@ impl End {
                 false => Resolution::Voided,
             },
             status: status.end(),
+            lasted: None,
         })
     }
 }
@@ -426,7 +431,8 @@ impl Books {
             return;
         }
         let end = answer.status.and_then(|s| End::of(s, charge_failed));
-        if let Some(end) = end {
+        if let Some(mut end) = end {
+            end.lasted = lasted(answer);
             // Where the ledger is away, it is repeated.
             let _ = self.end(known, end).await;
         }
@@ -477,7 +483,11 @@ impl Books {
             // Whether it was corrected is to be told first: the ledger knows its last call only.
             return Err(Unavailable("its confirmation is not known yet".into()));
         }
-        let End { resolution, status } = end;
+        let End {
+            resolution,
+            status,
+            lasted,
+        } = end;
         let settled = self
             .ledger
             .settle(job.reservation, resolution, status, self.now())
@@ -499,7 +509,9 @@ impl Books {
             Resolution::Voided => Event::Voided,
         };
         self.metrics.charge(event, &charge);
-        let lasted = Duration::from_millis(self.now().since(job.created));
+        // Without the channel's word, until it was seen: up to a poll later than it was.
+        let seen = || Duration::from_millis(self.now().since(job.created));
+        let lasted = lasted.unwrap_or_else(seen);
         self.metrics.ended(&charge, status, lasted);
         Ok(())
     }
@@ -526,6 +538,12 @@ pub(super) enum NotConfirmed {
     Taken(Reservation),
     /// The reservation was voided before, since nothing showed that there would be an answer.
     GivenUp,
+}
+
+/// How long a job took, by the times that its channel gives.
+fn lasted(answer: &JobAnswer) -> Option<Duration> {
+    let seconds = answer.completed?.checked_sub(answer.created?)?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// The limits that bind a correction, where it is one.

@@ -12,11 +12,13 @@
 //! [`Exchange::abort`] leaves an HTTP/1.1 channel with a body that is shorter than its
 //! Content-Length or has no last chunk, and an HTTP/2 channel with RST_STREAM.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use nix::errno::Errno;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
@@ -77,16 +79,26 @@ pub(super) struct Unreachable {
     pub(super) reason: String,
     /// It could be before: only its connection may be dead.
     pub(super) was_pooled: bool,
+    /// No more files may be open here: that is no fault of the channel's.
+    pub(super) is_shortage: bool,
 }
 
 impl Unreachable {
     /// Connecting failed, or making or sending the head did. The error is named by its kind
     /// only: its text could repeat what stands in the head.
     pub(super) fn by_kind(error: &pingora::Error) -> Self {
+        let cause = error.root_cause().downcast_ref::<io::Error>();
+        let code = cause.and_then(io::Error::raw_os_error);
+        let shortages = [Errno::EMFILE, Errno::ENFILE].map(|errno| errno as i32);
+        let is_shortage = code.is_some_and(|code| shortages.contains(&code));
         Self {
             kind: "connect",
-            reason: error.etype().as_str().to_owned(),
+            reason: match is_shortage {
+                true => "no more files may be open here".to_owned(),
+                false => error.etype().as_str().to_owned(),
+            },
             was_pooled: false,
+            is_shortage,
         }
     }
 }
@@ -141,6 +153,7 @@ impl Exchange {
             kind: "resolve",
             reason: error.reason,
             was_pooled: false,
+            is_shortage: false,
         })?;
         let failed = |error: Box<pingora::Error>| Unreachable::by_kind(&error);
         // Pingora bounds TCP and TLS, but not what HTTP/2 says first.

@@ -396,7 +396,9 @@ impl Gate {
     fn unreachable(&self, channel: &LiveChannel, error: &Unreachable) {
         let name = &channel.spec().name;
         self.channel_failed(name, error.kind, &error.reason);
-        channel.failed(self.now());
+        if !error.is_shortage {
+            channel.failed(self.now());
+        }
     }
 }
 

@@ -109,11 +109,11 @@ pub const CHANNEL_ERRORS: [&str; 14] = [
     "account",
     "rate_limited",
     "status",
+    "status_word",
     "encoded",
     "no_job",
     "no_list",
     "job_taken",
-    "status_word",
     "redirect",
     "too_late",
 ];
@@ -237,7 +237,7 @@ impl Metrics {
             jobs: d.counter("jobs_total", "Jobs that have ended.", &["channel", "model", "status"])?,
             job_duration: d.histograms(
                 "job_duration_seconds",
-                "From a job's reservation to the end that was seen.",
+                "From a job's creation to its completion as its channel tells, or to the end that was seen.",
                 DURATIONS,
                 &["channel", "model", "status"],
             )?,

@@ -166,7 +166,7 @@ fn channels_must_hold_together() {
         (
             "[m, n]",
             "[m, n]\n    seconds_type: §numbre",
-            &["no choice for `seconds_type`", "did you mean `number`?"],
+            &["no choice for `seconds_type` (did you mean `number`?)"],
         ),
         (
             "[m, n]",
