@@ -30,8 +30,9 @@ function read(pairs) {
   const last = { ...first };
   for (const [name, value] of pairs) {
     if (!FIELDS.includes(name)) continue;
-    first[name] ??= value;
-    last[name] = value;
+    const text = typeof value === "string" ? value : `<${typeof value}>`;
+    first[name] ??= text;
+    last[name] = text;
   }
   return { first, last };
 }

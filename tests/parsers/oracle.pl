@@ -89,7 +89,7 @@ sub take {
 
 binmode STDIN;
 $| = 0;
-my $json = JSON::PP->new->canonical->latin1;
+my $json = JSON::PP->new->canonical->ascii;
 while ( read( STDIN, my $step, 4 ) ) {
     $step = unpack 'N', $step;
     my $type = take( unpack 'N', take(4) );

@@ -31,6 +31,7 @@ def read(pairs):
     last = dict.fromkeys(FIELDS)
     for name, value in pairs:
         if name in last:
+            value = value if isinstance(value, str) else str(value)
             if first[name] is None:
                 first[name] = value
             last[name] = value

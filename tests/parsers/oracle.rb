@@ -32,7 +32,8 @@ class Recorder < Rack::QueryParser
   end
 
   def normalize_params(params, name, value, depth = nil)
-    @pairs << [name, value.is_a?(Hash) ? FILE : value.to_s]
+    text = value.to_s.dup.force_encoding(Encoding::UTF_8).scrub
+    @pairs << [name, value.is_a?(Hash) ? FILE : text]
     super
   end
 end
@@ -75,7 +76,8 @@ while (step = $stdin.read(4))
       begin
         read(rack(content_type, body, step.unpack1("N")))
       rescue StandardError => e
-        { error: "#{e.class}: #{e.message}".scrub[0, 200] }
+        text = "#{e.class}: ".b + e.message.b
+        { error: text.force_encoding(Encoding::UTF_8).scrub[0, 200] }
       end
   end
   puts JSON.generate(answers)

@@ -14,7 +14,8 @@ import time
 READ = """<?php
 $fields = [];
 foreach (["model", "seconds", "size"] as $name) {
-    $fields[$name] = isset($_FILES[$name]) ? "<file>" : ($_POST[$name] ?? null);
+    $value = isset($_FILES[$name]) ? "<file>" : ($_POST[$name] ?? null);
+    $fields[$name] = is_array($value) ? "<array>" : $value;
 }
 echo json_encode(["first" => $fields, "last" => $fields], JSON_INVALID_UTF8_SUBSTITUTE);
 """
