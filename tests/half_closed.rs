@@ -44,10 +44,15 @@ async fn answered(request: Request, late: &str) -> Answer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_half_closed_client_gets_its_answer_on_every_route() {
     let job = r#"{"id":"video_1","object":"video","status":"completed"}"#;
-    for (method, under) in [("GET", ""), ("GET", "/content"), ("DELETE", "")] {
-        let answer = answered(of_job(method, under), job).await;
+    let deleted = r#"{"id":"video_1","object":"video.deleted","deleted":true}"#;
+    for (method, under, late) in [
+        ("GET", "", job),
+        ("GET", "/content", job),
+        ("DELETE", "", deleted),
+    ] {
+        let answer = answered(of_job(method, under), late).await;
         let got = String::from_utf8(answer.body).unwrap();
-        assert_eq!((answer.status, &*got), (200, job), "{method} {under}");
+        assert_eq!((answer.status, &*got), (200, late), "{method} {under}");
     }
     let list = Request::get("/v1/videos").key(KEY);
     assert_eq!(answered(list, job).await.status, 200);

@@ -353,3 +353,35 @@ fn labels_that_costs_do_not_have() {
     let wanted = "no label of costs that can be left out";
     refused_in(Path::new("/"), &text, &[wanted, wanted]);
 }
+
+#[test]
+fn a_channels_words_and_content_hosts_must_mean_something() {
+    let at = "[m, n]";
+    refused(&[
+        (
+            at,
+            "[m, n]\n    status_words: { a: §complete }",
+            &["this is no state of a job (did you mean `completed`?)"],
+        ),
+        (
+            at,
+            "[m, n]\n    status_words: { §\"\": failed, In-Use: queued, §in_use: failed }",
+            &["this is no word", "stands here twice"],
+        ),
+        (
+            at,
+            "[m, n]\n    content_hosts: [a.example, §\"*.com\", §\"https://b.example\"]",
+            &["at least two labels", "without https://"],
+        ),
+        (
+            at,
+            "[m, n]\n    min_download_rate: §0",
+            &["write at least 1"],
+        ),
+    ]);
+    let more = "[m, n]\n    content_hosts: [\"*.b.example\"]\n    min_download_rate: 2 KiB";
+    let config = accepted(&changed(&[(at, more)]));
+    let channel = &config.channels[0];
+    assert_eq!(channel.min_download_rate, 2048);
+    assert_eq!(channel.content_hosts.len(), 1);
+}

@@ -35,7 +35,7 @@ fn the_defaults_that_the_shipped_file_shows_are_the_defaults() {
             c.read_timeout,
             c.idle_timeout,
         ];
-        (c.auth.clone(), c.http2, timeouts)
+        (c.auth.clone(), c.http2, timeouts, c.min_download_rate)
     };
     assert_eq!(settings(&shown), settings(&default));
 }
