@@ -334,8 +334,12 @@ impl Books {
             end: None,
             deleted: false,
         }));
-        self.settle(&known, answer, config.jobs.charge_failed_jobs)
-            .await;
+        // Where the ledger was not to be asked, the public id may turn out to be the one of
+        // another channel's job, which this answer says nothing about.
+        if known.job.reservation == id {
+            let charge_failed = config.jobs.charge_failed_jobs;
+            self.settle(&known, answer, charge_failed).await;
+        }
         Ok(public)
     }
 

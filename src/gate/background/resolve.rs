@@ -225,7 +225,7 @@ impl Gate {
             if self.ledger().job_of_channel(channel, id).await?.is_none() {
                 kept.push(listing);
             } else if let Some(owner) = self.ledger().found(channel, id).await? {
-                walk.found.push((listing.job, owner));
+                walk.note_found(listing.job, owner);
             } else if resolver.owned.len() < OWNED {
                 resolver.owned.insert(listing.job.id);
             }

@@ -49,6 +49,10 @@ pub(super) struct Walk {
     /// Reservations made since then were not all known while it was read.
     pub(super) unseen_from: Option<Timestamp>,
     after: Option<Arc<str>>,
+    pages: u64,
+    /// Where an earlier page ended, set anew each time that as many more have been read: a list
+    /// that goes round in a circle comes back to it.
+    mark: Option<Arc<str>>,
     /// The time of the last job, while they have come newest first.
     sorted_to: Option<Timestamp>,
     is_sorted: bool,
@@ -74,6 +78,8 @@ impl Walk {
             clock_ahead: 0,
             unseen_from: None,
             after: None,
+            pages: 0,
+            mark: None,
             sorted_to: None,
             is_sorted: true,
             has_all: true,
@@ -144,11 +150,26 @@ impl Walk {
             return Next::End { complete };
         }
         // Nor need it heed where a page is to begin.
-        if page.last.is_none() || page.last == self.after {
+        if page.last.is_none() || page.last == self.after || page.last == self.mark {
             return Next::End { complete: false };
+        }
+        self.pages += 1;
+        if self.pages.is_power_of_two() {
+            self.mark.clone_from(&page.last);
         }
         self.after = page.last;
         Next::Page
+    }
+
+    /// Keeps a job that was found to belong to a reservation, once however often it is listed.
+    pub(super) fn note_found(&mut self, job: ListedJob, owner: Jobless) {
+        if self.found.iter().any(|(found, _)| found.id == job.id) {
+            return;
+        }
+        match self.found.len() < MOST_JOBS {
+            true => self.found.push((job, owner)),
+            false => self.has_all = false,
+        }
     }
 
     /// Notes that a page was not given.
@@ -220,6 +241,20 @@ mod tests {
         }
         let again = page(&[Some(HOUR)], Some(&format!("at {HOUR}")), true);
         assert_eq!(added(&mut walk, again), end(false), "the same page again");
+    }
+
+    #[test]
+    fn a_list_that_goes_round_in_a_circle_ends() {
+        for length in 2..40 {
+            let mut walk = Walk::new(Timestamp(2 * HOUR * 1000));
+            let mut pages = (0..length).cycle().map(|n| format!("page {n}"));
+            let mut asked = 0;
+            while added(&mut walk, page(&[None], pages.next().as_deref(), true)) == Next::Page {
+                asked += 1;
+                assert!(asked < 4 * length, "a circle of {length} is not noticed");
+            }
+            assert!(asked >= length, "a circle of {length} is read once");
+        }
     }
 
     #[test]

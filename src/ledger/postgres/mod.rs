@@ -484,7 +484,8 @@ impl Ledger for PostgresLedger {
             (&bigint(now.0) as _, Type::INT8),
             (&bigint(1000 * KEPT) as _, Type::INT8),
         ];
-        self.database.query(forget, &parameters, ANSWER).await?;
+        // What it fails over keeps nothing else from being forgotten.
+        let forgotten = self.database.query(forget, &parameters, ANSWER).await;
         let statement = "SELECT tollgate.prune($1, $2, $3) AS count";
         let rows = self
             .database
@@ -498,6 +499,7 @@ impl Ledger for PostgresLedger {
                 ANSWER,
             )
             .await?;
+        forgotten?;
         rows.first().map_or(Ok(0), |row| number(row, "count"))
     }
 

@@ -152,7 +152,9 @@ END
 $$;
 
 -- Forgets the counters of windows that ended p_kept ago or before, of scopes that nobody uses
--- just now. A clock that is ahead of the database's forgets nothing early.
+-- just now. A clock that is ahead of the database's forgets nothing early. Of at most so many
+-- scopes at a time, in any order: each is locked until the commit, and the database's table of
+-- locks is shared by all.
 CREATE FUNCTION tollgate.forget_counters(p_now bigint, p_kept bigint) RETURNS void
 LANGUAGE plpgsql SET lock_timeout = '4s'
 AS $$
@@ -163,8 +165,9 @@ DECLARE
     v_name   text;
 BEGIN
     FOR v_scope, v_name IN
-        SELECT DISTINCT scope, name FROM tollgate.counter
+        SELECT scope, name FROM tollgate.counter
         WHERE window_start_ms < tollgate.start_of(window_name, v_starts)
+        GROUP BY scope, name ORDER BY random() LIMIT 500
     LOOP
         CONTINUE WHEN NOT pg_try_advisory_xact_lock(tollgate.scope_lock(v_scope, v_name));
         DELETE FROM tollgate.counter
