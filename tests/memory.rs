@@ -334,7 +334,8 @@ async fn a_large_download_takes_no_more_memory_than_a_small_upload() {
 async fn a_data_url_of_twenty_megabytes_passes_in_flat_memory() {
     let stand = Stand::start("data-url", "").await;
     let before = stand.warm().await;
-    // A head that says 1280x720, and the rest of the 20,971,520 characters that may be.
+    // A head that says 1280x720, and as many of the 20,971,520 characters that may be as are whole
+    // groups of Base64.
     let mut body =
         b"{\"prompt\":\"a cat\",\"model\":\"sora-2\",\"seconds\":\"4\",\"size\":\"1280x720\",\
         \"input_reference\":{\"image_url\":\""
@@ -342,7 +343,7 @@ async fn a_data_url_of_twenty_megabytes_passes_in_flat_memory() {
     let start = body.len();
     body.extend_from_slice(b"data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAABQAAAALQCAIAAABAH0oB");
     let letters = (b'a'..=b'z').chain(b'A'..=b'Z').cycle();
-    body.extend(letters.take(20_971_520 - (body.len() - start)));
+    body.extend(letters.take(20_971_518 - (body.len() - start)));
     body.extend_from_slice(b"\"}}");
     let expected = hex(&Sha256::digest(&body));
     let create = Request::create("application/json", Body::Length(body, vec![]));
@@ -370,8 +371,9 @@ async fn half_way(stand: &Stand) -> Vec<TcpStream> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_that_stop_half_way_take_little_and_leave_nothing() {
     // One thread, so that the allocator has one heap to find its memory again in.
-    let lines =
-        format!("\nserver: {{ threads: 1 }}\nbounds: {{ concurrent_uploads: {UPLOADS} }}\n");
+    let lines = format!(
+        "\nserver: {{ threads: 1 }}\nbounds: {{ concurrent_uploads: {UPLOADS}, uploads_per_key: {UPLOADS} }}\n"
+    );
     let stand = Stand::start("half-way", &lines).await;
     let (before, open) = (stand.warm().await, stand.open());
     for round in 1..=ROUNDS {
@@ -383,8 +385,8 @@ async fn uploads_that_stop_half_way_take_little_and_leave_nothing() {
         let most = if round == 1 { EACH } else { EACH * 3 / 2 };
         assert!(each < most, "round {round}: {} KiB", each / KIB);
         // All places are taken, so that it shows when they are free again.
-        let full = Upload::new(0).send(stand.gate).await;
-        assert_eq!(full.status, 503);
+        let full = Upload::new(scaled(4 * MIB)).send(stand.gate).await;
+        assert_eq!(full.status, 429);
 
         drop(clients);
         let gone = async || {
@@ -399,7 +401,7 @@ async fn uploads_that_stop_half_way_take_little_and_leave_nothing() {
             (stats.creates_complete, stats.creates_accepted),
             (WARM + round - 1, WARM + round - 1)
         );
-        let free = Upload::new(0).send(stand.gate).await;
+        let free = Upload::new(scaled(4 * MIB)).send(stand.gate).await;
         assert_eq!(free.status, 200);
     }
 }

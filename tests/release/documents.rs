@@ -8,7 +8,7 @@ use crate::support::png;
 const MEMBERS: &[(&str, &str, &str)] = &[
     (r#""model":"sora-3""#, "model", "invalid_value"),
     (r#""model":"sora-2 ""#, "model", "invalid_value"),
-    (r#""model":null"#, "model", "invalid_value"),
+    (r#""model":null"#, "model", "missing_required_parameter"),
     (r#""model":["sora-2"]"#, "model", "unknown_field"),
     (r#""model":{"model":"sora-2"}"#, "model", "unknown_field"),
     (r#""seconds":4"#, "seconds", "invalid_value"),
