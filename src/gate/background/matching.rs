@@ -186,23 +186,31 @@ impl<'a> Matcher<'a> {
         };
         let unknown = |at: usize| candidates[at].is_unknown();
         let repeatable = |at: usize| unknown(at) && candidates[at].fingerprint.is_some();
-        let exact = |at, job| differences(at, job) == Some(0);
-        assignment.extend(repeatable, exact);
-        assignment.extend(unknown, exact);
-        // What was exactly asked for by a reservation that is voided is left to it for as long
-        // as the others may still find their own. After that a job that can be reached by a
-        // reservation of its key is better than one that cannot.
-        let mut with_rivals = assignment.clone();
-        with_rivals.extend(|at| candidates[at].state == State::Voided, exact);
-        let is_rivals = |job| with_rivals.owner(job).is_some_and(|at| !unknown(at));
-        let rivals: Vec<_> = (0..jobs.len()).map(is_rivals).collect();
-        for most in 1..=MOST_DIFFERENCES {
-            let near = |at: usize, job: usize| {
-                (!rivals[job] || self.is_due(candidates[at]))
-                    && differences(at, job).is_some_and(|count| count <= most)
+        // A job whose prompt is told is recognised by it; an entry that tells less may be
+        // anybody's, and comes last.
+        for all in [false, true] {
+            let differences = |at: usize, job: usize| {
+                let admitted = all || jobs[job].prompt.is_some();
+                differences(at, job).filter(|_| admitted)
             };
-            assignment.extend(repeatable, near);
-            assignment.extend(unknown, near);
+            let exact = |at, job| differences(at, job) == Some(0);
+            assignment.extend(repeatable, exact);
+            assignment.extend(unknown, exact);
+            // What was exactly asked for by a reservation that is voided is left to it for as
+            // long as the others may still find their own. After that a job that can be reached
+            // by a reservation of its key is better than one that cannot.
+            let mut with_rivals = assignment.clone();
+            with_rivals.extend(|at| candidates[at].state == State::Voided, exact);
+            let is_rivals = |job| with_rivals.owner(job).is_some_and(|at| !unknown(at));
+            let rivals: Vec<_> = (0..jobs.len()).map(is_rivals).collect();
+            for most in 1..=MOST_DIFFERENCES {
+                let near = |at: usize, job: usize| {
+                    (!rivals[job] || self.is_due(candidates[at]))
+                        && differences(at, job).is_some_and(|count| count <= most)
+                };
+                assignment.extend(repeatable, near);
+                assignment.extend(unknown, near);
+            }
         }
         assignment
     }

@@ -127,6 +127,20 @@ fn what_a_list_tells() {
             "u1<j1",
         ),
         (
+            "an entry that tells nothing, and one that tells all",
+            &["u1 A cat 4s @0"],
+            &["j1 -", "j2 cat 4s 1280x720 @-3"],
+            "at=1",
+            "u1<j2, j1 of A",
+        ),
+        (
+            "an entry that tells nothing, and one that was rendered otherwise",
+            &["u1 A cat 4s @0"],
+            &["j1 -", "j2 cat 8s 1280x720 @-3"],
+            "at=1",
+            "u1<j2, j1 of A",
+        ),
+        (
             "nothing but an id, several prompts of one key",
             &["u1 A cat 4s", "u2 A dog 8s"],
             &["j1 - @0", "j2 dog 8s @0"],
