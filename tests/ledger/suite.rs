@@ -456,7 +456,7 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
         created: NOW,
         since: later,
     };
-    assert_eq!(jobless("official").await, [expected.clone()]);
+    assert_eq!(jobless("official").await, std::slice::from_ref(&expected));
     assert!(jobless("other").await.is_empty());
 
     let tie = confirmation(&charge, "video_1");

@@ -23,6 +23,10 @@ pub struct MemoryLedger {
     books: Mutex<Books>,
 }
 
+/// A reservation as tests read it: its id, when it was made, its state, its charge and its job.
+#[doc(hidden)]
+pub type ReservationRow = (ReservationId, Timestamp, State, Arc<Charge>, Option<Job>);
+
 impl MemoryLedger {
     /// No panic can leave the books half-written: every change is made after its last
     /// fallible step. So a poisoned lock is taken as it is.
@@ -33,7 +37,7 @@ impl MemoryLedger {
     /// All reservations in the order of their ids, with their jobs: for tests, which read the
     /// tables of other ledgers.
     #[doc(hidden)]
-    pub fn reservations(&self) -> Vec<(ReservationId, Timestamp, State, Arc<Charge>, Option<Job>)> {
+    pub fn reservations(&self) -> Vec<ReservationRow> {
         let books = self.books();
         let entries = books.entries.values();
         entries
