@@ -80,6 +80,10 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
+/// Longer than any job waits to be looked at, in milliseconds: no wait in the configuration is
+/// longer than a day.
+pub const FARTHEST_LOOK: u64 = 25 * 3600 * 1000;
+
 /// Where reservations, jobs and limits are kept.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -213,7 +217,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> Result<Vec<Jobless>, Unavailable>;
 
     /// Jobs of a channel that have not ended and whose time to be looked at has come,
-    /// longest due first.
+    /// longest due first; then those whose time lies further ahead than [`FARTHEST_LOOK`]: a
+    /// clock that was wrong has set it.
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable>;
 
     /// Sets when a job that has not ended is to be looked at again.

@@ -901,6 +901,14 @@ pub async fn due_jobs_are_found_until_they_end(ledger: Arc<dyn Ledger>) {
     ledger.look_at(ids[0], later).await.unwrap();
     assert_eq!(due(NOW.0, 10).await, [2, 3]);
     assert_eq!(due(later.0, 10).await, [2, 3, 1]);
+    // A day is the longest wait; what lies further ahead comes of a clock that was wrong.
+    let hours = |hours: u64| Timestamp(NOW.0 + hours * 3_600_000);
+    for (ahead, expected) in [(24, &[3][..]), (26, &[3, 2])] {
+        ledger.look_at(ids[1], hours(ahead)).await.unwrap();
+        assert_eq!(due(NOW.0, 10).await, expected, "{ahead} h");
+    }
+    assert_eq!(due(NOW.0, 1).await, [3]);
+    ledger.look_at(ids[1], NOW).await.unwrap();
     let end = ledger.settle(ids[1], Resolution::Posted, "completed", NOW);
     assert!(end.await.unwrap().is_some());
     assert_eq!(due(later.0, 10).await, [3, 1]);

@@ -131,7 +131,10 @@ impl Gate {
             }
             let known = self.books.know(&job);
             let at = self.now();
-            let polled = Timestamp(known.last_poll().0 + millis(jobs.poll_after));
+            // A poll that lies ahead was seen by a clock that was wrong.
+            let last_poll = Some(known.last_poll()).filter(|last| *last <= at);
+            let polled = last_poll.map_or(0, |last| last.0 + millis(jobs.poll_after));
+            let polled = Timestamp(polled);
             if known.is_resolved() && !self.books.reopen(&known).await? {
                 // By this gate, while the page was under way.
                 continue;

@@ -1,6 +1,7 @@
 //! What the ledger in memory holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::Claimed;
@@ -263,6 +264,15 @@ impl Books {
     pub(super) fn jobless(&self) -> impl Iterator<Item = &Entry> {
         let ids = self.jobless.iter();
         ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))
+    }
+
+    /// Likewise, those that are looked at after that time.
+    pub(super) fn running_after(&self, at: Timestamp) -> impl Iterator<Item = &Entry> {
+        let after = (at, ReservationId(u128::MAX));
+        let ids = self
+            .running
+            .range((Bound::Excluded(after), Bound::Unbounded));
+        ids.filter_map(|(_, id)| self.entries.get(id).map(|entry| &**entry))
     }
 
     /// Those with a job that has not ended, by when they are looked at.

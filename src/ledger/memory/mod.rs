@@ -14,7 +14,7 @@ use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{ReservationId, Resolution};
 use super::counters::{BindingLimits, LimitReached, Usage, correction_exceeds};
 use super::job::{Job, Jobless, JobsAfter, Open, State};
-use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
+use super::{ClaimState, Claimed, FARTHEST_LOOK, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
 /// A [`Ledger`] behind one mutex: no call waits for anything, so none holds it for long.
@@ -392,6 +392,8 @@ impl Ledger for MemoryLedger {
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
         let books = self.books();
         let due = books.running().take_while(|entry| entry.look_at <= now);
+        let far = Timestamp(now.0.saturating_add(FARTHEST_LOOK));
+        let due = due.chain(books.running_after(far));
         let due = due.filter(|entry| &*entry.charge.channel == channel);
         Ok(due.filter_map(Entry::job).take(most as usize).collect())
     }

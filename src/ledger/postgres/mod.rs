@@ -32,7 +32,7 @@ use self::url::Target;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, KEPT, LimitReached, Usage, limits};
 use super::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
-use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
+use super::{ClaimState, Claimed, FARTHEST_LOOK, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Timestamp};
 
@@ -447,11 +447,16 @@ impl Ledger for PostgresLedger {
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
-        let statement = format!(
-            "SELECT {JOB}, {CHARGE} FROM tollgate.reservation \
-             WHERE state = 'confirmed' AND channel = $1 AND look_at_ms <= $2 \
-             ORDER BY look_at_ms, id LIMIT $3"
-        );
+        let of = |bound: &str| {
+            format!(
+                "(SELECT {JOB}, {CHARGE} FROM tollgate.reservation \
+                 WHERE state = 'confirmed' AND channel = $1 AND look_at_ms {bound} \
+                 ORDER BY look_at_ms, id LIMIT $3)"
+            )
+        };
+        // Each by the index, and in this order.
+        let (come, far) = (of("<= $2"), of("> $4"));
+        let statement = format!("{come} UNION ALL {far} LIMIT $3");
         let rows = self
             .database
             .query(
@@ -460,6 +465,7 @@ impl Ledger for PostgresLedger {
                     (&channel, Type::TEXT),
                     (&bigint(now.0), Type::INT8),
                     (&i64::from(most), Type::INT8),
+                    (&bigint(now.0.saturating_add(FARTHEST_LOOK)), Type::INT8),
                 ],
                 ANSWER,
             )

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::ClaimState;
 use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
 use super::super::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
+use super::super::{ClaimState, FARTHEST_LOOK};
 use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
@@ -127,11 +127,20 @@ pub(super) fn due(
         "SELECT ",
         job_columns!(),
         " FROM reservation INDEXED BY reservation_open
-         WHERE channel = ?1 AND look_at_ms <= ?2 AND resolved_ms IS NULL AND state = 'confirmed'
-         ORDER BY look_at_ms LIMIT ?3"
+         WHERE channel = ?1 AND look_at_ms BETWEEN ?2 AND ?3
+            AND resolved_ms IS NULL AND state = 'confirmed'
+         ORDER BY look_at_ms LIMIT ?4"
     ))?;
-    let found = read.query_map(params![channel, int(now.0), i64::from(most)], as_job)?;
-    found.collect()
+    let mut due = Vec::new();
+    let far = int(now.0.saturating_add(FARTHEST_LOOK));
+    for (from, to) in [(0, int(now.0)), (far, i64::MAX)] {
+        let most = i64::from(most).saturating_sub(i64::try_from(due.len()).unwrap_or(i64::MAX));
+        let found = read.query_map(params![channel, from, to, most], as_job)?;
+        for job in found {
+            due.push(job?);
+        }
+    }
+    Ok(due)
 }
 
 pub(super) fn jobless(db: &Connection, channel: &str, most: u32) -> rusqlite::Result<Vec<Jobless>> {
