@@ -11,6 +11,8 @@
 mod answers;
 #[path = "histories/channel.rs"]
 mod channel;
+#[path = "histories/clients.rs"]
+mod clients;
 #[path = "histories/dice.rs"]
 mod dice;
 #[path = "histories/enabled.rs"]
@@ -21,17 +23,25 @@ mod look;
 mod metered;
 #[path = "histories/model.rs"]
 mod model;
+#[path = "histories/owners.rs"]
+mod owners;
 #[path = "histories/plan.rs"]
 mod plan;
 #[path = "histories/requests.rs"]
 mod requests;
+#[path = "histories/row.rs"]
+mod row;
 #[path = "histories/run.rs"]
 mod run;
+#[path = "histories/said.rs"]
+mod said;
 #[path = "histories/step.rs"]
 mod step;
 #[path = "histories/store.rs"]
 mod store;
 mod support;
+#[path = "histories/way.rs"]
+mod way;
 #[path = "histories/world.rs"]
 mod world;
 

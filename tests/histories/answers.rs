@@ -4,8 +4,8 @@
 use crate::model::{cost, limits_of, sum, takes};
 use crate::plan::{MODELS, SIZES};
 use crate::requests::{Made, Sent};
+use crate::row::Row;
 use crate::step::Play;
-use crate::store::Row;
 use crate::world::World;
 
 /// Compares an answer with the reservations as they stood before the request.

@@ -85,7 +85,7 @@ pub fn history(seed: u64, allowed: Allowed) -> History {
         allowed,
         keys: 1 + dice.below(KEYS),
         prompts: 1 + dice.below(PROMPTS.len()),
-        temper: dice.below(4),
+        temper: dice.below(if allowed.restarts { 5 } else { 4 }),
     };
     let length = 4 + dice.below(24);
     let mut steps: Vec<Step> = Vec::with_capacity(length);
@@ -102,7 +102,8 @@ struct World {
     allowed: Allowed,
     keys: usize,
     prompts: usize,
-    /// What this history is about: 0 everything, 1 lost answers, 2 limits and reloads, 3 time.
+    /// What this history is about: 0 everything, 1 lost answers, 2 limits and reloads, 3 time,
+    /// 4 failures of gates and their ledger.
     temper: usize,
 }
 
@@ -117,6 +118,7 @@ impl World {
             (1, 30..60) => Step::Create(self.lost(dice)),
             (2, 30..45) => Step::Reload(self.change(dice)),
             (3, 30..45) => self.time(dice),
+            (4, 30..45) => self.failure(dice),
             (_, 30..34) => Step::Create(self.lost(dice)),
             (_, 34..38) => {
                 let mut create = self.create(dice);
@@ -134,13 +136,17 @@ impl World {
             (_, 80..83) => Step::Polling(dice.below(2), self.polling(dice)),
             (_, 83..88) => Step::Reload(self.change(dice)),
             (_, 88..94) => self.time(dice),
-            (_, 94..97) if self.allowed.restarts => match dice.one_in(2) {
-                true => Step::Restart(self.gate(dice)),
-                false => Step::Crash(self.gate(dice)),
-            },
-            (_, 97..99) if self.allowed.cuts => Step::Cut(dice.below(2)),
-            (_, 99) if self.allowed.cuts => Step::MissedPoll(self.gate(dice), dice.below(8)),
+            _ if self.allowed.restarts => self.failure(dice),
             _ => Step::Round(self.gate(dice)),
+        }
+    }
+
+    fn failure(&self, dice: &mut Dice) -> Step {
+        match dice.below(6) {
+            0..3 if self.allowed.cuts => Step::Cut(dice.below(2)),
+            3 if self.allowed.cuts => Step::MissedPoll(self.gate(dice), dice.below(8)),
+            0..4 => Step::Restart(self.gate(dice)),
+            _ => Step::Crash(self.gate(dice)),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What histories hold besides the usual. What the gate cannot do yet is left out of
-//! [`ENABLED`], so that the rest is looked after.
+//! What histories hold besides the usual, by its name, so that it can be tried by itself or
+//! left out.
 
 use std::sync::LazyLock;
 
@@ -46,16 +46,8 @@ pub enum Kind {
     Failovers,
 }
 
-const ENABLED: &[Kind] = &[
-    Kind::Lost,
-    Kind::Held,
-    Kind::Corrections,
-    Kind::Together,
-    Kind::Lists,
-    Kind::Prices,
-    Kind::Moves,
-    Kind::Policies,
-];
+/// What is left out.
+const OFF: &[Kind] = &[];
 
 impl Kind {
     pub fn is_on(self) -> bool {
@@ -63,7 +55,7 @@ impl Kind {
         static TRIED: LazyLock<Option<String>> =
             LazyLock::new(|| std::env::var("TOLLGATE_HISTORY_KINDS").ok());
         match &*TRIED {
-            None => ENABLED.contains(&self),
+            None => !OFF.contains(&self),
             Some(names) => {
                 names == "all" || names.split(',').any(|name| name == format!("{self:?}"))
             }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::store::Row;
+use crate::row::Row;
 use crate::world::World;
 
 /// Key, model, size and channel, and of what is billed group and currency: list and billed cost

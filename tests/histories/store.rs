@@ -1,51 +1,22 @@
 //! The ledgers that histories run on, read by plain SQL, and the ways in which they fail.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UnixStream};
-use tokio::sync::watch;
 use tokio_postgres::NoTls;
 use tollgate::key::Secret;
-use tollgate::ledger::{Charge, Job as LedgerJob, Ledger, MemoryLedger, PostgresLedger};
-use tollgate::ledger::{ReservationId, SqliteLedger, State};
-use tollgate::policy::Timestamp;
+use tollgate::ledger::SqliteLedger;
+use tollgate::ledger::{Ledger, MemoryLedger, PostgresLedger};
 
-use crate::channel::Job;
-use crate::requests::Made;
+use crate::row::Row;
 use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
 use crate::support::until;
-
-/// A reservation as it stands in the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    pub id: String,
-    pub created: u64,
-    pub key: String,
-    pub group: String,
-    pub currency: String,
-    pub multiplier: u64,
-    pub channel: String,
-    pub model: String,
-    pub size: String,
-    pub seconds: u64,
-    pub list: u64,
-    pub billed: u64,
-    pub state: String,
-    /// The job's public id.
-    pub job: Option<String>,
-    /// Its id at its channel.
-    pub upstream: Option<String>,
-    pub outcome: Option<String>,
-    pub deleted: bool,
-}
+use crate::way::Way;
 
 /// A line of the bill: jobs, seconds, list and billed cost, by key, currency, group, channel,
 /// model and size.
@@ -286,110 +257,6 @@ impl Store {
     }
 }
 
-/// A reservation in memory.
-type Held = (
-    ReservationId,
-    Timestamp,
-    State,
-    Arc<Charge>,
-    Option<LedgerJob>,
-);
-
-impl Row {
-    fn of((id, created, state, charge, job): Held) -> Self {
-        let Charge {
-            payer,
-            channel,
-            model,
-            size,
-            seconds,
-            list,
-            billed,
-            ..
-        } = (*charge).clone();
-        Self {
-            id: id.to_string(),
-            created: created.0,
-            key: payer.key.to_string(),
-            group: payer.group.to_string(),
-            currency: payer.currency.to_string(),
-            multiplier: payer.multiplier.thousandths(),
-            channel: channel.to_string(),
-            model: model.to_string(),
-            size: size.to_string(),
-            seconds: seconds.into(),
-            list: list.nanos(),
-            billed: billed.nanos(),
-            state: state.name().to_owned(),
-            job: job.as_ref().map(|job| job.id.to_string()),
-            upstream: job.as_ref().map(|job| job.upstream_id.to_string()),
-            outcome: job
-                .as_ref()
-                .and_then(|job| Some(job.end.as_ref()?.to_string())),
-            deleted: job.as_ref().is_some_and(|job| job.deleted),
-        }
-    }
-
-    fn read(cells: Vec<String>) -> Self {
-        let text = |i: usize| cells[i].clone();
-        let number = |i: usize| cells[i].parse().unwrap();
-        let optional = |i: usize| Some(text(i)).filter(|text| !text.is_empty());
-        Self {
-            created: number(0),
-            key: text(1),
-            group: text(2),
-            currency: text(3),
-            multiplier: number(4),
-            channel: text(5),
-            model: text(6),
-            size: text(7),
-            seconds: number(8),
-            list: number(9),
-            billed: number(10),
-            state: text(11),
-            job: optional(12),
-            upstream: optional(13),
-            outcome: optional(14),
-            deleted: cells[15] == "1",
-            id: text(16),
-        }
-    }
-
-    /// The reservation that a request asks for.
-    pub fn of_request(made: &Made, group: usize, model: &str, list: u64, billed: u64) -> Self {
-        Self {
-            id: String::new(),
-            created: made.at,
-            key: made.key_name(),
-            group: format!("g{group}"),
-            currency: made.plan.currency(group).to_owned(),
-            multiplier: made.plan.multiplier(group),
-            channel: String::new(),
-            model: model.to_owned(),
-            size: crate::plan::SIZES[made.size].to_owned(),
-            seconds: made.seconds,
-            list,
-            billed,
-            state: "pending".to_owned(),
-            job: None,
-            upstream: None,
-            outcome: None,
-            deleted: false,
-        }
-    }
-
-    /// Whether it has that job.
-    pub fn has(&self, job: &Job) -> bool {
-        let channel = self.channel.strip_prefix('c');
-        channel.is_some_and(|n| n == job.channel.to_string())
-            && self.upstream.as_ref() == Some(&job.id)
-    }
-
-    pub fn is_open(&self) -> bool {
-        matches!(&*self.state, "pending" | "unknown" | "confirmed")
-    }
-}
-
 impl Database {
     async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         let rows = self.client.query(sql, &[]).await;
@@ -402,51 +269,6 @@ impl Database {
 
     async fn value(&self, sql: &str) -> String {
         self.rows(sql).await[0][0].clone()
-    }
-}
-
-/// A way to a Unix socket that can be cut.
-struct Way {
-    address: SocketAddr,
-    cuts: Arc<watch::Sender<u64>>,
-    loses_answer: Arc<AtomicBool>,
-}
-
-impl Way {
-    async fn open(socket: PathBuf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let way = Self {
-            address: listener.local_addr().unwrap(),
-            cuts: Arc::default(),
-            loses_answer: Arc::default(),
-        };
-        let (cuts, loses) = (way.cuts.clone(), way.loses_answer.clone());
-        tokio::spawn(async move {
-            while let Ok((mut gate, _)) = listener.accept().await {
-                let (socket, mut cut, loses) = (socket.clone(), cuts.subscribe(), loses.clone());
-                tokio::spawn(async move {
-                    let Ok(mut server) = UnixStream::connect(socket).await else {
-                        return;
-                    };
-                    let (mut up, mut down) = ([0; 16384], [0; 16384]);
-                    loop {
-                        tokio::select! {
-                            _ = cut.changed() => return,
-                            read = gate.read(&mut up) => match read {
-                                Ok(n @ 1..) if server.write_all(&up[..n]).await.is_ok() => {}
-                                _ => return,
-                            },
-                            read = server.read(&mut down) => match read {
-                                Ok(_) if loses.swap(false, Ordering::SeqCst) => return,
-                                Ok(n @ 1..) if gate.write_all(&down[..n]).await.is_ok() => {}
-                                _ => return,
-                            },
-                        }
-                    }
-                });
-            }
-        });
-        way
     }
 }
 
