@@ -4,8 +4,10 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `TOLLGATE_HISTORIES` | how many histories each engine gets |
+//! | `TOLLGATE_HISTORY_FIRST` | the seed of the first one, for a long run in slices |
 //! | `TOLLGATE_HISTORY_SEED` | replays the history of that seed alone, and tells its steps |
 //! | `TOLLGATE_HISTORY_WORKERS` | how many run side by side on one engine |
+//! | `TOLLGATE_HISTORY_KINDS` | the kinds of steps that are on, by the names in `enabled.rs`, or `all` |
 
 #[path = "histories/answers.rs"]
 mod answers;
@@ -17,6 +19,8 @@ mod clients;
 mod dice;
 #[path = "histories/enabled.rs"]
 mod enabled;
+#[path = "histories/excuses.rs"]
+mod excuses;
 #[path = "histories/look.rs"]
 mod look;
 #[path = "histories/metered.rs"]
@@ -40,6 +44,8 @@ mod step;
 #[path = "histories/store.rs"]
 mod store;
 mod support;
+#[path = "histories/tampered.rs"]
+mod tampered;
 #[path = "histories/way.rs"]
 mod way;
 #[path = "histories/world.rs"]

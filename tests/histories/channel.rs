@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -111,11 +111,17 @@ pub fn json(status: u16, body: impl Into<String>) -> Then {
     Then::Write(status, body.into())
 }
 
-pub fn head(status: u16, length: usize) -> String {
+/// The head of an answer. `date` is a header line, or nothing.
+pub fn head(status: u16, length: usize, date: &str) -> String {
     format!(
         "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nLocation: /elsewhere\r\n\
-         Content-Length: {length}\r\n\r\n"
+         {date}Content-Length: {length}\r\n\r\n"
     )
+}
+
+/// Whether a channel's answers say what time it is there.
+pub fn sends_date(channel: usize) -> bool {
+    channel != 1
 }
 
 async fn serve(mut stream: TcpStream, channel: usize, truth: Arc<Mutex<Truth>>) {
@@ -124,7 +130,8 @@ async fn serve(mut stream: TcpStream, channel: usize, truth: Arc<Mutex<Truth>>) 
     while let Some(request) = next(&mut stream, &mut read).await {
         match answer(&request, channel, &truth).await {
             Then::Write(status, body) => {
-                let text = head(status, body.len()) + &body;
+                let date = truth.lock().unwrap().date(channel);
+                let text = head(status, body.len(), &date) + &body;
                 if stream.write_all(text.as_bytes()).await.is_err() {
                     return;
                 }
@@ -199,6 +206,16 @@ async fn answer(request: &Request, channel: usize, truth: &Mutex<Truth>) -> Then
 }
 
 impl Truth {
+    /// The header that says what time it is at a channel, if it sends one.
+    pub fn date(&self, channel: usize) -> String {
+        if !sends_date(channel) {
+            return String::new();
+        }
+        let by_its_clock = self.now.saturating_add_signed(self.skew * 1000);
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(by_its_clock));
+        format!("Date: {date}\r\n")
+    }
+
     /// A job that is there.
     pub fn find(&self, channel: usize, id: &str) -> Option<&Job> {
         let mut jobs = self.jobs.iter();

@@ -80,6 +80,11 @@ impl Model {
     /// All that is wrong now.
     pub async fn check(&mut self, world: &World<'_>) -> Vec<String> {
         let rows = world.store.rows().await;
+        self.check_rows(world, rows).await
+    }
+
+    /// All that is wrong where these are the reservations.
+    pub async fn check_rows(&mut self, world: &World<'_>, rows: Vec<Row>) -> Vec<String> {
         let truth = world.channels.truth().jobs.clone();
         let mut wrong = Vec::new();
         let pruned: Vec<_> = {
@@ -156,8 +161,11 @@ impl Model {
             rivals(row) && jobs.any(|job| of_channel(row, job))
         };
         let open = self.before.iter().filter(|row| match &*row.state {
-            "pending" => true,
-            "unknown" => !unclear(row) && !world.was_far_off,
+            "pending" => !world.is_to_come(row),
+            "unknown" => {
+                let is_held = world.is_held(row, &self.before, &truth);
+                !unclear(row) && !is_held && !world.may_be_to_come()
+            }
             _ => false,
         });
         open.map(|row| format!("not found out: {row:?}")).collect()
@@ -195,13 +203,14 @@ impl Model {
                 continue;
             };
             let made = &world.made[number];
-            let has_job = truth.iter().any(|job| job.request == number);
-            let old = world.now() - made.true_at >= EXPIRE_AFTER;
+            let job = truth.iter().find(|job| job.request == number);
+            let old = world.now() - made.true_at >= EXPIRE_AFTER || world.has_expired(row.created);
             // Of what was rendered otherwise than was asked for, a list without prompts tells
             // nothing.
             let is_unlike = !world.has_prompts && made.create.render != Render::AsAsked;
             // Without a job by now: one that is made later comes too late.
-            if was_open && (old || !has_job || is_unlike || world.was_far_off) {
+            let is_unseen = job.is_none_or(|job| world.is_listed_late(job));
+            if was_open && (old || is_unseen || is_unlike) {
                 self.given_up.insert(number);
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::channel::Job;
+use crate::excuses::asked_exactly;
 use crate::model::{Model, cost, limits_of, sum, takes};
 use crate::plan::{EXPIRE_AFTER, MODELS, SIZES};
 use crate::requests::{Made, Sent};
@@ -71,7 +72,7 @@ impl Model {
                         say(&format!("a correction was left out for no limit, {job:?}"));
                     }
                 }
-                self.check_match(world, made, job, &mut say);
+                self.check_match(world, made, (job, truth), &mut say);
                 check_end(world, row, job, &mut say);
             }
         }
@@ -90,13 +91,16 @@ impl Model {
     }
 
     /// A job goes to the request that asked for exactly that, if there is one.
-    fn check_match(&self, world: &World<'_>, made: &Made, job: &Job, say: &mut impl FnMut(&str)) {
+    fn check_match(
+        &self,
+        world: &World<'_>,
+        made: &Made,
+        (job, truth): (&Job, &[Job]),
+        say: &mut impl FnMut(&str),
+    ) {
         let maker = &world.made[job.request];
-        let exact = |made: &Made| {
-            let source = made.source.is_some() == maker.source.is_some();
-            source && (made.seconds, SIZES[made.size]) == (job.seconds, &*job.size)
-        };
-        if made.at != maker.at && exact(maker) && !exact(made) {
+        let is_worse = asked_exactly(maker, job) && !asked_exactly(made, job);
+        if made.at != maker.at && is_worse && !world.is_interchangeable(job, truth) {
             say(&format!(
                 "asked for something else than the job's request did, {job:?}"
             ));
@@ -104,7 +108,7 @@ impl Model {
     }
 
     /// Whether a correction would exceed no limit that binds it, by the reservations before or
-    /// after it was made.
+    /// after it was made. What it ends as in the same step comes after that.
     fn would_fit(
         &self,
         world: &World<'_>,
@@ -112,8 +116,16 @@ impl Model {
         (list, billed): (u64, u64),
         job: &Job,
     ) -> bool {
-        let mut corrected = row.clone();
-        (corrected.list, corrected.billed, corrected.seconds) = (list, billed, job.seconds);
+        let confirmed = Row {
+            state: "confirmed".to_owned(),
+            ..row.clone()
+        };
+        let corrected = Row {
+            list,
+            billed,
+            seconds: job.seconds,
+            ..confirmed.clone()
+        };
         let binding = limits_of(world, row);
         world.gates.iter().all(|gate| {
             let at = gate.time_at(world.now());
@@ -126,7 +138,7 @@ impl Model {
                         let others = others.chain(&self.pruned);
                         sum(others, scope, measured, at) + takes(&corrected, *measure) <= *most
                     };
-                    let adds = takes(&corrected, *measure) > takes(row, *measure);
+                    let adds = takes(&corrected, *measure) > takes(&confirmed, *measure);
                     let runs = window.start(row.created) == window.start(at);
                     !adds || !runs || fits(&self.before) && fits(rows)
                 })
@@ -162,24 +174,30 @@ impl Model {
                 ));
             }
         }
-        // By key and channel: as many are held as are nobody's.
-        let mut nobodys: BTreeMap<(String, String), Vec<&Job>> = BTreeMap::new();
+        // By key and channel: as many are held as are nobody's, for whichever a request was given
+        // up, another one may have its job.
+        let mut nobodys: BTreeMap<(String, String), (Vec<&Job>, usize)> = BTreeMap::new();
         for job in truth {
-            let channel = format!("c{}", job.channel);
-            let is_owned = all().any(|row| row.has(job));
-            if !is_owned && !self.given_up.contains(&job.request) {
-                let key = world.made[job.request].key_name();
-                nobodys.entry((key, channel)).or_default().push(job);
+            let key = world.made[job.request].key_name();
+            let (nobodys, excused) = nobodys
+                .entry((key, format!("c{}", job.channel)))
+                .or_default();
+            let owner = all().find(|row| row.has(job));
+            if owner.is_none() {
+                nobodys.push(job);
             }
+            let is_own = owner.is_some_and(|row| row.created == world.made[job.request].at);
+            let is_excused = self.given_up.contains(&job.request) || world.is_out_of_time(job);
+            *excused += usize::from(is_excused && !is_own);
         }
-        for ((key, channel), jobs) in nobodys {
+        for ((key, channel), (jobs, excused)) in nobodys {
             let held = rows
                 .iter()
                 .filter(|row| row.key == key && row.channel == channel);
             let held = held
                 .filter(|row| matches!(&*row.state, "pending" | "unknown"))
                 .count();
-            if jobs.len() > held && !world.was_far_off {
+            if jobs.len() > held + excused {
                 wrong.push(format!(
                     "made for {key} on {channel}, charged to nobody: {jobs:?}"
                 ));
@@ -199,13 +217,14 @@ impl Model {
             let (first, last) = (numbers[0], *numbers.last().unwrap());
             let span = world.made[last].true_at - world.made[first].true_at;
             let of_group = truth.iter().filter(|job| numbers.contains(&job.request));
-            let excused = |job: &&Job| self.given_up.contains(&job.request);
+            let excused =
+                |job: &&Job| self.given_up.contains(&job.request) || world.is_out_of_time(job);
             let made = of_group.filter(|job| !excused(job)).count();
             let told: BTreeSet<_> = numbers
                 .iter()
                 .filter_map(|n| world.made[*n].told())
                 .collect();
-            let old = span >= EXPIRE_AFTER || world.was_far_off;
+            let old = span >= EXPIRE_AFTER || world.has_expired(world.made[first].at);
             if (made > 1 || told.len() > 1) && !old && !self.is_ambiguous(world, &numbers) {
                 wrong.push(format!("{group:?}: {made} jobs, told of {told:?}"));
             }
@@ -216,11 +235,14 @@ impl Model {
     /// two that asked the same of the same channel a list tells no difference.
     fn is_ambiguous(&self, world: &World<'_>, numbers: &[usize]) -> bool {
         let lost = |made: &&Made| !matches!(made.status(), Some(200..500));
-        let wants = world.made[numbers[0]].wants();
+        let first = &world.made[numbers[0]];
         let others = world.made.iter().enumerate();
         let others = others.filter(|(number, _)| !numbers.contains(number));
         let mut others = others.map(|(_, made)| made).filter(lost);
-        others.any(|other| other.wants().0 == wants.0 && other.wants().2[3] == wants.2[3])
+        others.any(|other| {
+            let asked = |made: &Made| (made.asked.key, made.asked.prompt, made.model);
+            asked(other) == asked(first)
+        })
     }
 }
 
@@ -230,11 +252,10 @@ fn cost_of(made: &Made, job: &Job) -> (u64, u64) {
 
 /// A charge ends as its job did.
 fn check_end(world: &World<'_>, row: &Row, job: &Job, say: &mut impl FnMut(&str)) {
-    let age = world.now() - world.made[job.request].true_at;
     let charges_failed = world.charged_failed;
     let right = match (&*row.state, row.outcome.as_deref(), job.status) {
         ("posted", Some("deleted"), _) => job.deleted,
-        ("posted", Some("expired"), _) => age > EXPIRE_AFTER || world.was_far_off,
+        ("posted", Some("expired"), _) => world.has_expired(row.created),
         ("posted", _, Status::Completed) => true,
         ("posted", _, Status::Failed | Status::Cancelled) => charges_failed,
         ("voided", _, Status::Failed | Status::Cancelled) => true,

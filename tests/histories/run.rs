@@ -61,6 +61,9 @@ pub async fn run_all(allowed: Allowed, store: impl AsyncFn() -> Store) -> Vec<Fo
             if seed >= first + count || found.len() >= ENOUGH {
                 return (store.name(), found);
             }
+            if seed > first && seed.is_multiple_of(100) {
+                eprintln!("{} histories so far, {:?}", seed - first, began.elapsed());
+            }
             let history = dice::history(seed, allowed);
             let wrong = run(&mut store, &history, allowed, only.is_some()).await;
             if !wrong.is_empty() {
@@ -131,7 +134,8 @@ async fn end(world: &mut World<'_>, model: &mut Model) -> Vec<String> {
     }
     wrong.extend(model.check_found_out(world));
     world.end_all();
-    for seconds in [60, 700, 700, 90_000, 90_000, 2_700_000, 60] {
+    // What was reserved by a clock 30 days ahead is seen to be lost after those, and expires last.
+    for seconds in [60, 700, 700, 90_000, 90_000, 2_700_000, 90_001, 60] {
         if seconds == 90_000 {
             wrong.extend(model.check_ended(world));
         }
@@ -148,7 +152,9 @@ async fn end(world: &mut World<'_>, model: &mut Model) -> Vec<String> {
 /// How often is looked before what is wrong is taken for wrong: a gate may still be about it.
 const LOOKS: u32 = 20;
 
-async fn look(world: &mut World<'_>, model: &mut Model, reach: Option<bool>) -> Vec<String> {
+/// All that is wrong after a step. `reach` says whether to ask for jobs too: for the last one, or
+/// for all.
+pub async fn look(world: &mut World<'_>, model: &mut Model, reach: Option<bool>) -> Vec<String> {
     let mut wrong = match reach {
         Some(all) => world.check_reach(all).await,
         None => vec![],

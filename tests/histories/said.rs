@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use tokio::sync::oneshot;
 
 use crate::channel::{Job, Request, Then, Truth, decoded, head, json};
+use crate::excuses::LATE;
 use crate::step::{Deletion, Listing, Play, Polling, Refusal, Status};
 
 pub async fn create(
@@ -64,10 +65,12 @@ fn say(truth: &mut Truth, play: Play, made: Option<usize>, channel: usize) -> Th
         Play::Lost | Play::Never | Play::Hold | Play::HoldMade => Then::WriteAndBreak(vec![]),
         Play::Half => {
             let text = job(truth);
-            let whole = head(200, text.len()) + &text;
+            let whole = head(200, text.len(), &truth.date(channel)) + &text;
             Then::WriteAndBreak(whole.as_bytes()[..whole.len() - text.len() / 2].to_vec())
         }
-        Play::Drip => Then::Drip((head(200, 1 << 20) + &job(truth)).into_bytes()),
+        Play::Drip => {
+            Then::Drip((head(200, 1 << 20, &truth.date(channel)) + &job(truth)).into_bytes())
+        }
         Play::NoId => json(200, r#"{"object":"video","status":"queued"}"#),
         Play::Again => {
             let earlier = truth
@@ -174,7 +177,7 @@ pub fn list(query: &str, channel: usize, truth: &Truth) -> Then {
             .find(|(n, _)| *n == name)
             .map(|(_, value)| decoded(value))
     };
-    let hidden_from = truth.now.saturating_sub(100_000);
+    let hidden_from = truth.now.saturating_sub(LATE);
     let late = |job: &&Job| listing != Listing::Late || job.made < hidden_from;
     let jobs = truth
         .jobs
