@@ -107,7 +107,7 @@ impl World<'_> {
         let differ = self.skews.last().zip(self.skews.first());
         let differ = differ.map_or(0, |(last, first)| last.abs_diff(*first));
         let passed = self.now() - job.made;
-        passed <= LATE && passed + differ >= GRACE
+        self.was_late[job.channel] && passed <= LATE && passed + differ >= GRACE
     }
 }
 

@@ -47,6 +47,16 @@ const OTHER_KEYS: usize = 3;
 const VOIDED: usize = 4;
 const FOUND: [usize; 2] = [5, 6];
 const LAST: usize = 7;
+const STATES: [&str; 8] = [
+    "confirmed",
+    "posted",
+    "unknown",
+    "confirmed",
+    "voided",
+    "confirmed",
+    "confirmed",
+    "confirmed",
+];
 
 fn steps() -> Vec<Step> {
     let named = |mut create: Create| {
@@ -288,73 +298,94 @@ fn assert_reported(what: &str, wrong: &[String], expected: &str) {
     );
 }
 
+/// A history that was carried out, without a difference.
+struct Played<'a> {
+    world: World<'a>,
+    model: Model,
+    /// The model as it was before the last step.
+    before: Model,
+}
+
+impl<'a> Played<'a> {
+    /// After some steps that come first.
+    async fn new(store: &'a Store, first: &[Step]) -> Self {
+        let steps = first.iter().copied().chain(steps()).collect();
+        let history = History {
+            start: START,
+            steps,
+        };
+        let mut world = World::start(store, &history, 1).await;
+        let mut model = Model::default();
+        let mut before = model.clone();
+        for step in &history.steps {
+            before = model.clone();
+            world.take(*step).await;
+            let wrong = look(&mut world, &mut model, Some(true)).await;
+            assert_eq!(wrong, Vec::<String>::new(), "{step:?}");
+        }
+        let played = Self {
+            world,
+            model,
+            before,
+        };
+        let states: Vec<_> = played.model.before.iter().map(|row| &*row.state).collect();
+        assert_eq!(states, STATES);
+        let rows = played.model.before.clone();
+        assert_eq!(played.look_at(rows).await, Vec::<String>::new());
+        played
+    }
+
+    /// What the model says after the last step, where these are the reservations.
+    async fn look_at(&self, rows: Vec<Row>) -> Vec<String> {
+        self.before.clone().check_rows(&self.world, rows).await
+    }
+
+    async fn assert_rows_are_checked(&self) {
+        for (what, tamper, expected) in ROWS {
+            let mut tampered = self.model.before.clone();
+            tamper(&mut tampered);
+            assert_reported(what, &self.look_at(tampered).await, expected);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_reports_what_is_made_wrong() {
     let store = Store::sqlite();
-    let history = History {
-        start: START,
-        steps: steps(),
-    };
-    let mut world = World::start(&store, &history, 1).await;
-    let mut model = Model::default();
-    let mut before = model.clone();
-    for step in &history.steps {
-        before = model.clone();
-        world.take(*step).await;
-        let wrong = look(&mut world, &mut model, Some(true)).await;
-        assert_eq!(wrong, Vec::<String>::new(), "{step:?}");
-    }
-    let rows = model.before.clone();
-    let states: Vec<_> = rows.iter().map(|row| &*row.state).collect();
-    let expected = [
-        "confirmed",
-        "posted",
-        "unknown",
-        "confirmed",
-        "voided",
-        "confirmed",
-        "confirmed",
-        "confirmed",
-    ];
-    assert_eq!(states, expected);
-    // What is told of a look at what is right is nothing.
-    assert_eq!(
-        before.clone().check_rows(&world, rows.clone()).await,
-        Vec::<String>::new()
-    );
-    for (what, tamper, expected) in ROWS {
-        let mut tampered = rows.clone();
-        tamper(&mut tampered);
-        let wrong = before.clone().check_rows(&world, tampered).await;
-        assert_reported(what, &wrong, expected);
-    }
+    let mut played = Played::new(&store, &[]).await;
+    played.assert_rows_are_checked().await;
     for (what, tamper, expected) in TOLD {
-        let (made, ended) = (world.made.clone(), world.ended.clone());
-        tamper(&mut world);
-        let wrong = before.clone().check_rows(&world, rows.clone()).await;
-        (world.made, world.ended) = (made, ended);
+        let (made, ended) = (played.world.made.clone(), played.world.ended.clone());
+        tamper(&mut played.world);
+        let wrong = played.look_at(played.model.before.clone()).await;
+        (played.world.made, played.world.ended) = (made, ended);
         assert_reported(what, &wrong, expected);
     }
-    world.made[CONFIRMED].asked.key = 2;
+    let Played {
+        mut world, model, ..
+    } = played;
+    let owner = std::mem::replace(&mut world.made[CONFIRMED].asked.key, 2);
     let wrong = world.check_reach(true).await;
-    assert_reported(
-        "a job that another key reaches",
-        &wrong,
-        "404 instead of 200",
-    );
-    assert_reported(
-        "a job that another key reaches",
-        &wrong,
-        "200 instead of 404",
-    );
-    world.made[CONFIRMED].asked.key = 0;
+    for expected in ["404 instead of 200", "200 instead of 404"] {
+        assert_reported("a job that another key reaches", &wrong, expected);
+    }
+    world.made[CONFIRMED].asked.key = owner;
     // What is open still is reported in the end.
     world.end_all();
-    assert_reported("the end", &model.check_found_out(&world), "not found out");
-    assert_reported(
-        "the end",
-        &model.check_ended(&world),
-        "its end was not seen",
-    );
-    assert_reported("the end", &model.check_resolved(), "never resolved");
+    for (wrong, expected) in [
+        (model.check_found_out(&world), "not found out"),
+        (model.check_ended(&world), "its end was not seen"),
+        (model.check_resolved(), "never resolved"),
+    ] {
+        assert_reported("what is open in the end", &wrong, expected);
+    }
+}
+
+/// A clock that was wrong excuses nothing that comes after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_reports_what_is_made_wrong_after_a_wrong_clock() {
+    let store = Store::sqlite();
+    let wrong_clock = [Step::Skew(0, -3600), Step::Round(0), Step::Skew(0, 0)];
+    let played = Played::new(&store, &wrong_clock).await;
+    played.assert_rows_are_checked().await;
 }

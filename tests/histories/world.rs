@@ -14,7 +14,7 @@ use tollgate::policy::Timestamp;
 use tollgate::server::{self, Server};
 
 use crate::channel::{Channels, Truth};
-use crate::plan::Plan;
+use crate::plan::{CHANNELS, Plan};
 use crate::requests::{Made, Sent};
 use crate::row::Row;
 use crate::step::{Change, History, Listing, Play, Polling, Start, Step};
@@ -62,6 +62,8 @@ pub struct World<'a> {
     pub charged_failed: bool,
     /// Whether all lists have always had the jobs' prompts.
     pub has_prompts: bool,
+    /// Which channels have ever listed their jobs late.
+    pub was_late: [bool; CHANNELS],
     /// Jobs of which a gate has been told how they ended.
     pub ended: Vec<String>,
     times: HashSet<u64>,
@@ -109,6 +111,7 @@ impl<'a> World<'a> {
             skews: BTreeSet::from([0]),
             charged_failed: false,
             has_prompts: !history.start.listing.contains(&Listing::NoPrompts),
+            was_late: [false; CHANNELS],
             ended: vec![],
             times: HashSet::new(),
         };
@@ -199,6 +202,7 @@ impl<'a> World<'a> {
             }
             Step::Listing(channel, listing) => {
                 self.has_prompts &= listing != Listing::NoPrompts;
+                self.was_late[channel] |= listing == Listing::Late;
                 self.channels.truth().listing[channel] = listing;
             }
             Step::Polling(channel, polling) => self.channels.truth().polling[channel] = polling,
@@ -324,7 +328,7 @@ impl<'a> World<'a> {
         for key in 0..crate::plan::KEYS {
             self.reload(Change::Return(key));
         }
-        for channel in 0..crate::plan::CHANNELS {
+        for channel in 0..CHANNELS {
             self.reload(Change::Channel(channel, true));
         }
     }
