@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Dialect;
 use super::pointers::{Field, Found, Pointers, Selection, Value};
 use super::reader::{Events, Progress, Reader};
+use super::time::rfc3339;
 use super::words::{Status, printable};
 use crate::catalog::MAX_SECONDS;
 
@@ -89,8 +90,8 @@ impl JobAnswer {
                 Some(Value::Unreadable) => Some(UNREADABLE_PROMPT),
                 _ => None,
             },
-            created: whole(selection, Field::Created),
-            completed: whole(selection, Field::Completed),
+            created: time(selection, Field::Created),
+            completed: time(selection, Field::Completed),
             source: boxed(Field::Source),
             deleted: match selection.value(Field::Deleted) {
                 Some(Value::Word(word)) => word.parse().ok(),
@@ -209,6 +210,11 @@ fn id(value: &Value) -> Option<Arc<str>> {
         Value::Word(word) if word.bytes().all(|b| b.is_ascii_digit()) => Some((&**word).into()),
         _ => None,
     }
+}
+
+/// A time, in seconds since 1970 or as RFC 3339 writes it.
+fn time(selection: &Selection<'_>, field: Field) -> Option<u64> {
+    whole(selection, field).or_else(|| rfc3339(selection.text_of(field)?))
 }
 
 /// A whole number, written as a number or as a text, with a fraction of zeros perhaps; of a time

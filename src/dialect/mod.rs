@@ -22,6 +22,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod text;
+mod time;
 mod words;
 
 pub use encode::percent_encoded;

@@ -104,6 +104,28 @@ fn a_value_that_nobody_can_read_says_nothing_about_the_others() {
 }
 
 #[test]
+fn times_are_seconds_or_rfc_3339() {
+    for (text, expected) in [
+        ("1795844433", Some(1_795_844_433)),
+        ("1795844433.75", Some(1_795_844_433)),
+        ("\"1795844433\"", Some(1_795_844_433)),
+        ("\"2026-11-28T05:40:33Z\"", Some(1_795_844_433)),
+        ("\"2026-11-28T06:40:33.123456+01:00\"", Some(1_795_844_433)),
+        ("\"2026-11-28 05:40:33\"", None),
+        ("\"Sat, 28 Nov 2026 05:40:33 GMT\"", None),
+        ("null", None),
+        ("[]", None),
+    ] {
+        let read = job(format!("{{\"created_at\":{text},\"completed_at\":{text}}}")).unwrap();
+        assert_eq!(
+            (read.created, read.completed),
+            (expected, expected),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn of_two_that_differ_neither_is_believed() {
     let twice = |second: &str| job(format!("{{\"id\":\"a\",\"status\":\"failed\",{second}}}"));
     assert_eq!(twice("\"id\":\"b\"").unwrap().id, None);
