@@ -33,9 +33,12 @@ use support::{CREDENTIAL, Setup, Stand, form, form_type};
 use tollgate::ledger::{Ledger, State};
 use tollgate::mock::Mock;
 
-/// A gate that does its tasks soon.
+/// A gate that does its tasks soon. No reservation is voided before its channel's timeouts are
+/// over.
 fn soon(lines: &str) -> Setup {
-    Setup::default().with(&format!("jobs:\n{lines}"))
+    let timeouts = "    answer_timeout: 5s\n    read_timeout: 1s\n    credential: ";
+    let setup = Setup::default().with(&format!("jobs:\n{lines}"));
+    setup.replacing("    credential: ", timeouts)
 }
 
 /// A create of four seconds of `sora-2`, which list at 0.4 USD.

@@ -48,7 +48,7 @@ fn setup(engine: &Engine) -> Setup {
         .replacing("requests: 60/min", "requests: 200/min")
         .replacing(
             "    credential: ",
-            "    answer_timeout: 1s\n    credential: ",
+            "    answer_timeout: 1s\n    read_timeout: 1s\n    credential: ",
         )
         .with(&lines);
     setup.ledger = engine.open();

@@ -133,7 +133,7 @@ impl Plan {
              jobs: {{ {} }}\n\
              channels:\n  mock:\n    url: http://{channel}\n    \
              credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    models: [sora-2]\n    \
-             answer_timeout: {}\n\
+             answer_timeout: {}\n    read_timeout: 2s\n\
              catalog:\n  sora-2:\n    seconds: {{ allowed: ['4', '8'], default: '4' }}\n    \
              sizes: {{ default: 1280x720, usd_per_second: {{ 1280x720: 0.10 }} }}\n\
              groups: {{ all: {{ multiplier: 5, currency: CNY }} }}\n\

@@ -30,6 +30,15 @@ impl World<'_> {
         is_apart(listed) && !is_corrected
     }
 
+    /// Whether a list without prompts tells too little of a job to say that it is a reservation's:
+    /// it was rendered otherwise, or the clocks are not known to agree.
+    pub fn tells_too_little(&self, row: &Row, job: &Job) -> bool {
+        let is_unlike = (row.seconds, &row.size) != (job.seconds, &job.size);
+        let ahead = job.created_at * 1000 - job.made.cast_signed();
+        let is_apart = self.skews.iter().any(|at| at.abs_diff(ahead) > CLOCKS);
+        !self.has_prompts && (is_unlike || is_apart || !sends_date(job.channel))
+    }
+
     /// Whether a list shows two jobs alike, if it shows both.
     fn are_alike(&self, one: &Job, other: &Job) -> bool {
         let shown = |job: &Job| {

@@ -157,8 +157,9 @@ impl Model {
         };
         let of_channel = |row: &Row, job: &Job| format!("c{}", job.channel) == row.channel;
         let unclear = |row: &Row| {
-            let mut jobs = truth.iter().filter(nobodys);
-            rivals(row) && jobs.any(|job| of_channel(row, job))
+            let jobs = truth.iter().filter(nobodys);
+            let mut jobs = jobs.filter(|job| of_channel(row, job));
+            jobs.any(|job| rivals(row) || world.tells_too_little(row, job))
         };
         let open = self.before.iter().filter(|row| match &*row.state {
             "pending" => !world.is_to_come(row),

@@ -135,7 +135,10 @@ async fn a_job_without_an_id_that_can_be_read_keeps_its_reservation_held() {
     })
     .await;
     let stand = channel
-        .behind(soon("  unknown_grace: 200ms\n"), "")
+        .behind(
+            soon("  unknown_grace: 200ms\n"),
+            "    answer_timeout: 1s\n    read_timeout: 1s\n",
+        )
         .start()
         .await;
     create("a cat").send(stand.gate).await.unwrap();

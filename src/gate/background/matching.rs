@@ -6,6 +6,12 @@
 //! job in it is assigned only if a single reservation fits it. A reservation that was voided
 //! not long ago is still a rival: its job may be listed late, and is not to go to another key.
 //!
+//! **A job may fit a reservation without being evidence for it.** A prompt is evidence. Where the
+//! list tells none, the time is, together with all else that it tells, but only if the channel's
+//! clock is known to agree with the gates'. A job that is evidence for no reservation is assigned
+//! to none, and none that it fits is voided, because it may have become that job. Rivals need no
+//! evidence: a channel may render another size or other seconds than were asked for.
+//!
 //! **Within one key**, jobs and reservations are matched together, not job by job: first as
 //! many as possible of those that asked for exactly what the job has, then as many as possible
 //! of the rest, so that no job stays unreachable that some reservation of its key could have.
@@ -25,6 +31,7 @@
 //! - Requests with the same fingerprint are interchangeable: each may have the other's job.
 
 mod assignment;
+mod sets;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -35,6 +42,7 @@ use std::sync::Arc;
 use crate::ledger::State;
 use crate::policy::Timestamp;
 use assignment::Assignment;
+use sets::DisjointSets;
 use values::MOST_DIFFERENCES;
 pub(super) use values::{Ambiguity, Candidate, Decision, Found, ListedJob, Rules};
 
@@ -44,6 +52,21 @@ pub(super) struct Matcher<'a> {
     by_prompt: HashMap<[u8; 32], Vec<usize>>,
     all: Vec<usize>,
     rules: Rules,
+}
+
+/// What jobs of the list tell of reservations that they are not assigned to.
+struct Hints<'a> {
+    /// Jobs that were found to belong to a reservation before.
+    found: &'a [Found],
+    /// Jobs that are evidence for no reservation.
+    vague: Vec<VagueJob<'a>>,
+}
+
+/// A job that is evidence for no reservation.
+struct VagueJob<'a> {
+    job: &'a ListedJob,
+    /// Whether it may still be confirmed by its answer.
+    waits: bool,
 }
 
 /// Jobs and reservations that fit each other, directly or through others.
@@ -81,11 +104,23 @@ impl<'a> Matcher<'a> {
         let mut jobs: Vec<_> = jobs.iter().collect();
         jobs.sort_by_key(|job| (self.created(job), &job.id));
         jobs.dedup_by(|a, b| a.id == b.id);
+        let is_clear = |job: &&ListedJob| {
+            let mut fitting = self.fitting(job).map(|at| self.candidates[at]);
+            fitting.any(|candidate| self.rules.is_evidence(job, candidate))
+        };
+        let (jobs, vague): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_clear);
+        let vague = vague.into_iter().map(|job| {
+            let fitting: Vec<_> = self.fitting(job).map(|at| self.candidates[at]).collect();
+            let waits = self.waits(job, &fitting);
+            VagueJob { job, waits }
+        });
+        let vague = vague.collect();
+        let hints = Hints { found, vague };
         let mut decisions = Vec::new();
         for component in self.components(&jobs) {
             match component.single_key() {
-                Some(_) => self.match_together(&component, found, &mut decisions),
-                None => self.match_certain(&component, found, &mut decisions),
+                Some(_) => self.match_together(&component, &hints, &mut decisions),
+                None => self.match_certain(&component, &hints, &mut decisions),
             }
         }
         decisions.sort();
@@ -133,15 +168,18 @@ impl<'a> Matcher<'a> {
     fn match_together(
         &self,
         component: &Component<'_>,
-        found: &[Found],
+        hints: &Hints<'_>,
         decisions: &mut Vec<Decision>,
     ) {
         let Component { jobs, candidates } = component;
         let assignment = self.assign(component);
         let waits: Vec<_> = jobs.iter().map(|job| self.waits(job, candidates)).collect();
+        let left = |at: &usize| candidates[*at].is_unknown() && assignment.job(*at).is_none();
+        let left: Vec<_> = (0..candidates.len()).filter(left).collect();
+        let left = left.into_iter().map(|at| candidates[at]);
         for (at, job) in jobs.iter().enumerate().filter(|(at, _)| !waits[*at]) {
             let Some(owner) = assignment.owner(at).map(|owner| candidates[owner]) else {
-                if self.rules.complete {
+                if self.rules.complete && !left.clone().any(|left| self.is_vague(job, left)) {
                     decisions.push(unclaimed(job, candidates));
                 }
                 continue;
@@ -157,20 +195,26 @@ impl<'a> Matcher<'a> {
                 decisions.push(ambiguous(owner, job, why));
             }
         }
-        let left = |at: &usize| candidates[*at].is_unknown() && assignment.job(*at).is_none();
-        for left in (0..candidates.len()).filter(left).map(|at| candidates[at]) {
+        for left in left {
             let fits = |job: &ListedJob| self.rules.differences(job, left).is_some();
             if (jobs.iter().zip(&waits)).any(|(job, waits)| *waits && fits(job)) {
+                continue;
+            }
+            let mut free = jobs.iter().enumerate();
+            if let Some((_, job)) =
+                free.find(|(at, job)| assignment.owner(*at).is_none() && self.is_vague(job, left))
+            {
+                decisions.extend(self.hold(left, job));
                 continue;
             }
             let given = jobs.iter().enumerate();
             let given = given.filter_map(|(at, job)| Some((*job, assignment.owner(at)?)));
             let given = given.map(|(job, owner)| (job, candidates[owner]));
-            let mut owned = given.chain(found.iter().map(|found| (&found.job, &found.owner)));
+            let mut owned = given.chain(hints.found.iter().map(|found| (&found.job, &found.owner)));
             let taken = owned.find(|(job, owner)| self.is_held_for(left, job, owner));
             match taken {
                 Some((job, _)) => decisions.push(ambiguous(left, job, Ambiguity::TooFewJobs)),
-                None => decisions.extend(self.void(left)),
+                None => decisions.extend(self.void(left, hints)),
             }
         }
     }
@@ -182,7 +226,8 @@ impl<'a> Matcher<'a> {
         let mut assignment = Assignment::new(candidates.iter().map(|c| c.created.0), times);
         let differences = |candidate: usize, job: usize| {
             let candidate = candidates[candidate];
-            self.rules.differences(jobs[job], candidate)
+            let differences = self.rules.differences(jobs[job], candidate);
+            differences.filter(|_| self.rules.is_evidence(jobs[job], candidate))
         };
         let unknown = |at: usize| candidates[at].is_unknown();
         let repeatable = |at: usize| unknown(at) && candidates[at].fingerprint.is_some();
@@ -221,7 +266,7 @@ impl<'a> Matcher<'a> {
     fn match_certain(
         &self,
         component: &Component<'_>,
-        found: &[Found],
+        hints: &Hints<'_>,
         decisions: &mut Vec<Decision>,
     ) {
         let mut open = BTreeSet::new();
@@ -230,7 +275,7 @@ impl<'a> Matcher<'a> {
             let fits = |c: &&&Candidate| self.rules.differences(job, c).is_some();
             let fitting: Vec<_> = component.candidates.iter().filter(fits).copied().collect();
             match fitting[..] {
-                [only] if only.is_unknown() => {
+                [only] if only.is_unknown() && self.rules.is_evidence(job, only) => {
                     let part = certain.entry(only.id).or_default();
                     part.candidates = vec![only];
                     part.jobs.push(job);
@@ -253,11 +298,11 @@ impl<'a> Matcher<'a> {
             }
         }
         for part in certain.values() {
-            self.match_together(part, found, decisions);
+            self.match_together(part, hints, decisions);
         }
         let rest = component.candidates.iter();
         for rest in rest.filter(|c| !open.contains(&c.id) && !certain.contains_key(&c.id)) {
-            decisions.extend(self.void(rest));
+            decisions.extend(self.void(rest, hints));
         }
     }
 
@@ -288,9 +333,28 @@ impl<'a> Matcher<'a> {
             && self.are_exchangeable(job, left, owner)
     }
 
-    fn void(&self, candidate: &Candidate) -> Option<Decision> {
+    /// Whether a job fits a reservation and is no evidence for it.
+    fn is_vague(&self, job: &ListedJob, candidate: &Candidate) -> bool {
+        self.rules.differences(job, candidate).is_some() && !self.rules.is_evidence(job, candidate)
+    }
+
+    /// Voids a reservation that became no job, once that is certain. It is held for a job that
+    /// may be its own.
+    fn void(&self, candidate: &Candidate, hints: &Hints<'_>) -> Option<Decision> {
         let reservation = candidate.id;
+        let fits = |vague: &&VagueJob<'_>| self.rules.differences(vague.job, candidate).is_some();
+        let mut vague = hints.vague.iter().filter(fits).peekable();
+        if vague.peek().is_some() {
+            let vague = vague.find(|vague| !vague.waits)?;
+            return self.hold(candidate, vague.job);
+        }
         (candidate.is_unknown() && self.is_due(candidate)).then_some(Decision::Void { reservation })
+    }
+
+    /// Reports that a reservation waits for a job that may be its own, where it would be voided.
+    fn hold(&self, candidate: &Candidate, job: &ListedJob) -> Option<Decision> {
+        let is_held = candidate.is_unknown() && self.is_due(candidate);
+        is_held.then(|| ambiguous(candidate, job, Ambiguity::Evidence))
     }
 
     /// Whether the channel has had its time to list what became of a reservation, and its job
@@ -304,7 +368,8 @@ impl<'a> Matcher<'a> {
             ..
         } = self.rules;
         let was_seen = unseen_from.is_none_or(|from| candidate.created < from);
-        complete && was_seen && listed_at.since(candidate.since) >= grace
+        let over = self.rules.over(candidate);
+        complete && was_seen && listed_at.0 >= over.0.saturating_add(grace)
     }
 
     /// When a job was created by the gates' clock.
@@ -336,30 +401,5 @@ fn unclaimed(job: &ListedJob, candidates: &[&Candidate]) -> Decision {
     Decision::Unclaimed {
         key: key.unwrap_or_default(),
         job: job.id.clone(),
-    }
-}
-
-/// Sets that can be joined, by the number of one member each.
-struct DisjointSets(Vec<usize>);
-
-impl DisjointSets {
-    fn new(members: usize) -> Self {
-        Self((0..members).collect())
-    }
-
-    fn root(&mut self, mut at: usize) -> usize {
-        while self.0[at] != at {
-            // Halves the way for the next time.
-            self.0[at] = self.0[self.0[at]];
-            at = self.0[at];
-        }
-        at
-    }
-
-    fn join(&mut self, one: usize, other: usize) {
-        let (one, other) = (self.root(one), self.root(other));
-        // The smallest is the root, so that the order of the sets is the members'.
-        let (low, high) = (one.min(other), one.max(other));
-        self.0[high] = low;
     }
 }

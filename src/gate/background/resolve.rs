@@ -101,12 +101,12 @@ impl Gate {
             resolver.walk = walk.goes_on().then_some(walk);
             return Ok(());
         };
-        resolver.note_clock(name, walk.clock_ahead);
+        resolver.note_clock(name, walk.clock_ahead.unwrap_or(0));
         // Once more: the list may show jobs of requests that came while it was read.
         let unresolved = self.unresolved(state, name).await?;
         walk.bound(unresolved.unseen_from);
         self.drop_owned(name, &mut walk, resolver).await?;
-        let rules = rules(state, &walk, complete);
+        let rules = rules(state, channel, &walk, complete);
         let jobs: Vec<_> = walk.jobs.iter().map(|found| found.job.clone()).collect();
         let found = walk.found.iter().map(|(job, owner)| Found {
             job: job.clone(),
@@ -196,7 +196,7 @@ impl Gate {
                 return Ok(None);
             };
             walk.note_date(page.date.as_deref(), self.now());
-            let matcher = Matcher::new(&unresolved.candidates, rules(state, walk, false));
+            let matcher = Matcher::new(&unresolved.candidates, rules(state, channel, walk, false));
             let owned = &resolver.owned;
             let wanted = |job: &ListedJob| !owned.contains(&job.id) && matcher.concerns(job);
             let page = read(page.page, &state.config.catalog);
@@ -356,6 +356,11 @@ impl Resolver {
                     "reservation {id} on channel {channel}: job {job:?} may have come of it or of \
                      another key's: neither is charged for it"
                 ),
+                Ambiguity::Evidence => log::warn!(
+                    "reservation {id} on channel {channel}: job {job:?} may have come of it, but \
+                     the list tells neither its prompt nor enough else to be sure: it is held \
+                     until jobs.expire_after"
+                ),
                 Ambiguity::Requests => log::warn!(
                     "reservation {id} on channel {channel}: it was given job {job:?}, which may be \
                      that of another request of the same key: they differ only in what the list \
@@ -389,13 +394,14 @@ impl Resolver {
     }
 }
 
-fn rules(state: &State, walk: &Walk, complete: bool) -> Rules {
+fn rules(state: &State, channel: &Channel, walk: &Walk, complete: bool) -> Rules {
     Rules {
         listed_at: walk.began,
         complete,
         clock_ahead: walk.clock_ahead,
         skew: millis(SKEW),
         grace: millis(state.config.jobs.unknown_grace),
+        create_timeout: millis(channel.spec().create_timeout()),
         unseen_from: walk.unseen_from,
     }
 }

@@ -44,8 +44,9 @@ pub(super) struct Walk {
     pub(super) jobs: Vec<Listing>,
     /// Those that were found to belong to one, though no answer said so.
     pub(super) found: Vec<(ListedJob, Jobless)>,
-    /// Milliseconds by which the channel's clock is ahead, as its answers say.
-    pub(super) clock_ahead: i64,
+    /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
+    /// has a `Date`.
+    pub(super) clock_ahead: Option<i64>,
     /// Reservations made since then were not all known while it was read.
     pub(super) unseen_from: Option<Timestamp>,
     after: Option<Arc<str>>,
@@ -75,7 +76,7 @@ impl Walk {
             began,
             jobs: Vec::new(),
             found: Vec::new(),
-            clock_ahead: 0,
+            clock_ahead: None,
             unseen_from: None,
             after: None,
             pages: 0,
@@ -101,7 +102,7 @@ impl Walk {
             // A date has whole seconds.
             let date = i64::try_from(millis(since)).unwrap_or(i64::MAX);
             let now = i64::try_from(now.0).unwrap_or(i64::MAX);
-            self.clock_ahead = date.saturating_add(500).saturating_sub(now);
+            self.clock_ahead = Some(date.saturating_add(500).saturating_sub(now));
         }
     }
 
@@ -139,7 +140,7 @@ impl Walk {
         // A channel may give its list in an order of its own. And its clock may be wrong, or the
         // clock of what dates its answers.
         let is_beyond = |at: Timestamp| {
-            let by_ours = at.0.saturating_add_signed(-self.clock_ahead);
+            let by_ours = at.0.saturating_add_signed(-self.clock_ahead.unwrap_or(0));
             at.0.max(by_ours) < from.0
         };
         for created in page.nameless {
@@ -275,7 +276,7 @@ mod tests {
             (HOUR as i64, HOUR + 1, Next::Page),
         ] {
             let mut walk = Walk::new(Timestamp(0));
-            walk.clock_ahead = ahead * 1000;
+            walk.clock_ahead = Some(ahead * 1000);
             let page = page(&[Some(second)], Some("a"), true);
             assert_eq!(added(&mut walk, page), next, "{ahead} {second}");
         }
@@ -310,11 +311,12 @@ mod tests {
         // 2026-11-28T05:40:33Z
         let now = Timestamp(1_795_844_433_500);
         for (date, ahead) in [
-            (None, 0),
-            (Some("Sat, 28 Nov 2026 05:40:33 GMT"), 0),
-            (Some("Sat, 28 Nov 2026 05:30:33 GMT"), -600_000),
-            (Some("yesterday"), -600_000),
-            (Some("Sat, 28 Nov 2026 06:40:33 GMT"), 3_600_000),
+            (None, None),
+            (Some("yesterday"), None),
+            (Some("Sat, 28 Nov 2026 05:40:33 GMT"), Some(0)),
+            (Some("Sat, 28 Nov 2026 05:30:33 GMT"), Some(-600_000)),
+            (Some("yesterday"), Some(-600_000)),
+            (Some("Sat, 28 Nov 2026 06:40:33 GMT"), Some(3_600_000)),
         ] {
             walk.note_date(date, now);
             assert_eq!(walk.clock_ahead, ahead, "{date:?}");

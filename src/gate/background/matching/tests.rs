@@ -11,6 +11,10 @@
 //! | `u1<j1`, `void 1` | the job is the reservation's; the reservation is voided |
 //! | `u1?j1` | the job may be the reservation's or another key's |
 //! | `u1~j1`, `u1!j1` | not told from another request; held for that |
+//! | `u1^j1` | held, because the job may be the reservation's and the list tells too little of it |
+//! | `half`, `at=9`, `unseen=9` | how the list was read: not to its end; when; without reservations since |
+//! | `ahead=9`, `undated` | the channel's clock, as its answers tell it or not |
+//! | `timeout=9` | how long a create can be under way |
 //! | `j1 of A` | the job is charged to no reservation of A |
 
 mod asked;
@@ -30,16 +34,19 @@ fn rules(text: &str) -> Rules {
     let mut rules = Rules {
         listed_at: Timestamp((START + 300) * 1000),
         complete: true,
-        clock_ahead: 0,
+        clock_ahead: Some(0),
         skew: SKEW * 1000,
         grace: GRACE * 1000,
+        create_timeout: 0,
         unseen_from: None,
     };
     for word in text.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
             ("half", _) => rules.complete = false,
             ("at", s) => rules.listed_at = at(s),
-            ("ahead", s) => rules.clock_ahead = s.parse::<i64>().unwrap() * 1000,
+            ("ahead", s) => rules.clock_ahead = Some(s.parse::<i64>().unwrap() * 1000),
+            ("undated", _) => rules.clock_ahead = None,
+            ("timeout", s) => rules.create_timeout = s.parse::<u64>().unwrap() * 1000,
             ("unseen", s) => rules.unseen_from = Some(at(s)),
             _ => panic!("{word}"),
         }
@@ -136,6 +143,7 @@ fn written(decision: &Decision) -> String {
         } => {
             let mark = match why {
                 Ambiguity::Keys => '?',
+                Ambiguity::Evidence => '^',
                 Ambiguity::Requests => '~',
                 Ambiguity::TooFewJobs => '!',
             };

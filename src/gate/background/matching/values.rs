@@ -1,5 +1,6 @@
 //! What is matched, and what is decided.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::ledger::{PromptDigest, ReservationId, State};
@@ -59,12 +60,16 @@ pub(in crate::gate::background) struct Rules {
     pub(in crate::gate::background) listed_at: Timestamp,
     /// Whether it was read as far as the oldest unknown reservation.
     pub(in crate::gate::background) complete: bool,
-    /// Milliseconds by which the channel's clock is ahead, as its answers say.
-    pub(in crate::gate::background) clock_ahead: i64,
+    /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
+    /// has a `Date`.
+    pub(in crate::gate::background) clock_ahead: Option<i64>,
     /// Milliseconds by which clocks may differ all the same.
     pub(in crate::gate::background) skew: u64,
     /// Milliseconds that a channel has to list a job.
     pub(in crate::gate::background) grace: u64,
+    /// Milliseconds that a create can be under way. A reservation may have been found to be
+    /// unknown earlier than that, by a gate that took the one which sends it for dead.
+    pub(in crate::gate::background) create_timeout: u64,
     /// Reservations made since then were not all given.
     pub(in crate::gate::background) unseen_from: Option<Timestamp>,
 }
@@ -95,6 +100,8 @@ pub(in crate::gate::background) enum Decision {
 pub(in crate::gate::background) enum Ambiguity {
     /// Reservations of several keys fit it.
     Keys,
+    /// The list tells too little of the job. The reservation is held.
+    Evidence,
     /// Requests fit it that differ only in what a list does not show. The reservation has the
     /// job.
     Requests,
@@ -107,8 +114,8 @@ pub(super) const MOST_DIFFERENCES: u32 = 3;
 
 impl Rules {
     /// In how many things a job differs from what a reservation asked for, if it may belong to
-    /// it. With the prompt there, size and seconds need not be those that were asked for,
-    /// since a channel may render others.
+    /// it. Size and seconds need not be those that were asked for, since a channel may render
+    /// others.
     pub(super) fn differences(&self, job: &ListedJob, candidate: &Candidate) -> Option<u32> {
         let model = &candidate.model;
         let named = [&job.model, &job.offered];
@@ -118,17 +125,28 @@ impl Rules {
         if !(is_model && is_prompt && is_source && self.is_in_time(job, candidate)) {
             return None;
         }
-        let other_size = job
-            .size
-            .as_ref()
-            .is_some_and(|size| *size != candidate.size);
-        let other_seconds = job.seconds.is_some_and(|s| s != candidate.seconds);
-        if job.prompt.is_none() && (other_size || other_seconds) {
-            return None;
-        }
+        let (other_size, other_seconds) = job.renders_other(candidate);
         // Whoever lists remixes says what of.
         let other_source = job.source != candidate.source;
         Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
+    }
+
+    /// Whether what the list tells of a job that fits a reservation is enough to assign it.
+    ///
+    /// A prompt is. Without one, the time says whose job it is, and only a time that does not
+    /// depend on whose clock is right: it counts for nothing where no answer tells the channel's
+    /// clock, or where that is so far off that only one of the two readings fits.
+    pub(super) fn is_evidence(&self, job: &ListedJob, candidate: &Candidate) -> bool {
+        if job.prompt.is_some() {
+            return true;
+        }
+        let in_time = |written| {
+            let window = self.window(candidate);
+            window.contains(&written) && window.contains(&self.by_our_clock(written))
+        };
+        self.clock_ahead.is_some()
+            && job.created.is_some_and(in_time)
+            && job.renders_other(candidate) == (false, false)
     }
 
     /// Whether the job was created while the reservation's request was under way, by its time
@@ -138,14 +156,41 @@ impl Rules {
         let Some(written) = job.created else {
             return true;
         };
+        let window = self.window(candidate);
+        window.contains(&written) || window.contains(&self.by_our_clock(written))
+    }
+
+    /// When a reservation's job may have been created.
+    fn window(&self, candidate: &Candidate) -> RangeInclusive<Timestamp> {
         let from = candidate.created.0.saturating_sub(self.skew);
-        let to = candidate.since.0.max(candidate.created.0);
-        let window = from..=to.saturating_add(self.skew).saturating_add(self.grace);
-        window.contains(&written.0) || window.contains(&self.by_our_clock(written).0)
+        let to = self.over(candidate).0;
+        let to = to.saturating_add(self.skew).saturating_add(self.grace);
+        Timestamp(from)..=Timestamp(to)
+    }
+
+    /// When a reservation's request was under way no more.
+    pub(super) fn over(&self, candidate: &Candidate) -> Timestamp {
+        let deadline = candidate.created.0.saturating_add(self.create_timeout);
+        candidate.since.max(Timestamp(deadline))
     }
 
     pub(super) fn by_our_clock(&self, written: Timestamp) -> Timestamp {
-        Timestamp(written.0.saturating_add_signed(-self.clock_ahead))
+        Timestamp(
+            written
+                .0
+                .saturating_add_signed(-self.clock_ahead.unwrap_or(0)),
+        )
+    }
+}
+
+impl ListedJob {
+    /// Whether its size, and its seconds, are others than a reservation asked for.
+    fn renders_other(&self, candidate: &Candidate) -> (bool, bool) {
+        let size = self.size.as_ref();
+        (
+            size.is_some_and(|size| *size != candidate.size),
+            self.seconds.is_some_and(|s| s != candidate.seconds),
+        )
     }
 }
 

@@ -24,9 +24,10 @@ prop_compose! {
     fn any_job()(
         prompt in prop::sample::select(vec!["cat", "cat", "dog", "-"]),
         seconds in prop::sample::select(vec!["", "4s", "8s", "12s"]),
-        at in -100..700_i64,
+        at in prop::option::weighted(0.9, -100..700_i64),
     ) -> String {
-        format!("{prompt} {seconds} @{at}")
+        let at = at.map_or(String::new(), |at| format!("@{at}"));
+        format!("{prompt} {seconds} {at}")
     }
 }
 
@@ -50,10 +51,11 @@ proptest! {
         jobs in prop::collection::vec(any_job(), 0..8),
         half in any::<bool>(),
         listed in 300..1500,
+        clock in prop::sample::select(vec!["", "", "undated", "ahead=90", "ahead=400"]),
         shuffle in any::<prop::sample::Index>(),
     ) {
         let (mut candidates, mut jobs) = numbered(&candidates, &jobs);
-        let rules = rules(&format!("at={listed} {}", if half { "half" } else { "" }));
+        let rules = rules(&format!("at={listed} {clock} {}", if half { "half" } else { "" }));
         let decisions = Matcher::new(&candidates, rules).decide(&jobs, &[]);
         let (mut given, mut resolved) = (BTreeSet::new(), BTreeSet::new());
         let by_id = |id| candidates.iter().find(|c| c.id == id).unwrap();
@@ -65,6 +67,7 @@ proptest! {
                     let owner = by_id(*reservation);
                     prop_assert_eq!(owner.state, State::Unknown);
                     let job = jobs.iter().find(|j| j.id == *job).unwrap();
+                    prop_assert!(rules.is_evidence(job, owner), "guessed");
                     let fitting = candidates.iter().filter(|c| rules.differences(job, c).is_some());
                     for other in fitting {
                         prop_assert_eq!(&other.key, &owner.key, "across keys");
