@@ -69,7 +69,8 @@ async fn a_clear_no_voids_the_charge() {
     for (i, (fault, status, code, retry)) in [
         ("400", 400, "", None),
         ("429", 429, "rate_limit_exceeded", None),
-        ("500", 500, "", None),
+        ("501", 501, "", None),
+        ("503", 503, "", None),
         ("401", 502, "upstream_error", Some("false")),
         ("quota", 502, "upstream_error", Some("false")),
     ]
@@ -109,6 +110,8 @@ async fn no_answer_leaves_the_charge_pending() {
         ("slow=60000", 504, "upstream_timeout"),
         ("drop-after", 502, "upstream_error"),
         ("408", 502, "upstream_error"),
+        ("409", 502, "upstream_error"),
+        ("500", 502, "upstream_error"),
         ("502", 502, "upstream_error"),
         ("drop-answer", 502, "upstream_error"),
         ("no-id", 502, "upstream_error"),

@@ -441,3 +441,40 @@ async fn rates_and_budgets_of_a_key() {
     assert_eq!(stand.metric(ratio).await, 0.8);
     assert_eq!(stand.mock.stats().creates_complete, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_group_has_spent_is_shown_besides_what_its_keys_have() {
+    let setup = Setup::default().replacing(
+        "sora2: { multiplier: 5, currency: CNY }",
+        "sora2: { multiplier: 5, currency: CNY,\n    \
+         limits: { billed_cost: 8/day, list_cost_usd: 4/total, requests: 9/day } }",
+    );
+    let stand = setup.start().await;
+    let shown = async || {
+        let metrics = stand.metrics().await;
+        let ratios = metrics
+            .into_iter()
+            .filter(|(name, _)| name.contains("budget_spent_ratio"));
+        let mut ratios: Vec<_> = ratios
+            .map(|(name, ratio)| format!("{name} {ratio}"))
+            .collect();
+        ratios.sort();
+        ratios
+    };
+    let expected = |day, total, own| {
+        [
+            format!("budget_spent_ratio{{key=\"studio-a\",limit=\"list_cost_usd\",window=\"day\"}} {own}"),
+            format!("group_budget_spent_ratio{{group=\"sora2\",limit=\"billed_cost\",window=\"day\"}} {day}"),
+            format!("group_budget_spent_ratio{{group=\"sora2\",limit=\"list_cost_usd\",window=\"total\"}} {total}"),
+        ]
+        .map(|line| format!("tollgate_{line}"))
+    };
+    assert_eq!(shown().await, expected("0", "0", "0"));
+    // Of two keys: 0.40 USD and 2 CNY each.
+    let of_demo = create(plain()).send(stand.gate).await.unwrap();
+    assert_eq!(of_demo.status, 200);
+    assert_eq!(shown().await, expected("0.25", "0.1", "0"));
+    let of_studio = create(plain()).by(STUDIO).send(stand.gate).await.unwrap();
+    assert_eq!(of_studio.status, 200);
+    assert_eq!(shown().await, expected("0.5", "0.2", "0.004"));
+}

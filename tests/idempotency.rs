@@ -411,7 +411,7 @@ async fn a_request_that_made_nothing_frees_its_name() {
             // By the channel.
             ("c", create("a cat [mock:400]"), 400),
             ("d", create("a cat [mock:429]"), 429),
-            ("e", create("a cat [mock:500]"), 500),
+            ("e", create("a cat [mock:503]"), 503),
             ("f", create("a cat [mock:quota]"), 502),
         ] {
             for _ in 0..2 {

@@ -65,6 +65,7 @@ on_every_ledger! {
     limits_are_decided_in_one_step
     windows_pass
     groups_share_their_limits
+    a_sum_beyond_what_is_counted_refuses
     a_limit_that_is_configured_later_counts_what_was_before
     a_confirmation_ties_the_job_and_corrects_the_charge
     a_correction_counts_in_the_window_of_its_reservation

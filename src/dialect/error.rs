@@ -1,5 +1,7 @@
 //! Errors as channels write them, and what they prove.
 
+use std::ops::RangeInclusive;
+
 use super::pointers::{Field, Value};
 use super::{Dialect, JobAnswer, job};
 
@@ -132,28 +134,81 @@ impl Dialect {
         }
     }
 
-    /// Whether the answer to a create proves that nothing was created. Whatever it leaves open
-    /// is found out by the channel's list, or held until somebody decides.
-    ///
-    /// - An error of the API's own under a 4xx does.
-    /// - A refusal that every HTTP server may give does, in whatever words: who answers with it
-    ///   has not processed the request (RFC 9110, section 15.5).
-    /// - OpenAI's error under a 5xx does; the other shapes do not there, since relays write them
-    ///   about what went wrong behind them. "Not implemented" does in any.
-    /// - What gateways say of an upstream (408, 499, 502, 504, 52x) never does, in the API's
-    ///   words neither, and no redirect.
+    /// Whether the answer to a create proves that nothing was created, by [`PROOFS`]. Whatever it
+    /// leaves open is found out by the channel's list, or held until somebody decides.
     pub fn proves_nothing_created(&self, status: u16, body: &[u8]) -> bool {
+        let mut rows = PROOFS.iter();
+        let row = rows.find(|(statuses, _)| statuses.contains(&status));
         let error = || ApiError::read(body, self);
-        match status {
-            408 | 499 | 502 | 504 | 520..=599 => false,
-            400..=407 | 410..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 451 => true,
-            400..=499 => error().is_some(),
-            501 => error().is_some(),
-            500..=519 => error().is_some_and(|error| error.shape == ErrorShape::Envelope),
-            _ => false,
+        match row.map_or(Proof::None, |(_, proof)| *proof) {
+            Proof::Status => true,
+            Proof::AnyError => error().is_some(),
+            Proof::Envelope => error().is_some_and(|error| error.shape == ErrorShape::Envelope),
+            Proof::None => false,
         }
     }
 }
+
+/// What it takes, under a status, to prove that a create made nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The status alone: its body may be a gateway's page.
+    Status,
+    /// An error in one of the shapes in which APIs write them.
+    AnyError,
+    /// An error in OpenAI's shape.
+    Envelope,
+    /// Nothing does.
+    None,
+}
+
+/// What proves that a create made nothing. The first row that holds a status decides; a status
+/// of none proves nothing.
+///
+/// A row may be wrong in one direction only: a refusal that is not taken for one is held and
+/// looked for, a job that is taken for a refusal is paid by nobody. So whatever a gateway writes
+/// about what is behind it proves nothing: it may have lost an answer, or have sent the request
+/// again, after its provider created the job.
+const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
+    // Refused for what the request says or who sends it, before it is carried out (RFC 9110,
+    // section 15.5): in whatever words, since servers in front write pages for these.
+    (400..=405, Proof::Status),
+    // The content of an answer is negotiated when there is one, and filters of answers use it.
+    (406..=406, Proof::AnyError),
+    (407..=407, Proof::Status),
+    // Gateways give up waiting for what is behind them with it, in the API's words too.
+    (408..=408, Proof::None),
+    // The conflict may be with the job that an earlier delivery of the same request has made.
+    (409..=409, Proof::None),
+    // No such route, no length, too long, no such type, an expectation that is not met.
+    (410..=411, Proof::Status),
+    (413..=415, Proof::Status),
+    (417..=417, Proof::Status),
+    (421..=422, Proof::Status),
+    // What failed is another request, on which this one depended: a provider's.
+    (424..=424, Proof::None),
+    // Wrong protocol, no precondition, too many requests, too long a head, for legal reasons.
+    (426..=426, Proof::Status),
+    (428..=429, Proof::Status),
+    (431..=431, Proof::Status),
+    // nginx closed the connection without an answer, and the log of some gateway shows it.
+    (444..=444, Proof::None),
+    (451..=451, Proof::Status),
+    // The client went away, as AWS's balancers and nginx have it: that is said of a request
+    // that may have been passed on.
+    (460..=460, Proof::None),
+    (499..=499, Proof::None),
+    // All others mean what 400 does (RFC 9110, section 15), if it is the API that says so.
+    (400..=499, Proof::AnyError),
+    // The method is not implemented. Relays write the other shapes under the status of their
+    // provider.
+    (501..=501, Proof::Envelope),
+    // The API takes nothing at the moment.
+    (503..=503, Proof::Envelope),
+    // Every other failure may come after the job, also a 500 in the API's words: LiteLLM and
+    // others write it when they cannot make sense of what their provider answered.
+    (500..=599, Proof::None),
+];
 
 /// What a channel's answer to the deletion of a job proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

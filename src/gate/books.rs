@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::{JobAnswer, Status};
-use super::charge::corrected;
+use super::charge::{corrected, random_id};
 use super::clock::Clock;
 use super::ids::public_id;
 use super::known::{Known, KnownJobs};
@@ -36,9 +36,7 @@ pub(super) struct Books {
 /// A pending charge that this request has made. Dropped without having been resolved (the
 /// task was cancelled, or panicked), its outcome is unknown.
 pub(super) struct Reservation {
-    id: ReservationId,
-    pub(super) charge: Arc<Charge>,
-    remix_of: Option<Arc<str>>,
+    draft: Draft,
     created: Timestamp,
     /// When it was made, by [`Clock::running`].
     made: Duration,
@@ -51,6 +49,10 @@ impl Reservation {
     pub(super) fn age(&self) -> Duration {
         self.clock.running().saturating_sub(self.made)
     }
+
+    pub(super) fn charge(&self) -> &Arc<Charge> {
+        &self.draft.charge
+    }
 }
 
 impl Drop for Reservation {
@@ -58,7 +60,7 @@ impl Drop for Reservation {
         if !self.is_open {
             return;
         }
-        let (ledger, clock, id) = (self.ledger.clone(), self.clock.clone(), self.id);
+        let (ledger, clock, id) = (self.ledger.clone(), self.clock.clone(), self.draft.id);
         // Without a runtime the process is ending: the next one finds it pending.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
@@ -169,9 +171,7 @@ impl Books {
             Reserved::Done => {
                 self.metrics.charge(Event::Reserved, &draft.charge);
                 Ok(Ok(Reservation {
-                    id: draft.id,
-                    charge: draft.charge,
-                    remix_of: draft.remix_of,
+                    draft,
                     created: at,
                     made,
                     ledger: self.ledger.clone(),
@@ -183,10 +183,31 @@ impl Books {
         }
     }
 
+    /// Reserves once more what was given up before its channel answered with a job, if the limits
+    /// still allow it: a reservation is resolved once, and a job is charged. `None` where it
+    /// cannot be.
+    pub(super) async fn reserve_anew(&self, late: &Reservation, key: &Key) -> Option<Reservation> {
+        let at = self.now();
+        // Its idempotency key was free meanwhile, and may stand for a later request.
+        for claim in [late.draft.claim.clone(), None] {
+            let draft = Draft {
+                id: random_id(at),
+                claim,
+                ..late.draft.clone()
+            };
+            match self.reserve(draft, key, at).await {
+                Ok(Ok(anew)) => return Some(anew),
+                Ok(Err(Reserved::Claimed(_))) => {}
+                Ok(Err(_)) | Err(_) => return None,
+            }
+        }
+        None
+    }
+
     /// No job came of it, for sure.
     pub(super) async fn abandon(&self, mut reservation: Reservation, why: &'static str) {
         reservation.is_open = false;
-        let id = reservation.id;
+        let id = reservation.draft.id;
         if let Err(error) = self.try_abandon(id, why).await {
             log::error!("reservation {id} not voided yet: {error}");
         }
@@ -221,7 +242,7 @@ impl Books {
     /// Nobody can tell what the channel made of the request.
     pub(super) async fn unknown(&self, mut reservation: Reservation) {
         reservation.is_open = false;
-        let (id, channel) = (reservation.id, &reservation.charge.channel);
+        let (id, channel) = (reservation.draft.id, &reservation.charge().channel);
         // The channel's failure is said once, and the ledger names each reservation.
         log::debug!("reservation {id} on channel {channel}: outcome unknown");
         if let Err(error) = self.ledger.mark_unknown(id, self.now()).await {
@@ -250,10 +271,10 @@ impl Books {
         let Some(upstream_id) = &answer.id else {
             return Err(NotConfirmed::Taken(reservation));
         };
-        let id = reservation.id;
+        let id = reservation.draft.id;
         let public = public_id(upstream_id, id);
         let mut confirmation = Confirmation {
-            charge: corrected(&reservation.charge, answer, &config.catalog),
+            charge: corrected(reservation.charge(), answer, &config.catalog),
             answer: first(&public),
             job: public,
             upstream_id: upstream_id.clone(),
@@ -263,7 +284,7 @@ impl Books {
             answer: first(&minted(id)),
             ..confirmation.clone()
         };
-        let before = reservation.charge.clone();
+        let before = reservation.charge().clone();
         let limits = binding(config, &before, &confirmation.charge);
         let mut confirmed = self.confirm_once(id, &before, &confirmation, &limits).await;
         if let Ok(Confirmed::IdTaken) = confirmed {
@@ -280,14 +301,8 @@ impl Books {
                 return Err(NotConfirmed::Taken(reservation));
             }
             Ok(Confirmed::Closed) => {
-                log::error!(
-                    "reservation {id} was given up before channel {} answered with job \
-                     {upstream_id:?}: it is \
-                     not charged, and nobody can reach the job",
-                    reservation.charge.channel
-                );
                 reservation.is_open = false;
-                return Err(NotConfirmed::GivenUp);
+                return Err(NotConfirmed::GivenUp(reservation));
             }
             Err(error) => {
                 log::error!("reservation {id} not confirmed yet: {error}");
@@ -329,7 +344,7 @@ impl Books {
             reservation: id,
             charge,
             created: reservation.created,
-            remix_of: reservation.remix_of.take(),
+            remix_of: reservation.draft.remix_of.take(),
             resolution: None,
             end: None,
             deleted: false,
@@ -541,7 +556,7 @@ pub(super) enum NotConfirmed {
     /// The job's name is another reservation's: whose it is cannot be known.
     Taken(Reservation),
     /// The reservation was voided before, since nothing showed that there would be an answer.
-    GivenUp,
+    GivenUp(Reservation),
 }
 
 /// How long a job took, by the times that its channel gives.
@@ -562,7 +577,7 @@ pub(super) fn binding(config: &Config, before: &Charge, after: &Charge) -> Bindi
 mod tests {
     use super::*;
     use crate::catalog::PriceList;
-    use crate::ledger::{MemoryLedger, Payer};
+    use crate::ledger::{MemoryLedger, Payer, PromptDigest};
     use crate::money::{Amount, Multiplier};
 
     /// A gate that was resumed after another had voided its reservation does not let the last
@@ -587,9 +602,14 @@ mod tests {
             prices: PriceList::default(),
         };
         let reservation = Reservation {
-            id: ReservationId(1),
-            charge: Arc::new(charge),
-            remix_of: None,
+            draft: Draft {
+                id: ReservationId(1),
+                charge: Arc::new(charge),
+                prompt: PromptDigest([0; 32]),
+                remix_of: None,
+                claim: None,
+                look_at: clock.now(),
+            },
             created: clock.now(),
             made: clock.running(),
             ledger: Arc::new(MemoryLedger::default()),

@@ -121,7 +121,19 @@ impl Crossing<'_> {
                     body: Bytes::copy_from_slice(&told(id)),
                 })
             };
-            let confirmed = books.confirm(reservation, &job, first, config).await;
+            let mut confirmed = books.confirm(reservation, &job, first, config).await;
+            // Another gate took this one for dead, or the clock was set: there is a job all the
+            // same, which is charged like any other.
+            if let Err(NotConfirmed::GivenUp(late)) = &confirmed
+                && let Some(anew) = books.reserve_anew(late, self.key).await
+            {
+                log::warn!(
+                    "channel {name} answered with job {:?} after its reservation was given up: it \
+                     is charged by a new one",
+                    job.id
+                );
+                confirmed = books.confirm(anew, &job, first, config).await;
+            }
             match confirmed {
                 Ok(id) => {
                     answer.body = told(&id);
@@ -133,7 +145,13 @@ impl Crossing<'_> {
                     self.gate.channel_failed(name, "job_taken", what);
                     return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
                 }
-                Err(NotConfirmed::GivenUp) => {
+                Err(NotConfirmed::GivenUp(_)) => {
+                    log::error!(
+                        "channel {name} answered with job {:?} after its reservation was given \
+                         up, and it cannot be charged by a new one, since a limit has no room \
+                         for it or the ledger is away: nobody can reach it",
+                        job.id
+                    );
                     let what = "its answer to a create came after that was given up";
                     self.gate.channel_failed(name, "too_late", what);
                     return Err(Refusal::Channel(ChannelFault::TooLate).into());
@@ -142,7 +160,7 @@ impl Crossing<'_> {
         }
         let dialect = &channel.spec().dialect;
         if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
-            let model = reservation.charge.model.clone();
+            let model = reservation.charge().model.clone();
             books.abandon(reservation, "refused").await;
             return self.pass_on(channel, answer, Some(&model));
         }

@@ -124,8 +124,8 @@ pub enum ChannelFault {
         /// Whether a job may exist.
         created: bool,
     },
-    /// It answered a create after that was given up: whatever it has made of it, nobody is
-    /// charged for it, and nobody can reach it.
+    /// It answered a create with a job after that was given up, and no limit has room for it any
+    /// more: nobody is charged for it, and nobody can reach it.
     TooLate,
     /// It does not accept the gate's credential, or its account is spent.
     Account {

@@ -22,6 +22,11 @@ use crate::policy::{Key, Limit, Measure, Timestamp, Window};
 /// differ, so that none has to be summed up again.
 pub(super) const KEPT: u64 = 3600;
 
+/// The largest sum that is counted, as the databases hold it. What is beyond is not known, so a
+/// counter that has reached it stays there, whatever is given back: it refuses all that costs
+/// something, and never counts less than there is. No limit is higher.
+pub(super) const MOST_COUNTED: u64 = i64::MAX as u64;
+
 /// Whose limit it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -167,6 +172,17 @@ pub(super) struct Counter {
     pub(super) moved: bool,
 }
 
+impl Counter {
+    /// Gives back, then takes; see [`MOST_COUNTED`].
+    fn change(&mut self, gives: u64, takes: u64) {
+        if self.used < MOST_COUNTED {
+            let left = self.used.saturating_sub(gives);
+            self.used = left.saturating_add(takes).min(MOST_COUNTED);
+            self.moved = true;
+        }
+    }
+}
+
 /// The counters of one measure in the windows of one length.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Series {
@@ -221,8 +237,7 @@ impl Series {
     fn take(&mut self, takes: u64, now: Timestamp) {
         let start = self.window.start(now);
         if let Some(counter) = self.counter(now) {
-            counter.used = counter.used.saturating_add(takes);
-            counter.moved = true;
+            counter.change(0, takes);
             return;
         }
         // A window that is not known is summed up, with this charge, when it is asked for.
@@ -236,7 +251,7 @@ impl Series {
     /// Sets the sum of a window, where there is none yet.
     pub(super) fn add(&mut self, start: u64, used: u64) {
         if let Err(place) = self.place(start) {
-            let moved = true;
+            let (used, moved) = (used.min(MOST_COUNTED), true);
             self.counters.insert(place, Counter { start, used, moved });
         }
     }
@@ -417,8 +432,7 @@ impl Counters {
         self.each(charge, |series| {
             let takes = charge.takes(series.measure);
             if let Some(counter) = series.counter(taken) {
-                counter.used = counter.used.saturating_sub(takes);
-                counter.moved = true;
+                counter.change(takes, 0);
             }
         });
     }
@@ -429,8 +443,7 @@ impl Counters {
             if series.measure == Measure::InFlight
                 && let Some(counter) = series.counter(taken)
             {
-                counter.used = counter.used.saturating_sub(1);
-                counter.moved = true;
+                counter.change(1, 0);
             }
         });
     }
@@ -440,8 +453,7 @@ impl Counters {
         self.each(before, |series| {
             let (gives, takes) = (before.takes(series.measure), after.takes(series.measure));
             if let Some(counter) = series.counter(taken) {
-                counter.used = counter.used.saturating_sub(gives).saturating_add(takes);
-                counter.moved = true;
+                counter.change(gives, takes);
             }
         });
     }

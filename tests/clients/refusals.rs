@@ -79,10 +79,10 @@ async fn a_spent_budget_is_not_tried_again() {
 async fn a_failure_of_the_channel_is_tried_again() {
     for sdk in Sdk::all() {
         let stand = Stand::start().await;
-        stand.mock.set_faults(vec!["500".parse().unwrap()], Some(2));
+        stand.mock.set_faults(vec!["503".parse().unwrap()], Some(2));
         let got = sdk.play(stand.gate, KEY, &["retried", "plain"]).await;
         assert_eq!(got["status"], "queued", "{sdk:?} {got}");
-        assert_eq!(answered(&stand, 500).await, 2.0, "{sdk:?}");
+        assert_eq!(answered(&stand, 503).await, 2.0, "{sdk:?}");
         assert_eq!(answered(&stand, 200).await, 1.0, "{sdk:?}");
         let stats = stand.mock.stats();
         assert_eq!((stats.creates_complete, stats.creates_accepted), (3, 1));

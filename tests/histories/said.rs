@@ -87,8 +87,10 @@ fn say(truth: &mut Truth, play: Play, made: Option<usize>, channel: usize) -> Th
             Refusal::Account => error(401, "invalid_api_key"),
             Refusal::Rate => error(429, "rate_limit_exceeded"),
             Refusal::Quota => error(429, "insufficient_quota"),
-            Refusal::Internal => error(500, "internal_error"),
+            Refusal::Internal => error(503, "overloaded"),
         },
+        // In the API's own words, as gateways write them too.
+        Play::Gateway(500) => error(500, "internal_error"),
         Play::Gateway(status) => json(status, "<html>Bad gateway</html>"),
         Play::Redirect => json(302, "{}"),
     }

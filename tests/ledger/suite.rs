@@ -255,6 +255,48 @@ pub async fn groups_share_their_limits(ledger: Arc<dyn Ledger>) {
     assert!(reserved(&*ledger, &other, 3, &charge(&other, 4), NOW).await);
 }
 
+/// Sums are counted up to 63 bits. A counter that has reached that does not know how much is
+/// beyond, so it counts no less when something is given back.
+pub async fn a_sum_beyond_what_is_counted_refuses(ledger: Arc<dyn Ledger>) {
+    const MOST: u64 = i64::MAX as u64;
+    let budget = || limit(Measure::ListCost, "9223372036.854775807/total");
+    let group = group(vec![]);
+    // Whether the counter was kept from the first charge on, or is summed up from all of them.
+    for (first, name) in [(10, "kept"), (20, "summed up")] {
+        let free = key_in(&group, name, vec![]);
+        let limited = key_in(&group, name, vec![budget()]);
+        let of = |nanos| {
+            Arc::new(Charge {
+                list: Amount::from_nanos(nanos).unwrap(),
+                ..(*charge(&free, 4)).clone()
+            })
+        };
+        if name == "kept" {
+            assert_eq!(used(&*ledger, &limited, NOW).await, [0]);
+        }
+        for id in first..first + 3 {
+            assert!(reserved(&*ledger, &free, id, &of(MOST - 7), NOW).await);
+        }
+        let is_refused = async || {
+            let draft = draft(first + 5, &of(1));
+            let outcome = ledger.reserve(&draft, &limited, NOW).await.unwrap();
+            let Reserved::Refused(reached) = outcome else {
+                panic!("{name}: {outcome:?}");
+            };
+            assert_eq!((reached.used, reached.limit), (MOST, budget()), "{name}");
+        };
+        is_refused().await;
+        let given = ledger.abandon(ReservationId(first), "refused", NOW).await;
+        assert!(given.unwrap().is_some());
+        is_refused().await;
+        let tie = confirmation(&of(1), &format!("video_{first}"));
+        let id = ReservationId(first + 1);
+        let confirmed = ledger.confirm(id, &tie, &binding(&free), NOW).await;
+        assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+        is_refused().await;
+    }
+}
+
 /// A limit is one on what was charged, not on what was charged since it was written down.
 pub async fn a_limit_that_is_configured_later_counts_what_was_before(ledger: Arc<dyn Ledger>) {
     let free = key(vec![]);

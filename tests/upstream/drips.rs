@@ -177,26 +177,38 @@ async fn a_rate_holds_while_enough_jobs_are_due() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_create_that_was_given_up_before_its_answer_is_no_success() {
+/// What comes of a create whose reservation is voided before its channel answers with a job, as
+/// another gate does to one that it takes for dead; and what `meanwhile` sends before the answer.
+async fn given_up(
+    setup: impl FnOnce(Setup) -> Setup,
+    meanwhile: impl AsyncFnOnce(&Stand),
+) -> (Stand, Answer) {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    let goes = Arc::new(AtomicBool::new(false));
-    let told = goes.clone();
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (waits, count) = (Arc::new(AtomicUsize::new(1)), AtomicUsize::new(0));
+    let told = waits.clone();
     let channel = Upstream::start(move |heard| {
-        assert_eq!(heard.method, "POST");
-        while !told.load(Ordering::Relaxed) {
+        if heard.method == "GET" {
+            return json(200, CREATED);
+        }
+        let other = CREATED.replace("video_1", "video_2");
+        if count.fetch_add(1, Ordering::Relaxed) > 0 {
+            return json(200, other);
+        }
+        while told.load(Ordering::Relaxed) == 1 {
             std::thread::sleep(Duration::from_millis(1));
         }
         json(200, CREATED)
     })
     .await;
-    let stand = channel.behind(soon("  poll_after: 1h\n"), "").start().await;
+    let stand = setup(channel.behind(soon("  poll_after: 1h\n"), ""));
+    let stand = stand.start().await;
     let gate = stand.gate;
-    let answer = tokio::spawn(async move { create("a cat").send(gate).await.unwrap() });
+    let request = create("a cat").header("Idempotency-Key", "once");
+    let answer = tokio::spawn(async move { request.send(gate).await.unwrap() });
     stand
-        .until("it is reserved", async || {
-            open(&stand, State::Pending).await == 1
+        .until("the channel has it", async || {
+            channel.times("POST", "/v1/videos") == 1
         })
         .await;
     let ledger = stand.handle.ledger();
@@ -206,10 +218,59 @@ async fn a_create_that_was_given_up_before_its_answer_is_no_success() {
         .abandon(pending.id, "not found out", now)
         .await
         .unwrap();
-    goes.store(true, Ordering::Relaxed);
-    let answer = answer.await.unwrap();
+    meanwhile(&stand).await;
+    waits.store(0, Ordering::Relaxed);
+    (stand, answer.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_is_charged_although_its_create_was_given_up_before_its_answer() {
+    let (stand, answer) = given_up(|setup| setup, async |_| {}).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(open(&stand, State::Confirmed).await, 1);
+    assert_eq!(send(&stand, "GET", JOB).await.status, 200);
+    // What was voided here was voided by nobody who counts.
+    assert_eq!(cents(&stand).await, [80, 0, 0]);
+    // A repetition makes no second job.
+    let again = create("a cat").header("Idempotency-Key", "once");
+    let again = again.send(stand.gate).await.unwrap();
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.body, answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_repetition_that_came_before_the_late_answer_keeps_its_own() {
+    let repeat = async |stand: &Stand| {
+        let again = create("a cat").header("Idempotency-Key", "once");
+        again.send(stand.gate).await.unwrap()
+    };
+    let (stand, answer) = given_up(
+        |setup| setup,
+        async |stand| assert_eq!(repeat(stand).await.status, 200),
+    )
+    .await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(open(&stand, State::Confirmed).await, 2);
+    let again = repeat(&stand).await;
+    assert!(String::from_utf8_lossy(&again.body).contains("video_2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_late_answer_never_exceeds_a_budget() {
+    let tight = |setup: Setup| {
+        setup.replacing(
+            "sora2: { multiplier: 5, currency: CNY }",
+            "sora2: { multiplier: 5, currency: CNY, limits: { list_cost_usd: 0.5/total } }",
+        )
+    };
+    let (stand, answer) = given_up(tight, async |stand| {
+        let other = create("a dog").send(stand.gate).await.unwrap();
+        assert_eq!(other.status, 200);
+    })
+    .await;
     assert_eq!((answer.status, &*answer.code()), (502, "upstream_error"));
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     assert_eq!(stand.channel_errors().await, ["too_late"]);
     assert_eq!(send(&stand, "GET", JOB).await.status, 404);
+    assert_eq!(open(&stand, State::Confirmed).await, 1);
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -85,7 +86,7 @@ impl PostgresLedger {
                 .await;
             let rows = reserved.map_err(|failed| {
                 if failed.may_be_done {
-                    self.orphans.add(draft.id);
+                    self.orphans.add(draft.id, Instant::now());
                 }
                 Unavailable::from(failed)
             })?;

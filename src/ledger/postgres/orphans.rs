@@ -1,34 +1,54 @@
 //! Reservations of which nobody can tell whether they were made: the connection broke, and
 //! whoever asked was told that they were not.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio_postgres::types::Type;
+
 use super::PostgresLedger;
+use super::connection::ANSWER;
+use super::row::{Id, column};
 use crate::ledger::charge::ReservationId;
 use crate::ledger::job::State;
 use crate::ledger::{Resolution, Unavailable};
 use crate::policy::Timestamp;
 
-/// The most that are remembered. Further ones wait until they count as lost.
+/// The most that are remembered. The oldest make room for further ones, and wait until they
+/// count as lost.
 const MOST: usize = 10_000;
-/// How long a statement may still be executed whose answer did not come.
-const AFTERMATH: Duration = Duration::from_secs(30);
+/// How long a statement may still be executed whose answer did not come: a commit waits for a
+/// standby for as long as that is away. What is seen later is voided as one that a gate has
+/// lost: in the metrics, where it never was reserved.
+const AFTERMATH: Duration = Duration::from_secs(3600);
+
+/// Those of them that were made: few, so that the others cost one query.
+const MADE: &str = "SELECT id FROM tollgate.reservation \
+     WHERE id = ANY ($1) AND state IN ('pending', 'unknown')";
 
 /// Those that are to be voided.
 #[derive(Default)]
-pub(super) struct Orphans(Mutex<Vec<(ReservationId, Instant)>>);
+pub(super) struct Orphans(Mutex<VecDeque<(ReservationId, Instant)>>);
 
 impl Orphans {
     /// Remembers that one may have been made, for nothing.
-    pub(super) fn add(&self, id: ReservationId) {
+    pub(super) fn add(&self, id: ReservationId, now: Instant) {
         let mut orphans = self.lock();
-        if orphans.len() < MOST {
-            orphans.push((id, Instant::now()));
+        if orphans.len() >= MOST {
+            orphans.pop_front();
         }
+        orphans.push_back((id, now));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(ReservationId, Instant)>> {
+    /// Forgets those that are not made any more, and names the others.
+    fn remaining(&self, now: Instant) -> Vec<ReservationId> {
+        let mut orphans = self.lock();
+        orphans.retain(|(_, since)| now.saturating_duration_since(*since) < AFTERMATH);
+        orphans.iter().map(|(id, _)| *id).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(ReservationId, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -36,16 +56,45 @@ impl Orphans {
 impl PostgresLedger {
     /// Voids those that were made. Nothing was sent to a channel for them.
     pub(super) async fn void_orphans(&self, now: Timestamp) -> Result<(), Unavailable> {
-        let orphans = self.orphans.lock().clone();
-        for (id, since) in orphans {
-            let is_past = since.elapsed() >= AFTERMATH;
+        let orphans = self.orphans.remaining(Instant::now());
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = orphans.into_iter().map(|id| Id(id.0)).collect();
+        let parameters = [(&ids as _, Type::UUID_ARRAY)];
+        for row in self.database.query(MADE, &parameters, ANSWER).await? {
+            let Id(id) = column(&row, "id")?;
+            let id = ReservationId(id);
             let from = [State::Pending, State::Unknown];
             let to = Resolution::Voided.into();
-            let voided = self.resolve(id, &from, to, "not reserved", now).await?;
-            if voided.is_some() || is_past {
-                self.orphans.lock().retain(|(orphan, _)| *orphan != id);
-            }
+            self.resolve(id, &from, to, "not reserved", now).await?;
+            self.orphans.lock().retain(|(orphan, _)| *orphan != id);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_commits_are_awaited_and_the_oldest_make_room() {
+        let (orphans, began) = (Orphans::default(), Instant::now());
+        let minutes = |n: u64| began + Duration::from_secs(60 * n);
+        let [first, second] = [1, 2].map(ReservationId);
+        orphans.add(first, began);
+        orphans.add(second, minutes(10));
+        assert_eq!(orphans.remaining(minutes(59)), [first, second]);
+        assert_eq!(orphans.remaining(minutes(60)), [second]);
+        for id in 0..MOST {
+            orphans.add(ReservationId(100 + id as u128), minutes(61));
+        }
+        let remaining = orphans.remaining(minutes(61));
+        assert_eq!(
+            (remaining.len(), remaining.first()),
+            (MOST, Some(&ReservationId(100)))
+        );
+        assert_eq!(orphans.remaining(minutes(121)), []);
     }
 }

@@ -46,9 +46,21 @@ AS $$
     END
 $$;
 
+-- The largest sum that is counted. What is beyond is not known, so a counter that has reached it
+-- stays there, whatever is given back: it never counts less than there is.
+CREATE FUNCTION tollgate.most_counted() RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT 9223372036854775807 $$;
+
 CREATE FUNCTION tollgate.plus(used bigint, more bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT CASE WHEN used > 9223372036854775807 - more THEN 9223372036854775807 ELSE used + more END $$;
+AS $$
+    SELECT CASE WHEN used > tollgate.most_counted() - more THEN tollgate.most_counted() ELSE used + more END
+$$;
+
+CREATE FUNCTION tollgate.minus(used bigint, less bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE WHEN used = tollgate.most_counted() THEN used ELSE greatest(0, used - less) END $$;
 
 -- When the windows began that hold a moment: min, hour, day, month.
 CREATE FUNCTION tollgate.window_starts(at_ms bigint) RETURNS bigint[]
@@ -121,7 +133,7 @@ BEGIN
         -- other. The totals are by day, and nothing is pruned within the hour.
         INSERT INTO tollgate.counter
         SELECT p_scope, p_name, s.start, v_window, v_measure, v_currency,
-               least(sum(s.used), 9223372036854775807)::bigint
+               least(sum(s.used), tollgate.most_counted())::bigint
         FROM (
             SELECT tollgate.window_start(v_window, created_ms) AS start,
                    tollgate.takes(v_measure, seconds, list_nanos, billed_nanos)::numeric AS used
@@ -328,7 +340,7 @@ DECLARE
 BEGIN
     UPDATE tollgate.counter
     SET used = tollgate.plus(
-        greatest(0, used - tollgate.takes(measure, p_was.seconds, p_was.list_nanos, p_was.billed_nanos)),
+        tollgate.minus(used, tollgate.takes(measure, p_was.seconds, p_was.list_nanos, p_was.billed_nanos)),
         CASE WHEN p_takes THEN tollgate.takes(measure, p_seconds, p_list, p_billed) ELSE 0 END)
     WHERE (scope, name) IN (('key', p_was.key), ('group', p_was.group_name))
         AND window_start_ms = ANY (v_starts)
