@@ -30,6 +30,14 @@ impl World<'_> {
         is_apart(listed) && !is_corrected
     }
 
+    /// Whether a job may be taken for that of another key's request: the list shows all that this
+    /// one asked for, and its own request was reserved by a clock that was wrong.
+    pub fn is_mistaken(&self, made: &Made, job: &Job) -> bool {
+        let is_prompt = crate::plan::PROMPTS[made.asked.prompt] == job.prompt || !self.has_prompts;
+        let is_same = is_prompt && made.source.is_some() == job.source.is_some();
+        is_same && differences(made, job) == 0 && self.is_out_of_time(job)
+    }
+
     /// Whether a list without prompts tells too little of a job to say that it is a reservation's:
     /// it was rendered otherwise, or the clocks are not known to agree.
     pub fn tells_too_little(&self, row: &Row, job: &Job) -> bool {
