@@ -301,12 +301,16 @@ impl<'a> World<'a> {
         self.gates.insert(gate, node);
     }
 
-    /// All is made as well as can be.
-    pub async fn finish(&mut self) {
+    /// What is under way is answered.
+    pub async fn release_all(&mut self) {
         while self.has_under_way() {
             self.tick(3);
             self.release(0, Play::Answer).await;
         }
+    }
+
+    /// All is made as well as can be.
+    pub fn finish(&mut self) {
         for gate in 0..self.gates.len() {
             self.gates[gate].skew = 0;
         }
