@@ -189,6 +189,8 @@ impl World<'_> {
         }
         let (number, task) = self.under_way.remove(which % self.under_way.len());
         let held = self.channels.truth().held.remove(&number);
+        let gate = &self.gates[self.made[number].create.gate];
+        self.made[number].released_at = Some(gate.time_at(self.now()));
         // The gate may have given it up.
         let _ = held.map(|held| held.send(play));
         let answer = timeout(PATIENCE, task).await;

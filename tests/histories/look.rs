@@ -17,9 +17,16 @@ impl Made {
 }
 
 impl World<'_> {
-    /// The request that was made at that time by its gate's clock.
+    /// The request that was reserved at that time by its gate's clock: when it was made, or once
+    /// more when its channel went on with it after its reservation had been given up.
     pub fn number_at(&self, at: u64) -> Option<usize> {
-        self.made.iter().position(|made| made.at == at)
+        let made = self.made.iter().position(|made| made.at == at);
+        let released = || {
+            self.made
+                .iter()
+                .position(|made| made.released_at == Some(at))
+        };
+        made.or_else(released)
     }
 
     /// What clients know by an id.

@@ -166,6 +166,15 @@ impl Model {
                 ));
             }
         }
+        let mut reserved = BTreeMap::new();
+        for row in all().filter(|row| row.state != "voided" || row.job.is_some()) {
+            let number = world.number_at(row.created);
+            if let Some(other) = reserved.insert(number, row).filter(|_| number.is_some()) {
+                wrong.push(format!(
+                    "a request with two reservations: {other:?} and {row:?}"
+                ));
+            }
+        }
         for (number, made) in world.made.iter().enumerate() {
             let Some(id) = made.told() else { continue };
             let own =
@@ -188,7 +197,7 @@ impl Model {
             if owner.is_none() {
                 nobodys.push(job);
             }
-            let is_own = owner.is_some_and(|row| row.created == world.made[job.request].at);
+            let is_own = owner.is_some_and(|row| world.number_at(row.created) == Some(job.request));
             let is_excused = self.given_up.contains(&job.request) || world.is_out_of_time(job);
             *excused += usize::from(is_excused && !is_own);
         }

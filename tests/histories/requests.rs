@@ -38,6 +38,8 @@ pub struct Made {
     pub at: u64,
     /// When, by the true time.
     pub true_at: u64,
+    /// When its channel went on with it, by the gate's clock, if it was held.
+    pub released_at: Option<u64>,
     /// The configuration in force.
     pub plan: Arc<Plan>,
     pub model: usize,
@@ -70,6 +72,7 @@ impl Made {
             source,
             at: gate.time_at(world.now()),
             true_at: world.now(),
+            released_at: None,
             plan: world.plan.clone(),
             model,
             seconds,

@@ -97,7 +97,7 @@ fn swap_jobs(rows: &mut [Row], [one, other]: [usize; 2]) {
     (rows[other].job, rows[other].upstream) = of_one;
 }
 
-const ROWS: [Tampering; 27] = [
+const ROWS: [Tampering; 28] = [
     (
         "a cost without a job",
         |rows| rows[UNKNOWN].billed += 1,
@@ -172,6 +172,11 @@ const ROWS: [Tampering; 27] = [
             rows.push(twice);
         },
         "a job with two reservations",
+    ),
+    (
+        "a request that is charged twice",
+        |rows| rows[CONFIRMED].created = rows[POSTED].created,
+        "a request with two reservations",
     ),
     (
         "a reservation that nobody asked for",
