@@ -30,6 +30,7 @@ lint: ## check format, lints and documentation
 	@.ci/tools cmake
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
 bench: ## measure the scanner, the gate against a bare Pingora, and ledgers that are full

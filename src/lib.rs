@@ -10,20 +10,20 @@
 //! # The way of a create
 //!
 //! ```text
-//!  client ──head──▶ gate::head      route, key, type, length, cheap limits
-//!         ──body──▶ inspect         scanner ▶ fields ▶ policy: what is safe goes on at once
-//!                   gate::withheld  what is not safe yet, and always the last bytes
-//!         ──end───▶ inspect.finish  ▶ Permit ▶ ledger.reserve ▶ the last bytes ──▶ channel
-//!         ◀─answer─ gate::outcome   2xx with a job confirms, a clear no voids, else unknown
-//!  polls  ◀───────▶ gate::poll      completed posts, failed or cancelled voids
-//!  videos ◀───────▶ gate::video     downloads as they come; what is deleted is noted
-//!                   gate::background  the same where nobody polls; what got no answer is
-//!                                   looked for in the channel's list
+//!  client ──head──▶ gate::request_head  type, length, cheap limits
+//!         ──body──▶ inspect             scanner ▶ fields ▶ policy: what is safe goes on at once
+//!                   inspect::holdback   what is not safe yet, and always the last bytes
+//!         ──end───▶ inspect.finish      ▶ Permit ▶ ledger.reserve ▶ the last bytes ──▶ channel
+//!         ◀─answer─ gate::create_end    2xx with a job confirms, a clear no voids, else unknown
+//!  polls  ◀───────▶ gate::retrieve      completed posts, failed or cancelled voids
+//!  videos ◀───────▶ gate::content       downloads as they come; gate::delete notes deletions
+//!                   billing::worker     polls where nobody does, and looks in the channel's
+//!                                       list for what got no answer
 //! ```
 //!
 //! # Layers
 //!
-//! Each module uses only modules above it in this list.
+//! Each module uses only modules above it in this list; `tests/architecture.rs` checks it.
 //!
 //! | module | holds |
 //! |---|---|
@@ -32,26 +32,31 @@
 //! | [`key`] | client key digests; secrets that cannot be printed |
 //! | [`catalog`] | models, sizes, seconds, list prices; a quote |
 //! | [`policy`] | what a key may ask for and how much of it; permits and refusals |
+//! | [`clock`] | the time of day, and spans |
 //! | [`form`] | what the scanners hand on |
 //! | [`multipart`], [`json`] | the strict push scanners |
 //! | [`image`] | pixel sizes from first bytes |
 //! | [`inspect`] | joins those into one create request |
 //! | [`dialect`] | how channels spell the API: status words, where values are, error shapes |
+//! | `route` | the known routes and their paths |
 //! | [`ledger`] | reservations, jobs, limits, idempotency keys: in memory, SQLite, PostgreSQL |
-//! | [`channel`] | choosing and reaching upstream accounts |
+//! | [`channel`] | what a channel is, as configured |
 //! | [`metrics`] | all families |
 //! | [`config`] | the file format, and the validated configuration |
-//! | [`gate`] | the Pingora side |
+//! | [`upstream`] | a client of the channels: pool, exchange, health, choice, headers |
+//! | [`runtime`] | the configuration in force |
+//! | `billing` | the life of a charge: reserve, confirm, post, void; matching; poller, reconciler |
+//! | [`gate`] | HTTP handlers |
 //! | [`server`], [`admin`] | listeners: the clients', without Pingora's proxy loop, and the operators' |
-//! | [`mock`] | a faithful mock channel; uses none of the others but `sha256` |
-//! | [`cli`] | the commands |
+//! | `mock` | a faithful mock channel; uses none of the others but `sha256` |
+//! | `cli` | the commands |
 //!
 //! # Architecture invariants
 //!
-//! - Everything above [`ledger`] does no IO and reads no clock: bytes and times are
-//!   parameters.
+//! - Everything above [`ledger`] does no IO, and but for [`clock`] reads no clock: bytes and
+//!   times are parameters.
 //! - No upstream receives the last byte of a create before its permit and its reservation
-//!   exist. One function completes a create (`gate/exchange.rs`), and what calls it holds
+//!   exist. One function completes a create (`upstream/exchange.rs`), and what calls it holds
 //!   both.
 //! - A forwarded body is byte for byte what the client sent: slices of the buffers that
 //!   came in, never rewritten.
@@ -66,8 +71,8 @@
 //!
 //! # Embedding
 //!
-//! [`gate::Gated`] puts the gate before the Videos API of any Pingora proxy. Other requests
-//! go to that proxy as before:
+//! [`gate::Gate::filter`] is the one call that puts the gate before the Videos API of any
+//! Pingora proxy. Other requests go on as before:
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -75,17 +80,22 @@
 //!
 //! use async_trait::async_trait;
 //! use pingora::prelude::*;
-//! use tollgate::gate::{Background, Gate, Gated};
+//! use tollgate::gate::{Background, Gate};
 //! use tollgate::ledger::SqliteLedger;
 //! use tollgate::metrics::Metrics;
 //!
-//! /// The proxy that was there before.
-//! struct MyProxy;
+//! /// A proxy with routes of its own, and the gate in it.
+//! struct MyProxy {
+//!     gate: Arc<Gate>,
+//! }
 //!
 //! #[async_trait]
 //! impl ProxyHttp for MyProxy {
 //!     type CTX = ();
 //!     fn new_ctx(&self) {}
+//!     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+//!         self.gate.filter(session).await
+//!     }
 //!     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
 //!         Ok(Box::new(HttpPeer::new(("127.0.0.1", 3000), false, String::new())))
 //!     }
@@ -98,7 +108,8 @@
 //!
 //!     let mut server = Server::new(None)?;
 //!     server.bootstrap();
-//!     let mut proxy = http_proxy_service(&server.configuration, Gated::new(gate.clone(), MyProxy));
+//!     let proxy = MyProxy { gate: gate.clone() };
+//!     let mut proxy = http_proxy_service(&server.configuration, proxy);
 //!     proxy.add_tcp("0.0.0.0:8080");
 //!     server.add_service(proxy);
 //!     server.add_service(background_service("tollgate", Background::new(gate)));
@@ -107,14 +118,15 @@
 //! ```
 //!
 //! [`gate::Background`] follows jobs to their end and finds out what became of requests
-//! without an answer; without it, charges wait for clients to poll. A proxy that wants more
-//! say calls the methods of [`gate::Gate`] from its own hooks: they
-//! bear the names of the hooks of [`ProxyHttp`](pingora::proxy::ProxyHttp).
+//! without an answer; without it, charges wait for clients to poll.
 
 pub mod admin;
+mod billing;
 pub mod catalog;
 pub mod channel;
+#[cfg(feature = "cli")]
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dialect;
 pub mod form;
@@ -126,9 +138,13 @@ pub mod key;
 pub mod ledger;
 mod map;
 pub mod metrics;
+#[cfg(feature = "mock")]
 pub mod mock;
 pub mod money;
 pub mod multipart;
 pub mod policy;
+mod route;
+pub mod runtime;
 pub mod server;
 mod sha256;
+pub mod upstream;

@@ -245,7 +245,7 @@ impl ServerApp for Bounded {
             return None;
         };
         let _open = OpenConnection::new(&self.gate, open);
-        let state = self.gate.state();
+        let state = self.gate.snapshot();
         let bounds = &state.config.bounds;
         let (first_byte, patience) = (bounds.read_timeout, bounds.keepalive_timeout);
         let app = self.app(bounds);

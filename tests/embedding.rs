@@ -1,8 +1,6 @@
 //! The gate in somebody else's proxy: its own routes go on as before, the Videos API is the
 //! gate's, and look-alikes of it reach neither upstream.
 
-#[path = "support/host.rs"]
-mod host;
 mod support;
 
 use std::net::SocketAddr;
@@ -10,19 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use host::host;
 use pingora::prelude::*;
 use support::client::{Answer, Body, Connection, Request};
+use support::host::host;
 use support::{KEY, Setup, form_type, plain_form};
 use tokio::io::AsyncWriteExt as _;
-use tollgate::gate::{Gate, Gated};
+use tollgate::gate::Gate;
 use tollgate::ledger::MemoryLedger;
 use tollgate::metrics::Metrics;
 use tollgate::mock::{Mock, Options};
 
-/// A proxy with one upstream, which wants a header of every request.
+/// A proxy with one upstream, which wants a header of every request, and the gate in it.
 struct Host {
     upstream: SocketAddr,
+    gate: Arc<Gate>,
 }
 
 #[async_trait]
@@ -43,7 +42,8 @@ impl ProxyHttp for Host {
             session.respond_error(418).await?;
             return Ok(true);
         }
-        Ok(false)
+        let edit = |head: &mut ResponseHeader| head.insert_header("x-host", "was here");
+        self.gate.filter_with(session, edit).await
     }
 
     async fn upstream_peer(&self, _: &mut Session, seen: &mut bool) -> Result<Box<HttpPeer>> {
@@ -77,10 +77,8 @@ async fn embedded() -> (SocketAddr, Mock, Mock) {
     let config = Setup::default().config_for(channel.addr());
     let ledger = Arc::new(MemoryLedger::default());
     let gate = Gate::new(config, ledger, Arc::new(Metrics::new().unwrap()));
-    let inner = Host {
-        upstream: other.addr(),
-    };
-    (host(Gated::new(gate, inner)), channel, other)
+    let upstream = other.addr();
+    (host(Host { upstream, gate }), channel, other)
 }
 
 /// The answer to a request line as it stands.

@@ -149,7 +149,7 @@ async fn clients_come_encrypted_in_either_version() {
             cert: files.path("cert.pem"),
             key: files.path("key.pem"),
         }),
-        ..stand.handle.state().config.listen.clone()
+        ..stand.handle.snapshot().config.listen.clone()
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server =
@@ -197,7 +197,7 @@ async fn files_that_cannot_be_used_are_named() {
                 cert: files.path(cert),
                 key: files.path(key),
             }),
-            ..stand.handle.state().config.listen.clone()
+            ..stand.handle.snapshot().config.listen.clone()
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let served = server::serve(stand.handle.clone(), listener, &listen, &Bounds::default());

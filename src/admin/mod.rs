@@ -1,5 +1,8 @@
 //! The operators' listener: metrics and health, on an address of its own.
 
+mod gauges;
+mod readiness;
+
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -9,6 +12,9 @@ use http::{Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
+
+pub use gauges::refresh_metrics;
+pub use readiness::{Readiness, why_not_ready};
 
 use crate::gate::Gate;
 use crate::server::{self, Server};
@@ -60,18 +66,18 @@ impl Admin {
         };
         let mut words = query.unwrap_or_default().split('&');
         if words.any(|word| word == "verbose" || word.starts_with("verbose=")) {
-            let readiness = self.gate.readiness().await;
+            let readiness = Readiness::of(&self.gate).await;
             let status = status(readiness.why_not().is_none());
             return answer(status, TEXT, &readiness.to_string());
         }
-        match self.gate.why_not_ready().await {
+        match why_not_ready(&self.gate).await {
             None => answer(status(true), TEXT, "ok\n"),
             Some(reason) => answer(status(false), TEXT, &format!("{reason}\n")),
         }
     }
 
     async fn metrics(&self) -> Response<Vec<u8>> {
-        self.gate.refresh_metrics().await;
+        refresh_metrics(&self.gate).await;
         match self.gate.metrics().exposition() {
             Ok(text) => answer(StatusCode::OK, EXPOSITION, &text),
             Err(error) => {

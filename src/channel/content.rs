@@ -9,8 +9,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::spec::Channel;
-use super::upstream::{ParseUpstreamError, Upstream, parse_port, split_port};
+use super::Channel;
+use super::url::{ParseUrlError, ServerUrl, parse_port, split_port};
 
 /// A host that videos may be fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl ContentHost {
             Ok((name, port))
         });
         let (name, port) = parts.map_err(|error| match error {
-            ParseUpstreamError::Port => ParseContentHostError::Port,
+            ParseUrlError::Port => ParseContentHostError::Port,
             _ => ParseContentHostError::Host,
         })?;
         let is_address = name.parse::<IpAddr>().is_ok();
@@ -78,7 +78,7 @@ impl ContentHost {
         })
     }
 
-    fn covers(&self, url: &Upstream) -> bool {
+    fn covers(&self, url: &ServerUrl) -> bool {
         let default = if url.tls { 443 } else { 80 };
         let host = match self.is_wildcard {
             true => url
@@ -95,7 +95,7 @@ impl ContentHost {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentUrl {
     /// The server; its path is empty.
-    pub server: Upstream,
+    pub server: ServerUrl,
     /// Path and query, as they stand in the redirect.
     pub path: String,
     /// Whether it must have a public address.
@@ -133,7 +133,7 @@ impl ContentUrl {
     /// Where it may not.
     pub fn resolve(
         location: &str,
-        from: &Upstream,
+        from: &ServerUrl,
         channel: &Channel,
     ) -> Result<Self, NotFollowed> {
         let (server, path) = split(location, from).ok_or(NotFollowed::Unreadable)?;
@@ -158,7 +158,7 @@ impl ContentUrl {
 }
 
 /// Server, and path with query, of a URL reference that has at least an absolute path.
-fn split(location: &str, from: &Upstream) -> Option<(Upstream, String)> {
+fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     let location = location.split('#').next()?;
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
     if !location.bytes().all(visible) {
@@ -174,7 +174,7 @@ fn split(location: &str, from: &Upstream) -> Option<(Upstream, String)> {
         (_, Some(rest), _) => (false, rest),
         (.., Some(rest)) => (from.tls, rest),
         _ if location.starts_with('/') => {
-            let server = Upstream {
+            let server = ServerUrl {
                 base_path: String::new(),
                 ..from.clone()
             };
@@ -199,7 +199,7 @@ fn split(location: &str, from: &Upstream) -> Option<(Upstream, String)> {
         Some(port) => parse_port(port).ok()?,
     };
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let server = Upstream {
+    let server = ServerUrl {
         tls,
         host,
         port,
@@ -210,7 +210,7 @@ fn split(location: &str, from: &Upstream) -> Option<(Upstream, String)> {
 
 /// Whether an address is one of the public internet, rather than of this machine, its network or
 /// a network of its provider's, where what answers trusts whoever asks.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -256,8 +256,8 @@ mod tests {
         ContentHost::parse(text).unwrap()
     }
 
-    fn url(text: &str) -> Upstream {
-        Upstream::parse(text).unwrap()
+    fn url(text: &str) -> ServerUrl {
+        ServerUrl::parse(text).unwrap()
     }
 
     #[test]

@@ -1,337 +1,114 @@
-//! Channels: the upstream accounts. What one is, which one takes a request, how it is
-//! reached, and whose credential it is asked with.
+//! Describes channels, the upstream accounts, as the configuration has them. No IO.
 
 mod content;
-mod spec;
-mod upstream;
+mod url;
 
-use std::collections::HashSet;
-use std::hash::BuildHasher as _;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::quality::FixedState;
-use http::{HeaderName, HeaderValue, header};
-use pingora::protocols::ALPN;
-use pingora::protocols::tls::CaType;
-use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{WrappedX509, parse_x509};
-
+pub(crate) use content::is_public;
 pub use content::{ContentHost, ContentUrl, NotFollowed, ParseContentHostError};
-pub use spec::{Auth, Channel, Http2, LAST_WORDS};
-pub use upstream::{ParseUpstreamError, Upstream};
+pub use url::{ParseUrlError, ServerUrl};
 
-use crate::policy::Timestamp;
+use crate::dialect::Dialect;
+use crate::inspect::SecondsType;
+use crate::key::Secret;
 
-/// How long a name's addresses are used before they are looked up again.
-const RESOLVED_FOR_MS: u64 = 30_000;
-/// How long a channel that could not be reached is asked last: this, doubled for each
-/// failure in a row up to the second value.
-const DOWN_FOR_MS: u64 = 500;
-const DOWN_AT_MOST_MS: u64 = 30_000;
-
-/// A channel and what is known of its state.
+/// An upstream account.
 #[derive(Debug)]
-pub struct LiveChannel {
-    spec: Arc<Channel>,
-    /// See [`LiveChannel::identity`]; `None` where what was configured fits no header.
-    identity: Option<Vec<(HeaderName, HeaderValue)>>,
-    ca: Option<Arc<CaType>>,
-    /// What tells these roots from others.
-    trust: u64,
-    resolved: Mutex<Resolved>,
-    in_flight: AtomicUsize,
-    failures: AtomicU64,
-    /// Which address is used: the next one after each failure, and no other until then.
-    turn: AtomicUsize,
-    down_until: AtomicU64,
-    /// How many jobs a page of its list is asked for, at most.
-    page_size: AtomicUsize,
-    /// Whether addresses that are not public are left out.
-    public_only: bool,
-    /// Status words of which nobody knows the meaning and which the log has named.
-    unknown_words: Mutex<HashSet<Arc<str>>>,
+pub struct Channel {
+    /// What the channel is labelled by.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub url: ServerUrl,
+    /// What opens it: non-empty, visible ASCII. There is one exactly where `auth` is not
+    /// [`Auth::None`].
+    pub credential: Option<Secret>,
+    /// How the credential is shown.
+    pub auth: Auth,
+    /// The models it serves, at least one, each in the catalog.
+    pub models: BTreeSet<Arc<str>>,
+    /// How a JSON body may write `seconds` for it.
+    pub seconds_type: SecondsType,
+    /// Whether HTTP/2 is spoken to it.
+    pub http2: Http2,
+    /// The trust roots of a private channel, in DER; where there are none, the system's.
+    pub ca: Vec<Vec<u8>>,
+    /// How long a connection may take to be made; with TLS, twice that.
+    pub connect_timeout: Duration,
+    /// From the last byte of a request to the head of its answer.
+    pub answer_timeout: Duration,
+    /// For the rest of an answer after its head, between two reads of a video, and for one write
+    /// of a request.
+    pub read_timeout: Duration,
+    /// How long a pooled connection is kept without use.
+    pub idle_timeout: Duration,
+    /// The fewest bytes of a video in a second, on average over `read_timeout`.
+    pub min_download_rate: u64,
+    /// How it spells the API.
+    pub dialect: Dialect,
+    /// Where its redirects for a video may lead.
+    pub content_hosts: Vec<ContentHost>,
 }
 
-#[derive(Debug, Default, Clone)]
-struct Resolved {
-    peers: Arc<[Arc<HttpPeer>]>,
-    at: Timestamp,
-}
+/// How long an answer is waited for after a write to a channel has failed, and how long a farewell
+/// to it may take.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A request that counts as in flight on its channel until this is dropped.
-#[derive(Debug)]
-pub struct InFlight(Arc<LiveChannel>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A channel's name could not be resolved.
-#[derive(Debug)]
-pub struct Unresolved {
-    /// What the resolver said.
-    pub reason: String,
-}
-
-impl LiveChannel {
-    fn new(spec: Arc<Channel>) -> Arc<Self> {
-        Self::made(spec, false)
+impl Channel {
+    /// **The** bound of a create: from the moment when its last bytes are let go to the moment when
+    /// its answer is there as a whole, or is given up. What is pending for longer is nobody's any
+    /// more: each wait that makes it up has a total deadline, in `upstream/exchange.rs`.
+    pub fn create_timeout(&self) -> Duration {
+        let last_bytes = self.read_timeout;
+        let rest_of_answer = self.read_timeout;
+        let waits = last_bytes + self.answer_timeout + rest_of_answer;
+        // What the channel has to say after a failed write, and the farewell.
+        waits + LAST_WORDS * 2
     }
 
-    /// The server that a redirect of the channel's leads to.
-    pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
-        let spec = self.spec.content_server(url.server.clone());
-        Self::made(Arc::new(spec), url.public_only)
-    }
-
-    fn made(spec: Arc<Channel>, public_only: bool) -> Arc<Self> {
-        let roots = spec
-            .ca
-            .iter()
-            .map(|der| WrappedX509::new(der.clone(), parse_x509));
-        let roots: Arc<CaType> = roots.collect();
-        Arc::new(Self {
-            ca: (!roots.is_empty()).then_some(roots),
-            trust: FixedState::default().hash_one(&spec.ca),
-            identity: identity(&spec),
-            spec,
-            resolved: Mutex::default(),
-            in_flight: AtomicUsize::new(0),
-            failures: AtomicU64::new(0),
-            turn: AtomicUsize::new(0),
-            down_until: AtomicU64::new(0),
-            page_size: AtomicUsize::new(usize::MAX),
-            public_only,
-            unknown_words: Mutex::default(),
-        })
-    }
-
-    /// What the configuration says of it.
-    pub fn spec(&self) -> &Arc<Channel> {
-        &self.spec
-    }
-
-    /// Whether the channel could be reached when it was last tried, or may be again.
-    pub fn is_up(&self, now: Timestamp) -> bool {
-        self.down_until.load(Ordering::Relaxed) <= now.0
-    }
-
-    /// Counts a request as in flight here.
-    pub fn enter(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.clone())
-    }
-
-    /// The channel could be reached.
-    pub fn succeeded(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.down_until.store(0, Ordering::Relaxed);
-    }
-
-    /// The channel could not be reached: it is asked last for a while.
-    pub fn failed(&self, now: Timestamp) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
-        let pause = (DOWN_FOR_MS << failures).min(DOWN_AT_MOST_MS);
-        self.down_until.store(now.0 + pause, Ordering::Relaxed);
-        // Another address may answer, of those known or of those that the name has by now.
-        self.turn.fetch_add(1, Ordering::Relaxed);
-        self.lock_resolved().at = Timestamp(0);
-    }
-
-    fn lock_resolved(&self) -> std::sync::MutexGuard<'_, Resolved> {
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where to connect to. Looked up without blocking the thread, since Pingora's own
-    /// lookup in `HttpPeer::new` would, and panics where it fails.
-    ///
-    /// # Errors
-    /// Where the name cannot be resolved and no earlier answer is known.
-    pub async fn peer(&self, now: Timestamp) -> Result<Arc<HttpPeer>, Unresolved> {
-        let known = self.lock_resolved().clone();
-        let fresh = now.since(known.at) < RESOLVED_FOR_MS;
-        let peers = if fresh && !known.peers.is_empty() {
-            known.peers
-        } else {
-            match self.look_up().await {
-                // In an order of their own, since resolvers shuffle them: the address in use
-                // stays the one in use.
-                Ok(mut found) => {
-                    found.sort_unstable();
-                    self.resolved_to(&found, now)
-                }
-                Err(reason) if known.peers.is_empty() => {
-                    return Err(Unresolved { reason });
-                }
-                Err(_) => known.peers,
-            }
-        };
-        let turn = self.turn.load(Ordering::Relaxed);
-        let peer = peers.get(turn % peers.len().max(1)).cloned();
-        peer.ok_or_else(|| Unresolved {
-            reason: "the name has no address".into(),
-        })
-    }
-
-    fn resolved_to(&self, addresses: &[SocketAddr], at: Timestamp) -> Arc<[Arc<HttpPeer>]> {
-        let peers = addresses
-            .iter()
-            .map(|address| Arc::new(self.peer_at(*address)));
-        let peers: Arc<[_]> = peers.collect();
-        *self.lock_resolved() = Resolved {
-            peers: peers.clone(),
-            at,
-        };
-        peers
-    }
-
-    fn peer_at(&self, address: SocketAddr) -> HttpPeer {
-        let url = &self.spec.url;
-        // The SNI is never empty: Pingora would take that as "do not verify".
-        let mut peer = HttpPeer::new(address, url.tls, url.host.clone());
-        // Pingora does not tell connections apart by the roots that they were verified by.
-        peer.group_key = self.trust;
-        let options = &mut peer.options;
-        options.connection_timeout = Some(self.spec.connect_timeout);
-        options.total_connection_timeout = Some(self.spec.connect_timeout * 2);
-        options.ca = self.ca.clone();
-        options.h2_ping_interval = Some(Duration::from_secs(30));
-        // A connection for each request under way. Pingora gives a stream the whole window of
-        // its connection: a client that takes its video slowly would hold up all the others.
-        options.max_h2_streams = 1;
-        options.alpn = match self.spec.http2 {
-            Http2::Auto if url.tls => ALPN::H2H1,
-            Http2::Auto | Http2::Never => ALPN::H1,
-            Http2::Always => ALPN::H2,
-        };
-        peer
-    }
-
-    async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
-        let url = &self.spec.url;
-        let found = tokio::net::lookup_host((url.host.as_str(), url.port));
-        match tokio::time::timeout(self.spec.connect_timeout, found).await {
-            Ok(Ok(found)) => Ok(found.filter(|at| self.may_be_at(at)).collect()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer from the resolver in time".into()),
-        }
-    }
-
-    /// Judged by the address that is connected to, whatever the name said a moment before.
-    fn may_be_at(&self, address: &SocketAddr) -> bool {
-        !self.public_only || content::is_public(address.ip())
-    }
-
-    /// How many jobs a page of its list is asked for: the first of these sizes, largest first,
-    /// that has not been too much for it.
-    pub fn page_size(&self, sizes: &[usize]) -> usize {
-        let most = self.page_size.load(Ordering::Relaxed);
-        let fitting = sizes.iter().copied().find(|size| *size <= most);
-        fitting.or(sizes.last().copied()).unwrap_or(1)
-    }
-
-    /// A page of that many could not be read. Whether a smaller one can be asked for.
-    pub fn ask_for_less(&self, size: usize) -> bool {
-        self.page_size
-            .fetch_min(size.saturating_sub(1).max(1), Ordering::Relaxed);
-        size > 1
-    }
-
-    /// Notes a status word of which nobody knows the meaning; whether that is the first time. Of
-    /// a channel that makes up words no more are noted than this.
-    pub fn is_new_word(&self, word: &Arc<str>) -> bool {
-        const MOST: usize = 32;
-        let words = self.unknown_words.lock();
-        let mut words = words.unwrap_or_else(PoisonError::into_inner);
-        words.len() < MOST && words.insert(word.clone())
-    }
-
-    /// The channel's host and credential, as headers of a request to it: each stands in place
-    /// of whatever a client has sent under its name.
-    ///
-    /// # Errors
-    /// Never for a validated channel: both were checked to be header values.
-    pub fn identity(&self) -> pingora::Result<&[(HeaderName, HeaderValue)]> {
-        // The error names no value: it could be the credential.
-        let invalid = || pingora::Error::explain(pingora::InternalError, "no header value");
-        self.identity.as_deref().ok_or_else(invalid)
-    }
-}
-
-/// Made once: a poll would spend more on it than on all else that the gate does to its head.
-fn identity(spec: &Channel) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let host = HeaderValue::try_from(spec.url.authority()).ok()?;
-    let mut headers = vec![(header::HOST, host)];
-    if let Some(credential) = &spec.credential {
-        let (name, value) = match &spec.auth {
-            Auth::None => return Some(headers),
-            Auth::Bearer => (
-                header::AUTHORIZATION,
-                HeaderValue::try_from(format!("Bearer {}", credential.expose())),
-            ),
-            Auth::Header(name) => (name.clone(), HeaderValue::from_str(credential.expose())),
-        };
-        let mut value = value.ok()?;
-        value.set_sensitive(true);
-        headers.push((name, value));
-    }
-    Some(headers)
-}
-
-/// All channels of a configuration.
-#[derive(Debug)]
-pub struct Channels {
-    all: Vec<Arc<LiveChannel>>,
-    turn: AtomicUsize,
-}
-
-impl Channels {
-    /// Makes the channels live.
-    pub fn new(specs: &[Arc<Channel>]) -> Self {
+    /// Another server that has a video of this channel's: nothing shows it the credential.
+    pub fn content_server(&self, url: ServerUrl) -> Self {
         Self {
-            all: specs.iter().cloned().map(LiveChannel::new).collect(),
-            turn: AtomicUsize::new(0),
+            name: self.name.clone(),
+            url,
+            credential: None,
+            auth: Auth::None,
+            models: BTreeSet::new(),
+            seconds_type: SecondsType::default(),
+            http2: Http2::Auto,
+            ca: self.ca.clone(),
+            connect_timeout: self.connect_timeout,
+            answer_timeout: self.answer_timeout,
+            read_timeout: self.read_timeout,
+            idle_timeout: self.idle_timeout,
+            min_download_rate: self.min_download_rate,
+            dialect: Dialect::default(),
+            content_hosts: Vec::new(),
         }
-    }
-
-    /// All of them, as configured.
-    pub fn all(&self) -> &[Arc<LiveChannel>] {
-        &self.all
-    }
-
-    /// The channel of that name.
-    pub fn get(&self, name: &str) -> Option<&Arc<LiveChannel>> {
-        self.all.iter().find(|channel| &*channel.spec.name == name)
-    }
-
-    /// The channels that serve what `serves` counts, best first: those that serve the most,
-    /// of these those that are up, of these those with the fewest requests in flight, and
-    /// in turn among equals. Channels that serve nothing of it are left out.
-    pub fn choose(
-        &self,
-        serves: impl Fn(&Channel) -> usize,
-        now: Timestamp,
-    ) -> Vec<Arc<LiveChannel>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let count = self.all.len();
-        let in_turn = (0..count).map(|i| &self.all[(i + turn) % count]);
-        let mut ranked: Vec<_> = in_turn
-            .filter_map(|channel| {
-                let served = serves(&channel.spec);
-                let busy = channel.in_flight.load(Ordering::Relaxed);
-                let rank = (usize::MAX - served, !channel.is_up(now), busy);
-                (served > 0).then(|| (rank, channel.clone()))
-            })
-            .collect();
-        ranked.sort_by_key(|(rank, _)| *rank);
-        ranked.into_iter().map(|(_, channel)| channel).collect()
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// How a channel's credential is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer CREDENTIAL` (RFC 6750, section 2.1).
+    Bearer,
+    /// The credential as the whole value of that header.
+    Header(http::HeaderName),
+    /// Not at all: the channel asks for none.
+    None,
+}
+
+/// Whether HTTP/2 is spoken to a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Http2 {
+    /// As ALPN finds out under TLS; HTTP/1.1 on a plain URL.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Never,
+    /// HTTP/2 only, with prior knowledge on a plain URL.
+    Always,
+}

@@ -99,7 +99,7 @@ fn ask(config: Config) -> io::Result<Vec<String>> {
             problems.extend(ask_database(url).await.err());
         }
         let gate = Gate::new(config, Arc::new(MemoryLedger::default()), metrics);
-        for channel in gate.state().channels.all() {
+        for channel in gate.snapshot().channels.all() {
             let name = &channel.spec().name;
             match gate.probe(channel).await {
                 Ok(status) => println!("channel {name}: answers with {status}"),

@@ -123,7 +123,7 @@ async fn serve(
     run_until_stopped(signals, || load(path), &gate, &started).await;
     gate.stopping();
     log::info!("stopping: requests under way may end");
-    let patience = gate.state().config.bounds.shutdown_timeout;
+    let patience = gate.snapshot().config.bounds.shutdown_timeout;
     let ended = server.stop(patience).await;
     if let Some(admin) = admin {
         let _ = admin.stop(patience).await;

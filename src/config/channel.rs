@@ -8,7 +8,7 @@ use http::HeaderName;
 use http::header;
 use serde_saphyr::Spanned;
 
-use crate::channel::{Auth, Channel, ContentHost, Http2, Upstream};
+use crate::channel::{Auth, Channel, ContentHost, Http2, ServerUrl};
 use crate::dialect::{Dialect, MAX_WORD, Status, StatusWords, WordError};
 use crate::inspect::SecondsType;
 
@@ -68,7 +68,7 @@ fn build_one(
 ) -> Result<Channel, Reported> {
     let p = problems;
     let name = parsed(name_text, name, p);
-    let url = parsed(&file.url, Upstream::parse, p);
+    let url = parsed(&file.url, ServerUrl::parse, p);
     let credential = match &file.credential {
         Some(c) => sources.credential(&c.value, c.referenced, p).map(Some),
         None => Ok(None),

@@ -1,11 +1,15 @@
-//! The client's side of a request.
+//! Reads from and writes to the client of a request.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
+use pingora::{Error, WriteTimedout};
+
+use crate::upstream::timeout::within;
 
 /// A session that the gate answers: Pingora's own, or one within a proxy, whose modules see
 /// what is written.
@@ -69,6 +73,39 @@ impl Client for Session {
         let piece = piece.unwrap_or_default();
         self.downstream_session.write_body(piece, end).await
     }
+}
+
+/// A proxy's session whose heads the proxy edits before they are written.
+pub(super) struct EditedHeads<'a, F> {
+    pub(super) session: &'a mut Session,
+    pub(super) edit: F,
+}
+
+impl<F> Client for EditedHeads<'_, F>
+where
+    F: FnMut(&mut ResponseHeader) -> pingora::Result<()> + Send,
+{
+    fn session(&mut self) -> &mut ServerSession {
+        Client::session(self.session)
+    }
+
+    async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> pingora::Result<()> {
+        (self.edit)(&mut head)?;
+        Client::write_head(self.session, head).await
+    }
+
+    async fn write_body(&mut self, piece: Bytes, end: bool) -> pingora::Result<()> {
+        Client::write_body(self.session, piece, end).await
+    }
+}
+
+/// Waits for a write to a client at most that long. A client that takes nothing is gone.
+pub(super) async fn in_time(
+    limit: Duration,
+    write: impl Future<Output = pingora::Result<()>> + Send,
+) -> pingora::Result<()> {
+    let written = within(|| limit, write).await;
+    written.unwrap_or_else(|_| Err(Error::new_down(WriteTimedout)))
 }
 
 /// Waits until the client is gone, and for nothing else: its request has been read.

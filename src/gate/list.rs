@@ -1,4 +1,4 @@
-//! `GET /v1/videos`: the jobs of one key.
+//! Handles `GET /v1/videos`: the jobs of one key.
 //!
 //! Which jobs, and in which order, the ledger says: a channel lists every job of an account
 //! that many keys share. How each of them stands, its channel says, asked for a few at a
@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::inquiry::Mute;
-use super::refusal::{HeadFault, NotFound, Refusal};
-use super::reply::Reply;
-use super::route::JobId;
-use super::upload::Stopped;
-use super::{Gate, State};
+use super::refusal::{HeadFault, NotFound, Refusal, RequestError};
+use super::response::Response;
+use super::services::Services;
+use crate::billing::fetch_status;
 use crate::ledger::{Job, JobsAfter, Resolution};
 use crate::policy::Key;
+use crate::route::JobId;
+use crate::runtime::Snapshot;
 
 /// The most jobs on a page, and how many where the client does not say (as the API has it).
 const MOST: u32 = 100;
@@ -59,79 +59,85 @@ impl Query {
     }
 }
 
-impl Gate {
-    /// The page that a client asks for.
-    pub(super) async fn list(
-        &self,
-        state: &State,
-        key: &Arc<Key>,
-        client: &RequestHeader,
-    ) -> Result<Reply, Stopped> {
-        let text = client.uri.query().unwrap_or_default();
-        let query = Query::read(text).ok_or(Refusal::Head(HeadFault::BadQuery))?;
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-        let page = JobsAfter {
-            after: query.after.as_ref().map(JobId::as_str),
-            ascending: query.ascending,
-            // One more than is shown tells whether there are more.
-            limit: limit + 1,
-        };
-        let jobs = self.ledger().jobs(&key.name, &page).await?;
-        let mut jobs = jobs.ok_or(Refusal::NotFound(NotFound::Job))?;
-        let has_more = jobs.len() > limit as usize;
-        jobs.truncate(limit as usize);
-        let data = self.describe(state, &jobs).await;
-        fn id(job: Option<&Job>) -> Option<&str> {
-            job.map(|job| &*job.id)
-        }
-        let (first, last) = (Value::from(id(jobs.first())), Value::from(id(jobs.last())));
-        // There is no way on from a page without an id.
-        let has_more = has_more && !jobs.is_empty();
-        let data = data.join(",");
-        // Each job is what its channel has written, byte for byte.
-        let body = format!(
-            "{{\"object\":\"list\",\"first_id\":{first},\"last_id\":{last},\
-             \"has_more\":{has_more},\"data\":[{data}]}}"
-        );
-        Ok(Reply::json(StatusCode::OK, body.into()))
+/// Handles a list: the page of the key's jobs that the client asks for.
+pub(super) async fn handle(
+    services: &Services,
+    snapshot: &Snapshot,
+    key: &Arc<Key>,
+    client: &RequestHeader,
+) -> Result<Response, RequestError> {
+    let text = client.uri.query().unwrap_or_default();
+    let query = Query::read(text).ok_or(Refusal::Head(HeadFault::BadQuery))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let page = JobsAfter {
+        after: query.after.as_ref().map(JobId::as_str),
+        ascending: query.ascending,
+        // One more than is shown tells whether there are more.
+        limit: limit + 1,
+    };
+    let jobs = services.billing.ledger().jobs(&key.name, &page).await?;
+    let mut jobs = jobs.ok_or(Refusal::NotFound(NotFound::Job))?;
+    let has_more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let data = describe(services, snapshot, &jobs).await;
+    fn id(job: Option<&Job>) -> Option<&str> {
+        job.map(|job| &*job.id)
     }
+    let (first, last) = (Value::from(id(jobs.first())), Value::from(id(jobs.last())));
+    // There is no way on from a page without an id.
+    let has_more = has_more && !jobs.is_empty();
+    let data = data.join(",");
+    // Each job is what its channel has written, byte for byte.
+    let body = format!(
+        "{{\"object\":\"list\",\"first_id\":{first},\"last_id\":{last},\
+         \"has_more\":{has_more},\"data\":[{data}]}}"
+    );
+    Ok(Response::json(StatusCode::OK, body.into()))
+}
 
-    /// How each job stands, in the order of the jobs.
-    async fn describe(&self, state: &State, jobs: &[Job]) -> Vec<String> {
-        let asking = Asking {
-            until: Instant::now() + WITHIN,
-            turns: Semaphore::new(AT_ONCE),
-            mute: Mutex::default(),
-        };
-        let mut described = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            described.push(self.describe_one(state, job, &asking));
-        }
-        join_all(described).await
+/// Describes how each job stands, in the order of the jobs.
+async fn describe(services: &Services, snapshot: &Snapshot, jobs: &[Job]) -> Vec<String> {
+    let page = PageRequests {
+        until: Instant::now() + WITHIN,
+        turns: Semaphore::new(AT_ONCE),
+        silent: Mutex::default(),
+    };
+    let mut described = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        described.push(describe_one(services, snapshot, job, &page));
     }
+    join_all(described).await
+}
 
-    async fn describe_one(&self, state: &State, job: &Job, asking: &Asking) -> String {
-        let name = &job.charge.channel;
-        let _turn = asking.turns.acquire().await;
-        if let Some(channel) = state.channels.get(name)
-            && !asking.mute().contains(name)
-        {
-            let known = self.books.know(job);
-            match timeout_at(asking.until, self.ask(state, channel, &known)).await {
-                Ok(Ok(told)) => {
-                    self.heed(state, &known, &told).await;
-                    if let Some(json) = as_json(&told.body) {
-                        return json;
-                    }
-                }
-                Ok(Err(Mute::Unclear | Mute::Absent)) => {}
-                Ok(Err(Mute::Down | Mute::Slow)) | Err(_) => {
-                    asking.mute().insert(name.clone());
+async fn describe_one(
+    services: &Services,
+    snapshot: &Snapshot,
+    job: &Job,
+    page: &PageRequests,
+) -> String {
+    let (billing, name) = (&services.billing, &job.charge.channel);
+    let _turn = page.turns.acquire().await;
+    if let Some(channel) = snapshot.channels.get(name)
+        && !page.silent().contains(name)
+    {
+        let entry = billing.entry(job);
+        let status = fetch_status(billing, &services.client, snapshot, channel, &entry);
+        match timeout_at(page.until, status).await {
+            Ok(Ok(report)) => {
+                // Not within the time: what the ledger does is to be shown in the metrics.
+                let charge_failed = snapshot.config.jobs.charge_failed_jobs;
+                billing.settle(&entry, &report.job, charge_failed).await;
+                if let Some(json) = as_json(&report.body) {
+                    return json;
                 }
             }
+            Ok(Err(error)) if !(error.is_channel_down() || error.is_slow()) => {}
+            Ok(Err(_)) | Err(_) => {
+                page.silent().insert(name.clone());
+            }
         }
-        from_ledger(job).to_string()
     }
+    from_ledger(job).to_string()
 }
 
 /// What a channel has written, if it can stand in another document: the gate reads more than
@@ -142,21 +148,21 @@ fn as_json(body: &[u8]) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Channels being asked for the jobs of one page.
-struct Asking {
+/// The requests to channels for one page.
+struct PageRequests {
     until: Instant,
     turns: Semaphore,
     /// Channels that gave no answer, and are not asked again for this page.
-    mute: Mutex<HashSet<Arc<str>>>,
+    silent: Mutex<HashSet<Arc<str>>>,
 }
 
-impl Asking {
-    fn mute(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
-        self.mute.lock().unwrap_or_else(PoisonError::into_inner)
+impl PageRequests {
+    fn silent(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A job as far as the ledger knows it.
+/// Describes a job as far as the ledger knows it.
 fn from_ledger(job: &Job) -> Value {
     let status = match (job.end.as_deref(), job.resolution) {
         (Some(end @ ("completed" | "failed" | "cancelled")), _) => end,

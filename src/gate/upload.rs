@@ -1,4 +1,4 @@
-//! A body on its way in: read within bounds, inspected, and withheld as far as it must be.
+//! Reads a body within bounds, inspects it, and holds back what may not go on yet.
 
 use std::time::{Duration, Instant};
 
@@ -7,21 +7,19 @@ use futures_util::FutureExt as _;
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
-use super::head::Framing;
-use super::pace::Pace;
-use super::refusal::{HeadFault, Refusal};
-use super::reply::{Reply, in_time};
+use super::client::in_time;
+use super::refusal::{HeadFault, Refusal, RequestError};
 use super::upload_slots::UploadSlot;
-use super::wait::within;
-use super::withheld::Withheld;
 use crate::config::Bounds;
-use crate::inspect::Inspector;
+use crate::inspect::{Holdback, Inspector};
+use crate::upstream::timeout::within;
+use crate::upstream::{Framing, Pace};
 
 /// Reads one body from the client.
 pub(super) struct Upload<'s> {
     session: &'s mut ServerSession,
     pub(super) inspector: Box<Inspector>,
-    pub(super) withheld: Withheld,
+    pub(super) holdback: Holdback,
     /// Offset of the byte that would complete a body of a declared length.
     last: u64,
     received: u64,
@@ -43,22 +41,6 @@ pub(super) struct Upload<'s> {
     compares: bool,
 }
 
-/// Why an upload stops.
-pub(super) enum Stopped {
-    /// The gate refuses it.
-    Refused(Refusal),
-    /// The client is gone: nobody is left to answer.
-    Gone(Box<pingora::Error>),
-    /// There is an answer already.
-    Answered(Reply),
-}
-
-impl From<Refusal> for Stopped {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
 impl<'s> Upload<'s> {
     pub(super) fn new(
         session: &'s mut ServerSession,
@@ -69,7 +51,7 @@ impl<'s> Upload<'s> {
         Self {
             session,
             inspector,
-            withheld: Withheld::default(),
+            holdback: Holdback::default(),
             last: match framing {
                 Framing::Length(length) => length.saturating_sub(1),
                 Framing::Open => u64::MAX,
@@ -100,11 +82,11 @@ impl<'s> Upload<'s> {
     }
 
     /// Tells a client that waits for it to send the body.
-    pub(super) async fn invite(&mut self) -> Result<(), Stopped> {
+    pub(super) async fn invite(&mut self) -> Result<(), RequestError> {
         let written = self.session.write_continue_response();
         in_time(self.read_timeout, written)
             .await
-            .map_err(Stopped::Gone)
+            .map_err(RequestError::Disconnected)
     }
 
     /// When the last bytes so far came.
@@ -121,13 +103,13 @@ impl<'s> Upload<'s> {
     /// of a declared length. A channel would take a body that stops in the middle of a file
     /// as complete, and several real parsers read such a body.
     pub(super) fn next_safe(&mut self) -> Option<Bytes> {
-        self.withheld.pop(self.inspector.safe().min(self.last))
+        self.holdback.pop(self.inspector.safe().min(self.last))
     }
 
     /// Waits for the next bytes, at most as long as a client may send nothing.
     ///
     /// Cancel safe: a read that is dropped has taken nothing.
-    pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Stopped> {
+    pub(super) async fn read(&mut self) -> Result<Option<Bytes>, RequestError> {
         let (deadline, within_all) = (&mut self.deadline, self.upload_timeout);
         let waits = &mut self.waits;
         let limit = || {
@@ -163,7 +145,7 @@ impl<'s> Upload<'s> {
         let pushed = self.inspector.push(&chunk);
         self.inspecting += started.elapsed();
         pushed?;
-        self.withheld.push(chunk);
+        self.holdback.push(chunk);
         // With a Content-Length the end is known without another read.
         if self.session.is_body_done() {
             self.end();
@@ -183,27 +165,27 @@ impl<'s> Upload<'s> {
     }
 
     /// Reads to the end, whatever the policy says of it, and lets nothing go on.
-    pub(super) async fn read_through(&mut self) -> Result<(), Stopped> {
+    pub(super) async fn read_through(&mut self) -> Result<(), RequestError> {
         self.compares = true;
         while !self.ended {
-            self.withheld.take().for_each(drop);
+            self.holdback.take().for_each(drop);
             let read = self.read().await?;
             self.take(read)?;
         }
-        self.withheld.take().for_each(drop);
+        self.holdback.take().for_each(drop);
         Ok(())
     }
 
     /// Reads what is at hand, up to `most` bytes: waits for the first bytes only.
-    pub(super) async fn read_ahead(&mut self, most: usize) -> Result<(), Stopped> {
+    pub(super) async fn read_ahead(&mut self, most: usize) -> Result<(), RequestError> {
         let first = self.read().await?;
         self.take(first)?;
         self.read_at_hand(most)
     }
 
     /// Reads what is at hand, up to `most` bytes.
-    pub(super) fn read_at_hand(&mut self, most: usize) -> Result<(), Stopped> {
-        while !self.ended && self.withheld.len() < most {
+    pub(super) fn read_at_hand(&mut self, most: usize) -> Result<(), RequestError> {
+        while !self.ended && self.holdback.len() < most {
             let Some(read) = self.session.read_request_body().now_or_never() else {
                 break;
             };
@@ -220,14 +202,14 @@ pub(super) async fn nothing_follows(
     session: &mut ServerSession,
     expects_continue: bool,
     bounds: &Bounds,
-) -> Result<(), Stopped> {
+) -> Result<(), RequestError> {
     if session.is_body_done() {
         return Ok(());
     }
     let end = async {
         if expects_continue {
             let written = session.write_continue_response().await;
-            written.map_err(Stopped::Gone)?;
+            written.map_err(RequestError::Disconnected)?;
         }
         while !session.is_body_done() {
             match session.read_request_body().await {
@@ -251,14 +233,14 @@ const MALFORMED: [ErrorType; 2] = [
 ];
 
 /// What a body that cannot be read means.
-fn unread(error: Box<pingora::Error>) -> Stopped {
+fn unread(error: Box<pingora::Error>) -> RequestError {
     if *error.etype() == pingora::ReadTimedout {
         return Refusal::Slow.into();
     }
     if is_malformed(&error) {
         return Refusal::Head(HeadFault::Unreadable("transfer-encoding")).into();
     }
-    Stopped::Gone(error)
+    RequestError::Disconnected(error)
 }
 
 /// Whether the client's framing cannot be read, rather than its connection.

@@ -5,19 +5,32 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::create::{Crossing, READ_AHEAD};
-use super::head::Framing;
 use super::refusal::{Busy, Refusal};
+use crate::config::Bounds;
 use crate::ledger::{LimitReached, Scope};
-use crate::policy::{Key, Limit, Measure};
+use crate::policy::{Key, Limit, Measure, Timestamp};
+use crate::upstream::Framing;
+
+/// How much of a body is read before a channel is connected to, if it is at hand.
+pub(super) const READ_AHEAD: usize = 64 * 1024;
 
 /// How long a body may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum BodySize {
+pub(crate) enum BodySize {
     /// Declared to be so short that it is read before a channel is connected to.
     Small,
     /// Any other.
     Large,
+}
+
+impl BodySize {
+    /// How long a body may become, by its head.
+    pub(super) fn of(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(length) if length <= READ_AHEAD as u64 => Self::Small,
+            _ => Self::Large,
+        }
+    }
 }
 
 /// How many bodies of a size may be awaited at once.
@@ -40,7 +53,7 @@ pub(super) enum NoSlot {
 
 /// The bodies that are awaited.
 #[derive(Default)]
-pub(super) struct UploadSlots(Mutex<Counts>);
+pub(crate) struct UploadSlots(Mutex<Counts>);
 
 #[derive(Default)]
 struct Counts {
@@ -82,7 +95,7 @@ impl UploadSlots {
     }
 
     /// How many bodies of a size are awaited.
-    pub(super) fn taken(&self, size: BodySize) -> usize {
+    pub(crate) fn taken(&self, size: BodySize) -> usize {
         self.counts().all.get(&size).copied().unwrap_or_default()
     }
 
@@ -108,47 +121,41 @@ impl Drop for UploadSlot {
     }
 }
 
-impl Crossing<'_> {
-    /// How long the body may become, by its head.
-    pub(super) fn body_size(&self) -> BodySize {
-        match self.framing {
-            Framing::Length(length) if length <= READ_AHEAD as u64 => BodySize::Small,
-            _ => BodySize::Large,
-        }
+/// Takes a slot for a body of a key that is not at hand.
+pub(super) fn slot_for(
+    slots: &Arc<UploadSlots>,
+    bounds: &Bounds,
+    key: &Key,
+    size: BodySize,
+    now: Timestamp,
+) -> Result<UploadSlot, Refusal> {
+    let all = bounds.concurrent_uploads;
+    let mut of_key = bounds.uploads_per_key.min(all);
+    // More uploads than jobs that may be in flight cannot all end well. Small bodies are
+    // there in a moment, and the ledger decides about them.
+    let in_flight = match size {
+        BodySize::Large => in_flight_limit(key),
+        BodySize::Small => None,
+    };
+    let in_flight = in_flight.filter(|(limit, _)| limit.most < of_key as u64);
+    if let Some((limit, _)) = &in_flight {
+        of_key = usize::try_from(limit.most).unwrap_or(of_key);
     }
-
-    /// A slot for a body that is not at hand.
-    pub(super) fn take_slot(&self) -> Result<UploadSlot, Refusal> {
-        let (bounds, size) = (&self.state.config.bounds, self.body_size());
-        let all = bounds.concurrent_uploads;
-        let mut of_key = bounds.uploads_per_key.min(all);
-        // More uploads than jobs that may be in flight cannot all end well. Small bodies are
-        // there in a moment, and the ledger decides about them.
-        let in_flight = match size {
-            BodySize::Large => in_flight_limit(self.key),
-            BodySize::Small => None,
-        };
-        let in_flight = in_flight.filter(|(limit, _)| limit.most < of_key as u64);
-        if let Some((limit, _)) = &in_flight {
-            of_key = usize::try_from(limit.most).unwrap_or(of_key);
-        }
-        let slots = &self.gate.uploads;
-        let slot = slots.take(&self.key.name, size, Most { all, of_key });
-        slot.map_err(|no| match (no, in_flight) {
-            (NoSlot::All, _) => Refusal::Busy(Busy::Uploads),
-            (NoSlot::OfKey, None) => Refusal::UploadsOfKey { most: of_key },
-            (NoSlot::OfKey, Some((limit, scope))) => Refusal::Limit {
-                reached: LimitReached {
-                    limit,
-                    scope,
-                    currency: None,
-                    used: limit.most,
-                    resets: None,
-                },
-                at: self.gate.now(),
+    let slot = slots.take(&key.name, size, Most { all, of_key });
+    slot.map_err(|no| match (no, in_flight) {
+        (NoSlot::All, _) => Refusal::Busy(Busy::Uploads),
+        (NoSlot::OfKey, None) => Refusal::UploadsOfKey { most: of_key },
+        (NoSlot::OfKey, Some((limit, scope))) => Refusal::Limit {
+            reached: LimitReached {
+                limit,
+                scope,
+                currency: None,
+                used: limit.most,
+                resets: None,
             },
-        })
-    }
+            at: now,
+        },
+    })
 }
 
 /// The least that a key, or its group, may have in flight.

@@ -15,6 +15,7 @@
 
 mod digest;
 mod form;
+mod holdback;
 mod raw;
 mod reference;
 mod refusal;
@@ -24,6 +25,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub(crate) use holdback::Holdback;
 pub use refusal::{Base64Fault, Refusal};
 pub use seconds::{SecondsType, Written};
 

@@ -49,17 +49,11 @@ impl HttpServerApp for App {
         }
         head_came();
         let _under_way = self.requests.enter();
-        let mut ctx = self.gate.new_ctx();
-        self.gate.bound(&mut session, &ctx);
         let mut client = Served {
             session: &mut session,
             shutdown,
         };
-        let answered = self.gate.request_filter(&mut client, &mut ctx).await;
-        if let Err(error) = &answered {
-            self.gate.fail_to_proxy(&mut client, error, &ctx).await;
-        }
-        self.gate.logging(&session, &mut ctx).await;
+        let answered = self.gate.handle(&mut client).await;
         request_ended();
         answered.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);

@@ -9,7 +9,7 @@ use crate::support::{KEY, Setup, until};
 use crate::{POLLS, asked, created, created_behind, open, soon};
 use sha2::{Digest as _, Sha256};
 use tollgate::catalog::PriceList;
-use tollgate::gate::now;
+use tollgate::clock::now;
 use tollgate::ledger::{
     Charge, Draft, Ledger, Payer, PromptDigest, ReservationId, Reserved, State,
 };

@@ -14,7 +14,7 @@ use crate::support::client::Request;
 use crate::support::{KEY, STUDIO, until};
 use crate::{LISTS, asked, create, created_behind, open, send, soon};
 use serde_json::json;
-use tollgate::gate::now;
+use tollgate::clock::now;
 use tollgate::ledger::{ReservationId, State};
 
 /// How many creates and lists have come.

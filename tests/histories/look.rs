@@ -44,7 +44,7 @@ impl World<'_> {
 
     /// How far a key's limits are used up.
     pub async fn usage(&self, gate: &Node, key: usize) -> Vec<(Scope, Limit, u64)> {
-        let state = gate.handle.state();
+        let state = gate.handle.snapshot();
         let key = state.config.key_named(&format!("k{key}")).unwrap().clone();
         let (ledger, now) = (gate.handle.ledger().clone(), gate.handle.now());
         let usage = gate

@@ -52,7 +52,7 @@ impl OneGate {
 
     /// One sample of its metrics, 0 where it is not there yet.
     pub async fn metric(&self, sample: &str) -> f64 {
-        self.handle.refresh_metrics().await;
+        tollgate::admin::refresh_metrics(&self.handle).await;
         let text = self.handle.metrics().exposition().unwrap();
         let line = text.lines().find_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;

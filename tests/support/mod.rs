@@ -5,6 +5,7 @@
 pub mod client;
 pub mod folder;
 pub mod h2;
+pub mod host;
 pub mod postgres;
 pub mod programs;
 
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tollgate::admin;
+use tollgate::clock::Clock;
 use tollgate::config::{self, Config};
-use tollgate::gate::{Background, Clock, Gate};
+use tollgate::gate::{Background, Gate};
 use tollgate::ledger::{Ledger, MemoryLedger};
 use tollgate::metrics::Metrics;
 use tollgate::mock::{Mock, Options};
@@ -27,6 +29,11 @@ pub const KEY: &str = "sk-tollgate-demo";
 pub const STUDIO: &str = "sk-tollgate-studio";
 /// What the channel asks for: appears in no answer, log or metric.
 pub const CREDENTIAL: &str = "mock-channel-key";
+
+/// Whether these tests run with the gate embedded in a host's proxy: `tests/embedded.rs` does.
+fn is_embedded() -> bool {
+    env!("CARGO_CRATE_NAME") == "embedded"
+}
 
 /// A gate with a mock channel behind it. Dropped, both go with the test's runtime.
 pub struct Stand {
@@ -94,8 +101,12 @@ impl Setup {
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = server::serve(handle.clone(), bind(), &listen, &bounds).unwrap();
         let admin = admin::serve(handle.clone(), bind()).unwrap();
+        let gate = match is_embedded() {
+            true => host::host(host::GateAlone(handle.clone())),
+            false => server.address(),
+        };
         let stand = Stand {
-            gate: server.address(),
+            gate,
             admin: admin.address(),
             mock,
             handle,

@@ -154,7 +154,7 @@ async fn a_rate_holds_while_enough_jobs_are_due() {
     // In rounds of fifty jobs with a pause of five seconds between them this would take half a
     // minute.
     let setup = soon("  poll_after: 20s\n  polls_per_second: 1000\n");
-    let clock = tollgate::gate::Clock::manual(tollgate::policy::Timestamp(unix_time() * 1000));
+    let clock = tollgate::clock::Clock::manual(tollgate::policy::Timestamp(unix_time() * 1000));
     let stand = channel
         .behind(setup, "")
         .start_with_clock(clock.clone())

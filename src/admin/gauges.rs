@@ -1,0 +1,125 @@
+//! Brings what is live into the metrics when they are read.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::readiness::Readiness;
+use crate::gate::{BodySize, Gate};
+use crate::ledger::{self, Scope};
+use crate::policy::{Limit, Timestamp};
+use crate::runtime::Snapshot;
+
+/// Brings what is live into the metrics, to be called before they are read.
+pub async fn refresh_metrics(gate: &Gate) {
+    let (snapshot, now) = (gate.snapshot(), gate.now());
+    show_uploads(gate, &snapshot);
+    let wal = gate.ledger().wal_bytes().unwrap_or(0);
+    let wal = i64::try_from(wal).unwrap_or(i64::MAX);
+    gate.metrics().ledger_wal_bytes.set(wal);
+    let readiness = Readiness::of(gate).await;
+    // What is not in the configuration any more is not shown any more.
+    for (gauge, values) in [
+        (&gate.metrics().channel_up, &readiness.channels),
+        (&gate.metrics().model_available, &readiness.models),
+    ] {
+        gauge.reset();
+        for (name, up) in values {
+            gauge.with_label_values(&[&**name]).set(i64::from(*up));
+        }
+    }
+    let ready = readiness.why_not().is_none();
+    gate.metrics().ready.set(i64::from(ready));
+    let ledger_up = readiness.ledger.is_ok();
+    gate.metrics().ledger_up.set(i64::from(ledger_up));
+    // While it is away, what it said last is shown.
+    if ledger_up {
+        show_open(gate).await;
+        show_budgets(gate, &snapshot, now).await;
+    }
+}
+
+/// Shows what is spent of budgets. One question for each key: those without a budget have no
+/// answer to give, and of those that share a group's alone one is asked.
+async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
+    let metrics = gate.metrics();
+    metrics.budget_spent.reset();
+    metrics.group_budget_spent.reset();
+    let has_budget = |limits: &[Limit]| limits.iter().any(|l| l.measure.is_budget());
+    let mut groups: HashSet<&str> = HashSet::new();
+    for key in snapshot.config.keys.values() {
+        let group = &key.group;
+        let shows_group = has_budget(&group.limits) && !groups.contains(&*group.name);
+        if !has_budget(&key.limits) && !shows_group {
+            continue;
+        }
+        let Ok(usage) = gate.ledger().usage(key, now).await else {
+            continue;
+        };
+        groups.insert(&group.name);
+        for used in usage.iter().filter(|used| used.limit.most > 0) {
+            let (measure, window) = (used.limit.measure, used.limit.window);
+            if !measure.is_budget() {
+                continue;
+            }
+            let (gauge, whose) = match &used.scope {
+                Scope::Key(name) => (&metrics.budget_spent, name),
+                Scope::Group(name) => (&metrics.group_budget_spent, name),
+            };
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
+            let ratio = used.used as f64 / used.limit.most as f64;
+            let labels = [&**whose, measure.name(), window.name()];
+            gauge.with_label_values(&labels).set(ratio);
+        }
+    }
+}
+
+fn show_uploads(gate: &Gate, snapshot: &Snapshot) {
+    let limit = snapshot.config.bounds.concurrent_uploads;
+    for (size, label) in [(BodySize::Small, "small"), (BodySize::Large, "large")] {
+        for (gauge, value) in [
+            (
+                &gate.metrics().uploads_in_flight,
+                gate.uploads_in_flight(size),
+            ),
+            (&gate.metrics().uploads_limit, limit),
+        ] {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            gauge.with_label_values(&[label]).set(value);
+        }
+    }
+}
+
+/// Shows what is not resolved, in the ledger's own words: in a fleet, every gate shows all of
+/// it. While the ledger is away, what it said last.
+async fn show_open(gate: &Gate) {
+    let Ok(open) = gate.ledger().open().await else {
+        return;
+    };
+    // A series that was there goes to zero rather than away.
+    let snapshot = gate.snapshot();
+    let keys = snapshot
+        .config
+        .keys
+        .values()
+        .map(|key| (key.name.clone(), 0));
+    let mut jobs: HashMap<Arc<str>, u64> = keys.collect();
+    let channels = snapshot.channels.all().iter();
+    let names = channels.map(|channel| (channel.spec().name.clone(), 0));
+    let mut unresolved: HashMap<Arc<str>, u64> = names.collect();
+    for open in open {
+        *jobs.entry(open.key).or_default() += open.count;
+        if open.state == ledger::State::Unknown {
+            *unresolved.entry(open.channel).or_default() += open.count;
+        }
+    }
+    for (gauge, counts) in [
+        (&gate.metrics().jobs_in_flight, jobs),
+        (&gate.metrics().unresolved, unresolved),
+    ] {
+        gauge.reset();
+        for (label, count) in counts {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            gauge.with_label_values(&[&*label]).set(count);
+        }
+    }
+}

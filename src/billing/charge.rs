@@ -1,0 +1,264 @@
+//! Computes charges: what a permit costs, and what the channel's answer corrects it to.
+
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
+
+use crate::catalog::{Catalog, Quote};
+use crate::dialect::JobAnswer;
+use crate::ledger::{Charge, Payer};
+use crate::policy::{Key, Permit};
+
+/// How many charges are remembered: one for each value of a byte.
+const REMEMBERED: usize = 1 << u8::BITS;
+
+/// Caches the charges that were made last, to be shared by all jobs that cost the same: most requests
+/// ask for what others have asked for, and a charge of its own for each would be the largest
+/// part of what stays of a job.
+pub(super) struct ChargeCache {
+    /// Each charge has one place where it can be.
+    places: Vec<Mutex<Option<Arc<Charge>>>>,
+    hash: RandomState,
+}
+
+impl Default for ChargeCache {
+    fn default() -> Self {
+        Self {
+            places: (0..REMEMBERED).map(|_| Mutex::default()).collect(),
+            hash: RandomState::default(),
+        }
+    }
+}
+
+impl ChargeCache {
+    /// What a permit costs a key on a channel.
+    pub(super) fn charge(&self, key: &Key, permit: &Permit, channel: &Arc<str>) -> Arc<Charge> {
+        let (model, size) = (permit.model().name(), &permit.size().name);
+        let names = [&key.name, channel, model, size];
+        let hash = self.hash.hash_one((names, permit.seconds()));
+        // The lowest byte: as many places as it has values.
+        let [place, ..] = hash.to_le_bytes();
+        let place = &self.places[usize::from(place)];
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*place {
+            Some(charge) if is_of(charge, key, permit, channel) => charge.clone(),
+            _ => place.insert(charge(key, permit, channel.clone())).clone(),
+        }
+    }
+}
+
+/// Whether a charge is what [`charge`] would make.
+fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Arc<str>) -> bool {
+    let Quote { list, billed } = permit.quote();
+    let Charge {
+        payer,
+        channel: on,
+        model,
+        size,
+        seconds,
+        list: listed,
+        billed: bill,
+        prices,
+    } = charge;
+    (*seconds, *listed, *bill) == (permit.seconds(), list, billed)
+        && (on, model, size) == (channel, permit.model().name(), &permit.size().name)
+        && prices == permit.model().prices()
+        && payer.is_of(key)
+}
+
+/// What a permit costs a key on a channel.
+pub(crate) fn charge(key: &Key, permit: &Permit, channel: Arc<str>) -> Arc<Charge> {
+    let Quote { list, billed } = permit.quote();
+    Arc::new(Charge {
+        payer: Payer::from(key),
+        channel,
+        model: permit.model().name().clone(),
+        size: permit.size().name.clone(),
+        seconds: permit.seconds(),
+        list,
+        billed,
+        prices: permit.model().prices().clone(),
+    })
+}
+
+/// The charge for what the answer says is rendered, at the prices that the reservation was
+/// made at. A size that had no price keeps the price that was agreed on. The catalog is asked
+/// only for a reservation that is older than the keeping of prices.
+pub(super) fn corrected(
+    charge: &Arc<Charge>,
+    answer: &JobAnswer,
+    catalog: &Catalog,
+) -> Arc<Charge> {
+    let agreed = charge.clone();
+    let seconds = answer.seconds.unwrap_or(charge.seconds);
+    let size = answer.size.as_deref().unwrap_or(&charge.size);
+    if (size, seconds) == (&*charge.size, charge.seconds) {
+        return agreed;
+    }
+    let price = |size: &str| match charge.prices.is_empty() {
+        false => charge.prices.price(size),
+        true => Some(catalog.get(&charge.model)?.find_size(size)?.price),
+    };
+    let (size, price) = match price(size) {
+        Some(price) => (size, Some(price)),
+        None => (&*charge.size, price(&charge.size)),
+    };
+    let quote = price.and_then(|price| Quote::new(price, seconds, charge.payer.multiplier));
+    match quote {
+        Some(Quote { list, billed }) => Arc::new(Charge {
+            size: size.into(),
+            seconds,
+            list,
+            billed,
+            ..(**charge).clone()
+        }),
+        None => agreed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Model, PriceList, Seconds, Size};
+    use crate::policy::{Allow, Asked, Group, permit};
+
+    fn catalog(price: &str) -> Catalog {
+        let seconds = ["4", "8"].map(|text| Seconds::parse(text).unwrap());
+        let price = price.parse().unwrap();
+        let sizes = ["720x1280", "1280x720"].map(|name| Size::parse(name, price).unwrap());
+        let model = Model::new(
+            "sora-2",
+            seconds.into(),
+            "4",
+            sizes.into(),
+            "720x1280",
+            true,
+        );
+        Catalog::new(vec![model.unwrap()]).unwrap()
+    }
+
+    fn key(name: &str, multiplier: &str) -> Key {
+        Key {
+            name: name.into(),
+            group: Arc::new(Group {
+                name: "sora2".into(),
+                multiplier: multiplier.parse().unwrap(),
+                currency: "CNY".into(),
+                limits: vec![],
+            }),
+            allow: Allow::default(),
+            limits: vec![],
+        }
+    }
+
+    #[test]
+    fn what_costs_the_same_is_one_charge_and_nothing_else_is() {
+        let charges = ChargeCache::default();
+        let ask = |price: &str, key: &Key, size: &str, seconds: &str, channel: &str| {
+            let asked = Asked {
+                model: Some("sora-2"),
+                size: Some(size),
+                seconds: Some(seconds),
+            };
+            let permit = permit(&catalog(price), key, asked).unwrap();
+            let shared = charges.charge(key, &permit, &channel.into());
+            assert_eq!(shared, charge(key, &permit, channel.into()));
+            shared
+        };
+        let one = key("one", "5");
+        let first = ask("0.10", &one, "720x1280", "4", "east");
+        let again = ask("0.10", &key("one", "5"), "720x1280", "4", "east");
+        assert!(Arc::ptr_eq(&first, &again));
+        // A reload may change what a name stands for, and what other sizes cost.
+        for (price, key, size, seconds, channel) in [
+            ("0.11", &one, "720x1280", "4", "east"),
+            ("0.10", &key("one", "6"), "720x1280", "4", "east"),
+            ("0.10", &key("two", "5"), "720x1280", "4", "east"),
+            ("0.10", &one, "1280x720", "4", "east"),
+            ("0.10", &one, "720x1280", "8", "east"),
+            ("0.10", &one, "720x1280", "4", "west"),
+        ] {
+            assert_ne!(first, ask(price, key, size, seconds, channel));
+        }
+    }
+    #[test]
+    fn corrections_use_the_prices_of_the_reservation() {
+        let (then, now) = (catalog("0.10"), catalog("0.20"));
+        let asked = Asked {
+            model: Some("sora-2"),
+            size: Some("720x1280"),
+            seconds: Some("4"),
+        };
+        let reserved = charge(
+            &key("one", "5"),
+            &permit(&then, &key("one", "5"), asked).unwrap(),
+            "east".into(),
+        );
+        let of_old_ledger = Arc::new(Charge {
+            prices: PriceList::default(),
+            ..(*reserved).clone()
+        });
+        let answer = |size: Option<&str>, seconds| JobAnswer {
+            size: size.map(Into::into),
+            seconds,
+            ..JobAnswer::default()
+        };
+        for (size, seconds, expected, expected_old) in [
+            // What was agreed on stands, whatever the catalog says by now.
+            (None, None, ("720x1280", 4, "0.40"), ("720x1280", 4, "0.40")),
+            (
+                Some("720x1280"),
+                Some(4),
+                ("720x1280", 4, "0.40"),
+                ("720x1280", 4, "0.40"),
+            ),
+            (
+                None,
+                Some(8),
+                ("720x1280", 8, "0.80"),
+                ("720x1280", 8, "1.60"),
+            ),
+            (
+                Some("1280x720"),
+                None,
+                ("1280x720", 4, "0.40"),
+                ("1280x720", 4, "0.80"),
+            ),
+            (
+                Some("1280x720"),
+                Some(2),
+                ("1280x720", 2, "0.20"),
+                ("1280x720", 2, "0.40"),
+            ),
+            // A size that had no price, with and without other seconds.
+            (
+                Some("1x1"),
+                None,
+                ("720x1280", 4, "0.40"),
+                ("720x1280", 4, "0.80"),
+            ),
+            (
+                Some("1x1"),
+                Some(8),
+                ("720x1280", 8, "0.80"),
+                ("720x1280", 8, "1.60"),
+            ),
+        ] {
+            let answer = answer(size, seconds);
+            for (charge, (size, seconds, list)) in
+                [(&reserved, expected), (&of_old_ledger, expected_old)]
+            {
+                let corrected = corrected(charge, &answer, &now);
+                let is = (
+                    &*corrected.size,
+                    corrected.seconds,
+                    corrected.list.to_string(),
+                );
+                assert_eq!(is, (size, seconds, list.into()));
+                assert_eq!(corrected.billed.nanos(), corrected.list.nanos() * 5);
+                assert_eq!(corrected.prices, charge.prices);
+            }
+        }
+    }
+}

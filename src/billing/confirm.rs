@@ -1,0 +1,308 @@
+//! Ties a reservation to the job that its channel has created, and corrects its charge to what
+//! is really rendered.
+
+use std::sync::Arc;
+
+use super::charge::corrected;
+use super::job_cache::JobEntry;
+use super::public_id::public_id;
+use super::reservation::Reservation;
+use super::reserve::Billing;
+use super::retry::LedgerCall;
+use crate::config::Config;
+use crate::dialect::JobAnswer;
+use crate::ledger::{
+    BindingLimits, Charge, Confirmation, Confirmed, FirstAnswer, Job, LimitReached, Payer,
+    ReservationId, Scope, Unavailable, minted,
+};
+use crate::metrics::Event;
+
+/// Why a reservation is not tied to the job that a channel has answered.
+pub(crate) enum NotConfirmed {
+    /// The job's id is another reservation's: whose it is cannot be known.
+    Taken(Reservation),
+    /// The reservation was voided before, since nothing showed that there would be an answer,
+    /// and no limit has room for another one.
+    GivenUp,
+}
+
+impl Billing {
+    /// Confirms a reservation with the job of its answer, corrects the charge, and resolves it
+    /// if the job has ended already. Answers the job's public id, for which `first` makes what
+    /// repetitions of the request are answered with. Where the reservation was given up
+    /// meanwhile, because another gate took this one for dead or the clock was set, the job is
+    /// charged by a new one.
+    ///
+    /// # Errors
+    /// Where it is not confirmed: no client is to be told of the job then.
+    pub(crate) async fn confirm(
+        &self,
+        mut reservation: Reservation,
+        answer: &JobAnswer,
+        first: impl Fn(&str) -> Option<FirstAnswer>,
+        config: &Config,
+    ) -> Result<Arc<str>, NotConfirmed> {
+        let Some(upstream_id) = &answer.id else {
+            return Err(NotConfirmed::Taken(reservation));
+        };
+        let charge = corrected(reservation.charge(), answer, &config.catalog);
+        let limits = binding_limits(config, reservation.charge(), &charge);
+        let confirmation_as = |job: Arc<str>| Confirmation {
+            charge: charge.clone(),
+            answer: first(&job),
+            job,
+            upstream_id: upstream_id.clone(),
+        };
+        let mut attempt = self.confirm_by_answer(&reservation, &limits, &confirmation_as);
+        let (mut confirmed, mut confirmation) = attempt.await;
+        if let Ok(Confirmed::Closed) = confirmed {
+            reservation.close();
+            match self
+                .reserve_again(&reservation.draft, &reservation.key)
+                .await
+            {
+                Ok(Some(anew)) => {
+                    log_given_up(&reservation, Some(&anew), upstream_id);
+                    reservation = anew;
+                    attempt = self.confirm_by_answer(&reservation, &limits, &confirmation_as);
+                    (confirmed, confirmation) = attempt.await;
+                }
+                Ok(None) => {
+                    log_given_up(&reservation, None, upstream_id);
+                    return Err(NotConfirmed::GivenUp);
+                }
+                Err(error) => confirmed = Err(error),
+            }
+        }
+        let (charge, public) = match confirmed {
+            Ok(Confirmed::Now { after, .. }) => (after, confirmation.job),
+            Ok(Confirmed::Already { job }) => (charge.clone(), job),
+            Ok(Confirmed::Taken | Confirmed::IdTaken) => {
+                return Err(NotConfirmed::Taken(reservation));
+            }
+            Ok(Confirmed::Closed) => return Err(NotConfirmed::GivenUp),
+            Err(error) => {
+                let id = reservation.id();
+                log::error!("reservation {id} not confirmed yet: {error}");
+                let public = confirmation.job.clone();
+                let confirmations = [confirmation, confirmation_as(minted(id))];
+                self.retry_confirm(&reservation, limits, confirmations);
+                (charge.clone(), public)
+            }
+        };
+        reservation.close();
+        let id = reservation.id();
+        let entry = self.jobs.insert(JobEntry::new(Job {
+            id: public.clone(),
+            upstream_id: upstream_id.clone(),
+            reservation: id,
+            charge,
+            created: reservation.created,
+            remix_of: reservation.draft.remix_of.take(),
+            resolution: None,
+            end: None,
+            deleted: false,
+        }));
+        // Where the ledger could not be used, the public id may turn out to be the one of
+        // another channel's job, which this answer says nothing about.
+        if entry.job.reservation == id {
+            let charge_failed = config.jobs.charge_failed_jobs;
+            self.settle(&entry, answer, charge_failed).await;
+        }
+        Ok(public)
+    }
+
+    /// Confirms a reservation under the public id that is wanted, or under one that is minted
+    /// where that is taken. Answers with which it was.
+    async fn confirm_by_answer(
+        &self,
+        reservation: &Reservation,
+        limits: &BindingLimits,
+        confirmation_as: &impl Fn(Arc<str>) -> Confirmation,
+    ) -> (Result<Confirmed, Unavailable>, Confirmation) {
+        let (id, before) = (reservation.id(), reservation.charge());
+        // Of an upstream id that cannot serve, the minted one.
+        let upstream_id = confirmation_as(minted(id)).upstream_id;
+        let mut confirmation = confirmation_as(public_id(&upstream_id, id));
+        let mut confirmed = self.confirm_once(id, before, &confirmation, limits).await;
+        if let Ok(Confirmed::IdTaken) = confirmed {
+            confirmation = confirmation_as(minted(id));
+            confirmed = self.confirm_once(id, before, &confirmation, limits).await;
+        }
+        (confirmed, confirmation)
+    }
+
+    /// Confirms a reservation as soon as the ledger can be used, though its client has been
+    /// told of the job already: with the public id that the client was told, or with one that
+    /// is minted where that is taken.
+    fn retry_confirm(
+        &self,
+        reservation: &Reservation,
+        limits: BindingLimits,
+        confirmations: [Confirmation; 2],
+    ) {
+        let id = reservation.id();
+        let (draft, key) = (reservation.draft.clone(), reservation.key.clone());
+        let again = (self.clone(), draft, key, limits, confirmations);
+        self.retries.start(id, LedgerCall::Confirm, move || {
+            let (billing, draft, key, limits, [wanted, other]) = again.clone();
+            async move {
+                let before = &draft.charge;
+                let attempt = billing.confirm_once(id, before, &wanted, &limits);
+                let mut confirmed = attempt.await?;
+                if confirmed == Confirmed::IdTaken {
+                    let (told, job) = (&wanted.job, &other.job);
+                    log::error!("reservation {id}: its job is {job}, and not {told}");
+                    billing.jobs.forget(told, id);
+                    let attempt = billing.confirm_once(id, before, &other, &limits);
+                    confirmed = attempt.await?;
+                }
+                if confirmed == Confirmed::Closed
+                    && let Some(anew) = billing.reserve_again(&draft, &key).await?
+                {
+                    billing.jobs.forget(&wanted.job, id);
+                    billing.confirm_anew(anew, &wanted, &limits).await;
+                    return Ok(());
+                }
+                if matches!(
+                    confirmed,
+                    Confirmed::Taken | Confirmed::IdTaken | Confirmed::Closed
+                ) {
+                    // What the client was told of is not its own after all.
+                    let job = &wanted.job;
+                    log::error!("reservation {id}: job {job} is not its own: {confirmed:?}");
+                    billing.jobs.forget(job, id);
+                    billing.ledger.mark_unknown(id, billing.now()).await?;
+                }
+                Ok(())
+            }
+        });
+    }
+
+    /// Confirms a reservation that was made anew for a job that its client knows. Where that
+    /// does not succeed, it is left unknown: the job is on its channel's list.
+    async fn confirm_anew(
+        &self,
+        mut anew: Reservation,
+        wanted: &Confirmation,
+        limits: &BindingLimits,
+    ) {
+        let attempt = self.confirm_once(anew.id(), anew.charge(), wanted, limits);
+        match attempt.await {
+            Ok(Confirmed::Now { .. } | Confirmed::Already { .. }) => anew.close(),
+            _ => self.mark_unknown(anew).await,
+        }
+    }
+
+    /// Ties a reservation to a job that was found for it, now or as soon as the ledger can be
+    /// used. `before` is what it charges so far.
+    pub(super) async fn confirm_found(
+        &self,
+        id: ReservationId,
+        before: &Arc<Charge>,
+        confirmation: &Confirmation,
+        limits: &BindingLimits,
+    ) -> Result<Confirmed, Unavailable> {
+        let confirmed = self.confirm_once(id, before, confirmation, limits).await;
+        if confirmed.is_err() {
+            let limits = limits.clone();
+            let again = (self.clone(), before.clone(), limits, confirmation.clone());
+            self.retries.start(id, LedgerCall::Confirm, move || {
+                let (billing, before, limits, confirmation) = again.clone();
+                async move {
+                    let confirmed = billing.confirm_once(id, &before, &confirmation, &limits);
+                    confirmed.await.map(drop)
+                }
+            });
+        }
+        confirmed
+    }
+
+    /// Makes one attempt to tie a reservation to its job. Shows a correction so that reserved =
+    /// posted + voided + open still holds: what the charge was is voided, what it is now is
+    /// reserved. Shows one that was left out, too: the channel may bill for it.
+    async fn confirm_once(
+        &self,
+        id: ReservationId,
+        before: &Arc<Charge>,
+        confirmation: &Confirmation,
+        limits: &BindingLimits,
+    ) -> Result<Confirmed, Unavailable> {
+        let now = self.now();
+        let confirmed = self.ledger.confirm(id, confirmation, limits, now).await?;
+        let Confirmed::Now {
+            after, left_out, ..
+        } = &confirmed
+        else {
+            return Ok(confirmed);
+        };
+        // What it was is the caller's to know: a ledger that was asked again may have
+        // forgotten.
+        if before != after {
+            self.metrics.charge(Event::Voided, before);
+            self.metrics.charge(Event::Reserved, after);
+        }
+        // Where the ledger's first answer was lost, so was the limit that it named.
+        let was_left_out = after == before && confirmation.charge != *before;
+        if left_out.is_some() || was_left_out {
+            self.metrics.correction_left_out(before);
+            log_left_out(id, before, confirmation, left_out.as_ref());
+        }
+        Ok(confirmed)
+    }
+}
+
+/// Logs that a channel has answered with a job after its reservation was given up.
+fn log_given_up(given_up: &Reservation, anew: Option<&Reservation>, job: &str) {
+    let (id, channel) = (given_up.id(), &given_up.charge().channel);
+    match anew {
+        Some(anew) => log::warn!(
+            "reservation {id} was given up before channel {channel} answered with job {job:?}: it \
+             is charged by reservation {}",
+            anew.id()
+        ),
+        None => log::error!(
+            "reservation {id} was given up before channel {channel} answered with job {job:?}, and \
+             a limit has no room for it any more: it is not charged, and nobody can reach the job"
+        ),
+    }
+}
+
+/// Logs that a charge was not corrected for want of room in a limit.
+fn log_left_out(
+    id: ReservationId,
+    before: &Charge,
+    confirmation: &Confirmation,
+    reached: Option<&LimitReached>,
+) {
+    let Payer { key, group, .. } = &before.payer;
+    let limit = match reached {
+        Some(reached) => {
+            let whose = match reached.scope {
+                Scope::Key(_) => format!("key {key}"),
+                Scope::Group(_) => format!("group {group}"),
+            };
+            let limit = &reached.limit;
+            format!("the limit {limit} of {} of {whose}", limit.measure.name())
+        }
+        None => format!("a limit of key {key} or group {group}"),
+    };
+    log::warn!(
+        "reservation {id}: channel {} renders {} s in {} for job {}, for which {limit} has no \
+         room: it stays charged for {} s in {}",
+        before.channel,
+        confirmation.charge.seconds,
+        confirmation.charge.size,
+        confirmation.job,
+        before.seconds,
+        before.size,
+    );
+}
+
+/// The limits that bind a correction, where it is one.
+pub(super) fn binding_limits(config: &Config, before: &Charge, after: &Charge) -> BindingLimits {
+    match before == after {
+        true => BindingLimits::default(),
+        false => config.limits_of(&before.payer),
+    }
+}

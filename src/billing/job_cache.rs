@@ -1,0 +1,218 @@
+//! Caches jobs: whose they are never changes, so a poll need not ask the ledger, and cached
+//! jobs can be polled while it is away.
+
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use foldhash::fast::FixedState;
+
+use crate::ledger::{Job, ReservationId};
+use crate::map::Map;
+use crate::policy::Timestamp;
+
+/// How many jobs are remembered, at least the last this many that were asked for.
+const REMEMBERED: usize = 50_000;
+
+/// Holds a job, and what this gate has seen of it.
+#[derive(Debug)]
+pub(crate) struct JobEntry {
+    pub(crate) job: Job,
+    resolved: AtomicBool,
+    /// Whether its end is in the metrics of this gate.
+    counted: AtomicBool,
+    /// When a client last asked for it.
+    polled: AtomicU64,
+    /// The digest of the last answer from which nothing more is to be learned; 0 before the first.
+    last_answer: AtomicU64,
+}
+
+/// Recognises an answer when it comes again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AnswerDigest(u64);
+
+impl AnswerDigest {
+    pub(crate) fn of(answer: &[u8]) -> Self {
+        let mut hasher = FixedState::default().build_hasher();
+        hasher.write(answer);
+        Self(hasher.finish() | 1)
+    }
+}
+
+impl JobEntry {
+    pub(crate) fn new(job: Job) -> Arc<Self> {
+        Arc::new(Self {
+            resolved: AtomicBool::new(job.resolution.is_some()),
+            counted: AtomicBool::new(false),
+            polled: AtomicU64::new(0),
+            last_answer: AtomicU64::new(0),
+            job,
+        })
+    }
+
+    /// The id that the channel has for the job, where clients know it by another one.
+    pub(crate) fn upstream_id(&self) -> Option<&str> {
+        let job = &self.job;
+        (job.upstream_id != job.id).then_some(&*job.upstream_id)
+    }
+
+    /// Whether its charge is resolved, as far as this gate has seen: the ledger's word wins.
+    pub(crate) fn is_resolved(&self) -> bool {
+        self.resolved.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_resolved(&self) {
+        self.resolved.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that its end is counted. Whether it was already.
+    pub(crate) fn was_counted(&self) -> bool {
+        self.counted.swap(true, Ordering::Relaxed)
+    }
+
+    /// Forgets that its charge was resolved, which the ledger has lost: each answer may tell its
+    /// end again.
+    pub(crate) fn reopen(&self) {
+        self.resolved.store(false, Ordering::Relaxed);
+        self.last_answer.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether this answer is the last one that was read: most polls get the same answer as the
+    /// one before, and to read that again would be the largest part of their cost.
+    pub(crate) fn is_last_answer(&self, answer: AnswerDigest) -> bool {
+        self.last_answer.load(Ordering::Relaxed) == answer.0
+    }
+
+    /// Notes an answer from which nothing more is to be learned.
+    pub(crate) fn set_last_answer(&self, answer: AnswerDigest) {
+        self.last_answer.store(answer.0, Ordering::Relaxed);
+    }
+
+    /// Notes that a client has asked for it.
+    pub(crate) fn note_poll(&self, now: Timestamp) {
+        self.polled.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When a client last asked for it here.
+    pub(crate) fn last_poll(&self) -> Timestamp {
+        Timestamp(self.polled.load(Ordering::Relaxed))
+    }
+}
+
+/// Keeps the jobs that were asked for last. In two halves: when the younger one is full, the
+/// older one is dropped, and what is asked for there moves over.
+#[derive(Debug, Default)]
+pub(crate) struct JobCache {
+    halves: RwLock<[Map<Arc<str>, Arc<JobEntry>>; 2]>,
+}
+
+impl JobCache {
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<JobEntry>> {
+        let found = {
+            let halves = self.halves.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(entry) = halves[0].get(id) {
+                return Some(entry.clone());
+            }
+            halves[1].get(id).cloned()?
+        };
+        Some(self.insert(found))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let halves = self.halves.read().unwrap_or_else(PoisonError::into_inner);
+        halves.iter().all(Map::is_empty)
+    }
+
+    /// Forgets a job that turned out to be another reservation's.
+    pub(crate) fn forget(&self, id: &str, reservation: ReservationId) {
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        for half in &mut *halves {
+            if half
+                .get(id)
+                .is_some_and(|entry| entry.job.reservation == reservation)
+            {
+                half.remove(id);
+            }
+        }
+    }
+
+    /// Remembers a job in the younger half; answers the entry that is there already, if one is.
+    pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        // One that moves over stays in the older half too: it goes with that.
+        let entry = match halves[0].entry(entry.job.id.clone()) {
+            Entry::Occupied(cached) => return cached.get().clone(),
+            Entry::Vacant(place) => place.insert(entry).clone(),
+        };
+        if halves[0].len() < REMEMBERED {
+            return entry;
+        }
+        // With room at once: a table that grows is made anew each time.
+        let younger = Map::with_capacity_and_hasher(REMEMBERED, Default::default());
+        let younger = std::mem::replace(&mut halves[0], younger);
+        let forgotten = std::mem::replace(&mut halves[1], younger);
+        // Tens of thousands of jobs are let go of while nobody waits for it.
+        drop(halves);
+        drop(forgotten);
+        entry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::PriceList;
+    use crate::ledger::{Charge, Payer};
+    use crate::money::{Amount, Multiplier};
+
+    fn entry(number: u32) -> Arc<JobEntry> {
+        let name = || Arc::<str>::from("x");
+        let id: Arc<str> = format!("video_{number}").into();
+        JobEntry::new(Job {
+            upstream_id: id.clone(),
+            id,
+            reservation: ReservationId(number.into()),
+            charge: Arc::new(Charge {
+                payer: Payer {
+                    key: name(),
+                    group: name(),
+                    currency: name(),
+                    multiplier: Multiplier::from_thousandths(1000).unwrap(),
+                },
+                channel: name(),
+                model: name(),
+                size: name(),
+                seconds: 4,
+                list: Amount::ZERO,
+                billed: Amount::ZERO,
+                prices: PriceList::default(),
+            }),
+            created: Timestamp(0),
+            remix_of: None,
+            resolution: None,
+            end: None,
+            deleted: false,
+        })
+    }
+
+    #[test]
+    fn the_last_ones_are_remembered_and_no_more_than_twice_as_many() {
+        let jobs = JobCache::default();
+        let first = jobs.insert(entry(0));
+        first.set_resolved();
+        assert!(jobs.insert(entry(0)).is_resolved(), "it stays the same one");
+        for id in 1..(4 * REMEMBERED as u32) {
+            jobs.insert(entry(id));
+            // One that is asked for stays.
+            assert!(jobs.get("video_0").unwrap().is_resolved());
+        }
+        assert!(jobs.get("video_1").is_none());
+        let last = 4 * REMEMBERED as u32 - 1;
+        for id in last - (REMEMBERED as u32 - 2)..=last {
+            assert!(jobs.get(&format!("video_{id}")).is_some(), "{id}");
+        }
+        let halves = jobs.halves.read().unwrap();
+        assert!(halves.iter().all(|half| half.len() <= REMEMBERED));
+    }
+}

@@ -1,0 +1,54 @@
+//! Decides how the end of a job resolves its charge.
+
+use std::time::Duration;
+
+use crate::dialect::{JobAnswer, Status};
+use crate::ledger::Resolution;
+
+/// How a job has ended, and how that resolves its charge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JobEnd {
+    pub(crate) resolution: Resolution,
+    /// A word for operators and labels.
+    pub(crate) status: &'static str,
+    /// How long it took, by the channel's clock, where it tells.
+    pub(crate) lasted: Option<Duration>,
+}
+
+impl JobEnd {
+    /// The job was deleted before its end was seen.
+    pub(crate) const DELETED: Self = Self {
+        resolution: Resolution::Posted,
+        status: "deleted",
+        lasted: None,
+    };
+    /// The job's end was not seen in time.
+    pub(crate) const EXPIRED: Self = Self {
+        resolution: Resolution::Posted,
+        status: "expired",
+        lasted: None,
+    };
+
+    /// The end that a job's status tells, if it is one.
+    pub(crate) fn of(status: Status, charge_failed_jobs: bool) -> Option<Self> {
+        let owed = match status {
+            Status::Completed => true,
+            Status::Failed | Status::Cancelled | Status::Expired => charge_failed_jobs,
+            Status::Queued | Status::InProgress => return None,
+        };
+        Some(Self {
+            resolution: match owed {
+                true => Resolution::Posted,
+                false => Resolution::Voided,
+            },
+            status: status.end(),
+            lasted: None,
+        })
+    }
+}
+
+/// How long a job took, by the times that its channel gives.
+pub(super) fn duration(answer: &JobAnswer) -> Option<Duration> {
+    let seconds = answer.completed?.checked_sub(answer.created?)?;
+    Some(Duration::from_secs(seconds))
+}

@@ -1,0 +1,201 @@
+//! What is matched, and what is decided.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::ledger::{PromptDigest, ReservationId, State};
+use crate::policy::Timestamp;
+
+/// A job of a channel's list that belongs to no reservation yet. What the list leaves out
+/// speaks against nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::billing) struct ListedJob {
+    /// The channel's id for it.
+    pub(in crate::billing) id: Arc<str>,
+    /// The channel's name for its model.
+    pub(in crate::billing) model: Option<Arc<str>>,
+    /// The model on offer that this is a snapshot of.
+    pub(in crate::billing) offered: Option<Arc<str>>,
+    pub(in crate::billing) prompt: Option<PromptDigest>,
+    pub(in crate::billing) size: Option<Arc<str>>,
+    pub(in crate::billing) seconds: Option<u32>,
+    /// The channel's id of the job that it is a remix of.
+    pub(in crate::billing) source: Option<Arc<str>>,
+    /// When it was created, by the channel's clock.
+    pub(in crate::billing) created: Option<Timestamp>,
+}
+
+/// A reservation that a job may belong to, with what its request asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::billing) struct Candidate {
+    pub(in crate::billing) id: ReservationId,
+    pub(in crate::billing) key: Arc<str>,
+    pub(in crate::billing) model: Arc<str>,
+    pub(in crate::billing) prompt: PromptDigest,
+    pub(in crate::billing) size: Arc<str>,
+    pub(in crate::billing) seconds: u32,
+    /// The channel's id of the job that was to be remixed.
+    pub(in crate::billing) source: Option<Arc<str>>,
+    /// Pending, unknown, or voided not long ago without a job.
+    pub(in crate::billing) state: State,
+    /// The fingerprint that its idempotency key stands for, if it has one.
+    pub(in crate::billing) fingerprint: Option<[u8; 32]>,
+    /// When it was reserved.
+    pub(in crate::billing) created: Timestamp,
+    /// When it was found to be unknown, or voided.
+    pub(in crate::billing) since: Timestamp,
+}
+
+/// A job of the list that was found to be a reservation's, though no answer said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::billing) struct Found {
+    pub(in crate::billing) job: ListedJob,
+    pub(in crate::billing) owner: Candidate,
+}
+
+/// How a list was read, and how its times are to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::billing) struct Rules {
+    /// When reading the list began.
+    pub(in crate::billing) listed_at: Timestamp,
+    /// Whether it was read as far as the oldest unknown reservation.
+    pub(in crate::billing) complete: bool,
+    /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
+    /// has a `Date`.
+    pub(in crate::billing) clock_ahead: Option<i64>,
+    /// Milliseconds by which clocks may differ all the same.
+    pub(in crate::billing) skew: u64,
+    /// Milliseconds that a channel has to list a job.
+    pub(in crate::billing) grace: u64,
+    /// Milliseconds that a create can be under way. A reservation may have been found to be
+    /// unknown earlier than that, by a gate that took the one which sends it for dead.
+    pub(in crate::billing) create_timeout: u64,
+    /// Reservations made since then were not all given.
+    pub(in crate::billing) unseen_from: Option<Timestamp>,
+}
+
+/// What is to be done. Where nothing is said of a reservation, it waits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::billing) enum Decision {
+    /// The job is this reservation's.
+    Assign {
+        reservation: ReservationId,
+        job: Arc<str>,
+    },
+    /// The reservation became no job.
+    Void { reservation: ReservationId },
+    /// It cannot be told whether the job is this reservation's. For the log.
+    Ambiguous {
+        reservation: ReservationId,
+        job: Arc<str>,
+        why: Ambiguity,
+    },
+    /// The job belongs to a key's reservations, of which none is left to be charged for it.
+    /// For the log.
+    Unclaimed { key: Arc<str>, job: Arc<str> },
+}
+
+/// Why it cannot be told which reservation a job belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::billing) enum Ambiguity {
+    /// Reservations of several keys fit it.
+    Keys,
+    /// The list tells too little of the job. The reservation is held.
+    Evidence,
+    /// Requests fit it that differ only in what a list does not show. The reservation has the
+    /// job.
+    Requests,
+    /// The same, but there are fewer jobs than reservations: this one is held.
+    TooFewJobs,
+}
+
+/// The most that [`Rules::differences`] counts.
+pub(super) const MOST_DIFFERENCES: u32 = 3;
+
+impl Rules {
+    /// In how many things a job differs from what a reservation asked for, if it may belong to
+    /// it. Size and seconds need not be those that were asked for, since a channel may render
+    /// others.
+    pub(super) fn differences(&self, job: &ListedJob, candidate: &Candidate) -> Option<u32> {
+        let model = &candidate.model;
+        let named = [&job.model, &job.offered];
+        let is_model = job.model.is_none() || named.into_iter().flatten().any(|name| name == model);
+        let is_prompt = job.prompt.is_none_or(|prompt| prompt == candidate.prompt);
+        let is_source = job.source.is_none() || job.source == candidate.source;
+        if !(is_model && is_prompt && is_source && self.is_in_time(job, candidate)) {
+            return None;
+        }
+        let (other_size, other_seconds) = job.renders_other(candidate);
+        // Whoever lists remixes says what of.
+        let other_source = job.source != candidate.source;
+        Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
+    }
+
+    /// Whether what the list tells of a job that fits a reservation is enough to assign it.
+    ///
+    /// A prompt is. Without one, the time says whose job it is, and only a time that does not
+    /// depend on whose clock is right: it counts for nothing where no answer tells the channel's
+    /// clock, or where that is so far off that only one of the two readings fits.
+    pub(super) fn is_evidence(&self, job: &ListedJob, candidate: &Candidate) -> bool {
+        if job.prompt.is_some() {
+            return true;
+        }
+        let in_time = |written| {
+            let window = self.window(candidate);
+            window.contains(&written) && window.contains(&self.by_our_clock(written))
+        };
+        self.clock_ahead.is_some()
+            && job.created.is_some_and(in_time)
+            && job.renders_other(candidate) == (false, false)
+    }
+
+    /// Whether the job was created while the reservation's request was under way, by its time
+    /// as it is written, or as its channel's clock corrects it: what stamps an answer with its
+    /// date may be another machine than the one that creates jobs.
+    fn is_in_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
+        let Some(written) = job.created else {
+            return true;
+        };
+        let window = self.window(candidate);
+        window.contains(&written) || window.contains(&self.by_our_clock(written))
+    }
+
+    /// When a reservation's job may have been created.
+    fn window(&self, candidate: &Candidate) -> RangeInclusive<Timestamp> {
+        let from = candidate.created.0.saturating_sub(self.skew);
+        let to = self.over(candidate).0;
+        let to = to.saturating_add(self.skew).saturating_add(self.grace);
+        Timestamp(from)..=Timestamp(to)
+    }
+
+    /// When a reservation's request was under way no more.
+    pub(super) fn over(&self, candidate: &Candidate) -> Timestamp {
+        let deadline = candidate.created.0.saturating_add(self.create_timeout);
+        candidate.since.max(Timestamp(deadline))
+    }
+
+    pub(super) fn by_our_clock(&self, written: Timestamp) -> Timestamp {
+        Timestamp(
+            written
+                .0
+                .saturating_add_signed(-self.clock_ahead.unwrap_or(0)),
+        )
+    }
+}
+
+impl ListedJob {
+    /// Whether its size, and its seconds, are others than a reservation asked for.
+    fn renders_other(&self, candidate: &Candidate) -> (bool, bool) {
+        let size = self.size.as_ref();
+        (
+            size.is_some_and(|size| *size != candidate.size),
+            self.seconds.is_some_and(|s| s != candidate.seconds),
+        )
+    }
+}
+
+impl Candidate {
+    pub(super) fn is_unknown(&self) -> bool {
+        self.state == State::Unknown
+    }
+}

@@ -1,0 +1,32 @@
+//! The life of a charge: reserve, confirm, post, void. Without Pingora's types.
+//!
+//! [`Billing`] moves money: each step is made in the ledger and then shown in the metrics,
+//! once, because the ledger says which call it was that changed something. [`matching`]
+//! decides, as a pure function, whose a job of a channel's list is. [`worker`] runs what no
+//! client waits for: it polls jobs, reconciles unknown outcomes and prunes.
+
+mod channel_task;
+mod charge;
+mod confirm;
+mod job_cache;
+mod job_end;
+mod job_status;
+mod matching;
+mod poller;
+mod public_id;
+mod reconcile;
+mod reservation;
+mod reserve;
+mod retry;
+mod settle;
+mod worker;
+
+pub(crate) use charge::charge;
+pub(crate) use confirm::NotConfirmed;
+pub(crate) use job_cache::{AnswerDigest, JobEntry};
+pub(crate) use job_status::fetch as fetch_status;
+pub(crate) use job_status::fetch_and_settle as fetch_and_settle_status;
+pub(crate) use public_id::{public_source, with_public_ids};
+pub(crate) use reservation::Reservation;
+pub(crate) use reserve::{Billing, ReserveOutcome, ReserveRequest};
+pub(crate) use worker::Worker;

@@ -1,0 +1,206 @@
+//! Polls each job that has not ended and that no client has polled lately, so that nothing
+//! depends on a client's polling.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::channel_task::ChannelTask;
+use super::job_cache::JobEntry;
+use super::job_end::JobEnd;
+use super::job_status::fetch_and_settle;
+use crate::clock::millis;
+use crate::config::Jobs;
+use crate::ledger::{Job, ReservationId, Unavailable};
+use crate::policy::Timestamp;
+use crate::upstream::QueryError;
+
+/// How many jobs are read from the ledger at a time, at least. A round must end while its lease
+/// lasts.
+const AT_ONCE: u32 = 50;
+const ROUND: Duration = Duration::from_secs(10);
+/// How many polls may be under way at once, at least and at most. A job whose answer drips takes
+/// up one until its time is over, and holds up none of the others.
+const POLLS: (usize, usize) = (16, 256);
+/// How far the polls may lie behind their rate and catch up.
+const LAG: Duration = Duration::from_millis(100);
+/// Between two polls of one job lies this part of its age, so that a job that takes long is
+/// asked after less and less often.
+const PART_OF_AGE: u64 = 8;
+/// The longest time between two polls of a job.
+const AT_MOST: Duration = Duration::from_secs(600);
+
+/// Keeps the polls of a channel's jobs that are under way, and when the next may begin.
+#[derive(Default)]
+pub(super) struct Poller {
+    polls: JoinSet<Result<(), QueryError>>,
+    /// The job of each poll.
+    under_way: HashMap<Id, ReservationId>,
+    next: Option<Instant>,
+    /// The channel is not asked before then.
+    rests_until: Option<Instant>,
+}
+
+impl Poller {
+    /// Makes one round: polls the jobs whose time has come, at the channel's rate as long as
+    /// there are enough of them. Answers whether more are waiting.
+    pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<bool, Unavailable> {
+        let billing = &task.billing;
+        let jobs = &task.snapshot.config.jobs;
+        let rate = jobs.polls_per_second;
+        let (pace, until) = (Duration::from_secs(1) / rate, Instant::now() + ROUND);
+        let most = usize::try_from(rate)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(2);
+        let most = most.clamp(POLLS.0, POLLS.1);
+        let pause = jobs.poll_after.min(ROUND);
+        self.has_room(usize::MAX, until, pause).await;
+        if self.rests() {
+            return Ok(false);
+        }
+        // Those under way are due until they have been polled.
+        let under_way = u32::try_from(self.under_way.len()).unwrap_or(u32::MAX);
+        let page = AT_ONCE.max(rate.min(1000)).saturating_add(under_way);
+        let due = billing.ledger().due(task.name(), billing.now(), page);
+        let due = due.await?;
+        let is_full = due.len() >= usize::try_from(page).unwrap_or(usize::MAX);
+        for job in due {
+            if self.is_under_way(&job) {
+                continue;
+            }
+            let entry = billing.entry(&job);
+            let at = billing.now();
+            // A poll that lies ahead was seen by a clock that was wrong.
+            let last_poll = Some(entry.last_poll()).filter(|last| *last <= at);
+            let polled = last_poll.map_or(0, |last| last.0 + millis(jobs.poll_after));
+            let polled = Timestamp(polled);
+            if entry.is_resolved() && !billing.reopen(&entry).await? {
+                // By this gate, while the page was under way.
+                continue;
+            }
+            if polled > at && !is_old(&entry, at, jobs) {
+                set_next_poll(task, &entry, polled).await?;
+            } else if Instant::now() > until || !self.has_room(most, until, pause).await {
+                return Ok(true);
+            } else if self.rests() {
+                return Ok(false);
+            } else {
+                self.turn(pace).await;
+                let task = task.clone();
+                let poll = self.polls.spawn(async move { poll(&task, &entry).await });
+                self.under_way.insert(poll.id(), job.reservation);
+            }
+        }
+        Ok(is_full)
+    }
+
+    fn is_under_way(&self, job: &Job) -> bool {
+        self.under_way.values().any(|id| *id == job.reservation)
+    }
+
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Notes the polls that have ended; waits until fewer than `most` are under way, or until it
+    /// is too late. Answers whether there is room.
+    async fn has_room(&mut self, most: usize, until: Instant, pause: Duration) -> bool {
+        loop {
+            let ended = match self.under_way.len() < most {
+                true => self.polls.try_join_next_with_id(),
+                false => {
+                    let ended = timeout_at(until, self.polls.join_next_with_id());
+                    match ended.await {
+                        Ok(ended) => ended,
+                        Err(_) => return false,
+                    }
+                }
+            };
+            match ended {
+                None => return true,
+                Some(Ok((id, polled))) => {
+                    self.under_way.remove(&id);
+                    if polled.is_err_and(|error| error.is_channel_down()) {
+                        self.rests_until = Some(Instant::now() + pause);
+                    }
+                }
+                Some(Err(error)) => {
+                    self.under_way.remove(&error.id());
+                    log::error!("the poll of a job has failed: {error}");
+                }
+            }
+        }
+    }
+
+    /// Waits until the next poll may begin.
+    async fn turn(&mut self, pace: Duration) {
+        let now = Instant::now();
+        let earliest = now.checked_sub(LAG).unwrap_or(now);
+        let turn = self.next.map_or(now, |next| next.max(earliest));
+        self.next = Some(turn + pace);
+        sleep_until(turn).await;
+    }
+
+    /// Waits for all polls that are under way.
+    pub(super) async fn drain(&mut self) {
+        while self.polls.join_next().await.is_some() {}
+        self.under_way.clear();
+    }
+}
+
+/// Polls one job, settles its charge if it has ended, and says when it is to be polled again.
+///
+/// # Errors
+/// Why the channel told nothing, if it did not.
+async fn poll(task: &ChannelTask, entry: &JobEntry) -> Result<(), QueryError> {
+    let ChannelTask {
+        billing,
+        client,
+        snapshot,
+        channel,
+    } = task;
+    let (name, jobs) = (task.name(), &snapshot.config.jobs);
+    let report = fetch_and_settle(billing, client, snapshot, channel, entry).await;
+    let wanted = report.as_ref().ok().and_then(|report| report.poll_after_ms);
+    let noted = if entry.is_resolved() {
+        Ok(())
+    } else if is_old(entry, billing.now(), jobs) {
+        log::warn!(
+            "job {} on channel {name}: no end was seen in time, it stays charged",
+            entry.job.id
+        );
+        billing.resolve_job(entry, JobEnd::EXPIRED).await
+    } else {
+        let at = next_poll(entry, billing.now(), jobs, wanted);
+        set_next_poll(task, entry, at).await
+    };
+    if let Err(error) = noted {
+        log::debug!("job {} on channel {name}: {error}", entry.job.id);
+    }
+    report.map(drop)
+}
+
+async fn set_next_poll(
+    task: &ChannelTask,
+    entry: &JobEntry,
+    at: Timestamp,
+) -> Result<(), Unavailable> {
+    let ledger = task.billing.ledger();
+    ledger.look_at(entry.job.reservation, at).await
+}
+
+/// Whether a job has been followed for long enough, be it that a client still polls it.
+fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
+    now.since(entry.job.created) > millis(jobs.expire_after)
+}
+
+/// When a job that has not ended is polled again.
+fn next_poll(entry: &JobEntry, now: Timestamp, jobs: &Jobs, wanted: Option<u64>) -> Timestamp {
+    let least = millis(jobs.poll_after);
+    let most = millis(AT_MOST).max(least);
+    let age = now.since(entry.job.created);
+    let wait = (age / PART_OF_AGE).max(wanted.unwrap_or(0));
+    Timestamp(now.0 + wait.clamp(least, most))
+}

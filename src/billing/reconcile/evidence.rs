@@ -1,0 +1,135 @@
+//! Turns a channel's list and the ledger's entries into what matching works on, and a found job
+//! into the answer of its request. No IO.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::walk::{Listing, Page};
+use crate::billing::matching::{Candidate, ListedJob};
+use crate::billing::public_id::with_public_ids;
+use crate::catalog::Catalog;
+use crate::dialect::{self, JobAnswer, Status};
+use crate::ledger::{FirstAnswer, Jobless, PromptDigest};
+use crate::policy::Timestamp;
+use crate::upstream::job_status::JobReport;
+
+/// What a page of the list says, as far as it matters.
+pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
+    let has_more = page.has_more.unwrap_or(page.entries > 0);
+    let time = |seconds: u64| Timestamp(seconds.saturating_mul(1000));
+    let listing = |answer: JobAnswer| {
+        let id = answer.id.clone()?;
+        let offered = answer.model.as_deref();
+        let offered = offered.and_then(|name| model_of(catalog, name));
+        let job = ListedJob {
+            id,
+            offered: offered.map(Arc::from),
+            model: answer.model.as_deref().map(Arc::from),
+            prompt: answer.prompt.map(PromptDigest),
+            size: answer.size.as_deref().map(Arc::from),
+            seconds: answer.seconds,
+            source: answer.source.as_deref().map(Arc::from),
+            created: answer.created.map(time),
+        };
+        Some(Listing { job, answer })
+    };
+    let nameless = page.nameless.iter().map(|job| job.created.map(time));
+    Page {
+        nameless: nameless.collect(),
+        jobs: page.jobs.into_iter().filter_map(listing).collect(),
+        last: page.last,
+        has_more,
+    }
+}
+
+/// The model on offer that a channel's name for one means: itself, or what it is a snapshot
+/// of (`sora-2-2025-10-06`, but `sora-2-pro` is a model of its own).
+fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
+    let is = |model: &str| {
+        let rest = name.strip_prefix(model);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let models = catalog.models().map(|model| &**model.name());
+    models
+        .filter(|model| is(model))
+        .max_by_key(|model| model.len())
+}
+
+/// Since when there are more than `most` that were asked for.
+pub(super) fn unseen_from(entries: &[Jobless], most: u32) -> Option<Timestamp> {
+    (entries.len() >= most as usize).then(|| entries.last().map(|last| last.created))?
+}
+
+pub(super) fn candidate(unmatched: &Jobless, source: Option<Arc<str>>) -> Candidate {
+    let charge = &unmatched.charge;
+    Candidate {
+        id: unmatched.id,
+        key: charge.payer.key.clone(),
+        model: charge.model.clone(),
+        prompt: unmatched.prompt,
+        size: charge.size.clone(),
+        seconds: charge.seconds,
+        source,
+        state: unmatched.state,
+        fingerprint: unmatched.fingerprint,
+        created: unmatched.created,
+        since: unmatched.since,
+    }
+}
+
+/// What repetitions of a request are answered with: the job as its channel tells it, if it does
+/// and names it, or else as its list did.
+pub(super) fn first_answer(
+    unknown: &Jobless,
+    found: &Listing,
+    report: Option<&JobReport>,
+    id: &str,
+    source: Option<&str>,
+) -> FirstAnswer {
+    let charge = &unknown.charge;
+    let listed = || {
+        let seconds = found.answer.seconds.unwrap_or(charge.seconds);
+        let job = json!({
+            "id": id,
+            "object": "video",
+            "model": &*charge.model,
+            "status": found.answer.status.unwrap_or(Status::Queued).told(),
+            "created_at": found.job.created.unwrap_or(unknown.created).seconds(),
+            "size": found.answer.size.as_deref().unwrap_or(&charge.size),
+            "seconds": seconds.to_string(),
+            "remixed_from_video_id": unknown.remix_of.as_deref(),
+        });
+        Bytes::from(job.to_string())
+    };
+    let report = report.filter(|report| report.job.id.is_some());
+    let told = report.map(|report| with_public_ids(&report.job, &report.body, id, source));
+    FirstAnswer {
+        status: 200,
+        body: told.unwrap_or_else(listed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_on_offer_is_no_snapshot_of_another() {
+        let conf = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+        let text = std::fs::read_to_string(conf.join("demo.yaml")).unwrap();
+        let env = |_: &str| Some("credential".to_owned());
+        let config = crate::config::parse(&text, "demo.yaml", &env, &conf).unwrap();
+        for (name, model) in [
+            ("sora-2", Some("sora-2")),
+            ("sora-2-2025-10-06", Some("sora-2")),
+            ("sora-2-pro", Some("sora-2-pro")),
+            ("sora-2-pro-2025-10-06", Some("sora-2-pro")),
+            ("sora-20", None),
+            ("other", None),
+        ] {
+            assert_eq!(model_of(&config.catalog, name), model, "{name}");
+        }
+    }
+}

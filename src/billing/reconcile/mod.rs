@@ -1,0 +1,302 @@
+//! Finds out what became of requests that got no answer, by their channel's list of jobs.
+//!
+//! What is on the list and in no ledger entry may belong to a reservation whose outcome is
+//! unknown; [`super::matching`] decides. A list that is longer than one round allows is read
+//! on in the next: nothing is voided on the word of a list that does not reach back to the
+//! oldest of them. What cannot be found out for as long as a job is followed is voided at last,
+//! and the log says so.
+
+mod evidence;
+mod notices;
+mod walk;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::channel_task::ChannelTask;
+use super::charge::corrected;
+use super::confirm::binding_limits;
+use super::matching::{Candidate, Decision, Found, ListedJob, Matcher, Rules};
+use super::public_id::{public_id, public_source};
+use crate::clock::{before, millis};
+use crate::ledger::{
+    Confirmation, Confirmed, Jobless, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State,
+    Unavailable, minted,
+};
+use crate::policy::Timestamp;
+use crate::upstream::{job_status, list_page};
+use evidence::{candidate, first_answer, read_page, unseen_from};
+use notices::Notices;
+use walk::{Listing, Next, Walk};
+
+/// How many reservations are looked at in one round.
+const AT_ONCE: u32 = 2000;
+/// How many are looked at that were voided and could have the same jobs.
+const RIVALS: u32 = 20_000;
+/// How long one round reads a list. A round must end while its lease lasts.
+const ROUND: Duration = Duration::from_secs(10);
+/// How far the clocks of a channel and of the gates may lie apart, beyond what the channel's
+/// answers say of its own.
+const SKEW: Duration = Duration::from_secs(120);
+/// How many jobs are remembered to have an owner.
+const OWNED: usize = 50_000;
+
+/// Reconciles a channel's unknown outcomes with its list, over several rounds.
+#[derive(Default)]
+pub(super) struct Reconciler {
+    /// The list that is being read.
+    walk: Option<Walk>,
+    /// Jobs that belong to a reservation.
+    owned: HashSet<Arc<str>>,
+    notices: Notices,
+}
+
+/// The reservations of a channel that a job may belong to.
+struct Unresolved {
+    unmatched: Vec<Jobless>,
+    candidates: Vec<Candidate>,
+    /// Those made since then are not all here.
+    unseen_from: Option<Timestamp>,
+}
+
+impl Unresolved {
+    /// Reads them from the ledger.
+    async fn load(task: &ChannelTask) -> Result<Self, Unavailable> {
+        let (billing, ledger) = (&task.billing, task.billing.ledger());
+        let unmatched = ledger.jobless(task.name(), AT_ONCE).await?;
+        let mut unresolved = Self {
+            candidates: Vec::with_capacity(unmatched.len()),
+            unseen_from: unseen_from(&unmatched, AT_ONCE),
+            unmatched,
+        };
+        let Some(oldest) = unresolved.oldest() else {
+            return Ok(unresolved);
+        };
+        // Nothing that was voided before could have had a job that the oldest may have.
+        let span = SKEW * 2 + task.snapshot.config.jobs.unknown_grace;
+        let rivals = ledger.rivals(task.name(), before(oldest, span), RIVALS);
+        let rivals = rivals.await?;
+        let unseen = [unresolved.unseen_from, unseen_from(&rivals, RIVALS)];
+        unresolved.unseen_from = unseen.into_iter().flatten().min();
+        for unmatched in unresolved.unmatched.iter().chain(&rivals) {
+            let source = match &unmatched.remix_of {
+                Some(id) => billing.job(id).await?,
+                None => None,
+            };
+            let source = source.map(|source| source.job.upstream_id.clone());
+            let source = source.or_else(|| unmatched.remix_of.clone());
+            unresolved.candidates.push(candidate(unmatched, source));
+        }
+        Ok(unresolved)
+    }
+
+    fn oldest(&self) -> Option<Timestamp> {
+        let unknown = self.unmatched.iter().filter(|u| u.state == State::Unknown);
+        unknown.map(|u| u.created).min()
+    }
+
+    fn get(&self, id: ReservationId) -> Option<&Jobless> {
+        self.unmatched.iter().find(|unmatched| unmatched.id == id)
+    }
+}
+
+impl Reconciler {
+    /// Makes one round: asks the channel for its jobs if any outcome is unknown.
+    pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<(), Unavailable> {
+        let (billing, name) = (&task.billing, task.name());
+        expire_unknown(task).await?;
+        let unresolved = Unresolved::load(task).await?;
+        let Some(oldest) = unresolved.oldest() else {
+            self.walk = None;
+            return Ok(());
+        };
+        let walk = self.walk.take();
+        let mut walk = walk.unwrap_or_else(|| Walk::new(billing.now()));
+        walk.bound(unresolved.unseen_from);
+        let from = before(oldest, SKEW);
+        let Some(complete) = self.read_on(task, &mut walk, from, &unresolved).await? else {
+            self.walk = walk.goes_on().then_some(walk);
+            return Ok(());
+        };
+        self.notices.note_clock(name, walk.clock_ahead.unwrap_or(0));
+        // Once more: the list may show jobs of requests that came while it was read.
+        let unresolved = Unresolved::load(task).await?;
+        walk.bound(unresolved.unseen_from);
+        self.sort_out_owned(task, &mut walk).await?;
+        for decision in decide(task, &unresolved, &walk, complete) {
+            match decision {
+                Decision::Assign { reservation, job } => {
+                    let found = walk.jobs.iter().find(|found| found.job.id == job);
+                    if let (Some(found), Some(unknown)) = (found, unresolved.get(reservation)) {
+                        assign(task, unknown, found).await?;
+                    }
+                }
+                Decision::Void { reservation } => {
+                    log::info!("reservation {reservation} on channel {name}: no job came of it");
+                    billing.void_by_id(reservation, NOT_CREATED).await?;
+                }
+                Decision::Ambiguous { .. } | Decision::Unclaimed { .. } => {
+                    self.notices.log_decision(name, decision);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the list on for as long as a round may take. Answers whether it is complete, once
+    /// it has been read; `None` while there is more.
+    async fn read_on(
+        &mut self,
+        task: &ChannelTask,
+        walk: &mut Walk,
+        from: Timestamp,
+        unresolved: &Unresolved,
+    ) -> Result<Option<bool>, Unavailable> {
+        let config = &task.snapshot.config;
+        let until = Instant::now() + ROUND;
+        let pace = Duration::from_secs(1) / config.jobs.polls_per_second;
+        loop {
+            let after = walk.after().map(|id| &**id);
+            let (client, most) = (&task.client, config.bounds.answer_bytes);
+            let Ok(page) = list_page::fetch(client, &task.channel, after, most).await else {
+                walk.fail();
+                return Ok(None);
+            };
+            walk.note_date(page.date.as_deref(), task.billing.now());
+            let matcher = Matcher::new(&unresolved.candidates, rules(task, walk, false));
+            let owned = &self.owned;
+            let wanted = |job: &ListedJob| !owned.contains(&job.id) && matcher.concerns(job);
+            let page = read_page(page.page, &config.catalog);
+            if let Next::End { complete } = walk.add(page, from, wanted) {
+                return Ok(Some(complete));
+            }
+            self.sort_out_owned(task, walk).await?;
+            if Instant::now() > until {
+                return Ok(None);
+            }
+            sleep(pace).await;
+        }
+    }
+
+    /// Sorts out the jobs that belong to a reservation.
+    async fn sort_out_owned(
+        &mut self,
+        task: &ChannelTask,
+        walk: &mut Walk,
+    ) -> Result<(), Unavailable> {
+        let (ledger, channel) = (task.billing.ledger(), task.name());
+        let mut kept = Vec::with_capacity(walk.jobs.len());
+        for listing in std::mem::take(&mut walk.jobs) {
+            let id = &listing.job.id;
+            if ledger.job_of_channel(channel, id).await?.is_none() {
+                kept.push(listing);
+            } else if let Some(owner) = ledger.found(channel, id).await? {
+                walk.note_found(listing.job, owner);
+            } else if self.owned.len() < OWNED {
+                self.owned.insert(listing.job.id);
+            }
+        }
+        walk.jobs = kept;
+        Ok(())
+    }
+}
+
+/// Voids what could not be found out in time.
+async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
+    let (billing, channel) = (&task.billing, task.name());
+    let expiry = millis(task.snapshot.config.jobs.expire_after);
+    let now = billing.now();
+    for unmatched in billing.ledger().jobless(channel, AT_ONCE).await? {
+        if unmatched.state == State::Unknown && now.since(unmatched.since) > expiry {
+            let id = unmatched.id;
+            log::error!(
+                "reservation {id} on channel {channel}: what became of it was not found out, it \
+                 is not charged"
+            );
+            billing.void_by_id(id, NOT_FOUND_OUT).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Matches what the list has shown with the reservations.
+fn decide(
+    task: &ChannelTask,
+    unresolved: &Unresolved,
+    walk: &Walk,
+    complete: bool,
+) -> Vec<Decision> {
+    let rules = rules(task, walk, complete);
+    let jobs: Vec<_> = walk.jobs.iter().map(|found| found.job.clone()).collect();
+    let found = walk.found.iter().map(|(job, owner)| Found {
+        job: job.clone(),
+        owner: candidate(owner, job.source.clone()),
+    });
+    let found: Vec<_> = found.collect();
+    Matcher::new(&unresolved.candidates, rules).decide(&jobs, &found)
+}
+
+fn rules(task: &ChannelTask, walk: &Walk, complete: bool) -> Rules {
+    Rules {
+        listed_at: walk.began,
+        complete,
+        clock_ahead: walk.clock_ahead,
+        skew: millis(SKEW),
+        grace: millis(task.snapshot.config.jobs.unknown_grace),
+        create_timeout: millis(task.channel.spec().create_timeout()),
+        unseen_from: walk.unseen_from,
+    }
+}
+
+/// Confirms a reservation with the job that was found for it.
+async fn assign(task: &ChannelTask, unknown: &Jobless, found: &Listing) -> Result<(), Unavailable> {
+    let (billing, config) = (&task.billing, &task.snapshot.config);
+    let upstream_id = &found.job.id;
+    let public = public_id(upstream_id, unknown.id);
+    let report = match unknown.fingerprint {
+        Some(_) => {
+            let (client, most) = (&task.client, config.bounds.answer_bytes);
+            let report = job_status::fetch(client, &task.channel, &public, upstream_id, most);
+            report.await.ok()
+        }
+        None => None,
+    };
+    let source = match &report {
+        Some(report) => public_source(billing, &report.job, unknown.remix_of.as_deref()).await,
+        None => None,
+    };
+    let answer = |id: &str| {
+        let (report, source) = (report.as_ref(), source.as_deref());
+        Some(first_answer(unknown, found, report, id, source))
+    };
+    let mut confirmation = Confirmation {
+        charge: corrected(&unknown.charge, &found.answer, &config.catalog),
+        answer: answer(&public),
+        job: public,
+        upstream_id: upstream_id.clone(),
+    };
+    let limits = binding_limits(config, &unknown.charge, &confirmation.charge);
+    let confirm = async |confirmation: &Confirmation| {
+        let before = &unknown.charge;
+        let confirmed = billing.confirm_found(unknown.id, before, confirmation, &limits);
+        confirmed.await
+    };
+    let mut confirmed = confirm(&confirmation).await?;
+    if confirmed == Confirmed::IdTaken {
+        confirmation.job = minted(unknown.id);
+        confirmation.answer = answer(&confirmation.job);
+        confirmed = confirm(&confirmation).await?;
+    }
+    if let Confirmed::Now { .. } = confirmed {
+        let job = &confirmation.job;
+        log::info!("reservation {}: job {job} came of it", unknown.id);
+        if let Some(entry) = billing.job(job).await? {
+            let charge_failed = config.jobs.charge_failed_jobs;
+            billing.settle(&entry, &found.answer, charge_failed).await;
+        }
+    }
+    Ok(())
+}

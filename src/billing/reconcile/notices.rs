@@ -1,0 +1,82 @@
+//! Logs once what reconciliation cannot find out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::SKEW;
+use crate::billing::matching::{Ambiguity, Decision};
+use crate::clock::millis;
+use crate::ledger::ReservationId;
+
+/// How many lines of the log are remembered, so that they are not written again.
+const LOGGED: usize = 10_000;
+
+/// What the log says already about a channel.
+#[derive(Default)]
+pub(super) struct Notices {
+    /// By reservation, or none, and job.
+    logged: HashSet<(Option<ReservationId>, Arc<str>)>,
+    /// Whether the log says that the channel's clock is wrong.
+    clock_is_logged: bool,
+}
+
+impl Notices {
+    /// Logs a decision that operators are to know of, once for each reservation and job.
+    pub(super) fn log_decision(&mut self, channel: &str, decision: Decision) {
+        let (about, job) = match &decision {
+            Decision::Ambiguous {
+                reservation, job, ..
+            } => (Some(*reservation), job),
+            Decision::Unclaimed { job, .. } => (None, job),
+            Decision::Assign { .. } | Decision::Void { .. } => return,
+        };
+        if self.logged.len() >= LOGGED || !self.logged.insert((about, job.clone())) {
+            return;
+        }
+        match decision {
+            Decision::Ambiguous {
+                reservation: id,
+                job,
+                why,
+            } => match why {
+                Ambiguity::Keys => log::error!(
+                    "reservation {id} on channel {channel}: job {job:?} may have come of it or of \
+                     another key's: neither is charged for it"
+                ),
+                Ambiguity::Evidence => log::warn!(
+                    "reservation {id} on channel {channel}: job {job:?} may have come of it, but \
+                     the list tells neither its prompt nor enough else to be sure: it is held \
+                     until jobs.expire_after"
+                ),
+                Ambiguity::Requests => log::warn!(
+                    "reservation {id} on channel {channel}: it was given job {job:?}, which may be \
+                     that of another request of the same key: they differ only in what the list \
+                     does not show"
+                ),
+                Ambiguity::TooFewJobs => log::warn!(
+                    "reservation {id} on channel {channel}: job {job:?} may be its own or that of \
+                     another request of the same key: it is held, with its idempotency key, \
+                     until jobs.expire_after"
+                ),
+            },
+            Decision::Unclaimed { key, job } => log::error!(
+                "channel {channel} lists job {job:?}, which came of a request of key {key} that was \
+                 given up, or was made twice: it is not charged"
+            ),
+            Decision::Assign { .. } | Decision::Void { .. } => {}
+        }
+    }
+
+    /// Logs once that a channel's clock is wrong by more than clocks are allowed to be.
+    pub(super) fn note_clock(&mut self, channel: &str, ahead: i64) {
+        let is_wrong = ahead.unsigned_abs() > millis(SKEW);
+        if is_wrong && !self.clock_is_logged {
+            let seconds = ahead / 1000;
+            log::warn!(
+                "channel {channel}: its clock is {seconds} s ahead of this machine's, as its \
+                 answers say; the times of its jobs are corrected by that"
+            );
+        }
+        self.clock_is_logged = is_wrong;
+    }
+}

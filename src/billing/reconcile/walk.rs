@@ -1,0 +1,337 @@
+//! Reads a channel's list, newest first, as far as its unknown reservations reach, over as
+//! many rounds as that takes.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::billing::matching::ListedJob;
+use crate::clock::millis;
+use crate::dialect::JobAnswer;
+use crate::ledger::Jobless;
+use crate::policy::Timestamp;
+
+/// How many jobs are kept that may belong to a reservation.
+const MOST_JOBS: usize = 10_000;
+/// How many times in a row a page may fail before the list is read from its beginning again:
+/// the job that the page comes after may have been deleted.
+const FAILURES: u32 = 3;
+
+/// A job of the list, and how it stands.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) job: ListedJob,
+    pub(super) answer: JobAnswer,
+}
+
+/// A page of the list.
+pub(super) struct Page {
+    pub(super) jobs: Vec<Listing>,
+    /// When those were created whose id cannot be read: one of them may be what became of a
+    /// reservation, though nobody can ask for it.
+    pub(super) nameless: Vec<Option<Timestamp>>,
+    /// The job that the next page comes after.
+    pub(super) last: Option<Arc<str>>,
+    /// Whether it says that there are more.
+    pub(super) has_more: bool,
+}
+
+/// How far a list has been read.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// When its first page was asked for.
+    pub(super) began: Timestamp,
+    /// The jobs that may belong to a reservation.
+    pub(super) jobs: Vec<Listing>,
+    /// Those that were found to belong to one, though no answer said so.
+    pub(super) found: Vec<(ListedJob, Jobless)>,
+    /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
+    /// has a `Date`.
+    pub(super) clock_ahead: Option<i64>,
+    /// Reservations made since then were not all known while it was read.
+    pub(super) unseen_from: Option<Timestamp>,
+    after: Option<Arc<str>>,
+    pages: u64,
+    /// Where an earlier page ended, set anew each time that as many more have been read: a list
+    /// that goes round in a circle comes back to it.
+    mark: Option<Arc<str>>,
+    /// The time of the last job, while they have come newest first.
+    sorted_to: Option<Timestamp>,
+    is_sorted: bool,
+    has_all: bool,
+    failures: u32,
+}
+
+/// What comes after a page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next page.
+    Page,
+    /// Nothing: all that matters was read (`complete`), or the list does not go on.
+    End { complete: bool },
+}
+
+impl Walk {
+    pub(super) fn new(began: Timestamp) -> Self {
+        Self {
+            began,
+            jobs: Vec::new(),
+            found: Vec::new(),
+            clock_ahead: None,
+            unseen_from: None,
+            after: None,
+            pages: 0,
+            mark: None,
+            sorted_to: None,
+            is_sorted: true,
+            has_all: true,
+            failures: 0,
+        }
+    }
+
+    /// The job that the next page comes after.
+    pub(super) fn after(&self) -> Option<&Arc<str>> {
+        self.after.as_ref()
+    }
+
+    /// Notes what an answer says of its channel's clock: `date` is its header's value, `now` when
+    /// it came.
+    pub(super) fn note_date(&mut self, date: Option<&str>, now: Timestamp) {
+        let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
+        let since = date.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(since) = since {
+            // A date has whole seconds.
+            let date = i64::try_from(millis(since)).unwrap_or(i64::MAX);
+            let now = i64::try_from(now.0).unwrap_or(i64::MAX);
+            self.clock_ahead = Some(date.saturating_add(500).saturating_sub(now));
+        }
+    }
+
+    /// Reservations made since `from` are not all known, in this round.
+    pub(super) fn bound(&mut self, from: Option<Timestamp>) {
+        self.unseen_from = match (self.unseen_from, from) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// Takes a page, and keeps those of its jobs that are `wanted`. `from` is how far back the
+    /// list matters, by the gates' clock.
+    pub(super) fn add(
+        &mut self,
+        page: Page,
+        from: Timestamp,
+        mut wanted: impl FnMut(&ListedJob) -> bool,
+    ) -> Next {
+        self.failures = 0;
+        let mut latest = self.sorted_to;
+        for listing in page.jobs {
+            if let Some(created) = listing.job.created {
+                self.is_sorted &= latest.is_none_or(|latest| created <= latest);
+                latest = Some(created);
+            }
+            if wanted(&listing.job) {
+                match self.jobs.len() < MOST_JOBS {
+                    true => self.jobs.push(listing),
+                    false => self.has_all = false,
+                }
+            }
+        }
+        self.sorted_to = latest;
+        // A channel may give its list in an order of its own. And its clock may be wrong, or the
+        // clock of what dates its answers.
+        let is_beyond = |at: Timestamp| {
+            let by_ours = at.0.saturating_add_signed(-self.clock_ahead.unwrap_or(0));
+            at.0.max(by_ours) < from.0
+        };
+        for created in page.nameless {
+            self.has_all &= created.is_some_and(is_beyond);
+        }
+        if !page.has_more || (self.is_sorted && latest.is_some_and(is_beyond)) {
+            let complete = self.has_all;
+            return Next::End { complete };
+        }
+        // Nor need it heed where a page is to begin.
+        if page.last.is_none() || page.last == self.after || page.last == self.mark {
+            return Next::End { complete: false };
+        }
+        self.pages += 1;
+        if self.pages.is_power_of_two() {
+            self.mark.clone_from(&page.last);
+        }
+        self.after = page.last;
+        Next::Page
+    }
+
+    /// Keeps a job that was found to belong to a reservation, once however often it is listed.
+    pub(super) fn note_found(&mut self, job: ListedJob, owner: Jobless) {
+        if self.found.iter().any(|(found, _)| found.id == job.id) {
+            return;
+        }
+        match self.found.len() < MOST_JOBS {
+            true => self.found.push((job, owner)),
+            false => self.has_all = false,
+        }
+    }
+
+    /// Notes that a page was not given.
+    pub(super) fn fail(&mut self) {
+        self.failures += 1;
+    }
+
+    /// Whether the next page is to be asked for, rather than the list from its beginning.
+    pub(super) fn goes_on(&self) -> bool {
+        self.after.is_some() && self.failures < FAILURES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3600;
+
+    fn listing(n: u64, created: Option<u64>) -> Listing {
+        Listing {
+            job: ListedJob {
+                id: format!("j{n}").into(),
+                created: created.map(|second| Timestamp(second * 1000)),
+                ..ListedJob::default()
+            },
+            answer: JobAnswer::default(),
+        }
+    }
+
+    fn page(jobs: &[Option<u64>], last: Option<&str>, has_more: bool) -> Page {
+        let jobs = jobs.iter().enumerate();
+        Page {
+            jobs: jobs.map(|(n, at)| listing(n as u64, *at)).collect(),
+            nameless: vec![],
+            last: last.map(Arc::from),
+            has_more,
+        }
+    }
+
+    fn added(walk: &mut Walk, page: Page) -> Next {
+        walk.add(page, Timestamp(HOUR * 1000), |_| true)
+    }
+
+    #[test]
+    fn a_list_is_read_until_it_is_old_enough_or_ends() {
+        let walk = || Walk::new(Timestamp(2 * HOUR * 1000));
+        let new = [Some(HOUR + 9), Some(HOUR)];
+        let old = [Some(HOUR + 9), Some(HOUR - 1)];
+        let unsorted = [Some(HOUR - 9), Some(HOUR + 1), Some(HOUR - 1)];
+        let end = |complete| Next::End { complete };
+        for (what, jobs, last, has_more, next) in [
+            ("more", &new[..], Some("a"), true, Next::Page),
+            ("the last page", &new, Some("a"), false, end(true)),
+            ("beyond the oldest", &old, Some("a"), true, end(true)),
+            ("in no order", &unsorted, Some("a"), true, Next::Page),
+            ("no times", &[None, None], Some("a"), true, Next::Page),
+            ("no way on", &new, None, true, end(false)),
+        ] {
+            let next_is = added(&mut walk(), page(jobs, last, has_more));
+            assert_eq!(next_is, next, "{what}");
+        }
+        let mut walk = walk();
+        for second in (HOUR..HOUR + 500).rev() {
+            let last = format!("at {second}");
+            let next = added(&mut walk, page(&[Some(second)], Some(&last), true));
+            assert_eq!(next, Next::Page, "more than a hundred pages");
+            assert_eq!(walk.after().map(|id| &**id), Some(&*last));
+        }
+        let again = page(&[Some(HOUR)], Some(&format!("at {HOUR}")), true);
+        assert_eq!(added(&mut walk, again), end(false), "the same page again");
+    }
+
+    #[test]
+    fn a_list_that_goes_round_in_a_circle_ends() {
+        for length in 2..40 {
+            let mut walk = Walk::new(Timestamp(2 * HOUR * 1000));
+            let mut pages = (0..length).cycle().map(|n| format!("page {n}"));
+            let mut asked = 0;
+            while added(&mut walk, page(&[None], pages.next().as_deref(), true)) == Next::Page {
+                asked += 1;
+                assert!(asked < 4 * length, "a circle of {length} is not noticed");
+            }
+            assert!(asked >= length, "a circle of {length} is read once");
+        }
+    }
+
+    #[test]
+    fn order_is_told_across_pages() {
+        let mut walk = Walk::new(Timestamp(0));
+        added(&mut walk, page(&[Some(HOUR + 1)], Some("a"), true));
+        added(&mut walk, page(&[Some(HOUR + 2)], Some("b"), true));
+        let next = added(&mut walk, page(&[Some(1)], Some("c"), true));
+        assert_eq!(next, Next::Page);
+    }
+
+    #[test]
+    fn how_far_back_is_judged_by_both_clocks() {
+        for (ahead, second, next) in [
+            (-(HOUR as i64), HOUR - 1, Next::Page),
+            (-(HOUR as i64), 9, Next::Page),
+            (HOUR as i64, HOUR - 1, Next::End { complete: true }),
+            (HOUR as i64, HOUR + 1, Next::Page),
+        ] {
+            let mut walk = Walk::new(Timestamp(0));
+            walk.clock_ahead = Some(ahead * 1000);
+            let page = page(&[Some(second)], Some("a"), true);
+            assert_eq!(added(&mut walk, page), next, "{ahead} {second}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_to_keep_is_not_complete() {
+        let mut walk = Walk::new(Timestamp(0));
+        let many = vec![Some(2 * HOUR); MOST_JOBS + 1];
+        let next = added(&mut walk, page(&many, Some("a"), false));
+        assert_eq!(next, Next::End { complete: false });
+        assert_eq!(walk.jobs.len(), MOST_JOBS);
+    }
+
+    #[test]
+    fn a_recent_job_without_an_id_that_can_be_read_leaves_the_list_incomplete() {
+        for (created, complete) in [
+            (None, false),
+            (Some(HOUR + 1), false),
+            (Some(HOUR - 1), true),
+        ] {
+            let mut page = page(&[Some(HOUR)], Some("a"), false);
+            page.nameless = vec![created.map(|second| Timestamp(second * 1000))];
+            let next = added(&mut Walk::new(Timestamp(0)), page);
+            assert_eq!(next, Next::End { complete }, "{created:?}");
+        }
+    }
+
+    #[test]
+    fn dates_tell_how_far_the_clock_is_ahead() {
+        let mut walk = Walk::new(Timestamp(0));
+        // 2026-11-28T05:40:33Z
+        let now = Timestamp(1_795_844_433_500);
+        for (date, ahead) in [
+            (None, None),
+            (Some("yesterday"), None),
+            (Some("Sat, 28 Nov 2026 05:40:33 GMT"), Some(0)),
+            (Some("Sat, 28 Nov 2026 05:30:33 GMT"), Some(-600_000)),
+            (Some("yesterday"), Some(-600_000)),
+            (Some("Sat, 28 Nov 2026 06:40:33 GMT"), Some(3_600_000)),
+        ] {
+            walk.note_date(date, now);
+            assert_eq!(walk.clock_ahead, ahead, "{date:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_asked_for_a_few_times() {
+        let mut walk = Walk::new(Timestamp(0));
+        walk.fail();
+        assert!(!walk.goes_on(), "the first page is the beginning");
+        added(&mut walk, page(&[Some(2 * HOUR)], Some("a"), true));
+        for goes_on in [true, true, false] {
+            walk.fail();
+            assert_eq!(walk.goes_on(), goes_on);
+        }
+    }
+}

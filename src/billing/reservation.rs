@@ -1,0 +1,142 @@
+//! Guards a reservation while its request is under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::ledger::{Charge, Draft, Ledger, ReservationId};
+use crate::policy::{Key, Timestamp};
+
+/// A pending charge that this request has made. Dropped without having been resolved (the
+/// task was cancelled, or panicked), its outcome is unknown.
+pub(crate) struct Reservation {
+    pub(super) draft: Draft,
+    /// Whose limits hold for it.
+    pub(super) key: Arc<Key>,
+    pub(super) created: Timestamp,
+    /// When it was made, by [`Clock::running`].
+    made: Duration,
+    ledger: Arc<dyn Ledger>,
+    clock: Clock,
+    is_open: bool,
+}
+
+impl Reservation {
+    /// Guards a charge that the ledger has just made pending at `created`, for a request that
+    /// began at `made` by [`Clock::running`].
+    pub(super) fn new(
+        draft: Draft,
+        key: Arc<Key>,
+        created: Timestamp,
+        made: Duration,
+        ledger: Arc<dyn Ledger>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            draft,
+            key,
+            created,
+            made,
+            ledger,
+            clock,
+            is_open: true,
+        }
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> ReservationId {
+        self.draft.id
+    }
+
+    /// What it charges.
+    pub(crate) fn charge(&self) -> &Arc<Charge> {
+        &self.draft.charge
+    }
+
+    /// Marks that the outcome is known, or noted as unknown: nothing is left to be done when
+    /// the guard is dropped.
+    pub(super) fn close(&mut self) {
+        self.is_open = false;
+    }
+
+    /// How old it is, by a clock that goes on while the machine is suspended.
+    pub(crate) fn age(&self) -> Duration {
+        self.clock.running().saturating_sub(self.made)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let (ledger, clock, id) = (self.ledger.clone(), self.clock.clone(), self.id());
+        // Without a runtime the process is ending: the next one finds it pending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = ledger.mark_unknown(id, clock.now()).await {
+                    log::error!("reservation {id} not marked: {error}");
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::PriceList;
+    use crate::ledger::{MemoryLedger, Payer, PromptDigest};
+    use crate::money::{Amount, Multiplier};
+    use crate::policy::{Allow, Group};
+
+    /// A gate that was resumed after another had voided its reservation does not let the last
+    /// byte go: see `gate/create.rs`.
+    #[tokio::test]
+    async fn a_reservation_grows_old_while_the_machine_is_suspended() {
+        let clock = Clock::manual(Timestamp(0));
+        let name = || Arc::<str>::from("x");
+        let charge = Charge {
+            payer: Payer {
+                key: name(),
+                group: name(),
+                currency: name(),
+                multiplier: Multiplier::from_thousandths(1000).unwrap(),
+            },
+            channel: name(),
+            model: name(),
+            size: name(),
+            seconds: 4,
+            list: Amount::ZERO,
+            billed: Amount::ZERO,
+            prices: PriceList::default(),
+        };
+        let draft = Draft {
+            id: ReservationId(1),
+            charge: Arc::new(charge),
+            prompt: PromptDigest([0; 32]),
+            remix_of: None,
+            claim: None,
+            look_at: Timestamp(0),
+        };
+        let key = Arc::new(Key {
+            name: name(),
+            group: Arc::new(Group {
+                name: name(),
+                multiplier: Multiplier::from_thousandths(1000).unwrap(),
+                currency: name(),
+                limits: vec![],
+            }),
+            allow: Allow::default(),
+            limits: vec![],
+        });
+        let (created, made) = (clock.now(), clock.running());
+        let ledger = Arc::new(MemoryLedger::default());
+        let mut reservation = Reservation::new(draft, key, created, made, ledger, clock.clone());
+        reservation.close();
+        let grace = Duration::from_secs(180);
+        assert!(reservation.age() < grace);
+        clock.suspend(grace);
+        assert!(reservation.age() >= grace);
+    }
+}

@@ -1,0 +1,228 @@
+//! Reserves what a permit costs, and voids it where no job came of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::{NoContext, Uuid};
+
+use super::charge::ChargeCache;
+use super::job_cache::{JobCache, JobEntry};
+use super::reservation::Reservation;
+use super::retry::{LedgerCall, LedgerRetries};
+use crate::clock::{Clock, millis};
+use crate::ledger::{
+    Claim, Claimed, Draft, Job, Ledger, LimitReached, PromptDigest, ReservationId, Reserved,
+    Unavailable,
+};
+use crate::metrics::{Event, Metrics, seconds};
+use crate::policy::{Key, Permit, Timestamp};
+
+/// Moves money in the ledger, and shows each movement in the metrics once. Clones share all.
+#[derive(Clone)]
+pub(crate) struct Billing {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) jobs: Arc<JobCache>,
+    charges: Arc<ChargeCache>,
+    pub(super) retries: LedgerRetries,
+    clock: Clock,
+}
+
+/// What a reservation is asked for.
+pub(crate) struct ReserveRequest<'a> {
+    /// Whose limits are to hold, and who pays.
+    pub(crate) key: &'a Arc<Key>,
+    pub(crate) permit: &'a Permit,
+    /// The channel that the ledger is to name: it is asked if the outcome is unknown.
+    pub(crate) channel: &'a Arc<str>,
+    pub(crate) prompt: PromptDigest,
+    /// The job that a remix is made from.
+    pub(crate) remix_of: Option<Arc<str>>,
+    pub(crate) claim: Option<Claim>,
+    /// How long after it the job is first polled, if no client asks for it before.
+    pub(crate) poll_after: Duration,
+}
+
+/// The outcome of [`Billing::reserve`].
+pub(crate) enum ReserveOutcome {
+    /// The charge is pending.
+    Reserved(Reservation),
+    /// A limit of the key or its group is reached.
+    LimitReached(LimitReached),
+    /// The idempotency key stands for an earlier request.
+    Claimed(Claimed),
+}
+
+impl Billing {
+    /// Makes the billing of one ledger.
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self {
+            ledger,
+            metrics,
+            jobs: Arc::default(),
+            charges: Arc::default(),
+            retries: LedgerRetries::default(),
+            clock,
+        }
+    }
+
+    /// The time, by the clock that charges go by.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The ledger.
+    pub(crate) fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// Finds a job by its public id, whoever's it is.
+    pub(crate) async fn job(&self, id: &str) -> Result<Option<Arc<JobEntry>>, Unavailable> {
+        if let Some(entry) = self.jobs.get(id) {
+            return Ok(Some(entry));
+        }
+        let job = self.ledger.job(id).await?;
+        Ok(job.map(|job| self.jobs.insert(JobEntry::new(job))))
+    }
+
+    /// Finds the cache's entry of a job that the ledger has given, or makes one.
+    pub(crate) fn entry(&self, job: &Job) -> Arc<JobEntry> {
+        match self.jobs.get(&job.id) {
+            Some(entry) => entry,
+            None => self.jobs.insert(JobEntry::new(job.clone())),
+        }
+    }
+
+    /// Whether any job is cached, and can be polled without the ledger.
+    pub(crate) fn has_cached_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Reserves what a permit costs, if the limits of the key and its idempotency key allow it.
+    pub(crate) async fn reserve(
+        &self,
+        request: ReserveRequest<'_>,
+        at: Timestamp,
+    ) -> Result<ReserveOutcome, Unavailable> {
+        let ReserveRequest { key, permit, .. } = request;
+        let draft = Draft {
+            id: reservation_id(at),
+            charge: self.charges.charge(key, permit, request.channel),
+            prompt: request.prompt,
+            remix_of: request.remix_of,
+            claim: request.claim,
+            look_at: Timestamp(at.0.saturating_add(millis(request.poll_after))),
+        };
+        self.reserve_draft(draft, key, at).await
+    }
+
+    async fn reserve_draft(
+        &self,
+        draft: Draft,
+        key: &Arc<Key>,
+        at: Timestamp,
+    ) -> Result<ReserveOutcome, Unavailable> {
+        let (made, started) = (self.clock.running(), Instant::now());
+        let reserved = self.ledger.reserve(&draft, key, at).await;
+        let took = seconds(started.elapsed());
+        self.metrics.ledger_commit.observe(took);
+        Ok(match reserved? {
+            Reserved::Done => {
+                self.metrics.charge(Event::Reserved, &draft.charge);
+                let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
+                let reservation = Reservation::new(draft, key.clone(), at, made, ledger, clock);
+                ReserveOutcome::Reserved(reservation)
+            }
+            Reserved::Refused(reached) => ReserveOutcome::LimitReached(reached),
+            Reserved::Claimed(claimed) => ReserveOutcome::Claimed(claimed),
+        })
+    }
+
+    /// Reserves once more what was given up before its channel answered with a job, if the
+    /// limits still allow it: a reservation is resolved once, and a job is charged. `None` where
+    /// a limit has no room.
+    pub(super) async fn reserve_again(
+        &self,
+        draft: &Draft,
+        key: &Arc<Key>,
+    ) -> Result<Option<Reservation>, Unavailable> {
+        let at = self.now();
+        // Its idempotency key was free meanwhile, and may stand for a later request.
+        for claim in [draft.claim.clone(), None] {
+            let draft = Draft {
+                id: reservation_id(at),
+                claim,
+                ..draft.clone()
+            };
+            match self.reserve_draft(draft, key, at).await? {
+                ReserveOutcome::Reserved(anew) => return Ok(Some(anew)),
+                ReserveOutcome::Claimed(_) => {}
+                ReserveOutcome::LimitReached(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Voids a reservation of which no job came, for sure. `reason` is a word for operators.
+    pub(crate) async fn void(&self, mut reservation: Reservation, reason: &'static str) {
+        reservation.close();
+        let id = reservation.id();
+        if let Err(error) = self.void_by_id(id, reason).await {
+            log::error!("reservation {id} not voided yet: {error}");
+        }
+    }
+
+    /// Voids a reservation that has no job, now or as soon as the ledger can be used. Answers
+    /// whether this call did it.
+    pub(super) async fn void_by_id(
+        &self,
+        id: ReservationId,
+        reason: &'static str,
+    ) -> Result<bool, Unavailable> {
+        let voided = self.void_once(id, reason).await;
+        if voided.is_err() {
+            let billing = self.clone();
+            self.retries.start(id, LedgerCall::Void, move || {
+                let billing = billing.clone();
+                async move { billing.void_once(id, reason).await.map(drop) }
+            });
+        }
+        voided
+    }
+
+    async fn void_once(
+        &self,
+        id: ReservationId,
+        reason: &'static str,
+    ) -> Result<bool, Unavailable> {
+        let voided = self.ledger.abandon(id, reason, self.now()).await?;
+        if let Some(charge) = &voided {
+            self.metrics.charge(Event::Voided, charge);
+        }
+        Ok(voided.is_some())
+    }
+
+    /// Marks the outcome of a reservation as unknown: its channel will be asked.
+    pub(crate) async fn mark_unknown(&self, mut reservation: Reservation) {
+        reservation.close();
+        let (id, channel) = (reservation.id(), &reservation.charge().channel);
+        // The channel's failure is logged once, and the ledger names each reservation.
+        log::debug!("reservation {id} on channel {channel}: outcome unknown");
+        if let Err(error) = self.ledger.mark_unknown(id, self.now()).await {
+            log::error!("reservation {id} not marked yet: {error}");
+            let billing = self.clone();
+            self.retries.start(id, LedgerCall::MarkUnknown, move || {
+                let billing = billing.clone();
+                async move { billing.ledger.mark_unknown(id, billing.now()).await }
+            });
+        }
+    }
+}
+
+/// Makes the id of a reservation: a UUID of version 7 (RFC 9562), whose time comes first, so
+/// that a ledger on disk adds to the end of its index; random ids would touch a page each.
+fn reservation_id(at: Timestamp) -> ReservationId {
+    let nanos = u32::try_from(at.0 % 1000).unwrap_or(0) * 1_000_000;
+    let time = uuid::Timestamp::from_unix(NoContext, at.0 / 1000, nanos);
+    ReservationId(Uuid::new_v7(time).as_u128())
+}

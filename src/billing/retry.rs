@@ -1,0 +1,118 @@
+//! LedgerRetries calls to the ledger of which it has not told the outcome.
+//!
+//! The ledger tells the call that made a change that it did, and every other one that there
+//! was nothing left to do. So a call that was not answered may have been the one whose charge
+//! is to be counted, and only its own repetition finds out.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::ledger::{ReservationId, Unavailable};
+
+/// How long is waited before a call is repeated: this, doubled each time up to the second
+/// value.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+/// The most calls that are repeated at a time.
+const MOST: usize = 100_000;
+
+/// A call in the life of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum LedgerCall {
+    Confirm,
+    MarkUnknown,
+    Void,
+    Resolve,
+    MarkDeleted,
+}
+
+/// Keeps the calls that are being retried. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LedgerRetries(Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>);
+
+impl LedgerRetries {
+    /// Whether that call is being repeated.
+    pub(super) fn has(&self, id: ReservationId, step: LedgerCall) -> bool {
+        self.lock().contains(&(id, step))
+    }
+
+    /// LedgerRetries a call until the ledger answers it, unless it is being repeated already. If the
+    /// process ends before, the reservation is found as it is in the ledger later on, and its
+    /// channel is asked.
+    pub(super) fn start<F, C>(&self, id: ReservationId, step: LedgerCall, mut call: F)
+    where
+        F: FnMut() -> C + Send + 'static,
+        C: Future<Output = Result<(), Unavailable>> + Send,
+    {
+        {
+            let mut repeated = self.lock();
+            if repeated.len() >= MOST {
+                log::error!(
+                    "reservation {id}: {MOST} calls to the ledger are repeated already, this one \
+                     is not: metrics may miss what became of it"
+                );
+                return;
+            }
+            if !repeated.insert((id, step)) {
+                return;
+            }
+        }
+        let retrying = Retrying(self.clone(), (id, step));
+        tokio::spawn(async move {
+            let _retrying = retrying;
+            let mut wait = RETRY_AFTER;
+            loop {
+                tokio::time::sleep(wait).await;
+                if call().await.is_ok() {
+                    return;
+                }
+                wait = (wait * 2).min(RETRY_AT_MOST);
+            }
+        });
+    }
+
+    /// No panic can leave it half-written: so a poisoned lock is taken as it is.
+    fn lock(&self) -> MutexGuard<'_, HashSet<(ReservationId, LedgerCall)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks one call as being retried until it is dropped.
+struct Retrying(LedgerRetries, (ReservationId, LedgerCall));
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_is_repeated_until_it_is_answered_and_once_at_a_time() {
+        let (retries, calls) = (LedgerRetries::default(), Arc::<AtomicU32>::default());
+        let id = ReservationId(1);
+        for _ in 0..3 {
+            let calls = calls.clone();
+            retries.start(id, LedgerCall::Resolve, move || {
+                let call = calls.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    match call {
+                        0..2 => Err(Unavailable("away".into())),
+                        _ => Ok(()),
+                    }
+                }
+            });
+        }
+        assert!(retries.has(id, LedgerCall::Resolve) && !retries.has(id, LedgerCall::Void));
+        while retries.has(id, LedgerCall::Resolve) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+}

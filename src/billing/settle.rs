@@ -1,0 +1,129 @@
+//! Resolves the charges of jobs that have ended, exactly once, whoever sees the end first.
+
+use std::time::Duration;
+
+use super::job_cache::JobEntry;
+use super::job_end::{JobEnd, duration};
+use super::reserve::Billing;
+use super::retry::LedgerCall;
+use crate::dialect::JobAnswer;
+use crate::ledger::{Job, Resolution, Unavailable};
+use crate::metrics::Event;
+
+impl Billing {
+    /// Resolves the charge of a job if an answer about it says that it has ended. An answer
+    /// that is about another job changes nothing.
+    pub(crate) async fn settle(&self, entry: &JobEntry, answer: &JobAnswer, charge_failed: bool) {
+        let about = answer.id.as_deref();
+        if entry.is_resolved() || about.is_some_and(|id| id != &*entry.job.upstream_id) {
+            return;
+        }
+        let end = answer.status.and_then(|s| JobEnd::of(s, charge_failed));
+        if let Some(mut end) = end {
+            end.lasted = duration(answer);
+            // Where the ledger cannot be used, it is repeated.
+            let _ = self.resolve_job(entry, end).await;
+        }
+    }
+
+    /// Notes that a job was deleted at its channel. Nobody can see its end any more, and the
+    /// channel gives nothing back: it stays charged unless its end was seen before. What the
+    /// ledger cannot note now it is told again.
+    pub(crate) async fn note_deleted(&self, entry: &JobEntry) {
+        let id = entry.job.reservation;
+        if let Err(error) = self.ledger.mark_deleted(id, self.now()).await {
+            let job = &entry.job.id;
+            log::error!("job {job}, reservation {id}: not marked as deleted yet: {error}");
+            let billing = self.clone();
+            self.retries.start(id, LedgerCall::MarkDeleted, move || {
+                let billing = billing.clone();
+                async move { billing.ledger.mark_deleted(id, billing.now()).await }
+            });
+        }
+        if !entry.is_resolved() {
+            let _ = self.resolve_job(entry, JobEnd::DELETED).await;
+        }
+    }
+
+    /// Resolves the charge of a job that has ended, now or as soon as the ledger can be used.
+    pub(super) async fn resolve_job(
+        &self,
+        entry: &JobEntry,
+        end: JobEnd,
+    ) -> Result<(), Unavailable> {
+        let id = entry.job.reservation;
+        let resolved = self.resolve_once(&entry.job, Some(entry), end).await;
+        if let Err(error) = &resolved {
+            log::error!(
+                "job {}, reservation {id}: not resolved yet: {error}",
+                entry.job.id
+            );
+            let (billing, job) = (self.clone(), entry.job.clone());
+            self.retries.start(id, LedgerCall::Resolve, move || {
+                let (billing, job) = (billing.clone(), job.clone());
+                async move {
+                    let entry = billing.jobs.get(&job.id);
+                    billing.resolve_once(&job, entry.as_deref(), end).await
+                }
+            });
+        }
+        resolved
+    }
+
+    async fn resolve_once(
+        &self,
+        job: &Job,
+        entry: Option<&JobEntry>,
+        end: JobEnd,
+    ) -> Result<(), Unavailable> {
+        if self.retries.has(job.reservation, LedgerCall::Confirm) {
+            // Whether it was corrected is to be known first: the ledger tells its last call only.
+            return Err(Unavailable("its confirmation is not known yet".into()));
+        }
+        let JobEnd {
+            resolution,
+            status,
+            lasted,
+        } = end;
+        let now = self.now();
+        let settled = self.ledger.settle(job.reservation, resolution, status, now);
+        let Some(charge) = settled.await? else {
+            // Resolved already, or its confirmation is still on its way to the ledger.
+            let job = self.ledger.job(&job.id).await?;
+            if job.is_some_and(|job| job.resolution.is_some()) {
+                entry.map(JobEntry::set_resolved);
+            }
+            return Ok(());
+        };
+        entry.map(JobEntry::set_resolved);
+        if entry.is_some_and(JobEntry::was_counted) {
+            return Ok(());
+        }
+        let event = match resolution {
+            Resolution::Posted => Event::Posted,
+            Resolution::Voided => Event::Voided,
+        };
+        self.metrics.charge(event, &charge);
+        // Without the channel's word, until it was seen: up to a poll later than it was.
+        let seen = || Duration::from_millis(self.now().since(job.created));
+        let lasted = lasted.unwrap_or_else(seen);
+        self.metrics.ended(&charge, status, lasted);
+        Ok(())
+    }
+
+    /// Reopens the cached entry of a job whose charge was resolved here, where the ledger says
+    /// that the job still runs: a database that took over from another may have missed the
+    /// resolution. Answers whether it did.
+    pub(super) async fn reopen(&self, entry: &JobEntry) -> Result<bool, Unavailable> {
+        let job = self.ledger.job(&entry.job.id).await?;
+        let runs = job.is_some_and(|job| job.resolution.is_none());
+        if runs {
+            log::warn!(
+                "job {}: the ledger has lost that it had ended, so its channel is asked again",
+                entry.job.id
+            );
+            entry.reopen();
+        }
+        Ok(runs)
+    }
+}

@@ -1,0 +1,318 @@
+//! Runs what no client waits for: it keeps the ledger's accounts true though clients vanish,
+//! channels lose answers and other gates die.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::channel_task::ChannelTask;
+use super::job_end::JobEnd;
+use super::poller::Poller;
+use super::reconcile::Reconciler;
+use super::reserve::Billing;
+use crate::clock::{before, millis};
+use crate::ledger::{State, Unavailable};
+use crate::runtime::{Runtime, Snapshot};
+use crate::upstream::{LiveChannel, UpstreamClient};
+
+/// How often the gate says that it lives. A ledger that gates share takes a gate for dead
+/// that has not said so for four times this long.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long the end of a request may take to be noted, beyond its deadlines.
+const LATE: Duration = Duration::from_secs(5);
+/// How often expired entries are pruned, and how many of them in one step.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_AT_ONCE: u32 = 1000;
+/// The shortest and the longest time between two rounds of a channel's task.
+const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Polls jobs to their end, reconciles unknown outcomes with channels' lists, and prunes what
+/// is old. One for each gate; leases in the ledger see to it that of the gates that share it
+/// one does each task.
+pub(crate) struct Worker {
+    billing: Billing,
+    client: Arc<UpstreamClient>,
+    runtime: Arc<Runtime>,
+    /// See [`Worker::lost_after`], in milliseconds.
+    longest_pending: AtomicU64,
+}
+
+/// What is done for a channel.
+#[derive(Clone, Copy)]
+enum Task {
+    /// Polls jobs that have not ended.
+    Poll,
+    /// Finds out what became of requests without an answer.
+    Reconcile,
+}
+
+/// What the tasks of a channel remember between their rounds.
+#[derive(Default)]
+struct Memory {
+    poller: Poller,
+    reconciler: Reconciler,
+}
+
+impl Worker {
+    /// Makes the worker of a gate.
+    pub(crate) fn new(
+        billing: Billing,
+        client: Arc<UpstreamClient>,
+        runtime: Arc<Runtime>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            billing,
+            client,
+            runtime,
+            longest_pending: AtomicU64::new(0),
+        })
+    }
+
+    /// Runs until it is dropped.
+    pub(crate) async fn run(self: &Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        let worker = self.clone();
+        tasks.spawn(async move { worker.send_heartbeats().await });
+        let worker = self.clone();
+        tasks.spawn(async move { worker.prune_regularly().await });
+        let worker = self.clone();
+        tasks.spawn(async move { worker.tend_channels().await });
+        // None of them ends; one that panicked is not to stop the others.
+        while tasks.join_next().await.is_some() {
+            log::error!("a background task of the gate has ended: restart the gate");
+        }
+    }
+
+    /// Does once what [`run`](Self::run) does again and again: for tests that say when.
+    pub(crate) async fn round(self: &Arc<Self>) {
+        let snapshot = self.runtime.snapshot();
+        self.send_heartbeat(&mut Reachability::default()).await;
+        for channel in snapshot.channels.all() {
+            let mut memory = Memory::default();
+            for task in [Task::Poll, Task::Reconcile] {
+                let of = self.channel_task(&snapshot, channel.clone());
+                self.tend_once(&of, task, &mut memory).await;
+            }
+            memory.poller.drain().await;
+        }
+        self.prune().await;
+    }
+
+    async fn send_heartbeats(&self) {
+        let mut ledger = Reachability::default();
+        loop {
+            self.send_heartbeat(&mut ledger).await;
+            sleep(HEARTBEAT).await;
+        }
+    }
+
+    async fn send_heartbeat(&self, reachability: &mut Reachability) {
+        let (ledger, now) = (self.billing.ledger(), self.billing.now());
+        let marked = ledger.heartbeat(now, self.lost_after()).await;
+        reachability.note(&marked);
+        if let Ok(marked @ 1..) = marked {
+            log::warn!(
+                "reservations without an answer that a gate has left behind: {marked}; their \
+                 channels are asked"
+            );
+        }
+    }
+
+    /// Longer than any request can be pending here: its last bytes leave within
+    /// `jobs.unknown_grace` of its reservation or never, and from then on
+    /// [`create_timeout`](crate::channel::Channel::create_timeout) bounds it. Requests under way
+    /// keep the configuration that they began with, so this never becomes shorter.
+    fn lost_after(&self) -> Duration {
+        let snapshot = self.runtime.snapshot();
+        let channels = snapshot.channels.all().iter();
+        let longest = channels
+            .map(|channel| channel.spec().create_timeout())
+            .max();
+        let pending = longest.unwrap_or_default() + snapshot.config.jobs.unknown_grace;
+        // A request that is over may wait for its turn a little longer.
+        let pending = millis(pending + LATE);
+        let before = self.longest_pending.fetch_max(pending, Ordering::Relaxed);
+        Duration::from_millis(pending.max(before))
+    }
+
+    async fn prune_regularly(&self) {
+        loop {
+            self.prune().await;
+            let expire_after = self.runtime.snapshot().config.jobs.expire_after;
+            sleep(PRUNE_EVERY.min(expire_after / 4)).await;
+        }
+    }
+
+    async fn prune(&self) {
+        if !self.has_lease("housekeeping", PRUNE_EVERY * 2).await {
+            return;
+        }
+        if let Err(error) = self.expire_removed_channels().await {
+            log::debug!("channels that were removed: {error}");
+        }
+        let keep = self.runtime.snapshot().config.jobs.keep;
+        loop {
+            let (ledger, now) = (self.billing.ledger(), self.billing.now());
+            let pruned = ledger.prune(before(now, keep), now, PRUNE_AT_ONCE);
+            match pruned.await {
+                Ok(pruned) if pruned >= u64::from(PRUNE_AT_ONCE) => {
+                    // Others are to get their turn.
+                    sleep(TICKS.0).await;
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    log::error!("old reservations were not pruned: {error}");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Expires what is left of channels that are not configured any more: nobody can be asked
+    /// about their reservations and jobs, and they are given up like those whose end nobody
+    /// has seen.
+    async fn expire_removed_channels(&self) -> Result<(), Unavailable> {
+        let (billing, ledger) = (&self.billing, self.billing.ledger());
+        let snapshot = self.runtime.snapshot();
+        let open = ledger.open().await?;
+        let names: HashSet<_> = open.into_iter().map(|open| open.channel).collect();
+        let is_removed = |name: &&Arc<str>| snapshot.channels.get(name).is_none();
+        let (at, expiry) = (billing.now(), millis(snapshot.config.jobs.expire_after));
+        for name in names.iter().filter(is_removed) {
+            for unmatched in ledger.jobless(name, PRUNE_AT_ONCE).await? {
+                // Without a channel's name, it was never to be sent to one.
+                let is_over = name.is_empty() || at.since(unmatched.since) > expiry;
+                if is_over && unmatched.state == State::Unknown {
+                    let id = unmatched.id;
+                    log::error!("reservation {id}: channel {name} is gone, it is not charged");
+                    billing.void_by_id(id, "channel gone").await?;
+                }
+            }
+            for job in ledger.due(name, at, PRUNE_AT_ONCE).await? {
+                if at.since(job.created) > expiry {
+                    let id = &job.id;
+                    log::warn!("job {id}: channel {name} is gone, the job stays charged");
+                    let entry = billing.entry(&job);
+                    billing.resolve_job(&entry, JobEnd::EXPIRED).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this gate is the one that does a task. Where the ledger is away, none is.
+    async fn has_lease(&self, task: &str, span: Duration) -> bool {
+        let leased = self.billing.ledger().lease(task, span).await;
+        leased.unwrap_or(false)
+    }
+
+    /// Runs the tasks of every channel that is configured, each by itself, so that one that
+    /// hangs holds up no other.
+    async fn tend_channels(self: Arc<Self>) {
+        let mut tended = JoinSet::new();
+        loop {
+            let snapshot = self.runtime.snapshot();
+            for channel in snapshot.channels.all() {
+                for task in [Task::Poll, Task::Reconcile] {
+                    let of = self.channel_task(&snapshot, channel.clone());
+                    let worker = self.clone();
+                    tended.spawn(async move { worker.keep_tending(of, task).await });
+                }
+            }
+            // The old ones end when their round does; the new ones need not wait for that.
+            while self.is_in_force(&snapshot) {
+                while tended.try_join_next().is_some() {}
+                sleep(TICKS.0).await;
+            }
+        }
+    }
+
+    fn is_in_force(&self, snapshot: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(snapshot, &self.runtime.snapshot())
+    }
+
+    fn channel_task(&self, snapshot: &Arc<Snapshot>, channel: Arc<LiveChannel>) -> ChannelTask {
+        ChannelTask {
+            billing: self.billing.clone(),
+            client: self.client.clone(),
+            snapshot: snapshot.clone(),
+            channel,
+        }
+    }
+
+    /// Tends a channel while its configuration is in force, whatever goes wrong.
+    async fn keep_tending(self: Arc<Self>, of: ChannelTask, task: Task) {
+        while self.is_in_force(&of.snapshot) {
+            let (worker, of) = (self.clone(), of.clone());
+            let mut round = JoinSet::new();
+            round.spawn(async move { worker.tend(&of, task).await });
+            if let Some(Err(error)) = round.join_next().await {
+                log::error!("a background task of the gate has failed and begins anew: {error}");
+                sleep(TICKS.1).await;
+            }
+        }
+    }
+
+    async fn tend(&self, of: &ChannelTask, task: Task) {
+        let jobs = &of.snapshot.config.jobs;
+        let mut memory = Memory::default();
+        while self.is_in_force(&of.snapshot) {
+            if self.tend_once(of, task, &mut memory).await {
+                continue;
+            }
+            let span = match task {
+                Task::Poll => jobs.poll_after,
+                Task::Reconcile => jobs.unknown_grace,
+            };
+            sleep(tick(span)).await;
+        }
+        // What they have seen is to be settled, and shown in the metrics.
+        memory.poller.drain().await;
+    }
+
+    /// Does a task once. Answers whether it is to be done again at once.
+    async fn tend_once(&self, of: &ChannelTask, task: Task, memory: &mut Memory) -> bool {
+        let name = of.name();
+        let lease = match task {
+            Task::Poll => format!("watch:{name}"),
+            Task::Reconcile => format!("resolve:{name}"),
+        };
+        if !self.has_lease(&lease, HEARTBEAT * 4).await {
+            return false;
+        }
+        let done = match task {
+            Task::Poll => memory.poller.round(of).await,
+            Task::Reconcile => memory.reconciler.round(of).await.map(|()| false),
+        };
+        done.unwrap_or_else(|error| {
+            log::debug!("{lease}: {error}");
+            false
+        })
+    }
+}
+
+/// Logs once that the ledger is away, and once that it is back.
+#[derive(Default)]
+struct Reachability {
+    is_away: bool,
+}
+
+impl Reachability {
+    fn note<T>(&mut self, outcome: &Result<T, Unavailable>) {
+        match outcome {
+            Ok(_) if self.is_away => log::info!("the ledger is back"),
+            Err(error) if !self.is_away => log::error!("{error}"),
+            _ => {}
+        }
+        self.is_away = outcome.is_err();
+    }
+}
+
+/// Waits between two rounds of work, a quarter of `span` within what is sensible.
+fn tick(span: Duration) -> Duration {
+    (span / 4).clamp(TICKS.0, TICKS.1)
+}

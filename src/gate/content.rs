@@ -1,0 +1,130 @@
+//! Handles downloads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::protocols::http::ServerSession;
+
+use super::client::gone;
+use super::refusal::{ChannelFault, Refusal, RequestError};
+use super::response::{Body, Response, relay, streamed_head};
+use super::services::{Services, channel_of};
+use crate::billing::JobEntry;
+use crate::route::Route;
+use crate::runtime::Snapshot;
+use crate::upstream::redirect::{RedirectError, follow};
+use crate::upstream::{
+    Exchange, FetchRequest, LiveChannel, UpstreamClient, UpstreamError, headers,
+};
+
+/// Handles a download, which goes on to the client as it comes. Of HEAD it is the head alone.
+pub(super) async fn handle(
+    services: &Services,
+    session: &mut ServerSession,
+    snapshot: &Snapshot,
+    route: &Route,
+    entry: &JobEntry,
+) -> Result<Response, RequestError> {
+    let (upstream, channel) = (&services.client, channel_of(snapshot, &entry.job)?);
+    let client = session.req_header();
+    let (version, query) = (client.version, client.uri.query().map(str::to_owned));
+    let head_only = client.method == Method::HEAD;
+    let request = FetchRequest {
+        method: client.method.clone(),
+        route,
+        job: entry.upstream_id(),
+        query: query.as_deref(),
+        path: None,
+        headers: headers::passing_up(&client.headers),
+    };
+    let sent = client.headers.clone();
+    let begun = async {
+        let exchange = begin(upstream, &channel, request).await?;
+        // Boxed: few channels redirect, and it would make every download larger.
+        Box::pin(follow(upstream, &channel, route, &sent, exchange)).await
+    };
+    let exchange = tokio::select! {
+        biased;
+        exchange = begun => exchange.map_err(not_followed)?,
+        error = gone(session) => return Err(RequestError::Disconnected(error)),
+    };
+    let streams = |status: StatusCode| status.is_success() && status != StatusCode::NO_CONTENT;
+    match exchange.answered() {
+        Some(head) if streams(head.status) => {
+            let mut head = streamed_head(head, version);
+            if head_only {
+                head.remove_header(&http::header::TRANSFER_ENCODING);
+                // Behind a GET's head the video follows, which stays at the channel, and
+                // behind HEAD's too with some: the connection is not used again.
+                exchange.abort().await;
+                return Ok(Response {
+                    head: Box::new(head),
+                    body: Body::Whole(Bytes::new()),
+                });
+            }
+            if !head.headers.contains_key(http::header::CONTENT_LENGTH)
+                && version == http::Version::HTTP_10
+            {
+                // Its end is told by the connection's.
+                session.set_keepalive(None);
+            }
+            Ok(Response {
+                head: Box::new(head),
+                body: Body::Stream(Box::new(exchange)),
+            })
+        }
+        _ => no_content(services, snapshot, &channel, exchange).await,
+    }
+}
+
+/// Answers with what a channel says in place of a video.
+async fn no_content(
+    services: &Services,
+    snapshot: &Snapshot,
+    channel: &Arc<LiveChannel>,
+    exchange: Exchange,
+) -> Result<Response, RequestError> {
+    let upstream = &services.client;
+    let was_redirected = !Arc::ptr_eq(exchange.channel(), channel);
+    let answer = exchange.rest(snapshot.config.bounds.answer_bytes).await;
+    let answer = answer.inspect_err(|error| upstream.unanswered(channel, error))?;
+    // What the channel's store says is none of the client's business, but for what the client
+    // has asked it.
+    if was_redirected && !matches!(answer.status.as_u16(), 304 | 412 | 416) {
+        let (name, status) = (&channel.spec().name, answer.status);
+        let what = format_args!("where its redirect leads, the answer is {status}");
+        upstream.failed(name, "redirect", what);
+        return Err(Refusal::Channel(ChannelFault::Content).into());
+    }
+    Ok(relay(upstream, channel, answer)?)
+}
+
+fn not_followed(error: RedirectError) -> Refusal {
+    match error {
+        RedirectError::Upstream(error) => error.into(),
+        RedirectError::NotFollowed(_) => Refusal::Channel(ChannelFault::Redirect),
+    }
+}
+
+/// Begins a download: answers its exchange with the head read. A channel that answers HEAD with
+/// something that it may not say to GET is asked with GET: many know no HEAD.
+async fn begin(
+    upstream: &UpstreamClient,
+    channel: &Arc<LiveChannel>,
+    request: FetchRequest<'_>,
+) -> Result<Exchange, UpstreamError> {
+    let again = FetchRequest {
+        method: Method::GET,
+        headers: request.headers.clone(),
+        ..request
+    };
+    let method = request.method.clone();
+    let exchange = upstream.fetch_head(channel, request).await?;
+    let status = exchange.answered().map_or(0, |head| head.status.as_u16());
+    if method != Method::HEAD || !matches!(status, 400 | 404 | 405 | 501) {
+        return Ok(exchange);
+    }
+    exchange.abort().await;
+    upstream.fetch_head(channel, again).await
+}

@@ -1,0 +1,250 @@
+//! Ends a create: lets its last bytes go and says what the channel's answer means for the
+//! charge and for the client, or breaks it off.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
+use super::response::{Response, relay_failure};
+use super::services::Services;
+use super::upload::Upload;
+use crate::billing::{NotConfirmed, Reservation, public_source, with_public_ids};
+use crate::dialect::JobAnswer;
+use crate::ledger::FirstAnswer;
+use crate::metrics::seconds;
+use crate::route::Route;
+use crate::runtime::Snapshot;
+use crate::upstream::{Answer, ChannelChoice, Exchange, LiveChannel, UpstreamError};
+
+/// The end of a create, by the client, the gate or the channel.
+pub(super) struct CreateEnd<'a> {
+    pub(super) services: &'a Services,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) route: &'a Route,
+    pub(super) choice: &'a ChannelChoice<'a>,
+    /// Whether its answer is kept for repetitions under its idempotency key.
+    pub(super) keeps_answer: bool,
+}
+
+/// Why streaming to a channel stopped before the body's end.
+pub(super) enum StreamEnd {
+    /// On the client's side, or by the gate's decision.
+    Client(RequestError),
+    /// The channel's connection broke.
+    Upstream(Box<pingora::Error>),
+    /// The channel answered already.
+    Answered,
+}
+
+impl CreateEnd<'_> {
+    /// Breaks off a request that was not completed, so that nothing was created and nothing is
+    /// owed. If the channel has said why it wants no more, that goes to the client.
+    pub(super) async fn break_off(
+        &self,
+        exchange: Exchange,
+        end: StreamEnd,
+        model: Option<&str>,
+    ) -> Result<Response, RequestError> {
+        let channel = exchange.channel().clone();
+        let (client, name) = (&self.services.client, &channel.spec().name);
+        match end {
+            StreamEnd::Client(error) => {
+                exchange.abort().await;
+                return Err(error);
+            }
+            StreamEnd::Upstream(error) => {
+                log::debug!("channel {name}: upload: {}", error.etype().as_str());
+            }
+            StreamEnd::Answered => {}
+        }
+        let most = self.snapshot.config.bounds.answer_bytes;
+        let answer = exchange.last_words(most).await;
+        match &answer {
+            Some(answer) => client.answered(name, answer.status),
+            None => self.services.metrics.upstream_request(name, "none"),
+        }
+        match answer {
+            // A success for half a request is none.
+            Some(answer) if !answer.status.is_success() => self.refused(&channel, answer, model),
+            _ => {
+                client.failed(name, "broken", "it broke off an upload");
+                Err(Refusal::Channel(ChannelFault::Broken { created: false }).into())
+            }
+        }
+    }
+
+    /// Lets the last bytes go, and follows the answer. From here on the client is not
+    /// watched: what has been paid for is seen to its end whether or not it still waits.
+    pub(super) async fn release(
+        &self,
+        upload: &mut Upload<'_>,
+        mut exchange: Exchange,
+        reservation: Reservation,
+    ) -> Result<Response, RequestError> {
+        let channel = exchange.channel().clone();
+        let (billing, client) = (&self.services.billing, &self.services.client);
+        // A reservation that old may have been given up by another gate, which took this one
+        // for dead.
+        if reservation.age() >= self.snapshot.config.jobs.unknown_grace {
+            log::warn!(
+                "a request was held up for longer than jobs.unknown_grace, and broken off: see \
+                 what held the gate up, or give it longer"
+            );
+            exchange.abort().await;
+            billing.void(reservation, "stalled").await;
+            return Err(Refusal::Busy(Busy::Stalled).into());
+        }
+        let completed = exchange.complete(upload.holdback.take()).await;
+        let departed = completed.as_ref().map_or_else(|_| Instant::now(), |at| *at);
+        let before_answer = departed - upload.arrived();
+        let answer = self.read_answer(exchange, completed.map(drop)).await;
+        let answered = Instant::now();
+        let response = match answer {
+            Ok((answer, waited)) => {
+                let name = &channel.spec().name;
+                client.note_encoding(&channel, &answer);
+                client.answered(name, answer.status);
+                if let Some(waited) = waited {
+                    let route = self.route.label();
+                    self.services.metrics.answered(name, route, waited);
+                }
+                self.settle_answer(reservation, &channel, answer).await
+            }
+            Err(error) => {
+                billing.mark_unknown(reservation).await;
+                client.unanswered(&channel, &error);
+                let created = true;
+                let fault = match error {
+                    UpstreamError::Timeout => ChannelFault::Timeout { created },
+                    _ => ChannelFault::Broken { created },
+                };
+                Err(Refusal::Channel(fault).into())
+            }
+        };
+        let overhead = before_answer + answered.elapsed();
+        self.services.metrics.overhead.observe(seconds(overhead));
+        response
+    }
+
+    /// Reads the answer to a request that was completed, or whose completion failed; with the
+    /// time until its head came, where there is something to measure.
+    async fn read_answer(
+        &self,
+        mut exchange: Exchange,
+        completed: pingora::Result<()>,
+    ) -> Result<(Answer, Option<Duration>), UpstreamError> {
+        let most = self.snapshot.config.bounds.answer_bytes;
+        let channel = exchange.channel().clone();
+        if let Err(error) = completed {
+            let (name, kind) = (&channel.spec().name, error.etype().as_str());
+            log::debug!("channel {name}: end of upload: {kind}");
+            let broken = UpstreamError::Broken {
+                answer_begun: false,
+            };
+            // It came before the request was complete.
+            let answer = exchange.last_words(most).await;
+            return answer.map(|answer| (answer, None)).ok_or(broken);
+        }
+        match exchange.head(channel.spec().answer_timeout).await {
+            Ok(waited) => {
+                let answer = exchange.rest(most).await?;
+                Ok((answer, Some(waited)))
+            }
+            Err(error) => {
+                exchange.was_stale(&error);
+                exchange.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Says what an answer means for the charge and for the client.
+    async fn settle_answer(
+        &self,
+        reservation: Reservation,
+        channel: &Arc<LiveChannel>,
+        answer: Answer,
+    ) -> Result<Response, RequestError> {
+        let (billing, client) = (&self.services.billing, &self.services.client);
+        let (name, dialect) = (&channel.spec().name, &channel.spec().dialect);
+        let status = answer.status;
+        if status.is_success() {
+            let job = JobAnswer::read(&answer.body, dialect).filter(|_| !answer.cut);
+            if let Some(job) = job.filter(|job| job.id.is_some()) {
+                return self.confirm(reservation, channel, answer, job).await;
+            }
+            billing.mark_unknown(reservation).await;
+            client.failed(name, "no_job", "its answer to a create names no job");
+            return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
+        }
+        if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
+            let model = reservation.charge().model.clone();
+            billing.void(reservation, "refused").await;
+            return self.refused(channel, answer, Some(&model));
+        }
+        billing.mark_unknown(reservation).await;
+        let what = format_args!("a create was answered with {status}");
+        client.failed(name, "status", what);
+        Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
+    }
+
+    /// Confirms the reservation with the job of its answer, and answers the client.
+    async fn confirm(
+        &self,
+        reservation: Reservation,
+        channel: &LiveChannel,
+        mut answer: Answer,
+        job: JobAnswer,
+    ) -> Result<Response, RequestError> {
+        let (billing, client) = (&self.services.billing, &self.services.client);
+        let name = &channel.spec().name;
+        client.note_status_word(channel, &job);
+        let config = &self.snapshot.config;
+        let source = public_source(billing, &job, self.route.source()).await;
+        let told = |id: &str| with_public_ids(&job, &answer.body, id, source.as_deref());
+        let first = |id: &str| {
+            self.keeps_answer.then(|| FirstAnswer {
+                status: answer.status.as_u16(),
+                // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
+                body: Bytes::copy_from_slice(&told(id)),
+            })
+        };
+        match billing.confirm(reservation, &job, first, config).await {
+            Ok(id) => {
+                answer.body = told(&id);
+                Ok(Response::of(answer))
+            }
+            Err(NotConfirmed::Taken(reservation)) => {
+                billing.mark_unknown(reservation).await;
+                let what = "its answer to a create names a job that there is already";
+                client.failed(name, "job_taken", what);
+                Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
+            }
+            Err(NotConfirmed::GivenUp) => {
+                let what = "its answer to a create came after that was given up";
+                client.failed(name, "too_late", what);
+                Err(Refusal::Channel(ChannelFault::TooLate).into())
+            }
+        }
+    }
+
+    /// Hands the refusal of a create to the client. One about the channel's account is worth
+    /// another try where another channel serves the model: nothing has been created.
+    fn refused(
+        &self,
+        channel: &LiveChannel,
+        answer: Answer,
+        model: Option<&str>,
+    ) -> Result<Response, RequestError> {
+        let relayed = relay_failure(&self.services.client, channel, answer);
+        match relayed {
+            Err(refusal) if refusal.is_account() => {
+                let elsewhere = self.choice.has_other(&channel.spec().name, model);
+                Err(Refusal::Channel(ChannelFault::Account { elsewhere }).into())
+            }
+            other => other.map_err(RequestError::from),
+        }
+    }
+}

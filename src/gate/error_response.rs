@@ -1,0 +1,199 @@
+//! Maps refusals to HTTP, in the shape of the API's errors.
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::ResponseHeader;
+use serde_json::json;
+
+use super::refusal::{Busy, ChannelFault, HeadFault, Refusal};
+use crate::inspect;
+use crate::ledger::LimitReached;
+use crate::policy::{self, Measure, Timestamp};
+
+/// An answer in the shape of the API's errors.
+#[derive(Debug)]
+pub(super) struct ErrorResponse {
+    pub(super) status: StatusCode,
+    pub(super) kind: &'static str,
+    pub(super) code: &'static str,
+    param: Option<String>,
+    message: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl ErrorResponse {
+    /// The head and the body, with all headers but those of the connection.
+    pub(super) fn into_response(self) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {
+        let error = json!({
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        });
+        let body = Bytes::from(json!({ "error": error }).to_string());
+        let mut head = ResponseHeader::build(self.status, Some(8))?;
+        head.insert_header("content-type", "application/json")?;
+        head.insert_header("content-length", body.len())?;
+        head.insert_header("cache-control", "private, no-store")?;
+        for (name, value) in self.headers {
+            head.insert_header(name, value)?;
+        }
+        Ok((Box::new(head), body))
+    }
+}
+
+const INVALID: &str = "invalid_request_error";
+const NO_RETRY: (&str, &str) = ("x-should-retry", "false");
+
+impl ErrorResponse {
+    /// Maps a reason to HTTP. **The** one place that does.
+    pub(super) fn of(refusal: &Refusal) -> Self {
+        use StatusCode as S;
+        let (status, kind, code) = match refusal {
+            Refusal::Head(fault) => match fault {
+                HeadFault::NoContentType | HeadFault::Forbidden("content-encoding") => {
+                    (S::UNSUPPORTED_MEDIA_TYPE, INVALID, "unsupported_media_type")
+                }
+                HeadFault::TooLarge => (
+                    S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    INVALID,
+                    "headers_too_large",
+                ),
+                HeadFault::Query | HeadFault::BadQuery => {
+                    (S::BAD_REQUEST, INVALID, "invalid_query")
+                }
+                HeadFault::Body | HeadFault::NoBody => (S::BAD_REQUEST, INVALID, "invalid_body"),
+                _ => (S::BAD_REQUEST, INVALID, "invalid_header"),
+            },
+            Refusal::Key { .. } => (S::UNAUTHORIZED, INVALID, "invalid_api_key"),
+            Refusal::NotFound(_) => (S::NOT_FOUND, INVALID, "not_found"),
+            Refusal::Method { .. } => (S::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
+            Refusal::Body(refusal) => body_error(refusal),
+            Refusal::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, INVALID, "request_too_large"),
+            Refusal::Slow => (S::REQUEST_TIMEOUT, INVALID, "request_timeout"),
+            Refusal::Limit { reached, .. } if reached.limit.measure.is_budget() => (
+                S::TOO_MANY_REQUESTS,
+                "insufficient_quota",
+                "insufficient_quota",
+            ),
+            Refusal::Limit { .. } | Refusal::UploadsOfKey { .. } => {
+                (S::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded")
+            }
+            Refusal::IdempotencyInFlight => (S::CONFLICT, INVALID, "idempotency_conflict"),
+            Refusal::IdempotencyKeyReused => {
+                (S::UNPROCESSABLE_ENTITY, INVALID, "idempotency_key_reused")
+            }
+            Refusal::Busy(_) => (S::SERVICE_UNAVAILABLE, "server_error", "unavailable"),
+            Refusal::Channel(ChannelFault::Timeout { .. }) => {
+                (S::GATEWAY_TIMEOUT, "server_error", "upstream_timeout")
+            }
+            Refusal::Channel(ChannelFault::ModelTooLate) => {
+                (S::BAD_REQUEST, INVALID, "model_after_file")
+            }
+            Refusal::Channel(ChannelFault::SecondsTooLate) => {
+                (S::BAD_REQUEST, INVALID, "seconds_after_file")
+            }
+            Refusal::Channel(ChannelFault::NotDeleted) => {
+                (S::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed")
+            }
+            Refusal::Channel(_) => (S::BAD_GATEWAY, "server_error", "upstream_error"),
+        };
+        Self {
+            status,
+            kind,
+            code,
+            param: param(refusal).map(str::to_owned),
+            message: refusal.to_string(),
+            headers: headers(refusal),
+        }
+    }
+}
+
+fn param(refusal: &Refusal) -> Option<&str> {
+    match refusal {
+        Refusal::Body(refusal) => refusal.param(),
+        Refusal::Channel(ChannelFault::ModelTooLate) => Some("model"),
+        Refusal::Channel(ChannelFault::SecondsTooLate) => Some("seconds"),
+        _ => None,
+    }
+}
+
+fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
+    let no_retry = || (NO_RETRY.0, NO_RETRY.1.to_owned());
+    match refusal {
+        Refusal::Method { allowed } => vec![("allow", (*allowed).to_owned())],
+        Refusal::Key { .. } => vec![("www-authenticate", "Bearer".to_owned())],
+        // Nothing of an upload that came too slowly is worth trying at once again.
+        Refusal::Slow => vec![no_retry()],
+        Refusal::Limit { reached, at } => limit_headers(reached, *at),
+        Refusal::IdempotencyInFlight | Refusal::UploadsOfKey { .. } => {
+            vec![("retry-after", "1".to_owned())]
+        }
+        Refusal::Busy(Busy::NoChannel | Busy::ChannelGone) => vec![no_retry()],
+        Refusal::Busy(_) => vec![("retry-after", "1".to_owned())],
+        Refusal::Channel(fault) => match fault {
+            ChannelFault::Broken { created: true } | ChannelFault::Timeout { created: true } => {
+                vec![no_retry()]
+            }
+            ChannelFault::NotDeleted => vec![("allow", "GET, HEAD".to_owned())],
+            ChannelFault::TooLate
+            | ChannelFault::Account { elsewhere: false }
+            | ChannelFault::Redirect => {
+                vec![no_retry()]
+            }
+            _ => vec![],
+        },
+        _ => vec![],
+    }
+}
+fn body_error(refusal: &inspect::Refusal) -> (StatusCode, &'static str, &'static str) {
+    use inspect::Refusal as R;
+    let bad = StatusCode::BAD_REQUEST;
+    match refusal {
+        R::UnsupportedMediaType => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            INVALID,
+            "unsupported_media_type",
+        ),
+        R::Multipart(_) | R::Json(_) => (bad, INVALID, "invalid_body"),
+        R::UnknownField { .. } => (bad, INVALID, "unknown_field"),
+        R::DuplicateField { .. } => (bad, INVALID, "duplicate_field"),
+        R::Missing { .. } | R::Policy(policy::Refusal::NoModel { .. }) => {
+            (bad, INVALID, "missing_required_parameter")
+        }
+        R::ImageSizeMismatch { .. } => (bad, INVALID, "image_size_mismatch"),
+        R::Policy(policy::Refusal::NotAllowed { param, .. }) => {
+            let code = match param {
+                policy::Param::Model => "model_not_allowed",
+                policy::Param::Size => "size_not_allowed",
+                policy::Param::Seconds => "seconds_not_allowed",
+            };
+            (StatusCode::FORBIDDEN, INVALID, code)
+        }
+        _ => (bad, INVALID, "invalid_value"),
+    }
+}
+
+/// What the SDKs read: when to come back, or that it is no use.
+fn limit_headers(reached: &LimitReached, at: Timestamp) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::new();
+    let wait = reached
+        .resets
+        .map(|end| end.saturating_sub(at.seconds()).max(1));
+    match (reached.limit.measure, wait) {
+        (Measure::InFlight, _) => headers.push(("retry-after", "5".to_owned())),
+        (measure, Some(wait)) if !measure.is_budget() => {
+            headers.push(("retry-after", wait.to_string()));
+        }
+        _ => headers.push((NO_RETRY.0, NO_RETRY.1.to_owned())),
+    }
+    if reached.limit.measure == Measure::Requests {
+        let remaining = reached.limit.most.saturating_sub(reached.used);
+        headers.push(("x-ratelimit-limit-requests", reached.limit.most.to_string()));
+        headers.push(("x-ratelimit-remaining-requests", remaining.to_string()));
+        if let Some(wait) = wait {
+            headers.push(("x-ratelimit-reset-requests", format!("{wait}s")));
+        }
+    }
+    headers
+}

@@ -1,0 +1,302 @@
+//! Makes responses, and writes them so that they arrive.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use super::client::{Client, gone, in_time};
+use super::refusal::{ChannelFault, Refusal};
+use super::services::{RequestContext, Services};
+use crate::dialect::ApiError;
+use crate::upstream::headers::passing_down;
+use crate::upstream::redirect::is_redirect;
+use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
+
+/// What the gate says of every answer: it is for one client alone.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// A response to a client.
+pub(super) struct Response {
+    pub(super) head: Box<ResponseHeader>,
+    pub(super) body: Body,
+}
+
+/// What follows its head.
+pub(super) enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// What a channel is still sending.
+    Stream(Box<Exchange>),
+}
+
+impl Response {
+    /// Makes the response that passes a channel's answer on.
+    pub(super) fn of(answer: Answer) -> Self {
+        let Answer {
+            status,
+            headers,
+            body,
+            ..
+        } = answer;
+        Self {
+            head: Box::new(answer_head(status, headers, body.len())),
+            body: Body::Whole(body),
+        }
+    }
+
+    /// Makes a response of the gate's own.
+    pub(super) fn json(status: StatusCode, body: Bytes) -> Self {
+        let mut headers = HeaderMap::with_capacity(4);
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        Self {
+            head: Box::new(answer_head(status, headers, body.len())),
+            body: Body::Whole(body),
+        }
+    }
+}
+
+/// The head of an answer that was read to its end, as the client gets it.
+fn answer_head(status: StatusCode, passing: HeaderMap, length: usize) -> ResponseHeader {
+    let mut head = head_down(status, passing);
+    // Those have no body, whose length would be told: RFC 9110, section 8.6.
+    if !matches!(status.as_u16(), 204 | 304) {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    head.into()
+}
+
+/// The head of an answer whose body goes on as it comes, for a client of that version.
+pub(super) fn streamed_head(answered: &ResponseHeader, version: Version) -> ResponseHeader {
+    let mut head = head_down(answered.status, passing_down(&answered.headers));
+    if let Some(length) = told_length(answered) {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    } else if version == Version::HTTP_11 {
+        let chunked = HeaderValue::from_static("chunked");
+        head.headers.insert(header::TRANSFER_ENCODING, chunked);
+    }
+    head.into()
+}
+
+/// The length that a channel tells. Pingora has seen to it that where it stands several times
+/// it is the same.
+fn told_length(answered: &ResponseHeader) -> Option<u64> {
+    if answered.headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    let told = answered
+        .headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?;
+    told.split(',').next()?.trim().parse().ok()
+}
+
+fn head_down(status: StatusCode, passing: HeaderMap) -> http::response::Parts {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = status;
+    parts.headers = passing;
+    parts.headers.insert(header::CACHE_CONTROL, PRIVATE);
+    parts
+}
+
+/// Passes a channel's answer on to the client, as far as it is the client's business.
+pub(super) fn relay(
+    client: &UpstreamClient,
+    channel: &LiveChannel,
+    answer: Answer,
+) -> Result<Response, Refusal> {
+    let (name, success) = (&channel.spec().name, answer.status.is_success());
+    if is_redirect(answer.status) {
+        let what = "a redirect was not followed: only those of a video are";
+        client.failed(name, "redirect", what);
+        return Err(Refusal::Channel(ChannelFault::Redirect));
+    }
+    let account = matches!(answer.status.as_u16(), 401..=403);
+    if account || !(success || answer.cut) {
+        return relay_failure(client, channel, answer);
+    }
+    if answer.cut {
+        let kind = if success { "no_job" } else { "status" };
+        client.failed(name, kind, "an answer is longer than bounds.answer_bytes");
+        return Err(Refusal::Channel(ChannelFault::Broken { created: false }));
+    }
+    Ok(Response::of(answer))
+}
+
+/// Passes a channel's refusal on to the client, unless it is about the channel's account.
+pub(super) fn relay_failure(
+    client: &UpstreamClient,
+    channel: &LiveChannel,
+    answer: Answer,
+) -> Result<Response, Refusal> {
+    let (name, status) = (&channel.spec().name, answer.status.as_u16());
+    let is_spent = || {
+        let error = ApiError::read(&answer.body, &channel.spec().dialect);
+        error.is_some_and(|error| error.is_spent_account())
+    };
+    if matches!(status, 401..=403) || (status == 429 && is_spent()) {
+        let what = format_args!("it refuses the gate's account with status {status}");
+        client.failed(name, "account", what);
+        let elsewhere = false;
+        return Err(Refusal::Channel(ChannelFault::Account { elsewhere }));
+    }
+    let kind = match status {
+        429 => "rate_limited",
+        500.. => "status",
+        _ => return Ok(Response::of(answer)),
+    };
+    let what = format_args!("a request was answered with status {status}");
+    client.failed(name, kind, what);
+    Ok(Response::of(answer))
+}
+
+/// Writes a response so that it arrives: a client that still sends is read on, within bounds,
+/// since closing the connection under its hands would destroy the answer before it is read.
+///
+/// # Errors
+/// Where writing fails: the client is gone, and is not to get another response, which would
+/// say that nothing happened; or where a channel breaks off a download.
+pub(super) async fn write(
+    services: &Services,
+    client: &mut impl Client,
+    ctx: &RequestContext,
+    response: Response,
+) -> pingora::Result<()> {
+    let bounds = &ctx.snapshot.config.bounds;
+    let session = client.session();
+    let has_no_body = session.req_header().method == Method::HEAD;
+    let still_sends = !ctx.body_complete && !session.is_body_done();
+    if still_sends {
+        session.set_keepalive(None);
+    }
+    let patience = bounds.read_timeout;
+    in_time(patience, client.write_head(response.head)).await?;
+    match response.body {
+        Body::Whole(body) => {
+            let body = if has_no_body { Bytes::new() } else { body };
+            in_time(patience, client.write_body(body, true)).await?;
+        }
+        // Boxed: it would be moved about for every poll.
+        Body::Stream(exchange) => {
+            Box::pin(pass_through(&services.client, exchange, client, patience)).await?;
+        }
+    }
+    if still_sends {
+        let drained = drain(client.session(), bounds.drain_bytes);
+        // Beyond the bounds the connection closes.
+        let _ = timeout(bounds.drain_timeout, drained).await;
+    }
+    Ok(())
+}
+
+/// Hands a body on as it comes, to a client that takes each piece of it within so long.
+///
+/// # Errors
+/// Where either side breaks off. The client's connection must then be broken off as well,
+/// so that what it got is not taken for the whole.
+async fn pass_through(
+    upstream: &UpstreamClient,
+    mut exchange: Box<Exchange>,
+    client: &mut impl Client,
+    patience: Duration,
+) -> pingora::Result<()> {
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = exchange.piece() => piece,
+            error = gone(client.session()) => {
+                exchange.abort().await;
+                return Err(error.into_down());
+            }
+        };
+        match piece {
+            Ok(Some(piece)) => {
+                if let Err(error) = in_time(patience, client.write_body(piece, false)).await {
+                    exchange.abort().await;
+                    return Err(error);
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let channel = exchange.channel().clone();
+                upstream.unanswered(&channel, &error);
+                exchange.abort().await;
+                let broken = pingora::Error::explain(pingora::ConnectionClosed, "a download");
+                return Err(broken.into_up());
+            }
+        }
+    }
+    exchange.release().await;
+    in_time(patience, client.write_body(Bytes::new(), true)).await
+}
+
+/// The status of the response that has been written, interim ones aside.
+pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
+    let status = session.response_written()?.status;
+    (!status.is_informational()).then_some(status)
+}
+
+async fn drain(session: &mut ServerSession, most: u64) {
+    let mut drained = 0;
+    while let Ok(Some(chunk)) = session.read_request_body().await {
+        drained += chunk.len() as u64;
+        if drained > most {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::headers::passing_down;
+
+    #[test]
+    fn answers_lose_what_is_the_channels_own() {
+        let mut answered = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("content-type", "video/mp4"),
+            ("cache-control", "public, max-age=600"),
+            ("set-cookie", "a=b"),
+            ("openai-organization", "org"),
+            ("x-ratelimit-limit-requests", "5"),
+            ("alt-svc", "h3=\":443\""),
+            ("connection", "x-secret"),
+            ("content-length", "7"),
+        ] {
+            answered.append_header(name, value).unwrap();
+        }
+        let whole = answer_head(StatusCode::OK, passing_down(&answered.headers), 9);
+        assert_eq!(whole.headers["cache-control"], "private, no-store");
+        assert_eq!(whole.headers["content-length"], "9");
+        assert_eq!(whole.headers.len(), 3);
+        let streamed = streamed_head(&answered, Version::HTTP_11);
+        assert_eq!(streamed.headers["cache-control"], "private, no-store");
+        assert_eq!(streamed.headers["content-length"], "7");
+        assert_eq!(streamed.headers.len(), 3);
+    }
+
+    #[test]
+    fn an_open_end_is_told_as_the_client_can_read_it() {
+        let mut answered = ResponseHeader::build(206, None).unwrap();
+        answered
+            .append_header("transfer-encoding", "chunked")
+            .unwrap();
+        answered.append_header("content-length", "7").unwrap();
+        for (version, chunked) in [
+            (Version::HTTP_10, false),
+            (Version::HTTP_11, true),
+            (Version::HTTP_2, false),
+        ] {
+            let streamed = streamed_head(&answered, version);
+            assert!(!streamed.headers.contains_key("content-length"));
+            let told = streamed.headers.contains_key("transfer-encoding");
+            assert_eq!(told, chunked, "{version:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Handles a client's poll: asks the channel how the job stands, and settles what it answers.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use pingora::protocols::http::ServerSession;
+
+use super::client::gone;
+use super::refusal::{NotFound, Refusal, RequestError};
+use super::response::{Response, relay};
+use super::services::{RequestContext, Services, channel_of};
+use crate::billing::{AnswerDigest, JobEntry, public_source};
+use crate::dialect::{JobAnswer, JobStatus, Status};
+use crate::route::Route;
+use crate::upstream::{Answer, FetchRequest, LiveChannel, headers};
+
+/// Handles a retrieve of a job that is the client's own.
+pub(super) async fn handle(
+    services: &Services,
+    session: &mut ServerSession,
+    route: &Route,
+    entry: &JobEntry,
+    ctx: &RequestContext,
+) -> Result<Response, RequestError> {
+    let snapshot = &ctx.snapshot;
+    let channel = channel_of(snapshot, &entry.job)?;
+    let client = session.req_header();
+    let query = client.uri.query().map(str::to_owned);
+    let request = FetchRequest {
+        method: Method::GET,
+        route,
+        job: entry.upstream_id(),
+        query: query.as_deref(),
+        path: None,
+        headers: headers::passing_up(&client.headers),
+    };
+    let most = snapshot.config.bounds.answer_bytes;
+    let answer = tokio::select! {
+        biased;
+        answer = services.client.fetch(&channel, request, most) => answer?,
+        // Who is gone does not keep a channel busy.
+        error = gone(session) => return Err(RequestError::Disconnected(error)),
+    };
+    read_and_settle(services, &channel, entry, answer, ctx).await
+}
+
+/// Reads what an answer tells of the job, settles it, and makes the client's response of it.
+async fn read_and_settle(
+    services: &Services,
+    channel: &Arc<LiveChannel>,
+    entry: &JobEntry,
+    answer: Answer,
+    ctx: &RequestContext,
+) -> Result<Response, RequestError> {
+    if answer.cut {
+        return no_job(services, channel, entry, answer);
+    }
+    // Most polls get the same answer as the one before: to read that again would be the
+    // largest part of their cost.
+    let digest = AnswerDigest::of(&answer.body);
+    if answer.status.is_success() && entry.is_last_answer(digest) {
+        entry.note_poll(services.now());
+        return Ok(Response::of(answer));
+    }
+    let dialect = &channel.spec().dialect;
+    let upstream_id = &entry.job.upstream_id;
+    match dialect.job_status(answer.status.as_u16(), &answer.body, upstream_id) {
+        JobStatus::Job(job) => {
+            let (response, same) = respond(services, entry, &job, answer).await;
+            entry.note_poll(services.now());
+            services.client.note_status_word(channel, &job);
+            let charge_failed = ctx.snapshot.config.jobs.charge_failed_jobs;
+            services.billing.settle(entry, &job, charge_failed).await;
+            // Of an end that the ledger could not note, the next poll tells again.
+            let ended = job.status.is_some_and(Status::is_end);
+            if same && (entry.is_resolved() || !ended) {
+                entry.set_last_answer(digest);
+            }
+            Ok(response)
+        }
+        JobStatus::Absent if answer.status != StatusCode::NOT_FOUND => {
+            Err(Refusal::NotFound(NotFound::Job).into())
+        }
+        JobStatus::Absent | JobStatus::Unclear => no_job(services, channel, entry, answer),
+    }
+}
+
+/// Tells the client how the job stands, by its public ids. Says whether it is told in the
+/// channel's own words: an answer that is rewritten is to be read again when it comes again.
+async fn respond(
+    services: &Services,
+    entry: &JobEntry,
+    job: &JobAnswer,
+    mut answer: Answer,
+) -> (Response, bool) {
+    let known = &entry.job;
+    let source = public_source(&services.billing, job, known.remix_of.as_deref()).await;
+    let rewritten = job.rewritten(&answer.body, Some(&known.id), source.as_deref());
+    let same = rewritten.is_none() && answer.status.is_success();
+    if let Some(rewritten) = rewritten {
+        answer.body = rewritten.into();
+    }
+    // A job that failed is no failure to tell how it stands.
+    if !answer.status.is_success() {
+        answer.status = StatusCode::OK;
+    }
+    (Response::of(answer), same)
+}
+
+/// Passes on an answer that tells nothing of the job, and counts it where it is a success.
+fn no_job(
+    services: &Services,
+    channel: &LiveChannel,
+    entry: &JobEntry,
+    answer: Answer,
+) -> Result<Response, RequestError> {
+    let success = answer.status.is_success();
+    let response = relay(&services.client, channel, answer)?;
+    if success {
+        let name = &channel.spec().name;
+        let what = format_args!("what it answers for job {} is no job", entry.job.id);
+        services.client.failed(name, "no_job", what);
+    }
+    Ok(response)
+}

@@ -1,0 +1,77 @@
+//! Holds what the handlers of requests work with.
+
+use std::sync::Arc;
+
+use pingora::protocols::http::ServerSession;
+
+use super::refusal::{Busy, Refusal};
+use super::upload_slots::UploadSlots;
+use crate::billing::Billing;
+use crate::ledger::Job;
+use crate::metrics::Metrics;
+use crate::policy::Timestamp;
+use crate::runtime::{Runtime, Snapshot};
+use crate::upstream::{LiveChannel, UpstreamClient};
+
+/// What all requests share.
+pub(super) struct Services {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) client: Arc<UpstreamClient>,
+    pub(super) billing: Billing,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) uploads: Arc<UploadSlots>,
+}
+
+impl Services {
+    /// The time, by the clock that the gate goes by.
+    pub(super) fn now(&self) -> Timestamp {
+        self.billing.now()
+    }
+}
+
+/// What is known of one request while it is answered.
+pub(super) struct RequestContext {
+    /// The configuration that was in force when the request came.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// The route, as metrics label it.
+    pub(super) route: &'static str,
+    /// The key's name, once it is known.
+    pub(super) key: Option<Arc<str>>,
+    /// Whether the request's body has been read to its end.
+    pub(super) body_complete: bool,
+}
+
+impl RequestContext {
+    /// Begins a request of which nothing is known.
+    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            snapshot,
+            route: "other",
+            key: None,
+            body_complete: false,
+        }
+    }
+
+    /// Sets the bounds of a connection while the gate reads and writes it. The gate bounds each
+    /// read and write by itself: Pingora's own bounds do it with a look at the clock for each,
+    /// whether or not there is anything to wait for.
+    pub(super) fn bound_connection(&self, session: &mut ServerSession) {
+        let bounds = &self.snapshot.config.bounds;
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(bounds.keepalive_timeout.as_secs().max(1)));
+        }
+        session.set_read_timeout(None);
+        session.set_total_drain_timeout(Some(bounds.drain_timeout));
+    }
+
+    /// The key's name; empty while it is not known.
+    pub(super) fn key_name(&self) -> &str {
+        self.key.as_deref().unwrap_or_default()
+    }
+}
+
+/// Finds the channel that made a job.
+pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
+    let channel = snapshot.channels.get(&job.charge.channel);
+    channel.cloned().ok_or(Refusal::Busy(Busy::ChannelGone))
+}

@@ -1,0 +1,140 @@
+//! Holds back what of a body has come in and may not go on yet.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// Chunks smaller than this are joined, so that a body in tiny chunks does not cost more
+/// for their bookkeeping than for its bytes.
+const SMALL: usize = 1024;
+/// A remainder up to this size is copied out of its chunk: a slice would keep the whole
+/// chunk's buffer alive for as long as it is holdback.
+const REMAINDER: usize = 8 * 1024;
+
+/// A queue of chunks that knows its place in the body. Large chunks go through as slices
+/// of the buffers that came in.
+#[derive(Debug, Default)]
+pub(crate) struct Holdback {
+    /// Offset of the first byte in here.
+    start: u64,
+    len: usize,
+    chunks: VecDeque<Bytes>,
+    /// The last bytes, where they came in small chunks.
+    tail: BytesMut,
+}
+
+impl Holdback {
+    /// How many bytes are in here.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        self.len += chunk.len();
+        if chunk.len() < SMALL && (!self.tail.is_empty() || !self.chunks.is_empty()) {
+            self.tail.extend_from_slice(&chunk);
+            return;
+        }
+        self.seal_tail();
+        if !chunk.is_empty() {
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    fn seal_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = self.tail.split().freeze();
+            self.chunks.push_back(tail);
+        }
+    }
+
+    /// The next piece that lies below the offset `safe`; `None` where nothing does.
+    pub(crate) fn pop(&mut self, safe: u64) -> Option<Bytes> {
+        let wanted = usize::try_from(safe.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        if wanted == 0 {
+            return None;
+        }
+        if self.chunks.is_empty() {
+            self.seal_tail();
+        }
+        let first = self.chunks.front_mut()?;
+        let piece = if wanted < first.len() {
+            let piece = first.split_to(wanted);
+            if first.len() <= REMAINDER {
+                *first = Bytes::copy_from_slice(first);
+            }
+            piece
+        } else {
+            self.chunks.pop_front()?
+        };
+        self.start += piece.len() as u64;
+        self.len -= piece.len();
+        Some(piece)
+    }
+
+    /// Everything that is left, in order.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> {
+        self.seal_tail();
+        self.start += self.len as u64;
+        self.len = 0;
+        std::mem::take(&mut self.chunks).into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out_in_order_and_never_early(
+            sizes in prop::collection::vec(0usize..3000, 0..20),
+            safes in prop::collection::vec(0u64..30_000, 0..20),
+        ) {
+            let mut holdback = Holdback::default();
+            let (mut input, mut output) = (Vec::new(), Vec::new());
+            let mut safes = safes.into_iter();
+            for size in sizes {
+                let chunk: Vec<u8> = (0..size).map(|i| (input.len() + i) as u8).collect();
+                input.extend_from_slice(&chunk);
+                holdback.push(chunk.into());
+                let safe = safes.next().unwrap_or(0).min(input.len() as u64);
+                while let Some(piece) = holdback.pop(safe) {
+                    prop_assert!(!piece.is_empty());
+                    output.extend_from_slice(&piece);
+                    prop_assert!(output.len() as u64 <= safe);
+                }
+                prop_assert!(output.len() as u64 >= safe);
+                prop_assert_eq!(holdback.len(), input.len() - output.len());
+            }
+            for piece in holdback.take() {
+                output.extend_from_slice(&piece);
+            }
+            prop_assert_eq!(holdback.len(), 0);
+            prop_assert_eq!(output, input);
+        }
+    }
+
+    #[test]
+    fn tiny_chunks_are_joined() {
+        let mut holdback = Holdback::default();
+        for _ in 0..4096 {
+            holdback.push(Bytes::from_static(b"x"));
+        }
+        assert_eq!(holdback.len(), 4096);
+        assert!(holdback.take().count() <= 2);
+    }
+
+    #[test]
+    fn a_small_remainder_lets_go_of_the_large_chunk() {
+        let chunk = Bytes::from(vec![0; 65536]);
+        let mut holdback = Holdback::default();
+        holdback.push(chunk.clone());
+        let piece = holdback.pop(65500).unwrap();
+        assert_eq!(piece.len(), 65500);
+        drop(piece);
+        assert!(chunk.is_unique());
+        assert_eq!(holdback.len(), 36);
+    }
+}

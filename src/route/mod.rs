@@ -1,0 +1,304 @@
+//! Finds the route of a request. Whatever is no known route never goes upstream: the channel's credential
+//! would open every other API of its account.
+
+mod target;
+
+use std::borrow::Cow;
+
+use http::Method;
+
+use crate::dialect::percent_encoded;
+use crate::sha256::Sha256;
+pub(crate) use target::is_claimed;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    Create,
+    List,
+    Retrieve(JobId),
+    Delete(JobId),
+    Content(JobId),
+    Remix(JobId),
+}
+
+/// A job's public id: 1 to 128 of `[A-Za-z0-9_-]`, so that it stands in any path as it is and
+/// cannot leave its segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobId(String);
+
+/// Why a request has no route.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoRoute {
+    /// No route has that path.
+    Path,
+    /// The path has routes, for these methods.
+    Method(&'static str),
+}
+
+const VIDEOS: &str = "/v1/videos";
+
+impl Route {
+    /// Finds the route. HEAD is GET without the answer's body. The path is compared as it was
+    /// sent: nothing is folded or normalised, so `//v1/videos`, `/v1/videos/`, `/v1/%76ideos` and
+    /// `/v1/videos/../models` are other paths. Only a job's id may be percent-encoded: what goes
+    /// upstream is built anew.
+    pub(crate) fn find(method: &Method, path: &str) -> Result<Self, NoRoute> {
+        let rest = path.strip_prefix(VIDEOS).ok_or(NoRoute::Path)?;
+        let mut segments = rest.split('/');
+        if segments.next() != Some("") {
+            return Err(NoRoute::Path);
+        }
+        let id = match segments.next() {
+            None => {
+                return match *method {
+                    Method::POST => Ok(Self::Create),
+                    Method::GET | Method::HEAD => Ok(Self::List),
+                    _ => Err(NoRoute::Method("GET, HEAD, POST")),
+                };
+            }
+            Some(id) => JobId::read(id).ok_or(NoRoute::Path)?,
+        };
+        match (segments.next(), segments.next()) {
+            (None, _) => match *method {
+                Method::GET | Method::HEAD => Ok(Self::Retrieve(id)),
+                Method::DELETE => Ok(Self::Delete(id)),
+                // POST /v1/videos/edits and the like are APIs of their own.
+                Method::POST => Err(NoRoute::Path),
+                _ => Err(NoRoute::Method("DELETE, GET, HEAD")),
+            },
+            (Some("content"), None) => match *method {
+                Method::GET | Method::HEAD => Ok(Self::Content(id)),
+                _ => Err(NoRoute::Method("GET, HEAD")),
+            },
+            (Some("remix"), None) => match *method {
+                Method::POST => Ok(Self::Remix(id)),
+                _ => Err(NoRoute::Method("POST")),
+            },
+            _ => Err(NoRoute::Path),
+        }
+    }
+
+    /// The label in metrics.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::List => "list",
+            Self::Retrieve(_) => "retrieve",
+            Self::Delete(_) => "delete",
+            Self::Content(_) => "content",
+            Self::Remix(_) => "remix",
+        }
+    }
+
+    /// The job that it is about.
+    pub(crate) fn job(&self) -> Option<&str> {
+        match self {
+            Self::Create | Self::List => None,
+            Self::Retrieve(id) | Self::Delete(id) | Self::Content(id) | Self::Remix(id) => {
+                Some(&id.0)
+            }
+        }
+    }
+
+    /// The job that a remix is made from.
+    pub(crate) fn source(&self) -> Option<&str> {
+        match self {
+            Self::Remix(id) => Some(&id.0),
+            _ => None,
+        }
+    }
+
+    /// What makes two requests the same: what their bodies ask for, and what of.
+    pub(crate) fn fingerprint(&self, body: [u8; 32]) -> [u8; 32] {
+        let Some(source) = self.source() else {
+            return body;
+        };
+        Sha256::default().with(body).with(source).finish()
+    }
+
+    /// The path at a channel, built anew rather than copied. `job` is the id that the channel has
+    /// for the route's job, where that is not the public one.
+    pub(crate) fn path(&self, base: &str, job: Option<&str>, query: Option<&str>) -> String {
+        let under = match self {
+            Self::Content(_) => "/content",
+            Self::Remix(_) => "/remix",
+            Self::Create | Self::List | Self::Retrieve(_) | Self::Delete(_) => "",
+        };
+        let id = self.job().map(|public| segment(job.unwrap_or(public)));
+        let (slash, id) = id.as_deref().map_or(("", ""), |id| ("/", id));
+        let (mark, query) = query.map_or(("", ""), |query| ("?", query));
+        [base, VIDEOS, slash, id, under, mark, query].concat()
+    }
+}
+
+impl JobId {
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        Self::fits(text).then(|| Self(text.into()))
+    }
+
+    /// The id that a client has written into a URL.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        match text.contains('%') {
+            true => Self::new(&decoded(text)?),
+            false => Self::new(text),
+        }
+    }
+
+    /// Whether a text can be a public id.
+    pub(crate) fn fits(text: &str) -> bool {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        (1..=128).contains(&text.len()) && text.bytes().all(plain)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A channel's id as it stands in a path. One that is made of dots would be taken for a step in
+/// the path, encoded or not by some; encoded it is for the others.
+fn segment(id: &str) -> Cow<'_, str> {
+    match id {
+        id if JobId::fits(id) => Cow::Borrowed(id),
+        "." => Cow::Borrowed("%2E"),
+        ".." => Cow::Borrowed("%2E%2E"),
+        id => Cow::Owned(percent_encoded(id)),
+    }
+}
+
+/// A text without percent-encoding; `None` where that is broken, or hides what is no text.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(method: Method, path: &str) -> Result<&'static str, NoRoute> {
+        Route::find(&method, path).map(|route| route.label())
+    }
+
+    #[test]
+    fn the_documented_routes_are_known() {
+        assert_eq!(find(Method::POST, "/v1/videos"), Ok("create"));
+        assert_eq!(find(Method::GET, "/v1/videos"), Ok("list"));
+        assert_eq!(find(Method::GET, "/v1/videos/video_1"), Ok("retrieve"));
+        assert_eq!(find(Method::DELETE, "/v1/videos/video_1"), Ok("delete"));
+        assert_eq!(
+            find(Method::GET, "/v1/videos/video_1/content"),
+            Ok("content")
+        );
+        assert_eq!(find(Method::HEAD, "/v1/videos"), Ok("list"));
+        assert_eq!(find(Method::HEAD, "/v1/videos/video_1"), Ok("retrieve"));
+        assert_eq!(
+            find(Method::HEAD, "/v1/videos/video_1/content"),
+            Ok("content")
+        );
+        assert_eq!(find(Method::POST, "/v1/videos/video_1/remix"), Ok("remix"));
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        for path in [
+            "/",
+            "*",
+            "/v1",
+            "/v1/models",
+            "/v1/chat/completions",
+            "/v1/videos/",
+            "//v1/videos",
+            "/v1//videos",
+            "/v1/videos//",
+            "/v1/videosx",
+            "/V1/videos",
+            "/v1/Videos",
+            "/v1/videos/../models",
+            "/v1/videos/..",
+            "/v1/videos/./x",
+            "/v1/%76ideos",
+            "/v1/videos%2f..%2fmodels",
+            "/v1/videos/%2e%2e/models",
+            "/v1/videos/a%2fb",
+            "/v1/videos/a.b",
+            "/v1/videos/a/content/",
+            "/v1/videos/a/content/b",
+            "/v1/videos/a/remix/b",
+            "/v1/videos/a/other",
+            "/v1/videos;x=1",
+            "/v1\\videos",
+        ] {
+            for method in [Method::GET, Method::POST, Method::DELETE] {
+                assert_eq!(find(method, path), Err(NoRoute::Path), "{path}");
+            }
+        }
+        assert_eq!(find(Method::POST, "/v1/videos/edits"), Err(NoRoute::Path));
+        let long = format!("/v1/videos/{}", "a".repeat(129));
+        assert_eq!(find(Method::GET, &long), Err(NoRoute::Path));
+    }
+
+    #[test]
+    fn other_methods_are_named() {
+        assert_eq!(
+            find(Method::PUT, "/v1/videos"),
+            Err(NoRoute::Method("GET, HEAD, POST"))
+        );
+        assert_eq!(
+            find(Method::POST, "/v1/videos/a/content"),
+            Err(NoRoute::Method("GET, HEAD"))
+        );
+        assert_eq!(
+            find(Method::GET, "/v1/videos/a/remix"),
+            Err(NoRoute::Method("POST"))
+        );
+    }
+
+    #[test]
+    fn paths_are_built_anew() {
+        let route = Route::find(&Method::GET, "/v1/videos/a/content").unwrap();
+        let path = route.path("/openai", None, Some("variant=thumbnail"));
+        assert_eq!(path, "/openai/v1/videos/a/content?variant=thumbnail");
+        for (job, segment) in [
+            ("a", "a"),
+            ("4711:openai", "4711%3Aopenai"),
+            ("a/../b", "a%2F..%2Fb"),
+            ("..", "%2E%2E"),
+            (".", "%2E"),
+            ("...", "..."),
+            ("\u{e4} ?#%", "%C3%A4%20%3F%23%25"),
+        ] {
+            let path = route.path("", Some(job), None);
+            assert_eq!(path, format!("/v1/videos/{segment}/content"));
+        }
+    }
+
+    #[test]
+    fn a_clients_id_may_be_encoded() {
+        for (text, id) in [
+            ("video_1", Some("video_1")),
+            ("video%5F1", Some("video_1")),
+            ("%76%69deo_1", Some("video_1")),
+            ("video%255F1", None),
+            ("a%2Fb", None),
+            ("%2e%2e", None),
+            ("a%00", None),
+            ("a%", None),
+            ("a%4", None),
+            ("a%+1", None),
+            ("a%\u{e4}", None),
+            ("a%C3%A4", None),
+        ] {
+            let read = JobId::read(text);
+            assert_eq!(read.as_ref().map(JobId::as_str), id, "{text}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Holds the configuration in force, with its live channels.
+
+mod zero_series;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::Config;
+use crate::inspect::{Plan, SecondsType};
+use crate::metrics::Metrics;
+use crate::policy::Timestamp;
+use crate::upstream::Channels;
+use crate::{json, multipart};
+
+/// A configuration, with what is made of it once. A request keeps the one that it began with.
+pub struct Snapshot {
+    /// The configuration.
+    pub config: Config,
+    /// Its channels.
+    pub channels: Channels,
+    /// What bodies are inspected by.
+    pub(crate) plan: Arc<Plan>,
+}
+
+impl Snapshot {
+    fn new(config: Config) -> Arc<Self> {
+        warn_of_short_grace(&config);
+        let bounds = &config.bounds;
+        let plan = Plan {
+            catalog: config.catalog.clone(),
+            fields: config.fields.clone(),
+            prompt_chars: bounds.prompt_chars as u64,
+            seconds_type: {
+                let types = config.channels.iter().map(|channel| channel.seconds_type);
+                types.reduce(SecondsType::or).unwrap_or_default()
+            },
+            multipart: multipart::Limits {
+                parts: bounds.parts,
+                header_bytes: bounds.part_header_bytes,
+                ..multipart::Limits::default()
+            },
+            json: json::Limits::default(),
+        };
+        Arc::new(Self {
+            channels: Channels::new(&config.channels),
+            plan: Arc::new(plan),
+            config,
+        })
+    }
+}
+
+/// The configuration in force, which can be replaced while requests are under way.
+pub(crate) struct Runtime {
+    snapshot: ArcSwap<Snapshot>,
+    metrics: Arc<Metrics>,
+}
+
+impl Runtime {
+    /// Puts a first configuration in force, and shows it in the metrics.
+    pub(crate) fn new(config: Config, metrics: Arc<Metrics>, at: Timestamp) -> Arc<Self> {
+        show(&config, &metrics, at);
+        Arc::new(Self {
+            snapshot: ArcSwap::new(Snapshot::new(config)),
+            metrics,
+        })
+    }
+
+    /// The configuration in force.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts another configuration in force.
+    pub(crate) fn replace(&self, config: Config, at: Timestamp) {
+        show(&config, &self.metrics, at);
+        let before = self.snapshot.swap(Snapshot::new(config));
+        warn_of_currencies(&self.snapshot().config, &before.config);
+    }
+}
+
+fn show(config: &Config, metrics: &Metrics, at: Timestamp) {
+    metrics.show_cost_labels(config.metrics.cost_labels);
+    zero_series::start(config, metrics);
+    metrics.config_loaded(true, at);
+}
+
+/// Warns of channels whose jobs may be created after the gate has given them up.
+fn warn_of_short_grace(config: &Config) {
+    let grace = config.jobs.unknown_grace;
+    for channel in config.channels.iter().filter(|c| c.answer_timeout >= grace) {
+        log::warn!(
+            "jobs.unknown_grace is not longer than the answer_timeout of channel {}: a job \
+             that it takes longer to create is not charged",
+            channel.name
+        );
+    }
+}
+
+/// Says which keys pay in another currency from now on: budgets in it begin at what was charged
+/// in it so far, which is easily overlooked.
+fn warn_of_currencies(config: &Config, before: &Config) {
+    const NAMED: usize = 10;
+    for ([was, is], keys) in config.changed_currencies(before) {
+        let names: Vec<_> = keys.iter().take(NAMED).map(|key| &**key).collect();
+        let more = match keys.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more keys"),
+        };
+        log::warn!(
+            "key {}{more}: charged in {is} from now on, in {was} until now. Limits of billed_cost \
+             count the charges in {is} alone",
+            names.join(", ")
+        );
+    }
+}

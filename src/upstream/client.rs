@@ -1,0 +1,117 @@
+//! Holds what all channels share: connections, the log of failures, and the counts of answers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::StatusCode;
+use pingora::http::RequestHeader;
+
+use super::answer::Answer;
+use super::channel::LiveChannel;
+use super::error::{ConnectError, UpstreamError};
+use super::exchange::{Exchange, Sending};
+use super::failures::FailureLog;
+use super::pool::Pool;
+use crate::clock::Clock;
+use crate::dialect::JobAnswer;
+use crate::metrics::Metrics;
+
+/// Sends requests to channels, over connections that all of them share.
+pub struct UpstreamClient {
+    pub(super) pool: Arc<Pool>,
+    pub(super) metrics: Arc<Metrics>,
+    failures: FailureLog,
+    pub(super) clock: Clock,
+}
+
+impl UpstreamClient {
+    /// Makes a client without connections.
+    pub(crate) fn new(metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self {
+            pool: Arc::new(Pool::new()),
+            metrics,
+            failures: FailureLog::default(),
+            clock,
+        }
+    }
+
+    /// Opens an exchange, and notes it where the channel cannot be reached.
+    pub(crate) async fn open(
+        &self,
+        channel: &Arc<LiveChannel>,
+        head: pingora::Result<RequestHeader>,
+        body: Sending,
+    ) -> Result<Exchange, ConnectError> {
+        let opened = match head {
+            Ok(head) => Exchange::open(&self.pool, channel, head, body, self.clock.now()).await,
+            Err(error) => Err(error.into()),
+        };
+        opened.inspect_err(|error| self.unreachable(channel, error))
+    }
+
+    pub(super) fn unreachable(&self, channel: &LiveChannel, error: &ConnectError) {
+        self.failed(&channel.spec().name, error.kind, &error.reason);
+        if !error.is_local {
+            channel.failed(self.clock.now());
+        }
+    }
+
+    /// Counts a failure of a channel by its kind, one of those that the metrics know, and logs
+    /// `what` unless the channel has been failing in this way already.
+    pub(crate) fn failed(&self, name: &str, kind: &'static str, what: impl fmt::Display) {
+        self.metrics.channel_error(name, kind);
+        if self.failures.failed(name, kind, self.clock.now()) {
+            log::warn!(
+                "channel {name} fails ({kind}): {what}; until it works again, further failures \
+                 are only counted in channel_errors_total"
+            );
+        }
+    }
+
+    /// Counts an answer of a channel by its status, and logs when the channel works again.
+    pub(crate) fn answered(&self, name: &str, status: StatusCode) {
+        self.metrics.upstream_request(name, status.as_str());
+        let fails = status.is_server_error() || matches!(status.as_u16(), 401..=403 | 408 | 429);
+        if fails {
+            return;
+        }
+        for ended in self.failures.succeeded(name, self.clock.now()) {
+            log::info!("channel {name} works again, after {ended}");
+        }
+    }
+
+    /// Counts a request that has no answer.
+    pub(crate) fn unanswered(&self, channel: &LiveChannel, error: &UpstreamError) {
+        let name = &channel.spec().name;
+        self.metrics.upstream_request(name, "none");
+        self.failed(name, error.kind(), error);
+    }
+
+    /// Counts an answer that is compressed, of which the gate can read nothing. A job that a
+    /// create has made is found by its channel's list then.
+    pub(crate) fn note_encoding(&self, channel: &LiveChannel, answer: &Answer) {
+        if answer.is_encoded() {
+            let name = &channel.spec().name;
+            let what = "an answer is compressed, though the gate asks for none that is \
+                        (Accept-Encoding: identity): it cannot be read; see what compresses it \
+                        on the way";
+            self.failed(name, "encoded", what);
+        }
+    }
+
+    /// Counts a status word whose meaning is not known, and logs it once. The job is taken to
+    /// go on until the word is mapped in the configuration.
+    pub(crate) fn note_status_word(&self, channel: &LiveChannel, job: &JobAnswer) {
+        let Some(word) = &job.unknown_word else {
+            return;
+        };
+        let name = &channel.spec().name;
+        self.metrics.channel_error(name, "status_word");
+        if channel.is_new_word(word) {
+            log::error!(
+                "channel {name}: what the status `{word}` of a job means is not known, and the job \
+                 is taken to go on: write it under the channel's `status_words`"
+            );
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The upstream side of a request: an exchange of the gate's own, over Pingora's connectors.
+//!
+//! Nothing goes through Pingora's proxy loop, for three things that it cannot do with a
+//! create. It ends the upstream exchange when the client goes away, and the answer of a job
+//! that is being paid for is lost. It chooses the upstream before a byte of the body is
+//! known. And it decides by the shape of each filter call whether a request is complete,
+//! which here decides about money. An exchange that is written out says all of that in one
+//! place; and what the other requests need of it costs less than the loop.
+//!
+//! Measured with Pingora 0.9.1: `read_response_header` and `read_request_body` lose nothing
+//! when their futures are dropped, on HTTP/1.1 and HTTP/2, so they can stand in a `select!`;
+//! [`Exchange::abort`] leaves an HTTP/1.1 channel with a body that is shorter than its
+//! Content-Length or has no last chunk, and an HTTP/2 channel with RST_STREAM.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError};
+
+use super::answer::{Answer, BodyBuffer};
+use super::channel::{InFlight, LiveChannel};
+use super::cork::{cork, uncork};
+use super::error::{ConnectError, UpstreamError};
+use super::framing::Framing;
+use super::headers::{into_http2, passing_down};
+use super::pace::Pace;
+use super::pool::Pool;
+use super::timeout::{in_time, within};
+use crate::channel::LAST_WORDS;
+use crate::policy::Timestamp;
+
+/// How much of an answer that is of no use is read, so that its connection can serve again.
+const DISCARDED: usize = 64 * 1024;
+
+/// What follows the head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sending {
+    /// No body.
+    Nothing,
+    /// A body, as it comes.
+    Piecemeal(Framing),
+    /// A body that is at hand: the head waits for it.
+    AtOnce(Framing),
+}
+
+/// One request under way to a channel.
+pub(crate) struct Exchange {
+    /// Boxed: it is large, and an exchange is moved about.
+    session: Box<HttpSession>,
+    was_pooled: bool,
+    pool: Arc<Pool>,
+    peer: Arc<HttpPeer>,
+    channel: Arc<LiveChannel>,
+    _in_flight: InFlight,
+    finished: Option<Instant>,
+    /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
+    /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
+    headless: bool,
+    pace: Pace,
+}
+
+impl Exchange {
+    /// Connects, and writes the head, which may wait for the first bytes of the body. Nothing
+    /// of the body has left when this fails, so another channel may be tried. Without a body
+    /// the request is complete.
+    pub(crate) async fn open(
+        pool: &Arc<Pool>,
+        channel: &Arc<LiveChannel>,
+        mut head: RequestHeader,
+        body: Sending,
+        now: Timestamp,
+    ) -> Result<Self, ConnectError> {
+        let peer = channel.peer(now).await;
+        let peer = peer.map_err(|error| ConnectError::unresolved(error.reason))?;
+        // Pingora bounds TCP and TLS, but not what HTTP/2 says first.
+        let patience = channel.spec().connect_timeout * 2;
+        let session = within(|| patience, pool.session(&peer)).await;
+        let session = session.unwrap_or_else(|_| Err(Error::new_up(ConnectTimedout)));
+        let (session, was_pooled) = session?;
+        let mut session = Box::new(match body {
+            Sending::AtOnce(_) => cork(session, &peer),
+            Sending::Nothing | Sending::Piecemeal(_) => session,
+        });
+        let http2 = matches!(*session, HttpSession::H2(_));
+        if let Sending::Piecemeal(framing) | Sending::AtOnce(framing) = body {
+            framing.write(&mut head, http2)?;
+        }
+        if http2 {
+            into_http2(&mut head, peer.is_tls())?;
+        }
+        // The exchange bounds what it waits for by itself: see `timeout.rs`.
+        session.set_write_timeout(None);
+        session.set_read_timeout(None);
+        let head = Box::new(head);
+        let finished = matches!(body, Sending::Nothing);
+        let patience = channel.spec().read_timeout;
+        match &mut *session {
+            HttpSession::H2(session) if finished => session.write_request_header(head, true),
+            session => in_time(patience, session.write_request_header(head)).await,
+        }
+        .map_err(|error: Box<Error>| {
+            if was_pooled {
+                pool.distrust(&peer);
+            }
+            ConnectError {
+                was_pooled,
+                ..error.into()
+            }
+        })?;
+        channel.succeeded();
+        Ok(Self {
+            session,
+            was_pooled,
+            pool: pool.clone(),
+            peer,
+            _in_flight: channel.enter(),
+            channel: channel.clone(),
+            finished: finished.then(Instant::now),
+            headless: false,
+            pace: Pace::new(
+                channel.spec().min_download_rate,
+                channel.spec().read_timeout,
+            ),
+        })
+    }
+
+    /// Whether it got no answer because its connection, which had served before, was closed
+    /// meanwhile. The others to the channel are not trusted any more then.
+    pub(crate) fn was_stale(&self, error: &UpstreamError) -> bool {
+        let before = UpstreamError::Broken {
+            answer_begun: false,
+        };
+        let stale = self.was_pooled && *error == before;
+        if stale {
+            self.pool.distrust(&self.peer);
+        }
+        stale
+    }
+
+    pub(crate) fn channel(&self) -> &Arc<LiveChannel> {
+        &self.channel
+    }
+
+    /// Sends a piece of the body that does not complete it.
+    pub(crate) async fn send(&mut self, piece: Bytes) -> pingora::Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        uncork(&self.session);
+        let patience = self.channel.spec().read_timeout;
+        in_time(patience, self.session.write_request_body(piece, false)).await
+    }
+
+    /// Sends the rest of a create's body and completes the request. **The only call that
+    /// does**: whoever makes it holds a permit and a reservation.
+    ///
+    /// Says when that was.
+    pub(crate) async fn complete(
+        &mut self,
+        rest: impl Iterator<Item = Bytes> + Send,
+    ) -> pingora::Result<Instant> {
+        // In all, however many pieces there are: see `Channel::create_timeout`.
+        let patience = self.channel.spec().read_timeout;
+        uncork(&self.session);
+        let session = &mut self.session;
+        let completed = async {
+            for piece in rest.filter(|piece| !piece.is_empty()) {
+                session.write_request_body(piece, false).await?;
+            }
+            session.finish_request_body().await
+        };
+        in_time(patience, completed).await?;
+        Ok(*self.finished.insert(Instant::now()))
+    }
+
+    /// Waits for the head of the final answer. Cancel safe.
+    pub(crate) async fn answer_head(&mut self) -> pingora::Result<()> {
+        loop {
+            if let Err(error) = self.session.read_response_header().await {
+                self.headless = true;
+                return Err(error);
+            }
+            let head = self.session.response_header();
+            if !head.is_some_and(|head| head.status.is_informational()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the head of the answer, and says how long that took since the request was
+    /// complete.
+    pub(crate) async fn head(&mut self, limit: Duration) -> Result<Duration, UpstreamError> {
+        match within(|| limit, self.answer_head()).await {
+            Ok(Ok(())) => Ok(self.finished.map_or(Duration::ZERO, |at| at.elapsed())),
+            Ok(Err(error)) => {
+                // Its text could repeat what the channel sent, and that what it was sent.
+                let kind = error.etype().as_str();
+                log::debug!("channel {}: no answer: {kind}", self.channel.spec().name);
+                // Anything else is what the channel has said, and is said again.
+                let gone = [ConnectionClosed, ReadError, H2Error];
+                let answer_begun = !gone.contains(error.etype());
+                Err(UpstreamError::Broken { answer_begun })
+            }
+            Err(_) => Err(UpstreamError::Timeout),
+        }
+    }
+
+    /// The head of the answer, once [`Self::head`] has come.
+    pub(crate) fn answered(&self) -> Option<&ResponseHeader> {
+        self.session.response_header()
+    }
+
+    /// Reads what follows the head, keeping at most `most` bytes, and gives the connection
+    /// back where it can serve again.
+    ///
+    /// All of it has to come in time: a channel that drips would else keep for as long as it
+    /// likes what waits for its answer. See `Channel::create_timeout`.
+    pub(crate) async fn rest(mut self, most: usize) -> Result<Answer, UpstreamError> {
+        let patience = self.channel.spec().read_timeout;
+        let read = within(|| patience, self.read_answer(most)).await;
+        match read.unwrap_or(Err(UpstreamError::Timeout)) {
+            Ok(answer) if !answer.cut && self.finished.is_some() => {
+                self.release().await;
+                Ok(answer)
+            }
+            other => {
+                self.abort().await;
+                other
+            }
+        }
+    }
+
+    /// Reads what follows the head, in the same time as [`Self::rest`], without keeping it, for
+    /// as long as `take` wants more. Whether its end was read.
+    pub(crate) async fn read_through(
+        mut self,
+        mut take: impl FnMut(&[u8]) -> bool + Send,
+    ) -> Result<bool, UpstreamError> {
+        let patience = self.channel.spec().read_timeout;
+        let read = async {
+            while let Some(piece) = self.next().await? {
+                if !take(&piece) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let read = within(|| patience, read).await;
+        let read = read.unwrap_or(Err(UpstreamError::Timeout));
+        match read {
+            Ok(true) => self.release().await,
+            _ => self.abort().await,
+        }
+        read
+    }
+
+    /// Drops what follows the head, and keeps the connection where there is little of it.
+    pub(crate) async fn discard(self) {
+        let mut room = DISCARDED;
+        let take = |piece: &[u8]| {
+            room = room.saturating_sub(piece.len());
+            room > 0
+        };
+        // Where it takes long, the connection is dropped.
+        let _ = within(|| LAST_WORDS, self.read_through(take)).await;
+    }
+
+    /// The next piece of a video; `None` at its end. A channel that lets it come too slowly, with
+    /// pauses or in drips, has broken it off. The time in which nobody waits for it, since the
+    /// client is slow, does not count.
+    ///
+    /// Cancel safe: a read that is dropped has taken nothing.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        let patience = self.channel.spec().read_timeout;
+        let mut began = None;
+        let limit = || {
+            began = Some(Instant::now());
+            patience
+        };
+        let read = within(limit, self.session.read_response_body()).await;
+        let waited = began.map_or(Duration::ZERO, |began| began.elapsed());
+        let piece = match read {
+            Ok(Ok(piece)) => piece,
+            Ok(Err(_)) => return Err(UpstreamError::Broken { answer_begun: true }),
+            Err(_) => return Err(UpstreamError::Timeout),
+        };
+        let length = piece.as_ref().map_or(0, Bytes::len);
+        match self.pace.came(length as u64, waited) {
+            Err(_) if piece.is_some() => Err(UpstreamError::Timeout),
+            _ => Ok(piece),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        let read = self.session.read_response_body().await;
+        read.map_err(|_| UpstreamError::Broken { answer_begun: true })
+    }
+
+    /// Gives the connection back after the end of an answer.
+    pub(crate) async fn release(self) {
+        let idle = self.channel.spec().idle_timeout;
+        self.pool.release(*self.session, &self.peer, idle).await;
+    }
+
+    /// The answer after a write has failed or an answer has begun before the request's end.
+    pub(crate) async fn last_words(mut self, most: usize) -> Option<Answer> {
+        let answer = within(|| LAST_WORDS, self.late_answer(most)).await;
+        self.abort().await;
+        answer.ok()?
+    }
+
+    async fn late_answer(&mut self, most: usize) -> Option<Answer> {
+        if self.headless {
+            return None;
+        }
+        let head = self.session.response_header();
+        if head.is_none_or(|head| head.status.is_informational()) {
+            self.answer_head().await.ok()?;
+        }
+        self.read_answer(most).await.ok()
+    }
+
+    async fn read_answer(&mut self, most: usize) -> Result<Answer, UpstreamError> {
+        let head = self.session.response_header();
+        let head = head.ok_or(UpstreamError::Broken {
+            answer_begun: false,
+        })?;
+        let (status, headers) = (head.status, passing_down(&head.headers));
+        let mut body = BodyBuffer::default();
+        let mut cut = false;
+        while let Some(piece) = self.next().await? {
+            cut = body.len() + piece.len() > most;
+            if cut {
+                break;
+            }
+            body.push(piece);
+        }
+        Ok(Answer {
+            status,
+            headers,
+            body: body.into_bytes(),
+            cut,
+        })
+    }
+
+    /// Breaks the request off, visibly: the channel sees that it is not complete.
+    ///
+    /// Under TLS the farewell waits behind what a stalled channel has not taken yet: dropping
+    /// the connection says the same.
+    pub(crate) async fn abort(mut self) {
+        let _ = within(|| LAST_WORDS, self.session.shutdown()).await;
+    }
+}

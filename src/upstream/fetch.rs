@@ -1,0 +1,133 @@
+//! Sends a request without a body, and retries it on another connection where a pooled one was
+//! stale.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, header};
+
+use super::answer::Answer;
+use super::channel::LiveChannel;
+use super::client::UpstreamClient;
+use super::error::{ConnectError, UpstreamError};
+use super::exchange::{Exchange, Sending};
+use super::headers;
+use crate::route::Route;
+
+/// How many pooled connections may turn out to be dead before a request is given up. The
+/// channel may close one at the moment that it is used again.
+const STALE: usize = 2;
+
+/// A request without a body.
+pub(crate) struct FetchRequest<'a> {
+    pub(crate) method: Method,
+    pub(crate) route: &'a Route,
+    /// The channel's id for the route's job, where that is not the public one.
+    pub(crate) job: Option<&'a str>,
+    pub(crate) query: Option<&'a str>,
+    /// The path and query at another server than the channel's own, in place of the route's.
+    pub(crate) path: Option<&'a str>,
+    pub(crate) headers: HeaderMap,
+}
+
+impl<'a> FetchRequest<'a> {
+    /// Makes a GET of the gate's own, on no client's behalf.
+    pub(super) fn own(route: &'a Route, query: Option<&'a str>) -> Self {
+        let mut headers = HeaderMap::with_capacity(4);
+        let agent = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::ACCEPT, json);
+        Self {
+            method: Method::GET,
+            route,
+            job: None,
+            query,
+            path: None,
+            headers,
+        }
+    }
+}
+
+impl UpstreamClient {
+    /// Sends a request and reads its answer, of which at most `most` bytes of body are kept.
+    ///
+    /// # Errors
+    /// Where there is no answer. It has been counted and logged.
+    pub(crate) async fn fetch(
+        &self,
+        channel: &Arc<LiveChannel>,
+        request: FetchRequest<'_>,
+        most: usize,
+    ) -> Result<Answer, UpstreamError> {
+        let exchange = self.fetch_head(channel, request).await?;
+        let answer = exchange.rest(most).await;
+        let answer = answer.inspect_err(|error| self.unanswered(channel, error))?;
+        self.note_encoding(channel, &answer);
+        Ok(answer)
+    }
+
+    /// Sends a request and reads the head of its answer; the body is still to be read.
+    ///
+    /// # Errors
+    /// Where there is no answer. It has been counted and logged.
+    pub(crate) async fn fetch_head(
+        &self,
+        channel: &Arc<LiveChannel>,
+        request: FetchRequest<'_>,
+    ) -> Result<Exchange, UpstreamError> {
+        let limit = channel.spec().answer_timeout;
+        let mut stale = 0;
+        loop {
+            let mut exchange = match self.send(channel, &request).await {
+                Ok(exchange) => exchange,
+                Err(error) if error.was_pooled && stale < STALE => {
+                    stale += 1;
+                    continue;
+                }
+                Err(error) => {
+                    self.unreachable(channel, &error);
+                    return Err(error.into());
+                }
+            };
+            match exchange.head(limit).await {
+                Ok(waited) => {
+                    let (name, route) = (&channel.spec().name, request.route.label());
+                    self.metrics.answered(name, route, waited);
+                    if let Some(head) = exchange.answered() {
+                        self.answered(name, head.status);
+                    }
+                    return Ok(exchange);
+                }
+                Err(error) => {
+                    let was_stale = exchange.was_stale(&error);
+                    exchange.abort().await;
+                    if !was_stale || stale == STALE {
+                        self.unanswered(channel, &error);
+                        return Err(error);
+                    }
+                    stale += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn send(
+        &self,
+        channel: &Arc<LiveChannel>,
+        request: &FetchRequest<'_>,
+    ) -> Result<Exchange, ConnectError> {
+        let (method, passing) = (request.method.clone(), request.headers.clone());
+        let head = match request.path {
+            Some(path) => headers::request_at(method, path, passing, channel),
+            None => headers::request(
+                method,
+                (request.route, request.job),
+                request.query,
+                passing,
+                channel,
+            ),
+        };
+        let now = self.clock.now();
+        Exchange::open(&self.pool, channel, head?, Sending::Nothing, now).await
+    }
+}

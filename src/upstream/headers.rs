@@ -1,0 +1,157 @@
+//! The heads that go on, in either direction.
+//!
+//! Both directions work by **lists of what passes**. A list of what does not would have to
+//! know every header by which some proxy or vendor carries credentials, addresses or
+//! method overrides.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pingora::http::RequestHeader;
+use pingora::{Error, InvalidHTTPHeader};
+
+use super::channel::LiveChannel;
+use crate::route::Route;
+
+/// Whether a client's header goes on to the channel.
+///
+/// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
+/// channel would answer one of them with another's job.
+fn passes_up(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "accept"
+            | "accept-language"
+            | "content-type"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "openai-beta"
+            | "range"
+            | "traceparent"
+            | "tracestate"
+            | "user-agent"
+            | "x-client-request-id"
+            | "x-request-id"
+    ) || name.starts_with("x-stainless-")
+}
+
+/// Whether a client's header goes on to a server that a redirect leads to: what says which part
+/// of the video is wanted, and nothing about the client.
+fn passes_away(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "range"
+    )
+}
+
+/// Whether a channel's header goes on to the client.
+///
+/// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
+/// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
+/// channel, `cache-control` is the gate's to say, and how the channel framed its answer is
+/// its own affair.
+fn passes_down(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept-ranges"
+            | "content-disposition"
+            | "content-encoding"
+            | "content-range"
+            | "content-type"
+            | "date"
+            | "etag"
+            | "last-modified"
+            | "openai-poll-after-ms"
+            | "openai-processing-ms"
+            | "openai-version"
+            | "retry-after"
+            | "retry-after-ms"
+            | "x-request-id"
+            | "x-should-retry"
+    )
+}
+
+/// The headers of a client's head that go on to a channel.
+pub(crate) fn passing_up(headers: &HeaderMap) -> HeaderMap {
+    passing(headers, passes_up)
+}
+
+/// The headers of a client's head that go on to where a redirect leads.
+pub(crate) fn passing_away(headers: &HeaderMap) -> HeaderMap {
+    passing(headers, passes_away)
+}
+
+/// The headers of a channel's answer that go on to the client.
+pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
+    passing(headers, passes_down)
+}
+
+fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
+    // With room for what the gate itself puts in.
+    let mut passing = HeaderMap::with_capacity(headers.len() + 5);
+    for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
+        passing.append(name, value.clone());
+    }
+    passing
+}
+
+/// The gate reads answers as they are, and none at all means any coding (RFC 9110, section
+/// 12.5.3).
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
+/// The head of a request of the gate's own making: the route at the channel, its host and
+/// credential, and what of the client's headers passes.
+pub(crate) fn request(
+    method: Method,
+    (route, job): (&Route, Option<&str>),
+    query: Option<&str>,
+    passing: HeaderMap,
+    channel: &LiveChannel,
+) -> pingora::Result<RequestHeader> {
+    let path = route.path(&channel.spec().url.base_path, job, query);
+    request_at(method, &path, passing, channel)
+}
+
+/// The same, for a path and query as they are.
+pub(crate) fn request_at(
+    method: Method,
+    path: &str,
+    mut passing: HeaderMap,
+    channel: &LiveChannel,
+) -> pingora::Result<RequestHeader> {
+    for (name, value) in channel.identity()? {
+        passing.insert(name, value.clone());
+    }
+    passing.insert(header::ACCEPT_ENCODING, IDENTITY);
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = method;
+    parts.uri = http::Uri::try_from(path).map_err(|_| unfit("path"))?;
+    parts.headers = passing;
+    Ok(parts.into())
+}
+
+fn unfit(what: &'static str) -> Box<Error> {
+    Error::explain(InvalidHTTPHeader, what)
+}
+
+/// Turns a head into the form that HTTP/2 wants: an absolute URI in place of Host.
+pub(crate) fn into_http2(head: &mut RequestHeader, tls: bool) -> pingora::Result<()> {
+    let host = head.remove_header(&header::HOST);
+    let scheme = if tls { "https" } else { "http" };
+    let uri = http::Uri::builder()
+        .scheme(scheme)
+        .authority(host.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
+        .path_and_query(head.raw_path())
+        .build();
+    head.set_uri(uri.map_err(|_| unfit("channel's address"))?);
+    head.set_version(http::Version::HTTP_2);
+    Ok(())
+}

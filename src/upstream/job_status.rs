@@ -1,0 +1,94 @@
+//! Asks a channel how one of its jobs stands.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::channel::LiveChannel;
+use super::client::UpstreamClient;
+use super::error::QueryError;
+use super::fetch::FetchRequest;
+use crate::dialect::{JobAnswer, JobStatus};
+use crate::route::{JobId, Route};
+
+/// What a channel says of one job.
+pub(crate) struct JobReport {
+    /// What of it means something to the gate.
+    pub(crate) job: JobAnswer,
+    /// What the channel has written.
+    pub(crate) body: Bytes,
+    /// When the channel wants to be asked again, in milliseconds from now.
+    pub(crate) poll_after_ms: Option<u64>,
+}
+
+/// Fetches the status of a job, which need be in no ledger. `id` is its public id, for the log.
+///
+/// # Errors
+/// Where the channel tells nothing of the job. It has been counted and logged.
+pub(crate) async fn fetch(
+    client: &UpstreamClient,
+    channel: &Arc<LiveChannel>,
+    id: &str,
+    upstream_id: &str,
+    answer_bytes: usize,
+) -> Result<JobReport, QueryError> {
+    let id = JobId::new(id).ok_or(QueryError::Unreadable)?;
+    let route = Route::Retrieve(id);
+    let request = FetchRequest {
+        job: Some(upstream_id),
+        ..FetchRequest::own(&route, None)
+    };
+    let answer = client.fetch(channel, request, answer_bytes).await?;
+    let dialect = &channel.spec().dialect;
+    let status = match answer.cut {
+        true => JobStatus::Unclear,
+        false => dialect.job_status(answer.status.as_u16(), &answer.body, upstream_id),
+    };
+    match status {
+        JobStatus::Job(job) => {
+            client.note_status_word(channel, &job);
+            let poll_after = answer.headers.get("openai-poll-after-ms");
+            let poll_after_ms = poll_after.and_then(|value| value.to_str().ok()?.parse().ok());
+            Ok(JobReport {
+                job,
+                body: answer.body,
+                poll_after_ms,
+            })
+        }
+        JobStatus::Absent => {
+            unreadable(client, channel, &route, answer.status, "no_job");
+            Err(QueryError::NotFound)
+        }
+        JobStatus::Unclear => Err(unreadable(client, channel, &route, answer.status, "no_job")),
+    }
+}
+
+/// Counts an answer that tells nothing, under `success` where its status is one.
+pub(super) fn unreadable(
+    client: &UpstreamClient,
+    channel: &LiveChannel,
+    route: &Route,
+    status: StatusCode,
+    success: &'static str,
+) -> QueryError {
+    let name = &channel.spec().name;
+    let (kind, error) = match status.as_u16() {
+        200..=299 => (success, QueryError::Unreadable),
+        401..=403 => ("account", QueryError::Refused),
+        429 => ("rate_limited", QueryError::Refused),
+        _ => ("status", QueryError::Unreadable),
+    };
+    let label = route.label();
+    match route.job() {
+        Some(id) => {
+            let what = format_args!("{label} of job {id} was answered with {status}");
+            client.failed(name, kind, what);
+        }
+        None => {
+            let what = format_args!("{label} was answered with {status}");
+            client.failed(name, kind, what);
+        }
+    }
+    error
+}

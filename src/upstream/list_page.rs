@@ -1,0 +1,139 @@
+//! Reads a page of a channel's list of jobs.
+
+use std::sync::Arc;
+
+use http::header;
+
+use super::channel::LiveChannel;
+use super::client::UpstreamClient;
+use super::error::QueryError;
+use super::fetch::FetchRequest;
+use super::job_status::unreadable;
+use crate::dialect::{ListReader, Page, percent_encoded};
+use crate::route::Route;
+
+/// How many jobs one page of a channel is asked for: fewer, where a page cannot be read.
+const PAGES: [usize; 4] = [100, 20, 5, 1];
+/// How long a page may be, in answers. None of it is kept but what its jobs are recognised by.
+const PAGE_ANSWERS: usize = 64;
+
+/// A page of a channel's list.
+pub(crate) struct ListPage {
+    pub(crate) page: Page,
+    /// When it was written by the channel's clock, as the header `Date` says.
+    pub(crate) date: Option<String>,
+}
+
+/// Why a page was not read, and whether a smaller one may be.
+struct Failure {
+    error: QueryError,
+    may_be_too_long: bool,
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        Self {
+            may_be_too_long: error.is_slow(),
+            error,
+        }
+    }
+}
+
+/// Fetches one page of everything that a channel's account has, newest first: what comes after
+/// the job `after`. It is read as it comes, and its memory is bounded whatever it holds. Where
+/// a page is too long, too slow or breaks off, what it began with is taken, and the next one
+/// is asked to be smaller.
+///
+/// # Errors
+/// Where nothing of it can be read. It has been counted and logged.
+pub(crate) async fn fetch(
+    client: &UpstreamClient,
+    channel: &Arc<LiveChannel>,
+    after: Option<&str>,
+    answer_bytes: usize,
+) -> Result<ListPage, QueryError> {
+    loop {
+        let size = channel.page_size(&PAGES);
+        match fetch_sized(client, channel, after, size, answer_bytes).await {
+            Ok(listed) if listed.page.whole => return Ok(listed),
+            Ok(mut listed) if !listed.page.jobs.is_empty() => {
+                channel.ask_for_less(size);
+                listed.page.has_more = Some(true);
+                return Ok(listed);
+            }
+            Ok(_) if channel.ask_for_less(size) => {}
+            Ok(_) => return Err(QueryError::Unreadable),
+            Err(failure) if failure.may_be_too_long && channel.ask_for_less(size) => {}
+            Err(failure) => return Err(failure.error),
+        }
+    }
+}
+
+async fn fetch_sized(
+    client: &UpstreamClient,
+    channel: &Arc<LiveChannel>,
+    after: Option<&str>,
+    size: usize,
+    answer_bytes: usize,
+) -> Result<ListPage, Failure> {
+    let mut query = format!("limit={size}&order=desc");
+    if let Some(after) = after {
+        query = format!("{query}&after={}", percent_encoded(after));
+    }
+    let name = &channel.spec().name;
+    let route = Route::List;
+    let request = FetchRequest::own(&route, Some(&query));
+    let exchange = client.fetch_head(channel, request).await;
+    let exchange = exchange.map_err(QueryError::from)?;
+    let Some(head) = exchange.answered() else {
+        return Err(QueryError::Unreadable.into());
+    };
+    let status = head.status;
+    let date = head.headers.get(header::DATE);
+    let date = date.and_then(|date| date.to_str().ok().map(str::to_owned));
+    if !status.is_success() {
+        exchange.discard().await;
+        return Err(Failure {
+            error: unreadable(client, channel, &route, status, "no_list"),
+            // It may have its own idea of how many there may be on a page.
+            may_be_too_long: matches!(status.as_u16(), 400 | 413 | 422),
+        });
+    }
+    let most = answer_bytes.saturating_mul(PAGE_ANSWERS);
+    let mut length = 0;
+    let mut reader = ListReader::new(&channel.spec().dialect);
+    let read = exchange.read_through(|piece| {
+        length += piece.len();
+        reader.push(piece) && length <= most
+    });
+    let ended = read.await;
+    if let Err(error) = &ended {
+        client.unanswered(channel, error);
+    }
+    let Some(page) = reader.finish() else {
+        client.failed(name, "no_list", "what it answers for a list is none");
+        return Err(Failure {
+            error: QueryError::Unreadable,
+            // Where it breaks off before its first job, a shorter one may not.
+            may_be_too_long: ended.is_err(),
+        });
+    };
+    note_unreadable_jobs(client, name, &page);
+    Ok(ListPage { page, date })
+}
+
+/// Counts a page that could not be read as a whole.
+fn note_unreadable_jobs(client: &UpstreamClient, name: &str, page: &Page) {
+    let unreadable = page.unreadable();
+    if page.whole && unreadable == 0 {
+        return;
+    }
+    let entries = page.entries;
+    let end = match page.whole {
+        true => "",
+        false => ", and it was not read to its end",
+    };
+    let what =
+        format_args!("of a page of its list {unreadable} of {entries} jobs could not be read{end}");
+    client.failed(name, "no_list", what);
+}

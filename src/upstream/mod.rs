@@ -1,0 +1,40 @@
+//! A client of the channels: connects, sends requests, reads answers, and keeps count of what
+//! fails.
+//!
+//! [`UpstreamClient`] holds what all channels share. An [`Exchange`] is one request under way;
+//! it has the only call that completes a create. Nothing here knows clients, keys or charges.
+
+mod answer;
+mod balance;
+mod channel;
+mod client;
+mod cork;
+mod error;
+mod exchange;
+mod failures;
+mod fetch;
+mod framing;
+pub(crate) mod headers;
+pub(crate) mod job_status;
+pub(crate) mod list_page;
+mod pace;
+mod pool;
+mod probe;
+pub(crate) mod redirect;
+mod routing;
+pub(crate) mod timeout;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use answer::Answer;
+pub use balance::Channels;
+pub use channel::{InFlight, LiveChannel, Unresolved};
+pub use client::UpstreamClient;
+pub(crate) use error::{QueryError, UpstreamError};
+pub(crate) use exchange::{Exchange, Sending};
+pub(crate) use fetch::FetchRequest;
+pub(crate) use framing::Framing;
+pub(crate) use pace::Pace;
+pub use probe::probe;
+pub(crate) use routing::{ChannelChoice, NoChannel};

@@ -1,0 +1,79 @@
+//! Whether a client sends, or a channel lets its video come, as fast as it must.
+
+use std::time::Duration;
+
+/// What came within a window of waiting for whoever sends. Time in which the gate did not wait
+/// for it, since the other side took no more, is no fault of the sender's and does not count.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// How many bytes a second must come, at least.
+    rate: u64,
+    /// For how long is waited before the rate is judged, each time.
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+/// Fewer bytes came than must.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooSlow;
+
+impl Pace {
+    pub(crate) fn new(rate: u64, window: Duration) -> Self {
+        Self {
+            rate,
+            window,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    /// So many bytes came after so long a wait.
+    pub(crate) fn came(&mut self, bytes: u64, waited: Duration) -> Result<(), TooSlow> {
+        self.waited += waited;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.waited < self.window {
+            return Ok(());
+        }
+        let wanted = u128::from(self.rate) * self.waited.as_millis();
+        if u128::from(self.bytes) * 1000 < wanted {
+            return Err(TooSlow);
+        }
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_rate_is_judged_by_windows_of_waiting() {
+        let pace = || Pace::new(100, 10 * SECOND);
+        // Nothing is judged before a window is over.
+        let mut silent = pace();
+        assert_eq!(silent.came(1, 9 * SECOND), Ok(()));
+        assert_eq!(silent.came(1, SECOND), Err(TooSlow));
+        let mut steady = pace();
+        for _ in 0..100 {
+            assert_eq!(steady.came(300, 3 * SECOND), Ok(()));
+        }
+        // What came fast does not make up for a later window.
+        let mut falls = pace();
+        assert_eq!(falls.came(1 << 20, 10 * SECOND), Ok(()));
+        assert_eq!(falls.came(500, 5 * SECOND), Ok(()));
+        assert_eq!(falls.came(499, 5 * SECOND), Err(TooSlow));
+        // A pause within a window is made up for by what follows it in there.
+        let mut pauses = pace();
+        assert_eq!(pauses.came(0, 9 * SECOND), Ok(()));
+        assert_eq!(pauses.came(1000, SECOND), Ok(()));
+        // What is at hand costs no wait.
+        let mut at_hand = pace();
+        assert_eq!(at_hand.came(0, 9 * SECOND), Ok(()));
+        assert_eq!(at_hand.came(1000, Duration::ZERO), Ok(()));
+        assert_eq!(at_hand.came(0, SECOND), Ok(()));
+    }
+}

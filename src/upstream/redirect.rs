@@ -1,0 +1,89 @@
+//! Follows a channel's redirect for a video, for the client and without the credential.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use thiserror::Error;
+
+use super::channel::LiveChannel;
+use super::client::UpstreamClient;
+use super::error::UpstreamError;
+use super::exchange::Exchange;
+use super::fetch::FetchRequest;
+use super::headers;
+use crate::channel::{ContentUrl, NotFollowed};
+use crate::route::Route;
+
+/// How many redirects of one request are followed.
+const HOPS: usize = 3;
+
+/// Whether a status says that the answer is somewhere else.
+pub(crate) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Why a redirect leads to no answer. It has been counted and logged.
+#[derive(Debug, Error)]
+pub(crate) enum RedirectError {
+    /// Where it leads, there is no answer.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// It leads to where the channel's configuration does not allow.
+    #[error("a redirect was not followed: {0}")]
+    NotFollowed(NotFollowed),
+}
+
+/// Follows redirects to whoever has the video; answers the exchange with its head read, which
+/// is the given one if that is no redirect. `client_headers` are those of the client's request.
+pub(crate) async fn follow(
+    client: &UpstreamClient,
+    channel: &Arc<LiveChannel>,
+    route: &Route,
+    client_headers: &HeaderMap,
+    mut exchange: Exchange,
+) -> Result<Exchange, RedirectError> {
+    for hop in 0..=HOPS {
+        let Some(head) = exchange.answered() else {
+            break;
+        };
+        if !is_redirect(head.status) {
+            return Ok(exchange);
+        }
+        if hop == HOPS {
+            break;
+        }
+        let location = head.headers.get(header::LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        let from = &exchange.channel().spec().url;
+        let resolved = location
+            .ok_or(NotFollowed::Unreadable)
+            .and_then(|location| ContentUrl::resolve(location, from, channel.spec()));
+        exchange.discard().await;
+        let url = resolved.map_err(|why| not_followed(client, channel, route, why))?;
+        let server = channel.content_server(&url);
+        let request = FetchRequest {
+            // Whoever signed the URL has signed it for this method.
+            method: Method::GET,
+            route,
+            job: None,
+            query: None,
+            path: Some(&url.path),
+            headers: headers::passing_away(client_headers),
+        };
+        exchange = client.fetch_head(&server, request).await?;
+    }
+    exchange.abort().await;
+    Err(not_followed(client, channel, route, NotFollowed::TooMany))
+}
+
+/// Counts a redirect that is not followed.
+fn not_followed(
+    client: &UpstreamClient,
+    channel: &LiveChannel,
+    route: &Route,
+    why: NotFollowed,
+) -> RedirectError {
+    let what = format_args!("a redirect of {} was not followed: {why}", route.label());
+    client.failed(&channel.spec().name, "redirect", what);
+    RedirectError::NotFollowed(why)
+}
