@@ -1,6 +1,5 @@
 //! What the channel answers, what the client sees of it, and what it means for the charge.
 
-
 use crate::support::client::{Answer, Body, Connection, Request};
 use crate::support::{CREDENTIAL, KEY, STUDIO, Setup, Stand, form, form_type, plain_form, png};
 use tokio::io::AsyncWriteExt as _;

@@ -187,7 +187,7 @@ async fn nothing_is_voided_while_the_channel_gives_no_list() {
 /// One of two that cannot be told apart expires first: the other is not what is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_prompt_of_two_keys_is_not_guessed_when_time_is_up() {
-    let stand = soon("  poll_after: 1h\n  unknown_grace: 1s\n  expire_after: 4s\n")
+    let stand = soon("  poll_after: 1h\n  unknown_grace: 4s\n  expire_after: 4s\n")
         .start()
         .await;
     let began = Instant::now();

@@ -114,7 +114,7 @@ const LAST: &str = r#"{"object":"list","data":[],"has_more":false}"#;
 async fn nothing_is_voided_on_the_word_of_half_a_list() {
     let channel = Scripted::start(false).await;
     let grace = Duration::from_secs(1);
-    let stand = channel.behind(soon("  unknown_grace: 1s\n")).start().await;
+    let stand = channel.behind(soon("  unknown_grace: 4s\n")).start().await;
     channel.says(|_| (500, String::new()));
     let began = std::time::Instant::now();
     assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 502);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::client::Request;
 use crate::support::h2::Http2;
-use crate::support::{KEY, Stand};
+use crate::support::{KEY, Stand, is_embedded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -227,6 +227,10 @@ async fn nor_over_http2() {
 async fn no_key_opens_another_route() {
     let stand = Stand::start().await;
     for path in ["/v1/models", "/v1/videos", "/v1/videos/../models"] {
+        // In a host's proxy this one is the host's.
+        if is_embedded() && path == "/v1/models" {
+            continue;
+        }
         for key in [
             None,
             Some(""),

@@ -31,7 +31,7 @@ pub const STUDIO: &str = "sk-tollgate-studio";
 pub const CREDENTIAL: &str = "mock-channel-key";
 
 /// Whether these tests run with the gate embedded in a host's proxy: `tests/embedded.rs` does.
-fn is_embedded() -> bool {
+pub fn is_embedded() -> bool {
     env!("CARGO_CRATE_NAME") == "embedded"
 }
 

@@ -26,7 +26,7 @@ async fn a_create_whose_answer_drips_is_unknown_and_found_later() {
         _ => json(200, CREATED),
     })
     .await;
-    let setup = soon("  unknown_grace: 1s\n  poll_after: 1h\n");
+    let setup = soon("  unknown_grace: 4s\n  poll_after: 1h\n");
     let stand = channel
         .behind(setup, "    read_timeout: 500ms\n")
         .start()

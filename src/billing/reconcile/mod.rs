@@ -10,7 +10,7 @@ mod evidence;
 mod notices;
 mod walk;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::matching::{Candidate, Decision, Found, ListedJob, Matcher, Rules};
 use super::public_id::{public_id, public_source};
 use crate::clock::{before, millis};
 use crate::ledger::{
-    Confirmation, Confirmed, Jobless, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State,
+    Charge, Confirmation, Confirmed, Jobless, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State,
     Unavailable, minted,
 };
 use crate::policy::Timestamp;
@@ -51,6 +51,10 @@ pub(super) struct Reconciler {
     walk: Option<Walk>,
     /// Jobs that belong to a reservation.
     owned: HashSet<Arc<str>>,
+    /// What reservations charged before they were confirmed with the job that was found for
+    /// them. The ledger has the corrected charge by now, and a job that was rendered otherwise
+    /// than all requests asked for would look as if the owner alone had asked for it.
+    asked: HashMap<ReservationId, Arc<Charge>>,
     notices: Notices,
 }
 
@@ -126,11 +130,14 @@ impl Reconciler {
         let unresolved = Unresolved::load(task).await?;
         walk.bound(unresolved.unseen_from);
         self.sort_out_owned(task, &mut walk).await?;
-        for decision in decide(task, &unresolved, &walk, complete) {
+        for decision in self.decide(task, &unresolved, &walk, complete) {
             match decision {
                 Decision::Assign { reservation, job } => {
                     let found = walk.jobs.iter().find(|found| found.job.id == job);
                     if let (Some(found), Some(unknown)) = (found, unresolved.get(reservation)) {
+                        if self.asked.len() < OWNED {
+                            self.asked.insert(reservation, unknown.charge.clone());
+                        }
                         assign(task, unknown, found).await?;
                     }
                 }
@@ -144,6 +151,30 @@ impl Reconciler {
             }
         }
         Ok(())
+    }
+
+    /// Matches what the list has shown with the reservations.
+    fn decide(
+        &self,
+        task: &ChannelTask,
+        unresolved: &Unresolved,
+        walk: &Walk,
+        complete: bool,
+    ) -> Vec<Decision> {
+        let rules = rules(task, walk, complete);
+        let jobs: Vec<_> = walk.jobs.iter().map(|found| found.job.clone()).collect();
+        let found = walk.found.iter().map(|(job, owner)| {
+            let mut owner = owner.clone();
+            if let Some(asked) = self.asked.get(&owner.id) {
+                owner.charge = asked.clone();
+            }
+            Found {
+                owner: candidate(&owner, job.source.clone()),
+                job: job.clone(),
+            }
+        });
+        let found: Vec<_> = found.collect();
+        Matcher::new(&unresolved.candidates, rules).decide(&jobs, &found)
     }
 
     /// Reads the list on for as long as a round may take. Answers whether it is complete, once
@@ -220,23 +251,6 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
         }
     }
     Ok(())
-}
-
-/// Matches what the list has shown with the reservations.
-fn decide(
-    task: &ChannelTask,
-    unresolved: &Unresolved,
-    walk: &Walk,
-    complete: bool,
-) -> Vec<Decision> {
-    let rules = rules(task, walk, complete);
-    let jobs: Vec<_> = walk.jobs.iter().map(|found| found.job.clone()).collect();
-    let found = walk.found.iter().map(|(job, owner)| Found {
-        job: job.clone(),
-        owner: candidate(owner, job.source.clone()),
-    });
-    let found: Vec<_> = found.collect();
-    Matcher::new(&unresolved.candidates, rules).decide(&jobs, &found)
 }
 
 fn rules(task: &ChannelTask, walk: &Walk, complete: bool) -> Rules {
