@@ -8,17 +8,14 @@ use tokio_postgres::types::Type;
 
 use super::PostgresLedger;
 use super::connection::{ANSWER, LONG_ANSWER};
-use super::row::{self, ChargeValues, Id, LimitValues, bigint, column, limit_reached, number};
+use super::row::{self, Argument, ChargeValues, Id, LimitValues, call};
+use super::row::{bigint, column, limit_reached, number};
 use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer, ReservationId};
 use crate::ledger::counters::{self, BindingLimits, Counters, Scope, ScopedLimit, limits};
 use crate::ledger::job::State;
 use crate::ledger::{Claimed, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
-const RESERVE: &str = "SELECT * FROM tollgate.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)";
-const CONFIRM: &str = "SELECT * FROM tollgate.confirm($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-     $11, $12, $13, $14, $15, $16, $17)";
 const TRACK: &str = "SELECT tollgate.track($1, $2, $3, $4, $5, $6)";
 const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
      FROM unnest($1, $2, $3, $4, $5) \
@@ -40,49 +37,37 @@ impl PostgresLedger {
         key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
-        let charge = &draft.charge;
-        let values = ChargeValues::from(&**charge);
+        let charge = &*draft.charge;
+        let values = ChargeValues::from(charge);
         let limits = LimitValues::of(counters::limits(key));
         let (names, currencies) = (limits.names(), limits.currencies());
         let claim = draft.claim.as_ref();
         let idempotency_key = claim.map(|claim| &*claim.idempotency_key);
         let fingerprint = claim.map(|claim| &claim.fingerprint[..]);
         let expires = claim.map(|claim| bigint(claim.expires.0));
+        let prompt = &draft.prompt.0[..];
+        let (id, now_ms, look_at) = (Id(draft.id.0), bigint(now.0), bigint(draft.look_at.0));
+        let remix_of = draft.remix_of.as_deref();
+        let own: [Argument<'_>; 11] = [
+            ("p_id", &id, Type::UUID),
+            ("p_now", &now_ms, Type::INT8),
+            ("p_gate", &self.instance, Type::UUID),
+            ("p_prompt", &prompt, Type::BYTEA),
+            ("p_remix_of", &remix_of, Type::TEXT),
+            ("p_look_at", &look_at, Type::INT8),
+            ("p_idempotency_key", &idempotency_key, Type::TEXT),
+            ("p_fingerprint", &fingerprint, Type::BYTEA),
+            ("p_expires", &expires, Type::INT8),
+            ("p_names", &names, Type::TEXT_ARRAY),
+            ("p_currencies", &currencies, Type::TEXT_ARRAY),
+        ];
+        let charged = values.kept().into_iter().chain(values.corrected());
+        let arguments = own.into_iter().chain(charged).chain(limits.arguments());
+        let (statement, parameters) = call("reserve", arguments);
         for _ in 0..ATTEMPTS {
             let reserved = self
                 .database
-                .try_query(
-                    RESERVE,
-                    &[
-                        (&Id(draft.id.0), Type::UUID),
-                        (&bigint(now.0), Type::INT8),
-                        (&&*charge.payer.key, Type::TEXT),
-                        (&&*charge.payer.group, Type::TEXT),
-                        (&&*charge.payer.currency, Type::TEXT),
-                        (&values.multiplier, Type::INT8),
-                        (&&*charge.channel, Type::TEXT),
-                        (&&*charge.model, Type::TEXT),
-                        (&&*charge.size, Type::TEXT),
-                        (&values.seconds, Type::INT8),
-                        (&values.list, Type::INT8),
-                        (&values.billed, Type::INT8),
-                        (&charge.prices.as_str(), Type::TEXT),
-                        (&self.instance, Type::UUID),
-                        (&&draft.prompt.0[..], Type::BYTEA),
-                        (&draft.remix_of.as_deref(), Type::TEXT),
-                        (&bigint(draft.look_at.0), Type::INT8),
-                        (&idempotency_key, Type::TEXT),
-                        (&fingerprint, Type::BYTEA),
-                        (&expires, Type::INT8),
-                        (&limits.scopes, Type::TEXT_ARRAY),
-                        (&names, Type::TEXT_ARRAY),
-                        (&limits.measures, Type::TEXT_ARRAY),
-                        (&currencies, Type::TEXT_ARRAY),
-                        (&limits.windows, Type::TEXT_ARRAY),
-                        (&limits.mosts, Type::INT8_ARRAY),
-                    ],
-                    ANSWER,
-                )
+                .try_query(&statement, &parameters, ANSWER)
                 .await;
             let rows = reserved.map_err(|failed| {
                 if failed.may_be_done {
@@ -118,10 +103,9 @@ impl PostgresLedger {
         limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
-        let charge = &confirmation.charge;
-        let payer = &charge.payer;
-        let values = ChargeValues::from(&**charge);
-        let binding = LimitValues::of(limits.of(payer));
+        let charge = &*confirmation.charge;
+        let values = ChargeValues::from(charge);
+        let binding = LimitValues::of(limits.of(&charge.payer));
         let job = &*confirmation.job;
         let upstream_id = Some(&*confirmation.upstream_id).filter(|id| *id != job);
         let upstream_id = upstream_id.map(row::escaped);
@@ -131,77 +115,27 @@ impl PostgresLedger {
         let mut operation = self
             .operations
             .begin(self.ids.next(), id, State::Confirmed, job);
+        let (of, name, now_ms) = (Id(id.0), operation.name, bigint(now.0));
+        let own: [Argument<'_>; 7] = [
+            ("p_id", &of, Type::UUID),
+            ("p_operation", &name, Type::UUID),
+            ("p_job", &job, Type::TEXT),
+            ("p_upstream_id", &upstream_id, Type::TEXT),
+            ("p_now", &now_ms, Type::INT8),
+            ("p_status", &status, Type::INT4),
+            ("p_body", &body, Type::BYTEA),
+        ];
+        let arguments = own.into_iter().chain(values.corrected());
+        let (statement, parameters) = call("confirm", arguments.chain(binding.arguments()));
         for _ in 0..ATTEMPTS {
-            let rows = self
-                .database
-                .query(
-                    CONFIRM,
-                    &[
-                        (&Id(id.0), Type::UUID),
-                        (&operation.name, Type::UUID),
-                        (&job, Type::TEXT),
-                        (&upstream_id, Type::TEXT),
-                        (&bigint(now.0), Type::INT8),
-                        (&&*charge.channel, Type::TEXT),
-                        (&&*charge.model, Type::TEXT),
-                        (&&*charge.size, Type::TEXT),
-                        (&values.seconds, Type::INT8),
-                        (&values.list, Type::INT8),
-                        (&values.billed, Type::INT8),
-                        (&status, Type::INT4),
-                        (&body, Type::BYTEA),
-                        (&binding.scopes, Type::TEXT_ARRAY),
-                        (&binding.measures, Type::TEXT_ARRAY),
-                        (&binding.windows, Type::TEXT_ARRAY),
-                        (&binding.mosts, Type::INT8_ARRAY),
-                    ],
-                    ANSWER,
-                )
-                .await?;
+            let rows = self.database.query(&statement, &parameters, ANSWER).await?;
             let row = only(&rows)?;
-            let outcome = column(row, "o_outcome")?;
-            if outcome != "track" {
-                operation.answered();
+            if column::<&str>(row, "o_outcome")? == "track" {
+                self.track(limits.of(&charge.payer), now).await?;
+                continue;
             }
-            return Ok(match outcome {
-                "now" => {
-                    let before = row::charge(row)?;
-                    let after = if column(row, "o_corrected")? {
-                        Arc::new(Charge {
-                            payer: before.payer.clone(),
-                            ..(**charge).clone()
-                        })
-                    } else {
-                        before.clone()
-                    };
-                    let left_out = match column(row, "o_limit")? {
-                        None => None,
-                        Some(number_of_limit) => {
-                            let used = number(row, "o_used")?;
-                            let adds = |m| charge.takes(m).saturating_sub(before.takes(m));
-                            let limits = limits.of(payer);
-                            let reached = limit_reached(limits, number_of_limit, used, adds, now);
-                            Some(reached.ok_or_else(unknown_answer)?)
-                        }
-                    };
-                    Confirmed::Now {
-                        before,
-                        after,
-                        left_out,
-                    }
-                }
-                "already" => Confirmed::Already {
-                    job: row::text(row, "o_job")?,
-                },
-                "taken" => Confirmed::Taken,
-                "id_taken" => Confirmed::IdTaken,
-                "closed" => Confirmed::Closed,
-                "track" => {
-                    self.track(limits.of(payer), now).await?;
-                    continue;
-                }
-                _ => return Err(unknown_answer()),
-            });
+            operation.answered();
+            return confirmed(row, charge, limits, now);
         }
         Err(unknown_answer())
     }
@@ -217,21 +151,16 @@ impl PostgresLedger {
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let from: Vec<_> = from.iter().map(|state| state.name()).collect();
         let mut operation = self.operations.begin(self.ids.next(), id, state, outcome);
-        let rows = self
-            .database
-            .query(
-                "SELECT * FROM tollgate.resolve($1, $2, $3, $4, $5, $6)",
-                &[
-                    (&Id(id.0), Type::UUID),
-                    (&operation.name, Type::UUID),
-                    (&from, Type::TEXT_ARRAY),
-                    (&state.name(), Type::TEXT),
-                    (&outcome, Type::TEXT),
-                    (&bigint(now.0), Type::INT8),
-                ],
-                ANSWER,
-            )
-            .await?;
+        let arguments: [Argument<'_>; 6] = [
+            ("p_id", &Id(id.0), Type::UUID),
+            ("p_operation", &operation.name, Type::UUID),
+            ("p_from", &from, Type::TEXT_ARRAY),
+            ("p_state", &state.name(), Type::TEXT),
+            ("p_outcome", &outcome, Type::TEXT),
+            ("p_now", &bigint(now.0), Type::INT8),
+        ];
+        let (statement, parameters) = call("resolve", arguments);
+        let rows = self.database.query(&statement, &parameters, ANSWER).await?;
         operation.answered();
         rows.first().map(row::charge).transpose()
     }
@@ -323,6 +252,49 @@ impl PostgresLedger {
         }
         Ok(())
     }
+}
+
+/// Reads what a confirmation has become.
+fn confirmed(
+    row: &Row,
+    charge: &Charge,
+    limits: &BindingLimits,
+    now: Timestamp,
+) -> Result<Confirmed, Unavailable> {
+    Ok(match column(row, "o_outcome")? {
+        "now" => {
+            let before = row::charge(row)?;
+            let after = match column(row, "o_corrected")? {
+                true => Arc::new(Charge {
+                    payer: before.payer.clone(),
+                    ..charge.clone()
+                }),
+                false => before.clone(),
+            };
+            let left_out = match column(row, "o_limit")? {
+                None => None,
+                Some(number_of_limit) => {
+                    let used = number(row, "o_used")?;
+                    let adds = |m| charge.takes(m).saturating_sub(before.takes(m));
+                    let limits = limits.of(&charge.payer);
+                    let reached = limit_reached(limits, number_of_limit, used, adds, now);
+                    Some(reached.ok_or_else(unknown_answer)?)
+                }
+            };
+            Confirmed::Now {
+                before,
+                after,
+                left_out,
+            }
+        }
+        "already" => Confirmed::Already {
+            job: row::text(row, "o_job")?,
+        },
+        "taken" => Confirmed::Taken,
+        "id_taken" => Confirmed::IdTaken,
+        "closed" => Confirmed::Closed,
+        _ => return Err(unknown_answer()),
+    })
 }
 
 /// What an idempotency key stands for.

@@ -12,6 +12,7 @@ use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
 use super::super::counters::{Scope, ScopedLimit};
 use super::super::job::{Job, Jobless, State};
 use super::super::{LimitReached, Unavailable};
+use super::connection::Parameter;
 use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Measure, Timestamp};
@@ -48,22 +49,92 @@ pub(super) fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A charge as parameters.
-pub(super) struct ChargeValues {
-    pub(super) multiplier: i64,
-    pub(super) seconds: i64,
-    pub(super) list: i64,
-    pub(super) billed: i64,
+/// An argument of one of the database's functions: its name, its value and its type.
+pub(super) type Argument<'a> = (&'static str, &'a (dyn ToSql + Sync), Type);
+
+/// Writes the call of a function. Its arguments are named, so that their order does not matter.
+pub(super) fn call<'a>(
+    function: &str,
+    arguments: impl IntoIterator<Item = Argument<'a>>,
+) -> (String, Vec<Parameter<'a>>) {
+    let mut statement = format!("SELECT * FROM tollgate.{function}(");
+    let mut parameters = Vec::new();
+    for (name, value, of) in arguments {
+        let comma = if parameters.is_empty() { "" } else { ", " };
+        parameters.push((value, of));
+        let number = parameters.len();
+        statement.push_str(&format!("{comma}{name} => ${number}"));
+    }
+    statement.push(')');
+    (statement, parameters)
 }
 
-impl From<&Charge> for ChargeValues {
-    fn from(charge: &Charge) -> Self {
+/// A charge as arguments.
+pub(super) struct ChargeValues<'a> {
+    key: &'a str,
+    group: &'a str,
+    currency: &'a str,
+    multiplier: i64,
+    channel: &'a str,
+    model: &'a str,
+    size: &'a str,
+    seconds: i64,
+    list: i64,
+    billed: i64,
+    prices: &'a str,
+}
+
+impl<'a> From<&'a Charge> for ChargeValues<'a> {
+    fn from(charge: &'a Charge) -> Self {
+        // Every field by its name, so that a new one is not left out here.
+        let Charge {
+            payer,
+            channel,
+            model,
+            size,
+            seconds,
+            list,
+            billed,
+            prices,
+        } = charge;
         Self {
-            multiplier: bigint(charge.payer.multiplier.thousandths()),
-            seconds: i64::from(charge.seconds),
-            list: bigint(charge.list.nanos()),
-            billed: bigint(charge.billed.nanos()),
+            key: &payer.key,
+            group: &payer.group,
+            currency: &payer.currency,
+            multiplier: bigint(payer.multiplier.thousandths()),
+            channel,
+            model,
+            size,
+            seconds: i64::from(*seconds),
+            list: bigint(list.nanos()),
+            billed: bigint(billed.nanos()),
+            prices: prices.as_str(),
         }
+    }
+}
+
+impl ChargeValues<'_> {
+    /// Lists what a charge keeps when it is corrected.
+    pub(super) fn kept(&self) -> [Argument<'_>; 5] {
+        [
+            ("p_key", &self.key, Type::TEXT),
+            ("p_group", &self.group, Type::TEXT),
+            ("p_currency", &self.currency, Type::TEXT),
+            ("p_multiplier", &self.multiplier, Type::INT8),
+            ("p_price_list", &self.prices, Type::TEXT),
+        ]
+    }
+
+    /// Lists what a channel's answer may correct.
+    pub(super) fn corrected(&self) -> [Argument<'_>; 6] {
+        [
+            ("p_channel", &self.channel, Type::TEXT),
+            ("p_model", &self.model, Type::TEXT),
+            ("p_size", &self.size, Type::TEXT),
+            ("p_seconds", &self.seconds, Type::INT8),
+            ("p_list", &self.list, Type::INT8),
+            ("p_billed", &self.billed, Type::INT8),
+        ]
     }
 }
 
@@ -92,6 +163,16 @@ impl LimitValues {
             values.currencies.push(scoped.currency);
         }
         values
+    }
+
+    /// Lists what a limit is, without the name and the currency of its scope.
+    pub(super) fn arguments(&self) -> [Argument<'_>; 4] {
+        [
+            ("p_scopes", &self.scopes, Type::TEXT_ARRAY),
+            ("p_measures", &self.measures, Type::TEXT_ARRAY),
+            ("p_windows", &self.windows, Type::TEXT_ARRAY),
+            ("p_mosts", &self.mosts, Type::INT8_ARRAY),
+        ]
     }
 
     pub(super) fn names(&self) -> Vec<&str> {

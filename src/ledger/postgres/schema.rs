@@ -23,9 +23,9 @@ const DECISIONS: &str = include_str!("../schema/postgres/decisions.sql");
 /// What serialises those who apply it: any number that nobody else takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
 
-const VERSION: &str = "SELECT coalesce(max(version), 0) FROM tollgate.schema_version";
+const VERSION: &str = "SELECT coalesce(max(version), 0) AS version FROM tollgate.schema_version";
 
-const ISOLATION: &str = "SELECT current_setting('default_transaction_isolation')";
+const ISOLATION: &str = "SELECT current_setting('default_transaction_isolation') AS level";
 
 const CREATE: &str = "
     CREATE SCHEMA IF NOT EXISTS tollgate;
@@ -61,7 +61,7 @@ const LEASE: &str = "INSERT INTO tollgate.lease \
 /// Makes the database ready for the gate `instance`.
 pub(super) async fn prepare(client: &mut Client, instance: Id) -> Result<(), SchemaError> {
     let row = client.query_typed_one(ISOLATION, &[]).await?;
-    let level: String = row.try_get(0)?;
+    let level: String = row.try_get("level")?;
     if level != "read committed" {
         return Err(SchemaError::Isolation(level));
     }
@@ -76,9 +76,9 @@ pub(super) async fn prepare(client: &mut Client, instance: Id) -> Result<(), Sch
 async fn apply(client: &mut Client) -> Result<(), SchemaError> {
     let newest = VERSIONS.len() as i32;
     match client.query_typed_one(VERSION, &[]).await {
-        Ok(row) if row.try_get::<_, i32>(0)? == newest => return Ok(()),
-        Ok(row) if row.try_get::<_, i32>(0)? > newest => {
-            return Err(SchemaError::Newer(row.try_get(0)?));
+        Ok(row) if row.try_get::<_, i32>("version")? == newest => return Ok(()),
+        Ok(row) if row.try_get::<_, i32>("version")? > newest => {
+            return Err(SchemaError::Newer(row.try_get("version")?));
         }
         Ok(_) => {}
         Err(error) if is_missing(&error) => {}
@@ -92,7 +92,7 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
     transaction.batch_execute(LOCK).await?;
     transaction.batch_execute(CREATE).await?;
     let row = transaction.query_typed_one(VERSION, &[]).await?;
-    let version: i32 = row.try_get(0)?;
+    let version: i32 = row.try_get("version")?;
     if version > newest {
         return Err(SchemaError::Newer(version));
     }

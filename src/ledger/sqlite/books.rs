@@ -8,7 +8,8 @@ use rusqlite::{Connection, params};
 use super::super::charge::{Charge, ReservationId};
 use super::super::counters::{Counter, Counters, Scope, Series};
 use super::super::job::{Job, State};
-use super::rows;
+use super::columns::{ChargeColumns, Columns as _, columns};
+use super::columns::{id, int, state, text, time, uint, unreadable};
 use crate::map::Map;
 use crate::policy::{Measure, Timestamp, Window};
 
@@ -47,6 +48,22 @@ pub(super) struct Entry {
     pub(super) upstream_id: Option<Arc<str>>,
     pub(super) remix_of: Option<Arc<str>>,
     pub(super) deleted: bool,
+}
+
+columns! {
+    /// The columns of an [`Entry`], besides those of its charge.
+    EntryColumns {
+        number,
+        id,
+        created_ms,
+        state,
+        gate,
+        idempotency_key,
+        job,
+        upstream_id,
+        remix_of,
+        deleted,
+    }
 }
 
 /// Jobs that have not ended, as they are on disk, for clients that poll them: looked up
@@ -116,45 +133,43 @@ impl Books {
     pub(super) fn load(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let mut names = Names::default();
         let mut open = Map::default();
-        let mut read = db.prepare_cached(concat!(
-            "SELECT ",
-            rows::charge_columns!(),
-            ", number, created_ms, state, gate, idempotency_key, id,
-                    job, remix_of, deleted, upstream_id
-             FROM reservation INDEXED BY reservation_open WHERE resolved_ms IS NULL",
+        let list = <(ChargeColumns, EntryColumns)>::list();
+        let mut read = db.prepare_cached(&format!(
+            "SELECT {list} FROM reservation INDEXED BY reservation_open WHERE resolved_ms IS NULL",
         ))?;
+        let (charge, own) = <(ChargeColumns, EntryColumns)>::find(&read)?;
         let mut found = read.query([])?;
         while let Some(row) = found.next()? {
             let entry = Entry {
-                charge: rows::charge(row, &mut |text| names.of(text))?,
-                number: row.get(11)?,
-                created: rows::time(row, 12)?,
-                state: rows::state(row, 13)?,
-                own: row.get::<_, i64>(14)? == self.run,
-                idempotency_key: row.get(15)?,
-                job: row.get(17)?,
-                remix_of: row.get(18)?,
-                deleted: row.get(19)?,
-                upstream_id: row.get(20)?,
+                charge: charge.read(row, &mut |text| names.of(text))?,
+                number: row.get(own.number)?,
+                created: time(row, own.created_ms)?,
+                state: state(row, own.state)?,
+                own: row.get::<_, i64>(own.gate)? == self.run,
+                idempotency_key: row.get(own.idempotency_key)?,
+                job: row.get(own.job)?,
+                remix_of: row.get(own.remix_of)?,
+                deleted: row.get(own.deleted)?,
+                upstream_id: row.get(own.upstream_id)?,
             };
-            open.insert(rows::id(row, 16)?, Box::new(entry));
+            open.insert(id(row, own.id)?, Box::new(entry));
         }
 
         let mut payers = HashMap::<_, BTreeSet<_>>::new();
         let mut read = db.prepare_cached("SELECT \"group\", key FROM payer")?;
         let mut found = read.query([])?;
         while let Some(row) = found.next()? {
-            let group = names.of(rows::text(row, 0)?);
-            let key = names.of(rows::text(row, 1)?);
+            let group = names.of(text(row, "group")?);
+            let key = names.of(text(row, "key")?);
             payers.entry(group).or_default().insert(key);
         }
 
         let counters = read_counters(db, &mut names)?;
-        self.last_number = last(db, "SELECT max(number) FROM reservation")?;
+        self.last_number = last(db, "SELECT max(number) AS last FROM reservation")?;
         self.last_place = last(
             db,
             "SELECT max((SELECT max(place) FROM reservation AS r
-                         WHERE r.key = payer.key AND r.place IS NOT NULL)) FROM payer",
+                         WHERE r.key = payer.key AND r.place IS NOT NULL)) AS last FROM payer",
         )?;
         (self.open, self.payers) = (open, payers);
         self.dirty.clear();
@@ -214,8 +229,8 @@ impl Books {
                         series.measure.name(),
                         series.currency.as_deref().unwrap_or_default(),
                         series.window.name(),
-                        rows::int(counter.start),
-                        rows::int(counter.used),
+                        int(counter.start),
+                        int(counter.used),
                     ])?;
                     counter.moved = false;
                 }
@@ -241,7 +256,7 @@ fn write_since(db: &Connection, scope: &Scope, series: &Series) -> rusqlite::Res
         series.measure.name(),
         series.currency.as_deref().unwrap_or_default(),
         series.window.name(),
-        rows::int(series.since),
+        int(series.since),
     ];
     let mut write = db.prepare_cached(
         "INSERT INTO counted (scope, name, measure, currency, window, since)
@@ -290,30 +305,31 @@ fn read_counters(db: &Connection, names: &mut Names) -> rusqlite::Result<Counter
     )?;
     let mut found = all.query([])?;
     while let Some(row) = found.next()? {
-        let text = |column| rows::text(row, column);
-        let key = [text(0)?, text(1)?, text(2)?, text(3)?, text(4)?];
-        let name = names.of(key[1]);
-        let scope = match key[0] {
-            "group" => Scope::Group(name),
-            _ => Scope::Key(name),
+        let (kind, name) = (text(row, "scope")?, text(row, "name")?);
+        let (of_measure, of_window) = (text(row, "measure")?, text(row, "window")?);
+        let currency = text(row, "currency")?;
+        let scope = match kind {
+            "group" => Scope::Group(names.of(name)),
+            _ => Scope::Key(names.of(name)),
         };
-        let measure = MEASURES.into_iter().find(|m| m.name() == key[2]);
-        let window = key[3].parse::<Window>().ok();
-        let (Some(measure), Some(window)) = (measure, window) else {
-            return Err(rows::unreadable(2, "no measure and window of a limit"));
-        };
-        let sums = read.query_map(key, |row| {
+        let mut measures = MEASURES.into_iter();
+        let measure = measures.find(|m| m.name() == of_measure);
+        let measure = measure.ok_or_else(|| unreadable(row, "measure", "no measure of a limit"))?;
+        let window = of_window.parse::<Window>();
+        let window = window.map_err(|_| unreadable(row, "window", "no window of a limit"))?;
+        let series = [kind, name, of_measure, of_window, currency];
+        let sums = read.query_map(series, |row| {
             Ok(Counter {
-                start: rows::uint(row, 0)?,
-                used: rows::uint(row, 1)?,
+                start: uint(row, "window_start")?,
+                used: uint(row, "used")?,
                 moved: false,
             })
         })?;
         let series = Series {
             measure,
             window,
-            currency: (measure == Measure::BilledCost).then(|| names.of(key[4])),
-            since: rows::uint(row, 5)?,
+            currency: (measure == Measure::BilledCost).then(|| names.of(currency)),
+            since: uint(row, "since")?,
             since_moved: false,
             counters: sums.collect::<Result<_, _>>()?,
         };
@@ -322,7 +338,8 @@ fn read_counters(db: &Connection, names: &mut Names) -> rusqlite::Result<Counter
     Ok(counters)
 }
 
+/// Reads the column `last` of one row; 0 where it is null.
 fn last(db: &Connection, sql: &str) -> rusqlite::Result<i64> {
-    let last = db.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))?;
+    let last = db.query_row(sql, [], |row| row.get::<_, Option<i64>>("last"))?;
     Ok(last.unwrap_or(0))
 }

@@ -3,16 +3,18 @@
 //! An error in the middle of one may leave the books in memory ahead of the database: the
 //! transaction is rolled back then, and the books are loaded anew.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::types::{Null, ToSqlOutput};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::super::Reserved;
 use super::super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::super::counters::{BindingLimits, correction_exceeds};
 use super::super::job::State;
 use super::books::{Books, Entry, locked};
+use super::columns::{ChargeColumns, Columns as _, Values as _, blob, columns, id, int};
 use super::{claims, rows};
 use crate::policy::{Key, Timestamp};
 
@@ -73,36 +75,21 @@ impl Books {
     fn insert(&mut self, db: &Connection, draft: &Draft, now: Timestamp) -> rusqlite::Result<bool> {
         let charge = &draft.charge;
         let payer = &charge.payer;
-        let mut insert = db.prepare_cached(
-            "INSERT INTO reservation
-                 (number, id, created_ms, key, \"group\", currency, multiplier, channel, model,
-                  size, seconds, list_nanos, billed_nanos, state, gate, prompt_sha256, remix_of,
-                  idempotency_key, look_at_ms, price_list)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'pending', ?14, ?15,
-                     ?16, ?17, ?18, ?19)
-             ON CONFLICT (id) DO NOTHING",
-        )?;
-        let inserted = insert.execute(params![
-            self.last_number + 1,
-            blob(draft.id),
-            rows::int(now.0),
-            &*payer.key,
-            &*payer.group,
-            &*payer.currency,
-            rows::int(payer.multiplier.thousandths()),
-            &*charge.channel,
-            &*charge.model,
-            &*charge.size,
-            charge.seconds,
-            rows::int(charge.list.nanos()),
-            rows::int(charge.billed.nanos()),
-            self.run,
-            &draft.prompt.0[..],
-            draft.remix_of.as_deref(),
-            draft.claim.as_ref().map(|claim| &*claim.idempotency_key),
-            rows::int(draft.look_at.0),
-            charge.prices.as_str(),
-        ])?;
+        let claim = draft.claim.as_ref();
+        let own = NewReservation {
+            number: (self.last_number + 1).into(),
+            id: blob(draft.id).to_vec().into(),
+            created_ms: int(now.0).into(),
+            state: ToSqlOutput::from(State::Pending.name()),
+            gate: self.run.into(),
+            prompt_sha256: ToSqlOutput::from(&draft.prompt.0[..]),
+            remix_of: text_or_null(draft.remix_of.as_deref()),
+            idempotency_key: text_or_null(claim.map(|claim| &*claim.idempotency_key)),
+            look_at_ms: int(draft.look_at.0).into(),
+        };
+        let values = own.values().chain(ChargeColumns::from(&**charge).values());
+        let mut insert = db.prepare_cached(&INSERT)?;
+        let inserted = insert.execute(params_from_iter(values))?;
         if inserted == 0 {
             return Ok(false);
         }
@@ -164,7 +151,7 @@ impl Books {
             entry.number,
             &*job,
             place,
-            rows::int(now.0),
+            int(now.0),
             upstream_id.as_deref(),
         ])?;
         if updated == 0 {
@@ -195,19 +182,20 @@ impl Books {
     fn confirmed_before(
         &self,
         db: &Connection,
-        id: ReservationId,
+        reservation: ReservationId,
         confirmation: &Confirmation,
     ) -> rusqlite::Result<Option<Confirmed>> {
-        let entry = self.open.get(&id);
+        let entry = self.open.get(&reservation);
         let waits = entry.is_some_and(|e| matches!(e.state, State::Pending | State::Unknown));
         let channel = entry.map_or(&confirmation.charge.channel, |entry| &entry.charge.channel);
         // A channel that names a job twice does not hand it to another key.
         if let Some(number) = rows::owner(db, channel, &confirmation.upstream_id)? {
             let mut read =
                 db.prepare_cached("SELECT id, job FROM reservation WHERE number = ?1")?;
-            let owner = read.query_row([number], |row| Ok((rows::id(row, 0)?, row.get(1)?)))?;
+            let owner = |row: &Row<'_>| Ok((id(row, "id")?, row.get("job")?));
+            let owner = read.query_row([number], owner)?;
             return Ok(Some(match owner {
-                (owner, job) if owner == id => Confirmed::Already { job },
+                (owner, job) if owner == reservation => Confirmed::Already { job },
                 _ => Confirmed::Taken,
             }));
         }
@@ -301,12 +289,7 @@ impl Books {
         let mut update = db.prepare_cached(
             "UPDATE reservation SET state = ?2, outcome = ?3, resolved_ms = ?4 WHERE number = ?1",
         )?;
-        update.execute(params![
-            entry.number,
-            state.name(),
-            outcome,
-            rows::int(now.0)
-        ])?;
+        update.execute(params![entry.number, state.name(), outcome, int(now.0)])?;
         Ok(self.open.remove(&id))
     }
 
@@ -318,7 +301,7 @@ impl Books {
     ) -> rusqlite::Result<()> {
         if let Some(entry) = self.open.get(&id) {
             db.prepare_cached("UPDATE reservation SET look_at_ms = ?2 WHERE number = ?1")?
-                .execute([entry.number, rows::int(at.0)])?;
+                .execute([entry.number, int(at.0)])?;
         }
         Ok(())
     }
@@ -343,37 +326,53 @@ impl Entry {
         let mut update = db.prepare_cached(
             "UPDATE reservation SET state = 'unknown', unknown_since_ms = ?2 WHERE number = ?1",
         )?;
-        update.execute([self.number, rows::int(now.0)])?;
+        update.execute([self.number, int(now.0)])?;
         self.state = State::Unknown;
         Ok(())
     }
 }
 
-pub(super) fn blob(id: ReservationId) -> [u8; 16] {
-    id.0.to_be_bytes()
+columns! {
+    /// The columns that a new reservation has besides those of its charge.
+    NewReservation {
+        number,
+        id,
+        created_ms,
+        state,
+        gate,
+        prompt_sha256,
+        remix_of,
+        idempotency_key,
+        look_at_ms,
+    }
+}
+
+/// Inserts a reservation, unless there is one of its id.
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    type Written = (NewReservation, ChargeColumns);
+    let (columns, values) = (Written::list(), placeholders(Written::COUNT));
+    format!("INSERT INTO reservation ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING")
+});
+
+/// Replaces what a reservation charges.
+static CORRECT: LazyLock<String> = LazyLock::new(|| {
+    let (columns, values) = (ChargeColumns::list(), placeholders(ChargeColumns::COUNT));
+    format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
+});
+
+fn placeholders(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+fn text_or_null(text: Option<&str>) -> ToSqlOutput<'_> {
+    text.map_or(Null.into(), ToSqlOutput::from)
 }
 
 /// Replaces what a reservation charges.
 fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()> {
-    let payer = &after.payer;
-    let mut update = db.prepare_cached(
-        "UPDATE reservation
-         SET key = ?2, \"group\" = ?3, currency = ?4, multiplier = ?5, channel = ?6, model = ?7,
-             size = ?8, seconds = ?9, list_nanos = ?10, billed_nanos = ?11
-         WHERE number = ?1",
-    )?;
-    update.execute(params![
-        number,
-        &*payer.key,
-        &*payer.group,
-        &*payer.currency,
-        rows::int(payer.multiplier.thousandths()),
-        &*after.channel,
-        &*after.model,
-        &*after.size,
-        after.seconds,
-        rows::int(after.list.nanos()),
-        rows::int(after.billed.nanos()),
-    ])?;
+    let values = ChargeColumns::from(after).values();
+    let values = values.chain([ToSqlOutput::from(number)]);
+    db.prepare_cached(&CORRECT)?
+        .execute(params_from_iter(values))?;
     Ok(())
 }

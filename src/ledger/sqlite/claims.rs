@@ -4,8 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::Claimed;
 use super::super::charge::{Claim, Draft, FirstAnswer, ReservationId};
-use super::calls::blob;
-use super::rows;
+use super::columns::{blob, int};
 use crate::policy::Timestamp;
 
 /// What an idempotency key stands for, if it has not expired.
@@ -16,7 +15,7 @@ pub(super) fn claimed(
     now: Timestamp,
 ) -> rusqlite::Result<Option<Claimed>> {
     let mut read = db.prepare_cached(
-        "SELECT fingerprint = ?3, status, body FROM idempotency
+        "SELECT fingerprint = ?3 AS same, status, body FROM idempotency
          WHERE key = ?1 AND idempotency_key = ?2 AND (expires_ms > ?4 OR status IS NULL)",
     )?;
     let found = read.query_row(
@@ -24,17 +23,17 @@ pub(super) fn claimed(
             key,
             &*claim.idempotency_key,
             &claim.fingerprint[..],
-            rows::int(now.0)
+            int(now.0)
         ],
         |row| {
-            let same: bool = row.get(0)?;
-            let status: Option<u16> = row.get(1)?;
+            let same: bool = row.get("same")?;
+            let status: Option<u16> = row.get("status")?;
             Ok(match status {
                 _ if !same => Claimed::Other,
                 None => Claimed::InFlight,
                 Some(status) => Claimed::Answered(FirstAnswer {
                     status,
-                    body: row.get::<_, Vec<u8>>(2)?.into(),
+                    body: row.get::<_, Vec<u8>>("body")?.into(),
                 }),
             })
         },
@@ -54,7 +53,7 @@ pub(super) fn insert(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite:
         &*claim.idempotency_key,
         &claim.fingerprint[..],
         blob(draft.id),
-        rows::int(claim.expires.0),
+        int(claim.expires.0),
     ])?;
     Ok(())
 }

@@ -13,6 +13,7 @@ mod books;
 mod calls;
 mod check;
 mod claims;
+mod columns;
 mod error;
 mod open;
 mod prune;

@@ -92,13 +92,14 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 /// Refuses what is not ours before anything is written to it.
 pub(super) fn known(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = |error| OpenError::of_sqlite(path, &error);
-    let number = |sql| db.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let application = number("PRAGMA application_id").map_err(sqlite)?;
-    let objects = number("SELECT count(*) FROM sqlite_schema").map_err(sqlite)?;
+    let number = |name: &str, sql| db.query_row(sql, [], |row| row.get::<_, i64>(name));
+    let application = number("application_id", "PRAGMA application_id").map_err(sqlite)?;
+    let objects = number("objects", "SELECT count(*) AS objects FROM sqlite_schema");
+    let objects = objects.map_err(sqlite)?;
     if application != i64::from(APPLICATION) && objects > 0 {
         return Err(OpenError::NotALedger(path.to_owned()));
     }
-    let version = number("PRAGMA user_version").map_err(sqlite)?;
+    let version = number("user_version", "PRAGMA user_version").map_err(sqlite)?;
     if version > SCHEMA.len() as i64 {
         return Err(OpenError::NewerSchema {
             path: path.to_owned(),
@@ -129,7 +130,8 @@ fn set(db: &Connection) -> rusqlite::Result<()> {
 fn migrate(db: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: usize = change.query_row("PRAGMA user_version", [], |row| {
-        row.get::<_, u32>(0).map(|version| version as usize)
+        row.get::<_, u32>("user_version")
+            .map(|version| version as usize)
     })?;
     for sql in SCHEMA.iter().skip(version) {
         change.execute_batch(sql)?;
@@ -155,7 +157,8 @@ fn warn_of_cut_totals(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     )?;
     let mut found = read.query([])?;
     while let Some(row) = found.next()? {
-        let [day, key, currency] = [row.get(0)?, row.get(1)?, row.get::<_, String>(2)?];
+        let text = |column: &str| row.get::<_, String>(column);
+        let (day, key, currency) = (text("day")?, text("key")?, text("currency")?);
         log::warn!(
             "{}: the bill of key {key} for {day} in {currency} is too low: an earlier version cut \
              off a total at 9223372036.854775807 units when it pruned: correct it from a backup",

@@ -1,13 +1,15 @@
 //! Forgetting what is old, without changing the bill.
 
 use std::collections::HashMap;
+use std::num::TryFromIntError;
 
+use rusqlite::Error::ToSqlConversionFailure;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::charge::Charge;
 use super::super::job::State;
+use super::columns::{ChargeColumns, Columns as _, columns, int, state};
 use super::error::is_of_statement;
-use super::rows;
 use crate::policy::Timestamp;
 
 /// At most so many reservations that were resolved before `before`, by their numbers. Read
@@ -19,10 +21,17 @@ pub(super) fn old(db: &Connection, before: Timestamp, most: u32) -> rusqlite::Re
              ON r.key = payer.key AND r.created_ms < ?1
          WHERE r.resolved_ms < ?1 LIMIT ?2",
     )?;
-    let found = read.query_map(params![rows::int(before.0), i64::from(most)], |row| {
-        row.get(0)
-    })?;
+    let parameters = params![int(before.0), i64::from(most)];
+    let found = read.query_map(parameters, |row| row.get("number"))?;
     found.collect()
+}
+
+columns! {
+    /// What is read of a reservation that is pruned, besides its charge.
+    PrunedColumns {
+        state,
+        day = "date(created_ms / 1000, 'unixepoch')",
+    }
 }
 
 const NANOS: u128 = 1_000_000_000;
@@ -38,7 +47,10 @@ struct Line {
 
 /// A sum of costs as the totals keep it: whole units, and the nanos that are left over.
 fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
-    let part = |part| i64::try_from(part).map_err(|_| rows::unreadable(0, "a sum of no costs"));
+    let part = |part| {
+        let part = i64::try_from(part);
+        part.map_err(|error: TryFromIntError| ToSqlConversionFailure(error.into()))
+    };
     Ok((part(nanos / NANOS)?, part(nanos % NANOS)?))
 }
 
@@ -55,13 +67,12 @@ pub(super) fn forget(
              (SELECT rowid FROM idempotency WHERE expires_ms <= ?1 AND status IS NOT NULL
               ORDER BY expires_ms LIMIT ?2)",
         )?
-        .execute(params![rows::int(now.0), i64::from(most)])?;
-    let mut read = db.prepare_cached(concat!(
-        "SELECT ",
-        rows::charge_columns!(),
-        ", state, date(created_ms / 1000, 'unixepoch')
-         FROM reservation WHERE number = ?1 AND resolved_ms IS NOT NULL",
+        .execute(params![int(now.0), i64::from(most)])?;
+    let list = <(ChargeColumns, PrunedColumns)>::list();
+    let mut read = db.prepare_cached(&format!(
+        "SELECT {list} FROM reservation WHERE number = ?1 AND resolved_ms IS NOT NULL",
     ))?;
+    let (charge, own) = <(ChargeColumns, PrunedColumns)>::find(&read)?;
     let mut delete = db.prepare_cached("DELETE FROM reservation WHERE number = ?1")?;
     let mut forgotten = expired as u64;
     let mut lines = HashMap::<_, Line>::new();
@@ -70,8 +81,8 @@ pub(super) fn forget(
             break;
         }
         let found = read.query_row([number], |row| {
-            let charge = rows::charge(row, &mut |text| text.into())?;
-            Ok((charge, rows::state(row, 11)?, row.get(12)?))
+            let charge = charge.read(row, &mut |text| text.into())?;
+            Ok((charge, state(row, own.state)?, row.get(own.day)?))
         });
         let found = match found.optional() {
             // Somebody has written what no gate does. That it stays is not to keep the rest.

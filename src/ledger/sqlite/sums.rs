@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::super::counters::{Scope, ScopedLimit};
 use super::books::{Books, locked};
-use super::rows;
+use super::columns::{int, uint};
 use crate::policy::{Measure, Timestamp, Window};
 
 impl Books {
@@ -64,7 +64,7 @@ impl Books {
         // bits.
         let parts = |[whole, rest]: [&str; 2], start: &str, table, more| {
             format!(
-                "SELECT {start}, sum({whole}), sum({rest})
+                "SELECT {start} AS start, sum({whole}) AS units, sum({rest}) AS fraction
                  FROM {table} WHERE key = ?1 AND (?2 IS NULL OR \"group\" = ?2)
                      AND (?3 IS NULL OR currency = ?3) AND {more} GROUP BY 1"
             )
@@ -87,16 +87,16 @@ impl Books {
                 (Some(&**group), keys.into_iter().flatten().collect())
             }
         };
-        let [from, to] = [span.start, span.end].map(|at| rows::int(at.saturating_mul(1000)));
+        let [from, to] = [span.start, span.end].map(|at| int(at.saturating_mul(1000)));
         let mut sums = BTreeMap::<u64, u128>::new();
         for key in keys {
             for read in [Some(&mut recent), pruned.as_mut()].into_iter().flatten() {
                 let parameters = params![&**key, group, currency.as_deref(), from, to];
                 let mut found = read.query(parameters)?;
                 while let Some(row) = found.next()? {
-                    let sum = sums.entry(rows::uint(row, 0)?).or_default();
-                    *sum += u128::from(rows::uint(row, 1)?) * 1_000_000_000;
-                    *sum += u128::from(rows::uint(row, 2)?);
+                    let sum = sums.entry(uint(row, "start")?).or_default();
+                    *sum += u128::from(uint(row, "units")?) * 1_000_000_000;
+                    *sum += u128::from(uint(row, "fraction")?);
                 }
             }
         }

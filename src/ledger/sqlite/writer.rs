@@ -89,7 +89,8 @@ impl Writer {
         }
         // Writes the first page as it is.
         let probe = |_: &mut Books, db: &Connection| {
-            let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            let version = |row: &rusqlite::Row<'_>| row.get("user_version");
+            let version: u32 = db.query_row("PRAGMA user_version", [], version)?;
             db.pragma_update(None, "user_version", version)
         };
         self.call(probe).await?;

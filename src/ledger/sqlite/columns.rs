@@ -1,0 +1,264 @@
+//! Names the columns that are read and written, so that no code depends on their order.
+//!
+//! Each `columns!` is one list of columns. Where they stand in a result is looked up by their
+//! names once for each execution of a statement, and not once more for each row.
+
+use std::sync::Arc;
+
+use rusqlite::types::{ToSqlOutput, Type};
+use rusqlite::{Row, RowIndex, Statement};
+
+use super::super::charge::{Charge, Payer, ReservationId};
+use super::super::job::State;
+use crate::catalog::PriceList;
+use crate::money::{Amount, Multiplier};
+use crate::policy::Timestamp;
+
+/// Finds named columns in the results of a statement.
+pub(super) trait Columns: Sized {
+    /// How many there are.
+    const COUNT: usize;
+
+    /// Lists them for a `SELECT`, or for an `INSERT` where none is an expression.
+    fn list() -> String;
+
+    /// Looks up where they stand in the rows of a statement.
+    fn find(statement: &Statement<'_>) -> rusqlite::Result<Self>;
+}
+
+impl<A: Columns, B: Columns> Columns for (A, B) {
+    const COUNT: usize = A::COUNT + B::COUNT;
+
+    fn list() -> String {
+        format!("{}, {}", A::list(), B::list())
+    }
+
+    fn find(statement: &Statement<'_>) -> rusqlite::Result<Self> {
+        Ok((A::find(statement)?, B::find(statement)?))
+    }
+}
+
+/// Lists the values of named columns in the order of the list.
+pub(super) trait Values<'a> {
+    fn values(self) -> impl Iterator<Item = ToSqlOutput<'a>>;
+}
+
+/// Declares a struct with one field for each column: with its place in a result, or with the
+/// value that is written there. A column is of the table, or an expression of SQL.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident { $($column:ident $(= $sql:literal)?),* $(,)? }) => {
+        $(#[$doc])*
+        pub(super) struct $name<T = usize> {
+            $(pub(super) $column: T),*
+        }
+
+        impl $crate::ledger::sqlite::columns::Columns for $name {
+            const COUNT: usize = [$(stringify!($column)),*].len();
+
+            fn list() -> String {
+                let list = [$(
+                    concat!($($sql, " AS ",)? "\"", stringify!($column), "\"")
+                ),*];
+                list.join(", ")
+            }
+
+            fn find(statement: &rusqlite::Statement<'_>) -> rusqlite::Result<Self> {
+                Ok(Self {
+                    $($column: statement.column_index(stringify!($column))?),*
+                })
+            }
+        }
+
+        impl<'a> $crate::ledger::sqlite::columns::Values<'a>
+            for $name<rusqlite::types::ToSqlOutput<'a>>
+        {
+            fn values(self) -> impl Iterator<Item = rusqlite::types::ToSqlOutput<'a>> {
+                [$(self.$column),*].into_iter()
+            }
+        }
+    };
+}
+pub(super) use columns;
+
+columns! {
+    /// The columns of a [`Charge`] in the table `reservation`.
+    ChargeColumns {
+        key,
+        group,
+        currency,
+        multiplier,
+        channel,
+        model,
+        size,
+        seconds,
+        list_nanos,
+        billed_nanos,
+        price_list,
+    }
+}
+
+impl ChargeColumns {
+    /// Reads the charge of a row; `name` makes names of texts.
+    pub(super) fn read(
+        &self,
+        row: &Row<'_>,
+        name: &mut dyn FnMut(&str) -> Arc<str>,
+    ) -> rusqlite::Result<Arc<Charge>> {
+        let amount = |column| {
+            let amount = Amount::from_nanos(uint(row, column)?);
+            amount.ok_or_else(|| unreadable(row, column, "no amount"))
+        };
+        let multiplier = Multiplier::from_thousandths(uint(row, self.multiplier)?);
+        Ok(Arc::new(Charge {
+            payer: Payer {
+                key: name(text(row, self.key)?),
+                group: name(text(row, self.group)?),
+                currency: name(text(row, self.currency)?),
+                multiplier: multiplier
+                    .ok_or_else(|| unreadable(row, self.multiplier, "no multiplier"))?,
+            },
+            channel: name(text(row, self.channel)?),
+            model: name(text(row, self.model)?),
+            size: name(text(row, self.size)?),
+            seconds: row.get(self.seconds)?,
+            list: amount(self.list_nanos)?,
+            billed: amount(self.billed_nanos)?,
+            prices: PriceList::from_text(name(text(row, self.price_list)?)),
+        }))
+    }
+}
+
+impl<'a> From<&'a Charge> for ChargeColumns<ToSqlOutput<'a>> {
+    fn from(charge: &'a Charge) -> Self {
+        // Every field by its name, so that a new one is not left out here.
+        let Charge {
+            payer,
+            channel,
+            model,
+            size,
+            seconds,
+            list,
+            billed,
+            prices,
+        } = charge;
+        Self {
+            key: ToSqlOutput::from(&*payer.key),
+            group: ToSqlOutput::from(&*payer.group),
+            currency: ToSqlOutput::from(&*payer.currency),
+            multiplier: int(payer.multiplier.thousandths()).into(),
+            channel: ToSqlOutput::from(&**channel),
+            model: ToSqlOutput::from(&**model),
+            size: ToSqlOutput::from(&**size),
+            seconds: (*seconds).into(),
+            list_nanos: int(list.nanos()).into(),
+            billed_nanos: int(billed.nanos()).into(),
+            price_list: ToSqlOutput::from(prices.as_str()),
+        }
+    }
+}
+
+/// Reads a reservation's id.
+pub(super) fn id(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<ReservationId> {
+    row.get(column)
+        .map(|id| ReservationId(u128::from_be_bytes(id)))
+}
+
+/// Writes a reservation's id.
+pub(super) fn blob(id: ReservationId) -> [u8; 16] {
+    id.0.to_be_bytes()
+}
+
+/// Reads a reservation's state.
+pub(super) fn state(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<State> {
+    State::from_name(text(row, column)?).ok_or_else(|| unreadable(row, column, "no state"))
+}
+
+/// Reads a time.
+pub(super) fn time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {
+    uint(row, column).map(Timestamp)
+}
+
+/// Reads a text without copying it.
+pub(super) fn text<'r>(row: &'r Row<'_>, column: impl RowIndex) -> rusqlite::Result<&'r str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+/// Reads a number that is never negative.
+pub(super) fn uint(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| unreadable(row, column, "a negative number"))
+}
+
+/// Converts a number to what SQLite keeps. What is larger is beyond every limit, amount and
+/// time.
+pub(super) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Makes the error about a column that holds something that this program does not write.
+pub(super) fn unreadable(row: &Row<'_>, column: impl RowIndex, what: &str) -> rusqlite::Error {
+    let statement: &Statement<'_> = row.as_ref();
+    let column = match column.idx(statement) {
+        Ok(column) => column,
+        Err(error) => return error,
+    };
+    let name = statement.column_name(column).unwrap_or_default();
+    let what = format!("{what} in the column {name}");
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, params_from_iter};
+
+    use super::*;
+
+    #[test]
+    fn a_charge_is_read_by_names_whatever_the_order_of_its_columns() {
+        let charge = Charge {
+            payer: Payer {
+                key: "studio".into(),
+                group: "video".into(),
+                currency: "CNY".into(),
+                multiplier: Multiplier::from_thousandths(1500).unwrap(),
+            },
+            channel: "official".into(),
+            model: "sora-2".into(),
+            size: "1280x720".into(),
+            seconds: 8,
+            list: Amount::from_nanos(800_000_000).unwrap(),
+            billed: Amount::from_nanos(1_200_000_000).unwrap(),
+            prices: PriceList::from_text("1280x720=0.10"),
+        };
+        let list = ChargeColumns::list();
+        let mut columns: Vec<_> = list.split(", ").collect();
+        assert_eq!(columns.len(), ChargeColumns::COUNT);
+        columns.reverse();
+        let reversed = columns.join(", ");
+
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(&format!("CREATE TABLE charge (other, {reversed})"))
+            .unwrap();
+        let places = vec!["?"; ChargeColumns::COUNT].join(", ");
+        let insert = format!("INSERT INTO charge ({list}) VALUES ({places})");
+        let values = ChargeColumns::from(&charge).values();
+        db.execute(&insert, params_from_iter(values)).unwrap();
+        for order in [&*list, &*reversed, "*"] {
+            let mut read = db.prepare(&format!("SELECT {order} FROM charge")).unwrap();
+            let columns = ChargeColumns::find(&read).unwrap();
+            let found = read.query_row([], |row| columns.read(row, &mut |text| text.into()));
+            assert_eq!(*found.unwrap(), charge, "{order}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_column_is_named() {
+        let db = Connection::open_in_memory().unwrap();
+        let sql = "SELECT 1 AS other, 'gone' AS state, -1 AS seconds";
+        let error = db.query_row(sql, [], |row| state(row, "state"));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("no state in the column state"), "{error}");
+        let error = db.query_row(sql, [], |row| uint(row, 2)).unwrap_err();
+        assert!(error.to_string().contains("column seconds"), "{error}");
+    }
+}
