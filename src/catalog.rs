@@ -1,10 +1,15 @@
 //! Models on offer: sizes, seconds, defaults, list prices; and the quote for a request.
 
+mod error;
+mod price;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use crate::money::{Amount, Multiplier, PricePerSecond};
+pub use error::CatalogError;
+pub use price::{PriceList, Quote};
+
+use crate::money::PricePerSecond;
 
 /// The longest duration that a catalog can offer.
 pub const MAX_SECONDS: u32 = 3600;
@@ -18,7 +23,7 @@ pub struct Catalog {
 /// One model: what can be asked of it and what that costs.
 ///
 /// Holds at least one size and one duration; the defaults are among them, and the longest
-/// duration at the highest price is an [`Amount`].
+/// duration at the highest price is an [`Amount`](crate::money::Amount).
 #[derive(Debug)]
 pub struct Model {
     name: Arc<str>,
@@ -51,67 +56,6 @@ pub struct Size {
     /// List price.
     pub price: PricePerSecond,
 }
-
-/// The list prices of a model's sizes at one time, in the text that ledgers keep:
-/// `1280x720=0.10,720x1280=0.10`. Empty where they are not known. Cloning shares the text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PriceList(Arc<str>);
-
-/// What a request costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quote {
-    /// Price × seconds, in USD.
-    pub list: Amount,
-    /// List × multiplier, in the group's currency.
-    pub billed: Amount,
-}
-
-/// Why a part of a catalog does not hold together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CatalogError {
-    /// A duration that is no whole number of seconds from 1 to 3600, as plainly written.
-    BadSeconds(String),
-    /// A size that is not `WIDTHxHEIGHT` with 1 to 65535 pixels each, as plainly written.
-    BadSize(String),
-    /// A default that is not among what is on offer.
-    DefaultNotOffered(String),
-    /// The same entry twice.
-    Twice(String),
-    /// A list that must not be empty.
-    Empty(&'static str),
-    /// A cost beyond [`Amount::MAX`].
-    TooExpensive(String),
-}
-
-impl fmt::Display for CatalogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadSeconds(text) => write!(
-                f,
-                "`{text}` is no duration: write whole seconds from 1 to 3600, such as \"4\""
-            ),
-            Self::BadSize(text) => {
-                write!(
-                    f,
-                    "`{text}` is no size: write WIDTHxHEIGHT, such as 1280x720"
-                )
-            }
-            Self::DefaultNotOffered(text) => {
-                write!(
-                    f,
-                    "the default `{text}` is not among what is on offer: add it or change it"
-                )
-            }
-            Self::Twice(text) => write!(f, "`{text}` stands here twice: remove one"),
-            Self::Empty(what) => write!(f, "no {what} on offer: name at least one"),
-            Self::TooExpensive(text) => {
-                write!(f, "the cost of `{text}` is larger than any amount can be")
-            }
-        }
-    }
-}
-
-impl std::error::Error for CatalogError {}
 
 impl Seconds {
     /// Reads a duration: digits without a leading zero.
@@ -160,7 +104,7 @@ impl Model {
     ///
     /// # Errors
     /// Where a list is empty or names something twice, a default is not on offer, or a
-    /// cost would be too large for an [`Amount`].
+    /// cost would be too large for an [`Amount`](crate::money::Amount).
     pub fn new(
         name: &str,
         seconds: Vec<Seconds>,
@@ -282,47 +226,6 @@ impl Catalog {
     }
 }
 
-impl PriceList {
-    /// The prices of these sizes.
-    pub fn of(sizes: &[Size]) -> Self {
-        let entries = sizes.iter();
-        let entries = entries.map(|size| format!("{}={}", size.name, size.price.amount()));
-        Self(entries.collect::<Vec<_>>().join(",").into())
-    }
-
-    /// A list that was kept as text.
-    pub fn from_text(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text to keep.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether no price is known.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The price of a size; `None` where the list has none.
-    pub fn price(&self, size: &str) -> Option<PricePerSecond> {
-        let entries = self.0.split(',').filter_map(|entry| entry.split_once('='));
-        let mut prices = entries.filter(|(name, _)| *name == size);
-        prices.next().and_then(|(_, price)| price.parse().ok())
-    }
-}
-
-impl Quote {
-    /// The cost of so many seconds at that price for a group with that multiplier; `None`
-    /// beyond [`Amount::MAX`].
-    pub fn new(price: PricePerSecond, seconds: u32, multiplier: Multiplier) -> Option<Self> {
-        let list = price.times(seconds)?;
-        let billed = multiplier.apply(list)?;
-        Some(Self { list, billed })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,28 +257,6 @@ mod tests {
     }
 
     #[test]
-    fn price_lists_are_kept_exactly() {
-        let sizes = [("1280x720", "0.1"), ("720x1280", "0.000001"), ("1x1", "12")];
-        let sizes = sizes.map(|(name, price)| Size::parse(name, price.parse().unwrap()).unwrap());
-        let list = PriceList::of(&sizes);
-        assert_eq!(list.as_str(), "1280x720=0.10,720x1280=0.000001,1x1=12.00");
-        let kept = PriceList::from_text(list.as_str());
-        for size in &sizes {
-            assert_eq!(kept.price(&size.name), Some(size.price));
-        }
-        for unknown in ["", "x", "280x720", "1280x72", "1x1=12"] {
-            assert_eq!(kept.price(unknown), None, "{unknown}");
-        }
-        for strange in ["", ",", "1x1", "1x1=", "1x1=free", "1x1=-1"] {
-            assert_eq!(
-                PriceList::from_text(strange).price("1x1"),
-                None,
-                "{strange}"
-            );
-        }
-    }
-
-    #[test]
     fn a_model_must_hold_together() {
         let build = |s: &[&str], ds: &str, z: &[&str], dz: &str| {
             Model::new("m", seconds(s), ds, sizes(z), dz, true).map(|_| ())
@@ -393,16 +274,5 @@ mod tests {
             build(&["4"], "4", &["1x1", "1x1"], "1x1"),
             Err(CatalogError::Twice("1x1".into()))
         );
-    }
-
-    #[test]
-    fn quotes_of_the_price_list() {
-        let five = "5".parse().unwrap();
-        let quote = |price: &str, seconds| {
-            let quote = Quote::new(price.parse().unwrap(), seconds, five).unwrap();
-            (quote.list.to_string(), quote.billed.to_string())
-        };
-        assert_eq!(quote("0.10", 4), ("0.40".into(), "2.00".into()));
-        assert_eq!(quote("0.50", 12), ("6.00".into(), "30.00".into()));
     }
 }

@@ -31,17 +31,18 @@
 //! - Requests with the same fingerprint are interchangeable: each may have the other's job.
 
 mod assignment;
+mod component;
 mod sets;
 #[cfg(test)]
 mod tests;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use crate::ledger::State;
 use crate::policy::Timestamp;
 use assignment::Assignment;
+use component::Component;
 use sets::DisjointSets;
 use values::MOST_DIFFERENCES;
 pub(super) use values::{Ambiguity, Candidate, Decision, Found, ListedJob, Rules};
@@ -67,13 +68,6 @@ struct VagueJob<'a> {
     job: &'a ListedJob,
     /// Whether it may still be confirmed by its answer.
     waits: bool,
-}
-
-/// Jobs and reservations that fit each other, directly or through others.
-#[derive(Default)]
-struct Component<'a> {
-    jobs: Vec<&'a ListedJob>,
-    candidates: Vec<&'a Candidate>,
 }
 
 impl<'a> Matcher<'a> {
@@ -180,7 +174,7 @@ impl<'a> Matcher<'a> {
         for (at, job) in jobs.iter().enumerate().filter(|(at, _)| !waits[*at]) {
             let Some(owner) = assignment.owner(at).map(|owner| candidates[owner]) else {
                 if self.rules.complete && !left.clone().any(|left| self.is_vague(job, left)) {
-                    decisions.push(unclaimed(job, candidates));
+                    decisions.push(Decision::unclaimed(job, candidates));
                 }
                 continue;
             };
@@ -192,7 +186,7 @@ impl<'a> Matcher<'a> {
             let mut others = candidates.iter().filter(|other| other.is_unknown());
             if others.any(|other| self.are_exchangeable(job, owner, other)) {
                 let why = Ambiguity::Requests;
-                decisions.push(ambiguous(owner, job, why));
+                decisions.push(Decision::ambiguous(owner, job, why));
             }
         }
         for left in left {
@@ -213,7 +207,9 @@ impl<'a> Matcher<'a> {
             let mut owned = given.chain(hints.found.iter().map(|found| (&found.job, &found.owner)));
             let taken = owned.find(|(job, owner)| self.is_held_for(left, job, owner));
             match taken {
-                Some((job, _)) => decisions.push(ambiguous(left, job, Ambiguity::TooFewJobs)),
+                Some((job, _)) => {
+                    decisions.push(Decision::ambiguous(left, job, Ambiguity::TooFewJobs))
+                }
                 None => decisions.extend(self.void(left, hints)),
             }
         }
@@ -292,9 +288,9 @@ impl<'a> Matcher<'a> {
             };
             if part.single_key().is_none() {
                 let unknown = part.candidates.iter().filter(|c| c.is_unknown());
-                decisions.extend(unknown.map(|c| ambiguous(c, job, Ambiguity::Keys)));
+                decisions.extend(unknown.map(|c| Decision::ambiguous(c, job, Ambiguity::Keys)));
             } else if !part.candidates.iter().any(|c| c.is_unknown()) {
-                decisions.push(unclaimed(job, &part.candidates));
+                decisions.push(Decision::unclaimed(job, &part.candidates));
             }
         }
         for part in certain.values() {
@@ -354,7 +350,7 @@ impl<'a> Matcher<'a> {
     /// Reports that a reservation waits for a job that may be its own, where it would be voided.
     fn hold(&self, candidate: &Candidate, job: &ListedJob) -> Option<Decision> {
         let is_held = candidate.is_unknown() && self.is_due(candidate);
-        is_held.then(|| ambiguous(candidate, job, Ambiguity::Evidence))
+        is_held.then(|| Decision::ambiguous(candidate, job, Ambiguity::Evidence))
     }
 
     /// Whether the channel has had its time to list what became of a reservation, and its job
@@ -376,30 +372,5 @@ impl<'a> Matcher<'a> {
     fn created(&self, job: &ListedJob) -> Timestamp {
         let at = job.created.map(|at| self.rules.by_our_clock(at));
         at.unwrap_or(self.rules.listed_at)
-    }
-}
-
-impl Component<'_> {
-    /// The key of all its reservations, if it is one.
-    fn single_key(&self) -> Option<&Arc<str>> {
-        let mut keys = self.candidates.iter().map(|candidate| &candidate.key);
-        let first = keys.next()?;
-        keys.all(|key| key == first).then_some(first)
-    }
-}
-
-fn ambiguous(candidate: &Candidate, job: &ListedJob, why: Ambiguity) -> Decision {
-    Decision::Ambiguous {
-        reservation: candidate.id,
-        job: job.id.clone(),
-        why,
-    }
-}
-
-fn unclaimed(job: &ListedJob, candidates: &[&Candidate]) -> Decision {
-    let key = candidates.first().map(|candidate| candidate.key.clone());
-    Decision::Unclaimed {
-        key: key.unwrap_or_default(),
-        job: job.id.clone(),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::digest::Fingerprint;
+use super::names::{self, PROMPT, REFERENCE, REFERENCE_ID, REFERENCE_URL};
 use super::raw::Raw;
 use super::reference::Reference;
 use super::seconds::Written;
@@ -15,16 +16,12 @@ use crate::sha256::Sha256;
 /// The longest value of a policy's field, in bytes: that of a model's name. Anything longer
 /// is on no list.
 const VALUE_BYTES: usize = 128;
+/// What a reference image may be.
+const REFERENCE_KINDS: &str = "a file, or an object with a file_id or an image_url";
 /// How much of an unknown field's name a message repeats, in characters.
 const NAME_CHARS: usize = 64;
 /// The longest `image_url`, in characters, as the API documents it.
 const IMAGE_URL_CHARS: u64 = 20_971_520;
-
-const PARAMS: [Param; 3] = [Param::Model, Param::Size, Param::Seconds];
-const PROMPT: &str = "prompt";
-const REFERENCE: &str = "input_reference";
-const REFERENCE_ID: &str = "input_reference[file_id]";
-const REFERENCE_URL: &str = "input_reference[image_url]";
 
 /// Receives the fields of one create body.
 pub(super) struct Form {
@@ -170,31 +167,6 @@ impl Form {
         }
     }
 
-    fn is_allowed(&self, name: &str) -> bool {
-        if self.is_remix {
-            return name == PROMPT;
-        }
-        if policy_param(name).is_some() {
-            return true;
-        }
-        if self.plan.fields.contains(name) {
-            return true;
-        }
-        // A field that is known here has the members that are listed, and no others.
-        let base = name.split('[').next().unwrap_or_default();
-        !matches!(base, PROMPT | REFERENCE) && self.plan.fields.contains(base)
-    }
-
-    fn allowed(&self) -> Vec<Arc<str>> {
-        if self.is_remix {
-            return vec![PROMPT.into()];
-        }
-        let own = PARAMS.map(|param| Arc::from(param.name()));
-        own.into_iter()
-            .chain(self.plan.fields.iter().cloned())
-            .collect()
-    }
-
     fn note(&mut self, name: &str) -> Result<(), Refusal> {
         // Elements of a list come under one name.
         if name.contains("[]") {
@@ -240,7 +212,7 @@ impl Form {
             Err(Refusal::WrongKind { name, wanted })
         };
         let raw = |wanted| Ok(Current::Raw(Raw::new(name, wanted)));
-        if let Some(param) = policy_param(name) {
+        if let Some(param) = names::policy_param(name) {
             return match kind {
                 Kind::Text => Ok(Current::Policy(param, Vec::new())),
                 Kind::Json if param == Param::Seconds => raw(self.plan.seconds_type.wanted()),
@@ -267,21 +239,15 @@ impl Form {
     }
 }
 
-const REFERENCE_KINDS: &str = "a file, or an object with a file_id or an image_url";
-
-fn policy_param(name: &str) -> Option<Param> {
-    PARAMS.into_iter().find(|param| param.name() == name)
-}
-
 impl Sink for Form {
     type Refusal = Refusal;
 
     fn begin(&mut self, field: Field<'_>) -> Result<Release, Refusal> {
         let name = field.name;
-        if !self.is_allowed(name) {
+        if !names::is_allowed(name, &self.plan.fields, self.is_remix) {
             return Err(Refusal::UnknownField {
                 name: name.chars().take(NAME_CHARS).collect(),
-                allowed: self.allowed(),
+                allowed: names::allowed(&self.plan.fields, self.is_remix),
             });
         }
         self.note(name)?;

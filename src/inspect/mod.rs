@@ -16,6 +16,7 @@
 mod digest;
 mod form;
 mod holdback;
+mod names;
 mod raw;
 mod reference;
 mod refusal;

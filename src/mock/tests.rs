@@ -3,6 +3,7 @@
 mod api;
 mod create;
 mod faults;
+mod http2;
 mod messages;
 
 use std::net::SocketAddr;

@@ -1,88 +1,134 @@
 //! Why a body is not written as it must be.
 
-use std::fmt;
-
 /// Why a body, or the `Content-Type` that announces it, is refused.
 ///
 /// The text of each is meant for the developer of the client that sent the body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The request is no `multipart/form-data`, or does not write it in lower case.
+    #[error("Content-Type must be multipart/form-data, in lower case, with its boundary after `;`")]
     MediaType,
     /// A `Content-Type` parameter that is unknown, repeated or malformed.
+    #[error(
+        "Content-Type may have the parameters boundary and charset only, each once, in lower case and separated by `; `"
+    )]
     ContentTypeParameter,
     /// The `Content-Type` names a charset other than utf-8, us-ascii or iso-8859-1.
+    #[error("the charset in Content-Type must be utf-8, us-ascii or iso-8859-1")]
     RequestCharset,
     /// The `Content-Type` has no boundary.
+    #[error("Content-Type has no boundary; let the HTTP client write this header itself")]
     MissingBoundary,
     /// The boundary is empty, too long, all dashes, or has bytes that it may not have.
+    #[error(
+        "the boundary in Content-Type must have 1 to 70 letters, digits or `_ . + -` (if quoted, also `/`) and not be all dashes"
+    )]
     Boundary,
     /// Something comes before the first delimiter.
+    #[error("the body must begin with `--`, the boundary that Content-Type declares, and CRLF")]
     Preamble,
     /// The first delimiter closes the body.
+    #[error("the form has no fields; send at least one")]
     NoParts,
     /// A delimiter is followed by something else than CRLF or two dashes.
+    #[error("a boundary in the body must be followed by CRLF, or by `--` if it is the last")]
     DelimiterLine,
     /// The boundary's bytes occur where no delimiter is.
+    #[error("{}", stray_boundary(.field.as_deref()))]
     StrayBoundary {
         /// The part whose value they are in; none when they are in part headers.
         field: Option<String>,
     },
     /// The body ends before its close delimiter.
+    #[error("the body ends without its last line, the boundary between `--` and `--`")]
     Truncated,
     /// Something other than one or two CRLF follows the close delimiter.
+    #[error("nothing but CRLF may follow the last boundary of the body")]
     Epilogue,
     /// The body has too many parts.
+    #[error("the form has too many fields; at most {max} are allowed")]
     TooManyParts {
         /// How many it may have.
         max: usize,
     },
     /// The header block of a part is too long.
+    #[error(
+        "the headers of a part are too long; at most {max} bytes are allowed, and an empty line must end them"
+    )]
     HeadersTooLong {
         /// How many bytes it may have.
         max: usize,
     },
     /// A part has too many header lines.
+    #[error("a part has too many headers; at most {max} are allowed")]
     TooManyHeaders {
         /// How many it may have.
         max: usize,
     },
     /// A CR or LF by itself in part headers.
+    #[error("lines in the headers of a part must end with CRLF")]
     HeaderLineEnding,
     /// A control character (a TAB too) in part headers.
+    #[error("the headers of a part contain a control character; remove it (tabs too)")]
     HeaderControl,
     /// A part header line that is not `Name: value`.
+    #[error(
+        "each header of a part must be one line `Name: value`, with one space after the colon and none at the end"
+    )]
     HeaderLine,
     /// A part header other than the four that are known.
+    #[error(
+        "a part may have the headers Content-Disposition, Content-Type, Content-Transfer-Encoding and Content-Length only, spelt so or in lower case"
+    )]
     UnknownHeader,
     /// A part header that comes twice.
+    #[error("a part has the header {header} twice; send it once")]
     DuplicateHeader {
         /// Its name.
         header: &'static str,
     },
     /// A part has no `Content-Disposition`.
+    #[error(
+        "a part has no Content-Disposition; send `Content-Disposition: form-data; name=\"...\"` with each"
+    )]
     MissingDisposition,
     /// A `Content-Disposition` that is not in the one form that is accepted.
+    #[error(
+        "the Content-Disposition of a part must be `form-data; name=\"...\"`, with `; filename=\"...\"` after it for a file, and no other parameter"
+    )]
     Disposition,
     /// A field name that is empty or has characters that it may not have.
+    #[error(
+        "a field name must not be empty and may have letters, digits, `_ - .` and, within quotes, `[ ]` only"
+    )]
     FieldName,
     /// A filename that is not UTF-8, or has characters that servers read differently.
+    #[error(
+        "the filename of `{field}` cannot be read safely: it must be UTF-8 without control characters, without \\\" beside other backslashes, and without `;` beside `=` or a backslash; send a simpler one"
+    )]
     Filename {
         /// The part's name.
         field: String,
     },
     /// A filename of which nothing is left once a server has cleaned it.
+    #[error(
+        "the filename of `{field}` names nothing: a letter or digit must follow its last slash, backslash or HTML entity; send a name such as image.png"
+    )]
     BlankFilename {
         /// The part's name.
         field: String,
     },
     /// A `filename*` that stands alone or is malformed.
+    #[error(
+        "the filename* of `{field}` must follow a filename that is not empty and be utf-8'' and the percent-encoded name; filename alone is enough"
+    )]
     ExtendedFilename {
         /// The part's name.
         field: String,
     },
     /// A filename that is too long.
+    #[error("the filename of `{field}` is too long; at most {max} bytes are allowed")]
     FilenameTooLong {
         /// The part's name.
         field: String,
@@ -90,26 +136,39 @@ pub enum Error {
         max: usize,
     },
     /// A part without a filename that is typed as something other than plain text.
+    #[error(
+        "the Content-Type of `{field}` must be text/plain, in utf-8, us-ascii or iso-8859-1, or left out; a file needs a filename"
+    )]
     TextType {
         /// The part's name.
         field: String,
     },
     /// A part with a filename that is typed as something other than an image.
+    #[error(
+        "`{field}` came as a file whose Content-Type is no image type. If it is a text field, send it without a filename (with curl: `{field}=<FILE`, not `{field}=@FILE`); if it is an image, its Content-Type must be an image type or application/octet-stream, without parameters, or left out"
+    )]
     FileType {
         /// The part's name.
         field: String,
     },
     /// A `Content-Transfer-Encoding` that alters bytes.
+    #[error(
+        "the Content-Transfer-Encoding of `{field}` must be 7bit, 8bit or binary; send the bytes as they are"
+    )]
     TransferEncoding {
         /// The part's name.
         field: String,
     },
     /// A `Content-Length` of a part that is no number.
+    #[error("the Content-Length of `{field}` must be a decimal number of bytes")]
     PartLength {
         /// The part's name.
         field: String,
     },
     /// A part is shorter or longer than its `Content-Length`.
+    #[error(
+        "the Content-Length of `{field}` is {declared}, but its value has {received} bytes; correct it or leave it out"
+    )]
     LengthMismatch {
         /// The part's name.
         field: String,
@@ -119,11 +178,13 @@ pub enum Error {
         received: u64,
     },
     /// A part with an empty filename that has a value.
+    #[error("`{field}` has an empty filename and yet a value; give the file a name")]
     EmptyFilename {
         /// The part's name.
         field: String,
     },
     /// The sink refused a field earlier; nothing more of the body is read.
+    #[error("the body was refused for one of its fields and is not read further")]
     Stopped,
 }
 
@@ -168,149 +229,10 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MediaType => f.write_str(
-                "Content-Type must be multipart/form-data, in lower case, with its boundary \
-                 after `;`",
-            ),
-            Self::ContentTypeParameter => f.write_str(
-                "Content-Type may have the parameters boundary and charset only, each once, \
-                 in lower case and separated by `; `",
-            ),
-            Self::RequestCharset => {
-                f.write_str("the charset in Content-Type must be utf-8, us-ascii or iso-8859-1")
-            }
-            Self::MissingBoundary => f.write_str(
-                "Content-Type has no boundary; let the HTTP client write this header itself",
-            ),
-            Self::Boundary => f.write_str(
-                "the boundary in Content-Type must have 1 to 70 letters, digits or `_ . + -` \
-                 (if quoted, also `/`) and not be all dashes",
-            ),
-            Self::Preamble => f.write_str(
-                "the body must begin with `--`, the boundary that Content-Type declares, and \
-                 CRLF",
-            ),
-            Self::NoParts => f.write_str("the form has no fields; send at least one"),
-            Self::DelimiterLine => f.write_str(
-                "a boundary in the body must be followed by CRLF, or by `--` if it is the last",
-            ),
-            Self::StrayBoundary { field: Some(field) } => write!(
-                f,
-                "the value of `{field}` contains the boundary, or no CRLF comes before the \
-                 boundary that ends it; use a boundary that occurs in no value"
-            ),
-            Self::StrayBoundary { field: None } => f.write_str(
-                "the headers of a part contain the boundary; end them with an empty line and \
-                 use a boundary that occurs in no header",
-            ),
-            Self::Truncated => f.write_str(
-                "the body ends without its last line, the boundary between `--` and `--`",
-            ),
-            Self::Epilogue => {
-                f.write_str("nothing but CRLF may follow the last boundary of the body")
-            }
-            Self::TooManyParts { max } => {
-                write!(f, "the form has too many fields; at most {max} are allowed")
-            }
-            Self::HeadersTooLong { max } => write!(
-                f,
-                "the headers of a part are too long; at most {max} bytes are allowed, and an \
-                 empty line must end them"
-            ),
-            Self::TooManyHeaders { max } => {
-                write!(f, "a part has too many headers; at most {max} are allowed")
-            }
-            Self::HeaderLineEnding => {
-                f.write_str("lines in the headers of a part must end with CRLF")
-            }
-            Self::HeaderControl => f.write_str(
-                "the headers of a part contain a control character; remove it (tabs too)",
-            ),
-            Self::HeaderLine => f.write_str(
-                "each header of a part must be one line `Name: value`, with one space after \
-                 the colon and none at the end",
-            ),
-            Self::UnknownHeader => f.write_str(
-                "a part may have the headers Content-Disposition, Content-Type, \
-                 Content-Transfer-Encoding and Content-Length only, spelt so or in lower case",
-            ),
-            Self::DuplicateHeader { header } => {
-                write!(f, "a part has the header {header} twice; send it once")
-            }
-            Self::MissingDisposition => f.write_str(
-                "a part has no Content-Disposition; send `Content-Disposition: form-data; \
-                 name=\"...\"` with each",
-            ),
-            Self::Disposition => f.write_str(
-                "the Content-Disposition of a part must be `form-data; name=\"...\"`, with \
-                 `; filename=\"...\"` after it for a file, and no other parameter",
-            ),
-            Self::FieldName => f.write_str(
-                "a field name must not be empty and may have letters, digits, `_ - .` and, \
-                 within quotes, `[ ]` only",
-            ),
-            Self::Filename { field } => write!(
-                f,
-                "the filename of `{field}` cannot be read safely: it must be UTF-8 without \
-                 control characters, without \\\" beside other backslashes, and without `;` beside \
-                 `=` or a backslash; send a simpler one"
-            ),
-            Self::BlankFilename { field } => write!(
-                f,
-                "the filename of `{field}` names nothing: a letter or digit must follow its last \
-                 slash, backslash or HTML entity; send a name such as image.png"
-            ),
-            Self::ExtendedFilename { field } => write!(
-                f,
-                "the filename* of `{field}` must follow a filename that is not empty and be \
-                 utf-8'' and the percent-encoded name; filename alone is enough"
-            ),
-            Self::FilenameTooLong { field, max } => write!(
-                f,
-                "the filename of `{field}` is too long; at most {max} bytes are allowed"
-            ),
-            Self::TextType { field } => write!(
-                f,
-                "the Content-Type of `{field}` must be text/plain, in utf-8, us-ascii or \
-                 iso-8859-1, or left out; a file needs a filename"
-            ),
-            Self::FileType { field } => write!(
-                f,
-                "`{field}` came as a file whose Content-Type is no image type. If it is a text \
-                 field, send it without a filename (with curl: `{field}=<FILE`, not \
-                 `{field}=@FILE`); if it is an image, its Content-Type must be an image type or \
-                 application/octet-stream, without parameters, or left out"
-            ),
-            Self::TransferEncoding { field } => write!(
-                f,
-                "the Content-Transfer-Encoding of `{field}` must be 7bit, 8bit or binary; \
-                 send the bytes as they are"
-            ),
-            Self::PartLength { field } => write!(
-                f,
-                "the Content-Length of `{field}` must be a decimal number of bytes"
-            ),
-            Self::LengthMismatch {
-                field,
-                declared,
-                received,
-            } => write!(
-                f,
-                "the Content-Length of `{field}` is {declared}, but its value has {received} \
-                 bytes; correct it or leave it out"
-            ),
-            Self::EmptyFilename { field } => write!(
-                f,
-                "`{field}` has an empty filename and yet a value; give the file a name"
-            ),
-            Self::Stopped => {
-                f.write_str("the body was refused for one of its fields and is not read further")
-            }
-        }
+/// Says where the boundary's bytes are and how to avoid them.
+fn stray_boundary(field: Option<&str>) -> String {
+    match field {
+        Some(field) => format!("the value of `{field}` contains the boundary, or no CRLF comes before the boundary that ends it; use a boundary that occurs in no value"),
+        None => "the headers of a part contain the boundary; end them with an empty line and use a boundary that occurs in no header".to_owned(),
     }
 }
-
-impl std::error::Error for Error {}

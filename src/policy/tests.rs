@@ -1,7 +1,7 @@
 //! What a key may ask for.
 
 use super::*;
-use crate::catalog::Seconds;
+use crate::catalog::{Catalog, Model, Seconds, Size};
 
 fn model(name: &str, price: &str, sizes: &[&str]) -> Model {
     let price = price.parse().unwrap();

@@ -20,7 +20,10 @@
 mod asked;
 mod listed;
 mod outages;
+mod promptless;
 mod properties;
+
+use std::sync::Arc;
 
 use super::*;
 use crate::ledger::{PromptDigest, ReservationId};

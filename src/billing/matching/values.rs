@@ -109,6 +109,26 @@ pub(in crate::billing) enum Ambiguity {
     TooFewJobs,
 }
 
+impl Decision {
+    /// Reports that a job may be another reservation's than this one's.
+    pub(super) fn ambiguous(candidate: &Candidate, job: &ListedJob, why: Ambiguity) -> Self {
+        Self::Ambiguous {
+            reservation: candidate.id,
+            job: job.id.clone(),
+            why,
+        }
+    }
+
+    /// Reports a job that all of these reservations fit and none is left for.
+    pub(super) fn unclaimed(job: &ListedJob, candidates: &[&Candidate]) -> Self {
+        let key = candidates.first().map(|candidate| candidate.key.clone());
+        Self::Unclaimed {
+            key: key.unwrap_or_default(),
+            job: job.id.clone(),
+        }
+    }
+}
+
 /// The most that [`Rules::differences`] counts.
 pub(super) const MOST_DIFFERENCES: u32 = 3;
 

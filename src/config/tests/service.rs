@@ -93,7 +93,7 @@ fn jobs_are_kept_for_as_long_as_limits_need_them() {
 }
 
 #[test]
-fn channels_must_hold_together() {
+fn channels_have_a_plain_url_and_one_way_to_authenticate() {
     let credential = "credential: { env: CRED }";
     refused(&[
         (
@@ -152,6 +152,12 @@ fn channels_must_hold_together() {
             &format!("{credential}\n    auth: {{ header: §Host }}"),
             &["`host` has another duty"],
         ),
+    ]);
+}
+
+#[test]
+fn channels_have_settings_that_hold_together() {
+    refused(&[
         ("[m, n]", "[m, n, §m]", &["`m` stands here twice"]),
         (
             "[m, n]",
@@ -189,6 +195,10 @@ fn channels_must_hold_together() {
             &["this is no duration"],
         ),
     ]);
+}
+
+#[test]
+fn channels_and_models_are_needed() {
     let text = changed(&[(
         "  one:\n    url: https://a.example\n    credential: { env: CRED }\n    models: [m, n]\n",
         "",

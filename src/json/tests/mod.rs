@@ -1,5 +1,6 @@
 //! The JSON scanner, cut at every offset.
 
+mod accepted;
 mod agreement;
 mod grammar;
 mod release;

@@ -2,16 +2,25 @@
 
 use super::*;
 
+/// A body that is accepted.
+fn good() -> String {
+    format!("--X.b-X\r\n{MODEL}\r\n\r\nsora-2\r\n--X.b-X--\r\n")
+}
+
+/// A body with this behind the value of its only part.
+fn part(end: &str) -> String {
+    format!("--X.b-X\r\n{MODEL}\r\n\r\nsora-2{end}")
+}
+
 #[test]
-fn framing() {
-    let stray = |field: &str| Error::StrayBoundary {
-        field: Some(field.to_owned()),
-    };
-    let good = format!("--X.b-X\r\n{MODEL}\r\n\r\nsora-2\r\n--X.b-X--\r\n");
-    assert_eq!(Case::new(good.as_str()).check().verdict, Ok(()));
-    let part = |end: &str| format!("--X.b-X\r\n{MODEL}\r\n\r\nsora-2{end}");
+fn the_body_that_the_others_alter_is_accepted() {
+    assert_eq!(Case::new(good()).check().verdict, Ok(()));
+}
+
+#[test]
+fn before_the_first_delimiter() {
+    let good = good();
     for (body, error) in [
-        // Before the first delimiter.
         (String::new(), Error::Truncated),
         (format!("x{good}"), Error::Preamble),
         (format!("\n{good}"), Error::Preamble),
@@ -28,7 +37,15 @@ fn framing() {
         (good.replace("--X.b-X", "X.b-X"), Error::Preamble),
         ("--X.b-X--\r\n".to_owned(), Error::NoParts),
         (format!("--X.b-X--\r\n{good}"), Error::NoParts),
-        // Delimiter lines.
+    ] {
+        refused(body, error);
+    }
+}
+
+#[test]
+fn delimiter_lines() {
+    let good = good();
+    for (body, error) in [
         (
             good.replacen("--X.b-X\r\n", "--X.b-X\n", 1),
             Error::DelimiterLine,
@@ -64,7 +81,18 @@ fn framing() {
             part("\r\n--X.b-Xsuffix\r\nvalue\r\n--X.b-X--\r\n"),
             Error::DelimiterLine,
         ),
-        // The boundary where no delimiter is.
+    ] {
+        refused(body, error);
+    }
+}
+
+#[test]
+fn boundaries_where_no_delimiter_is() {
+    let stray = |field: &str| Error::StrayBoundary {
+        field: Some(field.to_owned()),
+    };
+    let good = good();
+    for (body, error) in [
         (part("\n--X.b-X--\r\n"), stray("model")),
         (part("\r--X.b-X--\r\n"), stray("model")),
         (part("--X.b-X--\r\n"), stray("model")),
@@ -95,7 +123,15 @@ fn framing() {
             good.replace("\r\n\r\n", "\r\nX-X.b-X: a\r\n\r\n"),
             Error::StrayBoundary { field: None },
         ),
-        // The end.
+    ] {
+        refused(body, error);
+    }
+}
+
+#[test]
+fn the_end_of_the_body() {
+    let good = good();
+    for (body, error) in [
         (part(""), Error::Truncated),
         (part("\r\n"), Error::Truncated),
         (part("\r\n--X.b-X"), Error::Truncated),

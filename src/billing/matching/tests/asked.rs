@@ -1,6 +1,6 @@
 //! Several requests: of one key and of several.
 
-use super::check;
+use super::{Row, check};
 
 #[test]
 fn what_was_asked_for_comes_first() {
@@ -140,108 +140,110 @@ fn what_a_list_never_shows() {
     ]);
 }
 
+const SEVERAL_KEYS: &[Row] = &[
+    (
+        "two keys, one job",
+        &["u1 A cat", "u2 B cat"],
+        &["j1 cat"],
+        "at=9999",
+        "u1?j1, u2?j1",
+    ),
+    (
+        "not told by what was asked for",
+        &["u1 A cat 4s", "u2 B cat 12s"],
+        &["j1 cat 12s"],
+        "",
+        "u1?j1, u2?j1",
+    ),
+    (
+        "two keys, two jobs",
+        &["u1 A cat", "u2 B cat"],
+        &["j1 cat @0", "j2 cat @1"],
+        "",
+        "u1?j1, u1?j2, u2?j1, u2?j2",
+    ),
+    (
+        "another key's answer is awaited",
+        &["u1 A cat", "p2 B cat"],
+        &["j1 cat"],
+        "at=9999",
+        "",
+    ),
+    (
+        "one's own answer is awaited",
+        &["u1 A cat", "p2 A cat"],
+        &["j1 cat"],
+        "at=9999",
+        "",
+    ),
+    (
+        "another key's was voided, and is a rival",
+        &["u1 A cat", "v2 B cat"],
+        &["j1 cat"],
+        "at=9999",
+        "u1?j1",
+    ),
+    (
+        "two keys' were voided",
+        &["v1 A cat", "v2 B cat"],
+        &["j1 cat"],
+        "",
+        "",
+    ),
+    (
+        "a rival of long ago is none",
+        &["u1 A cat @1000", "v2 B cat @0"],
+        &["j1 cat @1000"],
+        "at=1300",
+        "u1<j1",
+    ),
+    (
+        "other prompts are nobody's business",
+        &["u1 A cat", "u2 B dog"],
+        &["j1 dog"],
+        "",
+        "u2<j1, void 1",
+    ),
+    (
+        "one job is sure, and tells nothing of the other yet",
+        &["u1 A cat @0", "u2 B cat @400"],
+        &["j1 cat @-50", "j2 cat @290"],
+        "at=999",
+        "u1<j1, u1?j2, u2?j2",
+    ),
+    (
+        "two of one key are no choice while one may be another key's",
+        &["u1 A cat @0", "u2 A cat @200", "u3 B cat @450"],
+        &["j1 cat @150", "j2 cat @375"],
+        "at=1999",
+        "u2?j2, u3?j2",
+    ),
+    (
+        "beyond those that were given",
+        &["u1 A cat"],
+        &["j1 cat @5"],
+        "unseen=100",
+        "",
+    ),
+    (
+        "without a job, beyond those that were given",
+        &["u1 A cat @0", "u2 A dog @100"],
+        &[],
+        "unseen=100 at=999",
+        "void 1",
+    ),
+    (
+        "before those that were not given",
+        &["u1 A cat"],
+        &["j1 cat @5"],
+        "unseen=200",
+        "u1<j1",
+    ),
+];
+
 #[test]
 fn several_keys() {
-    check(&[
-        (
-            "two keys, one job",
-            &["u1 A cat", "u2 B cat"],
-            &["j1 cat"],
-            "at=9999",
-            "u1?j1, u2?j1",
-        ),
-        (
-            "not told by what was asked for",
-            &["u1 A cat 4s", "u2 B cat 12s"],
-            &["j1 cat 12s"],
-            "",
-            "u1?j1, u2?j1",
-        ),
-        (
-            "two keys, two jobs",
-            &["u1 A cat", "u2 B cat"],
-            &["j1 cat @0", "j2 cat @1"],
-            "",
-            "u1?j1, u1?j2, u2?j1, u2?j2",
-        ),
-        (
-            "another key's answer is awaited",
-            &["u1 A cat", "p2 B cat"],
-            &["j1 cat"],
-            "at=9999",
-            "",
-        ),
-        (
-            "one's own answer is awaited",
-            &["u1 A cat", "p2 A cat"],
-            &["j1 cat"],
-            "at=9999",
-            "",
-        ),
-        (
-            "another key's was voided, and is a rival",
-            &["u1 A cat", "v2 B cat"],
-            &["j1 cat"],
-            "at=9999",
-            "u1?j1",
-        ),
-        (
-            "two keys' were voided",
-            &["v1 A cat", "v2 B cat"],
-            &["j1 cat"],
-            "",
-            "",
-        ),
-        (
-            "a rival of long ago is none",
-            &["u1 A cat @1000", "v2 B cat @0"],
-            &["j1 cat @1000"],
-            "at=1300",
-            "u1<j1",
-        ),
-        (
-            "other prompts are nobody's business",
-            &["u1 A cat", "u2 B dog"],
-            &["j1 dog"],
-            "",
-            "u2<j1, void 1",
-        ),
-        (
-            "one job is sure, and tells nothing of the other yet",
-            &["u1 A cat @0", "u2 B cat @400"],
-            &["j1 cat @-50", "j2 cat @290"],
-            "at=999",
-            "u1<j1, u1?j2, u2?j2",
-        ),
-        (
-            "two of one key are no choice while one may be another key's",
-            &["u1 A cat @0", "u2 A cat @200", "u3 B cat @450"],
-            &["j1 cat @150", "j2 cat @375"],
-            "at=1999",
-            "u2?j2, u3?j2",
-        ),
-        (
-            "beyond those that were given",
-            &["u1 A cat"],
-            &["j1 cat @5"],
-            "unseen=100",
-            "",
-        ),
-        (
-            "without a job, beyond those that were given",
-            &["u1 A cat @0", "u2 A dog @100"],
-            &[],
-            "unseen=100 at=999",
-            "void 1",
-        ),
-        (
-            "before those that were not given",
-            &["u1 A cat"],
-            &["j1 cat @5"],
-            "unseen=200",
-            "u1<j1",
-        ),
-    ]);
+    check(SEVERAL_KEYS);
 }
 
 #[test]

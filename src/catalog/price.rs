@@ -1,0 +1,99 @@
+//! List prices as ledgers keep them, and the quote for a request.
+
+use std::sync::Arc;
+
+use super::Size;
+use crate::money::{Amount, Multiplier, PricePerSecond};
+
+/// The list prices of a model's sizes at one time, in the text that ledgers keep:
+/// `1280x720=0.10,720x1280=0.10`. Empty where they are not known. Cloning shares the text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PriceList(Arc<str>);
+
+/// What a request costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// Price × seconds, in USD.
+    pub list: Amount,
+    /// List × multiplier, in the group's currency.
+    pub billed: Amount,
+}
+
+impl PriceList {
+    /// The prices of these sizes.
+    pub fn of(sizes: &[Size]) -> Self {
+        let entries = sizes.iter();
+        let entries = entries.map(|size| format!("{}={}", size.name, size.price.amount()));
+        Self(entries.collect::<Vec<_>>().join(",").into())
+    }
+
+    /// A list that was kept as text.
+    pub fn from_text(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text to keep.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether no price is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The price of a size; `None` where the list has none.
+    pub fn price(&self, size: &str) -> Option<PricePerSecond> {
+        let entries = self.0.split(',').filter_map(|entry| entry.split_once('='));
+        let mut prices = entries.filter(|(name, _)| *name == size);
+        prices.next().and_then(|(_, price)| price.parse().ok())
+    }
+}
+
+impl Quote {
+    /// The cost of so many seconds at that price for a group with that multiplier; `None`
+    /// beyond [`Amount::MAX`].
+    pub fn new(price: PricePerSecond, seconds: u32, multiplier: Multiplier) -> Option<Self> {
+        let list = price.times(seconds)?;
+        let billed = multiplier.apply(list)?;
+        Some(Self { list, billed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn price_lists_are_kept_exactly() {
+        let sizes = [("1280x720", "0.1"), ("720x1280", "0.000001"), ("1x1", "12")];
+        let sizes = sizes.map(|(name, price)| Size::parse(name, price.parse().unwrap()).unwrap());
+        let list = PriceList::of(&sizes);
+        assert_eq!(list.as_str(), "1280x720=0.10,720x1280=0.000001,1x1=12.00");
+        let kept = PriceList::from_text(list.as_str());
+        for size in &sizes {
+            assert_eq!(kept.price(&size.name), Some(size.price));
+        }
+        for unknown in ["", "x", "280x720", "1280x72", "1x1=12"] {
+            assert_eq!(kept.price(unknown), None, "{unknown}");
+        }
+        for strange in ["", ",", "1x1", "1x1=", "1x1=free", "1x1=-1"] {
+            assert_eq!(
+                PriceList::from_text(strange).price("1x1"),
+                None,
+                "{strange}"
+            );
+        }
+    }
+
+    #[test]
+    fn quotes_of_the_price_list() {
+        let five = "5".parse().unwrap();
+        let quote = |price: &str, seconds| {
+            let quote = Quote::new(price.parse().unwrap(), seconds, five).unwrap();
+            (quote.list.to_string(), quote.billed.to_string())
+        };
+        assert_eq!(quote("0.10", 4), ("0.40".into(), "2.00".into()));
+        assert_eq!(quote("0.50", 12), ("6.00".into(), "30.00".into()));
+    }
+}

@@ -1,0 +1,39 @@
+//! The names of a create's fields, and which of them are allowed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::policy::Param;
+
+const PARAMS: [Param; 3] = [Param::Model, Param::Size, Param::Seconds];
+pub(super) const PROMPT: &str = "prompt";
+pub(super) const REFERENCE: &str = "input_reference";
+pub(super) const REFERENCE_ID: &str = "input_reference[file_id]";
+pub(super) const REFERENCE_URL: &str = "input_reference[image_url]";
+
+/// Finds the policy's field of that name.
+pub(super) fn policy_param(name: &str) -> Option<Param> {
+    PARAMS.into_iter().find(|param| param.name() == name)
+}
+
+/// Whether a body may have a field, given the [`fields`](super::Plan::fields) besides the policy's.
+pub(super) fn is_allowed(name: &str, fields: &BTreeSet<Arc<str>>, is_remix: bool) -> bool {
+    if is_remix {
+        return name == PROMPT;
+    }
+    if policy_param(name).is_some() || fields.contains(name) {
+        return true;
+    }
+    // A field that is known here has the members that are listed, and no others.
+    let base = name.split('[').next().unwrap_or_default();
+    !matches!(base, PROMPT | REFERENCE) && fields.contains(base)
+}
+
+/// Lists the names that [`is_allowed`] accepts, for a refusal.
+pub(super) fn allowed(fields: &BTreeSet<Arc<str>>, is_remix: bool) -> Vec<Arc<str>> {
+    if is_remix {
+        return vec![PROMPT.into()];
+    }
+    let own = PARAMS.map(|param| Arc::from(param.name()));
+    own.into_iter().chain(fields.iter().cloned()).collect()
+}

@@ -1,0 +1,146 @@
+//! The families that only [`Metrics`](super::Metrics) itself counts, by what they are about.
+
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
+
+use super::declare::{DURATIONS, Declare, RESPONSES};
+use super::family::Family;
+use super::money::MoneyCounter;
+
+/// Counts what clients send and get.
+pub(super) struct Requests {
+    pub(super) requests: Family<IntCounter>,
+    pub(super) refusals: Family<IntCounter>,
+    pub(super) request_body: Family<IntCounter>,
+    pub(super) response_body: Family<IntCounter>,
+}
+
+impl Requests {
+    pub(super) fn declare(d: &Declare<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            requests: d.counter(
+                "requests_total",
+                "Requests answered.",
+                &["route", "key", "code"],
+            )?,
+            refusals: d.counter(
+                "refusals_total",
+                "Requests refused by the gate.",
+                &["key", "reason"],
+            )?,
+            request_body: d.counter(
+                "request_body_bytes_total",
+                "Bytes of request bodies received.",
+                &["route"],
+            )?,
+            response_body: d.counter(
+                "response_body_bytes_total",
+                "Bytes of response bodies sent.",
+                &["route"],
+            )?,
+        })
+    }
+}
+
+/// Counts what becomes of charges and of their jobs.
+pub(super) struct Charges {
+    pub(super) list_cost: Family<MoneyCounter>,
+    pub(super) billed_cost: Family<MoneyCounter>,
+    pub(super) video_seconds: Family<IntCounter>,
+    pub(super) jobs: Family<IntCounter>,
+    pub(super) job_duration: Family<Histogram>,
+    pub(super) corrections_left_out: Family<IntCounter>,
+}
+
+impl Charges {
+    pub(super) fn declare(d: &Declare<'_>) -> prometheus::Result<Self> {
+        let charge = ["key", "model", "size", "channel", "event"];
+        Ok(Self {
+            list_cost: d.money(
+                "list_cost_usd_total",
+                "List cost in USD, by what became of the charge.",
+                &charge,
+            )?,
+            billed_cost: d.money(
+                "billed_cost_total",
+                "Billed cost in the group's currency, by what became of the charge.",
+                &[
+                    "key", "model", "size", "channel", "event", "group", "currency",
+                ],
+            )?,
+            video_seconds: d.counter(
+                "video_seconds_total",
+                "Seconds of video, by what became of the charge.",
+                &charge,
+            )?,
+            jobs: d.counter(
+                "jobs_total",
+                "Jobs that have ended.",
+                &["channel", "model", "status"],
+            )?,
+            job_duration: d.histograms(
+                "job_duration_seconds",
+                "From a job's creation to its completion as its channel tells, \
+                 or to the end that was seen.",
+                DURATIONS,
+                &["channel", "model", "status"],
+            )?,
+            corrections_left_out: d.counter(
+                "corrections_left_out_total",
+                "Jobs that are charged for less than their channel renders, \
+                 since more would exceed a limit.",
+                &["key", "channel"],
+            )?,
+        })
+    }
+}
+
+/// Counts what channels answer and how they fail.
+pub(super) struct Channels {
+    pub(super) upstream_requests: Family<IntCounter>,
+    pub(super) upstream_response: Family<Histogram>,
+    pub(super) channel_errors: Family<IntCounter>,
+}
+
+impl Channels {
+    pub(super) fn declare(d: &Declare<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            upstream_requests: d.counter(
+                "upstream_requests_total",
+                "Requests to a channel, by the status of its answer, or none.",
+                &["channel", "code"],
+            )?,
+            upstream_response: d.histograms(
+                "upstream_response_seconds",
+                "From the last byte of a request to the head of the channel's answer.",
+                RESPONSES,
+                &["channel", "route"],
+            )?,
+            channel_errors: d.counter(
+                "channel_errors_total",
+                "Failures of a channel.",
+                &["channel", "kind"],
+            )?,
+        })
+    }
+}
+
+/// Records attempts to load the configuration.
+pub(super) struct Reloads {
+    pub(super) successful: IntGauge,
+    pub(super) success_time: Gauge,
+}
+
+impl Reloads {
+    pub(super) fn declare(d: &Declare<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            successful: d.single(
+                "config_last_reload_successful",
+                "1 where the last attempt to load the configuration succeeded.",
+            )?,
+            success_time: d.add(Gauge::new(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded.",
+            )?)?,
+        })
+    }
+}

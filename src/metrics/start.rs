@@ -1,0 +1,71 @@
+//! Starts series at zero, so that a first event is an increase. `runtime/zero_series.rs` knows
+//! which.
+
+use super::declare::{DURATIONS, RESPONSES};
+use super::{Event, Metrics};
+use crate::ledger::Payer;
+
+impl Metrics {
+    /// How many series [`start_charge`](Self::start_charge) starts: three families of three
+    /// events.
+    pub const CHARGE_SERIES: usize = 9;
+    /// How many [`start_answered`](Self::start_answered): buckets, one for infinity, sum and count.
+    pub const RESPONSE_SERIES: usize = RESPONSES.len() + 3;
+    /// How many [`start_ended`](Self::start_ended): those of a histogram, and a counter.
+    pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
+
+    /// Starts what counts the charges of a key for a model in a size on a channel.
+    pub fn start_charge(&self, payer: &Payer, model: &str, size: &str, channel: &str) {
+        let Payer {
+            key,
+            group,
+            currency,
+            ..
+        } = payer;
+        for event in [Event::Reserved, Event::Posted, Event::Voided] {
+            let labels = [key, model, size, channel, event.name(), group, currency];
+            let labels = &self.cost_labels.load().shown(labels);
+            self.charges.list_cost.with(&labels[..5], |_| ());
+            self.charges.video_seconds.with(&labels[..5], |_| ());
+            self.charges.billed_cost.with(labels, |_| ());
+        }
+    }
+
+    /// Starts what counts requests.
+    pub fn start_request(&self, route: &str, key: &str, code: http::StatusCode) {
+        self.requests
+            .requests
+            .with(&[route, key, code.as_str()], |_| ());
+    }
+
+    /// Starts what counts refusals.
+    pub fn start_refusal(&self, key: &str, reason: &str) {
+        self.requests.refusals.with(&[key, reason], |_| ());
+    }
+
+    /// Starts what counts a channel's failures.
+    pub fn start_channel_error(&self, channel: &str, kind: &'static str) {
+        self.channels.channel_errors.with(&[channel, kind], |_| ());
+    }
+
+    /// Starts what counts requests to a channel.
+    pub fn start_upstream_request(&self, channel: &str, code: &str) {
+        self.channels
+            .upstream_requests
+            .with(&[channel, code], |_| ());
+    }
+
+    /// Starts what counts a channel's answers.
+    pub fn start_answered(&self, channel: &str, route: &str) {
+        self.channels
+            .upstream_response
+            .with(&[channel, route], |_| ());
+    }
+
+    /// Starts what counts jobs that end.
+    pub fn start_ended(&self, channel: &str, model: &str, status: &str) {
+        let labels = [channel, model, status];
+        self.charges.jobs.with(&labels, |_| ());
+        self.charges.job_duration.with(&labels, |_| ());
+    }
+}

@@ -1,0 +1,254 @@
+//! Decides what a key may ask for: the only place that makes a [`Permit`].
+
+use std::sync::Arc;
+
+use super::{Asked, Key, Param, Refusal};
+use crate::catalog::{Catalog, Model, Quote, Size};
+
+/// What a key has been permitted to have rendered, and what that costs.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    model: Arc<Model>,
+    size: Size,
+    seconds: u32,
+    quote: Quote,
+}
+
+impl Permit {
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The size: asked for, or the model's default.
+    pub fn size(&self) -> &Size {
+        &self.size
+    }
+
+    /// The duration: asked for, or the model's default.
+    pub fn seconds(&self) -> u32 {
+        self.seconds
+    }
+
+    /// The cost.
+    pub fn quote(&self) -> Quote {
+        self.quote
+    }
+}
+
+/// Judges what is known so far: an error means that no further field could make the
+/// request permissible.
+///
+/// # Errors
+/// The refusal, which [`permit`] would give as well.
+pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refusal> {
+    let model = match asked.model {
+        Some(name) => Some(judge_model(catalog, key, name)?),
+        None => None,
+    };
+    if let Some(name) = asked.size {
+        judge_size(catalog, key, model, name, false)?;
+    }
+    if let Some(text) = asked.seconds {
+        judge_seconds(catalog, key, model, text, false)?;
+    }
+    Ok(())
+}
+
+/// Judges a whole request: what was not asked for has the model's default.
+///
+/// # Errors
+/// The refusal.
+pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, Refusal> {
+    let Some(name) = asked.model else {
+        let allowed = allowed_models(catalog, key);
+        return Err(Refusal::NoModel { allowed });
+    };
+    let model = judge_model(catalog, key, name)?;
+    let default_size = &model.default_size().name;
+    let size = asked.size.unwrap_or(default_size);
+    judge_size(catalog, key, Some(model), size, asked.size.is_none())?;
+    let default_seconds = &model.default_seconds().text;
+    let seconds = asked.seconds.unwrap_or(default_seconds);
+    judge_seconds(catalog, key, Some(model), seconds, asked.seconds.is_none())?;
+
+    let size = model.find_size(size).unwrap_or(model.default_size());
+    let seconds = model
+        .find_seconds(seconds)
+        .unwrap_or(model.default_seconds());
+    priced(model, size, seconds.count, key)
+}
+
+/// Judges a whole remix: it is asked for with what its source has.
+///
+/// A channel may have rendered other seconds than are on offer. The price is one of a second, so
+/// such a source can be remixed all the same, by a key that may ask for at least as many.
+///
+/// # Errors
+/// The refusal.
+pub fn permit_remix(catalog: &Catalog, key: &Key, source: Asked<'_>) -> Result<Permit, Refusal> {
+    let refusal = match permit(catalog, key, source) {
+        Err(refusal) if refusal.param() == Some(Param::Seconds) => refusal,
+        judged => return judged,
+    };
+    let Refusal::NotOffered { asked, allowed, .. } = refusal else {
+        return Err(refusal);
+    };
+    let model = source.model.and_then(|name| catalog.get(name));
+    let size = model.and_then(|model| model.find_size(source.size?));
+    let (Some(model), Some(size), Ok(count)) = (model, size, asked.parse()) else {
+        let param = Param::Seconds;
+        return Err(Refusal::NotOffered {
+            param,
+            asked,
+            allowed,
+        });
+    };
+    let mut offered = model.seconds().iter();
+    let may = |text: &str| key.allow.seconds(text);
+    if key.allow.seconds.is_none() || offered.any(|s| s.count >= count && may(&s.text)) {
+        return priced(model, size, count, key);
+    }
+    Err(Refusal::NotAllowed {
+        param: Param::Seconds,
+        asked,
+        default: false,
+        allowed,
+    })
+}
+
+fn priced(model: &Arc<Model>, size: &Size, seconds: u32, key: &Key) -> Result<Permit, Refusal> {
+    let quote = Quote::new(size.price, seconds, key.group.multiplier);
+    Ok(Permit {
+        size: size.clone(),
+        seconds,
+        quote: quote.ok_or(Refusal::TooExpensive)?,
+        model: model.clone(),
+    })
+}
+
+fn judge_model<'c>(catalog: &'c Catalog, key: &Key, name: &str) -> Result<&'c Arc<Model>, Refusal> {
+    let Some(model) = catalog.get(name) else {
+        return Err(Refusal::NotOffered {
+            param: Param::Model,
+            asked: name.into(),
+            allowed: allowed_models(catalog, key),
+        });
+    };
+    if !key.allow.model(name) {
+        return Err(Refusal::NotAllowed {
+            param: Param::Model,
+            asked: name.into(),
+            default: false,
+            allowed: allowed_models(catalog, key),
+        });
+    }
+    Ok(model)
+}
+
+fn judge_size(
+    catalog: &Catalog,
+    key: &Key,
+    model: Option<&Arc<Model>>,
+    name: &str,
+    default: bool,
+) -> Result<(), Refusal> {
+    let candidates = Candidates {
+        catalog,
+        key,
+        model,
+    };
+    candidates.judge(
+        Param::Size,
+        name,
+        default,
+        |model| model.sizes().iter().map(|size| &size.name),
+        |name| key.allow.size(name),
+    )
+}
+
+fn judge_seconds(
+    catalog: &Catalog,
+    key: &Key,
+    model: Option<&Arc<Model>>,
+    text: &str,
+    default: bool,
+) -> Result<(), Refusal> {
+    let candidates = Candidates {
+        catalog,
+        key,
+        model,
+    };
+    candidates.judge(
+        Param::Seconds,
+        text,
+        default,
+        |model| model.seconds().iter().map(|seconds| &seconds.text),
+        |text| key.allow.seconds(text),
+    )
+}
+
+/// The models that the request may still turn out to be for.
+#[derive(Clone, Copy)]
+struct Candidates<'a> {
+    catalog: &'a Catalog,
+    key: &'a Key,
+    model: Option<&'a Arc<Model>>,
+}
+
+impl<'a> Candidates<'a> {
+    fn models(self) -> impl Iterator<Item = &'a Arc<Model>> {
+        let any = self.model.is_none().then(|| self.catalog.models());
+        let any = any.into_iter().flatten();
+        self.model
+            .into_iter()
+            .chain(any.filter(move |model| self.key.allow.model(model.name())))
+    }
+
+    fn judge<I>(
+        self,
+        param: Param,
+        asked: &str,
+        default: bool,
+        offered: impl Fn(&'a Model) -> I,
+        may: impl Fn(&str) -> bool,
+    ) -> Result<(), Refusal>
+    where
+        I: Iterator<Item = &'a Arc<str>>,
+    {
+        let values = || self.models().flat_map(|model| offered(model));
+        let is_offered = values().any(|value| **value == *asked);
+        if is_offered && may(asked) {
+            return Ok(());
+        }
+        let mut allowed: Vec<Arc<str>> = Vec::new();
+        for value in values() {
+            if may(value) && !allowed.contains(value) {
+                allowed.push(value.clone());
+            }
+        }
+        let asked = asked.to_owned();
+        Err(if is_offered {
+            Refusal::NotAllowed {
+                param,
+                asked,
+                default,
+                allowed,
+            }
+        } else {
+            Refusal::NotOffered {
+                param,
+                asked,
+                allowed,
+            }
+        })
+    }
+}
+
+fn allowed_models(catalog: &Catalog, key: &Key) -> Vec<Arc<str>> {
+    let names = catalog.models().map(|model| model.name());
+    names
+        .filter(|name| key.allow.model(name))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,95 @@
+//! Why a request is not permitted, and what would be.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Param;
+
+/// Why a request is not permitted. Holds what would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The body ended without a model.
+    NoModel {
+        /// What this key may ask for.
+        allowed: Vec<Arc<str>>,
+    },
+    /// No catalog entry offers that value (for the model, where one is known).
+    NotOffered {
+        /// Of which field.
+        param: Param,
+        /// What was asked for.
+        asked: String,
+        /// What this key may ask for instead.
+        allowed: Vec<Arc<str>>,
+    },
+    /// The catalog has it, this key may not have it.
+    NotAllowed {
+        /// Of which field.
+        param: Param,
+        /// What was asked for, or the default that stands for it.
+        asked: String,
+        /// Whether the value is the default of a field that was left out.
+        default: bool,
+        /// What this key may ask for instead.
+        allowed: Vec<Arc<str>>,
+    },
+    /// The cost is larger than any amount can be.
+    TooExpensive,
+}
+
+impl Refusal {
+    /// The field that the refusal is about.
+    pub fn param(&self) -> Option<Param> {
+        match self {
+            Self::NoModel { .. } => Some(Param::Model),
+            Self::NotOffered { param, .. } | Self::NotAllowed { param, .. } => Some(*param),
+            Self::TooExpensive => None,
+        }
+    }
+}
+
+fn listed(f: &mut fmt::Formatter<'_>, allowed: &[Arc<str>]) -> fmt::Result {
+    if allowed.is_empty() {
+        return f.write_str("this key may use none");
+    }
+    f.write_str("this key may use: ")?;
+    for (i, value) in allowed.iter().enumerate() {
+        let comma = if i > 0 { ", " } else { "" };
+        write!(f, "{comma}{value}")?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoModel { allowed } => {
+                f.write_str("The field 'model' is required; ")?;
+                listed(f, allowed)
+            }
+            Self::NotOffered {
+                param,
+                asked,
+                allowed,
+            } => {
+                write!(f, "Invalid {}: '{asked}' is not offered; ", param.name())?;
+                listed(f, allowed)
+            }
+            Self::NotAllowed {
+                param,
+                asked,
+                default,
+                allowed,
+            } => {
+                let which = if *default { "The default " } else { "The " };
+                write!(
+                    f,
+                    "{which}{} '{asked}' is not allowed for this key; ",
+                    param.name()
+                )?;
+                listed(f, allowed)
+            }
+            Self::TooExpensive => f.write_str("The cost of this request cannot be expressed."),
+        }
+    }
+}
