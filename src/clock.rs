@@ -11,7 +11,7 @@ pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The time `span` before `now`.
+/// Computes the time `span` before `now`.
 pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(millis(span)))
 }
@@ -38,7 +38,7 @@ struct Manual {
 }
 
 impl Clock {
-    /// A clock that stands still unless it is [set](Self::set). Its clones are the same clock.
+    /// Makes a clock that stands still unless it is [set](Self::set). Clones are the same clock.
     pub fn manual(at: Timestamp) -> Self {
         Self {
             manual: Some(Arc::new(Manual {
@@ -48,7 +48,7 @@ impl Clock {
         }
     }
 
-    /// The time.
+    /// Reads the time of day.
     pub fn now(&self) -> Timestamp {
         match &self.manual {
             None => now(),
@@ -71,7 +71,7 @@ impl Clock {
         running() + Duration::from_millis(suspended)
     }
 
-    /// Does as if the machine had been suspended for so long, where the clock is manual.
+    /// Pretends that the machine was suspended for that long, where the clock is manual.
     pub fn suspend(&self, span: Duration) {
         if let Some(manual) = &self.manual {
             manual.suspended.fetch_add(millis(span), Ordering::Relaxed);
@@ -104,7 +104,7 @@ fn since_first_asked() -> Duration {
     FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// The time of the machine's clock.
+/// Reads the machine's clock.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp(since.map_or(0, millis))

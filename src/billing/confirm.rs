@@ -20,7 +20,7 @@ use crate::metrics::Event;
 /// Why a reservation is not tied to the job that a channel has answered.
 pub(crate) enum NotConfirmed {
     /// The job's id is another reservation's: whose it is cannot be known.
-    Taken(Reservation),
+    Taken(Box<Reservation>),
     /// The reservation was voided before, since nothing showed that there would be an answer,
     /// and no limit has room for another one.
     GivenUp,
@@ -43,7 +43,7 @@ impl Billing {
         config: &Config,
     ) -> Result<Arc<str>, NotConfirmed> {
         let Some(upstream_id) = &answer.id else {
-            return Err(NotConfirmed::Taken(reservation));
+            return Err(NotConfirmed::Taken(Box::new(reservation)));
         };
         let charge = corrected(reservation.charge(), answer, &config.catalog);
         let limits = binding_limits(config, reservation.charge(), &charge);
@@ -78,7 +78,7 @@ impl Billing {
             Ok(Confirmed::Now { after, .. }) => (after, confirmation.job),
             Ok(Confirmed::Already { job }) => (charge.clone(), job),
             Ok(Confirmed::Taken | Confirmed::IdTaken) => {
-                return Err(NotConfirmed::Taken(reservation));
+                return Err(NotConfirmed::Taken(Box::new(reservation)));
             }
             Ok(Confirmed::Closed) => return Err(NotConfirmed::GivenUp),
             Err(error) => {

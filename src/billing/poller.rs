@@ -196,7 +196,7 @@ fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
     now.since(entry.job.created) > millis(jobs.expire_after)
 }
 
-/// When a job that has not ended is polled again.
+/// Computes when a job that has not ended is polled again.
 fn next_poll(entry: &JobEntry, now: Timestamp, jobs: &Jobs, wanted: Option<u64>) -> Timestamp {
     let least = millis(jobs.poll_after);
     let most = millis(AT_MOST).max(least);

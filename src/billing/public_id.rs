@@ -14,7 +14,7 @@ use crate::dialect::JobAnswer;
 use crate::ledger::{ReservationId, minted};
 use crate::route::JobId;
 
-/// The public id of a job, unless that is taken.
+/// Chooses the public id of a job, to be used unless it is taken.
 pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> Arc<str> {
     match JobId::fits(upstream_id) {
         true => upstream_id.clone(),

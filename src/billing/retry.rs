@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use crate::ledger::{ReservationId, Unavailable};
 
-/// How long is waited before a call is repeated: this, doubled each time up to the second
+/// How long to wait before a call is retried: this, doubled each time up to the second
 /// value.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 const RETRY_AT_MOST: Duration = Duration::from_secs(5);
-/// The most calls that are repeated at a time.
+/// The most calls that are retried at a time.
 const MOST: usize = 100_000;
 
 /// A call in the life of a reservation.
@@ -32,12 +32,12 @@ pub(super) enum LedgerCall {
 pub(super) struct LedgerRetries(Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>);
 
 impl LedgerRetries {
-    /// Whether that call is being repeated.
+    /// Whether that call is being retried.
     pub(super) fn has(&self, id: ReservationId, step: LedgerCall) -> bool {
         self.lock().contains(&(id, step))
     }
 
-    /// LedgerRetries a call until the ledger answers it, unless it is being repeated already. If the
+    /// Retries a call until the ledger answers it, unless it is being retried already. If the
     /// process ends before, the reservation is found as it is in the ledger later on, and its
     /// channel is asked.
     pub(super) fn start<F, C>(&self, id: ReservationId, step: LedgerCall, mut call: F)
@@ -49,7 +49,7 @@ impl LedgerRetries {
             let mut repeated = self.lock();
             if repeated.len() >= MOST {
                 log::error!(
-                    "reservation {id}: {MOST} calls to the ledger are repeated already, this one \
+                    "reservation {id}: {MOST} calls to the ledger are retried already, this one \
                      is not: metrics may miss what became of it"
                 );
                 return;
@@ -72,7 +72,7 @@ impl LedgerRetries {
         });
     }
 
-    /// No panic can leave it half-written: so a poisoned lock is taken as it is.
+    /// Locks the set. No panic can leave it half-written, so a poisoned lock is taken as it is.
     fn lock(&self) -> MutexGuard<'_, HashSet<(ReservationId, LedgerCall)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -122,7 +122,7 @@ impl Worker {
         }
     }
 
-    /// Longer than any request can be pending here: its last bytes leave within
+    /// Computes a span longer than any request can be pending here: its last bytes leave within
     /// `jobs.unknown_grace` of its reservation or never, and from then on
     /// [`create_timeout`](crate::channel::Channel::create_timeout) bounds it. Requests under way
     /// keep the configuration that they began with, so this never becomes shorter.
@@ -312,7 +312,7 @@ impl Reachability {
     }
 }
 
-/// Waits between two rounds of work, a quarter of `span` within what is sensible.
+/// Computes the wait between two rounds of work: a quarter of `span`, within bounds.
 fn tick(span: Duration) -> Duration {
     (span / 4).clamp(TICKS.0, TICKS.1)
 }

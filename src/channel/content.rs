@@ -1,4 +1,4 @@
-//! Where a channel may send the gate for a video's bytes.
+//! Decides where a channel may send the gate for a video's bytes.
 //!
 //! A channel that keeps its videos in a store of files answers a request for one with a redirect.
 //! The gate follows it for the client, since a client could not reach such a store, or would be
@@ -127,7 +127,7 @@ impl fmt::Display for NotFollowed {
 }
 
 impl ContentUrl {
-    /// Where a `Location` in an answer of `from` leads, if `channel` may lead there.
+    /// Resolves a `Location` in an answer of `from`, if `channel` may lead there.
     ///
     /// # Errors
     /// Where it may not.

@@ -52,8 +52,8 @@ pub struct Channel {
     pub content_hosts: Vec<ContentHost>,
 }
 
-/// How long an answer is waited for after a write to a channel has failed, and how long a farewell
-/// to it may take.
+/// How long an answer is waited for after a write to a channel has failed, and how long closing its
+/// connection may take.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Channel {
@@ -64,11 +64,11 @@ impl Channel {
         let last_bytes = self.read_timeout;
         let rest_of_answer = self.read_timeout;
         let waits = last_bytes + self.answer_timeout + rest_of_answer;
-        // What the channel has to say after a failed write, and the farewell.
+        // What the channel has to say after a failed write, and the closing.
         waits + LAST_WORDS * 2
     }
 
-    /// Another server that has a video of this channel's: nothing shows it the credential.
+    /// Makes another server that has a video of this channel's: nothing shows it the credential.
     pub fn content_server(&self, url: ServerUrl) -> Self {
         Self {
             name: self.name.clone(),

@@ -29,7 +29,7 @@ use crate::upstream::{ChannelChoice, Exchange, Framing, LiveChannel, Sending, he
 /// How much is read before it is sent on, if it is at hand.
 const AT_ONCE: usize = 128 * 1024;
 
-/// A create or remix under way.
+/// Holds a create or remix while its body streams.
 struct CreateRequest<'a> {
     services: &'a Services,
     snapshot: &'a Snapshot,
@@ -115,7 +115,7 @@ pub(super) async fn handle(
     result
 }
 
-/// What a remix asks for: the same as its source.
+/// Makes what a remix asks for: the same as its source.
 fn asked_of(source: &JobEntry) -> Source {
     let charge = &source.job.charge;
     Source {
@@ -236,7 +236,7 @@ impl CreateRequest<'_> {
         }
     }
 
-    /// What the request would cost, once its three fields are known.
+    /// Computes what the request would cost, once its three fields are known.
     fn charge_so_far(&self, upload: &Upload<'_>) -> Option<Arc<Charge>> {
         let asked = upload.inspector.asked();
         asked.model.and(asked.size).and(asked.seconds)?;
@@ -342,8 +342,8 @@ impl CreateRequest<'_> {
         Ok(self.choice.check(model, written, channel, now)?)
     }
 
-    /// Reserves what a permit costs on a channel; or the answer that its idempotency key got
-    /// before.
+    /// Reserves what a permit costs on a channel. Answers the reservation, or the response that the
+    /// idempotency key got before.
     async fn reserve(
         &self,
         upload: &Upload<'_>,

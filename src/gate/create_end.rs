@@ -18,7 +18,7 @@ use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{Answer, ChannelChoice, Exchange, LiveChannel, UpstreamError};
 
-/// The end of a create, by the client, the gate or the channel.
+/// Ends a create: completes it, or breaks it off.
 pub(super) struct CreateEnd<'a> {
     pub(super) services: &'a Services,
     pub(super) snapshot: &'a Snapshot,
@@ -75,7 +75,7 @@ impl CreateEnd<'_> {
         }
     }
 
-    /// Lets the last bytes go, and follows the answer. From here on the client is not
+    /// Sends the last bytes, and follows the answer. From here on the client is not
     /// watched: what has been paid for is seen to its end whether or not it still waits.
     pub(super) async fn release(
         &self,
@@ -217,7 +217,7 @@ impl CreateEnd<'_> {
                 Ok(Response::of(answer))
             }
             Err(NotConfirmed::Taken(reservation)) => {
-                billing.mark_unknown(reservation).await;
+                billing.mark_unknown(*reservation).await;
                 let what = "its answer to a create names a job that there is already";
                 client.failed(name, "job_taken", what);
                 Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())

@@ -10,7 +10,7 @@ use crate::inspect;
 use crate::ledger::LimitReached;
 use crate::policy::{self, Measure, Timestamp};
 
-/// An answer in the shape of the API's errors.
+/// Holds a response in the shape of the API's errors.
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     pub(super) status: StatusCode,
@@ -22,7 +22,7 @@ pub(super) struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// The head and the body, with all headers but those of the connection.
+    /// Makes the head and the body, with all headers but those of the connection.
     pub(super) fn into_response(self) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {
         let error = json!({
             "message": self.message,
@@ -174,7 +174,7 @@ fn body_error(refusal: &inspect::Refusal) -> (StatusCode, &'static str, &'static
     }
 }
 
-/// What the SDKs read: when to come back, or that it is no use.
+/// Makes the headers that SDKs read: when to retry, or that it is of no use.
 fn limit_headers(reached: &LimitReached, at: Timestamp) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     let wait = reached

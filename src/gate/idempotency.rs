@@ -16,7 +16,7 @@ use crate::ledger::{Claim, ClaimState, Claimed, FirstAnswer};
 use crate::policy::{Key, Timestamp};
 use crate::route::Route;
 
-/// The idempotency key of one request, if it has one.
+/// Holds the idempotency key of one request, if it has one.
 pub(super) struct Idempotency<'a> {
     pub(super) billing: &'a Billing,
     pub(super) key: &'a Key,
@@ -45,7 +45,7 @@ impl Idempotency<'_> {
         }
     }
 
-    /// What the idempotency key is to stand for, if there is one: after the body's end.
+    /// Makes what the idempotency key is to stand for, if there is one: after the body's end.
     pub(super) fn claim(&self, upload: &Upload<'_>, at: Timestamp) -> Option<Claim> {
         let fingerprint = upload.inspector.fingerprint()?;
         Some(Claim {
@@ -117,7 +117,7 @@ pub(super) fn answer_claimed(claimed: Claimed) -> Result<Response, RequestError>
     }
 }
 
-/// The answer that the first request under this idempotency key got.
+/// Repeats the answer that the first request under this idempotency key got.
 fn replayed(first: FirstAnswer) -> Result<Response, RequestError> {
     // One that was passed on before.
     let status = StatusCode::from_u16(first.status).unwrap_or(StatusCode::OK);

@@ -140,7 +140,7 @@ async fn describe_one(
     from_ledger(job).to_string()
 }
 
-/// What a channel has written, if it can stand in another document: the gate reads more than
+/// Checks that what a channel has written can stand in another document: the gate reads more than
 /// what is JSON.
 fn as_json(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;

@@ -50,7 +50,7 @@ use refusal::{ChannelFault, HeadFault, NotFound as Missing, Refusal, RequestErro
 use response::{Body, Response, final_status};
 use services::{RequestContext, Services};
 
-/// The gate before the channels.
+/// Answers the Videos API in front of channels.
 pub struct Gate {
     services: Services,
     worker: Arc<Worker>,

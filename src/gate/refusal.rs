@@ -55,7 +55,7 @@ pub enum Refusal {
     Channel(ChannelFault),
 }
 
-/// A head that cannot be let through.
+/// Why a request's head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadFault {
     /// No HTTP, or not as it should be.
@@ -149,7 +149,7 @@ impl From<inspect::Refusal> for Refusal {
 }
 
 impl From<UpstreamError> for Refusal {
-    /// For a request that creates nothing.
+    /// Maps the error of a request that creates nothing.
     fn from(error: UpstreamError) -> Self {
         let created = false;
         match error {
@@ -320,7 +320,7 @@ impl ChannelFault {
     }
 }
 
-/// Says which limit is reached, and whose it is.
+/// Writes which limit is reached, and whose it is.
 fn fmt_limit(reached: &LimitReached, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let whose = if matches!(reached.scope, Scope::Group(_)) {
         "this key's group"

@@ -25,7 +25,7 @@ static FORBIDDEN: [HeaderName; 2] = [
     HeaderName::from_static("x-http-method-override"),
 ];
 
-/// The value of a header that may stand once.
+/// Reads a header that may occur once.
 fn single<'a>(
     headers: &'a HeaderMap,
     name: &'static HeaderName,
@@ -38,7 +38,7 @@ fn single<'a>(
     Ok(first)
 }
 
-/// The digest of the key that the client presents.
+/// Digests the key that the client presents.
 pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     let value = single(headers, &AUTHORIZATION)?;
     let value = value.ok_or(Refusal::Key { presented: false })?;
@@ -56,7 +56,7 @@ pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
 /// 64 KiB, and the channel's has its own path before what the client's has.
 const TARGET_BYTES: usize = 32 << 10;
 
-/// Bounds that hold for every head.
+/// Checks the bounds that hold for every head.
 pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(), Refusal> {
     let headers = &request.headers;
     let fields = headers.iter();
@@ -71,7 +71,7 @@ pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(),
     Ok(())
 }
 
-/// Which framing the request has; `None` where it has no body.
+/// Reads the framing of the request; `None` where it has no body.
 fn framing(request: &RequestHeader) -> Result<Option<Framing>, Refusal> {
     let headers = &request.headers;
     let length = single(headers, &CONTENT_LENGTH)?;
@@ -158,7 +158,7 @@ pub(super) fn no_body(request: &RequestHeader) -> Result<bool, Refusal> {
 /// The longest value of `Idempotency-Key`, in characters.
 const IDEMPOTENCY_KEY_CHARS: usize = 255;
 
-/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
+/// Reads `Idempotency-Key`: 1 to 255 visible ASCII characters.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
     let Some(value) = single(headers, &IDEMPOTENCY_KEY)? else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Finds the route of a request. Whatever is no known route never goes upstream: the channel's credential
-//! would open every other API of its account.
+//! Finds the route of a request. Whatever is no known route never goes upstream: the channel's
+//! credential would open every other API of its account.
 
 mod target;
 
@@ -79,7 +79,7 @@ impl Route {
         }
     }
 
-    /// The label in metrics.
+    /// Names the route in metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -109,7 +109,7 @@ impl Route {
         }
     }
 
-    /// What makes two requests the same: what their bodies ask for, and what of.
+    /// Fingerprints a request: two are the same if their bodies ask for the same, of the same job.
     pub(crate) fn fingerprint(&self, body: [u8; 32]) -> [u8; 32] {
         let Some(source) = self.source() else {
             return body;
@@ -117,7 +117,7 @@ impl Route {
         Sha256::default().with(body).with(source).finish()
     }
 
-    /// The path at a channel, built anew rather than copied. `job` is the id that the channel has
+    /// Builds the path at a channel, rather than copying the client's. `job` is the id that the channel has
     /// for the route's job, where that is not the public one.
     pub(crate) fn path(&self, base: &str, job: Option<&str>, query: Option<&str>) -> String {
         let under = match self {
@@ -137,7 +137,7 @@ impl JobId {
         Self::fits(text).then(|| Self(text.into()))
     }
 
-    /// The id that a client has written into a URL.
+    /// Reads the id that a client has written into a URL.
     pub(crate) fn read(text: &str) -> Option<Self> {
         match text.contains('%') {
             true => Self::new(&decoded(text)?),
@@ -156,7 +156,7 @@ impl JobId {
     }
 }
 
-/// A channel's id as it stands in a path. One that is made of dots would be taken for a step in
+/// Encodes a channel's id for a path. One that is made of dots would be taken for a step in
 /// the path, encoded or not by some; encoded it is for the others.
 fn segment(id: &str) -> Cow<'_, str> {
     match id {
@@ -167,7 +167,7 @@ fn segment(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text without percent-encoding; `None` where that is broken, or hides what is no text.
+/// Decodes a percent-encoded text; `None` where that is broken, or hides what is no text.
 fn decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Which requests are the gate's, judged on the target as it stood on the wire.
+//! Decides which requests are the gate's, by the request target as it was on the wire.
 //!
 //! A proxy that the gate is embedded in has upstreams of its own. A target that the gate
 //! leaves to it must not be the Videos API to any server behind it, whatever that server
@@ -41,7 +41,7 @@ pub(crate) fn is_claimed(target: &[u8]) -> bool {
     })
 }
 
-/// A segment up to what cannot stand in a name.
+/// Cuts a segment at what cannot be in a name.
 fn name(segment: &str) -> &str {
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     segment.split(|c| !is_name(c)).next().unwrap_or_default()
@@ -50,7 +50,7 @@ fn name(segment: &str) -> &str {
 /// What stands for characters that a server may leave out, or end the target at.
 const BLANK: char = '\0';
 
-/// The target's path: without the query, and without scheme and authority.
+/// Cuts a target to its path: without the query, and without scheme and authority.
 fn path(target: &[u8]) -> &[u8] {
     let path = target.split(|b| *b == b'?').next().unwrap_or_default();
     let in_scheme = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
@@ -76,7 +76,7 @@ fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     decode_once(&decoded).is_none().then_some(decoded)
 }
 
-/// One layer of `%76` and of `%u0076`, which some servers know; `None` where there is none.
+/// Decodes one layer of `%76` and of `%u0076`, which some servers know; `None` where there is none.
 fn decode_once(text: &[u8]) -> Option<Vec<u8>> {
     let hex = |range: &[u8]| {
         let digit = |sum: u32, b: &u8| Some(sum * 16 + char::from(*b).to_digit(16)?);
@@ -112,7 +112,7 @@ fn decode_once(text: &[u8]) -> Option<Vec<u8>> {
     decoded
 }
 
-/// The characters of a text in UTF-8, read as the most lenient decoder reads it: overlong
+/// Decodes the characters of a text in UTF-8 as the most lenient decoder reads it: overlong
 /// forms count (`C0 AF` is a slash), and what is no character is left out.
 struct Characters<'a>(&'a [u8]);
 

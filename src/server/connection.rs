@@ -67,12 +67,12 @@ async fn idle(limit: Duration, mut shutdown: ShutdownWatch) {
     .await;
 }
 
-/// A head is complete. Without effect where nobody waits for one, as in HTTP/2.
+/// Notes that a head is complete. Without effect where nobody waits for one, as in HTTP/2.
 pub(super) fn head_came() {
     let _ = WAITING.try_with(|waiting| waiting.set(None));
 }
 
-/// A request has ended: the next head is awaited.
+/// Notes that a request has ended: the next head is awaited.
 pub(super) fn request_ended() {
     let _ = WAITING.try_with(|waiting| waiting.set(Some(Instant::now())));
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// A count of requests or connections.
+/// Counts requests or connections.
 #[derive(Default)]
 pub(super) struct UnderWay {
     count: AtomicUsize,

@@ -25,14 +25,14 @@ const RESOLVED_FOR_MS: u64 = 30_000;
 pub(super) const DOWN_FOR_MS: u64 = 500;
 const DOWN_AT_MOST_MS: u64 = 30_000;
 
-/// A channel and what is known of its state.
+/// Holds a channel and what is known of its state.
 #[derive(Debug)]
 pub struct LiveChannel {
     spec: Arc<Channel>,
     /// See [`LiveChannel::identity`]; `None` where what was configured fits no header.
     identity: Option<Vec<(HeaderName, HeaderValue)>>,
     ca: Option<Arc<CaType>>,
-    /// What tells these roots from others.
+    /// A hash of the trust roots, to tell connections apart by.
     trust: u64,
     resolved: Mutex<Resolved>,
     in_flight: AtomicUsize,
@@ -44,7 +44,7 @@ pub struct LiveChannel {
     page_size: AtomicUsize,
     /// Whether addresses that are not public are left out.
     public_only: bool,
-    /// Status words of which nobody knows the meaning and which the log has named.
+    /// Status words whose meaning is not known, and which the log has named.
     unknown_words: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -54,7 +54,7 @@ struct Resolved {
     at: Timestamp,
 }
 
-/// A request that counts as in flight on its channel until this is dropped.
+/// Counts a request as in flight on its channel until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Arc<LiveChannel>);
 
@@ -76,7 +76,7 @@ impl LiveChannel {
         Self::made(spec, false)
     }
 
-    /// The server that a redirect of the channel's leads to.
+    /// Makes the server that a redirect of the channel's leads to.
     pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
         let spec = self.spec.content_server(url.server.clone());
         Self::made(Arc::new(spec), url.public_only)
@@ -104,7 +104,7 @@ impl LiveChannel {
         })
     }
 
-    /// What the configuration says of it.
+    /// The channel as configured.
     pub fn spec(&self) -> &Arc<Channel> {
         &self.spec
     }
@@ -125,13 +125,13 @@ impl LiveChannel {
         InFlight(self.clone())
     }
 
-    /// The channel could be reached.
+    /// Notes that the channel was reached.
     pub fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.down_until.store(0, Ordering::Relaxed);
     }
 
-    /// The channel could not be reached: it is asked last for a while.
+    /// Notes that the channel could not be reached: it is chosen last for a while.
     pub fn failed(&self, now: Timestamp) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
         let pause = (DOWN_FOR_MS << failures).min(DOWN_AT_MOST_MS);
@@ -145,8 +145,8 @@ impl LiveChannel {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where to connect to. Looked up without blocking the thread, since Pingora's own
-    /// lookup in `HttpPeer::new` would, and panics where it fails.
+    /// Resolves where to connect to, without blocking the thread: Pingora's own lookup in
+    /// `HttpPeer::new` would, and panics where it fails.
     ///
     /// # Errors
     /// Where the name cannot be resolved and no earlier answer is known.
@@ -229,23 +229,24 @@ impl LiveChannel {
         !self.public_only || is_public(address.ip())
     }
 
-    /// How many jobs a page of its list is asked for: the first of these sizes, largest first,
-    /// that has not been too much for it.
+    /// Chooses how many jobs a page of its list is asked for: the first of these sizes, largest
+    /// first, that has not been too much for it.
     pub fn page_size(&self, sizes: &[usize]) -> usize {
         let most = self.page_size.load(Ordering::Relaxed);
         let fitting = sizes.iter().copied().find(|size| *size <= most);
         fitting.or(sizes.last().copied()).unwrap_or(1)
     }
 
-    /// A page of that many could not be read. Whether a smaller one can be asked for.
+    /// Notes that a page of that many jobs could not be read. Answers whether a smaller one can be
+    /// asked for.
     pub fn ask_for_less(&self, size: usize) -> bool {
         self.page_size
             .fetch_min(size.saturating_sub(1).max(1), Ordering::Relaxed);
         size > 1
     }
 
-    /// Notes a status word of which nobody knows the meaning; whether that is the first time. Of
-    /// a channel that makes up words no more are noted than this.
+    /// Notes a status word whose meaning is not known. Answers whether it is new. The number of
+    /// words is bounded, for a channel that makes them up.
     pub fn is_new_word(&self, word: &Arc<str>) -> bool {
         const MOST: usize = 32;
         let words = self.unknown_words.lock();

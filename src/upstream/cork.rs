@@ -1,5 +1,5 @@
-//! A connection that keeps the head of a request back until the first bytes of its body are
-//! there, so that both leave in one write.
+//! Delays the head of a request until the first bytes of its body are there, so that both
+//! leave in one write.
 //!
 //! Measured with Pingora 0.9.1: its HTTP/1.1 client flushes the head by itself. For a small
 //! create that is a second write to the channel, and writes are half of what a small request
@@ -29,8 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// than to write by themselves.
 const JOINED: usize = 8 * 1024;
 
-/// Makes a fresh session on HTTP/1.1 keep back what is written to it, until [`uncork`] is
-/// called.
+/// Makes a fresh HTTP/1.1 session buffer what is written to it until [`uncork`] is called.
 pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     let HttpSession::H1(session) = session else {
         return session;
@@ -48,7 +47,7 @@ pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     HttpSession::H1(Http1Session::new_with_options(stream, peer))
 }
 
-/// Lets what is kept back go with the next flush.
+/// Sends what is buffered with the next flush.
 pub(crate) fn uncork(session: &HttpSession) {
     if let HttpSession::H1(session) = session
         && let Some(stream) = corked(session)
@@ -61,7 +60,7 @@ fn corked(session: &Http1Session) -> Option<&Corked> {
     (**session.stream()).as_any().downcast_ref()
 }
 
-/// A stream that flushes nothing while it is corked.
+/// Buffers what is written while it is corked, and flushes nothing.
 #[derive(Debug)]
 struct Corked {
     inner: Stream,
@@ -130,7 +129,7 @@ impl AsyncWrite for Corked {
         self.inner.is_write_vectored()
     }
 
-    /// What is kept back is dropped: a connection is shut down where a request is given up.
+    /// Drops what is kept back: a connection is shut down where a request is given up.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }

@@ -1,4 +1,4 @@
-//! The upstream side of a request: an exchange of the gate's own, over Pingora's connectors.
+//! Exchanges one request and its answer with a channel, over Pingora's connectors.
 //!
 //! Nothing goes through Pingora's proxy loop, for three things that it cannot do with a
 //! create. It ends the upstream exchange when the client goes away, and the answer of a job
@@ -47,7 +47,7 @@ pub(crate) enum Sending {
     AtOnce(Framing),
 }
 
-/// One request under way to a channel.
+/// Sends one request to a channel, and reads its answer.
 pub(crate) struct Exchange {
     /// Boxed: it is large, and an exchange is moved about.
     session: Box<HttpSession>,
@@ -128,8 +128,8 @@ impl Exchange {
         })
     }
 
-    /// Whether it got no answer because its connection, which had served before, was closed
-    /// meanwhile. The others to the channel are not trusted any more then.
+    /// Whether there was no answer because the pooled connection was stale. The other pooled
+    /// connections to the channel are dropped then.
     pub(crate) fn was_stale(&self, error: &UpstreamError) -> bool {
         let before = UpstreamError::Broken {
             answer_begun: false,
@@ -269,7 +269,7 @@ impl Exchange {
         let _ = within(|| LAST_WORDS, self.read_through(take)).await;
     }
 
-    /// The next piece of a video; `None` at its end. A channel that lets it come too slowly, with
+    /// Reads the next piece of a video; `None` at its end. A channel that lets it come too slowly, with
     /// pauses or in drips, has broken it off. The time in which nobody waits for it, since the
     /// client is slow, does not count.
     ///
@@ -306,7 +306,7 @@ impl Exchange {
         self.pool.release(*self.session, &self.peer, idle).await;
     }
 
-    /// The answer after a write has failed or an answer has begun before the request's end.
+    /// Reads the answer after a write has failed, or one that began before the request's end.
     pub(crate) async fn last_words(mut self, most: usize) -> Option<Answer> {
         let answer = within(|| LAST_WORDS, self.late_answer(most)).await;
         self.abort().await;

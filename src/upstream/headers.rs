@@ -1,4 +1,4 @@
-//! The heads that go on, in either direction.
+//! Selects the headers that go on, in either direction, and builds heads of requests.
 //!
 //! Both directions work by **lists of what passes**. A list of what does not would have to
 //! know every header by which some proxy or vendor carries credentials, addresses or
@@ -79,17 +79,17 @@ fn passes_down(name: &HeaderName) -> bool {
     )
 }
 
-/// The headers of a client's head that go on to a channel.
+/// Selects the headers of a client's request that go on to a channel.
 pub(crate) fn passing_up(headers: &HeaderMap) -> HeaderMap {
     passing(headers, passes_up)
 }
 
-/// The headers of a client's head that go on to where a redirect leads.
+/// Selects the headers of a client's request that go on to where a redirect leads.
 pub(crate) fn passing_away(headers: &HeaderMap) -> HeaderMap {
     passing(headers, passes_away)
 }
 
-/// The headers of a channel's answer that go on to the client.
+/// Selects the headers of a channel's answer that go on to the client.
 pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
     passing(headers, passes_down)
 }
@@ -107,8 +107,8 @@ fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
 /// 12.5.3).
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// The head of a request of the gate's own making: the route at the channel, its host and
-/// credential, and what of the client's headers passes.
+/// Builds the head of a request to a channel: the route there, its host and credential, and
+/// what of the client's headers passes.
 pub(crate) fn request(
     method: Method,
     (route, job): (&Route, Option<&str>),
@@ -120,7 +120,7 @@ pub(crate) fn request(
     request_at(method, &path, passing, channel)
 }
 
-/// The same, for a path and query as they are.
+/// Builds the head of a request for a path and query as they are.
 pub(crate) fn request_at(
     method: Method,
     path: &str,

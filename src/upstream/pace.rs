@@ -1,20 +1,20 @@
-//! Whether a client sends, or a channel lets its video come, as fast as it must.
+//! Enforces a minimum rate on what a client uploads and on what a channel sends of a video.
 
 use std::time::Duration;
 
-/// What came within a window of waiting for whoever sends. Time in which the gate did not wait
-/// for it, since the other side took no more, is no fault of the sender's and does not count.
+/// Measures the rate of a sender over a window. Only the time in which the gate waits for the
+/// sender counts: while the other side takes no more, the sender is not at fault.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// How many bytes a second must come, at least.
+    /// The fewest bytes in a second.
     rate: u64,
-    /// For how long is waited before the rate is judged, each time.
+    /// How long the gate waits before it judges the rate, each time.
     window: Duration,
     waited: Duration,
     bytes: u64,
 }
 
-/// Fewer bytes came than must.
+/// The sender is slower than the minimum rate.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
@@ -28,7 +28,10 @@ impl Pace {
         }
     }
 
-    /// So many bytes came after so long a wait.
+    /// Adds bytes that came after a wait.
+    ///
+    /// # Errors
+    /// At the end of a window in which too few came.
     pub(crate) fn came(&mut self, bytes: u64, waited: Duration) -> Result<(), TooSlow> {
         self.waited += waited;
         self.bytes = self.bytes.saturating_add(bytes);

@@ -1,4 +1,4 @@
-//! Connections to channels, kept for the next request.
+//! Pools connections to channels.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ const KEPT: usize = 256;
 /// How often kept connections are looked through for those that nobody will use.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// Connections to channels that speak HTTP/1.1 alone are the gate's to keep; where HTTP/2 is
-/// spoken, or agreed on with TLS, they are Pingora's.
+/// Pools connections. Those of HTTP/1.1 alone are kept here; where HTTP/2 is spoken, or agreed on
+/// with TLS, Pingora keeps them.
 ///
 /// Measured with Pingora 0.9.1: the future of [`Connector::get_http_session`] takes 9 KB, for
 /// handshakes of every kind; and for each request its pool of HTTP/1.1 spawns a task that
@@ -42,7 +42,7 @@ impl Pool {
         }
     }
 
-    /// A session for one request, and whether its connection has served before.
+    /// Opens a session for one request. Answers whether its connection is a pooled one.
     pub(crate) async fn session(&self, peer: &HttpPeer) -> pingora::Result<(HttpSession, bool)> {
         if !is_http1(peer) {
             return Box::pin(self.any.get_http_session(peer)).await;
@@ -69,7 +69,7 @@ impl Pool {
         }
     }
 
-    /// A kept connection was dead when it was used: the others to that address may be as well.
+    /// Drops the pooled connections to an address: one of them was stale, and the others may be.
     pub(crate) fn distrust(&self, peer: &HttpPeer) {
         self.idle.drop_all(peer.reuse_hash());
     }
@@ -79,7 +79,7 @@ fn is_http1(peer: &HttpPeer) -> bool {
     matches!(peer.options.alpn, ALPN::H1)
 }
 
-/// Connections that wait for a request.
+/// Holds the idle connections.
 #[derive(Default)]
 struct Idle {
     kept: Mutex<Kept>,

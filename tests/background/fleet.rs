@@ -58,7 +58,7 @@ fn let_leases_end(engine: &Engine) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_gate_left_pending_is_resolved() {
     on(Engine::durable(), async |engine| {
-        let setup = soon("  poll_after: 100ms\n  unknown_grace: 1500ms\n");
+        let setup = soon("  poll_after: 100ms\n  unknown_grace: 4s\n");
         let mock = channel(Duration::ZERO).await;
         let dead = engine.open();
         for (number, prompt) in [(1, "a cat"), (2, "a dog")] {
@@ -89,7 +89,7 @@ async fn what_a_dead_gate_left_pending_is_resolved() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gate_that_starts_again_goes_on() {
     on(Engine::durable(), async |engine| {
-        let setup = soon("  poll_after: 100ms\n  unknown_grace: 1500ms\n");
+        let setup = soon("  poll_after: 100ms\n  unknown_grace: 4s\n");
         let mock = channel(Duration::from_millis(300)).await;
         let gate = OneGate::start(&setup, &mock, engine.open());
         let id = created(gate.address, KEY, "a cat").await;

@@ -80,7 +80,7 @@ async fn a_job_that_comes_while_the_list_is_read_is_nobody_elses() {
                 tokio::spawn(serve(stream, of_channel.clone()));
             }
         });
-        let mut setup = soon("  poll_after: 1h\n  unknown_grace: 1500ms\n")
+        let mut setup = soon("  poll_after: 1h\n  unknown_grace: 4s\n")
             .replacing("url: http://", &format!("url: http://{channel} # "));
         setup.ledger = engine.open();
         let stand = setup.start().await;

@@ -16,7 +16,7 @@ use tollgate::mock::Fault;
 const GRACE: Duration = Duration::from_millis(1500);
 
 fn resolving() -> Setup {
-    soon("  poll_after: 100ms\n  polls_per_second: 100\n  unknown_grace: 1500ms\n")
+    soon("  poll_after: 100ms\n  polls_per_second: 100\n  unknown_grace: 4s\n")
 }
 
 fn fault(name: &str) -> Vec<Fault> {

@@ -15,7 +15,7 @@ use crate::ledger::{FirstAnswer, Jobless, PromptDigest};
 use crate::policy::Timestamp;
 use crate::upstream::job_status::JobReport;
 
-/// What a page of the list says, as far as it matters.
+/// Reads what a page of the list says, as far as it matters.
 pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
     let has_more = page.has_more.unwrap_or(page.entries > 0);
     let time = |seconds: u64| Timestamp(seconds.saturating_mul(1000));
@@ -44,7 +44,7 @@ pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
     }
 }
 
-/// The model on offer that a channel's name for one means: itself, or what it is a snapshot
+/// Finds the model on offer that a channel's name for one means: itself, or what it is a snapshot
 /// of (`sora-2-2025-10-06`, but `sora-2-pro` is a model of its own).
 fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
     let is = |model: &str| {
@@ -57,7 +57,7 @@ fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
         .max_by_key(|model| model.len())
 }
 
-/// Since when there are more than `most` that were asked for.
+/// Finds the time from which on reservations were left out, where more than `most` match.
 pub(super) fn unseen_from(entries: &[Jobless], most: u32) -> Option<Timestamp> {
     (entries.len() >= most as usize).then(|| entries.last().map(|last| last.created))?
 }
@@ -79,7 +79,7 @@ pub(super) fn candidate(unmatched: &Jobless, source: Option<Arc<str>>) -> Candid
     }
 }
 
-/// What repetitions of a request are answered with: the job as its channel tells it, if it does
+/// Makes what repetitions of a request are answered with: the job as its channel tells it, if it does
 /// and names it, or else as its list did.
 pub(super) fn first_answer(
     unknown: &Jobless,

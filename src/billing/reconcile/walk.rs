@@ -106,7 +106,7 @@ impl Walk {
         }
     }
 
-    /// Reservations made since `from` are not all known, in this round.
+    /// Notes that reservations made since `from` are not all known in this round.
     pub(super) fn bound(&mut self, from: Option<Timestamp>) {
         self.unseen_from = match (self.unseen_from, from) {
             (Some(one), Some(other)) => Some(one.min(other)),
