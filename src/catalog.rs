@@ -100,7 +100,7 @@ fn plain_number(text: &str) -> Option<u32> {
 }
 
 impl Model {
-    /// Puts a model together.
+    /// Builds a model.
     ///
     /// # Errors
     /// Where a list is empty or names something twice, a default is not on offer, or a
@@ -142,27 +142,27 @@ impl Model {
         })
     }
 
-    /// The model's name, as it is compared with the request.
+    /// Returns the model's name, as it is compared with the request.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The durations on offer, as configured.
+    /// Returns the durations on offer, as configured.
     pub fn seconds(&self) -> &[Seconds] {
         &self.seconds
     }
 
-    /// The duration where none is asked for.
+    /// Returns the duration of a request that asks for none.
     pub fn default_seconds(&self) -> &Seconds {
         &self.default_seconds
     }
 
-    /// The sizes on offer, as configured.
+    /// Returns the sizes on offer, as configured.
     pub fn sizes(&self) -> &[Size] {
         &self.sizes
     }
 
-    /// The size where none is asked for.
+    /// Returns the size of a request that asks for none.
     pub fn default_size(&self) -> &Size {
         &self.default_size
     }
@@ -172,17 +172,17 @@ impl Model {
         self.check_image
     }
 
-    /// The list prices of all sizes.
+    /// Returns the list prices of all sizes.
     pub fn prices(&self) -> &PriceList {
         &self.prices
     }
 
-    /// The duration that is written so.
+    /// Finds the duration with that text.
     pub fn find_seconds(&self, text: &str) -> Option<&Seconds> {
         self.seconds.iter().find(|s| &*s.text == text)
     }
 
-    /// The size that is written so.
+    /// Finds the size with that name.
     pub fn find_size(&self, name: &str) -> Option<&Size> {
         self.sizes.iter().find(|s| &*s.name == name)
     }
@@ -197,7 +197,7 @@ fn first_twice<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Option<String> 
 }
 
 impl Catalog {
-    /// A catalog of these models.
+    /// Builds a catalog of these models.
     ///
     /// # Errors
     /// Where it is empty or two models share a name.
@@ -215,12 +215,12 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The model of that name.
+    /// Finds the model of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<Model>> {
         self.models.get(name)
     }
 
-    /// All models, by name.
+    /// Lists all models, by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
     }

@@ -105,7 +105,7 @@ enum Judgement {
 }
 
 impl Probe {
-    /// A probe before the first byte of a picture.
+    /// Creates a probe for one picture.
     pub fn new() -> Self {
         Self {
             state: State::Head {
@@ -153,7 +153,7 @@ impl Probe {
         }
     }
 
-    /// The picture has ended.
+    /// Ends the picture and returns what is known of it.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use crate::sha256::Sha256;
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// The digest of a key as a client presents it.
+    /// Computes the digest of a key as a client presents it.
     pub fn of(presented: &[u8]) -> Self {
         Self(Sha256::of(presented))
     }
@@ -71,12 +71,12 @@ fn hex_digit(byte: u8) -> Result<u8, ParseDigestError> {
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a text in.
+    /// Wraps a text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }

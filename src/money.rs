@@ -22,7 +22,7 @@ impl Amount {
     /// The largest amount, `i64::MAX` nanos.
     pub const MAX: Self = Self(i64::MAX as u64);
 
-    /// An amount of so many nanos; `None` beyond [`Amount::MAX`].
+    /// Makes an amount of so many nanos; `None` beyond [`Amount::MAX`].
     pub const fn from_nanos(nanos: u64) -> Option<Self> {
         if nanos <= Self::MAX.0 {
             Some(Self(nanos))
@@ -31,12 +31,12 @@ impl Amount {
         }
     }
 
-    /// The amount in nanos.
+    /// Returns the amount in nanos.
     pub const fn nanos(self) -> u64 {
         self.0
     }
 
-    /// The sum; `None` beyond [`Amount::MAX`].
+    /// Adds two amounts; `None` beyond [`Amount::MAX`].
     pub const fn checked_add(self, other: Self) -> Option<Self> {
         match self.0.checked_add(other.0) {
             Some(sum) => Self::from_nanos(sum),
@@ -44,7 +44,7 @@ impl Amount {
         }
     }
 
-    /// The difference, or zero where `other` is larger.
+    /// Subtracts an amount, down to zero.
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
@@ -55,7 +55,7 @@ impl Amount {
 pub struct PricePerSecond(Amount);
 
 impl PricePerSecond {
-    /// The list cost of so many seconds; `None` beyond [`Amount::MAX`].
+    /// Computes the list cost of so many seconds; `None` beyond [`Amount::MAX`].
     pub const fn times(self, seconds: u32) -> Option<Amount> {
         match self.0.0.checked_mul(seconds as u64) {
             Some(nanos) => Amount::from_nanos(nanos),
@@ -63,7 +63,7 @@ impl PricePerSecond {
         }
     }
 
-    /// The price of one second.
+    /// Returns the price of one second.
     pub const fn amount(self) -> Amount {
         self.0
     }
@@ -77,7 +77,7 @@ pub struct Multiplier {
 }
 
 impl Multiplier {
-    /// A multiplier of so many thousandths; `None` beyond 1,000,000.
+    /// Makes a multiplier of so many thousandths; `None` beyond 1,000,000.
     pub const fn from_thousandths(thousandths: u64) -> Option<Self> {
         if thousandths <= 1_000_000_000 {
             Some(Self { thousandths })
@@ -86,12 +86,12 @@ impl Multiplier {
         }
     }
 
-    /// The multiplier in thousandths.
+    /// Returns the multiplier in thousandths.
     pub const fn thousandths(self) -> u64 {
         self.thousandths
     }
 
-    /// `list × multiplier`; `None` beyond [`Amount::MAX`] or where the list cost has more
+    /// Computes `list × multiplier`; `None` beyond [`Amount::MAX`] or where the list cost has more
     /// than six decimals (no cost that comes from a [`PricePerSecond`] does).
     pub fn apply(self, list: Amount) -> Option<Amount> {
         let product = u128::from(list.0) * u128::from(self.thousandths);

@@ -144,7 +144,7 @@ where
 }
 
 impl Server {
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

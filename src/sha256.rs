@@ -17,23 +17,23 @@ impl Default for Sha256 {
 }
 
 impl Sha256 {
-    /// The digest of what is at hand.
+    /// Computes the digest of what is at hand.
     pub(crate) fn of(bytes: impl AsRef<[u8]>) -> [u8; 32] {
         Self::default().with(bytes).finish()
     }
 
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub(crate) fn update(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.update(bytes.as_ref());
     }
 
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub(crate) fn with(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.update(bytes);
         self
     }
 
-    /// The digest of all bytes so far.
+    /// Computes the digest of all bytes so far.
     pub(crate) fn finish(self) -> [u8; 32] {
         let mut digest = [0; 32];
         digest.copy_from_slice(self.0.finish().as_ref());

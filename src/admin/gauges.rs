@@ -9,7 +9,7 @@ use crate::ledger::{self, Scope};
 use crate::policy::{Limit, Timestamp};
 use crate::runtime::Snapshot;
 
-/// Brings what is live into the metrics, to be called before they are read.
+/// Sets the gauges of live state. To be called before metrics are read.
 pub async fn refresh_metrics(gate: &Gate) {
     let (snapshot, now) = (gate.snapshot(), gate.now());
     show_uploads(gate, &snapshot);

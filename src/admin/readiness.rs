@@ -35,7 +35,7 @@ impl Readiness {
         readiness
     }
 
-    /// Why a load balancer should send no request here: the gate stops, or nothing at all can
+    /// Says why a load balancer should send no request here: the gate stops, or nothing at all can
     /// be served. What can is served: other models while one has no channel, and polls and
     /// downloads of known jobs while the ledger is away.
     pub fn why_not(&self) -> Option<&str> {
@@ -78,7 +78,7 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// Why a load balancer should send no request to a gate. The ledger is waited for only where
+/// Says why a load balancer should send no request to a gate. The ledger is waited for only where
 /// it decides: a balancer's patience may be shorter than the gate's.
 pub async fn why_not_ready(gate: &Gate) -> Option<String> {
     let mut readiness = by_channels(gate);

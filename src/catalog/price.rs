@@ -20,19 +20,19 @@ pub struct Quote {
 }
 
 impl PriceList {
-    /// The prices of these sizes.
+    /// Builds the price list of these sizes.
     pub fn of(sizes: &[Size]) -> Self {
         let entries = sizes.iter();
         let entries = entries.map(|size| format!("{}={}", size.name, size.price.amount()));
         Self(entries.collect::<Vec<_>>().join(",").into())
     }
 
-    /// A list that was kept as text.
+    /// Reads a list that was kept as text.
     pub fn from_text(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text to keep.
+    /// Returns the text to keep.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,7 +42,7 @@ impl PriceList {
         self.0.is_empty()
     }
 
-    /// The price of a size; `None` where the list has none.
+    /// Finds the price of a size; `None` where the list has none.
     pub fn price(&self, size: &str) -> Option<PricePerSecond> {
         let entries = self.0.split(',').filter_map(|entry| entry.split_once('='));
         let mut prices = entries.filter(|(name, _)| *name == size);
@@ -51,7 +51,7 @@ impl PriceList {
 }
 
 impl Quote {
-    /// The cost of so many seconds at that price for a group with that multiplier; `None`
+    /// Computes the cost of so many seconds at that price and that multiplier; `None`
     /// beyond [`Amount::MAX`].
     pub fn new(price: PricePerSecond, seconds: u32, multiplier: Multiplier) -> Option<Self> {
         let list = price.times(seconds)?;

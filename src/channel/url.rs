@@ -93,7 +93,7 @@ impl ServerUrl {
         })
     }
 
-    /// `HOST[:PORT]` as it stands in a `Host` header: the default port left out, an IPv6
+    /// Writes `HOST[:PORT]` as it stands in a `Host` header: the default port left out, an IPv6
     /// address in brackets (RFC 9110, section 7.2).
     pub fn authority(&self) -> String {
         let bracketed = self.host.contains(':');

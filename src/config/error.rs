@@ -29,7 +29,7 @@ pub struct Problem {
 }
 
 impl Error {
-    /// The problems: those of the main file first, each file from top to bottom.
+    /// Lists the problems: those of the main file first, each file from top to bottom.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -77,7 +77,7 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Nothing found yet; problems are about the file of that name.
+    /// Starts an empty list of problems with the file of that name.
     pub fn new(file: &str) -> Self {
         Self {
             files: vec![file.into()],
@@ -85,12 +85,12 @@ impl Problems {
         }
     }
 
-    /// What is reported from now on is about the file of that name.
+    /// Makes what is reported from now on about the file of that name.
     pub fn enter(&mut self, file: &str) {
         self.files.push(file.into());
     }
 
-    /// The place as it is written in messages.
+    /// Writes the place as messages have it.
     pub fn place(&self, at: Location) -> String {
         let file = self.files.last().map_or("", |file| file);
         format!("{file}:{}:{}", at.line(), at.column())
@@ -136,7 +136,7 @@ impl Problems {
         Reported(())
     }
 
-    /// The value, if nothing was reported.
+    /// Returns the value if nothing was reported, or else the problems.
     pub fn finish<T>(mut self, value: Result<T, Reported>) -> Result<T, Error> {
         match value {
             Ok(value) if self.found.is_empty() => Ok(value),

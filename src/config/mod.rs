@@ -78,12 +78,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The client key of that name.
+    /// Finds the client key of that name.
     pub fn key_named(&self, name: &str) -> Option<&Arc<Key>> {
         self.keys.values().find(|key| &*key.name == name)
     }
 
-    /// The limits that bind a correction of what that payer is charged: those of the key of
+    /// Finds the limits that bind a correction of what that payer is charged: those of the key of
     /// that name, and those of the group of that name, whether or not the key is in it. None
     /// of what is not configured any more, and none that count another currency by now.
     pub fn limits_of(&self, payer: &Payer) -> BindingLimits {
@@ -100,7 +100,7 @@ impl Config {
         }
     }
 
-    /// The names of keys that pay in another currency than they did before, by the currencies
+    /// Names the keys that pay in another currency than they did before, by the currencies
     /// of both times.
     pub fn changed_currencies(&self, before: &Self) -> BTreeMap<[Arc<str>; 2], BTreeSet<Arc<str>>> {
         let currencies = before.keys.values();

@@ -60,7 +60,7 @@ pub(super) fn parsed<T, E: fmt::Display>(
     parse(&text.value).map_err(|error| problems.report(text.referenced, error.to_string()))
 }
 
-/// The same, with a default for what is left out.
+/// Does as [`parsed`], with a default for what is left out.
 pub(super) fn parsed_or<T, E: fmt::Display>(
     text: &Option<Text>,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -73,7 +73,7 @@ pub(super) fn parsed_or<T, E: fmt::Display>(
     }
 }
 
-/// `65536`, `4 KiB`, `64 MiB`, `1 GiB`.
+/// Parses a number of bytes: `65536`, `4 KiB`, `64 MiB`, `1 GiB`.
 pub(super) fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     let (number, unit) = split_unit(text);
     let factor = match unit {
@@ -92,7 +92,7 @@ pub(super) fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     }
 }
 
-/// `500ms`, `30s`, `10min`, `2h`.
+/// Parses a duration: `500ms`, `30s`, `10min`, `2h`.
 pub(super) fn duration(text: &str) -> Result<Duration, ScalarError> {
     let (number, unit) = split_unit(text);
     let factor = match unit {
@@ -111,7 +111,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, ScalarError> {
     }
 }
 
-/// A whole number from 1.
+/// Parses a whole number from 1.
 pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     let number = whole(text).filter(|n| *n <= u64::from(u32::MAX));
     match number {
@@ -121,12 +121,12 @@ pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     }
 }
 
-/// `IP:PORT`.
+/// Parses an address: `IP:PORT`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, ScalarError> {
     text.parse().map_err(|_| ScalarError::Address)
 }
 
-/// What becomes a label: of a key, a group, a channel or a currency.
+/// Parses a name that becomes a label: of a key, a group, a channel or a currency.
 pub(super) fn name(text: &str) -> Result<Arc<str>, ScalarError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {

@@ -26,7 +26,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The path as the program uses it.
+    /// Resolves a path of the file to the one that the program uses.
     pub fn path(&self, text: &Text, problems: &mut Problems) -> Result<PathBuf, Reported> {
         if text.value.is_empty() || text.value.contains('\0') {
             return Err(problems.report(text.referenced, "this is no path: name a file"));
@@ -43,7 +43,7 @@ impl Sources<'_> {
         }
     }
 
-    /// The certificates of a PEM file, in DER: at least one, each fit to be a trust root.
+    /// Reads the certificates of a PEM file, in DER: at least one, each fit to be a trust root.
     pub fn certificates(
         &self,
         text: &Text,
@@ -69,7 +69,7 @@ impl Sources<'_> {
         Ok(certificates.into_iter().map(|der| der.to_vec()).collect())
     }
 
-    /// The text of a file.
+    /// Reads the text of a file.
     pub fn text(
         &self,
         text: &Text,
@@ -82,7 +82,7 @@ impl Sources<'_> {
         }
     }
 
-    /// A channel's credential. No message repeats any of it.
+    /// Reads a channel's credential. No message repeats any of it.
     pub fn credential(
         &self,
         source: &Credential,
@@ -154,7 +154,7 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A whole file in UTF-8 of at most so many bytes.
+/// Reads a whole file in UTF-8 of at most so many bytes.
 pub(super) fn read_text(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.take(most + 1).read_to_string(&mut text)?;

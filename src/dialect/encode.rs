@@ -1,6 +1,6 @@
 //! Writes another party's tokens into URLs.
 
-/// A text as it can stand in one segment of a path or in a query: all but RFC 3986's unreserved
+/// Encodes a text for one segment of a path or for a query: all but RFC 3986's unreserved
 /// characters as `%XX`.
 pub fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());

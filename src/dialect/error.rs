@@ -104,7 +104,7 @@ pub enum JobStatus {
 }
 
 impl Dialect {
-    /// What an answer says of the job of that id, under whatever status it came.
+    /// Reads what an answer says of the job of that id, under whatever status it came.
     ///
     /// A channel may answer a job that failed under the status of its failure, 4xx or 5xx: that
     /// is a job, not an outage. It has to name the job and how it ended, since a gateway's error
@@ -224,9 +224,9 @@ pub enum Deletion {
 }
 
 impl Dialect {
-    /// What the answer to the deletion of the job of that id proves. A 404 proves nothing, since
-    /// a channel without that route answers it as well; nor does a success that says nothing of
-    /// this job.
+    /// Reads what the answer to the deletion of the job of that id proves. A 404 proves nothing,
+    /// since a channel without that route answers it as well; nor does a success that says nothing
+    /// of this job.
     pub fn deletion(&self, status: u16, body: &[u8], id: &str) -> Deletion {
         let job = || JobAnswer::read(body, self).filter(|job| job.is_about(id));
         match status {

@@ -32,7 +32,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// How many of its entries could not be read.
+    /// Counts the entries that could not be read.
     pub fn unreadable(&self) -> usize {
         self.entries.saturating_sub(self.jobs.len())
     }
@@ -71,7 +71,7 @@ enum Place {
 }
 
 impl<'d> ListReader<'d> {
-    /// A reader of one page.
+    /// Creates a reader of one page.
     pub fn new(dialect: &'d Dialect) -> Self {
         Self {
             reader: Reader::default(),
@@ -94,7 +94,7 @@ impl<'d> ListReader<'d> {
         self.reader.progress() != Progress::Broken && self.page.page.entries < MAX_ENTRIES
     }
 
-    /// The page, at its end or where its input has ended before; `None` where it is no list.
+    /// Returns the page, whole or as far as it came; `None` where the input is no list.
     pub fn finish(mut self) -> Option<Page> {
         let whole = self.reader.finish(&mut self.page) == Progress::Whole;
         let mut listing = self.page;

@@ -49,7 +49,7 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// The API as it is found, with a channel's own status words.
+    /// Builds the default dialect with a channel's own status words.
     pub fn new(words: StatusWords) -> Self {
         let listed = job::JOB.iter().chain(job::LISTED);
         Self {
@@ -61,7 +61,8 @@ impl Dialect {
     }
 }
 
-/// Reads anything as everything, cut in two at `cut`: for a fuzzer, which looks for panics.
+/// Feeds any bytes to all readers of answers, cut in two at `cut`. For fuzzers, which look for
+/// panics.
 pub fn read_anything(bytes: &[u8], cut: usize) {
     let dialect = Dialect::default();
     let _ = JobAnswer::read(bytes, &dialect).map(|job| job.rewritten(bytes, Some("a"), Some("b")));

@@ -1,7 +1,7 @@
 //! Times as RFC 3339 writes them.
 
-/// The seconds since 1970 of a time such as `2026-11-28T05:40:33.5+01:00`, without its fraction;
-/// `None` for anything else, and for a time before 1970.
+/// Parses the seconds since 1970 of a time such as `2026-11-28T05:40:33.5+01:00`, without its
+/// fraction; `None` for anything else, and for a time before 1970.
 pub(super) fn rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once(['T', 't'])?;
     let (time, zone) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-'])?)?;

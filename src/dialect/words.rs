@@ -32,7 +32,7 @@ impl Status {
         Self::Expired,
     ];
 
-    /// Its name in the configuration.
+    /// Returns its name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -44,12 +44,12 @@ impl Status {
         }
     }
 
-    /// The status of that name.
+    /// Finds the status of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// The word that OpenAI's API has for it, which is what clients are told. There is none for
+    /// Returns OpenAI's word for it, which is what clients are told. There is none for
     /// a job that was cancelled or has expired but `failed`; `cancelled` has always been passed
     /// on, and a client that waits for another word than the two for going on ends there too.
     pub const fn told(self) -> &'static str {
@@ -59,8 +59,9 @@ impl Status {
         }
     }
 
-    /// How the job's end is called in the ledger and in metrics. A job that the channel itself
-    /// gave up is not one whose end the gate has not seen in time, which is called `expired`.
+    /// Returns the name of the job's end in the ledger and in metrics. A job that the channel
+    /// itself gave up is not one whose end the gate has not seen in time, which is called
+    /// `expired`.
     pub const fn end(self) -> &'static str {
         match self {
             Self::Expired => "timed_out",
@@ -191,7 +192,7 @@ impl StatusWords {
         }
     }
 
-    /// What a word means, if anything.
+    /// Finds what a word means, if anything.
     pub fn find(&self, word: &str) -> Option<Status> {
         // Most channels say just this, and polls come often.
         if self.own.is_empty()

@@ -103,17 +103,17 @@ impl Form {
         self.fingerprint = Some(Fingerprint::default());
     }
 
-    /// Of the fields that have ended, if it was started.
+    /// Returns the fingerprint of the fields that have ended, if it was started.
     pub(super) fn fingerprint(&self) -> Option<[u8; 32]> {
         self.fingerprint.as_ref().map(Fingerprint::digest)
     }
 
-    /// What the policy refuses, of the fields that have ended.
+    /// Returns what the policy refuses of the fields that have ended.
     pub(super) fn refused(&self) -> Option<&policy::Refusal> {
         self.refused.as_ref()
     }
 
-    /// The whole body has been read and its syntax held.
+    /// Judges the whole request, once the body has ended and its syntax held.
     pub(super) fn finish(&self) -> Result<Permit, Refusal> {
         let permit = match self.is_remix {
             true => policy::permit_remix,

@@ -24,7 +24,7 @@ pub(crate) struct Holdback {
 }
 
 impl Holdback {
-    /// How many bytes are in here.
+    /// Counts the bytes that are held back.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -48,7 +48,7 @@ impl Holdback {
         }
     }
 
-    /// The next piece that lies below the offset `safe`; `None` where nothing does.
+    /// Removes the next piece that lies below the offset `safe`; `None` where nothing does.
     pub(crate) fn pop(&mut self, safe: u64) -> Option<Bytes> {
         let wanted = usize::try_from(safe.saturating_sub(self.start)).unwrap_or(usize::MAX);
         if wanted == 0 {
@@ -72,7 +72,7 @@ impl Holdback {
         Some(piece)
     }
 
-    /// Everything that is left, in order.
+    /// Removes all that is left, in order.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> {
         self.seal_tail();
         self.start += self.len as u64;

@@ -111,8 +111,8 @@ enum Scanner {
 }
 
 impl Inspector {
-    /// For a body in that syntax, sent by that key. With a source it is the body of a
-    /// remix: it may hold a prompt only, and is judged by what the source asked for.
+    /// Creates an inspector for a body in that syntax, sent by that key. With a source it is the
+    /// body of a remix: it may hold a prompt only, and is judged by what the source asked for.
     pub fn new(plan: Arc<Plan>, key: Arc<Key>, syntax: Syntax, source: Option<Source>) -> Self {
         let is_json = matches!(syntax, Syntax::Json);
         let scanner = match syntax {
@@ -140,7 +140,7 @@ impl Inspector {
         self
     }
 
-    /// Takes the next bytes of the body.
+    /// Reads the next bytes of the body.
     ///
     /// # Errors
     /// The reason why the request cannot be permitted, at the earliest moment that it is
@@ -165,7 +165,7 @@ impl Inspector {
         refused.map_or(Ok(()), |refusal| Err(Refusal::Policy(refusal)))
     }
 
-    /// The offset, from the body's start, below which the input may go on. Never falls,
+    /// Returns the offset, from the body's start, below which the input may go on. Never falls,
     /// and never covers the end of a well-written body.
     pub fn safe(&self) -> u64 {
         match &self.scanner {
@@ -174,38 +174,38 @@ impl Inspector {
         }
     }
 
-    /// What is known of the request so far.
+    /// Returns what is known of the request so far.
     pub fn asked(&self) -> Asked<'_> {
         self.form.asked()
     }
 
-    /// How the body has written its `seconds`, where it is JSON and they are known.
+    /// Returns how the body has written its `seconds`, where it is JSON and they are known.
     pub fn written_seconds(&self) -> Option<Written> {
         self.form.written_seconds()
     }
 
-    /// The SHA-256 of the prompt's text in UTF-8, whichever syntax carried it: there once the
-    /// prompt has ended and was accepted.
+    /// Returns the SHA-256 of the prompt's text in UTF-8, whichever syntax carried it: there once
+    /// the prompt has ended and was accepted.
     pub fn prompt_digest(&self) -> Option<[u8; 32]> {
         self.form.prompt()
     }
 
-    /// What makes two bodies the same request for an `Idempotency-Key`: there once
+    /// Returns what makes two bodies the same request for an `Idempotency-Key`: there once
     /// [`finish`](Self::finish) has permitted the request, or only its policy has not, if it was
     /// asked for.
     ///
-    /// Equal for the same fields with the same values and the same bytes of a file, be they
-    /// written as a form or as JSON, and in whatever order different fields come; boundary,
-    /// filenames and part headers do not count. The elements of a list count in their order,
-    /// the members of an element in any. A `filename=""` without bytes counts as absent, and
-    /// so does the `null` of a field that is known here. A default that is spelt out, a JSON value that is no string and a
-    /// data URL in place of a file are other values. It covers the body only: neither the
-    /// key nor the route, nor the source of a remix.
+    /// Equal for the same fields with the same values and the same bytes of a file, be they written
+    /// as a form or as JSON, and in whatever order different fields come; boundary, filenames and
+    /// part headers do not count. The elements of a list count in their order, the members of an
+    /// element in any. A `filename=""` without bytes counts as absent, and so does the `null` of a
+    /// field that is known here. A default that is spelt out, a JSON value that is no string and a
+    /// data URL in place of a file are other values. It covers the body only: neither the key nor
+    /// the route, nor the source of a remix.
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         self.fingerprint
     }
 
-    /// The body has ended: judges the whole of it.
+    /// Ends the body and judges the whole of it.
     ///
     /// # Errors
     /// The reason why the request is not permitted.

@@ -90,7 +90,7 @@ pub enum Base64Fault {
 }
 
 impl Refusal {
-    /// The field that the refusal is about.
+    /// Returns the field that the refusal is about.
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::UnsupportedMediaType => None,

@@ -32,13 +32,13 @@ impl SecondsType {
         }
     }
 
-    /// What one of two takes.
+    /// Combines what either of two takes.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         if self == other { self } else { Self::Either }
     }
 
-    /// What belongs there, for a message.
+    /// Says what belongs there, for a message.
     pub fn wanted(self) -> &'static str {
         match self {
             Self::String => "a string, in quotes",

@@ -173,7 +173,7 @@ pub enum Expected {
 }
 
 impl Error {
-    /// The name of the field in which the body broke a rule, if one was being read.
+    /// Returns the field in which the body broke a rule, if one was being read.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::TooDeep { field, .. }

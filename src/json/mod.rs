@@ -60,8 +60,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The most bytes that a scanner withholds outside of values, given that the body goes on
-    /// to be accepted: from the end of one field over the key (or two, where an object opens) of
+    /// Computes the most bytes that a scanner withholds outside of values, given that the body goes
+    /// on to be accepted: from the end of one field over the key (or two, where an object opens) of
     /// the next, or from the last field to the end of the body.
     ///
     /// A field under [`Release::AfterEnd`](crate::form::Release::AfterEnd) adds its own raw

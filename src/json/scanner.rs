@@ -70,7 +70,7 @@ struct OpenField {
 }
 
 impl Scanner {
-    /// A scanner before the first byte of a body.
+    /// Creates a scanner for one body.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -115,7 +115,7 @@ impl Scanner {
         outcome
     }
 
-    /// The body has ended. Ok only if it was one complete object.
+    /// Ends the body: `Ok` only if it was one complete object.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Scanner {
         }
     }
 
-    /// The absolute offset, in bytes, below which the body may be released.
+    /// Returns the absolute offset, in bytes, below which the body may be released.
     ///
     /// It never falls, and never exceeds what was pushed. What precedes a field's value
     /// from the end of the field before it (comma, keys, brackets) is withheld until the sink's

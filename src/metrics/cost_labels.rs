@@ -42,7 +42,7 @@ impl CostLabels {
     /// The names that a configuration can list.
     pub const NAMES: [&str; 5] = ["key", "model", "size", "channel", "group"];
 
-    /// The one of that name, to be switched on.
+    /// Finds the label of that name, to be switched on.
     pub fn by_name(&mut self, name: &str) -> Option<&mut bool> {
         match name {
             "key" => Some(&mut self.key),
@@ -54,7 +54,8 @@ impl CostLabels {
         }
     }
 
-    /// Key, model, size, channel, event, group and currency, as far as they are shown.
+    /// Blanks the labels that are not shown, of key, model, size, channel, event, group and
+    /// currency.
     pub(super) fn shown<'a>(&self, labels: [&'a str; 7]) -> [&'a str; 7] {
         let [key, model, size, channel, event, group, currency] = labels;
         let shown = |is_shown, label| if is_shown { label } else { "" };

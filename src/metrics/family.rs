@@ -47,7 +47,7 @@ impl<M> Member<M> {
 }
 
 impl<M> Family<M> {
-    /// A family of metrics of that kind, made by `make` as they are needed.
+    /// Creates a family of metrics of that kind, made by `make` as they are needed.
     ///
     /// # Errors
     /// Where a name, a label or what `make` is made of is not valid.

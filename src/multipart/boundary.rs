@@ -23,10 +23,10 @@ pub struct Boundary {
 impl Boundary {
     /// Reads the value of a request's `Content-Type` header.
     ///
-    /// The value is `multipart/form-data`, in lower case, with a `boundary` and at most a
-    /// `charset` (utf-8, us-ascii or iso-8859-1) beside it, each once, after `;` or `; `. Media types
-    /// are case-insensitive by RFC 9110, section 8.3.1, and may carry other parameters;
-    /// servers do not agree on what either means, so both are refused.
+    /// The value is `multipart/form-data`, in lower case, with a `boundary` and at most a `charset`
+    /// (utf-8, us-ascii or iso-8859-1) beside it, each once, after `;` or `; `. Media types are
+    /// case-insensitive by RFC 9110, section 8.3.1, and may carry other parameters; servers do not
+    /// agree on what either means, so both are refused.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl Boundary {
         })
     }
 
-    /// The boundary's bytes, without dashes before them.
+    /// Returns the boundary's bytes, without dashes before them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.delimiter[LEAD.len()..]
     }

@@ -189,7 +189,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The name of the part that is at fault, where it is known.
+    /// Returns the name of the part that is at fault, where it is known.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::StrayBoundary { field } => field.as_deref(),

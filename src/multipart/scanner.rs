@@ -70,7 +70,7 @@ struct Part {
 }
 
 impl Scanner {
-    /// A scanner for one body.
+    /// Creates a scanner for one body.
     pub fn new(boundary: Boundary, limits: Limits) -> Self {
         Self {
             search: Search::new(boundary),
@@ -91,7 +91,7 @@ impl Scanner {
         }
     }
 
-    /// Takes the next piece of the body, which may be empty.
+    /// Reads the next piece of the body, which may be empty.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Scanner {
         Err(Stop::Syntax(error))
     }
 
-    /// How many bytes from the body's start may go to the upstream.
+    /// Returns how many bytes from the body's start may go to the upstream.
     ///
     /// It never decreases, never exceeds what was pushed, and stands still after an error.
     /// The bytes of a part, its delimiter line included, are below it only after the sink's

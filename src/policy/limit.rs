@@ -16,12 +16,12 @@ use crate::money::Amount;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Whole seconds since the epoch.
+    /// Returns the whole seconds since the epoch.
     pub const fn seconds(self) -> u64 {
         self.0 / 1000
     }
 
-    /// Milliseconds from `earlier` to this, zero if it is later.
+    /// Returns the milliseconds from `earlier` to this, zero if it is later.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -43,7 +43,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// The name in the configuration, in messages and in labels.
+    /// Returns the name in the configuration, in messages and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -76,7 +76,7 @@ pub enum Window {
 }
 
 impl Window {
-    /// The name in the configuration and in labels.
+    /// Returns the name in the configuration and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Minute => "min",
@@ -87,7 +87,7 @@ impl Window {
         }
     }
 
-    /// When the window that holds `now` began, in seconds since the epoch.
+    /// Returns when the window that holds `now` began, in seconds since the epoch.
     pub fn start(self, now: Timestamp) -> u64 {
         let seconds = now.seconds();
         match self {
@@ -102,7 +102,7 @@ impl Window {
         }
     }
 
-    /// When the window that holds `now` ends, in seconds since the epoch; `None` for
+    /// Returns when the window that holds `now` ends, in seconds since the epoch; `None` for
     /// [`Window::Total`].
     pub fn end(self, now: Timestamp) -> Option<u64> {
         let start = self.start(now);

@@ -98,7 +98,7 @@ pub enum Param {
 }
 
 impl Param {
-    /// The field's name.
+    /// Returns the field's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Model => "model",

@@ -15,22 +15,22 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The model.
+    /// Returns the model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
 
-    /// The size: asked for, or the model's default.
+    /// Returns the size: the one asked for, or the model's default.
     pub fn size(&self) -> &Size {
         &self.size
     }
 
-    /// The duration: asked for, or the model's default.
+    /// Returns the duration in seconds: the one asked for, or the model's default.
     pub fn seconds(&self) -> u32 {
         self.seconds
     }
 
-    /// The cost.
+    /// Returns the cost.
     pub fn quote(&self) -> Quote {
         self.quote
     }
@@ -55,7 +55,7 @@ pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refus
     Ok(())
 }
 
-/// Judges a whole request: what was not asked for has the model's default.
+/// Judges a whole request. A field that was left out has the model's default.
 ///
 /// # Errors
 /// The refusal.
@@ -79,7 +79,7 @@ pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, 
     priced(model, size, seconds.count, key)
 }
 
-/// Judges a whole remix: it is asked for with what its source has.
+/// Judges a whole remix, which has the model, size and seconds of its source.
 ///
 /// A channel may have rendered other seconds than are on offer. The price is one of a second, so
 /// such a source can be remixed all the same, by a key that may ask for at least as many.

@@ -38,7 +38,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The field that the refusal is about.
+    /// Returns the field that the refusal is about.
     pub fn param(&self) -> Option<Param> {
         match self {
             Self::NoModel { .. } => Some(Param::Model),
