@@ -103,7 +103,7 @@ mod tests {
                 let call = calls.fetch_add(1, Ordering::Relaxed);
                 async move {
                     match call {
-                        0..2 => Err(Unavailable("away".into())),
+                        0..2 => Err(Unavailable::transient("away")),
                         _ => Ok(()),
                     }
                 }

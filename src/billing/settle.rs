@@ -78,7 +78,7 @@ impl Billing {
     ) -> Result<(), Unavailable> {
         if self.retries.has(job.reservation, LedgerCall::Confirm) {
             // Whether it was corrected is to be known first: the ledger tells its last call only.
-            return Err(Unavailable("its confirmation is not known yet".into()));
+            return Err(Unavailable::transient("its confirmation is not known yet"));
         }
         let JobEnd {
             resolution,

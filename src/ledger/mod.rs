@@ -23,13 +23,13 @@
 
 mod charge;
 mod counters;
+mod error;
 mod ids;
 mod job;
 mod memory;
 mod postgres;
 mod sqlite;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ use async_trait::async_trait;
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer, ReservationId};
 pub use charge::{FirstAnswer, PromptDigest, Resolution};
 pub use counters::{BindingLimits, LimitReached, Scope, Usage};
+pub use error::Unavailable;
 pub use ids::minted;
 pub use job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
 pub use memory::MemoryLedger;
@@ -67,18 +68,6 @@ pub enum Claimed {
     /// The same request, which was answered with this.
     Answered(FirstAnswer),
 }
-
-/// The ledger cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unavailable(pub String);
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the ledger is unavailable: {}", self.0)
-    }
-}
-
-impl std::error::Error for Unavailable {}
 
 /// Longer than any job waits to be looked at, in milliseconds: no wait in the configuration is
 /// longer than a day.

@@ -63,7 +63,7 @@ impl Watched {
 
 fn fails(flag: &AtomicBool) -> Result<(), Unavailable> {
     match flag.load(Ordering::SeqCst) {
-        true => Err(Unavailable("told to fail".into())),
+        true => Err(Unavailable::transient("told to fail")),
         false => Ok(()),
     }
 }
@@ -89,7 +89,9 @@ impl Ledger for Watched {
         self.asked.fetch_add(1, Ordering::SeqCst);
         fails(&self.fail_reserve)?;
         let permit = self.gate.acquire().await;
-        permit.map_err(|e| Unavailable(e.to_string()))?.forget();
+        permit
+            .map_err(|e| Unavailable::permanent(e.to_string()))?
+            .forget();
         let reserved = self.inner.reserve(draft, key, now).await?;
         if reserved == Reserved::Done {
             self.reserved.fetch_add(1, Ordering::SeqCst);

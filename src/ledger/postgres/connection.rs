@@ -4,7 +4,6 @@
 //! Every statement is unnamed and complete in itself, so that a pooler that hands out a
 //! server for each transaction may stand between.
 
-use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,9 +11,10 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Client, Manager, Object, Pool, PoolError, Runtime, TimeoutType};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Row;
-use tokio_postgres::error::{Error, SqlState};
+use tokio_postgres::error::Error;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::error::{Kind, explain, kind, unavailable};
 use super::row::Id;
 use super::schema::{self, SchemaError};
 use super::url::Target;
@@ -52,36 +52,36 @@ pub(super) struct Database {
 
 /// That the database could not be reached.
 struct Away {
-    why: String,
+    why: Unavailable,
     /// When the next call may try.
     probe_at: Instant,
 }
 
 /// How a call has failed, with all its repetitions.
 pub(super) struct Failed {
-    why: String,
+    why: Unavailable,
     /// Whether it may have been executed, or be yet.
     pub(super) may_be_done: bool,
 }
 
 impl From<Failed> for Unavailable {
     fn from(failed: Failed) -> Self {
-        Self(failed.why)
+        failed.why
     }
 }
 
 /// How an attempt has failed.
 enum Failure {
     /// The connection is not to be used again, and the statement may have been executed.
-    Broken(String),
+    Broken(Unavailable),
     /// It was not executed, for a reason that passes.
-    Passing(String),
+    Passing(Unavailable),
     /// It was not executed, and will not be.
-    Refused(String),
+    Refused(Unavailable),
     /// It was not answered in time: it may have been executed, or be yet.
-    Silent(String),
+    Silent(Unavailable),
     /// No connection was to be had.
-    NoConnection(String),
+    NoConnection(Unavailable),
 }
 
 impl Database {
@@ -175,14 +175,14 @@ impl Database {
                 if schema::is_missing(&error) {
                     self.prepared.store(false, Ordering::Release);
                 }
-                Err(self.judge(client, &error))
+                Err(self.judge(client, error))
             }
             Err(_) => {
                 drop(Object::take(client));
                 let seconds = patience.as_secs();
-                Err(Failure::Silent(format!(
+                Err(Failure::Silent(Unavailable::transient(format!(
                     "the database did not answer within {seconds} s: see what it is busy with"
-                )))
+                ))))
             }
         }
     }
@@ -198,13 +198,13 @@ impl Database {
         let mut client = match self.pool.get().await {
             Ok(client) => client,
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
-                return Err(Failure::NoConnection(format!(
+                return Err(Failure::NoConnection(Unavailable::transient(format!(
                     "all {} connections to the database are in use: it is slow, or the \
                      gate needs more of them",
                     self.connections
-                )));
+                ))));
             }
-            Err(error) => return Err(self.gone(&error)),
+            Err(error) => return Err(self.gone(error)),
         };
         *self.away() = None;
         if !self.prepared.load(Ordering::Acquire)
@@ -226,32 +226,30 @@ impl Database {
                 self.prepared.store(true, Ordering::Release);
                 Ok(())
             }
-            Ok(Err(SchemaError::Newer(version))) => Err(Failure::Refused(format!(
-                "the database has version {version} of the ledger's schema, which is newer \
-                 than this program: start the version that made it, or a later one"
-            ))),
-            Ok(Err(SchemaError::Isolation(level))) => Err(Failure::Refused(format!(
-                "transactions are {level} by default, under which decisions about limits \
-                 would be wrong: set default_transaction_isolation to read committed for \
-                 the role or the database"
-            ))),
-            Ok(Err(SchemaError::Database(error))) => Err(match kind(&error) {
-                Kind::Broken => Failure::Broken(explain(&error)),
-                Kind::Passing => Failure::Passing(explain(&error)),
-                Kind::Refused => Failure::Refused(format!(
-                    "the schema tollgate cannot be made in the database: {}",
-                    explain(&error)
-                )),
-            }),
-            Err(_) => Err(Failure::Refused(
-                "the schema tollgate could not be made in time: see what locks the database".into(),
+            Ok(Err(SchemaError::Database(error))) => {
+                let why = explain(&error);
+                Err(match kind(&error) {
+                    Kind::Broken => Failure::Broken(unavailable(why, error)),
+                    Kind::Passing => Failure::Passing(unavailable(why, error)),
+                    Kind::Refused => Failure::Refused(unavailable(
+                        format!("the schema tollgate cannot be made in the database: {why}"),
+                        error,
+                    )),
+                })
+            }
+            Ok(Err(error)) => Err(Failure::Refused(
+                Unavailable::permanent(error.to_string()).with_source(error),
             )),
+            Err(_) => Err(Failure::Refused(Unavailable::transient(
+                "the schema tollgate could not be made in time: see what locks the database",
+            ))),
         }
     }
 
-    fn judge(&self, client: Client, error: &Error) -> Failure {
-        let why = explain(error);
-        match kind(error) {
+    fn judge(&self, client: Client, error: Error) -> Failure {
+        let kind = kind(&error);
+        let why = unavailable(explain(&error), error);
+        match kind {
             Kind::Broken => {
                 drop(Object::take(client));
                 Failure::Broken(why)
@@ -267,7 +265,7 @@ impl Database {
         self.pool.retain(|_, metrics| metrics.created > started);
     }
 
-    fn is_away(&self) -> Option<String> {
+    fn is_away(&self) -> Option<Unavailable> {
         let mut away = self.away();
         let away = away.as_mut()?;
         let now = Instant::now();
@@ -278,15 +276,17 @@ impl Database {
         None
     }
 
-    fn gone(&self, error: &PoolError) -> Failure {
+    fn gone(&self, error: PoolError) -> Failure {
         let why = match error {
             PoolError::Backend(error) => {
-                format!("the database cannot be reached: {}", explain(error))
+                let why = format!("the database cannot be reached: {}", explain(&error));
+                unavailable(why, error)
             }
-            PoolError::Timeout(_) => "the database cannot be reached: connecting took too long, \
-                 see whether its host answers"
-                .into(),
-            _ => "the connections to the database are closed".into(),
+            PoolError::Timeout(_) => Unavailable::transient(
+                "the database cannot be reached: connecting took too long, see whether its host \
+                 answers",
+            ),
+            _ => Unavailable::permanent("the connections to the database are closed"),
         };
         *self.away() = Some(Away {
             why: why.clone(),
@@ -297,66 +297,5 @@ impl Database {
 
     fn away(&self) -> MutexGuard<'_, Option<Away>> {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-enum Kind {
-    Broken,
-    Passing,
-    Refused,
-}
-
-fn kind(error: &Error) -> Kind {
-    let Some(code) = error.code() else {
-        // No answer of the server at all.
-        return Kind::Broken;
-    };
-    let broken = [
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::IDLE_SESSION_TIMEOUT,
-        // The server became a standby: the URL's other hosts may have the primary.
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-    ];
-    let passing = [
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::T_R_DEADLOCK_DETECTED,
-        // Two attempts of one call, or two gates with one job, met: the next sees the other.
-        SqlState::UNIQUE_VIOLATION,
-        SqlState::UNDEFINED_TABLE,
-        SqlState::UNDEFINED_FUNCTION,
-        SqlState::INVALID_SCHEMA_NAME,
-    ];
-    // Class 08: connection exceptions, which poolers answer with too.
-    if broken.contains(code) || code.code().starts_with("08") {
-        Kind::Broken
-    } else if passing.contains(code) {
-        Kind::Passing
-    } else {
-        Kind::Refused
-    }
-}
-
-/// An error for operators: the server's message without its details, which may hold what
-/// is in rows.
-fn explain(error: &Error) -> String {
-    match error.as_db_error() {
-        Some(db) if *db.code() == SqlState::LOCK_NOT_AVAILABLE => {
-            "another transaction holds the key's or group's counters for too long: see \
-             pg_stat_activity for who does"
-                .into()
-        }
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => {
-            let mut text = error.to_string();
-            // The driver leaves to its sources what exactly has failed.
-            let mut source = error.source();
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
-            text
-        }
     }
 }

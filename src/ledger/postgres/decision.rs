@@ -321,9 +321,8 @@ fn only(rows: &[Row]) -> Result<&Row, Unavailable> {
 }
 
 fn unknown_answer() -> Unavailable {
-    Unavailable(
+    Unavailable::permanent(
         "the database's functions answer with something that this program does not know: \
-         see whether somebody has changed the schema tollgate"
-            .into(),
+         see whether somebody has changed the schema tollgate",
     )
 }

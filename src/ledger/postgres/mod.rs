@@ -6,6 +6,7 @@
 
 mod connection;
 mod decision;
+mod error;
 mod operations;
 mod orphans;
 mod row;
@@ -106,10 +107,9 @@ impl PostgresLedger {
             None => None,
         }
         .ok_or_else(|| {
-            Unavailable(
+            Unavailable::transient(
                 "more requests of one key wait than the database can take: \
-                 see how fast it commits, or limit the key"
-                    .into(),
+                 see how fast it commits, or limit the key",
             )
         })
     }
@@ -516,10 +516,10 @@ impl Ledger for PostgresLedger {
         match rows.first().map(|row| column(row, "read_only")) {
             Some(Ok(false)) => Ok(()),
             Some(Err(error)) => Err(error),
-            _ => Err(Unavailable(
+            // As in the middle of a failover.
+            _ => Err(Unavailable::transient(
                 "the database is read-only: name the primary, or all hosts of the cluster \
-                 with target_session_attrs=read-write"
-                    .into(),
+                 with target_session_attrs=read-write",
             )),
         }
     }

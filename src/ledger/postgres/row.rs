@@ -326,7 +326,7 @@ pub(super) fn text(row: &Row, name: &str) -> Result<Arc<str>, Unavailable> {
 }
 
 fn strange(name: &str) -> Unavailable {
-    Unavailable(format!(
+    Unavailable::permanent(format!(
         "the database answers with a value in {name} that no gate writes: see whether \
          somebody has changed the schema tollgate"
     ))

@@ -37,19 +37,24 @@ const CREATE: &str = "
         'The versions of this schema that were applied. Gates of an older version refuse it.'";
 
 /// Why the schema is not there.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum SchemaError {
-    Database(Error),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] Error),
     /// The database has that version, which is newer than this program's.
+    #[error(
+        "the database has version {0} of the ledger's schema, which is newer than this program: \
+         start the version that made it, or a later one"
+    )]
     Newer(i32),
     /// Transactions are of that level by default. What a decision reads behind a lock has to
     /// be what the lock's last holder wrote, which is so in `read committed` alone.
+    #[error(
+        "transactions are {0} by default, under which decisions about limits would be wrong: \
+         set default_transaction_isolation to read committed for the role or the database"
+    )]
     Isolation(String),
-}
-
-impl From<Error> for SchemaError {
-    fn from(error: Error) -> Self {
-        Self::Database(error)
-    }
 }
 
 /// Takes the lease by which other gates see that this one lives: what it reserves before its

@@ -1,6 +1,5 @@
 //! The database's URL, and TLS to it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,42 +17,32 @@ const CONNECT_TO_ONE: Duration = Duration::from_millis(500);
 
 /// Why a text is no URL of a PostgreSQL database. It never contains any of the text, which
 /// holds a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUrlError {
     /// It cannot be read.
+    #[error(
+        "the database's URL cannot be read: write postgres://user:password@host:5432/database, \
+         with special characters in the password percent-encoded; after `?` the options sslmode, \
+         target_session_attrs, connect_timeout, application_name, options, keepalives and \
+         channel_binding are known"
+    )]
     NotAUrl,
     /// It names no host.
+    #[error("the database's URL names no host")]
     NoHost,
     /// A `sslmode` that means less than it seems to: `allow`, or one that is unknown.
+    #[error(
+        "sslmode in the database's URL is to be disable, prefer, require, verify-ca or \
+         verify-full; the server's certificate is verified whenever TLS is used"
+    )]
     SslMode,
     /// TLS is demanded, and this machine has no root certificates.
+    #[error(
+        "sslmode demands TLS, but this machine has no root certificates: install \
+         ca-certificates, or set SSL_CERT_FILE to a file that holds them"
+    )]
     NoRoots,
 }
-
-impl fmt::Display for ParseUrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotAUrl => {
-                "the database's URL cannot be read: write \
-                 postgres://user:password@host:5432/database, with special characters in \
-                 the password percent-encoded; after `?` the options sslmode, \
-                 target_session_attrs, connect_timeout, application_name, options, \
-                 keepalives and channel_binding are known"
-            }
-            Self::NoHost => "the database's URL names no host",
-            Self::SslMode => {
-                "sslmode in the database's URL is to be disable, prefer, require, verify-ca \
-                 or verify-full; the server's certificate is verified whenever TLS is used"
-            }
-            Self::NoRoots => {
-                "sslmode demands TLS, but this machine has no root certificates: install \
-                 ca-certificates, or set SSL_CERT_FILE to a file that holds them"
-            }
-        })
-    }
-}
-
-impl std::error::Error for ParseUrlError {}
 
 /// What connections are made with.
 pub(super) struct Target {

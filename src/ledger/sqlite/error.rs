@@ -1,6 +1,5 @@
 //! What is wrong with the database file, in words for operators.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
@@ -8,17 +7,41 @@ use rusqlite::ErrorCode;
 use super::super::Unavailable;
 
 /// Why a ledger's file cannot be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// There is no folder to keep the file in.
+    #[error(
+        "{}: its folder does not exist: make it, or name another path for the ledger",
+        .0.display()
+    )]
     FolderMissing(PathBuf),
     /// The file or its folder cannot be written.
+    #[error(
+        "{}: cannot be written: let the gate's user write the file and its folder, where \
+         SQLite keeps files of its own",
+        .0.display()
+    )]
     ReadOnly(PathBuf),
     /// Not a file of SQLite's.
+    #[error(
+        "{}: is no SQLite database, or is damaged: name another path for the ledger, or \
+         restore a backup",
+        .0.display()
+    )]
     NotADatabase(PathBuf),
     /// A database of another program.
+    #[error(
+        "{}: is the database of another program: name another path for the ledger",
+        .0.display()
+    )]
     NotALedger(PathBuf),
     /// A newer version of this program has changed its tables.
+    #[error(
+        "{}: was written by a newer tollgate (its tables are of version {found}, this \
+         program knows version {known}): run that version, or restore a backup from \
+         before the upgrade",
+        .path.display()
+    )]
     NewerSchema {
         /// The database.
         path: PathBuf,
@@ -28,8 +51,16 @@ pub enum OpenError {
         known: u32,
     },
     /// Another gate uses it.
+    #[error(
+        "{}: another gate uses it: stop that one first; a fleet of gates wants PostgreSQL",
+        .0.display()
+    )]
     Locked(PathBuf),
     /// Something else.
+    #[error(
+        "{}: cannot be opened as a ledger: {reason}",
+        .path.display()
+    )]
     Other {
         /// The database.
         path: PathBuf,
@@ -37,54 +68,6 @@ pub enum OpenError {
         reason: String,
     },
 }
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FolderMissing(path) => write!(
-                f,
-                "{}: its folder does not exist: make it, or name another path for the ledger",
-                path.display()
-            ),
-            Self::ReadOnly(path) => write!(
-                f,
-                "{}: cannot be written: let the gate's user write the file and its folder, where \
-                 SQLite keeps files of its own",
-                path.display()
-            ),
-            Self::NotADatabase(path) => write!(
-                f,
-                "{}: is no SQLite database, or is damaged: name another path for the ledger, or \
-                 restore a backup",
-                path.display()
-            ),
-            Self::NotALedger(path) => write!(
-                f,
-                "{}: is the database of another program: name another path for the ledger",
-                path.display()
-            ),
-            Self::NewerSchema { path, found, known } => write!(
-                f,
-                "{}: was written by a newer tollgate (its tables are of version {found}, this \
-                 program knows version {known}): run that version, or restore a backup from \
-                 before the upgrade",
-                path.display()
-            ),
-            Self::Locked(path) => write!(
-                f,
-                "{}: another gate uses it: stop that one first; a fleet of gates wants PostgreSQL",
-                path.display()
-            ),
-            Self::Other { path, reason } => write!(
-                f,
-                "{}: cannot be opened as a ledger: {reason}",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 impl OpenError {
     pub(super) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
@@ -130,9 +113,10 @@ pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// What operators are to do about an error in use.
-pub(super) fn unavailable(path: &Path, error: &rusqlite::Error) -> Unavailable {
-    let remedy = match error.sqlite_error_code() {
+/// Says what operators are to do about an error in use, and whether it may pass by itself.
+pub(super) fn unavailable(path: &Path, error: rusqlite::Error) -> Unavailable {
+    let code = error.sqlite_error_code();
+    let remedy = match code {
         Some(ErrorCode::DiskFull) => "the disk is full: free space on it",
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             "it cannot be written: let the gate's user write the file and its folder"
@@ -149,5 +133,41 @@ pub(super) fn unavailable(path: &Path, error: &rusqlite::Error) -> Unavailable {
         Some(ErrorCode::CannotOpen) => "it cannot be opened: see that the file is still there",
         _ => "SQLite refused a statement",
     };
-    Unavailable(format!("{}: {remedy} ({error})", path.display()))
+    let reason = format!("{}: {remedy} ({error})", path.display());
+    let unavailable = match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OutOfMemory) => {
+            Unavailable::transient(reason)
+        }
+        _ => Unavailable::permanent(reason),
+    };
+    unavailable.with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_passes_and_a_full_disk_does_not() {
+        for (code, transient, text) in [
+            (ffi::SQLITE_BUSY, true, "another program holds a lock"),
+            (ffi::SQLITE_LOCKED, true, "another program holds a lock"),
+            (ffi::SQLITE_NOMEM, true, "SQLite refused a statement"),
+            (ffi::SQLITE_FULL, false, "the disk is full"),
+            (ffi::SQLITE_IOERR, false, "look at the disk"),
+            (ffi::SQLITE_CORRUPT, false, "it is damaged"),
+            (ffi::SQLITE_CONSTRAINT, false, "SQLite refused a statement"),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let cause = error.to_string();
+            let error = unavailable(Path::new("tollgate.db"), error);
+            assert_eq!(error.is_transient(), transient, "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+            assert_eq!(error.source().unwrap().to_string(), cause);
+        }
+    }
 }

@@ -36,7 +36,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let stopped = || Unavailable("the gate is stopping".into());
+        let stopped = || Unavailable::permanent("the gate is stopping");
         let permits = self.permits.clone();
         let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
         let readers = self.clone();
@@ -48,7 +48,7 @@ impl Readers {
                 readers.put_back(db);
                 Ok(answer)
             });
-            answer.map_err(|error| unavailable(&readers.path, &error))
+            answer.map_err(|error| unavailable(&readers.path, error))
         });
         task.await.unwrap_or_else(|_| Err(stopped()))
     }

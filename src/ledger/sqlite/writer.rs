@@ -69,7 +69,7 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&mut Books, &Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let stopped = || Unavailable("its thread has stopped: restart the gate".into());
+        let stopped = || Unavailable::permanent("its thread has stopped: restart the gate");
         let (reply, answer) = oneshot::channel();
         let call = Call {
             run,
@@ -136,7 +136,7 @@ where
             (Err(error), _) => Err(error.clone()),
             (Ok(()), Some(done)) => Ok(done),
             // Cannot be: what is committed has run.
-            (Ok(()), None) => Err(Unavailable("it was not asked".into())),
+            (Ok(()), None) => Err(Unavailable::permanent("it was not asked")),
         };
         // Whoever asked may be gone.
         let _ = self.reply.send(answer);
@@ -177,7 +177,7 @@ impl Desk {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = checkpoint {
             // Nothing is lost: the next opening reads the log.
-            log::warn!("{}", unavailable(&self.path, &error));
+            log::warn!("{}", unavailable(&self.path, error));
         }
     }
 
@@ -196,7 +196,7 @@ impl Desk {
                     answer_all(batch, &Ok(()));
                 }
                 Err(Failure::Call(at, error)) => {
-                    let error = unavailable(&self.path, &error);
+                    let error = unavailable(&self.path, error);
                     log::error!("one request to the ledger has failed, others have not: {error}");
                     self.roll_back();
                     let after = batch.split_off(at + 1);
@@ -207,7 +207,7 @@ impl Desk {
                     *batch = after;
                 }
                 Err(Failure::All(error)) => {
-                    let error = unavailable(&self.path, &error);
+                    let error = unavailable(&self.path, error);
                     self.note_health(Err(error.clone()));
                     self.roll_back();
                     answer_all(batch, &Err(error));
@@ -231,7 +231,7 @@ impl Desk {
         if !self.db.is_autocommit()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
         {
-            log::error!("{}", unavailable(&self.path, &error));
+            log::error!("{}", unavailable(&self.path, error));
         }
         // So that hints are right at once. Where it fails, the next batch begins with it.
         self.stale = self.books.load(&self.db).is_err();

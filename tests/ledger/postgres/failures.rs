@@ -1,6 +1,7 @@
 //! Connections that break, and servers that are away.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -217,7 +218,8 @@ async fn a_server_that_is_away_is_said_so_soon_and_found_when_it_is_back() {
     let ledger = open(&url);
     let started = Instant::now();
     let why = ledger.ready().await.unwrap_err();
-    assert!(why.0.contains("cannot be reached"), "{why}");
+    assert!(why.to_string().contains("cannot be reached"), "{why}");
+    assert!(why.is_transient() && why.source().is_some());
     assert!(started.elapsed() < Duration::from_secs(3));
     tokio::task::block_in_place(|| postgres.start_again());
     let started = Instant::now();
@@ -241,7 +243,7 @@ async fn a_server_that_is_silent_is_given_up_soon() {
     let started = Instant::now();
     let why = ledger.ready().await.unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(4));
-    assert!(why.0.contains("took too long"), "{why}");
+    assert!(why.to_string().contains("took too long"), "{why}");
     // While it is known to be away, nobody waits for it: the answer is there at once.
     let again = tokio::time::timeout(Duration::ZERO, ledger.ready()).await;
     assert_eq!(again, Ok(Err(why.clone())));

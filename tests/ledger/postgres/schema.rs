@@ -24,7 +24,8 @@ async fn the_schema_is_made_once() {
 
     postgres.psql(&url, "INSERT INTO tollgate.schema_version VALUES (1000)");
     let refused = open(&url).ready().await.unwrap_err();
-    assert!(refused.0.contains("version 1000"), "{refused}");
+    assert!(refused.to_string().contains("version 1000"), "{refused}");
+    assert!(!refused.is_transient());
 }
 
 /// A database of the second version, as gates of that time have left it.
@@ -146,7 +147,7 @@ async fn a_read_only_server_is_not_ready() {
     let read_only = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
     postgres.psql("postgres", &read_only);
     let why = open(&url).ready().await.unwrap_err();
-    assert!(why.0.contains("read-only"), "{why}");
+    assert!(why.to_string().contains("read-only"), "{why}");
 }
 
 /// Under which a decision would not see what was written while it waited.
@@ -158,7 +159,10 @@ async fn a_stricter_isolation_by_default_is_refused() {
     let level = "default_transaction_isolation = 'repeatable read'";
     postgres.psql("postgres", &format!("ALTER DATABASE {name} SET {level}"));
     let why = open(&url).ready().await.unwrap_err();
-    assert!(why.0.contains("default_transaction_isolation"), "{why}");
+    assert!(
+        why.to_string().contains("default_transaction_isolation"),
+        "{why}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

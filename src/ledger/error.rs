@@ -1,0 +1,76 @@
+//! Says that a ledger cannot be used, why, and whether a retry can help.
+
+use std::error::Error;
+use std::sync::Arc;
+
+/// The ledger cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the ledger is unavailable: {reason}")]
+pub struct Unavailable {
+    reason: String,
+    #[source]
+    source: Option<Arc<dyn Error + Send + Sync>>,
+    transient: bool,
+}
+
+impl Unavailable {
+    /// Describes a failure that may pass by itself, such as a database that is away.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            source: None,
+            transient: true,
+        }
+    }
+
+    /// Describes a failure that stays until somebody has mended its cause.
+    pub fn permanent(reason: impl Into<String>) -> Self {
+        Self {
+            transient: false,
+            ..Self::transient(reason)
+        }
+    }
+
+    /// Keeps what has caused it. It is printed with the error, so it holds no secret and nothing
+    /// of what is in the ledger.
+    pub fn with_source(self, source: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            source: Some(Arc::new(source)),
+            ..self
+        }
+    }
+
+    /// Returns whether the same call may succeed when it is repeated, without anybody mending
+    /// something before.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+}
+
+/// Errors are equal that say the same: what has caused them is not compared.
+impl PartialEq for Unavailable {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.reason, self.transient) == (&other.reason, other.transient)
+    }
+}
+
+impl Eq for Unavailable {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_cause_and_whether_a_retry_can_help() {
+        let full = std::io::Error::other("no space left");
+        let error = Unavailable::permanent("the disk is full").with_source(full);
+        assert_eq!(
+            error.to_string(),
+            "the ledger is unavailable: the disk is full"
+        );
+        assert_eq!(error.source().unwrap().to_string(), "no space left");
+        assert!(!error.is_transient());
+        assert_eq!(error, Unavailable::permanent("the disk is full"));
+        assert_ne!(error, Unavailable::transient("the disk is full"));
+    }
+}
