@@ -16,6 +16,8 @@ use crate::ledger::job::State;
 use crate::ledger::{Claimed, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
+/// What a confirmation answers: the reservation as it was is one of its columns.
+const CONFIRMED: &str = "o_outcome, o_job, o_corrected, o_limit, o_used, (o_was).*";
 const TRACK: &str = "SELECT tollgate.track($1, $2, $3, $4, $5, $6)";
 const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
      FROM unnest($1, $2, $3, $4, $5) \
@@ -54,7 +56,7 @@ impl PostgresLedger {
             ("p_gate", &self.instance, Type::UUID),
             ("p_prompt", &prompt, Type::BYTEA),
             ("p_remix_of", &remix_of, Type::TEXT),
-            ("p_look_at", &look_at, Type::INT8),
+            ("p_next_poll", &look_at, Type::INT8),
             ("p_idempotency_key", &idempotency_key, Type::TEXT),
             ("p_fingerprint", &fingerprint, Type::BYTEA),
             ("p_expires", &expires, Type::INT8),
@@ -63,7 +65,7 @@ impl PostgresLedger {
         ];
         let charged = values.kept().into_iter().chain(values.corrected());
         let arguments = own.into_iter().chain(charged).chain(limits.arguments());
-        let (statement, parameters) = call("reserve", arguments);
+        let (statement, parameters) = call("*", "reserve", arguments);
         for _ in 0..ATTEMPTS {
             let reserved = self
                 .database
@@ -126,7 +128,8 @@ impl PostgresLedger {
             ("p_body", &body, Type::BYTEA),
         ];
         let arguments = own.into_iter().chain(values.corrected());
-        let (statement, parameters) = call("confirm", arguments.chain(binding.arguments()));
+        let (statement, parameters) =
+            call(CONFIRMED, "confirm", arguments.chain(binding.arguments()));
         for _ in 0..ATTEMPTS {
             let rows = self.database.query(&statement, &parameters, ANSWER).await?;
             let row = only(&rows)?;
@@ -159,7 +162,7 @@ impl PostgresLedger {
             ("p_outcome", &outcome, Type::TEXT),
             ("p_now", &bigint(now.0), Type::INT8),
         ];
-        let (statement, parameters) = call("resolve", arguments);
+        let (statement, parameters) = call("*", "resolve", arguments);
         let rows = self.database.query(&statement, &parameters, ANSWER).await?;
         operation.answered();
         rows.first().map(row::charge).transpose()

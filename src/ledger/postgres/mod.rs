@@ -9,6 +9,7 @@ mod decision;
 mod error;
 mod operations;
 mod orphans;
+mod queries;
 mod row;
 mod schema;
 mod url;
@@ -28,12 +29,12 @@ use tokio_postgres::types::Type;
 use self::connection::{ANSWER, Database};
 use self::operations::Operations;
 use self::orphans::Orphans;
-use self::row::{CHARGE, Id, JOB, JOBLESS, bigint, column, number, text};
+use self::row::{Id, bigint, column, number};
 use self::url::Target;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, KEPT, LimitReached, Usage, limits};
-use super::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
-use super::{ClaimState, Claimed, FARTHEST_LOOK, Ledger, Reserved, Unavailable};
+use super::job::{Job, Jobless, JobsAfter, Open, State};
+use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Timestamp};
 
@@ -154,28 +155,7 @@ impl Ledger for PostgresLedger {
         idempotency_key: &str,
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable> {
-        let statement = "SELECT status IS NOT NULL AS answered FROM tollgate.idempotency \
-             WHERE key = $1 AND idempotency_key = $2 AND (expires_ms > $3 OR status IS NULL)";
-        let rows = self
-            .database
-            .query(
-                statement,
-                &[
-                    (&key, Type::TEXT),
-                    (&idempotency_key, Type::TEXT),
-                    (&bigint(now.0), Type::INT8),
-                ],
-                ANSWER,
-            )
-            .await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        Ok(Some(if column(row, "answered")? {
-            ClaimState::Answered
-        } else {
-            ClaimState::InFlight
-        }))
+        queries::claim_state(&self.database, key, idempotency_key, now).await
     }
 
     async fn claimed(
@@ -184,23 +164,7 @@ impl Ledger for PostgresLedger {
         claim: &Claim,
         now: Timestamp,
     ) -> Result<Option<Claimed>, Unavailable> {
-        let statement = "SELECT c.* FROM tollgate.idempotency AS i, \
-             tollgate.claimed(i, NULL, $3) AS c (o_outcome, o_status, o_body) \
-             WHERE key = $1 AND idempotency_key = $2 AND (expires_ms > $4 OR status IS NULL)";
-        let rows = self
-            .database
-            .query(
-                statement,
-                &[
-                    (&key, Type::TEXT),
-                    (&&*claim.idempotency_key, Type::TEXT),
-                    (&&claim.fingerprint[..], Type::BYTEA),
-                    (&bigint(now.0), Type::INT8),
-                ],
-                ANSWER,
-            )
-            .await?;
-        rows.first().map(decision::claimed).transpose()
+        queries::claimed(&self.database, key, claim, now).await
     }
 
     async fn reserve(
@@ -251,10 +215,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
-        let statement = format!("SELECT {JOB}, {CHARGE} FROM tollgate.reservation WHERE job = $1");
-        let parameters = [(&job as _, Type::TEXT)];
-        let rows = self.database.query(&statement, &parameters, ANSWER).await?;
-        rows.first().map(row::job).transpose()
+        queries::job(&self.database, job).await
     }
 
     async fn job_of_channel(
@@ -262,18 +223,7 @@ impl Ledger for PostgresLedger {
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Job>, Unavailable> {
-        let statement = format!(
-            "SELECT {JOB}, {CHARGE} FROM tollgate.reservation \
-             WHERE job = $2 AND channel = $1 AND upstream_id IS NULL \
-             UNION ALL SELECT {JOB}, {CHARGE} FROM tollgate.reservation \
-             WHERE channel = $1 AND upstream_id = $2"
-        );
-        let parameters = [
-            (&channel as _, Type::TEXT),
-            (&row::escaped(upstream_id) as _, Type::TEXT),
-        ];
-        let rows = self.database.query(&statement, &parameters, ANSWER).await?;
-        rows.first().map(row::job).transpose()
+        queries::job_of_channel(&self.database, channel, upstream_id).await
     }
 
     async fn found(
@@ -281,61 +231,11 @@ impl Ledger for PostgresLedger {
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Jobless>, Unavailable> {
-        let statement = format!(
-            "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
-             WHERE id = tollgate.owner($1, $2) AND unknown_since_ms IS NOT NULL"
-        );
-        let parameters = [
-            (&channel as _, Type::TEXT),
-            (&row::escaped(upstream_id) as _, Type::TEXT),
-        ];
-        let rows = self.database.query(&statement, &parameters, ANSWER).await?;
-        rows.first().map(row::jobless).transpose()
+        queries::found(&self.database, channel, upstream_id).await
     }
 
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
-        let (after, order) = if page.ascending {
-            ("place > a.place", "ASC")
-        } else {
-            ("place < a.place", "DESC")
-        };
-        // One row at least: it tells the place that the page comes after, if there is one.
-        let statement = format!(
-            "SELECT a.place AS after_place, page.* FROM (SELECT CASE \
-                 WHEN $2::text IS NOT NULL THEN (SELECT place FROM tollgate.reservation \
-                     WHERE job = $2 AND key = $1) \
-                 ELSE $3 END AS place) AS a \
-             LEFT JOIN LATERAL (SELECT {JOB}, {CHARGE}, place FROM tollgate.reservation \
-                 WHERE key = $1 AND {after} AND NOT deleted ORDER BY place {order} LIMIT $4 \
-             ) AS page ON true ORDER BY page.place {order}"
-        );
-        let edge = if page.ascending { 0 } else { i64::MAX };
-        let rows = self
-            .database
-            .query(
-                &statement,
-                &[
-                    (&key, Type::TEXT),
-                    (&page.after, Type::TEXT),
-                    (&edge, Type::INT8),
-                    (&i64::from(page.limit), Type::INT8),
-                ],
-                ANSWER,
-            )
-            .await?;
-        let Some(first) = rows.first() else {
-            return Ok(Some(Vec::new()));
-        };
-        if column::<Option<i64>>(first, "after_place")?.is_none() {
-            return Ok(None);
-        }
-        if column::<Option<Id>>(first, "id")?.is_none() {
-            return Ok(Some(Vec::new()));
-        }
-        rows.iter()
-            .map(row::job)
-            .collect::<Result<_, _>>()
-            .map(Some)
+        queries::jobs(&self.database, key, page).await
     }
 
     async fn mark_deleted(&self, id: ReservationId, _now: Timestamp) -> Result<(), Unavailable> {
@@ -351,19 +251,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn open(&self) -> Result<Vec<Open>, Unavailable> {
-        let statement = "SELECT key, channel, state, count(*) AS count \
-             FROM tollgate.reservation WHERE state IN ('pending', 'unknown', 'confirmed') \
-             GROUP BY key, channel, state";
-        let rows = self.database.query(statement, &[], ANSWER).await?;
-        let open = rows.iter().map(|row| {
-            Ok(Open {
-                key: text(row, "key")?,
-                channel: text(row, "channel")?,
-                state: row::state(row)?,
-                count: number(row, "count")?,
-            })
-        });
-        open.collect()
+        queries::open(&self.database).await
     }
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
@@ -408,16 +296,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
-        let statement = format!(
-            "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
-             WHERE state IN ('pending', 'unknown') AND channel = $1 ORDER BY created_ms, id LIMIT $2"
-        );
-        let parameters = [
-            (&channel as _, Type::TEXT),
-            (&i64::from(most) as _, Type::INT8),
-        ];
-        let rows = self.database.query(&statement, &parameters, ANSWER).await?;
-        rows.iter().map(row::jobless).collect()
+        queries::jobless(&self.database, channel, most).await
     }
 
     async fn rivals(
@@ -426,51 +305,11 @@ impl Ledger for PostgresLedger {
         since: Timestamp,
         most: u32,
     ) -> Result<Vec<Jobless>, Unavailable> {
-        let statement = format!(
-            "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
-             WHERE state = 'voided' AND outcome IN ('{NOT_CREATED}', '{NOT_FOUND_OUT}') \
-                 AND channel = $1 AND resolved_ms >= $2 ORDER BY created_ms, id LIMIT $3"
-        );
-        let rows = self
-            .database
-            .query(
-                &statement,
-                &[
-                    (&channel, Type::TEXT),
-                    (&bigint(since.0), Type::INT8),
-                    (&i64::from(most), Type::INT8),
-                ],
-                ANSWER,
-            )
-            .await?;
-        rows.iter().map(row::jobless).collect()
+        queries::rivals(&self.database, channel, since, most).await
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
-        let of = |bound: &str| {
-            format!(
-                "(SELECT {JOB}, {CHARGE} FROM tollgate.reservation \
-                 WHERE state = 'confirmed' AND channel = $1 AND look_at_ms {bound} \
-                 ORDER BY look_at_ms, id LIMIT $3)"
-            )
-        };
-        // Each by the index, and in this order.
-        let (come, far) = (of("<= $2"), of("> $4"));
-        let statement = format!("{come} UNION ALL {far} LIMIT $3");
-        let rows = self
-            .database
-            .query(
-                &statement,
-                &[
-                    (&channel, Type::TEXT),
-                    (&bigint(now.0), Type::INT8),
-                    (&i64::from(most), Type::INT8),
-                    (&bigint(now.0.saturating_add(FARTHEST_LOOK)), Type::INT8),
-                ],
-                ANSWER,
-            )
-            .await?;
-        rows.iter().map(row::job).collect()
+        queries::due(&self.database, channel, now, most).await
     }
 
     async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {

@@ -52,12 +52,13 @@ pub(super) fn bigint(number: u64) -> i64 {
 /// An argument of one of the database's functions: its name, its value and its type.
 pub(super) type Argument<'a> = (&'static str, &'a (dyn ToSql + Sync), Type);
 
-/// Writes the call of a function. Its arguments are named, so that their order does not matter.
+/// Writes the query of columns of a function's answer. Its arguments are named, so that their order does not matter.
 pub(super) fn call<'a>(
+    columns: &str,
     function: &str,
     arguments: impl IntoIterator<Item = Argument<'a>>,
 ) -> (String, Vec<Parameter<'a>>) {
-    let mut statement = format!("SELECT * FROM tollgate.{function}(");
+    let mut statement = format!("SELECT {columns} FROM tollgate.{function}(");
     let mut parameters = Vec::new();
     for (name, value, of) in arguments {
         let comma = if parameters.is_empty() { "" } else { ", " };

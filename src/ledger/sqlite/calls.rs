@@ -1,7 +1,7 @@
 //! The calls of a reservation's life, as the writing thread does them.
 //!
-//! An error in the middle of one may leave the books in memory ahead of the database: the
-//! transaction is rolled back then, and the books are loaded anew.
+//! An error in the middle of one may leave the state in memory ahead of the database: the
+//! transaction is rolled back then, and the state is loaded anew.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::super::Reserved;
 use super::super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::super::counters::{BindingLimits, correction_exceeds};
+use super::super::counters::{BindingLimits, decide_correction};
 use super::super::job::State;
-use super::books::{Books, Entry, locked};
 use super::columns::{ChargeColumns, Columns as _, Values as _, blob, columns, id, int};
+use super::state::{Entry, WriterState, locked};
 use super::{claims, rows};
 use crate::policy::{Key, Timestamp};
 
-impl Books {
+impl WriterState {
     pub(super) fn reserve(
         &mut self,
         db: &Connection,
@@ -125,16 +125,12 @@ impl Books {
             return Ok(Confirmed::Closed);
         };
         let (before, created) = (entry.charge.clone(), entry.created);
-        let mut after = confirmation.charge;
-        let mut left_out = None;
-        if after != before {
+        let (mut after, mut left_out) = (before.clone(), None);
+        if confirmation.charge != before {
             let missing = locked(&self.counters).missing_of(limits.of(&before.payer), now);
             self.track(db, missing, now)?;
-            let counters = locked(&self.counters);
-            left_out = correction_exceeds(&counters, &before, &after, created, limits, now);
-            if left_out.is_some() {
-                after = before.clone();
-            }
+            let (counters, wanted) = (locked(&self.counters), &confirmation.charge);
+            (after, left_out) = decide_correction(&counters, &before, wanted, created, limits, now);
         }
         let Some(entry) = self.open.get_mut(&id) else {
             return Ok(Confirmed::Closed);
@@ -244,8 +240,7 @@ impl Books {
         let Some(entry) = self.close(db, id, waits, State::Voided, why, now)? else {
             return Ok(None);
         };
-        locked(&self.counters).give_back(&entry.charge, entry.created);
-        self.touch(&entry.charge);
+        self.count_resolved(&entry, Resolution::Voided);
         if let Some(name) = entry.idempotency_key {
             claims::free(db, id, &entry.charge.payer.key, &name)?;
         }
@@ -264,12 +259,14 @@ impl Books {
         let Some(entry) = self.close(db, id, runs, resolution.into(), end, now)? else {
             return Ok(None);
         };
-        match resolution {
-            Resolution::Posted => locked(&self.counters).landed(&entry.charge, entry.created),
-            Resolution::Voided => locked(&self.counters).give_back(&entry.charge, entry.created),
-        }
-        self.touch(&entry.charge);
+        self.count_resolved(&entry, resolution);
         Ok(Some(entry.charge))
+    }
+
+    /// Counts that a reservation is resolved.
+    fn count_resolved(&mut self, entry: &Entry, resolution: Resolution) {
+        locked(&self.counters).resolve(&entry.charge, entry.created, resolution);
+        self.touch(&entry.charge);
     }
 
     /// Resolves an open reservation, if `may` says so.

@@ -9,7 +9,6 @@
 //! The database is in WAL mode: operators may read it at any time, with any client.
 
 mod access;
-mod books;
 mod calls;
 mod check;
 mod claims;
@@ -19,6 +18,7 @@ mod open;
 mod prune;
 mod readers;
 mod rows;
+mod state;
 mod sums;
 mod wal;
 mod writer;
@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::books::{Books, Running, locked};
 use self::readers::Readers;
+use self::state::{Running, WriterState, locked};
 use self::wal::WriteAheadLog;
 use self::writer::Writer;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
@@ -60,10 +60,10 @@ impl SqliteLedger {
         let opened = open::open(path)?;
         let counters = Arc::<Mutex<Counters>>::default();
         let running = Arc::<Running>::default();
-        let books = Books::new(opened.run, counters.clone(), running.clone());
+        let state = WriterState::new(opened.run, counters.clone(), running.clone());
         let readers = Arc::new(Readers::new(&opened.path));
         let log = WriteAheadLog::of(&opened.path);
-        let writer = Writer::start(opened, books)?;
+        let writer = Writer::start(opened, state)?;
         Ok(Self {
             counters,
             running,
@@ -83,7 +83,7 @@ impl SqliteLedger {
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
         let missing = locked(&self.counters).missing(key, now);
         if !missing.is_empty() {
-            let call = move |books: &mut Books, db: &_| books.track(db, missing.clone(), now);
+            let call = move |state: &mut WriterState, db: &_| state.track(db, missing.clone(), now);
             self.writer.call(call).await?;
         }
         Ok(())
@@ -124,7 +124,9 @@ impl Ledger for SqliteLedger {
             return Ok(None);
         }
         // What is in the way may be on its way to the disk, and its idempotency key with it.
-        self.writer.call(|_: &mut Books, _: &_| Ok(())).await?;
+        self.writer
+            .call(|_: &mut WriterState, _: &_| Ok(()))
+            .await?;
         Ok(reached())
     }
 
@@ -157,7 +159,8 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
         let (draft, key) = (draft.clone(), limits_of(key));
-        let call = move |books: &mut Books, db: &_| books.reserve(db, draft.clone(), &key, now);
+        let call =
+            move |state: &mut WriterState, db: &_| state.reserve(db, draft.clone(), &key, now);
         self.writer.call(call).await
     }
 
@@ -169,14 +172,14 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
         let (confirmation, limits) = (confirmation.clone(), limits.clone());
-        let call = move |books: &mut Books, db: &_| {
-            books.confirm(db, id, confirmation.clone(), &limits, now)
+        let call = move |state: &mut WriterState, db: &_| {
+            state.confirm(db, id, confirmation.clone(), &limits, now)
         };
         self.writer.call(call).await
     }
 
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
-        let call = move |books: &mut Books, db: &_| books.mark_unknown(db, id, now);
+        let call = move |state: &mut WriterState, db: &_| state.mark_unknown(db, id, now);
         self.writer.call(call).await
     }
 
@@ -186,7 +189,7 @@ impl Ledger for SqliteLedger {
         why: &'static str,
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
-        let call = move |books: &mut Books, db: &_| books.abandon(db, id, why, now);
+        let call = move |state: &mut WriterState, db: &_| state.abandon(db, id, why, now);
         self.writer.call(call).await
     }
 
@@ -197,7 +200,8 @@ impl Ledger for SqliteLedger {
         end: &'static str,
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
-        let call = move |books: &mut Books, db: &_| books.settle(db, id, resolution, end, now);
+        let call =
+            move |state: &mut WriterState, db: &_| state.settle(db, id, resolution, end, now);
         self.writer.call(call).await
     }
 
@@ -252,7 +256,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn mark_deleted(&self, id: ReservationId, _now: Timestamp) -> Result<(), Unavailable> {
-        let call = move |books: &mut Books, db: &_| books.mark_deleted(db, id);
+        let call = move |state: &mut WriterState, db: &_| state.mark_deleted(db, id);
         self.writer.call(call).await
     }
 
@@ -267,7 +271,7 @@ impl Ledger for SqliteLedger {
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
         self.log.watch();
-        let call = move |books: &mut Books, db: &_| books.mark_lost(db, now, lost_after);
+        let call = move |state: &mut WriterState, db: &_| state.mark_lost(db, now, lost_after);
         self.writer.call(call).await
     }
 
@@ -300,7 +304,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
-        let call = move |books: &mut Books, db: &_| books.look_at(db, id, at);
+        let call = move |state: &mut WriterState, db: &_| state.look_at(db, id, at);
         self.writer.call(call).await
     }
 
@@ -312,7 +316,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<u64, Unavailable> {
         let read = move |db: &_| prune::old(db, before, most);
         let old = self.readers.read(read).await?;
-        let call = move |_: &mut Books, db: &_| prune::forget(db, &old, now, most);
+        let call = move |_: &mut WriterState, db: &_| prune::forget(db, &old, now, most);
         self.writer.call(call).await
     }
 

@@ -105,6 +105,12 @@ pub(super) fn forget(
             line.billed += u128::from(charge.billed.nanos());
         }
     }
+    add_to_totals(db, lines)?;
+    Ok(forgotten)
+}
+
+/// Adds what was posted to the totals, line by line of the bill.
+fn add_to_totals(db: &Connection, lines: HashMap<[String; 7], Line>) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT INTO total (day, key, \"group\", currency, channel, model, size,
                             jobs, video_seconds, list_units, list_fraction,
@@ -135,7 +141,7 @@ pub(super) fn forget(
             billed.1,
         ])?;
     }
-    Ok(forgotten)
+    Ok(())
 }
 
 /// What a line of the bill is for.

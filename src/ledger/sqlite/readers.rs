@@ -8,8 +8,8 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::super::Unavailable;
-use super::books::locked;
 use super::error::unavailable;
+use super::state::locked;
 
 /// The most reads at a time. They are short: more would only wait for the same disk.
 const MOST: usize = 4;

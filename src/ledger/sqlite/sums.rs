@@ -7,11 +7,11 @@ use std::ops::Range;
 use rusqlite::{Connection, params};
 
 use super::super::counters::{Scope, ScopedLimit};
-use super::books::{Books, locked};
 use super::columns::{int, uint};
+use super::state::{WriterState, locked};
 use crate::policy::{Measure, Timestamp, Window};
 
-impl Books {
+impl WriterState {
     /// Sums up what limits ask for that is not known yet.
     pub(super) fn track(
         &mut self,

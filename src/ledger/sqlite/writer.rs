@@ -13,20 +13,20 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::Unavailable;
-use super::books::{Books, locked};
 use super::error::{OpenError, is_of_statement, unavailable};
 use super::open::Opened;
+use super::state::{WriterState, locked};
 
 /// The most calls in one transaction: bounds how long its first call waits.
 const BATCH: usize = 512;
 /// The most calls that wait. Further ones wait for their place.
 const WAITING: usize = 4096;
 
-/// Where this many calls came together, as many are on their way: the next transaction waits
-/// this long for them. A sync costs as much for one call as for hundreds, so it is the number
-/// of syncs that a busy gate pays for. One that is not busy does not wait.
-const COMPANY: usize = 4;
-const GATHER: Duration = Duration::from_micros(400);
+/// Group commit: where this many calls came together, as many are on their way, and the next
+/// transaction waits this long for them. A sync costs as much for one call as for hundreds, so
+/// it is the number of syncs that a busy gate pays for. One that is not busy does not wait.
+const GROUP_COMMIT_MIN: usize = 4;
+const GROUP_COMMIT_DELAY: Duration = Duration::from_micros(400);
 
 /// The way to the writing thread.
 pub(super) struct Writer {
@@ -36,24 +36,25 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(opened: Opened, books: Books) -> Result<Self, OpenError> {
+    pub(super) fn start(opened: Opened, state: WriterState) -> Result<Self, OpenError> {
         let (sender, inbox) = mpsc::channel(WAITING);
         let health = Arc::new(Mutex::new(Ok(())));
         let path = opened.path.clone();
-        let mut desk = Desk {
+        let mut writer = WriterThread {
             path: opened.path,
             db: opened.db,
-            books,
+            state,
             stale: false,
             health: health.clone(),
             _lock: opened.lock,
         };
-        desk.books
-            .load(&desk.db)
+        writer
+            .state
+            .load(&writer.db)
             .map_err(|error| OpenError::of_sqlite(&path, &error))?;
         let thread = std::thread::Builder::new().name("ledger".into());
         let thread = thread
-            .spawn(move || desk.work(inbox))
+            .spawn(move || writer.work(inbox))
             .map_err(|error| OpenError::of_system(&path, &error))?;
         Ok(Self {
             inbox: Some(sender),
@@ -67,7 +68,7 @@ impl Writer {
     pub(super) async fn call<T, F>(&self, run: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
-        F: FnMut(&mut Books, &Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&mut WriterState, &Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let stopped = || Unavailable::permanent("its thread has stopped: restart the gate");
         let (reply, answer) = oneshot::channel();
@@ -88,7 +89,7 @@ impl Writer {
             return Ok(());
         }
         // Writes the first page as it is.
-        let probe = |_: &mut Books, db: &Connection| {
+        let probe = |_: &mut WriterState, db: &Connection| {
             let version = |row: &rusqlite::Row<'_>| row.get("user_version");
             let version: u32 = db.query_row("PRAGMA user_version", [], version)?;
             db.pragma_update(None, "user_version", version)
@@ -111,7 +112,7 @@ impl Writer {
 
 /// A call on its way through a transaction.
 trait Work: Send {
-    fn run(&mut self, books: &mut Books, db: &Connection) -> rusqlite::Result<()>;
+    fn run(&mut self, state: &mut WriterState, db: &Connection) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, outcome: &Result<(), Unavailable>);
 }
 
@@ -124,10 +125,10 @@ struct Call<T, F> {
 impl<T, F> Work for Call<T, F>
 where
     T: Send,
-    F: FnMut(&mut Books, &Connection) -> rusqlite::Result<T> + Send,
+    F: FnMut(&mut WriterState, &Connection) -> rusqlite::Result<T> + Send,
 {
-    fn run(&mut self, books: &mut Books, db: &Connection) -> rusqlite::Result<()> {
-        self.done = Some((self.run)(books, db)?);
+    fn run(&mut self, state: &mut WriterState, db: &Connection) -> rusqlite::Result<()> {
+        self.done = Some((self.run)(state, db)?);
         Ok(())
     }
 
@@ -144,11 +145,11 @@ where
 }
 
 /// What the thread works with.
-struct Desk {
+struct WriterThread {
     path: PathBuf,
     db: Connection,
-    books: Books,
-    /// Whether the books in memory may differ from those on disk.
+    state: WriterState,
+    /// Whether the state in memory may differ from that on disk.
     stale: bool,
     health: Arc<Mutex<Result<(), Unavailable>>>,
     _lock: File,
@@ -162,14 +163,14 @@ enum Failure {
     All(rusqlite::Error),
 }
 
-impl Desk {
+impl WriterThread {
     fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Work>>) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
-            let busy = batch.len() >= COMPANY;
+            let busy = batch.len() >= GROUP_COMMIT_MIN;
             self.commit(&mut batch);
             if busy {
-                std::thread::sleep(GATHER);
+                std::thread::sleep(GROUP_COMMIT_DELAY);
             }
         }
         let checkpoint = self
@@ -234,17 +235,17 @@ impl Desk {
             log::error!("{}", unavailable(&self.path, error));
         }
         // So that hints are right at once. Where it fails, the next batch begins with it.
-        self.stale = self.books.load(&self.db).is_err();
+        self.stale = self.state.load(&self.db).is_err();
     }
 
     fn attempt(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Failure> {
         if self.stale {
-            self.books.load(&self.db).map_err(Failure::All)?;
+            self.state.load(&self.db).map_err(Failure::All)?;
             self.stale = false;
         }
         self.execute("BEGIN IMMEDIATE")?;
         for (at, work) in batch.iter_mut().enumerate() {
-            if let Err(error) = work.run(&mut self.books, &self.db) {
+            if let Err(error) = work.run(&mut self.state, &self.db) {
                 // An error of the disk has ended the transaction already.
                 let own = is_of_statement(&error) && !self.db.is_autocommit();
                 return Err(match own {
@@ -253,9 +254,9 @@ impl Desk {
                 });
             }
         }
-        self.books.write_counters(&self.db).map_err(Failure::All)?;
+        self.state.write_counters(&self.db).map_err(Failure::All)?;
         self.execute("COMMIT")?;
-        self.books.show();
+        self.state.show();
         Ok(())
     }
 

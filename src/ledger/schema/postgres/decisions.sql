@@ -192,13 +192,32 @@ BEGIN
 END
 $$;
 
+-- Reads what an idempotency key stands for, to the request of a reservation with a fingerprint;
+-- no row where it stands for nothing. It becomes a part of the query that asks, which plans it
+-- and gives it its snapshot.
+CREATE FUNCTION tollgate.standing_claim(
+    p_key text, p_idempotency_key text, p_now bigint, p_id uuid, p_fingerprint bytea)
+RETURNS TABLE (o_outcome text, o_status integer, o_body bytea)
+LANGUAGE sql STABLE
+AS $$
+    SELECT CASE
+        WHEN i.reservation = p_id THEN 'done'
+        WHEN i.fingerprint <> p_fingerprint THEN 'other'
+        WHEN i.status IS NULL THEN 'in_flight'
+        ELSE 'answered'
+    END, i.status, i.body
+    FROM tollgate.idempotency AS i
+    WHERE i.key = p_key AND i.idempotency_key = p_idempotency_key
+        AND (i.expires_ms > p_now OR i.status IS NULL)
+$$;
+
 -- Makes a charge pending. Limits are given in the order in which they are to be named.
 -- o_outcome: done; refused (o_limit, o_used); in_flight, other or answered (o_status, o_body)
 -- for what the idempotency key stands for; track where a limit has no counter yet.
 CREATE FUNCTION tollgate.reserve(
     p_id uuid, p_now bigint, p_key text, p_group text, p_currency text, p_multiplier bigint,
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
-    p_price_list text, p_gate uuid, p_prompt bytea, p_remix_of text, p_look_at bigint,
+    p_price_list text, p_gate uuid, p_prompt bytea, p_remix_of text, p_next_poll bigint,
     p_idempotency_key text, p_fingerprint bytea, p_expires bigint,
     p_scopes text[], p_names text[], p_measures text[], p_currencies text[], p_windows text[],
     p_mosts bigint[],
@@ -209,18 +228,16 @@ AS $$
 DECLARE
     v_starts   bigint[] := tollgate.window_starts(p_now);
     v_counters boolean;
-    v_claim    tollgate.idempotency;
+    v_refusal  text;
 BEGIN
-    o_outcome := 'done';
     IF EXISTS (SELECT 1 FROM tollgate.reservation WHERE id = p_id) THEN
+        o_outcome := 'done';
         RETURN;
     END IF;
     IF p_idempotency_key IS NOT NULL THEN
-        SELECT * INTO v_claim FROM tollgate.idempotency
-        WHERE key = p_key AND idempotency_key = p_idempotency_key
-          AND (expires_ms > p_now OR status IS NULL);
+        SELECT * INTO o_outcome, o_status, o_body
+        FROM tollgate.standing_claim(p_key, p_idempotency_key, p_now, p_id, p_fingerprint);
         IF FOUND THEN
-            SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
             RETURN;
         END IF;
     END IF;
@@ -243,7 +260,7 @@ BEGIN
     v_counters := tollgate.lock_counters(p_key, p_group, p_currency, v_starts);
     IF cardinality(p_scopes) > 0 THEN
         SELECT l.n, coalesce(c.used, 0), CASE WHEN c.used IS NULL THEN 'track' ELSE 'refused' END
-        INTO o_limit, o_used, o_outcome
+        INTO o_limit, o_used, v_refusal
         FROM unnest(p_scopes, p_names, p_measures, p_currencies, p_windows, p_mosts)
              WITH ORDINALITY AS l (scope, name, measure, currency, window_name, most, n)
         CROSS JOIN LATERAL (SELECT
@@ -261,15 +278,11 @@ BEGIN
                 o_outcome := 'done';
                 RETURN;
             END IF;
-            SELECT * INTO v_claim FROM tollgate.idempotency
-            WHERE key = p_key AND idempotency_key = p_idempotency_key
-              AND (expires_ms > p_now OR status IS NULL);
-            IF FOUND THEN
-                SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
-            END IF;
+            SELECT * INTO o_outcome, o_status, o_body
+            FROM tollgate.standing_claim(p_key, p_idempotency_key, p_now, p_id, p_fingerprint);
+            o_outcome := coalesce(o_outcome, v_refusal);
             RETURN;
         END IF;
-        o_outcome := 'done';
     END IF;
 
     IF p_idempotency_key IS NOT NULL THEN
@@ -282,11 +295,9 @@ BEGIN
                 WHERE i.expires_ms <= p_now AND i.status IS NOT NULL;
             EXIT WHEN FOUND;
             -- Another request was faster. Unless it is given up just now, that is the answer.
-            SELECT * INTO v_claim FROM tollgate.idempotency
-            WHERE key = p_key AND idempotency_key = p_idempotency_key
-          AND (expires_ms > p_now OR status IS NULL);
+            SELECT * INTO o_outcome, o_status, o_body
+            FROM tollgate.standing_claim(p_key, p_idempotency_key, p_now, p_id, p_fingerprint);
             IF FOUND THEN
-                SELECT * INTO o_outcome, o_status, o_body FROM tollgate.claimed(v_claim, p_id, p_fingerprint);
                 RETURN;
             END IF;
         END LOOP;
@@ -310,22 +321,9 @@ BEGIN
     VALUES (
         p_id, p_now, p_key, p_group, p_currency, p_multiplier, p_channel, p_model, p_size,
         p_seconds, p_list, p_billed, p_price_list, 'pending', p_gate, p_prompt, p_remix_of,
-        p_idempotency_key, p_look_at);
+        p_idempotency_key, p_next_poll);
+    o_outcome := 'done';
 END
-$$;
-
--- What an idempotency key stands for, to the request of a reservation with a fingerprint.
-CREATE FUNCTION tollgate.claimed(
-    p_claim tollgate.idempotency, p_id uuid, p_fingerprint bytea,
-    OUT o_outcome text, OUT o_status integer, OUT o_body bytea)
-LANGUAGE sql IMMUTABLE
-AS $$
-    SELECT CASE
-        WHEN p_claim.reservation = p_id THEN 'done'
-        WHEN p_claim.fingerprint <> p_fingerprint THEN 'other'
-        WHEN p_claim.status IS NULL THEN 'in_flight'
-        ELSE 'answered'
-    END, p_claim.status, p_claim.body
 $$;
 
 -- Gives back to the counters what a reservation took, in the windows in which it did, and
@@ -367,8 +365,8 @@ AS $$
 $$;
 
 -- Ties a reservation to its job. p_upstream_id is null where the public id p_job is it too.
--- o_outcome: now, with the charge as it was and whether it was corrected, and if not the
--- limit (o_limit, o_used) for whose sake; already, with the public id (o_job); taken;
+-- o_outcome: now, with the reservation as it was (o_was) and whether it was corrected, and if
+-- not the limit (o_limit, o_used) for whose sake; already, with the public id (o_job); taken;
 -- id_taken; closed; track. The repetition of the very call that confirmed it answers now,
 -- with the charge as it has become. The limits are those of the payer, by the names that the
 -- reservation has.
@@ -378,14 +376,10 @@ CREATE FUNCTION tollgate.confirm(
     p_status integer, p_body bytea,
     p_scopes text[], p_measures text[], p_windows text[], p_mosts bigint[],
     OUT o_outcome text, OUT o_job text, OUT o_corrected boolean,
-    OUT o_limit bigint, OUT o_used bigint,
-    OUT key text, OUT group_name text, OUT currency text, OUT multiplier_thousandths bigint,
-    OUT channel text, OUT model text, OUT size text, OUT seconds bigint,
-    OUT list_nanos bigint, OUT billed_nanos bigint, OUT price_list text)
+    OUT o_limit bigint, OUT o_used bigint, OUT o_was tollgate.reservation)
 LANGUAGE plpgsql SET lock_timeout = '4s'
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
-#variable_conflict use_column
 DECLARE
     v_was   tollgate.reservation;
     v_channel text;
@@ -397,11 +391,7 @@ DECLARE
 BEGIN
     SELECT * INTO v_was FROM tollgate.reservation AS r WHERE r.id = p_id FOR UPDATE;
     o_corrected := false;
-    key := v_was.key; group_name := v_was.group_name; currency := v_was.currency;
-    multiplier_thousandths := v_was.multiplier_thousandths;
-    channel := v_was.channel; model := v_was.model; size := v_was.size;
-    seconds := v_was.seconds; list_nanos := v_was.list_nanos; billed_nanos := v_was.billed_nanos;
-    price_list := v_was.price_list;
+    o_was := v_was;
 
     v_channel := coalesce(v_was.channel, p_channel);
     v_upstream_id := coalesce(p_upstream_id, p_job);

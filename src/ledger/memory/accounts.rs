@@ -1,4 +1,4 @@
-//! What the ledger in memory holds.
+//! The reservations, jobs and counters that the ledger in memory holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -16,7 +16,7 @@ use crate::policy::{Key, Measure, Timestamp};
 const RESOLVED_KEPT: usize = 100_000;
 
 #[derive(Default)]
-pub(super) struct Books {
+pub(super) struct Accounts {
     /// In order, since names begin with the time: what is asked for next stands where the last
     /// ones do, rather than anywhere. Boxed: what grows moves what is in it.
     pub(super) entries: BTreeMap<ReservationId, Box<Entry>>,
@@ -154,7 +154,7 @@ impl Entry {
     }
 }
 
-impl Books {
+impl Accounts {
     /// Makes sure that the sums of all limits of a key are known.
     pub(super) fn track_all(&mut self, key: &Key, now: Timestamp) {
         self.track(self.counters.missing(key, now), now);

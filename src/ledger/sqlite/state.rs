@@ -15,7 +15,7 @@ use crate::policy::{Measure, Timestamp, Window};
 
 /// The state of the database as of the transaction that runs. Loaded anew after one that
 /// failed.
-pub(super) struct Books {
+pub(super) struct WriterState {
     /// Names this opening of the database.
     pub(super) run: i64,
     /// Whatever is not resolved. So the calls of a job's life need no index to find it.
@@ -114,7 +114,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Books {
+impl WriterState {
     pub(super) fn new(run: i64, counters: Arc<Mutex<Counters>>, running: Arc<Running>) -> Self {
         Self {
             run,

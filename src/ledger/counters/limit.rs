@@ -1,0 +1,141 @@
+//! Limits, and whose charges they count.
+
+use std::sync::Arc;
+
+use super::super::charge::{Charge, Payer};
+use crate::policy::{Key, Limit, Measure, Timestamp};
+
+/// Whose limit it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// That key's.
+    Key(Arc<str>),
+    /// That group's, shared by its keys.
+    Group(Arc<str>),
+}
+
+impl Scope {
+    /// The two scopes that a charge counts in.
+    pub(in crate::ledger) fn of(charge: &Charge) -> [Self; 2] {
+        let payer = &charge.payer;
+        [
+            Self::Key(payer.key.clone()),
+            Self::Group(payer.group.clone()),
+        ]
+    }
+}
+
+/// A limit that is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitReached {
+    /// The limit.
+    pub limit: Limit,
+    /// Whose it is.
+    pub scope: Scope,
+    /// The currency that is counted, where it is the billed cost.
+    pub currency: Option<Arc<str>>,
+    /// How much is reserved or posted already.
+    pub used: u64,
+    /// When the window ends, in seconds since the epoch; `None` where waiting for it does
+    /// not help: it never ends, or the request alone is more than the limit.
+    pub resets: Option<u64>,
+}
+
+/// How far a limit is used up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The limit.
+    pub limit: Limit,
+    /// Whose it is.
+    pub scope: Scope,
+    /// How much is reserved or posted.
+    pub used: u64,
+}
+
+/// A limit, with what it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ledger) struct ScopedLimit {
+    pub(in crate::ledger) limit: Limit,
+    /// Whose charges.
+    pub(in crate::ledger) scope: Scope,
+    /// In which currency, where it is the billed cost: there is no sum over several.
+    pub(in crate::ledger) currency: Option<Arc<str>>,
+}
+
+impl ScopedLimit {
+    pub(super) fn new(limit: Limit, scope: Scope, currency: &Arc<str>) -> Self {
+        let currency = (limit.measure == Measure::BilledCost).then(|| currency.clone());
+        Self {
+            limit,
+            scope,
+            currency,
+        }
+    }
+
+    /// Whether a charge counts in it.
+    pub(in crate::ledger) fn counts(&self, charge: &Charge) -> bool {
+        let payer = &charge.payer;
+        let currency = self.currency.as_ref();
+        let is_of = match &self.scope {
+            Scope::Key(name) => *name == payer.key,
+            Scope::Group(name) => *name == payer.group,
+        };
+        is_of && currency.is_none_or(|currency| *currency == payer.currency)
+    }
+
+    /// That it is reached, by something that would take so much more.
+    pub(in crate::ledger) fn reached(self, takes: u64, used: u64, now: Timestamp) -> LimitReached {
+        let Self {
+            limit,
+            scope,
+            currency,
+        } = self;
+        LimitReached {
+            resets: limit.window.end(now).filter(|_| takes <= limit.most),
+            limit,
+            scope,
+            currency,
+            used,
+        }
+    }
+}
+
+/// All limits that a key is under: its own, then its group's.
+pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> {
+    let (group, currency) = (&key.group, &key.group.currency);
+    let own = key.limits.iter();
+    let own = own.map(|l| ScopedLimit::new(*l, Scope::Key(key.name.clone()), currency));
+    let shared = group.limits.iter();
+    own.chain(shared.map(|l| ScopedLimit::new(*l, Scope::Group(group.name.clone()), currency)))
+}
+
+/// The limits that bind the correction of a charge: those that its payer is under, by the
+/// names that the charge has, wherever its key is by now. Limits of the billed cost are of
+/// the charge's currency.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BindingLimits {
+    /// The limits of the key of the payer's name.
+    pub key: Vec<Limit>,
+    /// The limits of the group of the payer's name.
+    pub group: Vec<Limit>,
+}
+
+impl BindingLimits {
+    /// Each limit with what it counts.
+    pub(in crate::ledger) fn of(&self, payer: &Payer) -> impl Iterator<Item = ScopedLimit> {
+        let (own, shared, currency) = (self.key.iter(), self.group.iter(), &payer.currency);
+        own.map(|l| ScopedLimit::new(*l, Scope::Key(payer.key.clone()), currency))
+            .chain(
+                shared.map(|l| ScopedLimit::new(*l, Scope::Group(payer.group.clone()), currency)),
+            )
+    }
+}
+
+impl From<&Key> for BindingLimits {
+    fn from(key: &Key) -> Self {
+        Self {
+            key: key.limits.clone(),
+            group: key.group.limits.clone(),
+        }
+    }
+}
