@@ -179,7 +179,7 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
         prompt: PromptDigest([1; 32]),
         remix_of: None,
         claim: None,
-        look_at: Timestamp(at.0 + 30_000),
+        next_poll: Timestamp(at.0 + 30_000),
     };
     ledger
         .reserve(&draft, key, at)

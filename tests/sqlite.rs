@@ -117,8 +117,8 @@ async fn what_was_written_is_there_after_reopening() {
     assert!(reserved(&ledger, &key, 5, &charge(&key, 4), NOW).await);
     assert_eq!(ledger.heartbeat(later(1), HOUR).await, Ok(1));
     assert_eq!(ledger.heartbeat(later(1), HOUR).await, Ok(0));
-    let jobless = ledger.jobless("official", 10).await.unwrap();
-    let found = jobless
+    let unmatched = ledger.unmatched("official", 10).await.unwrap();
+    let found = unmatched
         .iter()
         .map(|found| (found.id.0, found.state, found.since));
     let found: Vec<_> = found.collect();

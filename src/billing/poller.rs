@@ -188,7 +188,7 @@ async fn set_next_poll(
     at: Timestamp,
 ) -> Result<(), Unavailable> {
     let ledger = task.billing.ledger();
-    ledger.look_at(entry.job.reservation, at).await
+    ledger.set_next_poll(entry.job.reservation, at).await
 }
 
 /// Whether a job has been followed for long enough, be it that a client still polls it.

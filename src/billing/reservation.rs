@@ -117,7 +117,7 @@ mod tests {
             prompt: PromptDigest([0; 32]),
             remix_of: None,
             claim: None,
-            look_at: Timestamp(0),
+            next_poll: Timestamp(0),
         };
         let key = Arc::new(Key {
             name: name(),

@@ -111,7 +111,7 @@ impl Billing {
             prompt: request.prompt,
             remix_of: request.remix_of,
             claim: request.claim,
-            look_at: Timestamp(at.0.saturating_add(millis(request.poll_after))),
+            next_poll: Timestamp(at.0.saturating_add(millis(request.poll_after))),
         };
         self.reserve_draft(draft, key, at).await
     }
@@ -195,7 +195,7 @@ impl Billing {
         id: ReservationId,
         reason: &'static str,
     ) -> Result<bool, Unavailable> {
-        let voided = self.ledger.abandon(id, reason, self.now()).await?;
+        let voided = self.ledger.void(id, reason, self.now()).await?;
         if let Some(charge) = &voided {
             self.metrics.charge(Event::Voided, charge);
         }

@@ -183,7 +183,7 @@ impl Worker {
         let is_removed = |name: &&Arc<str>| snapshot.channels.get(name).is_none();
         let (at, expiry) = (billing.now(), millis(snapshot.config.jobs.expire_after));
         for name in names.iter().filter(is_removed) {
-            for unmatched in ledger.jobless(name, PRUNE_AT_ONCE).await? {
+            for unmatched in ledger.unmatched(name, PRUNE_AT_ONCE).await? {
                 // Without a channel's name, it was never to be sent to one.
                 let is_over = name.is_empty() || at.since(unmatched.since) > expiry;
                 if is_over && unmatched.state == State::Unknown {

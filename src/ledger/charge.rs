@@ -10,7 +10,8 @@ use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Key, Measure, Timestamp};
 
-/// Names one reservation. Random, so that gates need no common counter.
+/// Identifies a reservation. It begins with the time and is random, so that gates need no common
+/// counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId(pub u128);
 
@@ -34,7 +35,7 @@ pub struct Payer {
 }
 
 impl Payer {
-    /// Whether it is how this key pays.
+    /// Tests whether this is how the key pays.
     pub fn is_of(&self, key: &Key) -> bool {
         let Self {
             key: name,
@@ -59,7 +60,7 @@ impl From<&Key> for Payer {
     }
 }
 
-/// What a job costs and whom. Shared by all who keep it: it does not change.
+/// What a job costs and who pays for it. It is shared by all who keep it, since it does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// Who pays.
@@ -82,7 +83,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// What the charge takes from a limit of that measure.
+    /// Returns how much the charge takes from a limit of that measure.
     pub fn takes(&self, measure: Measure) -> u64 {
         match measure {
             Measure::Requests | Measure::InFlight => 1,
@@ -110,8 +111,8 @@ pub struct Draft {
     pub remix_of: Option<Arc<str>>,
     /// The idempotency key that is to stand for it.
     pub claim: Option<Claim>,
-    /// When the job that comes of it is first looked at, if no client asks for it before.
-    pub look_at: Timestamp,
+    /// When its job is first polled, if no client asks for it before.
+    pub next_poll: Timestamp,
 }
 
 /// An idempotency key, in the words of `Idempotency-Key`.
@@ -157,7 +158,7 @@ pub enum Confirmed {
         before: Arc<Charge>,
         /// The charge as it is.
         after: Arc<Charge>,
-        /// The limit for whose sake the charge was not corrected, if that was so.
+        /// The limit that the correction would have exceeded: the charge stays as it was.
         left_out: Option<LimitReached>,
     },
     /// The reservation had that job already.

@@ -55,7 +55,7 @@ pub enum State {
 }
 
 impl State {
-    /// The name in tables and labels.
+    /// Returns the name in tables and labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -66,7 +66,7 @@ impl State {
         }
     }
 
-    /// The state of that name.
+    /// Finds the state of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [
             Self::Pending,
@@ -78,7 +78,7 @@ impl State {
         all.into_iter().find(|state| state.name() == name)
     }
 
-    /// How the charge is resolved, if it is.
+    /// Returns how the charge is resolved, if it is.
     pub const fn resolution(self) -> Option<Resolution> {
         match self {
             Self::Posted => Some(Resolution::Posted),
@@ -110,15 +110,16 @@ pub struct Open {
     pub count: u64,
 }
 
-/// Why [`Ledger::abandon`](super::Ledger::abandon) voids a reservation of unknown outcome
-/// although nothing proves that its channel created no job: the job was not on its list.
+/// The outcome of a reservation that was voided because its job was not on the channel's list,
+/// although nothing proves that the channel created none.
 pub const NOT_CREATED: &str = "not created";
-/// Likewise: what became of it was not found out for as long as jobs are followed.
+/// The outcome of a reservation that was voided because its outcome was not found out for as long
+/// as jobs are followed.
 pub const NOT_FOUND_OUT: &str = "not found out";
 
-/// A reservation that has no job, or had none for long: what its job, if there is one, is recognised by.
+/// Describes a reservation that is not matched with a job, by what its job would be recognised by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Jobless {
+pub struct Unmatched {
     /// Its name.
     pub id: ReservationId,
     /// What it charges.

@@ -2,7 +2,7 @@
 //!
 //! A charge is **two-phase**. [`Ledger::reserve`] makes it pending. [`Ledger::confirm`] ties
 //! it to the job that the channel created; [`Ledger::settle`] resolves it when that job has
-//! ended. Where no job came of it, [`Ledger::abandon`] voids it; where nobody can tell,
+//! ended. Where no job came of it, [`Ledger::void`] voids it; where nobody can tell,
 //! [`Ledger::mark_unknown`] says so until the channel has been asked.
 //!
 //! ```text
@@ -10,7 +10,7 @@
 //!  nothing ─────────▶ pending ───────────▶ confirmed ─────▶ posted or voided
 //!                     │  │ mark_unknown        ▲
 //!                     │  └─────▶ unknown ──────┘ confirm
-//!                     └─ abandon ──┴──▶ voided
+//!                     └── void ────┴──▶ voided
 //! ```
 //!
 //! Rules for every implementation:
@@ -40,7 +40,7 @@ pub use charge::{FirstAnswer, PromptDigest, Resolution};
 pub use counters::{BindingLimits, LimitReached, Scope, Usage};
 pub use error::Unavailable;
 pub use ids::minted;
-pub use job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State};
+pub use job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State, Unmatched};
 pub use memory::MemoryLedger;
 pub use postgres::{ParseUrlError, PostgresLedger};
 pub use sqlite::{OpenError, SqliteLedger};
@@ -54,7 +54,7 @@ pub enum Reserved {
     Done,
     /// A limit is reached: nothing was reserved.
     Refused(LimitReached),
-    /// Its idempotency key stands for an earlier request: nothing was reserved.
+    /// The idempotency key stands for an earlier request: nothing was reserved.
     Claimed(Claimed),
 }
 
@@ -69,14 +69,14 @@ pub enum Claimed {
     Answered(FirstAnswer),
 }
 
-/// Longer than any job waits to be looked at, in milliseconds: no wait in the configuration is
-/// longer than a day.
-pub const FARTHEST_LOOK: u64 = 25 * 3600 * 1000;
+/// Bounds how far ahead the next poll of a job lies, in milliseconds: no wait in the configuration
+/// is longer than a day.
+pub const FARTHEST_POLL: u64 = 25 * 3600 * 1000;
 
 /// Where reservations, jobs and limits are kept.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Whether a request of that key, with a charge as far as it is known, would be refused
+    /// Checks whether a request of that key, with a charge as far as it is known, would be refused
     /// now. A hint, read without a decision, to spare an upload that cannot end well: an
     /// error where no reservation can be taken, whether or not the key has limits.
     async fn check(
@@ -86,7 +86,7 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Whether an idempotency key of that client key stands for a request already, and if
+    /// Looks up whether an idempotency key of that client key stands for a request already, and if
     /// so whether its outcome is known. A hint, like [`Ledger::check`].
     async fn claim(
         &self,
@@ -95,7 +95,7 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable>;
 
-    /// What an idempotency key of that client key stands for, to a request of that
+    /// Looks up what an idempotency key of that client key stands for, to a request of that
     /// fingerprint; `None` where it stands for nothing.
     async fn claimed(
         &self,
@@ -127,14 +127,14 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable>;
 
-    /// Notes that nobody can tell whether the channel made a job of it: the charge stays
-    /// until that is found out. Changes pending reservations only.
+    /// Marks a reservation as unknown: nobody can tell whether the channel created a job. The
+    /// charge stays until that is found out. Changes pending reservations only.
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Voids a reservation that became no job: nothing is owed, the limits get back what it
     /// took, and its idempotency key is free again. `why` is a word for operators, such as
     /// `refused`. Answers the charge, or `None` where it has a job or was resolved already.
-    async fn abandon(
+    async fn void(
         &self,
         id: ReservationId,
         why: &'static str,
@@ -152,77 +152,80 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
-    /// The job of that public id, on whichever channel.
+    /// Looks up the job of that public id, on whichever channel.
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable>;
 
-    /// The job of that upstream id on that channel.
+    /// Looks up the job of that upstream id on that channel.
     async fn job_of_channel(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Job>, Unavailable>;
 
-    /// The reservation that has the job of that upstream id on that channel, if its outcome was
-    /// unknown before: what tied it to the job was no answer to its request.
-    async fn found(&self, channel: &str, upstream_id: &str)
-    -> Result<Option<Jobless>, Unavailable>;
+    /// Looks up the reservation that has the job of that upstream id on that channel, if its outcome
+    /// was unknown before: what tied it to the job was no answer to its request.
+    async fn found(
+        &self,
+        channel: &str,
+        upstream_id: &str,
+    ) -> Result<Option<Unmatched>, Unavailable>;
 
-    /// A page of a key's jobs, without deleted ones, in the order in which they were
+    /// Lists a page of a key's jobs, without deleted ones, in the order in which they were
     /// confirmed: jobs that are confirmed later come after all earlier ones, so that paging
     /// misses and repeats none. `None` where `after` is no job of that key (a deleted one
     /// still marks its place).
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable>;
 
-    /// Notes that a job was deleted at its channel. Its charge is not changed.
+    /// Marks a job as deleted at its channel. Its charge is not changed.
     async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// How much of each limit of a key and its group is reserved or posted in the window
+    /// Sums up how much of each limit of a key and its group is reserved or posted in the window
     /// that runs.
     async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable>;
 
-    /// How many reservations are not resolved, by key, channel and state.
+    /// Counts the reservations that are not resolved, by key, channel and state.
     async fn open(&self) -> Result<Vec<Open>, Unavailable>;
 
-    /// Says that this gate lives, and marks as unknown what gates have left pending that do
-    /// not live any more, or that this one has left pending for longer than `lost_after`.
-    /// To be called every few seconds. Answers how many were marked.
+    /// Renews the lease of this gate. Marks as unknown the pending reservations of gates whose lease
+    /// has expired, and those of this gate that are older than `lost_after`. To be called every few
+    /// seconds. Answers how many were marked.
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable>;
 
     /// Takes or renews the lease of that name for this gate: `true` while no other gate
     /// holds it. It ends `span` after its last renewal.
     async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable>;
 
-    /// Reservations of a channel that have no job, pending and unknown ones, oldest first.
-    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable>;
+    /// Lists the pending and unknown reservations of a channel, which have no job, oldest first.
+    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable>;
 
-    /// Reservations of a channel that were voided at `since` or later without a proof that no
-    /// job came of them ([`NOT_CREATED`], [`NOT_FOUND_OUT`]), oldest first: a job that turns up
+    /// Lists the reservations of a channel that were voided at `since` or later without a proof that
+    /// no job was created ([`NOT_CREATED`], [`NOT_FOUND_OUT`]), oldest first: a job that turns up
     /// now may be theirs.
     async fn rivals(
         &self,
         channel: &str,
         since: Timestamp,
         most: u32,
-    ) -> Result<Vec<Jobless>, Unavailable>;
+    ) -> Result<Vec<Unmatched>, Unavailable>;
 
-    /// Jobs of a channel that have not ended and whose time to be looked at has come,
-    /// longest due first; then those whose time lies further ahead than [`FARTHEST_LOOK`]: a
-    /// clock that was wrong has set it.
+    /// Lists the jobs of a channel that have not ended and whose next poll is due, longest due first;
+    /// then those whose next poll lies further ahead than [`FARTHEST_POLL`]: a clock that was wrong
+    /// has set it.
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable>;
 
-    /// Sets when a job that has not ended is to be looked at again.
-    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
+    /// Sets when a job that has not ended is polled next.
+    async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
 
-    /// Forgets, in batches of at most `most`, idempotency keys that have expired and
-    /// reservations that were resolved before `before`, adding the latter to the totals that
-    /// the bill is made of. Answers how many it forgot.
+    /// Deletes idempotency keys that have expired and reservations that were resolved before
+    /// `before`, at most `most` in all, and adds the latter to the totals of the bill. Answers how
+    /// many it deleted.
     async fn prune(&self, before: Timestamp, now: Timestamp, most: u32)
     -> Result<u64, Unavailable>;
 
-    /// Whether the ledger can take reservations.
+    /// Checks that the ledger can take reservations.
     async fn ready(&self) -> Result<(), Unavailable>;
 
-    /// How long its write-ahead log is, where it is one that it has to itself.
+    /// Returns the length of the write-ahead log, if the ledger has one of its own.
     fn wal_bytes(&self) -> Option<u64> {
         None
     }

@@ -40,7 +40,7 @@ pub async fn reserve(
         prompt: PromptDigest(Sha256::digest(prompt).into()),
         remix_of: None,
         claim: None,
-        look_at: now(),
+        next_poll: now(),
     };
     assert_eq!(
         ledger.reserve(&draft, key, now()).await.unwrap(),

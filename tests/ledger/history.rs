@@ -195,7 +195,7 @@ impl History {
         match self.dice.below(20) {
             0..=6 => self.reserve(ledger, at).await,
             7..=9 => self.confirm(ledger, at).await,
-            10 => self.abandon(ledger, at).await,
+            10 => self.void(ledger, at).await,
             11..=12 => self.settle(ledger, at).await,
             13..=15 => {
                 let step = *self.dice.one(&[500, 7000, 31_000, 60_000, HOUR, 9 * HOUR]);
@@ -309,10 +309,10 @@ impl History {
         self.made[number].stands = Stands::Confirmed;
     }
 
-    async fn abandon(&mut self, ledger: &dyn Ledger, at: &str) {
+    async fn void(&mut self, ledger: &dyn Ledger, at: &str) {
         if let Some(number) = self.any(Stands::Open) {
             let (now, id) = (self.now(), ReservationId(number as u128 + 1));
-            let voided = ledger.abandon(id, "refused", now).await.unwrap();
+            let voided = ledger.void(id, "refused", now).await.unwrap();
             assert_eq!(voided.as_ref(), Some(&self.made[number].charge), "{at}");
             self.made[number].stands = Stands::Voided;
         }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tollgate::catalog::PriceList;
 use tollgate::ledger::{
     BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer,
-    Job, Jobless, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, PromptDigest,
-    ReservationId, Reserved, Resolution, Scope, State, minted,
+    Job, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, PromptDigest, ReservationId,
+    Reserved, Resolution, Scope, State, Unmatched, minted,
 };
 use tollgate::money::Amount;
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
@@ -71,7 +71,7 @@ pub fn draft(id: u128, charge: &Arc<Charge>) -> Draft {
         prompt: PromptDigest([7; 32]),
         remix_of: None,
         claim: None,
-        look_at: NOW,
+        next_poll: NOW,
     }
 }
 
@@ -144,19 +144,19 @@ pub async fn a_charge_is_resolved_once(ledger: Arc<dyn Ledger>) {
         "repeating changes nothing"
     );
     assert_eq!(used(&*ledger, &key, NOW).await, [1]);
-    assert!(ledger.abandon(id, "refused", NOW).await.unwrap().is_none());
+    assert!(ledger.void(id, "refused", NOW).await.unwrap().is_none());
     let end = ledger.settle(id, Resolution::Posted, "completed", NOW);
     assert_eq!(end.await.unwrap().unwrap().list.to_string(), "0.40");
     for resolution in [Resolution::Posted, Resolution::Voided] {
         let again = ledger.settle(id, resolution, "failed", NOW);
         assert!(again.await.unwrap().is_none());
     }
-    assert!(ledger.abandon(id, "refused", NOW).await.unwrap().is_none());
+    assert!(ledger.void(id, "refused", NOW).await.unwrap().is_none());
     assert_eq!(used(&*ledger, &key, NOW).await, [0]);
     let job = ledger.job("video_1").await.unwrap().unwrap();
     assert_eq!(job.resolution, Some(Resolution::Posted));
     assert_eq!(job.end.as_deref(), Some("completed"));
-    let nobody = ledger.abandon(ReservationId(2), "refused", NOW);
+    let nobody = ledger.void(ReservationId(2), "refused", NOW);
     assert!(nobody.await.unwrap().is_none());
 }
 
@@ -178,7 +178,7 @@ pub async fn what_became_no_job_gives_back_what_was_taken(ledger: Arc<dyn Ledger
     assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
     assert_eq!(used(&*ledger, &key, NOW).await, full);
     assert!(!reserved(&*ledger, &key, 2, &charge, NOW).await);
-    let given = ledger.abandon(ReservationId(1), "refused", NOW);
+    let given = ledger.void(ReservationId(1), "refused", NOW);
     assert_eq!(given.await.unwrap().unwrap(), charge);
     assert_eq!(used(&*ledger, &key, NOW).await, [0; 6]);
     assert!(reserved(&*ledger, &key, 3, &charge, NOW).await);
@@ -238,7 +238,7 @@ pub async fn windows_pass(ledger: Arc<dyn Ledger>) {
     assert!(check(next).await.is_none());
     assert!(reserved(&*ledger, &key, 3, &charge, next).await);
     // What was taken in a window that has passed is not given back to this one.
-    let given = ledger.abandon(ReservationId(1), "refused", next).await;
+    let given = ledger.void(ReservationId(1), "refused", next).await;
     assert!(given.unwrap().is_some());
     assert_eq!(used(&*ledger, &key, next).await, [1]);
 }
@@ -286,7 +286,7 @@ pub async fn a_sum_beyond_what_is_counted_refuses(ledger: Arc<dyn Ledger>) {
             assert_eq!((reached.used, reached.limit), (MOST, budget()), "{name}");
         };
         is_refused().await;
-        let given = ledger.abandon(ReservationId(first), "refused", NOW).await;
+        let given = ledger.void(ReservationId(first), "refused", NOW).await;
         assert!(given.unwrap().is_some());
         is_refused().await;
         let tie = confirmation(&of(1), &format!("video_{first}"));
@@ -481,14 +481,14 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     let charge = charge(&key, 4);
     let id = ReservationId(1);
     assert!(reserved(&*ledger, &key, 1, &charge, NOW).await);
-    let jobless = async |channel| ledger.jobless(channel, 10).await.unwrap();
-    let pending = jobless("official").await;
+    let unmatched = async |channel| ledger.unmatched(channel, 10).await.unwrap();
+    let pending = unmatched("official").await;
     assert_eq!((pending.len(), pending[0].id), (1, id));
     assert_eq!((pending[0].state, pending[0].since), (State::Pending, NOW));
     let later = Timestamp(NOW.0 + 5000);
     ledger.mark_unknown(id, later).await.unwrap();
     assert!(!reserved(&*ledger, &key, 2, &charge, NOW).await);
-    let expected = Jobless {
+    let expected = Unmatched {
         id,
         charge: charge.clone(),
         prompt: PromptDigest([7; 32]),
@@ -498,13 +498,13 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
         created: NOW,
         since: later,
     };
-    assert_eq!(jobless("official").await, std::slice::from_ref(&expected));
-    assert!(jobless("other").await.is_empty());
+    assert_eq!(unmatched("official").await, std::slice::from_ref(&expected));
+    assert!(unmatched("other").await.is_empty());
 
     let tie = confirmation(&charge, "video_1");
     let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
     assert!(matches!(confirmed, Confirmed::Now { .. }));
-    assert!(jobless("official").await.is_empty());
+    assert!(unmatched("official").await.is_empty());
     // That it was found stays known, with what it was found by.
     let found = async |id| ledger.found("official", id).await.unwrap();
     let was = found("video_1").await.unwrap();
@@ -518,15 +518,15 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     );
     // Too late: it is known.
     ledger.mark_unknown(id, later).await.unwrap();
-    assert!(jobless("official").await.is_empty());
-    assert!(ledger.abandon(id, "lost", NOW).await.unwrap().is_none());
+    assert!(unmatched("official").await.is_empty());
+    assert!(ledger.void(id, "lost", NOW).await.unwrap().is_none());
     let end = ledger.settle(id, Resolution::Voided, "failed", NOW);
     assert!(end.await.unwrap().is_some());
     assert_eq!(found("video_1").await.unwrap().id, id);
     assert!(reserved(&*ledger, &key, 2, &charge, NOW).await);
 
     ledger.mark_unknown(ReservationId(2), NOW).await.unwrap();
-    let voided = ledger.abandon(ReservationId(2), "lost", NOW).await.unwrap();
+    let voided = ledger.void(ReservationId(2), "lost", NOW).await.unwrap();
     assert_eq!(voided, Some(charge.clone()));
     let tie = confirmation(&charge, "video_2");
     let late = ledger
@@ -575,7 +575,7 @@ pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     // Another upstream id under a public id that is taken changes nothing.
     let id_taken = confirm(2, b, &with_ids(b, "video_3", "video_2")).await;
     assert_eq!(id_taken, Confirmed::IdTaken);
-    let open = ledger.jobless("official", 10).await.unwrap();
+    let open = ledger.unmatched("official", 10).await.unwrap();
     assert_eq!(open.iter().map(|j| j.id.0).collect::<Vec<_>>(), [2, 4]);
     let public = minted(ReservationId(2));
     assert!(is_now(
@@ -666,7 +666,7 @@ pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledge
         assert!(reserved(&*ledger, &key, id, &charge, at(id as u64)).await);
         let id = ReservationId(id);
         ledger.mark_unknown(id, at(10)).await.unwrap();
-        let voided = ledger.abandon(id, why, at(18 + id.0 as u64)).await;
+        let voided = ledger.void(id, why, at(18 + id.0 as u64)).await;
         assert!(voided.unwrap().is_some());
     }
     let rivals = async |channel, since, most| {
@@ -683,7 +683,7 @@ pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledge
         .await
         .unwrap()
         .remove(0);
-    let expected = Jobless {
+    let expected = Unmatched {
         id: ReservationId(4),
         charge: charge.clone(),
         prompt: PromptDigest([7; 32]),
@@ -708,8 +708,8 @@ pub async fn an_idempotency_key_stands_for_one_request(ledger: Arc<dyn Ledger>) 
     assert_eq!(claim("a").await, None);
     assert_eq!(reserve(1, &key, 1, NOW).await, Reserved::Done);
     assert_eq!(claim("a").await, Some(ClaimState::InFlight));
-    let jobless = ledger.jobless("official", 10).await.unwrap();
-    assert_eq!(jobless[0].fingerprint, Some([1; 32]));
+    let unmatched = ledger.unmatched("official", 10).await.unwrap();
+    assert_eq!(unmatched[0].fingerprint, Some([1; 32]));
     assert_eq!(
         reserve(2, &key, 1, NOW).await,
         Reserved::Claimed(Claimed::InFlight)
@@ -751,7 +751,7 @@ pub async fn an_idempotency_key_is_free_again(ledger: Arc<dyn Ledger>) {
     };
     // Where nothing came of the request.
     assert_eq!(reserve(1, NOW.0).await, Reserved::Done);
-    let voided = ledger.abandon(ReservationId(1), "refused", NOW).await;
+    let voided = ledger.void(ReservationId(1), "refused", NOW).await;
     assert!(voided.unwrap().is_some());
     assert_eq!(reserve(2, NOW.0).await, Reserved::Done);
     // And when its time has passed.
@@ -916,8 +916,11 @@ pub async fn lost_reservations_become_unknown(ledger: Arc<dyn Ledger>) {
     let later = Timestamp(later.0 + 1);
     assert_eq!(ledger.heartbeat(later, span).await.unwrap(), 1);
     assert_eq!(ledger.heartbeat(later, span).await.unwrap(), 0);
-    let jobless = ledger.jobless("official", 10).await.unwrap();
-    let stands: Vec<_> = jobless.iter().map(|j| (j.id.0, j.state, j.since)).collect();
+    let unmatched = ledger.unmatched("official", 10).await.unwrap();
+    let stands: Vec<_> = unmatched
+        .iter()
+        .map(|j| (j.id.0, j.state, j.since))
+        .collect();
     let second = Timestamp(NOW.0 + 60_000);
     assert_eq!(
         stands,
@@ -940,17 +943,17 @@ pub async fn due_jobs_are_found_until_they_end(ledger: Arc<dyn Ledger>) {
     assert!(due(NOW.0 - 1, 10).await.is_empty());
     assert!(ledger.due("other", NOW, 10).await.unwrap().is_empty());
     let later = Timestamp(NOW.0 + 9000);
-    ledger.look_at(ids[0], later).await.unwrap();
+    ledger.set_next_poll(ids[0], later).await.unwrap();
     assert_eq!(due(NOW.0, 10).await, [2, 3]);
     assert_eq!(due(later.0, 10).await, [2, 3, 1]);
     // A day is the longest wait; what lies further ahead comes of a clock that was wrong.
     let hours = |hours: u64| Timestamp(NOW.0 + hours * 3_600_000);
     for (ahead, expected) in [(24, &[3][..]), (26, &[3, 2])] {
-        ledger.look_at(ids[1], hours(ahead)).await.unwrap();
+        ledger.set_next_poll(ids[1], hours(ahead)).await.unwrap();
         assert_eq!(due(NOW.0, 10).await, expected, "{ahead} h");
     }
     assert_eq!(due(NOW.0, 1).await, [3]);
-    ledger.look_at(ids[1], NOW).await.unwrap();
+    ledger.set_next_poll(ids[1], NOW).await.unwrap();
     let end = ledger.settle(ids[1], Resolution::Posted, "completed", NOW);
     assert!(end.await.unwrap().is_some());
     assert_eq!(due(later.0, 10).await, [3, 1]);
@@ -987,7 +990,7 @@ pub async fn open_reservations_are_counted(ledger: Arc<dyn Ledger>) {
     assert!(end.await.unwrap().is_some());
     assert!(
         ledger
-            .abandon(ReservationId(2), "lost", NOW)
+            .void(ReservationId(2), "lost", NOW)
             .await
             .unwrap()
             .is_some()

@@ -45,7 +45,7 @@ pub async fn clocks_that_differ_count_in_windows_of_their_own(ledger: Arc<dyn Le
     assert_eq!(used(&*ledger, &key, fast).await, [2, 2, 2, 2, 5]);
     // What the slow one made is given back where it was taken, whoever gives it back.
     for (id, at) in [(1, slow), (3, fast)] {
-        let voided = ledger.abandon(ReservationId(id), "refused", at).await;
+        let voided = ledger.void(ReservationId(id), "refused", at).await;
         assert!(voided.unwrap().is_some());
     }
     assert_eq!(used(&*ledger, &key, slow).await, [1, 1, 1, 1, 3]);
@@ -124,10 +124,10 @@ pub async fn windows_that_are_over_are_forgotten_and_summed_up_again(ledger: Arc
         let id = 1000 + u128::from(minute);
         assert!(reserved(&*ledger, &key, id, &charge, at).await);
         assert_eq!(used(&*ledger, &key, at).await, [2, in_hour + 1], "{minute}");
-        let voided = ledger.abandon(ReservationId(id), "refused", last).await;
+        let voided = ledger.void(ReservationId(id), "refused", last).await;
         assert!(voided.unwrap().is_some());
     }
-    let voided = ledger.abandon(ReservationId(0), "refused", last).await;
+    let voided = ledger.void(ReservationId(0), "refused", last).await;
     assert!(voided.unwrap().is_some());
     assert_eq!(used(&*ledger, &key, NOW).await[0], 0);
 }

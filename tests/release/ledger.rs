@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 use tollgate::ledger::{
     BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, Job,
-    Jobless, JobsAfter, Ledger, LimitReached, MemoryLedger, Open, ReservationId, Reserved,
-    Resolution, Unavailable, Usage,
+    JobsAfter, Ledger, LimitReached, MemoryLedger, Open, ReservationId, Reserved, Resolution,
+    Unavailable, Unmatched, Usage,
 };
 use tollgate::policy::{Key, Timestamp};
 
@@ -131,13 +131,13 @@ impl Ledger for Watched {
         self.inner.mark_unknown(id, now).await
     }
 
-    async fn abandon(
+    async fn void(
         &self,
         id: ReservationId,
         why: &'static str,
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
-        self.inner.abandon(id, why, now).await
+        self.inner.void(id, why, now).await
     }
 
     async fn settle(
@@ -166,7 +166,7 @@ impl Ledger for Watched {
         &self,
         channel: &str,
         upstream_id: &str,
-    ) -> Result<Option<Jobless>, Unavailable> {
+    ) -> Result<Option<Unmatched>, Unavailable> {
         self.inner.found(channel, upstream_id).await
     }
 
@@ -194,8 +194,8 @@ impl Ledger for Watched {
         self.inner.lease(name, span).await
     }
 
-    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
-        self.inner.jobless(channel, most).await
+    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
+        self.inner.unmatched(channel, most).await
     }
 
     async fn rivals(
@@ -203,7 +203,7 @@ impl Ledger for Watched {
         channel: &str,
         since: Timestamp,
         most: u32,
-    ) -> Result<Vec<Jobless>, Unavailable> {
+    ) -> Result<Vec<Unmatched>, Unavailable> {
         self.inner.rivals(channel, since, most).await
     }
 
@@ -211,8 +211,8 @@ impl Ledger for Watched {
         self.inner.due(channel, now, most).await
     }
 
-    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
-        self.inner.look_at(id, at).await
+    async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
+        self.inner.set_next_poll(id, at).await
     }
 
     async fn prune(

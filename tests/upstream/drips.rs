@@ -212,12 +212,9 @@ async fn given_up(
         })
         .await;
     let ledger = stand.handle.ledger();
-    let pending = ledger.jobless("mock", 1).await.unwrap().remove(0);
+    let pending = ledger.unmatched("mock", 1).await.unwrap().remove(0);
     let now = tollgate::policy::Timestamp(unix_time() * 1000);
-    ledger
-        .abandon(pending.id, "not found out", now)
-        .await
-        .unwrap();
+    ledger.void(pending.id, "not found out", now).await.unwrap();
     meanwhile(&stand).await;
     waits.store(0, Ordering::Relaxed);
     (stand, answer.await.unwrap())

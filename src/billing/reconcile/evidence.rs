@@ -11,7 +11,7 @@ use crate::billing::matching::{Candidate, ListedJob};
 use crate::billing::public_id::with_public_ids;
 use crate::catalog::Catalog;
 use crate::dialect::{self, JobAnswer, Status};
-use crate::ledger::{FirstAnswer, Jobless, PromptDigest};
+use crate::ledger::{FirstAnswer, PromptDigest, Unmatched};
 use crate::policy::Timestamp;
 use crate::upstream::job_status::JobReport;
 
@@ -58,11 +58,11 @@ fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
 }
 
 /// Finds the time from which on reservations were left out, where more than `most` match.
-pub(super) fn unseen_from(entries: &[Jobless], most: u32) -> Option<Timestamp> {
+pub(super) fn unseen_from(entries: &[Unmatched], most: u32) -> Option<Timestamp> {
     (entries.len() >= most as usize).then(|| entries.last().map(|last| last.created))?
 }
 
-pub(super) fn candidate(unmatched: &Jobless, source: Option<Arc<str>>) -> Candidate {
+pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Candidate {
     let charge = &unmatched.charge;
     Candidate {
         id: unmatched.id,
@@ -82,7 +82,7 @@ pub(super) fn candidate(unmatched: &Jobless, source: Option<Arc<str>>) -> Candid
 /// Makes what repetitions of a request are answered with: the job as its channel tells it, if it does
 /// and names it, or else as its list did.
 pub(super) fn first_answer(
-    unknown: &Jobless,
+    unknown: &Unmatched,
     found: &Listing,
     report: Option<&JobReport>,
     id: &str,

@@ -23,8 +23,8 @@ use super::matching::{Candidate, Decision, Found, ListedJob, Matcher, Rules};
 use super::public_id::{public_id, public_source};
 use crate::clock::{before, millis};
 use crate::ledger::{
-    Charge, Confirmation, Confirmed, Jobless, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State,
-    Unavailable, minted,
+    Charge, Confirmation, Confirmed, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State, Unavailable,
+    Unmatched, minted,
 };
 use crate::policy::Timestamp;
 use crate::upstream::{job_status, list_page};
@@ -60,7 +60,7 @@ pub(super) struct Reconciler {
 
 /// The reservations of a channel that a job may belong to.
 struct Unresolved {
-    unmatched: Vec<Jobless>,
+    unmatched: Vec<Unmatched>,
     candidates: Vec<Candidate>,
     /// Those made since then are not all here.
     unseen_from: Option<Timestamp>,
@@ -70,7 +70,7 @@ impl Unresolved {
     /// Reads them from the ledger.
     async fn load(task: &ChannelTask) -> Result<Self, Unavailable> {
         let (billing, ledger) = (&task.billing, task.billing.ledger());
-        let unmatched = ledger.jobless(task.name(), AT_ONCE).await?;
+        let unmatched = ledger.unmatched(task.name(), AT_ONCE).await?;
         let mut unresolved = Self {
             candidates: Vec::with_capacity(unmatched.len()),
             unseen_from: unseen_from(&unmatched, AT_ONCE),
@@ -102,7 +102,7 @@ impl Unresolved {
         unknown.map(|u| u.created).min()
     }
 
-    fn get(&self, id: ReservationId) -> Option<&Jobless> {
+    fn get(&self, id: ReservationId) -> Option<&Unmatched> {
         self.unmatched.iter().find(|unmatched| unmatched.id == id)
     }
 }
@@ -240,7 +240,7 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     let (billing, channel) = (&task.billing, task.name());
     let expiry = millis(task.snapshot.config.jobs.expire_after);
     let now = billing.now();
-    for unmatched in billing.ledger().jobless(channel, AT_ONCE).await? {
+    for unmatched in billing.ledger().unmatched(channel, AT_ONCE).await? {
         if unmatched.state == State::Unknown && now.since(unmatched.since) > expiry {
             let id = unmatched.id;
             log::error!(
@@ -266,7 +266,11 @@ fn rules(task: &ChannelTask, walk: &Walk, complete: bool) -> Rules {
 }
 
 /// Confirms a reservation with the job that was found for it.
-async fn assign(task: &ChannelTask, unknown: &Jobless, found: &Listing) -> Result<(), Unavailable> {
+async fn assign(
+    task: &ChannelTask,
+    unknown: &Unmatched,
+    found: &Listing,
+) -> Result<(), Unavailable> {
     let (billing, config) = (&task.billing, &task.snapshot.config);
     let upstream_id = &found.job.id;
     let public = public_id(upstream_id, unknown.id);

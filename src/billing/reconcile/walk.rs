@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::billing::matching::ListedJob;
 use crate::clock::millis;
 use crate::dialect::JobAnswer;
-use crate::ledger::Jobless;
+use crate::ledger::Unmatched;
 use crate::policy::Timestamp;
 
 /// How many jobs are kept that may belong to a reservation.
@@ -43,7 +43,7 @@ pub(super) struct Walk {
     /// The jobs that may belong to a reservation.
     pub(super) jobs: Vec<Listing>,
     /// Those that were found to belong to one, though no answer said so.
-    pub(super) found: Vec<(ListedJob, Jobless)>,
+    pub(super) found: Vec<(ListedJob, Unmatched)>,
     /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
     /// has a `Date`.
     pub(super) clock_ahead: Option<i64>,
@@ -163,7 +163,7 @@ impl Walk {
     }
 
     /// Keeps a job that was found to belong to a reservation, once however often it is listed.
-    pub(super) fn note_found(&mut self, job: ListedJob, owner: Jobless) {
+    pub(super) fn note_found(&mut self, job: ListedJob, owner: Unmatched) {
         if self.found.iter().any(|(found, _)| found.id == job.id) {
             return;
         }

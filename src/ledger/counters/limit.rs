@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::charge::{Charge, Payer};
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
-/// Whose limit it is.
+/// The key or group that a limit belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// That key's.
@@ -15,7 +15,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The two scopes that a charge counts in.
+    /// Returns the two scopes that a charge counts in.
     pub(in crate::ledger) fn of(charge: &Charge) -> [Self; 2] {
         let payer = &charge.payer;
         [
@@ -52,7 +52,7 @@ pub struct Usage {
     pub used: u64,
 }
 
-/// A limit, with what it counts.
+/// A limit, with the charges that it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger) struct ScopedLimit {
     pub(in crate::ledger) limit: Limit,
@@ -72,7 +72,7 @@ impl ScopedLimit {
         }
     }
 
-    /// Whether a charge counts in it.
+    /// Tests whether a charge counts in it.
     pub(in crate::ledger) fn counts(&self, charge: &Charge) -> bool {
         let payer = &charge.payer;
         let currency = self.currency.as_ref();
@@ -83,7 +83,7 @@ impl ScopedLimit {
         is_of && currency.is_none_or(|currency| *currency == payer.currency)
     }
 
-    /// That it is reached, by something that would take so much more.
+    /// Makes the refusal of something that would take so much more than is left.
     pub(in crate::ledger) fn reached(self, takes: u64, used: u64, now: Timestamp) -> LimitReached {
         let Self {
             limit,
@@ -100,7 +100,7 @@ impl ScopedLimit {
     }
 }
 
-/// All limits that a key is under: its own, then its group's.
+/// Lists the limits that a key is under: its own, then its group's.
 pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> {
     let (group, currency) = (&key.group, &key.group.currency);
     let own = key.limits.iter();
@@ -121,7 +121,7 @@ pub struct BindingLimits {
 }
 
 impl BindingLimits {
-    /// Each limit with what it counts.
+    /// Lists each limit with what it counts.
     pub(in crate::ledger) fn of(&self, payer: &Payer) -> impl Iterator<Item = ScopedLimit> {
         let (own, shared, currency) = (self.key.iter(), self.group.iter(), &payer.currency);
         own.map(|l| ScopedLimit::new(*l, Scope::Key(payer.key.clone()), currency))

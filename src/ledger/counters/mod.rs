@@ -32,7 +32,7 @@ pub(in crate::ledger) struct Counters {
     groups: Map<Arc<str>, Vec<Series>>,
 }
 
-/// The sum that a limit asks for, among the series of its scope.
+/// Finds the sum that a limit asks for among the series of its scope.
 fn used(series: &[Series], limit: Limit, currency: &str, at: Timestamp) -> Option<u64> {
     let mut series = series.iter();
     let series = series.find(|series| series.is_for(limit, currency))?;
@@ -40,7 +40,7 @@ fn used(series: &[Series], limit: Limit, currency: &str, at: Timestamp) -> Optio
 }
 
 impl Counters {
-    /// The limits of a key of which the sum at `now` is not known.
+    /// Lists the limits of a key whose sum at `now` is not known.
     pub(in crate::ledger) fn missing(&self, key: &Key, now: Timestamp) -> Vec<ScopedLimit> {
         let (group, currency) = (&key.group, &*key.group.currency);
         let lacks = |limits: &[Limit], series: &[Series]| {
@@ -55,7 +55,7 @@ impl Counters {
         self.missing_of(limits(key), now)
     }
 
-    /// Those of these limits of which the sum at `now` is not known.
+    /// Selects the limits whose sum at `now` is not known.
     pub(in crate::ledger) fn missing_of(
         &self,
         limits: impl Iterator<Item = ScopedLimit>,
@@ -65,8 +65,8 @@ impl Counters {
         missing.collect()
     }
 
-    /// What is to be summed up so that a limit's sums are known from the window that holds
-    /// `now` on: the times, in seconds since the epoch.
+    /// Returns the times, in seconds since the epoch, that have to be summed up so that a limit's sums
+    /// are known from the window that holds `now` on.
     pub(in crate::ledger) fn unknown(&self, scoped: &ScopedLimit, now: Timestamp) -> Range<u64> {
         let known = self.find(scoped).map_or(u64::MAX, |series| series.since);
         scoped.limit.window.start(now)..known
@@ -100,7 +100,7 @@ impl Counters {
         }
     }
 
-    /// Keeps a series as it was written.
+    /// Adds a series that was read from a database.
     pub(in crate::ledger) fn insert(&mut self, scope: &Scope, series: Series) {
         self.of_mut(scope).push(series);
     }
@@ -111,7 +111,7 @@ impl Counters {
         series.find(|series| series.is_for(scoped.limit, currency))
     }
 
-    /// The series of a scope.
+    /// Returns the series of a scope.
     pub(in crate::ledger) fn of(&self, scope: &Scope) -> &[Series] {
         match scope {
             Scope::Key(name) => series_of(&self.keys, name),
@@ -119,7 +119,7 @@ impl Counters {
         }
     }
 
-    /// Likewise, to be changed.
+    /// Returns the series of a scope, to be changed.
     pub(in crate::ledger) fn of_mut(&mut self, scope: &Scope) -> &mut Vec<Series> {
         match scope {
             Scope::Key(name) => self.keys.entry(name.clone()).or_default(),
@@ -127,13 +127,13 @@ impl Counters {
         }
     }
 
-    /// How much of a limit is used in the window that holds `at`; `None` where it is not
+    /// Returns how much of a limit is used in the window that holds `at`; `None` where it is not
     /// known.
     pub(in crate::ledger) fn used(&self, scoped: &ScopedLimit, at: Timestamp) -> Option<u64> {
         self.find(scoped)?.used(at)
     }
 
-    /// The first limit of a key under which something does not fit that takes `takes` more.
+    /// Finds the first limit of a key that something would exceed which takes `takes` more.
     pub(in crate::ledger) fn reached(
         &self,
         key: &Key,
@@ -161,7 +161,7 @@ impl Counters {
         Some(ScopedLimit::new(limit, scope, currency).reached(takes, used, now))
     }
 
-    /// How far each limit of a key is used up.
+    /// Returns how far each limit of a key is used up.
     pub(in crate::ledger) fn usage(&self, key: &Key, now: Timestamp) -> Vec<Usage> {
         let usage = limits(key).map(|scoped| Usage {
             used: self.used(&scoped, now).unwrap_or(0),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::Claimed;
 use super::super::charge::{Charge, Claim, Draft, FirstAnswer, PromptDigest, ReservationId};
 use super::super::counters::{Counters, ScopedLimit};
-use super::super::job::{Job, Jobless, NOT_CREATED, NOT_FOUND_OUT, State};
+use super::super::job::{Job, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp};
 
@@ -29,34 +29,34 @@ pub(super) struct Accounts {
     pub(super) last_place: u64,
     pub(super) claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
     pub(super) counters: Counters,
-    /// Those that are not resolved: without a job, and with one by when it is looked at.
-    pub(super) jobless: Set<ReservationId>,
+    /// Those that are not resolved: without a job, and with one by the time of its next poll.
+    pub(super) unmatched: Set<ReservationId>,
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
     pub(super) resolved: VecDeque<ReservationId>,
     /// Those that were voided without a proof, by when.
     pub(super) rivals: BTreeSet<(Timestamp, ReservationId)>,
 }
 
-/// What stays of a reservation for as long as it is remembered: kept small.
+/// A reservation. It is kept small, since many are kept.
 pub(super) struct Entry {
     pub(super) id: ReservationId,
     pub(super) charge: Arc<Charge>,
     pub(super) remix_of: Option<Arc<str>>,
-    pub(super) look_at: Timestamp,
+    pub(super) next_poll: Timestamp,
     pub(super) job: Option<Arc<str>>,
     /// Where it is not the job's public id.
     pub(super) upstream_id: Option<Arc<str>>,
     pub(super) place: u64,
     pub(super) state: State,
     pub(super) created: Timestamp,
-    /// What matters until it has a job or is resolved, of a rival, and of one whose outcome was
-    /// unknown before it had a job.
+    /// Kept until it has a job or is resolved; also of a rival, and of one whose outcome was unknown
+    /// before it had a job.
     pub(super) waits: Option<Box<Waits>>,
     pub(super) end: Option<&'static str>,
     pub(super) deleted: bool,
 }
 
-/// What is known of a reservation that waits for its job.
+/// Describes a reservation that waits for its job.
 #[derive(Clone)]
 pub(super) struct Waits {
     pub(super) prompt: PromptDigest,
@@ -66,7 +66,7 @@ pub(super) struct Waits {
     pub(super) voided: Option<Timestamp>,
 }
 
-/// What an idempotency key stands for.
+/// The reservation that an idempotency key stands for, and its answer.
 pub(super) struct Claimant {
     pub(super) claim: Claim,
     pub(super) reservation: ReservationId,
@@ -79,7 +79,7 @@ impl Entry {
             id: draft.id,
             charge: draft.charge.clone(),
             remix_of: draft.remix_of.clone(),
-            look_at: draft.look_at,
+            next_poll: draft.next_poll,
             job: None,
             upstream_id: None,
             place: 0,
@@ -96,13 +96,13 @@ impl Entry {
         }
     }
 
-    /// The idempotency key that stands for it, while it waits for its job.
+    /// Returns the idempotency key that stands for it, while it waits for its job.
     pub(super) fn claim(&self) -> Option<&Claim> {
         self.waits.as_ref()?.claim.as_ref()
     }
 
-    /// Nobody can tell any more what became of it.
-    pub(super) fn lose(&mut self, now: Timestamp) {
+    /// Marks it as unknown: nobody can tell whether there is a job.
+    pub(super) fn mark_unknown(&mut self, now: Timestamp) {
         self.state = State::Unknown;
         if let Some(waits) = &mut self.waits {
             waits.unknown_since = now;
@@ -124,10 +124,10 @@ impl Entry {
         })
     }
 
-    /// What its job is recognised by, while it has none or where that was found.
-    pub(super) fn jobless(&self) -> Option<Jobless> {
+    /// Returns what its job is recognised by, while it has none or where that was found.
+    pub(super) fn unmatched(&self) -> Option<Unmatched> {
         let waits = self.waits.as_ref()?;
-        Some(Jobless {
+        Some(Unmatched {
             id: self.id,
             charge: self.charge.clone(),
             prompt: waits.prompt,
@@ -139,7 +139,7 @@ impl Entry {
         })
     }
 
-    /// What it takes from a counter.
+    /// Returns how much it takes from a counter.
     fn takes(&self, measure: Measure) -> u64 {
         let counts = match self.state {
             State::Voided => false,
@@ -176,7 +176,7 @@ impl Accounts {
         }
     }
 
-    /// The claim of an idempotency key that has not expired: while its request has no
+    /// Finds the claim of an idempotency key that has not expired: while its request has no
     /// outcome, it does not.
     pub(super) fn claimant(
         &self,
@@ -189,7 +189,7 @@ impl Accounts {
         stands.then_some(claimant)
     }
 
-    /// What an idempotency key stands for, to a request of that fingerprint.
+    /// Looks up what an idempotency key stands for, to a request of that fingerprint.
     pub(super) fn claimed(&self, key: &str, claim: &Claim, now: Timestamp) -> Option<Claimed> {
         let claimant = self.claimant(key, &claim.idempotency_key, now)?;
         Some(match &claimant.answer {
@@ -199,7 +199,7 @@ impl Accounts {
         })
     }
 
-    /// The reservation that has the job of that upstream id on that channel.
+    /// Finds the reservation that has the job of that upstream id on that channel.
     pub(super) fn owner(&self, channel: &Arc<str>, upstream_id: &Arc<str>) -> Option<&Entry> {
         let alike = self
             .jobs
@@ -213,7 +213,7 @@ impl Accounts {
         self.entries.get(id).map(|entry| &**entry)
     }
 
-    /// Takes an entry out of the open ones.
+    /// Resolves an entry.
     pub(super) fn close(
         &mut self,
         id: ReservationId,
@@ -232,9 +232,9 @@ impl Accounts {
                 waits if entry.job.is_none() => *waits = None,
                 _ => {}
             }
-            self.running.remove(&(entry.look_at, id));
+            self.running.remove(&(entry.next_poll, id));
         }
-        self.jobless.remove(&id);
+        self.unmatched.remove(&id);
         self.resolved.push_back(id);
         if self.resolved.len() > RESOLVED_KEPT
             && let Some(oldest) = self.resolved.pop_front()
@@ -261,12 +261,12 @@ impl Accounts {
         }
     }
 
-    pub(super) fn jobless(&self) -> impl Iterator<Item = &Entry> {
-        let ids = self.jobless.iter();
+    pub(super) fn unmatched(&self) -> impl Iterator<Item = &Entry> {
+        let ids = self.unmatched.iter();
         ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))
     }
 
-    /// Likewise, those that are looked at after that time.
+    /// Lists those with a job that has not ended and is polled after that time.
     pub(super) fn running_after(&self, at: Timestamp) -> impl Iterator<Item = &Entry> {
         let after = (at, ReservationId(u128::MAX));
         let ids = self
@@ -275,7 +275,7 @@ impl Accounts {
         ids.filter_map(|(_, id)| self.entries.get(id).map(|entry| &**entry))
     }
 
-    /// Those with a job that has not ended, by when they are looked at.
+    /// Lists those with a job that has not ended, by the time of the next poll.
     pub(super) fn running(&self) -> impl Iterator<Item = &Entry> {
         let ids = self.running.iter().map(|(_, id)| id);
         ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))

@@ -35,7 +35,7 @@ impl Accounts {
             };
             self.claims.insert(name, claimant);
         }
-        self.jobless.insert(draft.id);
+        self.unmatched.insert(draft.id);
         let entry = Box::new(Entry::new(draft, now));
         self.entries.insert(draft.id, entry);
         Reserved::Done
@@ -99,8 +99,8 @@ impl Accounts {
                 claimant.answer = confirmation.answer.clone();
             }
         }
-        self.jobless.remove(&id);
-        self.running.insert((entry.look_at, id));
+        self.unmatched.remove(&id);
+        self.running.insert((entry.next_poll, id));
         self.jobs.insert(job.clone(), id);
         if let Some(upstream_id) = &entry.upstream_id {
             let name = (after.channel.clone(), upstream_id.clone());
@@ -116,7 +116,7 @@ impl Accounts {
     }
 
     /// Voids a reservation that has no job.
-    pub(super) fn abandon(
+    pub(super) fn void(
         &mut self,
         id: ReservationId,
         why: &'static str,

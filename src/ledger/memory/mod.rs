@@ -14,8 +14,8 @@ use self::accounts::{Accounts, Entry};
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{ReservationId, Resolution};
 use super::counters::{BindingLimits, LimitReached, Usage};
-use super::job::{Job, Jobless, JobsAfter, Open, State};
-use super::{ClaimState, Claimed, FARTHEST_LOOK, Ledger, Reserved, Unavailable};
+use super::job::{Job, JobsAfter, Open, State, Unmatched};
+use super::{ClaimState, Claimed, FARTHEST_POLL, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
 /// A [`Ledger`] behind one mutex: no call waits for anything, so none holds it for long.
@@ -108,18 +108,18 @@ impl Ledger for MemoryLedger {
         if let Some(entry) = self.accounts().entries.get_mut(&id)
             && entry.state == State::Pending
         {
-            entry.lose(now);
+            entry.mark_unknown(now);
         }
         Ok(())
     }
 
-    async fn abandon(
+    async fn void(
         &self,
         id: ReservationId,
         why: &'static str,
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
-        Ok(self.accounts().abandon(id, why, now))
+        Ok(self.accounts().void(id, why, now))
     }
 
     async fn settle(
@@ -152,10 +152,10 @@ impl Ledger for MemoryLedger {
         &self,
         channel: &str,
         upstream_id: &str,
-    ) -> Result<Option<Jobless>, Unavailable> {
+    ) -> Result<Option<Unmatched>, Unavailable> {
         let accounts = self.accounts();
         let owner = accounts.owner(&channel.into(), &upstream_id.into());
-        Ok(owner.and_then(Entry::jobless))
+        Ok(owner.and_then(Entry::unmatched))
     }
 
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
@@ -205,7 +205,7 @@ impl Ledger for MemoryLedger {
     async fn open(&self) -> Result<Vec<Open>, Unavailable> {
         let accounts = self.accounts();
         let mut counts = HashMap::new();
-        for entry in accounts.jobless().chain(accounts.running()) {
+        for entry in accounts.unmatched().chain(accounts.running()) {
             let charge = &entry.charge;
             let group = (&charge.payer.key, &charge.channel, entry.state);
             *counts.entry(group).or_default() += 1;
@@ -225,12 +225,12 @@ impl Ledger for MemoryLedger {
         let mut accounts = self.accounts();
         let accounts = &mut *accounts;
         let mut marked = 0;
-        for id in &accounts.jobless {
+        for id in &accounts.unmatched {
             if let Some(entry) = accounts.entries.get_mut(id)
                 && entry.state == State::Pending
                 && u128::from(now.since(entry.created)) > lost_after.as_millis()
             {
-                entry.lose(now);
+                entry.mark_unknown(now);
                 marked += 1;
             }
         }
@@ -241,16 +241,16 @@ impl Ledger for MemoryLedger {
         Ok(true)
     }
 
-    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
+    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
         let accounts = self.accounts();
-        let jobless = accounts
-            .jobless()
+        let unmatched = accounts
+            .unmatched()
             .filter(|entry| &*entry.charge.channel == channel);
-        let mut jobless: Vec<_> = jobless.collect();
-        jobless.sort_by_key(|entry| (entry.created, entry.id));
-        let jobless = jobless.into_iter().take(most as usize);
-        let jobless = jobless.filter_map(Entry::jobless);
-        Ok(jobless.collect())
+        let mut unmatched: Vec<_> = unmatched.collect();
+        unmatched.sort_by_key(|entry| (entry.created, entry.id));
+        let unmatched = unmatched.into_iter().take(most as usize);
+        let unmatched = unmatched.filter_map(Entry::unmatched);
+        Ok(unmatched.collect())
     }
 
     async fn rivals(
@@ -258,10 +258,10 @@ impl Ledger for MemoryLedger {
         channel: &str,
         since: Timestamp,
         most: u32,
-    ) -> Result<Vec<Jobless>, Unavailable> {
+    ) -> Result<Vec<Unmatched>, Unavailable> {
         let accounts = self.accounts();
         let rivals = accounts.rivals.range((since, ReservationId(0))..);
-        let rivals = rivals.filter_map(|(_, id)| accounts.entries.get(id)?.jobless());
+        let rivals = rivals.filter_map(|(_, id)| accounts.entries.get(id)?.unmatched());
         let mut rivals: Vec<_> = rivals.filter(|r| &*r.charge.channel == channel).collect();
         rivals.sort_by_key(|rival| (rival.created, rival.id));
         rivals.truncate(most as usize);
@@ -270,19 +270,21 @@ impl Ledger for MemoryLedger {
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
         let accounts = self.accounts();
-        let due = accounts.running().take_while(|entry| entry.look_at <= now);
-        let far = Timestamp(now.0.saturating_add(FARTHEST_LOOK));
+        let due = accounts
+            .running()
+            .take_while(|entry| entry.next_poll <= now);
+        let far = Timestamp(now.0.saturating_add(FARTHEST_POLL));
         let due = due.chain(accounts.running_after(far));
         let due = due.filter(|entry| &*entry.charge.channel == channel);
         Ok(due.filter_map(Entry::job).take(most as usize).collect())
     }
 
-    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
+    async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
         let mut accounts = self.accounts();
         let accounts = &mut *accounts;
         if let Some(entry) = accounts.entries.get_mut(&id) {
-            let place = (entry.look_at, id);
-            entry.look_at = at;
+            let place = (entry.next_poll, id);
+            entry.next_poll = at;
             if accounts.running.remove(&place) {
                 accounts.running.insert((at, id));
             }

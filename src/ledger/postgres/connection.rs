@@ -1,5 +1,4 @@
-//! Connections: who gets one, when a call is repeated, and what is said when none is to be
-//! had.
+//! Hands out connections, repeats calls, and says why no connection is to be had.
 //!
 //! Every statement is unnamed and complete in itself, so that a pooler that hands out a
 //! server for each transaction may stand between.
@@ -50,14 +49,14 @@ pub(super) struct Database {
     away: Mutex<Option<Away>>,
 }
 
-/// That the database could not be reached.
+/// Remembers that the database could not be reached.
 struct Away {
     why: Unavailable,
-    /// When the next call may try.
+    /// The time at which the next call may try.
     probe_at: Instant,
 }
 
-/// How a call has failed, with all its repetitions.
+/// The failure of a call, with all its repetitions.
 pub(super) struct Failed {
     why: Unavailable,
     /// Whether it may have been executed, or be yet.
@@ -70,7 +69,7 @@ impl From<Failed> for Unavailable {
     }
 }
 
-/// How an attempt has failed.
+/// The failure of one attempt.
 enum Failure {
     /// The connection is not to be used again, and the statement may have been executed.
     Broken(Unavailable),
@@ -85,7 +84,7 @@ enum Failure {
 }
 
 impl Database {
-    /// For the gate `instance`, which holds its lease from the first connection on.
+    /// Makes the pool of the gate `instance`, which holds its lease from the first connection on.
     pub(super) fn new(target: Target, connections: usize, instance: Id) -> Self {
         let manager = Manager::new(target.config, target.tls);
         let pool = Pool::builder(manager)
@@ -107,7 +106,7 @@ impl Database {
         }
     }
 
-    /// The rows of one statement, in one round trip. It is repeated where a connection
+    /// Queries the rows of one statement, in one round trip. It is repeated where a connection
     /// broke, so it has to be one that can be.
     pub(super) async fn query(
         &self,
@@ -119,7 +118,7 @@ impl Database {
         rows.map_err(Unavailable::from)
     }
 
-    /// Likewise, and a failure tells whether the statement may have been executed.
+    /// Queries the rows of one statement; a failure tells whether it may have been executed.
     pub(super) async fn try_query(
         &self,
         statement: &str,
@@ -187,7 +186,7 @@ impl Database {
         }
     }
 
-    /// A connection to a database that has the schema.
+    /// Gets a connection to a database that has the schema.
     async fn connection(&self) -> Result<Client, Failure> {
         // One that is idle may well work: only when none is left, the database is asked for.
         if self.pool.status().available == 0

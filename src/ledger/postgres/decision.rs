@@ -1,4 +1,4 @@
-//! The calls that decide: each is one function of the database.
+//! Calls the decisions: each is one function of the database.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
          AND (c.currency, c.window_name) = (l.currency, l.window_name) \
      WHERE t.since_ms <= w.start";
 
-/// How often a decision is asked for: again after the counters that it lacked are kept.
+/// How often a decision is asked for: once more after the counters that it lacked are summed up.
 const ATTEMPTS: u32 = 3;
 
 impl PostgresLedger {
@@ -48,7 +48,7 @@ impl PostgresLedger {
         let fingerprint = claim.map(|claim| &claim.fingerprint[..]);
         let expires = claim.map(|claim| bigint(claim.expires.0));
         let prompt = &draft.prompt.0[..];
-        let (id, now_ms, look_at) = (Id(draft.id.0), bigint(now.0), bigint(draft.look_at.0));
+        let (id, now_ms, next_poll) = (Id(draft.id.0), bigint(now.0), bigint(draft.next_poll.0));
         let remix_of = draft.remix_of.as_deref();
         let own: [Argument<'_>; 11] = [
             ("p_id", &id, Type::UUID),
@@ -56,7 +56,7 @@ impl PostgresLedger {
             ("p_gate", &self.instance, Type::UUID),
             ("p_prompt", &prompt, Type::BYTEA),
             ("p_remix_of", &remix_of, Type::TEXT),
-            ("p_next_poll", &look_at, Type::INT8),
+            ("p_next_poll", &next_poll, Type::INT8),
             ("p_idempotency_key", &idempotency_key, Type::TEXT),
             ("p_fingerprint", &fingerprint, Type::BYTEA),
             ("p_expires", &expires, Type::INT8),
@@ -183,7 +183,7 @@ impl PostgresLedger {
         Ok(())
     }
 
-    /// The counters of a key's limits, as they are now.
+    /// Reads the counters of a key's limits, as they are now.
     pub(super) async fn counters(
         &self,
         key: &Key,
@@ -219,7 +219,7 @@ impl PostgresLedger {
         Ok(counters)
     }
 
-    /// Sums up what limits ask for that is not known yet.
+    /// Begins to count what limits ask for, with the sums of what there is.
     async fn track(
         &self,
         limits: impl Iterator<Item = ScopedLimit>,
@@ -300,7 +300,7 @@ fn confirmed(
     })
 }
 
-/// What an idempotency key stands for.
+/// Reads what an idempotency key stands for.
 pub(super) fn claimed(row: &Row) -> Result<Claimed, Unavailable> {
     Ok(match column(row, "o_outcome")? {
         "in_flight" => Claimed::InFlight,

@@ -7,7 +7,7 @@ use tokio_postgres::error::{Error, SqlState};
 
 use crate::ledger::Unavailable;
 
-/// What an error says about its statement.
+/// The consequence of an error for its statement.
 pub(super) enum Kind {
     /// The connection is not to be used again, and the statement may have been executed.
     Broken,
@@ -73,7 +73,7 @@ pub(super) fn explain(error: &Error) -> String {
     }
 }
 
-/// What a server has said, without its details.
+/// The message of a server, without its details.
 #[derive(Debug, thiserror::Error)]
 #[error("{message} (SQLSTATE {})", code.code())]
 struct ServerError {

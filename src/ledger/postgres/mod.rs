@@ -33,7 +33,7 @@ use self::row::{Id, bigint, column, number};
 use self::url::Target;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, KEPT, LimitReached, Usage, limits};
-use super::job::{Job, Jobless, JobsAfter, Open, State};
+use super::job::{Job, JobsAfter, Open, State, Unmatched};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Timestamp};
@@ -193,7 +193,7 @@ impl Ledger for PostgresLedger {
         self.set(id, statement, now).await
     }
 
-    async fn abandon(
+    async fn void(
         &self,
         id: ReservationId,
         why: &'static str,
@@ -230,7 +230,7 @@ impl Ledger for PostgresLedger {
         &self,
         channel: &str,
         upstream_id: &str,
-    ) -> Result<Option<Jobless>, Unavailable> {
+    ) -> Result<Option<Unmatched>, Unavailable> {
         queries::found(&self.database, channel, upstream_id).await
     }
 
@@ -295,8 +295,8 @@ impl Ledger for PostgresLedger {
         Ok(!rows.is_empty())
     }
 
-    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
-        queries::jobless(&self.database, channel, most).await
+    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
+        queries::unmatched(&self.database, channel, most).await
     }
 
     async fn rivals(
@@ -304,7 +304,7 @@ impl Ledger for PostgresLedger {
         channel: &str,
         since: Timestamp,
         most: u32,
-    ) -> Result<Vec<Jobless>, Unavailable> {
+    ) -> Result<Vec<Unmatched>, Unavailable> {
         queries::rivals(&self.database, channel, since, most).await
     }
 
@@ -312,7 +312,7 @@ impl Ledger for PostgresLedger {
         queries::due(&self.database, channel, now, most).await
     }
 
-    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
+    async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
         let statement = "UPDATE tollgate.reservation SET look_at_ms = $2 \
              WHERE id = $1 AND resolved_ms IS NULL AND look_at_ms <> $2";
         self.set(id, statement, at).await

@@ -1,5 +1,5 @@
-//! Names calls, so that the database recognises the repetition of one that it has not
-//! answered: a commit may outlast every patience, and be made all the same.
+//! Names calls, so that the database recognises the repetition of one that it has not answered: a
+//! commit may take longer than any timeout, and be made all the same.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ struct Unanswered {
     name: Id,
 }
 
-/// A call under way. Dropped before it is told to be answered, it may have been made.
+/// A call under way. Where it is dropped before [`Operation::answered`], it may have been executed.
 pub(super) struct Operation<'a> {
     operations: &'a Operations,
     reservation: ReservationId,
@@ -65,7 +65,7 @@ impl Operations {
 }
 
 impl Operation<'_> {
-    /// The database has said what became of it.
+    /// Notes that the database has answered.
     pub(super) fn answered(&mut self) {
         self.is_answered = true;
     }

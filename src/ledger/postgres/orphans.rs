@@ -1,5 +1,5 @@
-//! Reservations of which nobody can tell whether they were made: the connection broke, and
-//! whoever asked was told that they were not.
+//! Voids reservations that may have been made although the connection broke: the caller was told
+//! that they were not.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,16 +23,16 @@ const MOST: usize = 10_000;
 /// lost: in the metrics, where it never was reserved.
 const AFTERMATH: Duration = Duration::from_secs(3600);
 
-/// Those of them that were made: few, so that the others cost one query.
+/// Selects those that were made: few, so that the others cost one query.
 const MADE: &str = "SELECT id FROM tollgate.reservation \
      WHERE id = ANY ($1) AND state IN ('pending', 'unknown')";
 
-/// Those that are to be voided.
+/// The reservations that are to be voided if they were made.
 #[derive(Default)]
 pub(super) struct Orphans(Mutex<VecDeque<(ReservationId, Instant)>>);
 
 impl Orphans {
-    /// Remembers that one may have been made, for nothing.
+    /// Remembers a reservation that may have been made.
     pub(super) fn add(&self, id: ReservationId, now: Instant) {
         let mut orphans = self.lock();
         if orphans.len() >= MOST {
@@ -41,7 +41,7 @@ impl Orphans {
         orphans.push_back((id, now));
     }
 
-    /// Forgets those that are not made any more, and names the others.
+    /// Forgets those that cannot be made any more, and lists the others.
     fn remaining(&self, now: Instant) -> Vec<ReservationId> {
         let mut orphans = self.lock();
         orphans.retain(|(_, since)| now.saturating_duration_since(*since) < AFTERMATH);

@@ -4,11 +4,11 @@ use tokio_postgres::types::Type;
 
 use super::connection::{ANSWER, Database};
 use super::decision;
-use super::row::{self, Argument, CHARGE, Id, JOB, JOBLESS};
+use super::row::{self, Argument, CHARGE, Id, JOB, UNMATCHED};
 use super::row::{bigint, call, column, number, text};
 use crate::ledger::charge::Claim;
-use crate::ledger::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open};
-use crate::ledger::{ClaimState, Claimed, FARTHEST_LOOK, Unavailable};
+use crate::ledger::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, Unmatched};
+use crate::ledger::{ClaimState, Claimed, FARTHEST_POLL, Unavailable};
 use crate::policy::Timestamp;
 
 /// Reads whether the request of an idempotency key was answered.
@@ -94,9 +94,9 @@ pub(super) async fn found(
     database: &Database,
     channel: &str,
     upstream_id: &str,
-) -> Result<Option<Jobless>, Unavailable> {
+) -> Result<Option<Unmatched>, Unavailable> {
     let statement = format!(
-        "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
+        "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
          WHERE id = tollgate.owner($1, $2) AND unknown_since_ms IS NOT NULL"
     );
     let parameters = [
@@ -104,7 +104,7 @@ pub(super) async fn found(
         (&row::escaped(upstream_id) as _, Type::TEXT),
     ];
     let rows = database.query(&statement, &parameters, ANSWER).await?;
-    rows.first().map(row::jobless).transpose()
+    rows.first().map(row::unmatched).transpose()
 }
 
 /// Reads a page of a key's jobs; `None` where `after` is no job of that key.
@@ -174,13 +174,13 @@ pub(super) async fn open(database: &Database) -> Result<Vec<Open>, Unavailable> 
 }
 
 /// Reads the reservations of a channel that have no job and are not resolved.
-pub(super) async fn jobless(
+pub(super) async fn unmatched(
     database: &Database,
     channel: &str,
     most: u32,
-) -> Result<Vec<Jobless>, Unavailable> {
+) -> Result<Vec<Unmatched>, Unavailable> {
     let statement = format!(
-        "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
+        "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
          WHERE state IN ('pending', 'unknown') AND channel = $1 ORDER BY created_ms, id LIMIT $2"
     );
     let parameters = [
@@ -188,7 +188,7 @@ pub(super) async fn jobless(
         (&i64::from(most) as _, Type::INT8),
     ];
     let rows = database.query(&statement, &parameters, ANSWER).await?;
-    rows.iter().map(row::jobless).collect()
+    rows.iter().map(row::unmatched).collect()
 }
 
 /// Reads the reservations of a channel that were voided without a proof.
@@ -197,9 +197,9 @@ pub(super) async fn rivals(
     channel: &str,
     since: Timestamp,
     most: u32,
-) -> Result<Vec<Jobless>, Unavailable> {
+) -> Result<Vec<Unmatched>, Unavailable> {
     let statement = format!(
-        "SELECT {JOBLESS}, {CHARGE} FROM tollgate.reservation \
+        "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
          WHERE state = 'voided' AND outcome IN ('{NOT_CREATED}', '{NOT_FOUND_OUT}') \
              AND channel = $1 AND resolved_ms >= $2 ORDER BY created_ms, id LIMIT $3"
     );
@@ -214,7 +214,7 @@ pub(super) async fn rivals(
             ANSWER,
         )
         .await?;
-    rows.iter().map(row::jobless).collect()
+    rows.iter().map(row::unmatched).collect()
 }
 
 /// Reads the jobs of a channel that are to be polled.
@@ -241,7 +241,7 @@ pub(super) async fn due(
                 (&channel, Type::TEXT),
                 (&bigint(now.0), Type::INT8),
                 (&i64::from(most), Type::INT8),
-                (&bigint(now.0.saturating_add(FARTHEST_LOOK)), Type::INT8),
+                (&bigint(now.0.saturating_add(FARTHEST_POLL)), Type::INT8),
             ],
             ANSWER,
         )

@@ -1,4 +1,4 @@
-//! What goes into statements, and what comes out of rows.
+//! Converts values to the arguments of statements, and rows to values.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -10,14 +10,14 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
 use super::super::counters::{Scope, ScopedLimit};
-use super::super::job::{Job, Jobless, State};
+use super::super::job::{Job, State, Unmatched};
 use super::super::{LimitReached, Unavailable};
 use super::connection::Parameter;
 use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Measure, Timestamp};
 
-/// 128 bits, as a `uuid`.
+/// An id of 128 bits, as a `uuid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(pub(super) u128);
 
@@ -44,7 +44,7 @@ impl FromSql<'_> for Id {
     }
 }
 
-/// A number that the program keeps within `BIGINT`: what is larger is cut.
+/// Converts a number to `BIGINT`: what is larger is cut.
 pub(super) fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -189,7 +189,7 @@ impl LimitValues {
     }
 }
 
-/// The kind and the name of a scope.
+/// Returns the kind and the name of a scope.
 pub(super) fn scope(scope: &Scope) -> (&'static str, &str) {
     match scope {
         Scope::Key(name) => ("key", name),
@@ -197,7 +197,7 @@ pub(super) fn scope(scope: &Scope) -> (&'static str, &str) {
     }
 }
 
-/// The limit that a decision names by its number, from 1.
+/// Finds the limit that a decision names by its number, from 1.
 pub(super) fn limit_reached(
     mut limits: impl Iterator<Item = ScopedLimit>,
     number: i64,
@@ -211,7 +211,7 @@ pub(super) fn limit_reached(
     Some(scoped.reached(takes, used, now))
 }
 
-/// An upstream id as a text of the database, which has none with a zero byte.
+/// Escapes an upstream id as a text of the database, which has none with a zero byte.
 pub(super) fn escaped(id: &str) -> Cow<'_, str> {
     if id.contains(['\0', '\u{1}']) {
         id.replace('\u{1}', "\u{1}1").replace('\0', "\u{1}0").into()
@@ -220,7 +220,7 @@ pub(super) fn escaped(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// The upstream id of such a text.
+/// Returns the upstream id of such a text.
 fn unescaped(text: &str) -> Arc<str> {
     if text.contains('\u{1}') {
         text.replace("\u{1}0", "\0")
@@ -239,8 +239,8 @@ pub(super) const CHARGE: &str = "key, group_name, currency, multiplier_thousandt
 pub(super) const JOB: &str = "id, job, upstream_id, created_ms, remix_of, state, outcome, \
      deleted";
 
-/// The columns of a [`Jobless`], besides those of its charge.
-pub(super) const JOBLESS: &str = "id, prompt_sha256, remix_of, state, created_ms, \
+/// The columns of a [`Unmatched`], besides those of its charge.
+pub(super) const UNMATCHED: &str = "id, prompt_sha256, remix_of, state, created_ms, \
      coalesce(unknown_since_ms, created_ms) AS since_ms, \
      (SELECT fingerprint FROM tollgate.idempotency AS i WHERE i.key = reservation.key \
           AND i.idempotency_key = reservation.idempotency_key AND i.reservation = reservation.id) \
@@ -281,12 +281,12 @@ pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
     })
 }
 
-pub(super) fn jobless(row: &Row) -> Result<Jobless, Unavailable> {
+pub(super) fn unmatched(row: &Row) -> Result<Unmatched, Unavailable> {
     let prompt: &[u8] = column(row, "prompt_sha256")?;
     let prompt = prompt.try_into().map_err(|_| strange("prompt_sha256"))?;
     let fingerprint: Option<&[u8]> = column(row, "fingerprint")?;
     let fingerprint = fingerprint.map(<[u8; 32]>::try_from).transpose();
-    Ok(Jobless {
+    Ok(Unmatched {
         fingerprint: fingerprint.map_err(|_| strange("fingerprint"))?,
         state: state(row)?,
         id: id(row)?,
@@ -302,12 +302,12 @@ pub(super) fn state(row: &Row) -> Result<State, Unavailable> {
     State::from_name(column(row, "state")?).ok_or_else(|| strange("state"))
 }
 
-/// A column, by a type that is the program's to know.
+/// Reads a column.
 pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, name: &str) -> Result<T, Unavailable> {
     row.try_get(name).map_err(|_| strange(name))
 }
 
-/// A number that is never negative.
+/// Reads a number that is never negative.
 pub(super) fn number(row: &Row, name: &str) -> Result<u64, Unavailable> {
     let number: i64 = column(row, name)?;
     u64::try_from(number).map_err(|_| strange(name))

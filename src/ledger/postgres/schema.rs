@@ -1,4 +1,4 @@
-//! The versioned schema, applied by whichever gate comes first.
+//! Applies the versioned schema: the first gate that connects does so.
 
 use deadpool_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -7,7 +7,7 @@ use tokio_postgres::{Error, IsolationLevel};
 
 use super::row::Id;
 
-/// What every version changes about the tables, the oldest first. What has been released never
+/// The changes of every version to the tables, the oldest first. What has been released never
 /// changes. A version may change the decisions alone, as the second, the fifth and the
 /// sixth did.
 const VERSIONS: [&str; 6] = [
@@ -22,7 +22,7 @@ const VERSIONS: [&str; 6] = [
 /// The functions, as they are in the newest version: every upgrade replaces all of them.
 const DECISIONS: &str = include_str!("../schema/postgres/decisions.sql");
 
-/// What serialises those who apply it: any number that nobody else takes.
+/// Serialises those who apply it: any number that nobody else takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
 
 const VERSION: &str = "SELECT coalesce(max(version), 0) AS version FROM tollgate.schema_version";
@@ -117,7 +117,7 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
     Ok(transaction.commit().await?)
 }
 
-/// Whether it says that the schema, or a part of it, is not there.
+/// Tests whether an error says that the schema, or a part of it, is not there.
 pub(super) fn is_missing(error: &Error) -> bool {
     let missing = [
         SqlState::UNDEFINED_TABLE,

@@ -1,4 +1,4 @@
-//! The database's URL, and TLS to it.
+//! Parses the database's URL, and sets up TLS to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub enum ParseUrlError {
     NoRoots,
 }
 
-/// What connections are made with.
+/// The configuration that connections are made with.
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
@@ -84,8 +84,8 @@ impl Target {
     }
 }
 
-/// The certificate is always verified in full, so the modes that ask for less than that
-/// with TLS are one with `require`, the only name for it that the driver knows.
+/// Replaces the modes of TLS by those that the driver knows. The certificate is always verified in
+/// full, so `verify-ca` and `verify-full` are the same as `require`.
 fn with_plain_ssl_mode(url: &str) -> Result<String, ParseUrlError> {
     let Some((place, query)) = url.rsplit_once('?') else {
         return Ok(url.to_owned());
@@ -100,7 +100,7 @@ fn with_plain_ssl_mode(url: &str) -> Result<String, ParseUrlError> {
     Ok(format!("{place}?{}", options.join("&")))
 }
 
-/// TLS that trusts the system's roots, or those of `SSL_CERT_FILE`.
+/// Sets up TLS that trusts the system's roots, or those of `SSL_CERT_FILE`.
 fn tls(mode: SslMode) -> Result<MakeRustlsConnect, ParseUrlError> {
     let mut roots = RootCertStore::empty();
     if mode != SslMode::Disable {

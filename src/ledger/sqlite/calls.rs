@@ -85,7 +85,7 @@ impl WriterState {
             prompt_sha256: ToSqlOutput::from(&draft.prompt.0[..]),
             remix_of: text_or_null(draft.remix_of.as_deref()),
             idempotency_key: text_or_null(claim.map(|claim| &*claim.idempotency_key)),
-            look_at_ms: int(draft.look_at.0).into(),
+            look_at_ms: int(draft.next_poll.0).into(),
         };
         let values = own.values().chain(ChargeColumns::from(&**charge).values());
         let mut insert = db.prepare_cached(&INSERT)?;
@@ -205,7 +205,7 @@ impl WriterState {
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         match self.open.get_mut(&id) {
-            Some(entry) if entry.state == State::Pending => entry.lose(db, now),
+            Some(entry) if entry.state == State::Pending => entry.mark_unknown(db, now),
             _ => Ok(()),
         }
     }
@@ -222,14 +222,14 @@ impl WriterState {
             let age = u128::from(now.since(entry.created));
             let lost = !entry.own || age > lost_after.as_millis();
             if entry.state == State::Pending && lost {
-                entry.lose(db, now)?;
+                entry.mark_unknown(db, now)?;
                 marked += 1;
             }
         }
         Ok(marked)
     }
 
-    pub(super) fn abandon(
+    pub(super) fn void(
         &mut self,
         db: &Connection,
         id: ReservationId,
@@ -242,7 +242,7 @@ impl WriterState {
         };
         self.count_resolved(&entry, Resolution::Voided);
         if let Some(name) = entry.idempotency_key {
-            claims::free(db, id, &entry.charge.payer.key, &name)?;
+            claims::release(db, id, &entry.charge.payer.key, &name)?;
         }
         Ok(Some(entry.charge))
     }
@@ -290,7 +290,7 @@ impl WriterState {
         Ok(self.open.remove(&id))
     }
 
-    pub(super) fn look_at(
+    pub(super) fn set_next_poll(
         &mut self,
         db: &Connection,
         id: ReservationId,
@@ -319,7 +319,7 @@ impl WriterState {
 }
 
 impl Entry {
-    fn lose(&mut self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    fn mark_unknown(&mut self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
         let mut update = db.prepare_cached(
             "UPDATE reservation SET state = 'unknown', unknown_since_ms = ?2 WHERE number = ?1",
         )?;

@@ -1,4 +1,4 @@
-//! Whether a ledger could be opened, without opening one.
+//! Checks whether a ledger could be opened, without opening one.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What stands behind idempotency keys, as the writing thread keeps it.
+//! Reads and writes the claims of idempotency keys.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -7,7 +7,7 @@ use super::super::charge::{Claim, Draft, FirstAnswer, ReservationId};
 use super::columns::{blob, int};
 use crate::policy::Timestamp;
 
-/// What an idempotency key stands for, if it has not expired.
+/// Reads what an idempotency key stands for, if it has not expired.
 pub(super) fn claimed(
     db: &Connection,
     key: &str,
@@ -41,7 +41,7 @@ pub(super) fn claimed(
     found.optional()
 }
 
-/// Lets an idempotency key stand for a reservation, in the place of one that has expired.
+/// Claims an idempotency key for a reservation, and replaces a claim that has expired.
 pub(super) fn insert(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT OR REPLACE INTO idempotency
@@ -58,7 +58,7 @@ pub(super) fn insert(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite:
     Ok(())
 }
 
-/// Notes what repetitions are answered with.
+/// Stores the answer that repetitions get.
 pub(super) fn keep_answer(
     db: &Connection,
     id: ReservationId,
@@ -80,16 +80,16 @@ pub(super) fn keep_answer(
     Ok(())
 }
 
-/// Lets an idempotency key that stands for this reservation stand for nothing.
-pub(super) fn free(
+/// Releases the reservation's idempotency key.
+pub(super) fn release(
     db: &Connection,
     id: ReservationId,
     key: &str,
     name: &str,
 ) -> rusqlite::Result<()> {
-    let mut free = db.prepare_cached(
+    let mut release = db.prepare_cached(
         "DELETE FROM idempotency WHERE key = ?1 AND idempotency_key = ?2 AND reservation = ?3",
     )?;
-    free.execute(params![key, name, blob(id)])?;
+    release.execute(params![key, name, blob(id)])?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is wrong with the database file, in words for operators.
+//! Describes to operators what is wrong with the database file.
 
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ pub enum OpenError {
     Other {
         /// The database.
         path: PathBuf,
-        /// What SQLite or the system say.
+        /// The message of SQLite or the system.
         reason: String,
     },
 }
@@ -96,7 +96,7 @@ impl OpenError {
     }
 }
 
-/// Whether an error is about the statement, or about the row that it reads, rather than about
+/// Tests whether an error is about the statement, or about the row that it reads, rather than about
 /// the file: then other statements may well succeed.
 pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     let Some(code) = error.sqlite_error_code() else {

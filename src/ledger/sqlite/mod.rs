@@ -35,7 +35,7 @@ use self::wal::WriteAheadLog;
 use self::writer::Writer;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
-use super::job::{Job, Jobless, JobsAfter, Open};
+use super::job::{Job, JobsAfter, Open, Unmatched};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
@@ -79,7 +79,7 @@ impl SqliteLedger {
         check::check(path)
     }
 
-    /// Makes sure that there is a counter for each limit of a key.
+    /// Begins to count what the limits of a key ask for.
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
         let missing = locked(&self.counters).missing(key, now);
         if !missing.is_empty() {
@@ -90,7 +90,7 @@ impl SqliteLedger {
     }
 }
 
-/// What the limits of a key are looked up by, to be sent to the writer.
+/// Copies what the limits of a key are looked up by, to be sent to the writer.
 fn limits_of(key: &Key) -> Key {
     Key {
         name: key.name.clone(),
@@ -183,13 +183,13 @@ impl Ledger for SqliteLedger {
         self.writer.call(call).await
     }
 
-    async fn abandon(
+    async fn void(
         &self,
         id: ReservationId,
         why: &'static str,
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
-        let call = move |state: &mut WriterState, db: &_| state.abandon(db, id, why, now);
+        let call = move |state: &mut WriterState, db: &_| state.void(db, id, why, now);
         self.writer.call(call).await
     }
 
@@ -231,7 +231,7 @@ impl Ledger for SqliteLedger {
         &self,
         channel: &str,
         upstream_id: &str,
-    ) -> Result<Option<Jobless>, Unavailable> {
+    ) -> Result<Option<Unmatched>, Unavailable> {
         let (channel, upstream_id) = (channel.to_owned(), upstream_id.to_owned());
         let read = move |db: &_| rows::found(db, &channel, &upstream_id);
         self.readers.read(read).await
@@ -280,9 +280,9 @@ impl Ledger for SqliteLedger {
         Ok(true)
     }
 
-    async fn jobless(&self, channel: &str, most: u32) -> Result<Vec<Jobless>, Unavailable> {
+    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
         let channel = channel.to_owned();
-        let read = move |db: &_| rows::jobless(db, &channel, most);
+        let read = move |db: &_| rows::unmatched(db, &channel, most);
         self.readers.read(read).await
     }
 
@@ -291,7 +291,7 @@ impl Ledger for SqliteLedger {
         channel: &str,
         since: Timestamp,
         most: u32,
-    ) -> Result<Vec<Jobless>, Unavailable> {
+    ) -> Result<Vec<Unmatched>, Unavailable> {
         let channel = channel.to_owned();
         let read = move |db: &_| rows::rivals(db, &channel, since, most);
         self.readers.read(read).await
@@ -303,8 +303,8 @@ impl Ledger for SqliteLedger {
         self.readers.read(read).await
     }
 
-    async fn look_at(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
-        let call = move |state: &mut WriterState, db: &_| state.look_at(db, id, at);
+    async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
+        let call = move |state: &mut WriterState, db: &_| state.set_next_poll(db, id, at);
         self.writer.call(call).await
     }
 
@@ -320,7 +320,7 @@ impl Ledger for SqliteLedger {
         self.writer.call(call).await
     }
 
-    /// Where the last write failed, tries a small one: so it heals without a reservation.
+    /// Tries a small write where the last one failed, so that it heals without a reservation.
     async fn ready(&self) -> Result<(), Unavailable> {
         self.writer.ready().await
     }

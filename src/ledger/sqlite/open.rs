@@ -1,4 +1,4 @@
-//! Opening a database: the lock, the settings, the tables.
+//! Opens a database: takes the lock, applies the settings, migrates the tables.
 
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher, RandomState};

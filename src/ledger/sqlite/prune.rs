@@ -1,4 +1,4 @@
-//! Forgetting what is old, without changing the bill.
+//! Deletes what is old, without changing the bill.
 
 use std::collections::HashMap;
 use std::num::TryFromIntError;
@@ -12,8 +12,8 @@ use super::columns::{ChargeColumns, Columns as _, columns, int, state};
 use super::error::is_of_statement;
 use crate::policy::Timestamp;
 
-/// At most so many reservations that were resolved before `before`, by their numbers. Read
-/// beforehand, so that searching does not hold up the writing thread.
+/// Lists at most so many reservations that were resolved before `before`, by their numbers. They
+/// are read beforehand, so that searching does not hold up the writing thread.
 pub(super) fn old(db: &Connection, before: Timestamp, most: u32) -> rusqlite::Result<Vec<i64>> {
     let mut read = db.prepare_cached(
         "SELECT number FROM (SELECT DISTINCT key FROM payer) AS payer
@@ -36,7 +36,7 @@ columns! {
 
 const NANOS: u128 = 1_000_000_000;
 
-/// What is summed up, by day.
+/// The sums of one line of the bill.
 #[derive(Default)]
 struct Line {
     jobs: i64,
@@ -45,7 +45,7 @@ struct Line {
     billed: u128,
 }
 
-/// A sum of costs as the totals keep it: whole units, and the nanos that are left over.
+/// Splits a sum of costs as the totals keep it: whole units, and the nanos that are left over.
 fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
     let part = |part| {
         let part = i64::try_from(part);
@@ -54,7 +54,7 @@ fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
     Ok((part(nanos / NANOS)?, part(nanos % NANOS)?))
 }
 
-/// Forgets expired idempotency keys, then those reservations, at most `most` in all.
+/// Deletes expired idempotency keys, then those reservations, at most `most` in all.
 pub(super) fn forget(
     db: &Connection,
     old: &[i64],
@@ -144,7 +144,7 @@ fn add_to_totals(db: &Connection, lines: HashMap<[String; 7], Line>) -> rusqlite
     Ok(())
 }
 
-/// What a line of the bill is for.
+/// Returns what a line of the bill is for.
 fn names(charge: &Charge, day: String) -> [String; 7] {
     let payer = &charge.payer;
     let name = |name: &str| name.to_owned();

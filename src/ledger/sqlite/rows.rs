@@ -5,12 +5,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::charge::PromptDigest;
-use super::super::job::{Job, Jobless, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open};
-use super::super::{ClaimState, FARTHEST_LOOK};
+use super::super::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, Unmatched};
+use super::super::{ClaimState, FARTHEST_POLL};
 use super::columns::{ChargeColumns, Columns, columns, id, int, state, time, uint};
 use crate::policy::Timestamp;
 
-/// What is read from rows of the table `reservation`.
+/// Reads a value from rows of the table `reservation`.
 trait Record: Sized {
     /// The columns that it is read from.
     type Columns: Columns;
@@ -34,8 +34,8 @@ columns! {
 }
 
 columns! {
-    /// The columns of a [`Jobless`], besides those of its charge.
-    JoblessColumns {
+    /// The columns of a [`Unmatched`], besides those of its charge.
+    UnmatchedColumns {
         id,
         prompt_sha256,
         remix_of,
@@ -68,8 +68,8 @@ impl Record for Job {
     }
 }
 
-impl Record for Jobless {
-    type Columns = (ChargeColumns, JoblessColumns);
+impl Record for Unmatched {
+    type Columns = (ChargeColumns, UnmatchedColumns);
 
     fn read((charge, own): &Self::Columns, row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -178,7 +178,7 @@ pub(super) fn due(
              AND resolved_ms IS NULL AND state = 'confirmed'
          ORDER BY look_at_ms LIMIT ?4";
     let mut due = Vec::new();
-    let far = int(now.0.saturating_add(FARTHEST_LOOK));
+    let far = int(now.0.saturating_add(FARTHEST_POLL));
     for (from, to) in [(0, int(now.0)), (far, i64::MAX)] {
         let most = i64::from(most).saturating_sub(i64::try_from(due.len()).unwrap_or(i64::MAX));
         due.extend(select::<Job>(db, rest, params![channel, from, to, most])?);
@@ -187,7 +187,11 @@ pub(super) fn due(
 }
 
 /// Reads the reservations of a channel that have no job and are not resolved.
-pub(super) fn jobless(db: &Connection, channel: &str, most: u32) -> rusqlite::Result<Vec<Jobless>> {
+pub(super) fn unmatched(
+    db: &Connection,
+    channel: &str,
+    most: u32,
+) -> rusqlite::Result<Vec<Unmatched>> {
     let rest = "INDEXED BY reservation_open
          WHERE channel = ?1 AND job IS NULL AND resolved_ms IS NULL
          ORDER BY created_ms, id LIMIT ?2";
@@ -199,7 +203,7 @@ pub(super) fn found(
     db: &Connection,
     channel: &str,
     upstream_id: &str,
-) -> rusqlite::Result<Option<Jobless>> {
+) -> rusqlite::Result<Option<Unmatched>> {
     let Some(number) = owner(db, channel, upstream_id)? else {
         return Ok(None);
     };
@@ -213,7 +217,7 @@ pub(super) fn rivals(
     channel: &str,
     since: Timestamp,
     most: u32,
-) -> rusqlite::Result<Vec<Jobless>> {
+) -> rusqlite::Result<Vec<Unmatched>> {
     let rest = format!(
         "INDEXED BY reservation_rival
          WHERE channel = ?1 AND resolved_ms >= ?2

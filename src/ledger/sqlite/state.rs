@@ -1,4 +1,4 @@
-//! What the writing thread knows without asking the database: open reservations, limits.
+//! Keeps in memory what the writing thread decides by: open reservations and counters.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

@@ -1,5 +1,5 @@
-//! The sums of windows that are not known: of a limit that asks for the first time, or of
-//! one whose clock went back.
+//! Sums up windows that are not counted yet: of a limit that asks for the first time, or of one
+//! whose clock went back.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -106,7 +106,7 @@ impl WriterState {
     }
 }
 
-/// When a window began, in seconds, by SQL.
+/// Expressions of SQL for the start of a window, in seconds.
 struct Starts {
     /// The window that holds a reservation.
     of_time: &'static str,

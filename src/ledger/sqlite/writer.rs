@@ -28,7 +28,7 @@ const WAITING: usize = 4096;
 const GROUP_COMMIT_MIN: usize = 4;
 const GROUP_COMMIT_DELAY: Duration = Duration::from_micros(400);
 
-/// The way to the writing thread.
+/// Sends calls to the writing thread.
 pub(super) struct Writer {
     inbox: Option<mpsc::Sender<Box<dyn Work>>>,
     thread: Option<JoinHandle<()>>,
@@ -63,7 +63,7 @@ impl Writer {
         })
     }
 
-    /// Has the thread do something, and answers once that is on disk. It is done even if
+    /// Runs a call on the thread, and answers once its changes are on disk. It is done even if
     /// nobody waits for the answer any more. It may be run again after it was rolled back.
     pub(super) async fn call<T, F>(&self, run: F) -> Result<T, Unavailable>
     where
@@ -144,7 +144,7 @@ where
     }
 }
 
-/// What the thread works with.
+/// The thread that writes, with what it owns.
 struct WriterThread {
     path: PathBuf,
     db: Connection,
@@ -217,7 +217,7 @@ impl WriterThread {
         }
     }
 
-    /// Says once that the file cannot be written, and once that it can be again.
+    /// Logs once that the file cannot be written, and once that it can be again.
     fn note_health(&self, outcome: Result<(), Unavailable>) {
         let mut health = locked(&self.health);
         match (&*health, &outcome) {

@@ -42,8 +42,8 @@ async fn decisions_are_one_round_trip() {
     let settle = ledger.settle(id, Resolution::Posted, "completed", NOW);
     assert!(settle.await.unwrap().is_some());
     assert_eq!(spent(), 1, "settle");
-    let abandon = ledger.abandon(id, "refused", NOW).await.unwrap();
-    assert_eq!((abandon, spent()), (None, 1));
+    let voided = ledger.void(id, "refused", NOW).await.unwrap();
+    assert_eq!((voided, spent()), (None, 1));
     assert!(ledger.job("video_1").await.unwrap().is_some());
     assert_eq!(spent(), 1, "job");
     ledger.check(&key, Some(&charge), NOW).await.unwrap();
@@ -71,10 +71,10 @@ async fn what_was_committed_is_told_although_its_answer_was_lost() {
     assert_eq!(reserve, Ok(Reserved::Done));
     assert!(wire.was_cut());
     wire.cut_next_answer();
-    let abandon = ledger.abandon(ReservationId(1), "refused", NOW);
-    assert_eq!(abandon.await, Ok(Some(asked.clone())));
+    let voided = ledger.void(ReservationId(1), "refused", NOW);
+    assert_eq!(voided.await, Ok(Some(asked.clone())));
     assert!(wire.was_cut());
-    let again = ledger.abandon(ReservationId(1), "refused", NOW);
+    let again = ledger.void(ReservationId(1), "refused", NOW);
     assert_eq!(again.await, Ok(None));
 
     wire.cut_next_answer();

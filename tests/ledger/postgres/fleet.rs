@@ -57,8 +57,8 @@ async fn a_limit_that_is_configured_amid_reservations_counts_them_all() {
                 let reserved = gate.reserve(&draft, key, NOW).await;
                 assert_eq!(reserved, Ok(Reserved::Done));
                 if count % 3 == 0 {
-                    let abandoned = gate.abandon(draft.id, "refused", NOW).await;
-                    assert!(abandoned.unwrap().is_some());
+                    let voided = gate.void(draft.id, "refused", NOW).await;
+                    assert!(voided.unwrap().is_some());
                 }
             }
         })
@@ -88,11 +88,11 @@ async fn what_a_gate_that_is_gone_left_pending_becomes_unknown() {
     let ended = format!("UPDATE tollgate.lease SET until = now() WHERE holder = ({gate})");
     postgres.psql(&url, &ended);
     assert_eq!(living.heartbeat(NOW, long).await, Ok(1));
-    let mut jobless = living.jobless("official", 10).await.unwrap();
-    jobless.retain(|one| one.state == State::Unknown);
-    assert_eq!(jobless.len(), 1);
-    assert_eq!(jobless[0].id, ReservationId(1));
-    assert_eq!(jobless[0].since, NOW);
+    let mut unmatched = living.unmatched("official", 10).await.unwrap();
+    unmatched.retain(|one| one.state == State::Unknown);
+    assert_eq!(unmatched.len(), 1);
+    assert_eq!(unmatched[0].id, ReservationId(1));
+    assert_eq!(unmatched[0].since, NOW);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
