@@ -266,8 +266,10 @@ fn files_and_functions_can_be_read_at_once() {
         let mut begun: Option<(usize, &str, usize)> = None;
         for (number, line) in text.lines().enumerate() {
             let indent = line.len() - line.trim_start().len();
-            let head = line.trim_start().split('(').next().unwrap_or_default();
-            let is_head = head.split(' ').any(|word| word == "fn") && !head.starts_with("//");
+            let head = line.trim_start();
+            let is_head = head.split(' ').any(|word| word == "fn")
+                && !head.starts_with("//")
+                && (head.starts_with("pub") || head.starts_with("fn ") || head.contains(" fn "));
             match begun {
                 None if is_head => begun = Some((indent, line, number)),
                 Some((at, head, from)) if indent == at && line.trim_start().starts_with('}') => {

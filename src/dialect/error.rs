@@ -134,7 +134,7 @@ impl Dialect {
         }
     }
 
-    /// Whether the answer to a create proves that nothing was created, by [`PROOFS`]. Whatever it
+    /// Whether the answer to a create proves that nothing was created, by the table `PROOFS`. Whatever it
     /// leaves open is found out by the channel's list, or held until somebody decides.
     pub fn proves_nothing_created(&self, status: u16, body: &[u8]) -> bool {
         let mut rows = PROOFS.iter();

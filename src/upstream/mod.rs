@@ -1,7 +1,7 @@
 //! A client of the channels: connects, sends requests, reads answers, and keeps count of what
 //! fails.
 //!
-//! [`UpstreamClient`] holds what all channels share. An [`Exchange`] is one request under way;
+//! [`UpstreamClient`] holds what all channels share. An `Exchange` is one request under way;
 //! it has the only call that completes a create. Nothing here knows clients, keys or charges.
 
 mod answer;

@@ -6,10 +6,10 @@ use std::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::PostgresLedger;
 use super::connection::{ANSWER, LONG_ANSWER};
 use super::row::{self, Argument, ChargeValues, Id, LimitValues, call};
 use super::row::{bigint, column, limit_reached, number};
+use super::{PostgresLedger, new_id};
 use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer, ReservationId};
 use crate::ledger::counters::{self, BindingLimits, Counters, Scope, ScopedLimit, limits};
 use crate::ledger::job::State;
@@ -114,9 +114,7 @@ impl PostgresLedger {
         let answer = confirmation.answer.as_ref();
         let status = answer.map(|answer| i32::from(answer.status));
         let body = answer.map(|answer| &answer.body[..]);
-        let mut operation = self
-            .operations
-            .begin(self.ids.next(), id, State::Confirmed, job);
+        let mut operation = self.operations.begin(new_id(), id, State::Confirmed, job);
         let (of, name, now_ms) = (Id(id.0), operation.name, bigint(now.0));
         let own: [Argument<'_>; 7] = [
             ("p_id", &of, Type::UUID),
@@ -153,7 +151,7 @@ impl PostgresLedger {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
         let from: Vec<_> = from.iter().map(|state| state.name()).collect();
-        let mut operation = self.operations.begin(self.ids.next(), id, state, outcome);
+        let mut operation = self.operations.begin(new_id(), id, state, outcome);
         let arguments: [Argument<'_>; 6] = [
             ("p_id", &Id(id.0), Type::UUID),
             ("p_operation", &operation.name, Type::UUID),

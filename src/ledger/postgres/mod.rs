@@ -15,16 +15,16 @@ mod schema;
 mod url;
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use self::connection::{ANSWER, Database};
 use self::operations::Operations;
@@ -55,7 +55,6 @@ pub struct PostgresLedger {
     database: Database,
     /// This object, among all that use the database.
     instance: Id,
-    ids: RandomIds,
     /// Reservations of one key wait for each other in the database: here they do so without
     /// holding every connection, which those of other keys need. Keys share turns.
     turns: Vec<Semaphore>,
@@ -83,12 +82,10 @@ impl PostgresLedger {
     /// connections may be open at a time. Several hosts may be named, separated by commas,
     /// with `target_session_attrs=read-write`. Does not connect.
     pub fn new(url: &Secret, connections: NonZeroUsize) -> Result<Self, ParseUrlError> {
-        let ids = RandomIds::default();
-        let instance = ids.next();
+        let instance = new_id();
         Ok(Self {
             database: Database::new(Target::parse(url)?, connections.get(), instance),
             instance,
-            ids,
             turns: (0..TURNS)
                 .map(|_| Semaphore::new(connections.get().div_ceil(4)))
                 .collect(),
@@ -116,20 +113,9 @@ impl PostgresLedger {
     }
 }
 
-/// Random from the keys that the standard library seeds its hash maps with and a counter:
-/// unique, and no secret.
-#[derive(Default)]
-struct RandomIds {
-    seeds: [RandomState; 2],
-    count: AtomicU64,
-}
-
-impl RandomIds {
-    fn next(&self) -> Id {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let [high, low] = &self.seeds;
-        Id(u128::from(high.hash_one(count)) << 64 | u128::from(low.hash_one(count)))
-    }
+/// Makes an id of an instance or an operation: a UUID of version 7 (RFC 9562).
+fn new_id() -> Id {
+    Id(Uuid::now_v7().as_u128())
 }
 
 #[async_trait]

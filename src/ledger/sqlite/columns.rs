@@ -169,12 +169,12 @@ pub(super) fn blob(id: ReservationId) -> [u8; 16] {
 }
 
 /// Reads a reservation's state.
-pub(super) fn state(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<State> {
+pub(super) fn state(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<State> {
     State::from_name(text(row, column)?).ok_or_else(|| unreadable(row, column, "no state"))
 }
 
 /// Reads a time.
-pub(super) fn time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Timestamp> {
     uint(row, column).map(Timestamp)
 }
 
@@ -184,7 +184,7 @@ pub(super) fn text<'r>(row: &'r Row<'_>, column: impl RowIndex) -> rusqlite::Res
 }
 
 /// Reads a number that is never negative.
-pub(super) fn uint(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<u64> {
+pub(super) fn uint(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| unreadable(row, column, "a negative number"))
 }
@@ -239,7 +239,7 @@ mod tests {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(&format!("CREATE TABLE charge (other, {reversed})"))
             .unwrap();
-        let places = vec!["?"; ChargeColumns::COUNT].join(", ");
+        let places = ["?"; ChargeColumns::COUNT].join(", ");
         let insert = format!("INSERT INTO charge ({list}) VALUES ({places})");
         let values = ChargeColumns::from(&charge).values();
         db.execute(&insert, params_from_iter(values)).unwrap();

@@ -1,11 +1,11 @@
 //! Opens a database: takes the lock, applies the settings, migrates the tables.
 
 use std::fs::{File, TryLockError};
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use uuid::Uuid;
 
 use super::error::OpenError;
 use super::{access, wal};
@@ -168,7 +168,9 @@ fn warn_of_cut_totals(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Makes the id of a run of the gate.
 fn random() -> i64 {
-    // Without its sign, to be read more easily.
-    (RandomState::new().hash_one(std::process::id()) >> 1) as i64
+    // The random bits alone, without a sign, to be read more easily.
+    let (_, low) = Uuid::now_v7().as_u64_pair();
+    i64::try_from(low & (u64::MAX >> 2)).unwrap_or_default()
 }
