@@ -28,10 +28,7 @@ impl ProxyHttp for FailsToEdit {
     fn new_ctx(&self) -> Self::CTX {}
 
     async fn request_filter(&self, session: &mut Session, (): &mut ()) -> Result<bool> {
-        let edit = |head: &mut ResponseHeader| match head.status.is_success() {
-            true => Error::e_explain(ErrorType::InternalError, "the host"),
-            false => Ok(()),
-        };
+        let edit = |_: &mut ResponseHeader| Error::e_explain(ErrorType::InternalError, "the host");
         self.0.filter_with(session, edit).await
     }
 

@@ -2,6 +2,7 @@
 //! is really rendered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::charge::corrected;
 use super::job_cache::JobEntry;
@@ -16,6 +17,10 @@ use crate::ledger::{
     ReservationId, Scope, Unavailable, minted,
 };
 use crate::metrics::Event;
+
+/// How often a limit may have no room for a job that its client was told of, before it is given
+/// up.
+const REFUSED_AT_MOST: u32 = 12;
 
 /// Why a reservation is not tied to the job that a channel has answered.
 pub(crate) enum NotConfirmed {
@@ -37,7 +42,7 @@ impl Billing {
     /// Where it is not confirmed: no client is to be told of the job then.
     pub(crate) async fn confirm(
         &self,
-        mut reservation: Reservation,
+        reservation: Reservation,
         answer: &JobAnswer,
         first: impl Fn(&str) -> Option<FirstAnswer>,
         config: &Config,
@@ -53,34 +58,20 @@ impl Billing {
             job,
             upstream_id: upstream_id.clone(),
         };
-        let mut attempt = self.confirm_by_answer(&reservation, &limits, &confirmation_as);
-        let (mut confirmed, mut confirmation) = attempt.await;
-        if let Ok(Confirmed::Closed) = confirmed {
-            reservation.close();
-            match self
-                .reserve_again(&reservation.draft, &reservation.key)
-                .await
-            {
-                Ok(Some(anew)) => {
-                    log_given_up(&reservation, Some(&anew), upstream_id);
-                    reservation = anew;
-                    attempt = self.confirm_by_answer(&reservation, &limits, &confirmation_as);
-                    (confirmed, confirmation) = attempt.await;
-                }
-                Ok(None) => {
-                    log_given_up(&reservation, None, upstream_id);
-                    return Err(NotConfirmed::GivenUp);
-                }
-                Err(error) => confirmed = Err(error),
-            }
-        }
+        let attempt =
+            self.confirm_or_reserve_again(reservation, upstream_id, &limits, &confirmation_as);
+        let (mut reservation, confirmed, confirmation) = attempt.await;
         let (charge, public) = match confirmed {
             Ok(Confirmed::Now { after, .. }) => (after, confirmation.job),
             Ok(Confirmed::Already { job }) => (charge.clone(), job),
             Ok(Confirmed::Taken | Confirmed::IdTaken) => {
                 return Err(NotConfirmed::Taken(Box::new(reservation)));
             }
-            Ok(Confirmed::Closed) => return Err(NotConfirmed::GivenUp),
+            Ok(Confirmed::Closed) => {
+                log_given_up(&reservation, None, upstream_id);
+                reservation.close();
+                return Err(NotConfirmed::GivenUp);
+            }
             Err(error) => {
                 let id = reservation.id();
                 log::error!("reservation {id} not confirmed yet: {error}");
@@ -112,18 +103,45 @@ impl Billing {
         Ok(public)
     }
 
+    /// Confirms a reservation, or where it was given up a new one in its place. Answers which it
+    /// was, and with what.
+    async fn confirm_or_reserve_again(
+        &self,
+        mut reservation: Reservation,
+        upstream_id: &Arc<str>,
+        limits: &BindingLimits,
+        confirmation_as: &impl Fn(Arc<str>) -> Confirmation,
+    ) -> (Reservation, Result<Confirmed, Unavailable>, Confirmation) {
+        let attempt = self.confirm_by_answer(&reservation, upstream_id, limits, confirmation_as);
+        let (confirmed, confirmation) = attempt.await;
+        if confirmed != Ok(Confirmed::Closed) {
+            return (reservation, confirmed, confirmation);
+        }
+        reservation.close();
+        let anew = self.reserve_again(&reservation.draft, &reservation.key);
+        match anew.await {
+            Ok(Some(anew)) => {
+                log_given_up(&reservation, Some(&anew), upstream_id);
+                let attempt = self.confirm_by_answer(&anew, upstream_id, limits, confirmation_as);
+                let (confirmed, confirmation) = attempt.await;
+                (anew, confirmed, confirmation)
+            }
+            Ok(None) => (reservation, confirmed, confirmation),
+            Err(error) => (reservation, Err(error), confirmation),
+        }
+    }
+
     /// Confirms a reservation under the public id that is wanted, or under one that is minted
     /// where that is taken. Answers with which it was.
     async fn confirm_by_answer(
         &self,
         reservation: &Reservation,
+        upstream_id: &Arc<str>,
         limits: &BindingLimits,
         confirmation_as: &impl Fn(Arc<str>) -> Confirmation,
     ) -> (Result<Confirmed, Unavailable>, Confirmation) {
         let (id, before) = (reservation.id(), reservation.charge());
-        // Of an upstream id that cannot serve, the minted one.
-        let upstream_id = confirmation_as(minted(id)).upstream_id;
-        let mut confirmation = confirmation_as(public_id(&upstream_id, id));
+        let mut confirmation = confirmation_as(public_id(upstream_id, id));
         let mut confirmed = self.confirm_once(id, before, &confirmation, limits).await;
         if let Ok(Confirmed::IdTaken) = confirmed {
             confirmation = confirmation_as(minted(id));
@@ -134,7 +152,8 @@ impl Billing {
 
     /// Confirms a reservation as soon as the ledger can be used, though its client has been
     /// told of the job already: with the public id that the client was told, or with one that
-    /// is minted where that is taken.
+    /// is minted where that is taken. Where it was given up meanwhile, the job is charged by a
+    /// new reservation.
     fn retry_confirm(
         &self,
         reservation: &Reservation,
@@ -143,55 +162,52 @@ impl Billing {
     ) {
         let id = reservation.id();
         let (draft, key) = (reservation.draft.clone(), reservation.key.clone());
-        let again = (self.clone(), draft, key, limits, confirmations);
+        let refused = Arc::new(AtomicU32::new(0));
+        let again = (self.clone(), draft, key, limits, confirmations, refused);
         self.retries.start(id, LedgerCall::Confirm, move || {
-            let (billing, draft, key, limits, [wanted, other]) = again.clone();
+            let (billing, draft, key, limits, confirmations, refused) = again.clone();
             async move {
+                let [wanted, other] = &confirmations;
                 let before = &draft.charge;
-                let attempt = billing.confirm_once(id, before, &wanted, &limits);
+                let attempt = billing.confirm_once(id, before, wanted, &limits);
                 let mut confirmed = attempt.await?;
                 if confirmed == Confirmed::IdTaken {
                     let (told, job) = (&wanted.job, &other.job);
                     log::error!("reservation {id}: its job is {job}, and not {told}");
                     billing.jobs.forget(told, id);
-                    let attempt = billing.confirm_once(id, before, &other, &limits);
+                    let attempt = billing.confirm_once(id, before, other, &limits);
                     confirmed = attempt.await?;
                 }
-                if confirmed == Confirmed::Closed
-                    && let Some(anew) = billing.reserve_again(&draft, &key).await?
-                {
-                    billing.jobs.forget(&wanted.job, id);
-                    billing.confirm_anew(anew, &wanted, &limits).await;
-                    return Ok(());
+                match confirmed {
+                    Confirmed::Now { .. } | Confirmed::Already { .. } => {
+                        // What was cached of a reservation that was given up.
+                        billing.jobs.forget_others(&wanted.job, id);
+                        return Ok(());
+                    }
+                    Confirmed::Closed => match billing.reserve_again(&draft, &key).await? {
+                        Some(mut anew) => {
+                            billing.retry_confirm(&anew, limits, confirmations);
+                            anew.close();
+                            return Ok(());
+                        }
+                        // A reservation that is about to be voided may be what takes the room.
+                        None if refused.fetch_add(1, Ordering::Relaxed) < REFUSED_AT_MOST => {
+                            return Err(Unavailable::transient("a limit has no room for a job"));
+                        }
+                        None => {}
+                    },
+                    Confirmed::Taken | Confirmed::IdTaken => {}
                 }
-                if matches!(
-                    confirmed,
-                    Confirmed::Taken | Confirmed::IdTaken | Confirmed::Closed
-                ) {
-                    // What the client was told of is not its own after all.
-                    let job = &wanted.job;
-                    log::error!("reservation {id}: job {job} is not its own: {confirmed:?}");
-                    billing.jobs.forget(job, id);
-                    billing.ledger.mark_unknown(id, billing.now()).await?;
-                }
-                Ok(())
+                // What the client was told of is not its own after all.
+                let job = &wanted.job;
+                log::error!(
+                    "reservation {id}: job {job}, of which its client was told, is not charged and \
+                     cannot be reached: {confirmed:?}"
+                );
+                billing.jobs.forget(job, id);
+                billing.ledger.mark_unknown(id, billing.now()).await
             }
         });
-    }
-
-    /// Confirms a reservation that was made anew for a job that its client knows. Where that
-    /// does not succeed, it is left unknown: the job is on its channel's list.
-    async fn confirm_anew(
-        &self,
-        mut anew: Reservation,
-        wanted: &Confirmation,
-        limits: &BindingLimits,
-    ) {
-        let attempt = self.confirm_once(anew.id(), anew.charge(), wanted, limits);
-        match attempt.await {
-            Ok(Confirmed::Now { .. } | Confirmed::Already { .. }) => anew.close(),
-            _ => self.mark_unknown(anew).await,
-        }
     }
 
     /// Ties a reservation to a job that was found for it, now or as soon as the ledger can be

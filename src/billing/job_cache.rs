@@ -137,6 +137,17 @@ impl JobCache {
         }
     }
 
+    /// Forgets what is cached of a job for another reservation than its own.
+    pub(crate) fn forget_others(&self, id: &str, reservation: ReservationId) {
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        for half in &mut *halves {
+            let is_others = |entry: &Arc<JobEntry>| entry.job.reservation != reservation;
+            if half.get(id).is_some_and(is_others) {
+                half.remove(id);
+            }
+        }
+    }
+
     /// Remembers a job in the younger half; answers the entry that is there already, if one is.
     pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);

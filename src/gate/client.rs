@@ -77,8 +77,21 @@ impl Client for Session {
 
 /// A proxy's session whose heads the proxy edits before they are written.
 pub(super) struct EditedHeads<'a, F> {
-    pub(super) session: &'a mut Session,
-    pub(super) edit: F,
+    session: &'a mut Session,
+    edit: F,
+    /// Whether an edit has failed: what says so is written as it is.
+    has_failed: bool,
+}
+
+impl<'a, F> EditedHeads<'a, F> {
+    /// Wraps a session, whose heads pass `edit`.
+    pub(super) fn new(session: &'a mut Session, edit: F) -> Self {
+        Self {
+            session,
+            edit,
+            has_failed: false,
+        }
+    }
 }
 
 impl<F> Client for EditedHeads<'_, F>
@@ -90,7 +103,11 @@ where
     }
 
     async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> pingora::Result<()> {
-        (self.edit)(&mut head)?;
+        if !self.has_failed {
+            let edited = (self.edit)(&mut head);
+            self.has_failed = edited.is_err();
+            edited?;
+        }
         Client::write_head(self.session, head).await
     }
 

@@ -178,7 +178,7 @@ impl Gate {
         if !self.claims(session.req_header()) {
             return Ok(false);
         }
-        let mut client = EditedHeads { session, edit };
+        let mut client = EditedHeads::new(session, edit);
         match self.handle(&mut client).await {
             Ok(()) => Ok(true),
             // Whatever could be said has been said.
@@ -247,7 +247,7 @@ impl Gate {
         // Boxed: each is large, and would be moved about for all others.
         match (&route, job) {
             (Route::Retrieve(_), Some(entry)) => {
-                Box::pin(retrieve::handle(services, session, &route, &entry, ctx)).await
+                Box::pin(retrieve::handle(services, session, &route, entry, ctx)).await
             }
             (Route::Content(_), Some(entry)) => {
                 Box::pin(content::handle(

@@ -1,9 +1,11 @@
 //! Handles a client's poll: asks the channel how the job stands, and settles what it answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
 
 use super::client::gone;
 use super::refusal::{NotFound, Refusal, RequestError};
@@ -14,12 +16,15 @@ use crate::dialect::{JobAnswer, JobStatus, Status};
 use crate::route::Route;
 use crate::upstream::{Answer, FetchRequest, LiveChannel, headers};
 
+/// How long a client waits for the ledger to note that its job has ended.
+const SETTLE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Handles a retrieve of a job that is the client's own.
 pub(super) async fn handle(
     services: &Services,
     session: &mut ServerSession,
     route: &Route,
-    entry: &JobEntry,
+    entry: Arc<JobEntry>,
     ctx: &RequestContext,
 ) -> Result<Response, RequestError> {
     let snapshot = &ctx.snapshot;
@@ -41,14 +46,14 @@ pub(super) async fn handle(
         // Who is gone does not keep a channel busy.
         error = gone(session) => return Err(RequestError::Disconnected(error)),
     };
-    read_and_settle(services, &channel, entry, answer, ctx).await
+    read_and_settle(services, &channel, &entry, answer, ctx).await
 }
 
 /// Reads what an answer tells of the job, settles it, and makes the client's response of it.
 async fn read_and_settle(
     services: &Services,
     channel: &Arc<LiveChannel>,
-    entry: &JobEntry,
+    entry: &Arc<JobEntry>,
     answer: Answer,
     ctx: &RequestContext,
 ) -> Result<Response, RequestError> {
@@ -69,10 +74,11 @@ async fn read_and_settle(
             let (response, same) = respond(services, entry, &job, answer).await;
             entry.note_poll(services.now());
             services.client.note_status_word(channel, &job);
-            let charge_failed = ctx.snapshot.config.jobs.charge_failed_jobs;
-            services.billing.settle(entry, &job, charge_failed).await;
-            // Of an end that the ledger could not note, the next poll tells again.
             let ended = job.status.is_some_and(Status::is_end);
+            if ended && !entry.is_resolved() {
+                settle(services, entry, job, ctx).await;
+            }
+            // Of an end that the ledger could not note, the next poll tells again.
             if same && (entry.is_resolved() || !ended) {
                 entry.set_last_answer(digest);
             }
@@ -83,6 +89,15 @@ async fn read_and_settle(
         }
         JobStatus::Absent | JobStatus::Unclear => no_job(services, channel, entry, answer),
     }
+}
+
+/// Settles a job that has ended. The client waits for it only so long: a ledger that is away or
+/// slow notes it later.
+async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx: &RequestContext) {
+    let (billing, entry) = (services.billing.clone(), entry.clone());
+    let charge_failed = ctx.snapshot.config.jobs.charge_failed_jobs;
+    let settled = tokio::spawn(async move { billing.settle(&entry, &job, charge_failed).await });
+    let _ = timeout(SETTLE_WITHIN, settled).await;
 }
 
 /// Tells the client how the job stands, by its public ids. Says whether it is told in the
