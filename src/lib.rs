@@ -17,13 +17,13 @@
 //!         ◀─answer─ gate::create_end    2xx with a job confirms, a clear no voids, else unknown
 //!  polls  ◀───────▶ gate::retrieve      completed posts, failed or cancelled voids
 //!  videos ◀───────▶ gate::content       downloads as they come; gate::delete notes deletions
-//!                   billing::worker     polls where nobody does, and looks in the channel's
-//!                                       list for what got no answer
+//!                   billing::poller     polls where nobody does
+//!                   billing::reconcile  looks in the channel's list for what got no answer
 //! ```
 //!
 //! # Layers
 //!
-//! Each module uses only modules above it in this list; `tests/architecture.rs` checks it.
+//! Each module uses only modules that come earlier in this list; `tests/architecture.rs` checks it.
 //!
 //! | module | holds |
 //! |---|---|

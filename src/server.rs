@@ -35,13 +35,13 @@ use app::App;
 pub use certificate::{CertificateError, certified_key};
 use under_way::{Guard, UnderWay};
 
-/// What tells HTTP/2 from HTTP/1.1 (RFC 9113 section 3.4).
+/// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long connections may stay open for what has been written to them, once a server that
+/// Bounds how long connections stay open for unsent responses, once a server that
 /// stops has no request under way. A client of HTTP/2 that does not read never answers the
 /// PING that Pingora sends with its GOAWAY, and keeps its connection open until it is closed.
-const FLUSH: Duration = Duration::from_secs(5);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A service that runs.
 pub struct Server {
@@ -161,7 +161,7 @@ impl Server {
             let _ = self.stop.send(true);
             let _ = self.service.await;
             self.requests.none().await;
-            let _ = timeout(FLUSH, self.connections.none()).await;
+            let _ = timeout(LINGER_TIMEOUT, self.connections.none()).await;
             // Some may have come over HTTP/2 before its client had read the GOAWAY.
             self.requests.none().await;
         };

@@ -40,7 +40,7 @@ pub(super) struct Poller {
     under_way: HashMap<Id, ReservationId>,
     next: Option<Instant>,
     /// The channel is not asked before then.
-    rests_until: Option<Instant>,
+    backoff_until: Option<Instant>,
 }
 
 impl Poller {
@@ -57,7 +57,7 @@ impl Poller {
         let most = most.clamp(POLLS.0, POLLS.1);
         let pause = jobs.poll_after.min(ROUND);
         self.has_room(usize::MAX, until, pause).await;
-        if self.rests() {
+        if self.is_backing_off() {
             return Ok(false);
         }
         // Those under way are due until they have been polled.
@@ -84,7 +84,7 @@ impl Poller {
                 set_next_poll(task, &entry, polled).await?;
             } else if Instant::now() > until || !self.has_room(most, until, pause).await {
                 return Ok(true);
-            } else if self.rests() {
+            } else if self.is_backing_off() {
                 return Ok(false);
             } else {
                 self.turn(pace).await;
@@ -100,8 +100,9 @@ impl Poller {
         self.under_way.values().any(|id| *id == job.reservation)
     }
 
-    fn rests(&self) -> bool {
-        self.rests_until.is_some_and(|until| Instant::now() < until)
+    fn is_backing_off(&self) -> bool {
+        self.backoff_until
+            .is_some_and(|until| Instant::now() < until)
     }
 
     /// Notes the polls that have ended; waits until fewer than `most` are under way, or until it
@@ -123,7 +124,7 @@ impl Poller {
                 Some(Ok((id, polled))) => {
                     self.under_way.remove(&id);
                     if polled.is_err_and(|error| error.is_channel_down()) {
-                        self.rests_until = Some(Instant::now() + pause);
+                        self.backoff_until = Some(Instant::now() + pause);
                     }
                 }
                 Some(Err(error)) => {

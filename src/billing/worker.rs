@@ -80,7 +80,7 @@ impl Worker {
         let worker = self.clone();
         tasks.spawn(async move { worker.prune_regularly().await });
         let worker = self.clone();
-        tasks.spawn(async move { worker.tend_channels().await });
+        tasks.spawn(async move { worker.run_channel_tasks().await });
         // None of them ends; one that panicked is not to stop the others.
         while tasks.join_next().await.is_some() {
             log::error!("a background task of the gate has ended: restart the gate");
@@ -95,7 +95,7 @@ impl Worker {
             let mut memory = Memory::default();
             for task in [Task::Poll, Task::Reconcile] {
                 let of = self.channel_task(&snapshot, channel.clone());
-                self.tend_once(&of, task, &mut memory).await;
+                self.run_once(&of, task, &mut memory).await;
             }
             memory.poller.drain().await;
         }
@@ -212,20 +212,20 @@ impl Worker {
 
     /// Runs the tasks of every channel that is configured, each by itself, so that one that
     /// hangs holds up no other.
-    async fn tend_channels(self: Arc<Self>) {
-        let mut tended = JoinSet::new();
+    async fn run_channel_tasks(self: Arc<Self>) {
+        let mut tasks = JoinSet::new();
         loop {
             let snapshot = self.runtime.snapshot();
             for channel in snapshot.channels.all() {
                 for task in [Task::Poll, Task::Reconcile] {
                     let of = self.channel_task(&snapshot, channel.clone());
                     let worker = self.clone();
-                    tended.spawn(async move { worker.keep_tending(of, task).await });
+                    tasks.spawn(async move { worker.supervise(of, task).await });
                 }
             }
             // The old ones end when their round does; the new ones need not wait for that.
             while self.is_in_force(&snapshot) {
-                while tended.try_join_next().is_some() {}
+                while tasks.try_join_next().is_some() {}
                 sleep(TICKS.0).await;
             }
         }
@@ -245,11 +245,11 @@ impl Worker {
     }
 
     /// Tends a channel while its configuration is in force, whatever goes wrong.
-    async fn keep_tending(self: Arc<Self>, of: ChannelTask, task: Task) {
+    async fn supervise(self: Arc<Self>, of: ChannelTask, task: Task) {
         while self.is_in_force(&of.snapshot) {
             let (worker, of) = (self.clone(), of.clone());
             let mut round = JoinSet::new();
-            round.spawn(async move { worker.tend(&of, task).await });
+            round.spawn(async move { worker.run_task(&of, task).await });
             if let Some(Err(error)) = round.join_next().await {
                 log::error!("a background task of the gate has failed and begins anew: {error}");
                 sleep(TICKS.1).await;
@@ -257,11 +257,11 @@ impl Worker {
         }
     }
 
-    async fn tend(&self, of: &ChannelTask, task: Task) {
+    async fn run_task(&self, of: &ChannelTask, task: Task) {
         let jobs = &of.snapshot.config.jobs;
         let mut memory = Memory::default();
         while self.is_in_force(&of.snapshot) {
-            if self.tend_once(of, task, &mut memory).await {
+            if self.run_once(of, task, &mut memory).await {
                 continue;
             }
             let span = match task {
@@ -275,7 +275,7 @@ impl Worker {
     }
 
     /// Does a task once. Answers whether it is to be done again at once.
-    async fn tend_once(&self, of: &ChannelTask, task: Task, memory: &mut Memory) -> bool {
+    async fn run_once(&self, of: &ChannelTask, task: Task, memory: &mut Memory) -> bool {
         let name = of.name();
         let lease = match task {
             Task::Poll => format!("watch:{name}"),

@@ -54,7 +54,7 @@ pub struct Channel {
 
 /// How long an answer is waited for after a write to a channel has failed, and how long closing its
 /// connection may take.
-pub const LAST_WORDS: Duration = Duration::from_secs(1);
+pub const EARLY_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Channel {
     /// **The** bound of a create: from the moment when its last bytes are let go to the moment when
@@ -65,7 +65,7 @@ impl Channel {
         let rest_of_answer = self.read_timeout;
         let waits = last_bytes + self.answer_timeout + rest_of_answer;
         // What the channel has to say after a failed write, and the closing.
-        waits + LAST_WORDS * 2
+        waits + EARLY_RESPONSE_TIMEOUT * 2
     }
 
     /// Makes another server that has a video of this channel's: nothing shows it the credential.

@@ -91,7 +91,7 @@ async fn serve(
     let signals = Signals::new()?;
     let metrics = Metrics::new().map_err(io::Error::other)?;
     let (socket, mut bounds) = (config.listen.clone(), config.bounds.clone());
-    let started = AtStart::of(&config);
+    let started = StartupSettings::of(&config);
     if let Some(limit) = open_files::raise_limit()
         && let Err(few) = open_files::check(limit, &bounds)
     {
@@ -154,7 +154,7 @@ async fn run_until_stopped(
     mut signals: Signals,
     load: impl Fn() -> Result<Config, config::Error>,
     gate: &Gate,
-    started: &AtStart,
+    started: &StartupSettings,
 ) {
     loop {
         tokio::select! {
@@ -170,7 +170,7 @@ async fn recv(signal: &mut Signal) -> bool {
 }
 
 /// What of a configuration is set up once, at the start.
-struct AtStart {
+struct StartupSettings {
     listen: Listen,
     admin: Option<Admin>,
     threads: usize,
@@ -180,7 +180,7 @@ struct AtStart {
     certificate: Option<[u8; 32]>,
 }
 
-impl AtStart {
+impl StartupSettings {
     fn of(config: &Config) -> Self {
         Self {
             listen: config.listen.clone(),
@@ -217,10 +217,10 @@ fn digest(tls: &Tls) -> Option<[u8; 32]> {
 }
 
 /// A configuration that does not hold together replaces nothing.
-fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &AtStart) {
+fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupSettings) {
     match loaded {
         Ok(config) => {
-            let now = AtStart::of(&config);
+            let now = StartupSettings::of(&config);
             let waiting = started.unlike(&now);
             let tls = config.listen.tls.clone();
             gate.reload(config);
@@ -236,7 +236,7 @@ fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &AtStart)
                 && started.listen.tls == now.listen.tls
                 && started.certificate != now.certificate
             {
-                say_renewed(&tls);
+                log_certificate_changed(&tls);
             }
         }
         Err(error) => {
@@ -247,7 +247,7 @@ fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &AtStart)
 }
 
 /// Says that the certificate in use is not the one that is there.
-fn say_renewed(tls: &Tls) {
+fn log_certificate_changed(tls: &Tls) {
     let cert = tls.cert.display();
     match server::certified_key(tls) {
         Ok(_) => log::warn!(

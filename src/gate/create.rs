@@ -46,7 +46,7 @@ struct CreateRequest<'a> {
 
 /// What is to be done with a body, as the ledger sees it before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ahead {
+enum Precheck {
     /// It may be forwarded.
     Forward,
     /// Its idempotency key was answered before: it is read for what it asks, and goes
@@ -100,7 +100,7 @@ pub(super) async fn handle(
     let mut upload = Upload::new(session, inspector, body.framing, &snapshot.config.bounds);
     if body.expects_continue {
         // A refusal here spares the client its upload.
-        create.look_ahead(None).await?;
+        create.precheck(None).await?;
         upload.slot = Some(create.take_slot()?);
         upload.invite().await?;
     }
@@ -141,11 +141,11 @@ impl CreateRequest<'_> {
         if upload.has_ended() {
             return self.run_at_hand(upload).await;
         }
-        let (mut charge, mut ahead) = (self.charge_so_far(upload), None);
+        let (mut charge, mut checked) = (self.charge_so_far(upload), None);
         if upload.slot.is_none() {
             // The key's limits first: a slot is for what can still end well.
             if BodySize::of(self.framing) == BodySize::Large {
-                ahead = Some(self.look_ahead(charge.as_deref()).await?);
+                checked = Some(self.precheck(charge.as_deref()).await?);
             }
             upload.slot = Some(self.take_slot()?);
         }
@@ -157,13 +157,13 @@ impl CreateRequest<'_> {
         }
         if charge.is_none() {
             charge = self.charge_so_far(upload);
-            ahead = ahead.filter(|_| charge.is_none());
+            checked = checked.filter(|_| charge.is_none());
         }
-        let ahead = match ahead {
-            Some(ahead) => ahead,
-            None => self.look_ahead(charge.as_deref()).await?,
+        let checked = match checked {
+            Some(checked) => checked,
+            None => self.precheck(charge.as_deref()).await?,
         };
-        if ahead == Ahead::Replay {
+        if checked == Precheck::Replay {
             return self.idempotency.replay(upload).await;
         }
         let mut exchange = self.connect_any(&upload.inspector).await?;
@@ -219,19 +219,19 @@ impl CreateRequest<'_> {
 
     /// Asks the ledger, before a body is read or a channel touched, whether the request can
     /// still end well. No decision: that is made with the reservation.
-    async fn look_ahead(&self, charge: Option<&Charge>) -> Result<Ahead, RequestError> {
+    async fn precheck(&self, charge: Option<&Charge>) -> Result<Precheck, RequestError> {
         if self.idempotency.was_answered().await? {
             // The repetition of a request takes nothing from a limit.
-            return Ok(Ahead::Replay);
+            return Ok(Precheck::Replay);
         }
         let (ledger, at) = (self.services.billing.ledger(), self.services.now());
         let Some(reached) = ledger.check(self.key, charge, at).await? else {
-            return Ok(Ahead::Forward);
+            return Ok(Precheck::Forward);
         };
         // What is in the way may be the first request under the same idempotency key, made
         // meanwhile.
         match self.idempotency.was_answered().await? {
-            true => Ok(Ahead::Replay),
+            true => Ok(Precheck::Replay),
             false => Err(Refusal::Limit { reached, at }.into()),
         }
     }

@@ -60,7 +60,7 @@ impl CreateEnd<'_> {
             StreamEnd::Answered => {}
         }
         let most = self.snapshot.config.bounds.answer_bytes;
-        let answer = exchange.last_words(most).await;
+        let answer = exchange.read_early_response(most).await;
         match &answer {
             Some(answer) => client.answered(name, answer.status),
             None => self.services.metrics.upstream_request(name, "none"),
@@ -144,7 +144,7 @@ impl CreateEnd<'_> {
                 answer_begun: false,
             };
             // It came before the request was complete.
-            let answer = exchange.last_words(most).await;
+            let answer = exchange.read_early_response(most).await;
             return answer.map(|answer| (answer, None)).ok_or(broken);
         }
         match exchange.head(channel.spec().answer_timeout).await {

@@ -13,7 +13,7 @@ use super::upload_slots::UploadSlot;
 use crate::config::Bounds;
 use crate::inspect::{Holdback, Inspector};
 use crate::upstream::timeout::within;
-use crate::upstream::{Framing, Pace};
+use crate::upstream::{Framing, MinRate};
 
 /// Reads one body from the client.
 pub(super) struct Upload<'s> {
@@ -25,7 +25,7 @@ pub(super) struct Upload<'s> {
     received: u64,
     most: u64,
     read_timeout: Duration,
-    pace: Pace,
+    min_rate: MinRate,
     /// Since when the client is waited for.
     waits: Option<Instant>,
     /// Held until the body has ended; none where it was at hand.
@@ -59,7 +59,7 @@ impl<'s> Upload<'s> {
             received: 0,
             most: bounds.body_bytes,
             read_timeout: bounds.read_timeout,
-            pace: Pace::new(bounds.upload_rate, bounds.upload_rate_window),
+            min_rate: MinRate::new(bounds.upload_rate, bounds.upload_rate_window),
             waits: None,
             slot: None,
             deadline: None,
@@ -141,7 +141,7 @@ impl<'s> Upload<'s> {
             return Err(Refusal::Slow);
         }
         let came = chunk.len() as u64;
-        let pace = self.pace.came(came, waited.unwrap_or_default());
+        let pace = self.min_rate.record_bytes(came, waited.unwrap_or_default());
         let pushed = self.inspector.push(&chunk);
         self.inspecting += started.elapsed();
         pushed?;

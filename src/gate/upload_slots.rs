@@ -35,7 +35,7 @@ impl BodySize {
 
 /// How many bodies of a size may be awaited at once.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Most {
+pub(super) struct SlotLimits {
     /// In all.
     pub(super) all: usize,
     /// Of one key.
@@ -74,7 +74,7 @@ impl UploadSlots {
         self: &Arc<Self>,
         key: &Arc<str>,
         size: BodySize,
-        most: Most,
+        most: SlotLimits,
     ) -> Result<UploadSlot, NoSlot> {
         let mut counts = self.counts();
         let of_key = counts.of_key.get(&(key.clone(), size));
@@ -141,7 +141,7 @@ pub(super) fn slot_for(
     if let Some((limit, _)) = &in_flight {
         of_key = usize::try_from(limit.most).unwrap_or(of_key);
     }
-    let slot = slots.take(&key.name, size, Most { all, of_key });
+    let slot = slots.take(&key.name, size, SlotLimits { all, of_key });
     slot.map_err(|no| match (no, in_flight) {
         (NoSlot::All, _) => Refusal::Busy(Busy::Uploads),
         (NoSlot::OfKey, None) => Refusal::UploadsOfKey { most: of_key },
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_key_has_its_share_and_no_more() {
         let slots = Arc::<UploadSlots>::default();
-        let most = Most { all: 3, of_key: 2 };
+        let most = SlotLimits { all: 3, of_key: 2 };
         let take = |key: &str, size| slots.take(&key.into(), size, most);
         let first = take("a", Large).unwrap();
         let second = take("a", Large).unwrap();

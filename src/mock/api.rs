@@ -244,7 +244,7 @@ impl Exchange<'_> {
             }
         };
         if let Some(fault) = &self.fault {
-            create::spoil(&mut new, fault, options);
+            create::apply_fault(&mut new, fault, options);
         }
         let job = self.state.jobs.create(new);
         self.upload.entry.accepted(&job.id);

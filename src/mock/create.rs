@@ -62,7 +62,7 @@ pub(super) fn remix(
 }
 
 /// Changes the job as a fault has it.
-pub(super) fn spoil(job: &mut NewJob, fault: &Kind, options: &Options) {
+pub(super) fn apply_fault(job: &mut NewJob, fault: &Kind, options: &Options) {
     let model = options.model(&job.model);
     match fault {
         Kind::Fail => job.fate = Fate::Failed,

@@ -3,7 +3,7 @@
 //! It is for demos, staging and tests, so it does two things that a real channel does not:
 //! it keeps exact books of what reached it, and it misbehaves on demand.
 //!
-//! # Books
+//! # Records
 //!
 //! A create counts as *complete* the moment its whole message was received (the declared
 //! length, the last chunk, or END_STREAM), whether or not it parses or is accepted

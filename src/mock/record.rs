@@ -138,10 +138,10 @@ impl Record {
 
 /// Keeps the books.
 #[derive(Debug, Default)]
-pub(super) struct Recorder(Mutex<Books>);
+pub(super) struct Recorder(Mutex<Records>);
 
 #[derive(Debug, Default)]
-struct Books {
+struct Records {
     stats: Stats,
     ring: VecDeque<Record>,
     /// The number of the record at the front of the ring.
@@ -232,7 +232,7 @@ impl Recorder {
         books.ring.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
+    fn lock(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

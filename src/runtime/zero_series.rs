@@ -27,9 +27,9 @@ const ENDS: [&str; 6] = [
 const REFUSALS: [&str; 3] = ["rate_limit_exceeded", "insufficient_quota", "unavailable"];
 
 /// How many series may still be started.
-struct Left(usize);
+struct SeriesBudget(usize);
 
-impl Left {
+impl SeriesBudget {
     /// Whether so many more may be.
     fn take(&mut self, series: usize) -> bool {
         let left = self.0.checked_sub(series);
@@ -40,7 +40,7 @@ impl Left {
 
 /// Starts the series of a configuration's channels and keys, by name, as many as may be.
 pub(super) fn start(config: &Config, metrics: &Metrics) {
-    let mut left = Left(MOST);
+    let mut left = SeriesBudget(MOST);
     for channel in &config.channels {
         start_channel(config, channel, metrics, &mut left);
     }
@@ -54,7 +54,7 @@ pub(super) fn start(config: &Config, metrics: &Metrics) {
     }
 }
 
-fn start_channel(config: &Config, channel: &Channel, metrics: &Metrics, left: &mut Left) {
+fn start_channel(config: &Config, channel: &Channel, metrics: &Metrics, left: &mut SeriesBudget) {
     let name = &*channel.name;
     if left.take(CHANNEL_ERRORS.len() + 1) {
         for kind in CHANNEL_ERRORS {
@@ -77,7 +77,7 @@ fn start_channel(config: &Config, channel: &Channel, metrics: &Metrics, left: &m
     }
 }
 
-fn start_key(config: &Config, key: &Arc<Key>, metrics: &Metrics, left: &mut Left) {
+fn start_key(config: &Config, key: &Arc<Key>, metrics: &Metrics, left: &mut SeriesBudget) {
     if !left.take(ROUTES.len() + REFUSALS.len()) {
         return;
     }

@@ -218,14 +218,14 @@ impl LiveChannel {
         let url = &self.spec.url;
         let found = tokio::net::lookup_host((url.host.as_str(), url.port));
         match tokio::time::timeout(self.spec.connect_timeout, found).await {
-            Ok(Ok(found)) => Ok(found.filter(|at| self.may_be_at(at)).collect()),
+            Ok(Ok(found)) => Ok(found.filter(|at| self.is_allowed_address(at)).collect()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer from the resolver in time".into()),
         }
     }
 
     /// Judged by the address that is connected to, whatever the name said a moment before.
-    fn may_be_at(&self, address: &SocketAddr) -> bool {
+    fn is_allowed_address(&self, address: &SocketAddr) -> bool {
         !self.public_only || is_public(address.ip())
     }
 
@@ -239,7 +239,7 @@ impl LiveChannel {
 
     /// Notes that a page of that many jobs could not be read. Answers whether a smaller one can be
     /// asked for.
-    pub fn ask_for_less(&self, size: usize) -> bool {
+    pub fn reduce_page_size(&self, size: usize) -> bool {
         self.page_size
             .fetch_min(size.saturating_sub(1).max(1), Ordering::Relaxed);
         size > 1

@@ -27,10 +27,10 @@ use super::cork::{cork, uncork};
 use super::error::{ConnectError, UpstreamError};
 use super::framing::Framing;
 use super::headers::{into_http2, passing_down};
-use super::pace::Pace;
+use super::min_rate::MinRate;
 use super::pool::Pool;
 use super::timeout::{in_time, within};
-use crate::channel::LAST_WORDS;
+use crate::channel::EARLY_RESPONSE_TIMEOUT;
 use crate::policy::Timestamp;
 
 /// How much of an answer that is of no use is read, so that its connection can serve again.
@@ -60,7 +60,7 @@ pub(crate) struct Exchange {
     /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
     /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
-    pace: Pace,
+    min_rate: MinRate,
 }
 
 impl Exchange {
@@ -104,7 +104,7 @@ impl Exchange {
         }
         .map_err(|error: Box<Error>| {
             if was_pooled {
-                pool.distrust(&peer);
+                pool.evict(&peer);
             }
             ConnectError {
                 was_pooled,
@@ -121,7 +121,7 @@ impl Exchange {
             channel: channel.clone(),
             finished: finished.then(Instant::now),
             headless: false,
-            pace: Pace::new(
+            min_rate: MinRate::new(
                 channel.spec().min_download_rate,
                 channel.spec().read_timeout,
             ),
@@ -136,7 +136,7 @@ impl Exchange {
         };
         let stale = self.was_pooled && *error == before;
         if stale {
-            self.pool.distrust(&self.peer);
+            self.pool.evict(&self.peer);
         }
         stale
     }
@@ -266,7 +266,7 @@ impl Exchange {
             room > 0
         };
         // Where it takes long, the connection is dropped.
-        let _ = within(|| LAST_WORDS, self.read_through(take)).await;
+        let _ = within(|| EARLY_RESPONSE_TIMEOUT, self.read_through(take)).await;
     }
 
     /// Reads the next piece of a video; `None` at its end. A channel that lets it come too slowly, with
@@ -289,7 +289,7 @@ impl Exchange {
             Err(_) => return Err(UpstreamError::Timeout),
         };
         let length = piece.as_ref().map_or(0, Bytes::len);
-        match self.pace.came(length as u64, waited) {
+        match self.min_rate.record_bytes(length as u64, waited) {
             Err(_) if piece.is_some() => Err(UpstreamError::Timeout),
             _ => Ok(piece),
         }
@@ -307,13 +307,13 @@ impl Exchange {
     }
 
     /// Reads the answer after a write has failed, or one that began before the request's end.
-    pub(crate) async fn last_words(mut self, most: usize) -> Option<Answer> {
-        let answer = within(|| LAST_WORDS, self.late_answer(most)).await;
+    pub(crate) async fn read_early_response(mut self, most: usize) -> Option<Answer> {
+        let answer = within(|| EARLY_RESPONSE_TIMEOUT, self.early_response(most)).await;
         self.abort().await;
         answer.ok()?
     }
 
-    async fn late_answer(&mut self, most: usize) -> Option<Answer> {
+    async fn early_response(&mut self, most: usize) -> Option<Answer> {
         if self.headless {
             return None;
         }
@@ -352,6 +352,6 @@ impl Exchange {
     /// Under TLS the farewell waits behind what a stalled channel has not taken yet: dropping
     /// the connection says the same.
     pub(crate) async fn abort(mut self) {
-        let _ = within(|| LAST_WORDS, self.session.shutdown()).await;
+        let _ = within(|| EARLY_RESPONSE_TIMEOUT, self.session.shutdown()).await;
     }
 }

@@ -15,7 +15,7 @@ use crate::route::Route;
 ///
 /// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
 /// channel would answer one of them with another's job.
-fn passes_up(name: &HeaderName) -> bool {
+fn is_request_header_allowed(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(
         name,
@@ -39,7 +39,7 @@ fn passes_up(name: &HeaderName) -> bool {
 
 /// Whether a client's header goes on to a server that a redirect leads to: what says which part
 /// of the video is wanted, and nothing about the client.
-fn passes_away(name: &HeaderName) -> bool {
+fn is_redirect_header_allowed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "accept"
@@ -58,7 +58,7 @@ fn passes_away(name: &HeaderName) -> bool {
 /// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
 /// channel, `cache-control` is the gate's to say, and how the channel framed its answer is
 /// its own affair.
-fn passes_down(name: &HeaderName) -> bool {
+fn is_response_header_allowed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "accept-ranges"
@@ -81,17 +81,17 @@ fn passes_down(name: &HeaderName) -> bool {
 
 /// Selects the headers of a client's request that go on to a channel.
 pub(crate) fn passing_up(headers: &HeaderMap) -> HeaderMap {
-    passing(headers, passes_up)
+    passing(headers, is_request_header_allowed)
 }
 
 /// Selects the headers of a client's request that go on to where a redirect leads.
 pub(crate) fn passing_away(headers: &HeaderMap) -> HeaderMap {
-    passing(headers, passes_away)
+    passing(headers, is_redirect_header_allowed)
 }
 
 /// Selects the headers of a channel's answer that go on to the client.
 pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
-    passing(headers, passes_down)
+    passing(headers, is_response_header_allowed)
 }
 
 fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {

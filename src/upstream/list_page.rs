@@ -57,13 +57,13 @@ pub(crate) async fn fetch(
         match fetch_sized(client, channel, after, size, answer_bytes).await {
             Ok(listed) if listed.page.whole => return Ok(listed),
             Ok(mut listed) if !listed.page.jobs.is_empty() => {
-                channel.ask_for_less(size);
+                channel.reduce_page_size(size);
                 listed.page.has_more = Some(true);
                 return Ok(listed);
             }
-            Ok(_) if channel.ask_for_less(size) => {}
+            Ok(_) if channel.reduce_page_size(size) => {}
             Ok(_) => return Err(QueryError::Unreadable),
-            Err(failure) if failure.may_be_too_long && channel.ask_for_less(size) => {}
+            Err(failure) if failure.may_be_too_long && channel.reduce_page_size(size) => {}
             Err(failure) => return Err(failure.error),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Measures the rate of a sender over a window. Only the time in which the gate waits for the
 /// sender counts: while the other side takes no more, the sender is not at fault.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct MinRate {
     /// The fewest bytes in a second.
     rate: u64,
     /// How long the gate waits before it judges the rate, each time.
@@ -18,7 +18,7 @@ pub(crate) struct Pace {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
-impl Pace {
+impl MinRate {
     pub(crate) fn new(rate: u64, window: Duration) -> Self {
         Self {
             rate,
@@ -32,7 +32,7 @@ impl Pace {
     ///
     /// # Errors
     /// At the end of a window in which too few came.
-    pub(crate) fn came(&mut self, bytes: u64, waited: Duration) -> Result<(), TooSlow> {
+    pub(crate) fn record_bytes(&mut self, bytes: u64, waited: Duration) -> Result<(), TooSlow> {
         self.waited += waited;
         self.bytes = self.bytes.saturating_add(bytes);
         if self.waited < self.window {
@@ -55,28 +55,28 @@ mod tests {
 
     #[test]
     fn a_rate_is_judged_by_windows_of_waiting() {
-        let pace = || Pace::new(100, 10 * SECOND);
+        let pace = || MinRate::new(100, 10 * SECOND);
         // Nothing is judged before a window is over.
         let mut silent = pace();
-        assert_eq!(silent.came(1, 9 * SECOND), Ok(()));
-        assert_eq!(silent.came(1, SECOND), Err(TooSlow));
+        assert_eq!(silent.record_bytes(1, 9 * SECOND), Ok(()));
+        assert_eq!(silent.record_bytes(1, SECOND), Err(TooSlow));
         let mut steady = pace();
         for _ in 0..100 {
-            assert_eq!(steady.came(300, 3 * SECOND), Ok(()));
+            assert_eq!(steady.record_bytes(300, 3 * SECOND), Ok(()));
         }
         // What came fast does not make up for a later window.
         let mut falls = pace();
-        assert_eq!(falls.came(1 << 20, 10 * SECOND), Ok(()));
-        assert_eq!(falls.came(500, 5 * SECOND), Ok(()));
-        assert_eq!(falls.came(499, 5 * SECOND), Err(TooSlow));
+        assert_eq!(falls.record_bytes(1 << 20, 10 * SECOND), Ok(()));
+        assert_eq!(falls.record_bytes(500, 5 * SECOND), Ok(()));
+        assert_eq!(falls.record_bytes(499, 5 * SECOND), Err(TooSlow));
         // A pause within a window is made up for by what follows it in there.
         let mut pauses = pace();
-        assert_eq!(pauses.came(0, 9 * SECOND), Ok(()));
-        assert_eq!(pauses.came(1000, SECOND), Ok(()));
+        assert_eq!(pauses.record_bytes(0, 9 * SECOND), Ok(()));
+        assert_eq!(pauses.record_bytes(1000, SECOND), Ok(()));
         // What is at hand costs no wait.
         let mut at_hand = pace();
-        assert_eq!(at_hand.came(0, 9 * SECOND), Ok(()));
-        assert_eq!(at_hand.came(1000, Duration::ZERO), Ok(()));
-        assert_eq!(at_hand.came(0, SECOND), Ok(()));
+        assert_eq!(at_hand.record_bytes(0, 9 * SECOND), Ok(()));
+        assert_eq!(at_hand.record_bytes(1000, Duration::ZERO), Ok(()));
+        assert_eq!(at_hand.record_bytes(0, SECOND), Ok(()));
     }
 }

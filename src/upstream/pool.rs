@@ -70,7 +70,7 @@ impl Pool {
     }
 
     /// Drops the pooled connections to an address: one of them was stale, and the others may be.
-    pub(crate) fn distrust(&self, peer: &HttpPeer) {
+    pub(crate) fn evict(&self, peer: &HttpPeer) {
         self.idle.drop_all(peer.reuse_hash());
     }
 }

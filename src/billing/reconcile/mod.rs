@@ -129,7 +129,7 @@ impl Reconciler {
         // Once more: the list may show jobs of requests that came while it was read.
         let unresolved = Unresolved::load(task).await?;
         walk.bound(unresolved.unseen_from);
-        self.sort_out_owned(task, &mut walk).await?;
+        self.drop_owned_jobs(task, &mut walk).await?;
         for decision in self.decide(task, &unresolved, &walk, complete) {
             match decision {
                 Decision::Assign { reservation, job } => {
@@ -204,7 +204,7 @@ impl Reconciler {
             if let Next::End { complete } = walk.add(page, from, wanted) {
                 return Ok(Some(complete));
             }
-            self.sort_out_owned(task, walk).await?;
+            self.drop_owned_jobs(task, walk).await?;
             if Instant::now() > until {
                 return Ok(None);
             }
@@ -213,7 +213,7 @@ impl Reconciler {
     }
 
     /// Sorts out the jobs that belong to a reservation.
-    async fn sort_out_owned(
+    async fn drop_owned_jobs(
         &mut self,
         task: &ChannelTask,
         walk: &mut Walk,

@@ -21,7 +21,7 @@ const MOST: usize = 10_000;
 /// How long a statement may still be executed whose answer did not come: a commit waits for a
 /// standby for as long as that is away. What is seen later is voided as one that a gate has
 /// lost: in the metrics, where it never was reserved.
-const AFTERMATH: Duration = Duration::from_secs(3600);
+const ORPHAN_RETENTION: Duration = Duration::from_secs(3600);
 
 /// Selects those that were made: few, so that the others cost one query.
 const MADE: &str = "SELECT id FROM tollgate.reservation \
@@ -44,7 +44,7 @@ impl Orphans {
     /// Forgets those that cannot be made any more, and lists the others.
     fn remaining(&self, now: Instant) -> Vec<ReservationId> {
         let mut orphans = self.lock();
-        orphans.retain(|(_, since)| now.saturating_duration_since(*since) < AFTERMATH);
+        orphans.retain(|(_, since)| now.saturating_duration_since(*since) < ORPHAN_RETENTION);
         orphans.iter().map(|(id, _)| *id).collect()
     }
 

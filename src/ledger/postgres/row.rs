@@ -220,7 +220,7 @@ pub(super) fn escaped(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the upstream id of such a text.
+/// Reverses `escaped`: restores NUL and U+0001 in an upstream id.
 fn unescaped(text: &str) -> Arc<str> {
     if text.contains('\u{1}') {
         text.replace("\u{1}0", "\0")
