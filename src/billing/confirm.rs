@@ -103,8 +103,8 @@ impl Billing {
         Ok(public)
     }
 
-    /// Confirms a reservation, or where it was given up a new one in its place. Answers which it
-    /// was, and with what.
+    /// Confirms a reservation, or a new one in its place if it was voided meanwhile. Returns the
+    /// reservation that was used, the ledger's answer and the confirmation that was tried last.
     async fn confirm_or_reserve_again(
         &self,
         mut reservation: Reservation,

@@ -24,7 +24,8 @@ pub(crate) struct JobEntry {
     counted: AtomicBool,
     /// When a client last asked for it.
     polled: AtomicU64,
-    /// The digest of the last answer from which nothing more is to be learned; 0 before the first.
+    /// The digest of the last answer that was read and settled, to skip the same one; 0 before the
+    /// first.
     last_answer: AtomicU64,
 }
 
@@ -173,32 +174,15 @@ impl JobCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::PriceList;
-    use crate::ledger::{Charge, Payer};
-    use crate::money::{Amount, Multiplier};
+    use crate::ledger::Charge;
 
     fn entry(number: u32) -> Arc<JobEntry> {
-        let name = || Arc::<str>::from("x");
         let id: Arc<str> = format!("video_{number}").into();
         JobEntry::new(Job {
             upstream_id: id.clone(),
             id,
             reservation: ReservationId(number.into()),
-            charge: Arc::new(Charge {
-                payer: Payer {
-                    key: name(),
-                    group: name(),
-                    currency: name(),
-                    multiplier: Multiplier::from_thousandths(1000).unwrap(),
-                },
-                channel: name(),
-                model: name(),
-                size: name(),
-                seconds: 4,
-                list: Amount::ZERO,
-                billed: Amount::ZERO,
-                prices: PriceList::default(),
-            }),
+            charge: Charge::of_nothing(),
             created: Timestamp(0),
             remix_of: None,
             resolution: None,

@@ -29,7 +29,7 @@ impl JobEnd {
         lasted: None,
     };
 
-    /// The end that a job's status tells, if it is one.
+    /// Decides how a job ended and whether it is charged; `None` while it goes on.
     pub(crate) fn of(status: Status, charge_failed_jobs: bool) -> Option<Self> {
         let owed = match status {
             Status::Completed => true,

@@ -85,9 +85,8 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::PriceList;
-    use crate::ledger::{MemoryLedger, Payer, PromptDigest};
-    use crate::money::{Amount, Multiplier};
+    use crate::ledger::{MemoryLedger, PromptDigest};
+    use crate::money::Multiplier;
     use crate::policy::{Allow, Group};
 
     /// A gate that was resumed after another had voided its reservation does not let the last
@@ -96,24 +95,9 @@ mod tests {
     async fn a_reservation_grows_old_while_the_machine_is_suspended() {
         let clock = Clock::manual(Timestamp(0));
         let name = || Arc::<str>::from("x");
-        let charge = Charge {
-            payer: Payer {
-                key: name(),
-                group: name(),
-                currency: name(),
-                multiplier: Multiplier::from_thousandths(1000).unwrap(),
-            },
-            channel: name(),
-            model: name(),
-            size: name(),
-            seconds: 4,
-            list: Amount::ZERO,
-            billed: Amount::ZERO,
-            prices: PriceList::default(),
-        };
         let draft = Draft {
             id: ReservationId(1),
-            charge: Arc::new(charge),
+            charge: Charge::of_nothing(),
             prompt: PromptDigest([0; 32]),
             remix_of: None,
             claim: None,

@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_call_is_repeated_until_it_is_answered_and_once_at_a_time() {
         let (retries, calls) = (LedgerRetries::default(), Arc::<AtomicU32>::default());
         let id = ReservationId(1);

@@ -60,7 +60,7 @@ pub(super) fn parsed<T, E: fmt::Display>(
     parse(&text.value).map_err(|error| problems.report(text.referenced, error.to_string()))
 }
 
-/// Does as [`parsed`], with a default for what is left out.
+/// Parses a setting like [`parsed`], and returns a default where it is left out.
 pub(super) fn parsed_or<T, E: fmt::Display>(
     text: &Option<Text>,
     parse: impl Fn(&str) -> Result<T, E>,

@@ -181,7 +181,7 @@ impl Refusal {
     }
 }
 
-/// Why a request has no response of a handler's.
+/// Names why a handler has no response for a request.
 #[derive(Debug)]
 pub(super) enum RequestError {
     /// The gate refuses it.

@@ -94,6 +94,29 @@ impl Charge {
     }
 }
 
+#[cfg(test)]
+impl Charge {
+    /// Makes a charge of nothing, for tests of what does not depend on it.
+    pub(crate) fn of_nothing() -> Arc<Self> {
+        let name = || Arc::<str>::from("x");
+        Arc::new(Self {
+            payer: Payer {
+                key: name(),
+                group: name(),
+                currency: name(),
+                multiplier: Multiplier::from_thousandths(1000).unwrap(),
+            },
+            channel: name(),
+            model: name(),
+            size: name(),
+            seconds: 4,
+            list: Amount::ZERO,
+            billed: Amount::ZERO,
+            prices: PriceList::default(),
+        })
+    }
+}
+
 /// The SHA-256 of a prompt: what a job is recognised by in a channel's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptDigest(pub [u8; 32]);

@@ -43,7 +43,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// Returns the name in the configuration, in messages and in labels.
+    /// Names the measure in the configuration, in messages and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",

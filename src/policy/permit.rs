@@ -46,11 +46,16 @@ pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refus
         Some(name) => Some(judge_model(catalog, key, name)?),
         None => None,
     };
+    let candidates = Candidates {
+        catalog,
+        key,
+        model,
+    };
     if let Some(name) = asked.size {
-        judge_size(catalog, key, model, name, false)?;
+        candidates.judge_size(name, false)?;
     }
     if let Some(text) = asked.seconds {
-        judge_seconds(catalog, key, model, text, false)?;
+        candidates.judge_seconds(text, false)?;
     }
     Ok(())
 }
@@ -67,10 +72,15 @@ pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, 
     let model = judge_model(catalog, key, name)?;
     let default_size = &model.default_size().name;
     let size = asked.size.unwrap_or(default_size);
-    judge_size(catalog, key, Some(model), size, asked.size.is_none())?;
+    let candidates = Candidates {
+        catalog,
+        key,
+        model: Some(model),
+    };
+    candidates.judge_size(size, asked.size.is_none())?;
     let default_seconds = &model.default_seconds().text;
     let seconds = asked.seconds.unwrap_or(default_seconds);
-    judge_seconds(catalog, key, Some(model), seconds, asked.seconds.is_none())?;
+    candidates.judge_seconds(seconds, asked.seconds.is_none())?;
 
     let size = model.find_size(size).unwrap_or(model.default_size());
     let seconds = model
@@ -146,48 +156,6 @@ fn judge_model<'c>(catalog: &'c Catalog, key: &Key, name: &str) -> Result<&'c Ar
     Ok(model)
 }
 
-fn judge_size(
-    catalog: &Catalog,
-    key: &Key,
-    model: Option<&Arc<Model>>,
-    name: &str,
-    default: bool,
-) -> Result<(), Refusal> {
-    let candidates = Candidates {
-        catalog,
-        key,
-        model,
-    };
-    candidates.judge(
-        Param::Size,
-        name,
-        default,
-        |model| model.sizes().iter().map(|size| &size.name),
-        |name| key.allow.size(name),
-    )
-}
-
-fn judge_seconds(
-    catalog: &Catalog,
-    key: &Key,
-    model: Option<&Arc<Model>>,
-    text: &str,
-    default: bool,
-) -> Result<(), Refusal> {
-    let candidates = Candidates {
-        catalog,
-        key,
-        model,
-    };
-    candidates.judge(
-        Param::Seconds,
-        text,
-        default,
-        |model| model.seconds().iter().map(|seconds| &seconds.text),
-        |text| key.allow.seconds(text),
-    )
-}
-
 /// The models that the request may still turn out to be for.
 #[derive(Clone, Copy)]
 struct Candidates<'a> {
@@ -197,6 +165,26 @@ struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
+    fn judge_size(self, name: &str, default: bool) -> Result<(), Refusal> {
+        self.judge(
+            Param::Size,
+            name,
+            default,
+            |model| model.sizes().iter().map(|size| &size.name),
+            |name| self.key.allow.size(name),
+        )
+    }
+
+    fn judge_seconds(self, text: &str, default: bool) -> Result<(), Refusal> {
+        self.judge(
+            Param::Seconds,
+            text,
+            default,
+            |model| model.seconds().iter().map(|seconds| &seconds.text),
+            |text| self.key.allow.seconds(text),
+        )
+    }
+
     fn models(self) -> impl Iterator<Item = &'a Arc<Model>> {
         let any = self.model.is_none().then(|| self.catalog.models());
         let any = any.into_iter().flatten();

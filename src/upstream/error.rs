@@ -81,7 +81,7 @@ impl From<Box<pingora::Error>> for ConnectError {
     }
 }
 
-/// Why a channel's answer tells nothing about its jobs. It has been counted and logged.
+/// Names why a question about a channel's jobs has no usable answer. It has been counted and logged.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum QueryError {
     /// There is no answer.

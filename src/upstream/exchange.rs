@@ -306,7 +306,8 @@ impl Exchange {
         self.pool.release(*self.session, &self.peer, idle).await;
     }
 
-    /// Reads the answer after a write has failed, or one that began before the request's end.
+    /// Reads an answer that the channel sent before it had the whole request, and closes the
+    /// connection. `None` where it sent none in time.
     pub(crate) async fn read_early_response(mut self, most: usize) -> Option<Answer> {
         let answer = within(|| EARLY_RESPONSE_TIMEOUT, self.early_response(most)).await;
         self.abort().await;

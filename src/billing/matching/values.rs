@@ -58,7 +58,7 @@ pub(in crate::billing) struct Found {
 pub(in crate::billing) struct Rules {
     /// When reading the list began.
     pub(in crate::billing) listed_at: Timestamp,
-    /// Whether it was read as far as the oldest unknown reservation.
+    /// Whether the list was read back to the oldest unknown reservation.
     pub(in crate::billing) complete: bool,
     /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
     /// has a `Date`.
@@ -151,11 +151,11 @@ impl Rules {
         Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
     }
 
-    /// Whether what the list tells of a job that fits a reservation is enough to assign it.
+    /// Whether a job may be assigned to a reservation that it fits, by what the list shows of it.
     ///
-    /// A prompt is. Without one, the time says whose job it is, and only a time that does not
-    /// depend on whose clock is right: it counts for nothing where no answer tells the channel's
-    /// clock, or where that is so far off that only one of the two readings fits.
+    /// A listed prompt is enough. Without one, the job's time must fit by the channel's clock and by
+    /// the gates', with the size and the seconds that were asked for: a time proves nothing while it
+    /// is not known how far the channel's clock is off.
     pub(super) fn is_evidence(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         if job.prompt.is_some() {
             return true;

@@ -84,7 +84,8 @@ enum Failure {
 }
 
 impl Database {
-    /// Makes the pool of the gate `instance`, which holds its lease from the first connection on.
+    /// Makes a connection pool. Its first connection takes the lease that shows other gates that
+    /// `instance` lives.
     pub(super) fn new(target: Target, connections: usize, instance: Id) -> Self {
         let manager = Manager::new(target.config, target.tls);
         let pool = Pool::builder(manager)
