@@ -7,7 +7,7 @@
 mod app;
 mod certificate;
 mod connection;
-mod under_way;
+mod in_progress;
 
 use std::fmt;
 use std::io;
@@ -33,7 +33,7 @@ use crate::config::{Bounds, Listen};
 use crate::gate::Gate;
 use app::App;
 pub use certificate::{CertificateError, certified_key};
-use under_way::{Guard, UnderWay};
+use in_progress::{Guard, InProgress};
 
 /// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -50,18 +50,18 @@ pub struct Server {
     /// Closes the connections that are left once nothing is under way.
     close: watch::Sender<bool>,
     service: JoinHandle<()>,
-    requests: Arc<UnderWay>,
-    connections: Arc<UnderWay>,
+    requests: Arc<InProgress>,
+    connections: Arc<InProgress>,
 }
 
 /// A server stopped before all requests had ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StillUnderWay {
+pub struct StillInProgress {
     /// How many had not.
     pub requests: usize,
 }
 
-impl fmt::Display for StillUnderWay {
+impl fmt::Display for StillInProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.requests {
             1 => f.write_str("stopped with 1 request still under way"),
@@ -70,7 +70,7 @@ impl fmt::Display for StillUnderWay {
     }
 }
 
-impl std::error::Error for StillUnderWay {}
+impl std::error::Error for StillInProgress {}
 
 /// Serves the gate alone, on a socket that is listening already: what is not of the Videos
 /// API is not found.
@@ -83,7 +83,7 @@ pub fn serve(
     listen: &Listen,
     bounds: &Bounds,
 ) -> io::Result<Server> {
-    let (connections, requests) = (Arc::<UnderWay>::default(), Arc::<UnderWay>::default());
+    let (connections, requests) = (Arc::<InProgress>::default(), Arc::<InProgress>::default());
     let limit = i64::try_from(bounds.connections).unwrap_or(i64::MAX);
     gate.metrics().connections_limit.set(limit);
     let close = watch::Sender::new(false);
@@ -92,7 +92,7 @@ pub fn serve(
         h2c: listen.h2c && listen.tls.is_none(),
         requests: requests.clone(),
         connections: connections.clone(),
-        most: bounds.connections,
+        max_connections: bounds.connections,
         close: close.subscribe(),
     };
     let mut service = Service::new("tollgate".into(), app);
@@ -155,7 +155,7 @@ impl Server {
     ///
     /// # Errors
     /// How many requests had not ended.
-    pub async fn stop(self, within: Duration) -> Result<(), StillUnderWay> {
+    pub async fn stop(self, within: Duration) -> Result<(), StillInProgress> {
         let deadline = Instant::now() + within;
         let ended = async {
             let _ = self.stop.send(true);
@@ -169,7 +169,7 @@ impl Server {
         let _ = self.close.send(true);
         match self.requests.count() {
             0 => Ok(()),
-            requests => Err(StillUnderWay { requests }),
+            requests => Err(StillInProgress { requests }),
         }
     }
 }
@@ -179,10 +179,10 @@ impl Server {
 struct Bounded {
     gate: Arc<Gate>,
     h2c: bool,
-    requests: Arc<UnderWay>,
-    connections: Arc<UnderWay>,
-    /// How many connections there may be.
-    most: usize,
+    requests: Arc<InProgress>,
+    connections: Arc<InProgress>,
+    /// The maximum number of connections.
+    max_connections: usize,
     /// Whether connections are to be closed, whatever they wait for.
     close: watch::Receiver<bool>,
 }
@@ -237,7 +237,7 @@ impl ServerApp for Bounded {
         mut stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let Some(open) = self.connections.try_enter(self.most) else {
+        let Some(open) = self.connections.try_enter(self.max_connections) else {
             // HTTP/2 has no answer before its handshake: closing is the refusal there.
             if !matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
                 let _ = timeout(Duration::from_secs(1), stream.write_all(FULL)).await;

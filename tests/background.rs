@@ -82,7 +82,7 @@ async fn created_behind(mock: &Mock, prompt: &str, seconds: &str) -> String {
 
 /// How many reservations are in that state, of all keys.
 async fn open(ledger: &dyn Ledger, state: State) -> u64 {
-    let open = ledger.open().await.unwrap();
+    let open = ledger.count_unresolved().await.unwrap();
     let open = open.iter().filter(|open| open.state == state);
     open.map(|open| open.count).sum()
 }
@@ -90,7 +90,13 @@ async fn open(ledger: &dyn Ledger, state: State) -> u64 {
 async fn until_settled(stand: &Stand) {
     stand
         .until("nothing is open", async || {
-            stand.handle.ledger().open().await.unwrap().is_empty()
+            stand
+                .handle
+                .ledger()
+                .count_unresolved()
+                .await
+                .unwrap()
+                .is_empty()
         })
         .await;
 }

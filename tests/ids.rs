@@ -155,7 +155,7 @@ async fn a_job_is_reached_whatever_its_channel_calls_it() {
             "{:?}",
             channel.targets()
         );
-        let open = stand.handle.ledger().open().await.unwrap();
+        let open = stand.handle.ledger().count_unresolved().await.unwrap();
         assert!(
             open.iter().all(|open| open.state == State::Confirmed),
             "{open:?}"

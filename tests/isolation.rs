@@ -207,7 +207,7 @@ async fn a_foreign_job_is_as_one_that_never_was() {
             let job = ledger.job(&id).await.unwrap().unwrap();
             assert_eq!(&*job.charge.payer.key, "demo", "{}", engine.name());
             assert!(!job.deleted, "{}", engine.name());
-            let usage = ledger.open().await.unwrap();
+            let usage = ledger.count_unresolved().await.unwrap();
             assert!(usage.is_empty(), "nothing was reserved: {usage:?}");
         }
     })

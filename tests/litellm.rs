@@ -171,7 +171,13 @@ async fn a_job_at_litellm_is_created_polled_downloaded_and_settled() {
     }
     stand
         .until("all are settled", async || {
-            stand.handle.ledger().open().await.unwrap().is_empty()
+            stand
+                .handle
+                .ledger()
+                .count_unresolved()
+                .await
+                .unwrap()
+                .is_empty()
         })
         .await;
     stand

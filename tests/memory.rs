@@ -360,11 +360,11 @@ async fn half_way(stand: &Stand) -> Vec<TcpStream> {
     for _ in 0..UPLOADS {
         clients.push(upload.begin(stand.gate).await);
     }
-    let under_way = async || {
+    let in_progress = async || {
         let in_flight = stand.mock.stats().creates_in_flight;
         in_flight == UPLOADS as u64 && stand.is_quiet()
     };
-    until("all uploads stand half-way", under_way).await;
+    until("all uploads stand half-way", in_progress).await;
     clients
 }
 

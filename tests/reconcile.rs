@@ -59,7 +59,7 @@ fn setup(engine: &Engine) -> Setup {
 async fn settle(stand: &Stand) {
     let started = Instant::now();
     loop {
-        let open = stand.handle.ledger().open().await.unwrap();
+        let open = stand.handle.ledger().count_unresolved().await.unwrap();
         if open.is_empty() {
             return;
         }

@@ -75,7 +75,7 @@ async fn make(ledger: &dyn Ledger, key: &Key, id: u128, now: Timestamp) -> Reser
     let tie = confirmation(&charge, &format!("video_{id}"));
     let id = ReservationId(id);
     let confirmed = ledger.confirm(id, &tie, &binding(key), now).await.unwrap();
-    assert!(matches!(confirmed, Confirmed::Now { .. }));
+    assert!(matches!(confirmed, Confirmed::Done { .. }));
     id
 }
 
@@ -130,7 +130,7 @@ async fn what_was_written_is_there_after_reopening() {
     let confirmed = ledger
         .confirm(ReservationId(4), &tie, &binding(&key), NOW)
         .await;
-    assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+    assert!(matches!(confirmed, Ok(Confirmed::Done { .. })));
     let claim = ledger.claim("studio", "once", NOW).await;
     assert_eq!(claim, Ok(Some(ClaimState::Answered)));
     let page = JobsAfter {
@@ -330,7 +330,7 @@ async fn expired_idempotency_keys_are_pruned() {
         let confirmed = ledger
             .confirm(ReservationId(id), &tie, &binding(&key), NOW)
             .await;
-        assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+        assert!(matches!(confirmed, Ok(Confirmed::Done { .. })));
     }
     assert_eq!(ledger.prune(NOW, later(DAY_MS - 1), 4).await, Ok(0));
     assert_eq!(ledger.prune(NOW, old, 4).await, Ok(4));
@@ -366,7 +366,7 @@ async fn a_ledger_that_is_dropped_ends_what_was_begun() {
         }
     };
     assert_eq!(used(&ledger, &key, NOW).await, [200]);
-    let open = ledger.open().await.unwrap();
+    let open = ledger.count_unresolved().await.unwrap();
     assert_eq!(
         (open.len(), open[0].state, open[0].count),
         (1, State::Pending, 200)
@@ -437,7 +437,7 @@ async fn in_a_process_of_its_own() {
     assert!(ledger.ready().await.is_err());
     // Nothing of it is counted, and nothing of it is there.
     assert_eq!(used(&*ledger, &key, NOW).await, [10, 10]);
-    let left = ledger.open().await.unwrap();
+    let left = ledger.count_unresolved().await.unwrap();
     assert_eq!((left.len(), left[0].count), (1, 10));
 
     may_grow_to("unlimited");

@@ -53,7 +53,7 @@ async fn send(stand: &Stand, method: &'static str, path: &str) -> Answer {
 
 /// How many reservations are in that state.
 async fn open(stand: &Stand, state: State) -> u64 {
-    let open = stand.handle.ledger().open().await.unwrap();
+    let open = stand.handle.ledger().count_unresolved().await.unwrap();
     let open = open.iter().filter(|open| open.state == state);
     open.map(|open| open.count).sum()
 }

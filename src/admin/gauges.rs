@@ -92,7 +92,7 @@ fn show_uploads(gate: &Gate, snapshot: &Snapshot) {
 /// Shows what is not resolved, in the ledger's own words: in a fleet, every gate shows all of
 /// it. While the ledger is away, what it said last.
 async fn show_open(gate: &Gate) {
-    let Ok(open) = gate.ledger().open().await else {
+    let Ok(open) = gate.ledger().count_unresolved().await else {
         return;
     };
     // A series that was there goes to zero rather than away.

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::dialect::JobAnswer;
 use crate::ledger::{
     BindingLimits, Charge, Confirmation, Confirmed, FirstAnswer, Job, LimitReached, Payer,
-    ReservationId, Scope, Unavailable, minted,
+    ReservationId, Scope, Unavailable, generated_public_id,
 };
 use crate::metrics::Event;
 
@@ -62,7 +62,7 @@ impl Billing {
             self.confirm_or_reserve_again(reservation, upstream_id, &limits, &confirmation_as);
         let (mut reservation, confirmed, confirmation) = attempt.await;
         let (charge, public) = match confirmed {
-            Ok(Confirmed::Now { after, .. }) => (after, confirmation.job),
+            Ok(Confirmed::Done { after, .. }) => (after, confirmation.job),
             Ok(Confirmed::Already { job }) => (charge.clone(), job),
             Ok(Confirmed::Taken | Confirmed::IdTaken) => {
                 return Err(NotConfirmed::Taken(Box::new(reservation)));
@@ -76,7 +76,7 @@ impl Billing {
                 let id = reservation.id();
                 log::error!("reservation {id} not confirmed yet: {error}");
                 let public = confirmation.job.clone();
-                let confirmations = [confirmation, confirmation_as(minted(id))];
+                let confirmations = [confirmation, confirmation_as(generated_public_id(id))];
                 self.retry_confirm(&reservation, limits, confirmations);
                 (charge.clone(), public)
             }
@@ -131,7 +131,7 @@ impl Billing {
         }
     }
 
-    /// Confirms a reservation under the public id that is wanted, or under one that is minted
+    /// Confirms a reservation under the public id that is wanted, or under one that is generated
     /// where that is taken. Answers with which it was.
     async fn confirm_by_answer(
         &self,
@@ -144,7 +144,7 @@ impl Billing {
         let mut confirmation = confirmation_as(public_id(upstream_id, id));
         let mut confirmed = self.confirm_once(id, before, &confirmation, limits).await;
         if let Ok(Confirmed::IdTaken) = confirmed {
-            confirmation = confirmation_as(minted(id));
+            confirmation = confirmation_as(generated_public_id(id));
             confirmed = self.confirm_once(id, before, &confirmation, limits).await;
         }
         (confirmed, confirmation)
@@ -152,7 +152,7 @@ impl Billing {
 
     /// Confirms a reservation as soon as the ledger can be used, though its client has been
     /// told of the job already: with the public id that the client was told, or with one that
-    /// is minted where that is taken. Where it was given up meanwhile, the job is charged by a
+    /// is generated where that is taken. Where it was given up meanwhile, the job is charged by a
     /// new reservation.
     fn retry_confirm(
         &self,
@@ -179,7 +179,7 @@ impl Billing {
                     confirmed = attempt.await?;
                 }
                 match confirmed {
-                    Confirmed::Now { .. } | Confirmed::Already { .. } => {
+                    Confirmed::Done { .. } | Confirmed::Already { .. } => {
                         // What was cached of a reservation that was given up.
                         billing.jobs.forget_others(&wanted.job, id);
                         return Ok(());
@@ -210,9 +210,9 @@ impl Billing {
         });
     }
 
-    /// Ties a reservation to a job that was found for it, now or as soon as the ledger can be
-    /// used. `before` is what it charges so far.
-    pub(super) async fn confirm_found(
+    /// Ties a reservation to a listed job that was matched with it, now or as soon as the ledger
+    /// can be used. `before` is what it charges so far.
+    pub(super) async fn confirm_reconciled(
         &self,
         id: ReservationId,
         before: &Arc<Charge>,
@@ -246,8 +246,10 @@ impl Billing {
     ) -> Result<Confirmed, Unavailable> {
         let now = self.now();
         let confirmed = self.ledger.confirm(id, confirmation, limits, now).await?;
-        let Confirmed::Now {
-            after, left_out, ..
+        let Confirmed::Done {
+            after,
+            limit_reached,
+            ..
         } = &confirmed
         else {
             return Ok(confirmed);
@@ -259,10 +261,10 @@ impl Billing {
             self.metrics.charge(Event::Reserved, after);
         }
         // Where the ledger's first answer was lost, so was the limit that it named.
-        let was_left_out = after == before && confirmation.charge != *before;
-        if left_out.is_some() || was_left_out {
+        let is_uncorrected = after == before && confirmation.charge != *before;
+        if limit_reached.is_some() || is_uncorrected {
             self.metrics.correction_left_out(before);
-            log_left_out(id, before, confirmation, left_out.as_ref());
+            log_uncorrected(id, before, confirmation, limit_reached.as_ref());
         }
         Ok(confirmed)
     }
@@ -285,7 +287,7 @@ fn log_given_up(given_up: &Reservation, anew: Option<&Reservation>, job: &str) {
 }
 
 /// Logs that a charge was not corrected for want of room in a limit.
-fn log_left_out(
+fn log_uncorrected(
     id: ReservationId,
     before: &Charge,
     confirmation: &Confirmation,

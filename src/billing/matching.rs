@@ -4,13 +4,13 @@
 //! **Whose a job is, is never guessed.** Jobs and reservations that fit each other, directly or
 //! through others, form a component. Where a component holds reservations of several keys, a
 //! job in it is assigned only if a single reservation fits it. A reservation that was voided
-//! not long ago is still a rival: its job may be listed late, and is not to go to another key.
+//! not long ago is still a candidate: its job may be listed late, and is not to go to another key.
 //!
 //! **A job may fit a reservation without being evidence for it.** A prompt is evidence. Where the
 //! list tells none, the time is, together with all else that it tells, but only if the channel's
 //! clock is known to agree with the gates'. A job that is evidence for no reservation is assigned
-//! to none, and none that it fits is voided, because it may have become that job. Rivals need no
-//! evidence: a channel may render another size or other seconds than were asked for.
+//! to none, and none that it fits is voided, because it may have become that job. A
+//! candidate needs no evidence to make a match ambiguous: a channel may render another size or other seconds than were asked for.
 //!
 //! **Within one key**, jobs and reservations are matched together, not job by job: first as
 //! many as possible of those that asked for exactly what the job has, then as many as possible
@@ -44,8 +44,8 @@ use crate::policy::Timestamp;
 use assignment::Assignment;
 use component::Component;
 use sets::DisjointSets;
-use values::MOST_DIFFERENCES;
-pub(super) use values::{Ambiguity, Candidate, Decision, Found, ListedJob, Rules};
+use values::MAX_DIFFERENCES;
+pub(super) use values::{Ambiguity, Candidate, Decision, ListedJob, ReconciledJob, Rules};
 
 /// The reservations of one channel, ready to be matched with its jobs.
 pub(super) struct Matcher<'a> {
@@ -57,8 +57,8 @@ pub(super) struct Matcher<'a> {
 
 /// What jobs of the list tell of reservations that they are not assigned to.
 struct Hints<'a> {
-    /// Jobs that were found to belong to a reservation before.
-    found: &'a [Found],
+    /// Jobs that were matched with a reservation before.
+    reconciled: &'a [ReconciledJob],
     /// Jobs that are evidence for no reservation.
     vague: Vec<VagueJob<'a>>,
 }
@@ -93,8 +93,8 @@ impl<'a> Matcher<'a> {
     }
 
     /// What is to be done, given the jobs of the list that belong to no reservation, and those
-    /// that were found to belong to one before.
-    pub(super) fn decide(&self, jobs: &[ListedJob], found: &[Found]) -> Vec<Decision> {
+    /// that were matched with one before.
+    pub(super) fn decide(&self, jobs: &[ListedJob], reconciled: &[ReconciledJob]) -> Vec<Decision> {
         let mut jobs: Vec<_> = jobs.iter().collect();
         jobs.sort_by_key(|job| (self.created(job), &job.id));
         jobs.dedup_by(|a, b| a.id == b.id);
@@ -109,7 +109,7 @@ impl<'a> Matcher<'a> {
             VagueJob { job, waits }
         });
         let vague = vague.collect();
-        let hints = Hints { found, vague };
+        let hints = Hints { reconciled, vague };
         let mut decisions = Vec::new();
         for component in self.components(&jobs) {
             match component.single_key() {
@@ -204,7 +204,12 @@ impl<'a> Matcher<'a> {
             let given = jobs.iter().enumerate();
             let given = given.filter_map(|(at, job)| Some((*job, assignment.owner(at)?)));
             let given = given.map(|(job, owner)| (job, candidates[owner]));
-            let mut owned = given.chain(hints.found.iter().map(|found| (&found.job, &found.owner)));
+            let mut owned = given.chain(
+                hints
+                    .reconciled
+                    .iter()
+                    .map(|known| (&known.job, &known.owner)),
+            );
             let taken = owned.find(|(job, owner)| self.is_held_for(left, job, owner));
             match taken {
                 Some((job, _)) => {
@@ -240,14 +245,14 @@ impl<'a> Matcher<'a> {
             // What was exactly asked for by a reservation that is voided is left to it for as
             // long as the others may still find their own. After that a job that can be reached
             // by a reservation of its key is better than one that cannot.
-            let mut with_rivals = assignment.clone();
-            with_rivals.extend(|at| candidates[at].state == State::Voided, exact);
-            let is_rivals = |job| with_rivals.owner(job).is_some_and(|at| !unknown(at));
-            let rivals: Vec<_> = (0..jobs.len()).map(is_rivals).collect();
-            for most in 1..=MOST_DIFFERENCES {
+            let mut with_voided = assignment.clone();
+            with_voided.extend(|at| candidates[at].state == State::Voided, exact);
+            let is_left_to_voided = |job| with_voided.owner(job).is_some_and(|at| !unknown(at));
+            let left_to_voided: Vec<_> = (0..jobs.len()).map(is_left_to_voided).collect();
+            for max in 1..=MAX_DIFFERENCES {
                 let near = |at: usize, job: usize| {
-                    (!rivals[job] || self.is_due(candidates[at]))
-                        && differences(at, job).is_some_and(|count| count <= most)
+                    (!left_to_voided[job] || self.is_due(candidates[at]))
+                        && differences(at, job).is_some_and(|count| count <= max)
                 };
                 assignment.extend(repeatable, near);
                 assignment.extend(unknown, near);

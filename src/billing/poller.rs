@@ -19,7 +19,7 @@ use crate::upstream::QueryError;
 
 /// How many jobs are read from the ledger at a time, at least. A round must end while its lease
 /// lasts.
-const AT_ONCE: u32 = 50;
+const MIN_PAGE: u32 = 50;
 const ROUND: Duration = Duration::from_secs(10);
 /// How many polls may be under way at once, at least and at most. A job whose answer drips takes
 /// up one until its time is over, and holds up none of the others.
@@ -30,14 +30,14 @@ const LAG: Duration = Duration::from_millis(100);
 /// asked after less and less often.
 const PART_OF_AGE: u64 = 8;
 /// The longest time between two polls of a job.
-const AT_MOST: Duration = Duration::from_secs(600);
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// Keeps the polls of a channel's jobs that are under way, and when the next may begin.
 #[derive(Default)]
 pub(super) struct Poller {
     polls: JoinSet<Result<(), QueryError>>,
     /// The job of each poll.
-    under_way: HashMap<Id, ReservationId>,
+    in_progress: HashMap<Id, ReservationId>,
     next: Option<Instant>,
     /// The channel is not asked before then.
     backoff_until: Option<Instant>,
@@ -61,13 +61,13 @@ impl Poller {
             return Ok(false);
         }
         // Those under way are due until they have been polled.
-        let under_way = u32::try_from(self.under_way.len()).unwrap_or(u32::MAX);
-        let page = AT_ONCE.max(rate.min(1000)).saturating_add(under_way);
+        let in_progress = u32::try_from(self.in_progress.len()).unwrap_or(u32::MAX);
+        let page = MIN_PAGE.max(rate.min(1000)).saturating_add(in_progress);
         let due = billing.ledger().due(task.name(), billing.now(), page);
         let due = due.await?;
         let is_full = due.len() >= usize::try_from(page).unwrap_or(usize::MAX);
         for job in due {
-            if self.is_under_way(&job) {
+            if self.is_in_progress(&job) {
                 continue;
             }
             let entry = billing.entry(&job);
@@ -87,17 +87,17 @@ impl Poller {
             } else if self.is_backing_off() {
                 return Ok(false);
             } else {
-                self.turn(pace).await;
+                self.wait_for_slot(pace).await;
                 let task = task.clone();
                 let poll = self.polls.spawn(async move { poll(&task, &entry).await });
-                self.under_way.insert(poll.id(), job.reservation);
+                self.in_progress.insert(poll.id(), job.reservation);
             }
         }
         Ok(is_full)
     }
 
-    fn is_under_way(&self, job: &Job) -> bool {
-        self.under_way.values().any(|id| *id == job.reservation)
+    fn is_in_progress(&self, job: &Job) -> bool {
+        self.in_progress.values().any(|id| *id == job.reservation)
     }
 
     fn is_backing_off(&self) -> bool {
@@ -109,7 +109,7 @@ impl Poller {
     /// is too late. Answers whether there is room.
     async fn has_room(&mut self, most: usize, until: Instant, pause: Duration) -> bool {
         loop {
-            let ended = match self.under_way.len() < most {
+            let ended = match self.in_progress.len() < most {
                 true => self.polls.try_join_next_with_id(),
                 false => {
                     let ended = timeout_at(until, self.polls.join_next_with_id());
@@ -122,13 +122,13 @@ impl Poller {
             match ended {
                 None => return true,
                 Some(Ok((id, polled))) => {
-                    self.under_way.remove(&id);
+                    self.in_progress.remove(&id);
                     if polled.is_err_and(|error| error.is_channel_down()) {
                         self.backoff_until = Some(Instant::now() + pause);
                     }
                 }
                 Some(Err(error)) => {
-                    self.under_way.remove(&error.id());
+                    self.in_progress.remove(&error.id());
                     log::error!("the poll of a job has failed: {error}");
                 }
             }
@@ -136,7 +136,7 @@ impl Poller {
     }
 
     /// Waits until the next poll may begin.
-    async fn turn(&mut self, pace: Duration) {
+    async fn wait_for_slot(&mut self, pace: Duration) {
         let now = Instant::now();
         let earliest = now.checked_sub(LAG).unwrap_or(now);
         let turn = self.next.map_or(now, |next| next.max(earliest));
@@ -147,7 +147,7 @@ impl Poller {
     /// Waits for all polls that are under way.
     pub(super) async fn drain(&mut self) {
         while self.polls.join_next().await.is_some() {}
-        self.under_way.clear();
+        self.in_progress.clear();
     }
 }
 
@@ -200,7 +200,7 @@ fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
 /// Computes when a job that has not ended is polled again.
 fn next_poll(entry: &JobEntry, now: Timestamp, jobs: &Jobs, wanted: Option<u64>) -> Timestamp {
     let least = millis(jobs.poll_after);
-    let most = millis(AT_MOST).max(least);
+    let most = millis(MAX_WAIT).max(least);
     let age = now.since(entry.job.created);
     let wait = (age / PART_OF_AGE).max(wanted.unwrap_or(0));
     Timestamp(now.0 + wait.clamp(least, most))

@@ -2,7 +2,7 @@
 //!
 //! A channel's id is another party's opaque token: any text, unique at that channel. Clients see
 //! the public id, which is unique in the ledger and stands in any path: the channel's own where
-//! that will do, else one that is minted. Answers are passed on byte for byte; where the two
+//! that will do, else one that is generated. Answers are passed on byte for byte; where the two
 //! differ, the members that name a job are rewritten, and nothing else.
 
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use bytes::Bytes;
 
 use super::reserve::Billing;
 use crate::dialect::JobAnswer;
-use crate::ledger::{ReservationId, minted};
+use crate::ledger::{ReservationId, generated_public_id};
 use crate::route::JobId;
 
 /// Chooses the public id of a job, to be used unless it is taken.
 pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> Arc<str> {
     match JobId::fits(upstream_id) {
         true => upstream_id.clone(),
-        false => minted(reservation),
+        false => generated_public_id(reservation),
     }
 }
 

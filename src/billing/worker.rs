@@ -178,7 +178,7 @@ impl Worker {
     async fn expire_removed_channels(&self) -> Result<(), Unavailable> {
         let (billing, ledger) = (&self.billing, self.billing.ledger());
         let snapshot = self.runtime.snapshot();
-        let open = ledger.open().await?;
+        let open = ledger.count_unresolved().await?;
         let names: HashSet<_> = open.into_iter().map(|open| open.channel).collect();
         let is_removed = |name: &&Arc<str>| snapshot.channels.get(name).is_none();
         let (at, expiry) = (billing.now(), millis(snapshot.config.jobs.expire_after));

@@ -30,13 +30,13 @@ impl Places {
     /// Whether a line of that place is written now, with how many left out before it.
     fn admit(&mut self, place: Place, now: Instant) -> Option<u64> {
         match self.0.get_mut(&place) {
-            Some((last, left_out)) if now.saturating_duration_since(*last) < WINDOW => {
-                *left_out += 1;
+            Some((last, suppressed)) if now.saturating_duration_since(*last) < WINDOW => {
+                *suppressed += 1;
                 None
             }
-            Some((last, left_out)) => {
+            Some((last, suppressed)) => {
                 *last = now;
-                Some(std::mem::take(left_out))
+                Some(std::mem::take(suppressed))
             }
             None => {
                 self.0.insert(place, (now, 0));
@@ -83,8 +83,8 @@ impl Log for Limited {
         match admitted {
             None => {}
             Some(0) => self.logger.log(record),
-            Some(left_out) => {
-                let line = format_args!("{} (and {left_out} more like it before)", record.args());
+            Some(suppressed) => {
+                let line = format_args!("{} (and {suppressed} more like it before)", record.args());
                 let mut builder = Record::builder();
                 let builder = builder.metadata(record.metadata().clone());
                 self.logger.log(&builder.args(line).build());

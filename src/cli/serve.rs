@@ -14,7 +14,7 @@ use crate::config::{self, Admin, Config, LedgerUrl, Listen, Tls};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
-use crate::server::StillUnderWay;
+use crate::server::StillInProgress;
 use crate::sha256::Sha256;
 use crate::{admin, server};
 
@@ -86,7 +86,7 @@ async fn serve(
     load: Load,
     config: Config,
     beside: impl Future<Output = io::Result<()>>,
-) -> io::Result<Result<(), StillUnderWay>> {
+) -> io::Result<Result<(), StillInProgress>> {
     // Before anybody can know that the gate is there: unhandled, each would end it.
     let signals = Signals::new()?;
     let metrics = Metrics::new().map_err(io::Error::other)?;

@@ -175,14 +175,14 @@ pub struct Confirmation {
 /// The outcome of [`Ledger::confirm`](super::Ledger::confirm).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
-    /// By this call.
-    Now {
+    /// Confirmed by this call.
+    Done {
         /// The charge as it was.
         before: Arc<Charge>,
         /// The charge as it is.
         after: Arc<Charge>,
         /// The limit that the correction would have exceeded: the charge stays as it was.
-        left_out: Option<LimitReached>,
+        limit_reached: Option<LimitReached>,
     },
     /// The reservation had that job already.
     Already {
@@ -192,7 +192,7 @@ pub enum Confirmed {
     /// The upstream id is that of another reservation's job on the same channel.
     Taken,
     /// The public id is another job's, and nothing was changed: to be repeated with another
-    /// one, such as [`minted`](super::minted).
+    /// one, such as [`generated_public_id`](super::generated_public_id).
     IdTaken,
     /// The reservation is voided, has another job, or does not exist.
     Closed,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::charge::ReservationId;
 
-/// Makes the public id of a reservation's job whose upstream id cannot serve as one: `video_`
+/// Generates the public id of a reservation's job whose upstream id cannot serve as one: `video_`
 /// and the reservation's 32 hex digits. The same for every call.
-pub fn minted(id: ReservationId) -> Arc<str> {
+pub fn generated_public_id(id: ReservationId) -> Arc<str> {
     format!("video_{id}").into()
 }
 
@@ -15,8 +15,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minted_ids_are_of_one_form() {
-        let id = minted(ReservationId(0xab));
+    fn generated_public_ids_are_of_one_form() {
+        let id = generated_public_id(ReservationId(0xab));
         assert_eq!(&*id, "video_000000000000000000000000000000ab");
     }
 }

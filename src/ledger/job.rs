@@ -97,9 +97,9 @@ impl From<Resolution> for State {
     }
 }
 
-/// How many reservations of one kind are not resolved.
+/// How many reservations of one key, channel and state are not resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Open {
+pub struct UnresolvedCount {
     /// The key's name.
     pub key: Arc<str>,
     /// The channel's name.
@@ -130,7 +130,8 @@ pub struct Unmatched {
     pub remix_of: Option<Arc<str>>,
     /// The fingerprint of its request, if an idempotency key stands for it.
     pub fingerprint: Option<[u8; 32]>,
-    /// Pending or unknown; voided, for a rival; confirmed or resolved, for one that was found.
+    /// Pending or unknown; voided, where that was done without a proof; confirmed or resolved, where
+    /// reconciliation has matched it with a job.
     pub state: State,
     /// When it was reserved.
     pub created: Timestamp,

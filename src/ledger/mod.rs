@@ -39,8 +39,8 @@ pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer, Reservati
 pub use charge::{FirstAnswer, PromptDigest, Resolution};
 pub use counters::{BindingLimits, LimitReached, Scope, Usage};
 pub use error::Unavailable;
-pub use ids::minted;
-pub use job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, State, Unmatched};
+pub use ids::generated_public_id;
+pub use job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched, UnresolvedCount};
 pub use memory::MemoryLedger;
 pub use postgres::{ParseUrlError, PostgresLedger};
 pub use sqlite::{OpenError, SqliteLedger};
@@ -164,7 +164,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Looks up the reservation that has the job of that upstream id on that channel, if its outcome
     /// was unknown before: what tied it to the job was no answer to its request.
-    async fn found(
+    async fn reconciled(
         &self,
         channel: &str,
         upstream_id: &str,
@@ -184,7 +184,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable>;
 
     /// Counts the reservations that are not resolved, by key, channel and state.
-    async fn open(&self) -> Result<Vec<Open>, Unavailable>;
+    async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable>;
 
     /// Renews the lease of this gate. Marks as unknown the pending reservations of gates whose lease
     /// has expired, and those of this gate that are older than `lost_after`. To be called every few
@@ -201,7 +201,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Lists the reservations of a channel that were voided at `since` or later without a proof that
     /// no job was created ([`NOT_CREATED`], [`NOT_FOUND_OUT`]), oldest first: a job that turns up
     /// now may be theirs.
-    async fn rivals(
+    async fn recently_voided(
         &self,
         channel: &str,
         since: Timestamp,

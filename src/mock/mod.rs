@@ -131,8 +131,8 @@ impl Mock {
     /// Whether the head of a request with this `x-request-id` has arrived, and its message
     /// has not ended.
     #[must_use]
-    pub fn is_under_way(&self, name: &str) -> bool {
-        self.state.recorder.is_under_way(name)
+    pub fn is_in_progress(&self, name: &str) -> bool {
+        self.state.recorder.is_in_progress(name)
     }
 
     /// The last 1000 requests whose message ended, oldest first.

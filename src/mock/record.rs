@@ -147,7 +147,7 @@ struct Records {
     /// The number of the record at the front of the ring.
     first: u64,
     /// The names of requests whose head arrived and whose message has not ended.
-    under_way: BTreeSet<String>,
+    in_progress: BTreeSet<String>,
 }
 
 impl Recorder {
@@ -180,7 +180,7 @@ impl Recorder {
             _ => Family::Other,
         };
         let mut books = self.lock();
-        books.under_way.extend(record.name().map(String::from));
+        books.in_progress.extend(record.name().map(String::from));
         let stats = &mut books.stats;
         stats.requests_total += 1;
         let path = match route.template() {
@@ -214,8 +214,8 @@ impl Recorder {
         self.lock().stats.clone()
     }
 
-    pub(super) fn is_under_way(&self, name: &str) -> bool {
-        self.lock().under_way.contains(name)
+    pub(super) fn is_in_progress(&self, name: &str) -> bool {
+        self.lock().in_progress.contains(name)
     }
 
     pub(super) fn requests(&self) -> Vec<Record> {
@@ -271,7 +271,7 @@ impl Entry {
         record.body_sha256 = body_sha256;
         let mut books = self.recorder.lock();
         if let Some(name) = record.name() {
-            books.under_way.remove(name);
+            books.in_progress.remove(name);
         }
         let stats = &mut books.stats;
         stats.body_bytes_total += body_bytes;

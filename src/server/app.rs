@@ -15,7 +15,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 
 use super::connection::{head_came, request_ended};
-use super::under_way::UnderWay;
+use super::in_progress::InProgress;
 use crate::gate::{Client, Gate};
 
 /// Answers requests over HTTP/1.1 and HTTP/2 by the gate.
@@ -24,7 +24,7 @@ pub(super) struct App {
     pub(super) options: HttpServerOptions,
     /// The requests, from their heads on: a connection of HTTP/2 may be gone before what came
     /// over it has ended, or stay when all of it has.
-    pub(super) requests: Arc<UnderWay>,
+    pub(super) requests: Arc<InProgress>,
 }
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl HttpServerApp for App {
             }
         }
         head_came();
-        let _under_way = self.requests.enter();
+        let _in_progress = self.requests.enter();
         let mut client = Served {
             session: &mut session,
             shutdown,

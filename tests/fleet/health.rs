@@ -16,8 +16,8 @@ async fn a_gate_that_stops_is_not_ready_and_ends_what_is_under_way() {
     let (most, rest) = upload.split_at(upload.len() - 1000);
     let mut client = TcpStream::connect(stage.gate(0)).await.unwrap();
     client.write_all(most).await.unwrap();
-    let under_way = async || stage.mock.stats().creates_in_flight == 1;
-    until("the upload is under way", under_way).await;
+    let in_progress = async || stage.mock.stats().creates_in_flight == 1;
+    until("the upload is under way", in_progress).await;
     let gate = stage.process(0).to_string();
     let status = Command::new("kill").args(["-TERM", &gate]).status();
     assert!(status.unwrap().success());

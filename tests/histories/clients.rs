@@ -73,8 +73,8 @@ impl World<'_> {
             if !self.arrives(number, &task).await {
                 return self.note_answer(number, (&mut task).await.unwrap());
             }
-            self.made[number].sent = Sent::UnderWay;
-            self.under_way.push((number, task));
+            self.made[number].sent = Sent::InProgress;
+            self.in_progress.push((number, task));
             return;
         }
         let answer = task.await.unwrap();
@@ -184,10 +184,10 @@ impl World<'_> {
     }
 
     pub async fn release(&mut self, which: usize, play: Play) {
-        if self.under_way.is_empty() {
+        if self.in_progress.is_empty() {
             return;
         }
-        let (number, task) = self.under_way.remove(which % self.under_way.len());
+        let (number, task) = self.in_progress.remove(which % self.in_progress.len());
         let held = self.channels.truth().held.remove(&number);
         let gate = &self.gates[self.made[number].create.gate];
         self.made[number].released_at = Some(gate.time_at(self.now()));
@@ -199,8 +199,8 @@ impl World<'_> {
         self.note_answer(number, answer);
     }
 
-    pub fn has_under_way(&self) -> bool {
-        !self.under_way.is_empty()
+    pub fn has_in_progress(&self) -> bool {
+        !self.in_progress.is_empty()
     }
 
     /// A request about something else than a create. One that fails on a connection that has

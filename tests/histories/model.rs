@@ -150,16 +150,16 @@ impl Model {
                     .zip(other)
                     .is_none_or(|(a, b)| a.prompt == b.prompt || !world.has_prompts)
         };
-        let rivals = |row: &Row| {
+        let has_candidates_of_other_keys = |row: &Row| {
             let jobless = self.before.iter().filter(|other| other.job.is_none());
-            let mut rivals = jobless.filter(|other| other.key != row.key);
-            rivals.any(|other| like(other, row))
+            let mut others = jobless.filter(|other| other.key != row.key);
+            others.any(|other| like(other, row))
         };
         let of_channel = |row: &Row, job: &Job| format!("c{}", job.channel) == row.channel;
         let unclear = |row: &Row| {
             let jobs = truth.iter().filter(nobodys);
             let mut jobs = jobs.filter(|job| of_channel(row, job));
-            jobs.any(|job| rivals(row) || world.tells_too_little(row, job))
+            jobs.any(|job| has_candidates_of_other_keys(row) || world.tells_too_little(row, job))
         };
         let open = self.before.iter().filter(|row| match &*row.state {
             "pending" => !world.is_to_come(row),

@@ -78,7 +78,7 @@ impl Model {
                 check_end(world, row, job, &mut say);
             }
         }
-        let waits = matches!(made.sent, Sent::UnderWay | Sent::Crashed);
+        let waits = matches!(made.sent, Sent::InProgress | Sent::Crashed);
         if row.state == "pending" && !waits && !world.was_cut {
             say("pending, and nobody waits for it");
         }

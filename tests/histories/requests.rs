@@ -12,7 +12,7 @@ use crate::world::World;
 /// Where a request stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
-    UnderWay,
+    InProgress,
     Answered {
         status: u16,
         code: String,
@@ -77,7 +77,7 @@ impl Made {
             model,
             seconds,
             size,
-            sent: Sent::UnderWay,
+            sent: Sent::InProgress,
             together: None,
         }
     }

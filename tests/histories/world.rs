@@ -48,7 +48,7 @@ pub struct World<'a> {
     /// The requests that clients made.
     pub made: Vec<Made>,
     /// Those that have no answer yet, by number.
-    pub under_way: Vec<(usize, JoinHandle<std::io::Result<Answer>>)>,
+    pub in_progress: Vec<(usize, JoinHandle<std::io::Result<Answer>>)>,
     /// What clients were told that may not be: found while a step was taken.
     pub faults: Vec<String>,
     /// Whether the ledger was replaced by one that had missed something.
@@ -72,7 +72,7 @@ pub struct World<'a> {
 
 impl Drop for World<'_> {
     fn drop(&mut self) {
-        self.under_way.iter().for_each(|(_, task)| task.abort());
+        self.in_progress.iter().for_each(|(_, task)| task.abort());
         for node in &mut self.gates {
             if let Some(runtime) = node.runtime.take() {
                 runtime.shutdown_background();
@@ -104,7 +104,7 @@ impl<'a> World<'a> {
             metrics: vec![],
             rows: vec![],
             made: vec![],
-            under_way: vec![],
+            in_progress: vec![],
             faults: vec![],
             has_failed_over: false,
             was_cut: false,
@@ -263,7 +263,7 @@ impl<'a> World<'a> {
     }
 
     async fn restart(&mut self, gate: usize) {
-        if !self.under_way.is_empty() {
+        if !self.in_progress.is_empty() {
             return;
         }
         let node = &mut self.gates[gate];
@@ -278,9 +278,9 @@ impl<'a> World<'a> {
     }
 
     async fn crash(&mut self, gate: usize) {
-        for (number, task) in std::mem::take(&mut self.under_way) {
+        for (number, task) in std::mem::take(&mut self.in_progress) {
             if self.made[number].create.gate != gate {
-                self.under_way.push((number, task));
+                self.in_progress.push((number, task));
                 continue;
             }
             task.abort();
@@ -304,7 +304,7 @@ impl<'a> World<'a> {
 
     /// What is under way is answered.
     pub async fn release_all(&mut self) {
-        while self.has_under_way() {
+        while self.has_in_progress() {
             self.tick(3);
             self.release(0, Play::Answer).await;
         }

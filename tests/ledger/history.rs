@@ -294,16 +294,17 @@ impl History {
         let id = ReservationId(number as u128 + 1);
         let tie = confirmation(&after, &format!("video_{number}"));
         let confirmed = ledger.confirm(id, &tie, &limits, now).await.unwrap();
-        let Confirmed::Now {
+        let Confirmed::Done {
             after: is,
-            left_out,
+            limit_reached,
             ..
         } = confirmed
         else {
             panic!("{at}: {confirmed:?}");
         };
-        let left_out = left_out.map(|reached| (reached.limit, reached.scope, reached.used));
-        assert_eq!(left_out, exceeded, "{at}");
+        let limit_reached =
+            limit_reached.map(|reached| (reached.limit, reached.scope, reached.used));
+        assert_eq!(limit_reached, exceeded, "{at}");
         assert_eq!(is, if exceeded.is_some() { before } else { after }, "{at}");
         self.made[number].charge = is;
         self.made[number].stands = Stands::Confirmed;

@@ -9,7 +9,7 @@ use tollgate::catalog::PriceList;
 use tollgate::ledger::{
     BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer,
     Job, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, PromptDigest, ReservationId,
-    Reserved, Resolution, Scope, State, Unmatched, minted,
+    Reserved, Resolution, Scope, State, Unmatched, generated_public_id,
 };
 use tollgate::money::Amount;
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
@@ -117,7 +117,7 @@ async fn with_job(ledger: &dyn Ledger, key: &Key, id: u128, now: Timestamp) -> R
     let tie = confirmation(&charge, &format!("video_{id}"));
     let id = ReservationId(id);
     let confirmed = ledger.confirm(id, &tie, &binding(key), now).await.unwrap();
-    assert!(matches!(confirmed, Confirmed::Now { .. }));
+    assert!(matches!(confirmed, Confirmed::Done { .. }));
     id
 }
 
@@ -292,7 +292,7 @@ pub async fn a_sum_beyond_what_is_counted_refuses(ledger: Arc<dyn Ledger>) {
         let tie = confirmation(&of(1), &format!("video_{first}"));
         let id = ReservationId(first + 1);
         let confirmed = ledger.confirm(id, &tie, &binding(&free), NOW).await;
-        assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+        assert!(matches!(confirmed, Ok(Confirmed::Done { .. })));
         is_refused().await;
     }
 }
@@ -336,12 +336,12 @@ pub async fn a_confirmation_ties_the_job_and_corrects_the_charge(ledger: Arc<dyn
     assert!(ledger.job("video_1").await.unwrap().is_none());
     let tie = confirmation(&rendered, "video_1");
     let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
-    let now = Confirmed::Now {
+    let done = Confirmed::Done {
         before: asked,
         after: rendered.clone(),
-        left_out: None,
+        limit_reached: None,
     };
-    assert_eq!(confirmed, now);
+    assert_eq!(confirmed, done);
     let again = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
     let job = "video_1".into();
     assert_eq!(again, Confirmed::Already { job });
@@ -380,7 +380,7 @@ pub async fn a_correction_counts_in_the_window_of_its_reservation(ledger: Arc<dy
     let confirmed = ledger
         .confirm(ReservationId(1), &tie, &binding(&key), later)
         .await;
-    assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+    assert!(matches!(confirmed, Ok(Confirmed::Done { .. })));
     assert_eq!(used(&*ledger, &key, later).await, [12]);
 }
 
@@ -394,22 +394,22 @@ pub async fn a_correction_never_exceeds_a_limit(ledger: Arc<dyn Ledger>) {
     let confirm = async |id: u128, limits: BindingLimits| {
         let tie = confirmation(&rendered, &format!("video_{id}"));
         let confirmed = ledger.confirm(ReservationId(id), &tie, &limits, NOW).await;
-        let Ok(Confirmed::Now {
+        let Ok(Confirmed::Done {
             before,
             after,
-            left_out,
+            limit_reached,
         }) = confirmed
         else {
             panic!("{confirmed:?}");
         };
         assert_eq!(before.seconds, 4);
-        (after.seconds, left_out)
+        (after.seconds, limit_reached)
     };
-    let (seconds, left_out) = confirm(1, binding(&key)).await;
-    let left_out = left_out.unwrap();
-    assert_eq!((seconds, left_out.used), (4, 800_000_000));
-    assert_eq!(left_out.limit, key.limits[0]);
-    assert_eq!(left_out.scope, Scope::Key("studio".into()));
+    let (seconds, limit_reached) = confirm(1, binding(&key)).await;
+    let limit_reached = limit_reached.unwrap();
+    assert_eq!((seconds, limit_reached.used), (4, 800_000_000));
+    assert_eq!(limit_reached.limit, key.limits[0]);
+    assert_eq!(limit_reached.scope, Scope::Key("studio".into()));
     assert_eq!(used(&*ledger, &key, NOW).await, [800_000_000]);
     let job = ledger.job("video_1").await.unwrap().unwrap();
     assert_eq!(job.charge.seconds, 4);
@@ -427,14 +427,16 @@ async fn corrected(
 ) -> Option<Limit> {
     let tie = confirmation(&charge(key, 12), &format!("video_{id}"));
     let confirmed = ledger.confirm(ReservationId(id), &tie, limits, at).await;
-    let Ok(Confirmed::Now {
-        after, left_out, ..
+    let Ok(Confirmed::Done {
+        after,
+        limit_reached,
+        ..
     }) = confirmed
     else {
         panic!("{confirmed:?}");
     };
-    assert_eq!(after.seconds, if left_out.is_some() { 4 } else { 12 });
-    left_out.map(|reached| reached.limit)
+    assert_eq!(after.seconds, if limit_reached.is_some() { 4 } else { 12 });
+    limit_reached.map(|reached| reached.limit)
 }
 
 /// It can refuse nothing any more: what the channel bills for is charged. Windows that run,
@@ -503,17 +505,17 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
 
     let tie = confirmation(&charge, "video_1");
     let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
-    assert!(matches!(confirmed, Confirmed::Now { .. }));
+    assert!(matches!(confirmed, Confirmed::Done { .. }));
     assert!(unmatched("official").await.is_empty());
-    // That it was found stays known, with what it was found by.
-    let found = async |id| ledger.found("official", id).await.unwrap();
-    let was = found("video_1").await.unwrap();
+    // That it was reconciled stays known, with what it was matched by.
+    let reconciled = async |id| ledger.reconciled("official", id).await.unwrap();
+    let owner = reconciled("video_1").await.unwrap();
     assert_eq!(
-        (was.id, was.prompt, was.since),
+        (owner.id, owner.prompt, owner.since),
         (id, expected.prompt, later)
     );
     assert_eq!(
-        (was.state, found("video_2").await),
+        (owner.state, reconciled("video_2").await),
         (State::Confirmed, None)
     );
     // Too late: it is known.
@@ -522,7 +524,7 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     assert!(ledger.void(id, "lost", NOW).await.unwrap().is_none());
     let end = ledger.settle(id, Resolution::Voided, "failed", NOW);
     assert!(end.await.unwrap().is_some());
-    assert_eq!(found("video_1").await.unwrap().id, id);
+    assert_eq!(reconciled("video_1").await.unwrap().id, id);
     assert!(reserved(&*ledger, &key, 2, &charge, NOW).await);
 
     ledger.mark_unknown(ReservationId(2), NOW).await.unwrap();
@@ -556,11 +558,11 @@ pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     };
     let [a, b] = &keys;
     // The same id for both, and one that is not the public one.
-    let is_now = |confirmed| matches!(confirmed, Confirmed::Now { .. });
-    assert!(is_now(
+    let is_done = |confirmed| matches!(confirmed, Confirmed::Done { .. });
+    assert!(is_done(
         confirm(1, a, &with_ids(a, "video_1", "video_1")).await
     ));
-    assert!(is_now(confirm(3, a, &with_ids(a, "video_3", "x=1")).await));
+    assert!(is_done(confirm(3, a, &with_ids(a, "video_3", "x=1")).await));
     for upstream_id in ["video_1", "x=1"] {
         for job in ["video_1", "video_2", "x=1"] {
             let taken = confirm(2, b, &with_ids(b, job, upstream_id)).await;
@@ -577,8 +579,8 @@ pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     assert_eq!(id_taken, Confirmed::IdTaken);
     let open = ledger.unmatched("official", 10).await.unwrap();
     assert_eq!(open.iter().map(|j| j.id.0).collect::<Vec<_>>(), [2, 4]);
-    let public = minted(ReservationId(2));
-    assert!(is_now(
+    let public = generated_public_id(ReservationId(2));
+    assert!(is_done(
         confirm(2, b, &with_ids(b, &public, "video_2")).await
     ));
     // Whatever public id a repetition names, it learns the one that there is.
@@ -589,7 +591,7 @@ pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     }
     // A public id says nothing of an upstream one.
     let tie = with_ids(b, "video_4", &public);
-    assert!(is_now(confirm(4, b, &tie).await));
+    assert!(is_done(confirm(4, b, &tie).await));
 }
 
 /// Ids of two channels may be alike, and are any text.
@@ -623,18 +625,18 @@ pub async fn upstream_ids_are_opaque_and_of_their_channel(ledger: Arc<dyn Ledger
             assert_eq!(ledger.reserve(&draft, &key, NOW).await, Ok(Reserved::Done));
             let tie = Confirmation {
                 upstream_id: upstream_id.into(),
-                ..confirmation(&charge, &minted(id))
+                ..confirmation(&charge, &generated_public_id(id))
             };
             let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await;
             assert!(
-                matches!(confirmed, Ok(Confirmed::Now { .. })),
+                matches!(confirmed, Ok(Confirmed::Done { .. })),
                 "{confirmed:?}"
             );
         }
     }
     for (number, upstream_id) in (0..).zip(ids) {
         for (id, channel) in [(2 * number + 1, "east"), (2 * number + 2, "west")] {
-            let public = minted(ReservationId(id));
+            let public = generated_public_id(ReservationId(id));
             let found = ledger.job_of_channel(channel, upstream_id).await.unwrap();
             let found = found.unwrap();
             let job = ledger.job(&public).await.unwrap().unwrap();
@@ -669,17 +671,20 @@ pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledge
         let voided = ledger.void(id, why, at(18 + id.0 as u64)).await;
         assert!(voided.unwrap().is_some());
     }
-    let rivals = async |channel, since, most| {
-        let rivals = ledger.rivals(channel, at(since), most).await.unwrap();
-        rivals.iter().map(|rival| rival.id.0).collect::<Vec<_>>()
+    let recently_voided = async |channel, since, limit| {
+        let voided = ledger
+            .recently_voided(channel, at(since), limit)
+            .await
+            .unwrap();
+        voided.iter().map(|voided| voided.id.0).collect::<Vec<_>>()
     };
-    assert_eq!(rivals("official", 0, 10).await, [2, 3, 4]);
-    assert_eq!(rivals("official", 0, 2).await, [2, 3]);
-    assert_eq!(rivals("official", 21, 10).await, [3, 4]);
-    assert_eq!(rivals("official", 23, 10).await, []);
-    assert_eq!(rivals("other", 0, 10).await, []);
-    let rival = ledger
-        .rivals("official", at(22), 1)
+    assert_eq!(recently_voided("official", 0, 10).await, [2, 3, 4]);
+    assert_eq!(recently_voided("official", 0, 2).await, [2, 3]);
+    assert_eq!(recently_voided("official", 21, 10).await, [3, 4]);
+    assert_eq!(recently_voided("official", 23, 10).await, []);
+    assert_eq!(recently_voided("other", 0, 10).await, []);
+    let voided = ledger
+        .recently_voided("official", at(22), 1)
         .await
         .unwrap()
         .remove(0);
@@ -693,7 +698,7 @@ pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledge
         created: at(4),
         since: at(10),
     };
-    assert_eq!(rival, expected);
+    assert_eq!(voided, expected);
 }
 
 pub async fn an_idempotency_key_stands_for_one_request(ledger: Arc<dyn Ledger>) {
@@ -730,7 +735,7 @@ pub async fn an_idempotency_key_stands_for_one_request(ledger: Arc<dyn Ledger>) 
     let confirmed = ledger
         .confirm(ReservationId(1), &tie, &binding(&key), NOW)
         .await;
-    assert!(matches!(confirmed.unwrap(), Confirmed::Now { .. }));
+    assert!(matches!(confirmed.unwrap(), Confirmed::Done { .. }));
     assert_eq!(claim("a").await, Some(ClaimState::Answered));
     let answered = Reserved::Claimed(Claimed::Answered(tie.answer.unwrap()));
     assert_eq!(reserve(6, &key, 1, NOW).await, answered);
@@ -759,7 +764,7 @@ pub async fn an_idempotency_key_is_free_again(ledger: Arc<dyn Ledger>) {
     let confirmed = ledger
         .confirm(ReservationId(2), &tie, &binding(&key), NOW)
         .await;
-    assert!(matches!(confirmed.unwrap(), Confirmed::Now { .. }));
+    assert!(matches!(confirmed.unwrap(), Confirmed::Done { .. }));
     let last = reserve(3, NOW.0 + DAY_MS - 1).await;
     assert!(matches!(last, Reserved::Claimed(Claimed::Answered(_))));
     let expired = Timestamp(NOW.0 + DAY_MS);
@@ -832,7 +837,7 @@ pub async fn jobs_come_in_the_order_of_their_confirmation(ledger: Arc<dyn Ledger
     let confirmed = ledger
         .confirm(ReservationId(6), &tie, &binding(&key), NOW)
         .await;
-    assert!(matches!(confirmed.unwrap(), Confirmed::Now { .. }));
+    assert!(matches!(confirmed.unwrap(), Confirmed::Done { .. }));
 
     let page = async |after, ascending| page(&*ledger, "a", after, ascending).await;
     assert_eq!(page(None, true).await, ["video_1", "video_2", "video_3"]);
@@ -968,7 +973,7 @@ pub async fn open_reservations_are_counted(ledger: Arc<dyn Ledger>) {
     with_job(&*ledger, &key, 3, NOW).await;
     ledger.mark_unknown(ReservationId(2), NOW).await.unwrap();
     let open = async || {
-        let open = ledger.open().await.unwrap();
+        let open = ledger.count_unresolved().await.unwrap();
         assert!(
             open.iter()
                 .all(|o| &*o.key == "studio" && &*o.channel == "official")

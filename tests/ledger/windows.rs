@@ -181,7 +181,7 @@ pub async fn limits_of_money_count_one_currency(ledger: Arc<dyn Ledger>) {
     let tie = confirmation(&charge(&cny, 4), "video_1");
     let limits = BindingLimits::from(&*usd);
     let confirmed = ledger.confirm(ReservationId(1), &tie, &limits, NOW).await;
-    assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+    assert!(matches!(confirmed, Ok(Confirmed::Done { .. })));
     let usage = ledger.usage(&cny, NOW).await.unwrap();
     assert_eq!(usage[0].used, units(2 + 6));
     let end = ledger.settle(ReservationId(1), Resolution::Voided, "failed", NOW);
@@ -240,7 +240,7 @@ pub async fn claims_are_told_by_what_was_asked(ledger: Arc<dyn Ledger>) {
     let confirmed = ledger
         .confirm(ReservationId(1), &tie, &binding(&key), NOW)
         .await;
-    assert!(matches!(confirmed, Ok(Confirmed::Now { .. })));
+    assert!(matches!(confirmed, Ok(Confirmed::Done { .. })));
     let answer = tie.answer.unwrap();
     assert_eq!(claimed("studio", 1).await, Some(Claimed::Answered(answer)));
     assert_eq!(claimed("studio", 2).await, Some(Claimed::Other));

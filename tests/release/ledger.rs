@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 use tollgate::ledger::{
     BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, Job,
-    JobsAfter, Ledger, LimitReached, MemoryLedger, Open, ReservationId, Reserved, Resolution,
-    Unavailable, Unmatched, Usage,
+    JobsAfter, Ledger, LimitReached, MemoryLedger, ReservationId, Reserved, Resolution,
+    Unavailable, Unmatched, UnresolvedCount, Usage,
 };
 use tollgate::policy::{Key, Timestamp};
 
@@ -162,12 +162,12 @@ impl Ledger for Watched {
         self.inner.job_of_channel(channel, upstream_id).await
     }
 
-    async fn found(
+    async fn reconciled(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Unmatched>, Unavailable> {
-        self.inner.found(channel, upstream_id).await
+        self.inner.reconciled(channel, upstream_id).await
     }
 
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
@@ -182,8 +182,8 @@ impl Ledger for Watched {
         self.inner.usage(key, now).await
     }
 
-    async fn open(&self) -> Result<Vec<Open>, Unavailable> {
-        self.inner.open().await
+    async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable> {
+        self.inner.count_unresolved().await
     }
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
@@ -198,13 +198,13 @@ impl Ledger for Watched {
         self.inner.unmatched(channel, most).await
     }
 
-    async fn rivals(
+    async fn recently_voided(
         &self,
         channel: &str,
         since: Timestamp,
         most: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
-        self.inner.rivals(channel, since, most).await
+        self.inner.recently_voided(channel, since, most).await
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {

@@ -53,7 +53,7 @@ pub struct Sending {
 /// Whether a request of that name has reached the channel.
 fn has_begun(stand: &Stand, name: &str) -> bool {
     let mut ended = stand.mock.requests().into_iter();
-    stand.mock.is_under_way(name) || ended.any(|record| record.name() == Some(name))
+    stand.mock.is_in_progress(name) || ended.any(|record| record.name() == Some(name))
 }
 
 /// What a body goes by.

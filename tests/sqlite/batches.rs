@@ -56,7 +56,7 @@ async fn a_call_that_fails_takes_no_other_with_it() {
     // What is counted in memory is what is on disk.
     let expected = [197, 197 * 4];
     assert_eq!(used(&ledger, &key, NOW).await, expected);
-    let pending = ledger.open().await.unwrap();
+    let pending = ledger.count_unresolved().await.unwrap();
     let pending = pending.iter().find(|open| open.state == State::Pending);
     assert_eq!(pending.map(|open| open.count), Some(196));
     assert!(ledger.job("video_1000").await.unwrap().is_some());

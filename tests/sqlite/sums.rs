@@ -32,7 +32,7 @@ async fn make_large(ledger: &dyn Ledger, key: &Key, id: u128) -> ReservationId {
     );
     let id = ReservationId(id);
     let confirmed = ledger.confirm(id, &tie, &limits, NOW).await.unwrap();
-    assert!(matches!(confirmed, Confirmed::Now { .. }));
+    assert!(matches!(confirmed, Confirmed::Done { .. }));
     id
 }
 

@@ -46,9 +46,9 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) since: Timestamp,
 }
 
-/// A job of the list that was found to be a reservation's, though no answer said so.
+/// A job of the list that reconciliation has matched with a reservation before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::billing) struct Found {
+pub(in crate::billing) struct ReconciledJob {
     pub(in crate::billing) job: ListedJob,
     pub(in crate::billing) owner: Candidate,
 }
@@ -129,8 +129,8 @@ impl Decision {
     }
 }
 
-/// The most that [`Rules::differences`] counts.
-pub(super) const MOST_DIFFERENCES: u32 = 3;
+/// The maximum that [`Rules::differences`] counts.
+pub(super) const MAX_DIFFERENCES: u32 = 3;
 
 impl Rules {
     /// In how many things a job differs from what a reservation asked for, if it may belong to

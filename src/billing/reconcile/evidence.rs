@@ -1,12 +1,12 @@
-//! Turns a channel's list and the ledger's entries into what matching works on, and a found job
-//! into the answer of its request. No IO.
+//! Turns a channel's list and the ledger's entries into what matching works on, and a listed
+//! job into the answer of its request. No IO.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
 
-use super::walk::{Listing, Page};
+use super::list_reader::{Listing, Page};
 use crate::billing::matching::{Candidate, ListedJob};
 use crate::billing::public_id::with_public_ids;
 use crate::catalog::Catalog;
@@ -19,7 +19,7 @@ use crate::upstream::job_status::JobReport;
 pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
     let has_more = page.has_more.unwrap_or(page.entries > 0);
     let time = |seconds: u64| Timestamp(seconds.saturating_mul(1000));
-    let listing = |answer: JobAnswer| {
+    let to_listing = |answer: JobAnswer| {
         let id = answer.id.clone()?;
         let offered = answer.model.as_deref();
         let offered = offered.and_then(|name| model_of(catalog, name));
@@ -38,7 +38,7 @@ pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
     let nameless = page.nameless.iter().map(|job| job.created.map(time));
     Page {
         nameless: nameless.collect(),
-        jobs: page.jobs.into_iter().filter_map(listing).collect(),
+        jobs: page.jobs.into_iter().filter_map(to_listing).collect(),
         last: page.last,
         has_more,
     }
@@ -57,9 +57,9 @@ fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
         .max_by_key(|model| model.len())
 }
 
-/// Finds the time from which on reservations were left out, where more than `most` match.
-pub(super) fn unseen_from(entries: &[Unmatched], most: u32) -> Option<Timestamp> {
-    (entries.len() >= most as usize).then(|| entries.last().map(|last| last.created))?
+/// Finds the time from which on reservations were left out, where `limit` match.
+pub(super) fn unseen_from(entries: &[Unmatched], limit: u32) -> Option<Timestamp> {
+    (entries.len() >= limit as usize).then(|| entries.last().map(|last| last.created))?
 }
 
 pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Candidate {
@@ -83,31 +83,31 @@ pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Cand
 /// and names it, or else as its list did.
 pub(super) fn first_answer(
     unknown: &Unmatched,
-    found: &Listing,
+    listing: &Listing,
     report: Option<&JobReport>,
     id: &str,
     source: Option<&str>,
 ) -> FirstAnswer {
     let charge = &unknown.charge;
     let listed = || {
-        let seconds = found.answer.seconds.unwrap_or(charge.seconds);
+        let seconds = listing.answer.seconds.unwrap_or(charge.seconds);
         let job = json!({
             "id": id,
             "object": "video",
             "model": &*charge.model,
-            "status": found.answer.status.unwrap_or(Status::Queued).told(),
-            "created_at": found.job.created.unwrap_or(unknown.created).seconds(),
-            "size": found.answer.size.as_deref().unwrap_or(&charge.size),
+            "status": listing.answer.status.unwrap_or(Status::Queued).told(),
+            "created_at": listing.job.created.unwrap_or(unknown.created).seconds(),
+            "size": listing.answer.size.as_deref().unwrap_or(&charge.size),
             "seconds": seconds.to_string(),
             "remixed_from_video_id": unknown.remix_of.as_deref(),
         });
         Bytes::from(job.to_string())
     };
     let report = report.filter(|report| report.job.id.is_some());
-    let told = report.map(|report| with_public_ids(&report.job, &report.body, id, source));
+    let report = report.map(|report| with_public_ids(&report.job, &report.body, id, source));
     FirstAnswer {
         status: 200,
-        body: told.unwrap_or_else(listed),
+        body: report.unwrap_or_else(listed),
     }
 }
 

@@ -7,8 +7,8 @@
 //! and the log says so.
 
 mod evidence;
+mod list_reader;
 mod notices;
-mod walk;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,42 +19,42 @@ use tokio::time::{Instant, sleep};
 use super::channel_task::ChannelTask;
 use super::charge::corrected;
 use super::confirm::binding_limits;
-use super::matching::{Candidate, Decision, Found, ListedJob, Matcher, Rules};
+use super::matching::{Candidate, Decision, ListedJob, Matcher, ReconciledJob, Rules};
 use super::public_id::{public_id, public_source};
 use crate::clock::{before, millis};
 use crate::ledger::{
     Charge, Confirmation, Confirmed, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State, Unavailable,
-    Unmatched, minted,
+    Unmatched, generated_public_id,
 };
 use crate::policy::Timestamp;
 use crate::upstream::{job_status, list_page};
 use evidence::{candidate, first_answer, read_page, unseen_from};
+use list_reader::{ListReader, Listing, Next};
 use notices::Notices;
-use walk::{Listing, Next, Walk};
 
-/// How many reservations are looked at in one round.
-const AT_ONCE: u32 = 2000;
-/// How many are looked at that were voided and could have the same jobs.
-const RIVALS: u32 = 20_000;
+/// The maximum number of reservations without a job that one round reads.
+const MAX_UNMATCHED: u32 = 2000;
+/// The maximum number of voided reservations that one round reads: they could have the same jobs.
+const MAX_VOIDED: u32 = 20_000;
 /// How long one round reads a list. A round must end while its lease lasts.
-const ROUND: Duration = Duration::from_secs(10);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How far the clocks of a channel and of the gates may lie apart, beyond what the channel's
 /// answers say of its own.
-const SKEW: Duration = Duration::from_secs(120);
-/// How many jobs are remembered to have an owner.
-const OWNED: usize = 50_000;
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
+/// The maximum number of jobs that are remembered to have an owner.
+const MAX_OWNED: usize = 50_000;
 
 /// Reconciles a channel's unknown outcomes with its list, over several rounds.
 #[derive(Default)]
 pub(super) struct Reconciler {
     /// The list that is being read.
-    walk: Option<Walk>,
+    reader: Option<ListReader>,
     /// Jobs that belong to a reservation.
     owned: HashSet<Arc<str>>,
     /// What reservations charged before they were confirmed with the job that was found for
     /// them. The ledger has the corrected charge by now, and a job that was rendered otherwise
     /// than all requests asked for would look as if the owner alone had asked for it.
-    asked: HashMap<ReservationId, Arc<Charge>>,
+    charges_before: HashMap<ReservationId, Arc<Charge>>,
     notices: Notices,
 }
 
@@ -70,22 +70,22 @@ impl Unresolved {
     /// Reads them from the ledger.
     async fn load(task: &ChannelTask) -> Result<Self, Unavailable> {
         let (billing, ledger) = (&task.billing, task.billing.ledger());
-        let unmatched = ledger.unmatched(task.name(), AT_ONCE).await?;
+        let unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
         let mut unresolved = Self {
             candidates: Vec::with_capacity(unmatched.len()),
-            unseen_from: unseen_from(&unmatched, AT_ONCE),
+            unseen_from: unseen_from(&unmatched, MAX_UNMATCHED),
             unmatched,
         };
         let Some(oldest) = unresolved.oldest() else {
             return Ok(unresolved);
         };
         // Nothing that was voided before could have had a job that the oldest may have.
-        let span = SKEW * 2 + task.snapshot.config.jobs.unknown_grace;
-        let rivals = ledger.rivals(task.name(), before(oldest, span), RIVALS);
-        let rivals = rivals.await?;
-        let unseen = [unresolved.unseen_from, unseen_from(&rivals, RIVALS)];
+        let span = MAX_CLOCK_SKEW * 2 + task.snapshot.config.jobs.unknown_grace;
+        let voided = ledger.recently_voided(task.name(), before(oldest, span), MAX_VOIDED);
+        let voided = voided.await?;
+        let unseen = [unresolved.unseen_from, unseen_from(&voided, MAX_VOIDED)];
         unresolved.unseen_from = unseen.into_iter().flatten().min();
-        for unmatched in unresolved.unmatched.iter().chain(&rivals) {
+        for unmatched in unresolved.unmatched.iter().chain(&voided) {
             let source = match &unmatched.remix_of {
                 Some(id) => billing.job(id).await?,
                 None => None,
@@ -114,31 +114,33 @@ impl Reconciler {
         expire_unknown(task).await?;
         let unresolved = Unresolved::load(task).await?;
         let Some(oldest) = unresolved.oldest() else {
-            self.walk = None;
+            self.reader = None;
             return Ok(());
         };
-        let walk = self.walk.take();
-        let mut walk = walk.unwrap_or_else(|| Walk::new(billing.now()));
-        walk.bound(unresolved.unseen_from);
-        let from = before(oldest, SKEW);
-        let Some(complete) = self.read_on(task, &mut walk, from, &unresolved).await? else {
-            self.walk = walk.goes_on().then_some(walk);
+        let reader = self.reader.take();
+        let mut reader = reader.unwrap_or_else(|| ListReader::new(billing.now()));
+        reader.note_unseen(unresolved.unseen_from);
+        let from = before(oldest, MAX_CLOCK_SKEW);
+        let Some(complete) = self.read_on(task, &mut reader, from, &unresolved).await? else {
+            self.reader = reader.has_next_page().then_some(reader);
             return Ok(());
         };
-        self.notices.note_clock(name, walk.clock_ahead.unwrap_or(0));
+        self.notices
+            .note_clock(name, reader.clock_ahead.unwrap_or(0));
         // Once more: the list may show jobs of requests that came while it was read.
         let unresolved = Unresolved::load(task).await?;
-        walk.bound(unresolved.unseen_from);
-        self.drop_owned_jobs(task, &mut walk).await?;
-        for decision in self.decide(task, &unresolved, &walk, complete) {
+        reader.note_unseen(unresolved.unseen_from);
+        self.drop_owned_jobs(task, &mut reader).await?;
+        for decision in self.decide(task, &unresolved, &reader, complete) {
             match decision {
                 Decision::Assign { reservation, job } => {
-                    let found = walk.jobs.iter().find(|found| found.job.id == job);
-                    if let (Some(found), Some(unknown)) = (found, unresolved.get(reservation)) {
-                        if self.asked.len() < OWNED {
-                            self.asked.insert(reservation, unknown.charge.clone());
+                    let listing = reader.jobs.iter().find(|listing| listing.job.id == job);
+                    if let (Some(listing), Some(unknown)) = (listing, unresolved.get(reservation)) {
+                        if self.charges_before.len() < MAX_OWNED {
+                            self.charges_before
+                                .insert(reservation, unknown.charge.clone());
                         }
-                        assign(task, unknown, found).await?;
+                        assign(task, unknown, listing).await?;
                     }
                 }
                 Decision::Void { reservation } => {
@@ -158,23 +160,27 @@ impl Reconciler {
         &self,
         task: &ChannelTask,
         unresolved: &Unresolved,
-        walk: &Walk,
+        reader: &ListReader,
         complete: bool,
     ) -> Vec<Decision> {
-        let rules = rules(task, walk, complete);
-        let jobs: Vec<_> = walk.jobs.iter().map(|found| found.job.clone()).collect();
-        let found = walk.found.iter().map(|(job, owner)| {
+        let rules = rules(task, reader, complete);
+        let jobs: Vec<_> = reader
+            .jobs
+            .iter()
+            .map(|listing| listing.job.clone())
+            .collect();
+        let reconciled = reader.reconciled.iter().map(|(job, owner)| {
             let mut owner = owner.clone();
-            if let Some(asked) = self.asked.get(&owner.id) {
-                owner.charge = asked.clone();
+            if let Some(charge) = self.charges_before.get(&owner.id) {
+                owner.charge = charge.clone();
             }
-            Found {
+            ReconciledJob {
                 owner: candidate(&owner, job.source.clone()),
                 job: job.clone(),
             }
         });
-        let found: Vec<_> = found.collect();
-        Matcher::new(&unresolved.candidates, rules).decide(&jobs, &found)
+        let reconciled: Vec<_> = reconciled.collect();
+        Matcher::new(&unresolved.candidates, rules).decide(&jobs, &reconciled)
     }
 
     /// Reads the list on for as long as a round may take. Answers whether it is complete, once
@@ -182,29 +188,29 @@ impl Reconciler {
     async fn read_on(
         &mut self,
         task: &ChannelTask,
-        walk: &mut Walk,
+        reader: &mut ListReader,
         from: Timestamp,
         unresolved: &Unresolved,
     ) -> Result<Option<bool>, Unavailable> {
         let config = &task.snapshot.config;
-        let until = Instant::now() + ROUND;
+        let until = Instant::now() + ROUND_TIMEOUT;
         let pace = Duration::from_secs(1) / config.jobs.polls_per_second;
         loop {
-            let after = walk.after().map(|id| &**id);
-            let (client, most) = (&task.client, config.bounds.answer_bytes);
-            let Ok(page) = list_page::fetch(client, &task.channel, after, most).await else {
-                walk.fail();
+            let after = reader.after().map(|id| &**id);
+            let (client, max_bytes) = (&task.client, config.bounds.answer_bytes);
+            let Ok(page) = list_page::fetch(client, &task.channel, after, max_bytes).await else {
+                reader.note_failure();
                 return Ok(None);
             };
-            walk.note_date(page.date.as_deref(), task.billing.now());
-            let matcher = Matcher::new(&unresolved.candidates, rules(task, walk, false));
+            reader.note_date(page.date.as_deref(), task.billing.now());
+            let matcher = Matcher::new(&unresolved.candidates, rules(task, reader, false));
             let owned = &self.owned;
             let wanted = |job: &ListedJob| !owned.contains(&job.id) && matcher.concerns(job);
             let page = read_page(page.page, &config.catalog);
-            if let Next::End { complete } = walk.add(page, from, wanted) {
+            if let Next::End { complete } = reader.add(page, from, wanted) {
                 return Ok(Some(complete));
             }
-            self.drop_owned_jobs(task, walk).await?;
+            self.drop_owned_jobs(task, reader).await?;
             if Instant::now() > until {
                 return Ok(None);
             }
@@ -216,21 +222,21 @@ impl Reconciler {
     async fn drop_owned_jobs(
         &mut self,
         task: &ChannelTask,
-        walk: &mut Walk,
+        reader: &mut ListReader,
     ) -> Result<(), Unavailable> {
         let (ledger, channel) = (task.billing.ledger(), task.name());
-        let mut kept = Vec::with_capacity(walk.jobs.len());
-        for listing in std::mem::take(&mut walk.jobs) {
+        let mut kept = Vec::with_capacity(reader.jobs.len());
+        for listing in std::mem::take(&mut reader.jobs) {
             let id = &listing.job.id;
             if ledger.job_of_channel(channel, id).await?.is_none() {
                 kept.push(listing);
-            } else if let Some(owner) = ledger.found(channel, id).await? {
-                walk.note_found(listing.job, owner);
-            } else if self.owned.len() < OWNED {
+            } else if let Some(owner) = ledger.reconciled(channel, id).await? {
+                reader.note_reconciled(listing.job, owner);
+            } else if self.owned.len() < MAX_OWNED {
                 self.owned.insert(listing.job.id);
             }
         }
-        walk.jobs = kept;
+        reader.jobs = kept;
         Ok(())
     }
 }
@@ -240,7 +246,7 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     let (billing, channel) = (&task.billing, task.name());
     let expiry = millis(task.snapshot.config.jobs.expire_after);
     let now = billing.now();
-    for unmatched in billing.ledger().unmatched(channel, AT_ONCE).await? {
+    for unmatched in billing.ledger().unmatched(channel, MAX_UNMATCHED).await? {
         if unmatched.state == State::Unknown && now.since(unmatched.since) > expiry {
             let id = unmatched.id;
             log::error!(
@@ -253,31 +259,31 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     Ok(())
 }
 
-fn rules(task: &ChannelTask, walk: &Walk, complete: bool) -> Rules {
+fn rules(task: &ChannelTask, reader: &ListReader, complete: bool) -> Rules {
     Rules {
-        listed_at: walk.began,
+        listed_at: reader.began,
         complete,
-        clock_ahead: walk.clock_ahead,
-        skew: millis(SKEW),
+        clock_ahead: reader.clock_ahead,
+        skew: millis(MAX_CLOCK_SKEW),
         grace: millis(task.snapshot.config.jobs.unknown_grace),
         create_timeout: millis(task.channel.spec().create_timeout()),
-        unseen_from: walk.unseen_from,
+        unseen_from: reader.unseen_from,
     }
 }
 
-/// Confirms a reservation with the job that was found for it.
+/// Confirms a reservation with the listed job that was matched with it.
 async fn assign(
     task: &ChannelTask,
     unknown: &Unmatched,
-    found: &Listing,
+    listing: &Listing,
 ) -> Result<(), Unavailable> {
     let (billing, config) = (&task.billing, &task.snapshot.config);
-    let upstream_id = &found.job.id;
+    let upstream_id = &listing.job.id;
     let public = public_id(upstream_id, unknown.id);
     let report = match unknown.fingerprint {
         Some(_) => {
-            let (client, most) = (&task.client, config.bounds.answer_bytes);
-            let report = job_status::fetch(client, &task.channel, &public, upstream_id, most);
+            let (client, max_bytes) = (&task.client, config.bounds.answer_bytes);
+            let report = job_status::fetch(client, &task.channel, &public, upstream_id, max_bytes);
             report.await.ok()
         }
         None => None,
@@ -288,10 +294,10 @@ async fn assign(
     };
     let answer = |id: &str| {
         let (report, source) = (report.as_ref(), source.as_deref());
-        Some(first_answer(unknown, found, report, id, source))
+        Some(first_answer(unknown, listing, report, id, source))
     };
     let mut confirmation = Confirmation {
-        charge: corrected(&unknown.charge, &found.answer, &config.catalog),
+        charge: corrected(&unknown.charge, &listing.answer, &config.catalog),
         answer: answer(&public),
         job: public,
         upstream_id: upstream_id.clone(),
@@ -299,21 +305,21 @@ async fn assign(
     let limits = binding_limits(config, &unknown.charge, &confirmation.charge);
     let confirm = async |confirmation: &Confirmation| {
         let before = &unknown.charge;
-        let confirmed = billing.confirm_found(unknown.id, before, confirmation, &limits);
+        let confirmed = billing.confirm_reconciled(unknown.id, before, confirmation, &limits);
         confirmed.await
     };
     let mut confirmed = confirm(&confirmation).await?;
     if confirmed == Confirmed::IdTaken {
-        confirmation.job = minted(unknown.id);
+        confirmation.job = generated_public_id(unknown.id);
         confirmation.answer = answer(&confirmation.job);
         confirmed = confirm(&confirmation).await?;
     }
-    if let Confirmed::Now { .. } = confirmed {
+    if let Confirmed::Done { .. } = confirmed {
         let job = &confirmation.job;
         log::info!("reservation {}: job {job} came of it", unknown.id);
         if let Some(entry) = billing.job(job).await? {
             let charge_failed = config.jobs.charge_failed_jobs;
-            billing.settle(&entry, &found.answer, charge_failed).await;
+            billing.settle(&entry, &listing.answer, charge_failed).await;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::SKEW;
+use super::MAX_CLOCK_SKEW;
 use crate::billing::matching::{Ambiguity, Decision};
 use crate::clock::millis;
 use crate::ledger::ReservationId;
@@ -69,7 +69,7 @@ impl Notices {
 
     /// Logs once that a channel's clock is wrong by more than clocks are allowed to be.
     pub(super) fn note_clock(&mut self, channel: &str, ahead: i64) {
-        let is_wrong = ahead.unsigned_abs() > millis(SKEW);
+        let is_wrong = ahead.unsigned_abs() > millis(MAX_CLOCK_SKEW);
         if is_wrong && !self.clock_is_logged {
             let seconds = ahead / 1000;
             log::warn!(

@@ -34,7 +34,7 @@ pub(super) struct Accounts {
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
     pub(super) resolved: VecDeque<ReservationId>,
     /// Those that were voided without a proof, by when.
-    pub(super) rivals: BTreeSet<(Timestamp, ReservationId)>,
+    pub(super) recently_voided: BTreeSet<(Timestamp, ReservationId)>,
 }
 
 /// A reservation. It is kept small, since many are kept.
@@ -49,8 +49,8 @@ pub(super) struct Entry {
     pub(super) place: u64,
     pub(super) state: State,
     pub(super) created: Timestamp,
-    /// Kept until it has a job or is resolved; also of a rival, and of one whose outcome was unknown
-    /// before it had a job.
+    /// Kept until it has a job or is resolved; kept on where it was voided without a proof, or
+    /// where its outcome was unknown before it had a job.
     pub(super) waits: Option<Box<Waits>>,
     pub(super) end: Option<&'static str>,
     pub(super) deleted: bool,
@@ -124,7 +124,8 @@ impl Entry {
         })
     }
 
-    /// Returns what its job is recognised by, while it has none or where that was found.
+    /// Returns what its job is recognised by, while it has none or where reconciliation
+    /// has matched it.
     pub(super) fn unmatched(&self) -> Option<Unmatched> {
         let waits = self.waits.as_ref()?;
         Some(Unmatched {
@@ -227,7 +228,7 @@ impl Accounts {
             match &mut entry.waits {
                 Some(waits) if unproven => {
                     waits.voided = Some(now);
-                    self.rivals.insert((now, id));
+                    self.recently_voided.insert((now, id));
                 }
                 waits if entry.job.is_none() => *waits = None,
                 _ => {}
@@ -248,7 +249,7 @@ impl Accounts {
             return;
         };
         if let Some(voided) = entry.waits.and_then(|waits| waits.voided) {
-            self.rivals.remove(&(voided, id));
+            self.recently_voided.remove(&(voided, id));
         }
         if let Some(upstream_id) = entry.upstream_id {
             let channel = entry.charge.channel.clone();

@@ -68,13 +68,13 @@ impl Accounts {
         if self.jobs.contains_key(job) {
             return Confirmed::IdTaken;
         }
-        let (mut after, mut left_out) = (before.clone(), None);
+        let (mut after, mut limit_reached) = (before.clone(), None);
         if confirmation.charge != before {
             let wanted = &confirmation.charge;
             self.track(self.counters.missing_of(limits.of(&before.payer), now), now);
-            (after, left_out) =
+            (after, limit_reached) =
                 decide_correction(&self.counters, &before, wanted, created, limits, now);
-            if left_out.is_none() {
+            if limit_reached.is_none() {
                 self.counters.correct(&before, &after, created);
             }
         }
@@ -108,10 +108,10 @@ impl Accounts {
         }
         let list = self.lists.entry(after.payer.key.clone()).or_default();
         list.insert(entry.place, id);
-        Confirmed::Now {
+        Confirmed::Done {
             before,
             after,
-            left_out,
+            limit_reached,
         }
     }
 

@@ -14,7 +14,7 @@ use self::accounts::{Accounts, Entry};
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{ReservationId, Resolution};
 use super::counters::{BindingLimits, LimitReached, Usage};
-use super::job::{Job, JobsAfter, Open, State, Unmatched};
+use super::job::{Job, JobsAfter, State, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, FARTHEST_POLL, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
@@ -148,7 +148,7 @@ impl Ledger for MemoryLedger {
         Ok(owner.and_then(Entry::job))
     }
 
-    async fn found(
+    async fn reconciled(
         &self,
         channel: &str,
         upstream_id: &str,
@@ -202,7 +202,7 @@ impl Ledger for MemoryLedger {
         Ok(accounts.counters.usage(key, now))
     }
 
-    async fn open(&self) -> Result<Vec<Open>, Unavailable> {
+    async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable> {
         let accounts = self.accounts();
         let mut counts = HashMap::new();
         for entry in accounts.unmatched().chain(accounts.running()) {
@@ -212,7 +212,7 @@ impl Ledger for MemoryLedger {
         }
         let open = counts
             .into_iter()
-            .map(|((key, channel, state), count)| Open {
+            .map(|((key, channel, state), count)| UnresolvedCount {
                 key: key.clone(),
                 channel: channel.clone(),
                 state,
@@ -253,19 +253,19 @@ impl Ledger for MemoryLedger {
         Ok(unmatched.collect())
     }
 
-    async fn rivals(
+    async fn recently_voided(
         &self,
         channel: &str,
         since: Timestamp,
         most: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
         let accounts = self.accounts();
-        let rivals = accounts.rivals.range((since, ReservationId(0))..);
-        let rivals = rivals.filter_map(|(_, id)| accounts.entries.get(id)?.unmatched());
-        let mut rivals: Vec<_> = rivals.filter(|r| &*r.charge.channel == channel).collect();
-        rivals.sort_by_key(|rival| (rival.created, rival.id));
-        rivals.truncate(most as usize);
-        Ok(rivals)
+        let voided = accounts.recently_voided.range((since, ReservationId(0))..);
+        let voided = voided.filter_map(|(_, id)| accounts.entries.get(id)?.unmatched());
+        let mut voided: Vec<_> = voided.filter(|r| &*r.charge.channel == channel).collect();
+        voided.sort_by_key(|unmatched| (unmatched.created, unmatched.id));
+        voided.truncate(most as usize);
+        Ok(voided)
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {

@@ -272,7 +272,7 @@ fn confirmed(
                 }),
                 false => before.clone(),
             };
-            let left_out = match column(row, "o_limit")? {
+            let limit_reached = match column(row, "o_limit")? {
                 None => None,
                 Some(number_of_limit) => {
                     let used = number(row, "o_used")?;
@@ -282,10 +282,10 @@ fn confirmed(
                     Some(reached.ok_or_else(unknown_answer)?)
                 }
             };
-            Confirmed::Now {
+            Confirmed::Done {
                 before,
                 after,
-                left_out,
+                limit_reached,
             }
         }
         "already" => Confirmed::Already {

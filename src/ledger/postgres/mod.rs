@@ -33,7 +33,7 @@ use self::row::{Id, bigint, column, number};
 use self::url::Target;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, KEPT, LimitReached, Usage, limits};
-use super::job::{Job, JobsAfter, Open, State, Unmatched};
+use super::job::{Job, JobsAfter, State, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Timestamp};
@@ -212,12 +212,12 @@ impl Ledger for PostgresLedger {
         queries::job_of_channel(&self.database, channel, upstream_id).await
     }
 
-    async fn found(
+    async fn reconciled(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Unmatched>, Unavailable> {
-        queries::found(&self.database, channel, upstream_id).await
+        queries::reconciled(&self.database, channel, upstream_id).await
     }
 
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable> {
@@ -236,8 +236,8 @@ impl Ledger for PostgresLedger {
         Ok(self.counters(key, now).await?.usage(key, now))
     }
 
-    async fn open(&self) -> Result<Vec<Open>, Unavailable> {
-        queries::open(&self.database).await
+    async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable> {
+        queries::count_unresolved(&self.database).await
     }
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
@@ -285,13 +285,13 @@ impl Ledger for PostgresLedger {
         queries::unmatched(&self.database, channel, most).await
     }
 
-    async fn rivals(
+    async fn recently_voided(
         &self,
         channel: &str,
         since: Timestamp,
         most: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
-        queries::rivals(&self.database, channel, since, most).await
+        queries::recently_voided(&self.database, channel, since, most).await
     }
 
     async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {

@@ -7,7 +7,7 @@ use super::decision;
 use super::row::{self, Argument, CHARGE, Id, JOB, UNMATCHED};
 use super::row::{bigint, call, column, number, text};
 use crate::ledger::charge::Claim;
-use crate::ledger::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, Unmatched};
+use crate::ledger::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Unmatched, UnresolvedCount};
 use crate::ledger::{ClaimState, Claimed, FARTHEST_POLL, Unavailable};
 use crate::policy::Timestamp;
 
@@ -90,7 +90,7 @@ pub(super) async fn job_of_channel(
 }
 
 /// Reads the reservation that has that job although no answer named it.
-pub(super) async fn found(
+pub(super) async fn reconciled(
     database: &Database,
     channel: &str,
     upstream_id: &str,
@@ -157,13 +157,15 @@ pub(super) async fn jobs(
 }
 
 /// Counts the reservations that are not resolved, by key, channel and state.
-pub(super) async fn open(database: &Database) -> Result<Vec<Open>, Unavailable> {
+pub(super) async fn count_unresolved(
+    database: &Database,
+) -> Result<Vec<UnresolvedCount>, Unavailable> {
     let statement = "SELECT key, channel, state, count(*) AS count \
          FROM tollgate.reservation WHERE state IN ('pending', 'unknown', 'confirmed') \
          GROUP BY key, channel, state";
     let rows = database.query(statement, &[], ANSWER).await?;
     let open = rows.iter().map(|row| {
-        Ok(Open {
+        Ok(UnresolvedCount {
             key: text(row, "key")?,
             channel: text(row, "channel")?,
             state: row::state(row)?,
@@ -192,7 +194,7 @@ pub(super) async fn unmatched(
 }
 
 /// Reads the reservations of a channel that were voided without a proof.
-pub(super) async fn rivals(
+pub(super) async fn recently_voided(
     database: &Database,
     channel: &str,
     since: Timestamp,

@@ -125,12 +125,13 @@ impl WriterState {
             return Ok(Confirmed::Closed);
         };
         let (before, created) = (entry.charge.clone(), entry.created);
-        let (mut after, mut left_out) = (before.clone(), None);
+        let (mut after, mut limit_reached) = (before.clone(), None);
         if confirmation.charge != before {
             let missing = locked(&self.counters).missing_of(limits.of(&before.payer), now);
             self.track(db, missing, now)?;
             let (counters, wanted) = (locked(&self.counters), &confirmation.charge);
-            (after, left_out) = decide_correction(&counters, &before, wanted, created, limits, now);
+            (after, limit_reached) =
+                decide_correction(&counters, &before, wanted, created, limits, now);
         }
         let Some(entry) = self.open.get_mut(&id) else {
             return Ok(Confirmed::Closed);
@@ -167,10 +168,10 @@ impl WriterState {
             self.touch(&before);
             self.note_payer(db, &after)?;
         }
-        Ok(Confirmed::Now {
+        Ok(Confirmed::Done {
             before,
             after,
-            left_out,
+            limit_reached,
         })
     }
 

@@ -35,7 +35,7 @@ use self::wal::WriteAheadLog;
 use self::writer::Writer;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
-use super::job::{Job, JobsAfter, Open, Unmatched};
+use super::job::{Job, JobsAfter, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
@@ -227,13 +227,13 @@ impl Ledger for SqliteLedger {
         self.readers.read(read).await
     }
 
-    async fn found(
+    async fn reconciled(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Unmatched>, Unavailable> {
         let (channel, upstream_id) = (channel.to_owned(), upstream_id.to_owned());
-        let read = move |db: &_| rows::found(db, &channel, &upstream_id);
+        let read = move |db: &_| rows::reconciled(db, &channel, &upstream_id);
         self.readers.read(read).await
     }
 
@@ -265,8 +265,8 @@ impl Ledger for SqliteLedger {
         Ok(locked(&self.counters).usage(key, now))
     }
 
-    async fn open(&self) -> Result<Vec<Open>, Unavailable> {
-        self.readers.read(rows::open).await
+    async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable> {
+        self.readers.read(rows::count_unresolved).await
     }
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
@@ -286,14 +286,14 @@ impl Ledger for SqliteLedger {
         self.readers.read(read).await
     }
 
-    async fn rivals(
+    async fn recently_voided(
         &self,
         channel: &str,
         since: Timestamp,
         most: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
         let channel = channel.to_owned();
-        let read = move |db: &_| rows::rivals(db, &channel, since, most);
+        let read = move |db: &_| rows::recently_voided(db, &channel, since, most);
         self.readers.read(read).await
     }
 

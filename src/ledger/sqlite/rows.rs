@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::charge::PromptDigest;
-use super::super::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Open, Unmatched};
+use super::super::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Unmatched, UnresolvedCount};
 use super::super::{ClaimState, FARTHEST_POLL};
 use super::columns::{ChargeColumns, Columns, columns, id, int, state, time, uint};
 use crate::policy::Timestamp;
@@ -199,7 +199,7 @@ pub(super) fn unmatched(
 }
 
 /// Reads the reservation that has that job although no answer named it.
-pub(super) fn found(
+pub(super) fn reconciled(
     db: &Connection,
     channel: &str,
     upstream_id: &str,
@@ -212,7 +212,7 @@ pub(super) fn found(
 }
 
 /// Reads the reservations of a channel that were voided without a proof.
-pub(super) fn rivals(
+pub(super) fn recently_voided(
     db: &Connection,
     channel: &str,
     since: Timestamp,
@@ -229,14 +229,14 @@ pub(super) fn rivals(
 }
 
 /// Counts the reservations that are not resolved, by key, channel and state.
-pub(super) fn open(db: &Connection) -> rusqlite::Result<Vec<Open>> {
+pub(super) fn count_unresolved(db: &Connection) -> rusqlite::Result<Vec<UnresolvedCount>> {
     let mut read = db.prepare_cached(
         "SELECT key, channel, state, count(*) AS count
          FROM reservation INDEXED BY reservation_open
          WHERE resolved_ms IS NULL GROUP BY key, channel, state",
     )?;
     let found = read.query_map([], |row| {
-        Ok(Open {
+        Ok(UnresolvedCount {
             key: row.get("key")?,
             channel: row.get("channel")?,
             state: state(row, "state")?,

@@ -37,7 +37,7 @@ async fn decisions_are_one_round_trip() {
     assert_eq!(spent(), 1, "mark_unknown");
     let tie = confirmation(&charge, "video_1");
     let confirm = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
-    assert!(matches!(confirm, Confirmed::Now { .. }));
+    assert!(matches!(confirm, Confirmed::Done { .. }));
     assert_eq!(spent(), 1, "confirm");
     let settle = ledger.settle(id, Resolution::Posted, "completed", NOW);
     assert!(settle.await.unwrap().is_some());
@@ -86,7 +86,7 @@ async fn what_was_committed_is_told_although_its_answer_was_lost() {
     wire.cut_next_answer();
     let (id, tie) = (ReservationId(2), confirmation(&rendered, "video_2"));
     let confirm = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
-    let Confirmed::Now { after, .. } = confirm else {
+    let Confirmed::Done { after, .. } = confirm else {
         panic!("{confirm:?}");
     };
     assert!(wire.was_cut());
@@ -187,7 +187,7 @@ async fn one_job(
     let confirmed = ledger
         .confirm(reservation, &tie, &binding(key), NOW)
         .await?;
-    assert!(matches!(confirmed, Confirmed::Now { .. }), "{confirmed:?}");
+    assert!(matches!(confirmed, Confirmed::Done { .. }), "{confirmed:?}");
     told.confirmed.push(id);
     let end = ledger.settle(reservation, Resolution::Posted, "completed", NOW);
     assert_eq!(end.await?, Some(charge));

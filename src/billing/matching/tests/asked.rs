@@ -177,7 +177,7 @@ const SEVERAL_KEYS: &[Row] = &[
         "",
     ),
     (
-        "another key's was voided, and is a rival",
+        "another key's was voided, and is a candidate",
         &["u1 A cat", "v2 B cat"],
         &["j1 cat"],
         "at=9999",
@@ -191,7 +191,7 @@ const SEVERAL_KEYS: &[Row] = &[
         "",
     ),
     (
-        "a rival of long ago is none",
+        "one that was voided long ago is no candidate",
         &["u1 A cat @1000", "v2 B cat @0"],
         &["j1 cat @1000"],
         "at=1300",

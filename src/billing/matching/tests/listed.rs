@@ -241,7 +241,7 @@ fn a_create_that_may_still_be_under_way() {
             "u1?j1, u2?j1",
         ),
         (
-            "a rival keeps what it asked for as long",
+            "a voided one keeps what it asked for as long",
             &["u1 A cat 4s +20", "v2 A cat 12s"],
             &["j1 cat 12s"],
             "timeout=242 at=421",

@@ -25,12 +25,12 @@ fn what_was_found_before() {
             state: State::Confirmed,
             ..candidate(owner)
         };
-        let found = Found {
+        let reconciled = ReconciledJob {
             job: job(of),
             owner,
         };
         let candidates = [candidate(left)];
-        let decisions = Matcher::new(&candidates, rules("at=9999")).decide(&[], &[found]);
+        let decisions = Matcher::new(&candidates, rules("at=9999")).decide(&[], &[reconciled]);
         decisions.iter().map(written).collect::<Vec<_>>().join(", ")
     };
     let owner = "u2 A cat k=y";

@@ -10,11 +10,11 @@ use crate::dialect::JobAnswer;
 use crate::ledger::Unmatched;
 use crate::policy::Timestamp;
 
-/// How many jobs are kept that may belong to a reservation.
-const MOST_JOBS: usize = 10_000;
+/// The maximum number of jobs that are kept because they may belong to a reservation.
+const MAX_JOBS: usize = 10_000;
 /// How many times in a row a page may fail before the list is read from its beginning again:
 /// the job that the page comes after may have been deleted.
-const FAILURES: u32 = 3;
+const MAX_PAGE_FAILURES: u32 = 3;
 
 /// A job of the list, and how it stands.
 #[derive(Debug)]
@@ -35,15 +35,15 @@ pub(super) struct Page {
     pub(super) has_more: bool,
 }
 
-/// How far a list has been read.
+/// Reads a list page by page, over several rounds.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct ListReader {
     /// When its first page was asked for.
     pub(super) began: Timestamp,
     /// The jobs that may belong to a reservation.
     pub(super) jobs: Vec<Listing>,
-    /// Those that were found to belong to one, though no answer said so.
-    pub(super) found: Vec<(ListedJob, Unmatched)>,
+    /// Those that reconciliation has matched with a reservation before.
+    pub(super) reconciled: Vec<(ListedJob, Unmatched)>,
     /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
     /// has a `Date`.
     pub(super) clock_ahead: Option<i64>,
@@ -53,10 +53,11 @@ pub(super) struct Walk {
     pages: u64,
     /// Where an earlier page ended, set anew each time that as many more have been read: a list
     /// that goes round in a circle comes back to it.
-    mark: Option<Arc<str>>,
+    checkpoint: Option<Arc<str>>,
     /// The time of the last job, while they have come newest first.
     sorted_to: Option<Timestamp>,
     is_sorted: bool,
+    /// Whether all jobs that may belong to a reservation were kept and could be read.
     has_all: bool,
     failures: u32,
 }
@@ -66,21 +67,21 @@ pub(super) struct Walk {
 pub(super) enum Next {
     /// The next page.
     Page,
-    /// Nothing: all that matters was read (`complete`), or the list does not go on.
+    /// No page: all that matters was read (`complete`), or the list cannot be read on.
     End { complete: bool },
 }
 
-impl Walk {
+impl ListReader {
     pub(super) fn new(began: Timestamp) -> Self {
         Self {
             began,
             jobs: Vec::new(),
-            found: Vec::new(),
+            reconciled: Vec::new(),
             clock_ahead: None,
             unseen_from: None,
             after: None,
             pages: 0,
-            mark: None,
+            checkpoint: None,
             sorted_to: None,
             is_sorted: true,
             has_all: true,
@@ -107,14 +108,14 @@ impl Walk {
     }
 
     /// Notes that reservations made since `from` are not all known in this round.
-    pub(super) fn bound(&mut self, from: Option<Timestamp>) {
+    pub(super) fn note_unseen(&mut self, from: Option<Timestamp>) {
         self.unseen_from = match (self.unseen_from, from) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
     }
 
-    /// Takes a page, and keeps those of its jobs that are `wanted`. `from` is how far back the
+    /// Adds a page, and keeps those of its jobs that are `wanted`. `from` is how far back the
     /// list matters, by the gates' clock.
     pub(super) fn add(
         &mut self,
@@ -130,7 +131,7 @@ impl Walk {
                 latest = Some(created);
             }
             if wanted(&listing.job) {
-                match self.jobs.len() < MOST_JOBS {
+                match self.jobs.len() < MAX_JOBS {
                     true => self.jobs.push(listing),
                     false => self.has_all = false,
                 }
@@ -150,37 +151,38 @@ impl Walk {
             let complete = self.has_all;
             return Next::End { complete };
         }
-        // Nor need it heed where a page is to begin.
-        if page.last.is_none() || page.last == self.after || page.last == self.mark {
+        // A channel may ignore where a page is to begin.
+        if page.last.is_none() || page.last == self.after || page.last == self.checkpoint {
             return Next::End { complete: false };
         }
         self.pages += 1;
         if self.pages.is_power_of_two() {
-            self.mark.clone_from(&page.last);
+            self.checkpoint.clone_from(&page.last);
         }
         self.after = page.last;
         Next::Page
     }
 
-    /// Keeps a job that was found to belong to a reservation, once however often it is listed.
-    pub(super) fn note_found(&mut self, job: ListedJob, owner: Unmatched) {
-        if self.found.iter().any(|(found, _)| found.id == job.id) {
+    /// Keeps a job that reconciliation has matched with a reservation before, once however often it
+    /// is listed.
+    pub(super) fn note_reconciled(&mut self, job: ListedJob, owner: Unmatched) {
+        if self.reconciled.iter().any(|(known, _)| known.id == job.id) {
             return;
         }
-        match self.found.len() < MOST_JOBS {
-            true => self.found.push((job, owner)),
+        match self.reconciled.len() < MAX_JOBS {
+            true => self.reconciled.push((job, owner)),
             false => self.has_all = false,
         }
     }
 
-    /// Notes that a page was not given.
-    pub(super) fn fail(&mut self) {
+    /// Notes that a page could not be read.
+    pub(super) fn note_failure(&mut self) {
         self.failures += 1;
     }
 
     /// Whether the next page is to be asked for, rather than the list from its beginning.
-    pub(super) fn goes_on(&self) -> bool {
-        self.after.is_some() && self.failures < FAILURES
+    pub(super) fn has_next_page(&self) -> bool {
+        self.after.is_some() && self.failures < MAX_PAGE_FAILURES
     }
 }
 
@@ -211,13 +213,13 @@ mod tests {
         }
     }
 
-    fn added(walk: &mut Walk, page: Page) -> Next {
-        walk.add(page, Timestamp(HOUR * 1000), |_| true)
+    fn add(reader: &mut ListReader, page: Page) -> Next {
+        reader.add(page, Timestamp(HOUR * 1000), |_| true)
     }
 
     #[test]
     fn a_list_is_read_until_it_is_old_enough_or_ends() {
-        let walk = || Walk::new(Timestamp(2 * HOUR * 1000));
+        let reader = || ListReader::new(Timestamp(2 * HOUR * 1000));
         let new = [Some(HOUR + 9), Some(HOUR)];
         let old = [Some(HOUR + 9), Some(HOUR - 1)];
         let unsorted = [Some(HOUR - 9), Some(HOUR + 1), Some(HOUR - 1)];
@@ -230,40 +232,43 @@ mod tests {
             ("no times", &[None, None], Some("a"), true, Next::Page),
             ("no way on", &new, None, true, end(false)),
         ] {
-            let next_is = added(&mut walk(), page(jobs, last, has_more));
+            let next_is = add(&mut reader(), page(jobs, last, has_more));
             assert_eq!(next_is, next, "{what}");
         }
-        let mut walk = walk();
+        let mut reader = reader();
         for second in (HOUR..HOUR + 500).rev() {
             let last = format!("at {second}");
-            let next = added(&mut walk, page(&[Some(second)], Some(&last), true));
+            let next = add(&mut reader, page(&[Some(second)], Some(&last), true));
             assert_eq!(next, Next::Page, "more than a hundred pages");
-            assert_eq!(walk.after().map(|id| &**id), Some(&*last));
+            assert_eq!(reader.after().map(|id| &**id), Some(&*last));
         }
         let again = page(&[Some(HOUR)], Some(&format!("at {HOUR}")), true);
-        assert_eq!(added(&mut walk, again), end(false), "the same page again");
+        assert_eq!(add(&mut reader, again), end(false), "the same page again");
     }
 
     #[test]
     fn a_list_that_goes_round_in_a_circle_ends() {
         for length in 2..40 {
-            let mut walk = Walk::new(Timestamp(2 * HOUR * 1000));
+            let mut reader = ListReader::new(Timestamp(2 * HOUR * 1000));
             let mut pages = (0..length).cycle().map(|n| format!("page {n}"));
-            let mut asked = 0;
-            while added(&mut walk, page(&[None], pages.next().as_deref(), true)) == Next::Page {
-                asked += 1;
-                assert!(asked < 4 * length, "a circle of {length} is not noticed");
+            let mut pages_read = 0;
+            while add(&mut reader, page(&[None], pages.next().as_deref(), true)) == Next::Page {
+                pages_read += 1;
+                assert!(
+                    pages_read < 4 * length,
+                    "a circle of {length} is not noticed"
+                );
             }
-            assert!(asked >= length, "a circle of {length} is read once");
+            assert!(pages_read >= length, "a circle of {length} is read once");
         }
     }
 
     #[test]
-    fn order_is_told_across_pages() {
-        let mut walk = Walk::new(Timestamp(0));
-        added(&mut walk, page(&[Some(HOUR + 1)], Some("a"), true));
-        added(&mut walk, page(&[Some(HOUR + 2)], Some("b"), true));
-        let next = added(&mut walk, page(&[Some(1)], Some("c"), true));
+    fn order_is_checked_across_pages() {
+        let mut reader = ListReader::new(Timestamp(0));
+        add(&mut reader, page(&[Some(HOUR + 1)], Some("a"), true));
+        add(&mut reader, page(&[Some(HOUR + 2)], Some("b"), true));
+        let next = add(&mut reader, page(&[Some(1)], Some("c"), true));
         assert_eq!(next, Next::Page);
     }
 
@@ -275,20 +280,20 @@ mod tests {
             (HOUR as i64, HOUR - 1, Next::End { complete: true }),
             (HOUR as i64, HOUR + 1, Next::Page),
         ] {
-            let mut walk = Walk::new(Timestamp(0));
-            walk.clock_ahead = Some(ahead * 1000);
+            let mut reader = ListReader::new(Timestamp(0));
+            reader.clock_ahead = Some(ahead * 1000);
             let page = page(&[Some(second)], Some("a"), true);
-            assert_eq!(added(&mut walk, page), next, "{ahead} {second}");
+            assert_eq!(add(&mut reader, page), next, "{ahead} {second}");
         }
     }
 
     #[test]
     fn what_is_too_much_to_keep_is_not_complete() {
-        let mut walk = Walk::new(Timestamp(0));
-        let many = vec![Some(2 * HOUR); MOST_JOBS + 1];
-        let next = added(&mut walk, page(&many, Some("a"), false));
+        let mut reader = ListReader::new(Timestamp(0));
+        let many = vec![Some(2 * HOUR); MAX_JOBS + 1];
+        let next = add(&mut reader, page(&many, Some("a"), false));
         assert_eq!(next, Next::End { complete: false });
-        assert_eq!(walk.jobs.len(), MOST_JOBS);
+        assert_eq!(reader.jobs.len(), MAX_JOBS);
     }
 
     #[test]
@@ -300,14 +305,14 @@ mod tests {
         ] {
             let mut page = page(&[Some(HOUR)], Some("a"), false);
             page.nameless = vec![created.map(|second| Timestamp(second * 1000))];
-            let next = added(&mut Walk::new(Timestamp(0)), page);
+            let next = add(&mut ListReader::new(Timestamp(0)), page);
             assert_eq!(next, Next::End { complete }, "{created:?}");
         }
     }
 
     #[test]
     fn dates_tell_how_far_the_clock_is_ahead() {
-        let mut walk = Walk::new(Timestamp(0));
+        let mut reader = ListReader::new(Timestamp(0));
         // 2026-11-28T05:40:33Z
         let now = Timestamp(1_795_844_433_500);
         for (date, ahead) in [
@@ -318,20 +323,20 @@ mod tests {
             (Some("yesterday"), Some(-600_000)),
             (Some("Sat, 28 Nov 2026 06:40:33 GMT"), Some(3_600_000)),
         ] {
-            walk.note_date(date, now);
-            assert_eq!(walk.clock_ahead, ahead, "{date:?}");
+            reader.note_date(date, now);
+            assert_eq!(reader.clock_ahead, ahead, "{date:?}");
         }
     }
 
     #[test]
     fn a_page_is_asked_for_a_few_times() {
-        let mut walk = Walk::new(Timestamp(0));
-        walk.fail();
-        assert!(!walk.goes_on(), "the first page is the beginning");
-        added(&mut walk, page(&[Some(2 * HOUR)], Some("a"), true));
-        for goes_on in [true, true, false] {
-            walk.fail();
-            assert_eq!(walk.goes_on(), goes_on);
+        let mut reader = ListReader::new(Timestamp(0));
+        reader.note_failure();
+        assert!(!reader.has_next_page(), "the first page is the beginning");
+        add(&mut reader, page(&[Some(2 * HOUR)], Some("a"), true));
+        for has_next in [true, true, false] {
+            reader.note_failure();
+            assert_eq!(reader.has_next_page(), has_next);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Counts what is under way, and tells when nothing is.
+//! Counts what is in progress, and tells when nothing is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,25 +7,25 @@ use tokio::sync::Notify;
 
 /// Counts requests or connections.
 #[derive(Default)]
-pub(super) struct UnderWay {
+pub(super) struct InProgress {
     count: AtomicUsize,
     ended: Notify,
 }
 
 /// Counts as one until it is dropped.
-pub(super) struct Guard(Arc<UnderWay>);
+pub(super) struct Guard(Arc<InProgress>);
 
-impl UnderWay {
+impl InProgress {
     /// Counts one more.
     pub(super) fn enter(self: &Arc<Self>) -> Guard {
         self.count.fetch_add(1, Ordering::Relaxed);
         Guard(self.clone())
     }
 
-    /// Counts one more, unless there are `most` already.
-    pub(super) fn try_enter(self: &Arc<Self>, most: usize) -> Option<Guard> {
+    /// Counts one more, unless there are `max` already.
+    pub(super) fn try_enter(self: &Arc<Self>, max: usize) -> Option<Guard> {
         let guard = self.enter();
-        (self.count() <= most).then_some(guard)
+        (self.count() <= max).then_some(guard)
     }
 
     /// How many there are.
@@ -55,18 +55,18 @@ mod tests {
 
     #[tokio::test]
     async fn none_waits_for_the_last() {
-        let under_way = Arc::<UnderWay>::default();
-        under_way.none().await;
-        let (first, second) = (under_way.enter(), under_way.try_enter(2));
+        let in_progress = Arc::<InProgress>::default();
+        in_progress.none().await;
+        let (first, second) = (in_progress.enter(), in_progress.try_enter(2));
         assert!(second.is_some());
-        assert!(under_way.try_enter(2).is_none());
-        assert_eq!(under_way.count(), 2);
+        assert!(in_progress.try_enter(2).is_none());
+        assert_eq!(in_progress.count(), 2);
         drop(first);
         let ends = async {
             tokio::task::yield_now().await;
             drop(second);
         };
-        tokio::join!(under_way.none(), ends);
-        assert_eq!(under_way.count(), 0);
+        tokio::join!(in_progress.none(), ends);
+        assert_eq!(in_progress.count(), 0);
     }
 }
