@@ -382,8 +382,8 @@ async fn uploads_that_stop_half_way_take_little_and_leave_nothing() {
         eprintln!("round {round}: {} KiB for each upload", each / KIB);
         // Later rounds find the memory that the first has given back, but for what the
         // allocator cannot use again: kept, it would be as much again in each round.
-        let most = if round == 1 { EACH } else { EACH * 3 / 2 };
-        assert!(each < most, "round {round}: {} KiB", each / KIB);
+        let max = if round == 1 { EACH } else { EACH * 3 / 2 };
+        assert!(each < max, "round {round}: {} KiB", each / KIB);
         // All places are taken, so that it shows when they are free again.
         let full = Upload::new(scaled(4 * MIB)).send(stand.gate).await;
         assert_eq!(full.status, 429);

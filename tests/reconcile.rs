@@ -63,8 +63,8 @@ async fn settle(stand: &Stand) {
         if open.is_empty() {
             return;
         }
-        let most = Duration::from_secs(120);
-        assert!(started.elapsed() < most, "still open: {open:?}");
+        let max = Duration::from_secs(120);
+        assert!(started.elapsed() < max, "still open: {open:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

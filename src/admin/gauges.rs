@@ -56,7 +56,7 @@ async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
             continue;
         };
         groups.insert(&group.name);
-        for used in usage.iter().filter(|used| used.limit.most > 0) {
+        for used in usage.iter().filter(|used| used.limit.max > 0) {
             let (measure, window) = (used.limit.measure, used.limit.window);
             if !measure.is_budget() {
                 continue;
@@ -66,7 +66,7 @@ async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
                 Scope::Group(name) => (&metrics.group_budget_spent, name),
             };
             #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
-            let ratio = used.used as f64 / used.limit.most as f64;
+            let ratio = used.used as f64 / used.limit.max as f64;
             let labels = [&**whose, measure.name(), window.name()];
             gauge.with_label_values(&labels).set(ratio);
         }

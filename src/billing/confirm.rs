@@ -20,7 +20,7 @@ use crate::metrics::Event;
 
 /// How often a limit may have no room for a job that its client was told of, before it is given
 /// up.
-const REFUSED_AT_MOST: u32 = 12;
+const MAX_LIMIT_REFUSALS: u32 = 12;
 
 /// Why a reservation is not tied to the job that a channel has answered.
 pub(crate) enum NotConfirmed {
@@ -172,9 +172,9 @@ impl Billing {
                 let attempt = billing.confirm_once(id, before, wanted, &limits);
                 let mut confirmed = attempt.await?;
                 if confirmed == Confirmed::IdTaken {
-                    let (told, job) = (&wanted.job, &other.job);
-                    log::error!("reservation {id}: its job is {job}, and not {told}");
-                    billing.jobs.forget(told, id);
+                    let (reported, job) = (&wanted.job, &other.job);
+                    log::error!("reservation {id}: its job is {job}, and not {reported}");
+                    billing.jobs.forget(reported, id);
                     let attempt = billing.confirm_once(id, before, other, &limits);
                     confirmed = attempt.await?;
                 }
@@ -191,7 +191,7 @@ impl Billing {
                             return Ok(());
                         }
                         // A reservation that is about to be voided may be what takes the room.
-                        None if refused.fetch_add(1, Ordering::Relaxed) < REFUSED_AT_MOST => {
+                        None if refused.fetch_add(1, Ordering::Relaxed) < MAX_LIMIT_REFUSALS => {
                             return Err(Unavailable::transient("a limit has no room for a job"));
                         }
                         None => {}

@@ -22,8 +22,8 @@ pub(crate) async fn fetch(
     entry: &JobEntry,
 ) -> Result<JobReport, QueryError> {
     let job = &entry.job;
-    let most = snapshot.config.bounds.answer_bytes;
-    let report = job_status::fetch(client, channel, &job.id, &job.upstream_id, most);
+    let max_bytes = snapshot.config.bounds.answer_bytes;
+    let report = job_status::fetch(client, channel, &job.id, &job.upstream_id, max_bytes);
     let mut report = report.await?;
     let source = public_source(billing, &report.job, job.remix_of.as_deref()).await;
     report.body = with_public_ids(&report.job, &report.body, &job.id, source.as_deref());

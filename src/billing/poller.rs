@@ -17,18 +17,19 @@ use crate::ledger::{Job, ReservationId, Unavailable};
 use crate::policy::Timestamp;
 use crate::upstream::QueryError;
 
-/// How many jobs are read from the ledger at a time, at least. A round must end while its lease
+/// The minimum number of jobs that are read from the ledger at a time. A round must end while its lease
 /// lasts.
 const MIN_PAGE: u32 = 50;
-const ROUND: Duration = Duration::from_secs(10);
-/// How many polls may be under way at once, at least and at most. A job whose answer drips takes
+const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds how many polls may be in progress at once. A job whose answer drips takes
 /// up one until its time is over, and holds up none of the others.
-const POLLS: (usize, usize) = (16, 256);
+const MIN_POLLS: usize = 16;
+const MAX_POLLS: usize = 256;
 /// How far the polls may lie behind their rate and catch up.
-const LAG: Duration = Duration::from_millis(100);
+const MAX_LAG: Duration = Duration::from_millis(100);
 /// Between two polls of one job lies this part of its age, so that a job that takes long is
 /// asked after less and less often.
-const PART_OF_AGE: u64 = 8;
+const AGE_DIVISOR: u64 = 8;
 /// The longest time between two polls of a job.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
@@ -50,12 +51,15 @@ impl Poller {
         let billing = &task.billing;
         let jobs = &task.snapshot.config.jobs;
         let rate = jobs.polls_per_second;
-        let (pace, until) = (Duration::from_secs(1) / rate, Instant::now() + ROUND);
-        let most = usize::try_from(rate)
+        let (pace, until) = (
+            Duration::from_secs(1) / rate,
+            Instant::now() + ROUND_TIMEOUT,
+        );
+        let max_polls = usize::try_from(rate)
             .unwrap_or(usize::MAX)
             .saturating_mul(2);
-        let most = most.clamp(POLLS.0, POLLS.1);
-        let pause = jobs.poll_after.min(ROUND);
+        let max_polls = max_polls.clamp(MIN_POLLS, MAX_POLLS);
+        let pause = jobs.poll_after.min(ROUND_TIMEOUT);
         self.has_room(usize::MAX, until, pause).await;
         if self.is_backing_off() {
             return Ok(false);
@@ -82,7 +86,7 @@ impl Poller {
             }
             if polled > at && !is_old(&entry, at, jobs) {
                 set_next_poll(task, &entry, polled).await?;
-            } else if Instant::now() > until || !self.has_room(most, until, pause).await {
+            } else if Instant::now() > until || !self.has_room(max_polls, until, pause).await {
                 return Ok(true);
             } else if self.is_backing_off() {
                 return Ok(false);
@@ -105,11 +109,11 @@ impl Poller {
             .is_some_and(|until| Instant::now() < until)
     }
 
-    /// Notes the polls that have ended; waits until fewer than `most` are under way, or until it
-    /// is too late. Answers whether there is room.
-    async fn has_room(&mut self, most: usize, until: Instant, pause: Duration) -> bool {
+    /// Notes the polls that have ended; waits until fewer than `max_polls` are in progress, or
+    /// until it is too late. Returns whether there is room.
+    async fn has_room(&mut self, max_polls: usize, until: Instant, pause: Duration) -> bool {
         loop {
-            let ended = match self.in_progress.len() < most {
+            let ended = match self.in_progress.len() < max_polls {
                 true => self.polls.try_join_next_with_id(),
                 false => {
                     let ended = timeout_at(until, self.polls.join_next_with_id());
@@ -138,10 +142,10 @@ impl Poller {
     /// Waits until the next poll may begin.
     async fn wait_for_slot(&mut self, pace: Duration) {
         let now = Instant::now();
-        let earliest = now.checked_sub(LAG).unwrap_or(now);
-        let turn = self.next.map_or(now, |next| next.max(earliest));
-        self.next = Some(turn + pace);
-        sleep_until(turn).await;
+        let earliest = now.checked_sub(MAX_LAG).unwrap_or(now);
+        let slot = self.next.map_or(now, |next| next.max(earliest));
+        self.next = Some(slot + pace);
+        sleep_until(slot).await;
     }
 
     /// Waits for all polls that are under way.
@@ -199,9 +203,9 @@ fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
 
 /// Computes when a job that has not ended is polled again.
 fn next_poll(entry: &JobEntry, now: Timestamp, jobs: &Jobs, wanted: Option<u64>) -> Timestamp {
-    let least = millis(jobs.poll_after);
-    let most = millis(MAX_WAIT).max(least);
+    let shortest = millis(jobs.poll_after);
+    let longest = millis(MAX_WAIT).max(shortest);
     let age = now.since(entry.job.created);
-    let wait = (age / PART_OF_AGE).max(wanted.unwrap_or(0));
-    Timestamp(now.0 + wait.clamp(least, most))
+    let wait = (age / AGE_DIVISOR).max(wanted.unwrap_or(0));
+    Timestamp(now.0 + wait.clamp(shortest, longest))
 }

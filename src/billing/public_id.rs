@@ -40,10 +40,10 @@ pub(crate) async fn public_source(
     job: &JobAnswer,
     remix_of: Option<&str>,
 ) -> Option<Arc<str>> {
-    let (told, public) = (job.source.as_deref()?, remix_of?);
-    if told == public {
+    let (upstream_source, public) = (job.source.as_deref()?, remix_of?);
+    if upstream_source == public {
         return None;
     }
     let source = billing.job(public).await.ok()??;
-    (*source.job.upstream_id == *told).then(|| source.job.id.clone())
+    (*source.job.upstream_id == *upstream_source).then(|| source.job.id.clone())
 }

@@ -13,9 +13,9 @@ use crate::ledger::{ReservationId, Unavailable};
 /// How long to wait before a call is retried: this, doubled each time up to the second
 /// value.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-const RETRY_AT_MOST: Duration = Duration::from_secs(5);
-/// The most calls that are retried at a time.
-const MOST: usize = 100_000;
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+/// The maximum number of calls that are retried at a time.
+const MAX_RETRIES: usize = 100_000;
 
 /// A call in the life of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,10 +47,10 @@ impl LedgerRetries {
     {
         {
             let mut repeated = self.lock();
-            if repeated.len() >= MOST {
+            if repeated.len() >= MAX_RETRIES {
                 log::error!(
-                    "reservation {id}: {MOST} calls to the ledger are retried already, this one \
-                     is not: metrics may miss what became of it"
+                    "reservation {id}: {MAX_RETRIES} calls to the ledger are retried already, this \
+                     one is not: metrics may miss what became of it"
                 );
                 return;
             }
@@ -67,7 +67,7 @@ impl LedgerRetries {
                 if call().await.is_ok() {
                     return;
                 }
-                wait = (wait * 2).min(RETRY_AT_MOST);
+                wait = (wait * 2).min(RETRY_AFTER_MAX);
             }
         });
     }

@@ -24,9 +24,9 @@ use crate::upstream::{LiveChannel, UpstreamClient};
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the end of a request may take to be noted, beyond its deadlines.
 const LATE: Duration = Duration::from_secs(5);
-/// How often expired entries are pruned, and how many of them in one step.
+/// How often expired entries are pruned, and the maximum number of them in one step.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-const PRUNE_AT_ONCE: u32 = 1000;
+const MAX_PRUNED: u32 = 1000;
 /// The shortest and the longest time between two rounds of a channel's task.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -157,9 +157,9 @@ impl Worker {
         let keep = self.runtime.snapshot().config.jobs.keep;
         loop {
             let (ledger, now) = (self.billing.ledger(), self.billing.now());
-            let pruned = ledger.prune(before(now, keep), now, PRUNE_AT_ONCE);
+            let pruned = ledger.prune(before(now, keep), now, MAX_PRUNED);
             match pruned.await {
-                Ok(pruned) if pruned >= u64::from(PRUNE_AT_ONCE) => {
+                Ok(pruned) if pruned >= u64::from(MAX_PRUNED) => {
                     // Others are to get their turn.
                     sleep(TICKS.0).await;
                 }
@@ -183,7 +183,7 @@ impl Worker {
         let is_removed = |name: &&Arc<str>| snapshot.channels.get(name).is_none();
         let (at, expiry) = (billing.now(), millis(snapshot.config.jobs.expire_after));
         for name in names.iter().filter(is_removed) {
-            for unmatched in ledger.unmatched(name, PRUNE_AT_ONCE).await? {
+            for unmatched in ledger.unmatched(name, MAX_PRUNED).await? {
                 // Without a channel's name, it was never to be sent to one.
                 let is_over = name.is_empty() || at.since(unmatched.since) > expiry;
                 if is_over && unmatched.state == State::Unknown {
@@ -192,7 +192,7 @@ impl Worker {
                     billing.void_by_id(id, "channel gone").await?;
                 }
             }
-            for job in ledger.due(name, at, PRUNE_AT_ONCE).await? {
+            for job in ledger.due(name, at, MAX_PRUNED).await? {
                 if at.since(job.created) > expiry {
                     let id = &job.id;
                     log::warn!("job {id}: channel {name} is gone, the job stays charged");

@@ -155,10 +155,10 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Reads a whole file in UTF-8 of at most so many bytes.
-pub(super) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
-    open(path)?.take(most + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > most {
+    open(path)?.take(max_bytes + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > max_bytes {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));
     }
     Ok(text)

@@ -116,7 +116,9 @@ impl JobAnswer {
     fn stands(&mut self, word: &str, found: &Found, dialect: &Dialect) {
         self.status = dialect.words.find(word);
         match self.status {
-            Some(status) if status.told() != word => self.status_span = Some(found.span.clone()),
+            Some(status) if status.public_name() != word => {
+                self.status_span = Some(found.span.clone())
+            }
             Some(_) => {}
             None => self.unknown_word = Some(printable(word)),
         }
@@ -143,7 +145,7 @@ impl JobAnswer {
     ) -> Option<Vec<u8>> {
         let mut changes = Vec::new();
         if let (Some(span), Some(status)) = (&self.status_span, self.status) {
-            changes.push((span, format!("\"{}\"", status.told())));
+            changes.push((span, format!("\"{}\"", status.public_name())));
         }
         if let Some(id) = id.filter(|id| self.id.as_deref() != Some(id)) {
             let id = serde_json::Value::from(id).to_string();

@@ -42,11 +42,11 @@ struct Pointer {
 }
 
 impl Pointers {
-    /// How many there can be: one for each bit of a set.
-    const MOST: usize = u64::BITS as usize;
+    /// The maximum number: one for each bit of a set.
+    const MAX: usize = u64::BITS as usize;
 
     pub(super) fn new<'a>(pointers: impl IntoIterator<Item = (Field, &'a str)>) -> Self {
-        let pointers = pointers.into_iter().take(Self::MOST);
+        let pointers = pointers.into_iter().take(Self::MAX);
         let pointer = |(field, text): (Field, &str)| Pointer {
             field,
             // The part before the first slash is empty.

@@ -49,10 +49,10 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// Returns OpenAI's word for it, which is what clients are told. There is none for
+    /// Returns OpenAI's word for it, which clients get. There is none for
     /// a job that was cancelled or has expired but `failed`; `cancelled` has always been passed
     /// on, and a client that waits for another word than the two for going on ends there too.
-    pub const fn told(self) -> &'static str {
+    pub const fn public_name(self) -> &'static str {
         match self {
             Self::Expired => Self::Failed.name(),
             other => other.name(),

@@ -26,8 +26,8 @@ use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{ChannelChoice, Exchange, Framing, LiveChannel, Sending, headers};
 
-/// How much is read before it is sent on, if it is at hand.
-const AT_ONCE: usize = 128 * 1024;
+/// The maximum that is read before it is sent on, if it is at hand.
+const MAX_BATCH_BYTES: usize = 128 * 1024;
 
 /// Holds a create or remix while its body streams.
 struct CreateRequest<'a> {
@@ -308,7 +308,7 @@ impl CreateRequest<'_> {
                 read = upload.read() => {
                     let chunk = read.map_err(StreamEnd::Client)?;
                     upload.take(chunk).map_err(client)?;
-                    upload.read_at_hand(AT_ONCE).map_err(StreamEnd::Client)?;
+                    upload.read_at_hand(MAX_BATCH_BYTES).map_err(StreamEnd::Client)?;
                 }
                 answered = exchange.answer_head() => match answered {
                     Ok(()) => return Err(StreamEnd::Answered),

@@ -59,8 +59,8 @@ impl CreateEnd<'_> {
             }
             StreamEnd::Answered => {}
         }
-        let most = self.snapshot.config.bounds.answer_bytes;
-        let answer = exchange.read_early_response(most).await;
+        let max_bytes = self.snapshot.config.bounds.answer_bytes;
+        let answer = exchange.read_early_response(max_bytes).await;
         match &answer {
             Some(answer) => client.answered(name, answer.status),
             None => self.services.metrics.upstream_request(name, "none"),
@@ -135,7 +135,7 @@ impl CreateEnd<'_> {
         mut exchange: Exchange,
         completed: pingora::Result<()>,
     ) -> Result<(Answer, Option<Duration>), UpstreamError> {
-        let most = self.snapshot.config.bounds.answer_bytes;
+        let max_bytes = self.snapshot.config.bounds.answer_bytes;
         let channel = exchange.channel().clone();
         if let Err(error) = completed {
             let (name, kind) = (&channel.spec().name, error.etype().as_str());
@@ -144,12 +144,12 @@ impl CreateEnd<'_> {
                 answer_begun: false,
             };
             // It came before the request was complete.
-            let answer = exchange.read_early_response(most).await;
+            let answer = exchange.read_early_response(max_bytes).await;
             return answer.map(|answer| (answer, None)).ok_or(broken);
         }
         match exchange.head(channel.spec().answer_timeout).await {
             Ok(waited) => {
-                let answer = exchange.rest(most).await?;
+                let answer = exchange.rest(max_bytes).await?;
                 Ok((answer, Some(waited)))
             }
             Err(error) => {
@@ -203,17 +203,17 @@ impl CreateEnd<'_> {
         client.note_status_word(channel, &job);
         let config = &self.snapshot.config;
         let source = public_source(billing, &job, self.route.source()).await;
-        let told = |id: &str| with_public_ids(&job, &answer.body, id, source.as_deref());
+        let public_body = |id: &str| with_public_ids(&job, &answer.body, id, source.as_deref());
         let first = |id: &str| {
             self.keeps_answer.then(|| FirstAnswer {
                 status: answer.status.as_u16(),
                 // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
-                body: Bytes::copy_from_slice(&told(id)),
+                body: Bytes::copy_from_slice(&public_body(id)),
             })
         };
         match billing.confirm(reservation, &job, first, config).await {
             Ok(id) => {
-                answer.body = told(&id);
+                answer.body = public_body(&id);
                 Ok(Response::of(answer))
             }
             Err(NotConfirmed::Taken(reservation)) => {

@@ -51,8 +51,8 @@ pub(super) async fn handle(
         path: None,
         headers: headers::passing_up(&client.headers),
     };
-    let most = snapshot.config.bounds.answer_bytes;
-    let mut answer = upstream.fetch(&channel, request, most).await?;
+    let max_bytes = snapshot.config.bounds.answer_bytes;
+    let mut answer = upstream.fetch(&channel, request, max_bytes).await?;
     let deletion = judge(services, snapshot, &channel, entry, &answer, was_absent).await?;
     if let Some(job) = JobAnswer::read(&answer.body, &channel.spec().dialect) {
         answer.body = with_public_ids(&job, &answer.body, &entry.job.id, None);

@@ -188,8 +188,8 @@ fn limit_headers(reached: &LimitReached, at: Timestamp) -> Vec<(&'static str, St
         _ => headers.push((NO_RETRY.0, NO_RETRY.1.to_owned())),
     }
     if reached.limit.measure == Measure::Requests {
-        let remaining = reached.limit.most.saturating_sub(reached.used);
-        headers.push(("x-ratelimit-limit-requests", reached.limit.most.to_string()));
+        let remaining = reached.limit.max.saturating_sub(reached.used);
+        headers.push(("x-ratelimit-limit-requests", reached.limit.max.to_string()));
         headers.push(("x-ratelimit-remaining-requests", remaining.to_string()));
         if let Some(wait) = wait {
             headers.push(("x-ratelimit-reset-requests", format!("{wait}s")));

@@ -26,11 +26,12 @@ use crate::policy::Key;
 use crate::route::JobId;
 use crate::runtime::Snapshot;
 
-/// The most jobs on a page, and how many where the client does not say (as the API has it).
-const MOST: u32 = 100;
+/// The maximum number of jobs on a page, and the number where the client does not say (as the API
+/// has it).
+const MAX_LIMIT: u32 = 100;
 const DEFAULT_LIMIT: u32 = 20;
-/// How many jobs are asked about at once.
-const AT_ONCE: usize = 8;
+/// The maximum number of jobs that are asked about at once.
+const MAX_CONCURRENT: usize = 8;
 /// How long channels are asked for one page.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -47,7 +48,7 @@ impl Query {
         let mut query = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=')? {
-                ("limit", n) => query.limit = Some(n.parse().ok().filter(|n| *n <= MOST)?),
+                ("limit", n) => query.limit = Some(n.parse().ok().filter(|n| *n <= MAX_LIMIT)?),
                 ("order", "asc") => query.ascending = true,
                 ("order", "desc") => query.ascending = false,
                 ("order", _) => return None,
@@ -99,7 +100,7 @@ pub(super) async fn handle(
 async fn describe(services: &Services, snapshot: &Snapshot, jobs: &[Job]) -> Vec<String> {
     let page = PageRequests {
         until: Instant::now() + WITHIN,
-        turns: Semaphore::new(AT_ONCE),
+        permits: Semaphore::new(MAX_CONCURRENT),
         silent: Mutex::default(),
     };
     let mut described = Vec::with_capacity(jobs.len());
@@ -116,7 +117,7 @@ async fn describe_one(
     page: &PageRequests,
 ) -> String {
     let (billing, name) = (&services.billing, &job.charge.channel);
-    let _turn = page.turns.acquire().await;
+    let _permit = page.permits.acquire().await;
     if let Some(channel) = snapshot.channels.get(name)
         && !page.silent().contains(name)
     {
@@ -151,7 +152,7 @@ fn as_json(body: &[u8]) -> Option<String> {
 /// The requests to channels for one page.
 struct PageRequests {
     until: Instant,
-    turns: Semaphore,
+    permits: Semaphore,
     /// Channels that gave no answer, and are not asked again for this page.
     silent: Mutex<HashSet<Arc<str>>>,
 }

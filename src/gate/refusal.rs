@@ -29,7 +29,7 @@ pub enum Refusal {
     /// The body is longer than the longest allowed one.
     TooLarge {
         /// The longest, in bytes.
-        most: u64,
+        max: u64,
     },
     /// The body came too slowly.
     Slow,
@@ -43,7 +43,7 @@ pub enum Refusal {
     /// As many uploads of this key as allowed are under way.
     UploadsOfKey {
         /// How many are allowed.
-        most: usize,
+        max: usize,
     },
     /// The first request under this idempotency key has no answer yet.
     IdempotencyInFlight,
@@ -229,14 +229,14 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::Body(refusal) => refusal.fmt(f),
-            Self::TooLarge { most } => {
-                write!(f, "The request body is too large: at most {most} bytes.")
+            Self::TooLarge { max } => {
+                write!(f, "The request body is too large: at most {max} bytes.")
             }
             Self::Slow => f.write_str("The request body came too slowly."),
             Self::Limit { reached, .. } => fmt_limit(reached, f),
-            Self::UploadsOfKey { most } => write!(
+            Self::UploadsOfKey { max } => write!(
                 f,
-                "Too many uploads of this key are under way: it may have {most} at a time. Try \
+                "Too many uploads of this key are under way: it may have {max} at a time. Try \
                  again when one has ended."
             ),
             Self::IdempotencyInFlight => f.write_str(

@@ -124,9 +124,11 @@ pub(super) fn body_head(request: &RequestHeader, bounds: &Bounds) -> Result<Body
         .to_str()
         .map_err(|_| Refusal::Head(HeadFault::Unreadable("content-type")))?;
     let syntax = Syntax::from_content_type(content_type)?;
-    let most = bounds.body_bytes;
-    if matches!(framing, Framing::Length(length) if length > most) {
-        return Err(Refusal::TooLarge { most });
+    let max_body_bytes = bounds.body_bytes;
+    if matches!(framing, Framing::Length(length) if length > max_body_bytes) {
+        return Err(Refusal::TooLarge {
+            max: max_body_bytes,
+        });
     }
     Ok(BodyHead {
         syntax,

@@ -73,7 +73,7 @@ fn answer_head(status: StatusCode, passing: HeaderMap, length: usize) -> Respons
 /// The head of an answer whose body goes on as it comes, for a client of that version.
 pub(super) fn streamed_head(answered: &ResponseHeader, version: Version) -> ResponseHeader {
     let mut head = head_down(answered.status, passing_down(&answered.headers));
-    if let Some(length) = told_length(answered) {
+    if let Some(length) = content_length(answered) {
         head.headers.insert(header::CONTENT_LENGTH, length.into());
     } else if version == Version::HTTP_11 {
         let chunked = HeaderValue::from_static("chunked");
@@ -82,18 +82,18 @@ pub(super) fn streamed_head(answered: &ResponseHeader, version: Version) -> Resp
     head.into()
 }
 
-/// The length that a channel tells. Pingora has seen to it that where it stands several times
+/// Reads the length that a channel declares. Pingora has seen to it that where it stands several times
 /// it is the same.
-fn told_length(answered: &ResponseHeader) -> Option<u64> {
+fn content_length(answered: &ResponseHeader) -> Option<u64> {
     if answered.headers.contains_key(header::TRANSFER_ENCODING) {
         return None;
     }
-    let told = answered
+    let value = answered
         .headers
         .get(header::CONTENT_LENGTH)?
         .to_str()
         .ok()?;
-    told.split(',').next()?.trim().parse().ok()
+    value.split(',').next()?.trim().parse().ok()
 }
 
 fn head_down(status: StatusCode, passing: HeaderMap) -> http::response::Parts {
@@ -241,11 +241,11 @@ pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
     (!status.is_informational()).then_some(status)
 }
 
-async fn drain(session: &mut ServerSession, most: u64) {
+async fn drain(session: &mut ServerSession, max_bytes: u64) {
     let mut drained = 0;
     while let Ok(Some(chunk)) = session.read_request_body().await {
         drained += chunk.len() as u64;
-        if drained > most {
+        if drained > max_bytes {
             return;
         }
     }

@@ -39,10 +39,10 @@ pub(super) async fn handle(
         path: None,
         headers: headers::passing_up(&client.headers),
     };
-    let most = snapshot.config.bounds.answer_bytes;
+    let max_bytes = snapshot.config.bounds.answer_bytes;
     let answer = tokio::select! {
         biased;
-        answer = services.client.fetch(&channel, request, most) => answer?,
+        answer = services.client.fetch(&channel, request, max_bytes) => answer?,
         // Who is gone does not keep a channel busy.
         error = gone(session) => return Err(RequestError::Disconnected(error)),
     };

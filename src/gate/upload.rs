@@ -23,7 +23,7 @@ pub(super) struct Upload<'s> {
     /// Offset of the byte that would complete a body of a declared length.
     last: u64,
     received: u64,
-    most: u64,
+    max_bytes: u64,
     read_timeout: Duration,
     min_rate: MinRate,
     /// Since when the client is waited for.
@@ -57,7 +57,7 @@ impl<'s> Upload<'s> {
                 Framing::Open => u64::MAX,
             },
             received: 0,
-            most: bounds.body_bytes,
+            max_bytes: bounds.body_bytes,
             read_timeout: bounds.read_timeout,
             min_rate: MinRate::new(bounds.upload_rate, bounds.upload_rate_window),
             waits: None,
@@ -133,8 +133,10 @@ impl<'s> Upload<'s> {
             return Ok(());
         };
         self.received += chunk.len() as u64;
-        if self.received > self.most {
-            return Err(Refusal::TooLarge { most: self.most });
+        if self.received > self.max_bytes {
+            return Err(Refusal::TooLarge {
+                max: self.max_bytes,
+            });
         }
         // Bytes that are at hand come without a wait, and so without its bound.
         if started > *self.deadline.get_or_insert(started + self.upload_timeout) {
@@ -176,16 +178,16 @@ impl<'s> Upload<'s> {
         Ok(())
     }
 
-    /// Reads what is at hand, up to `most` bytes: waits for the first bytes only.
-    pub(super) async fn read_ahead(&mut self, most: usize) -> Result<(), RequestError> {
+    /// Reads what is at hand, up to `max_bytes` bytes: waits for the first bytes only.
+    pub(super) async fn read_ahead(&mut self, max_bytes: usize) -> Result<(), RequestError> {
         let first = self.read().await?;
         self.take(first)?;
-        self.read_at_hand(most)
+        self.read_at_hand(max_bytes)
     }
 
-    /// Reads what is at hand, up to `most` bytes.
-    pub(super) fn read_at_hand(&mut self, most: usize) -> Result<(), RequestError> {
-        while !self.ended && self.holdback.len() < most {
+    /// Reads what is at hand, up to `max_bytes` bytes.
+    pub(super) fn read_at_hand(&mut self, max_bytes: usize) -> Result<(), RequestError> {
+        while !self.ended && self.holdback.len() < max_bytes {
             let Some(read) = self.session.read_request_body().now_or_never() else {
                 break;
             };

@@ -74,15 +74,15 @@ impl UploadSlots {
         self: &Arc<Self>,
         key: &Arc<str>,
         size: BodySize,
-        most: SlotLimits,
+        limits: SlotLimits,
     ) -> Result<UploadSlot, NoSlot> {
         let mut counts = self.counts();
         let of_key = counts.of_key.get(&(key.clone(), size));
-        if of_key.is_some_and(|count| *count >= most.of_key) {
+        if of_key.is_some_and(|count| *count >= limits.of_key) {
             return Err(NoSlot::OfKey);
         }
         let all = counts.all.entry(size).or_default();
-        if *all >= most.all {
+        if *all >= limits.all {
             return Err(NoSlot::All);
         }
         *all += 1;
@@ -137,20 +137,20 @@ pub(super) fn slot_for(
         BodySize::Large => in_flight_limit(key),
         BodySize::Small => None,
     };
-    let in_flight = in_flight.filter(|(limit, _)| limit.most < of_key as u64);
+    let in_flight = in_flight.filter(|(limit, _)| limit.max < of_key as u64);
     if let Some((limit, _)) = &in_flight {
-        of_key = usize::try_from(limit.most).unwrap_or(of_key);
+        of_key = usize::try_from(limit.max).unwrap_or(of_key);
     }
     let slot = slots.take(&key.name, size, SlotLimits { all, of_key });
     slot.map_err(|no| match (no, in_flight) {
         (NoSlot::All, _) => Refusal::Busy(Busy::Uploads),
-        (NoSlot::OfKey, None) => Refusal::UploadsOfKey { most: of_key },
+        (NoSlot::OfKey, None) => Refusal::UploadsOfKey { max: of_key },
         (NoSlot::OfKey, Some((limit, scope))) => Refusal::Limit {
             reached: LimitReached {
                 limit,
                 scope,
                 currency: None,
-                used: limit.most,
+                used: limit.max,
                 resets: None,
             },
             at: now,
@@ -172,7 +172,7 @@ fn in_flight_limit(key: &Key) -> Option<(Limit, Scope)> {
     let limits = own
         .chain(shared)
         .filter(|(limit, _)| limit.measure == Measure::InFlight);
-    let least = limits.min_by_key(|(limit, _)| limit.most);
+    let least = limits.min_by_key(|(limit, _)| limit.max);
     least.map(|(limit, scope)| (*limit, scope))
 }
 
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn a_key_has_its_share_and_no_more() {
         let slots = Arc::<UploadSlots>::default();
-        let most = SlotLimits { all: 3, of_key: 2 };
-        let take = |key: &str, size| slots.take(&key.into(), size, most);
+        let limits = SlotLimits { all: 3, of_key: 2 };
+        let take = |key: &str, size| slots.take(&key.into(), size, limits);
         let first = take("a", Large).unwrap();
         let second = take("a", Large).unwrap();
         assert_eq!(take("a", Large).err(), Some(NoSlot::OfKey));

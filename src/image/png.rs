@@ -47,8 +47,8 @@ fn size(header: &[u8; HEADER]) -> Result<Image, Reason> {
         && compression == 0
         && filter == 0
         && interlace <= 1
-        && width <= MOST
-        && height <= MOST
+        && width <= MAX_SIDE
+        && height <= MAX_SIDE
         && crc(&header[12..29]) == u32::from_be_bytes([c0, c1, c2, c3]);
     match is_valid {
         true => sized(Format::Png, width, height),
@@ -56,8 +56,8 @@ fn size(header: &[u8; HEADER]) -> Result<Image, Reason> {
     }
 }
 
-/// The greatest width or height.
-const MOST: u32 = i32::MAX.cast_unsigned();
+/// The maximum width or height.
+const MAX_SIDE: u32 = i32::MAX.cast_unsigned();
 
 /// CRC-32 as in the PNG specification, annex D. Bit by bit: it sees 17 bytes of a file.
 fn crc(bytes: &[u8]) -> u32 {

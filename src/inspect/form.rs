@@ -270,7 +270,7 @@ impl Sink for Form {
                 if value.len() + bytes.len() > VALUE_BYTES {
                     return Err(Refusal::TooLong {
                         name: param.name().into(),
-                        most: VALUE_BYTES as u64,
+                        max: VALUE_BYTES as u64,
                     });
                 }
                 value.extend_from_slice(bytes);
@@ -355,12 +355,12 @@ impl Sink for Form {
     }
 }
 
-fn count(counter: &mut Counter, bytes: &[u8], name: &str, most: u64) -> Result<(), Refusal> {
+fn count(counter: &mut Counter, bytes: &[u8], name: &str, max: u64) -> Result<(), Refusal> {
     let pushed = counter.push(bytes);
-    if counter.chars() > most {
+    if counter.chars() > max {
         return Err(Refusal::TooLong {
             name: name.into(),
-            most,
+            max,
         });
     }
     pushed.map_err(|_| Refusal::NotUtf8 { name: name.into() })

@@ -45,7 +45,7 @@ pub enum Refusal {
         /// The field.
         name: String,
         /// The longest, in characters.
-        most: u64,
+        max: u64,
     },
     /// A text that is not UTF-8.
     NotUtf8 {
@@ -140,10 +140,10 @@ impl fmt::Display for Refusal {
                     "The field '{name}' is empty. Give it a value, or leave it out if it is optional."
                 )
             }
-            Self::TooLong { name, most } => {
+            Self::TooLong { name, max } => {
                 write!(
                     f,
-                    "The field '{name}' is too long: at most {most} characters."
+                    "The field '{name}' is too long: at most {max} characters."
                 )
             }
             Self::NotUtf8 { name } => write!(f, "The field '{name}' must be UTF-8."),

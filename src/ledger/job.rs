@@ -35,7 +35,7 @@ pub struct JobsAfter<'a> {
     pub after: Option<&'a str>,
     /// From the oldest to the newest, rather than the other way.
     pub ascending: bool,
-    /// The most jobs on it.
+    /// The maximum number of jobs on it.
     pub limit: u32,
 }
 

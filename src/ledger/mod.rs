@@ -196,7 +196,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable>;
 
     /// Lists the pending and unknown reservations of a channel, which have no job, oldest first.
-    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable>;
+    async fn unmatched(&self, channel: &str, limit: u32) -> Result<Vec<Unmatched>, Unavailable>;
 
     /// Lists the reservations of a channel that were voided at `since` or later without a proof that
     /// no job was created ([`NOT_CREATED`], [`NOT_FOUND_OUT`]), oldest first: a job that turns up
@@ -205,22 +205,27 @@ pub trait Ledger: Send + Sync + 'static {
         &self,
         channel: &str,
         since: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Unmatched>, Unavailable>;
 
     /// Lists the jobs of a channel that have not ended and whose next poll is due, longest due first;
     /// then those whose next poll lies further ahead than [`FARTHEST_POLL`]: a clock that was wrong
     /// has set it.
-    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable>;
+    async fn due(&self, channel: &str, now: Timestamp, limit: u32)
+    -> Result<Vec<Job>, Unavailable>;
 
     /// Sets when a job that has not ended is polled next.
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
 
     /// Deletes idempotency keys that have expired and reservations that were resolved before
-    /// `before`, at most `most` in all, and adds the latter to the totals of the bill. Answers how
+    /// `before`, at most `limit` in all, and adds the latter to the totals of the bill. Answers how
     /// many it deleted.
-    async fn prune(&self, before: Timestamp, now: Timestamp, most: u32)
-    -> Result<u64, Unavailable>;
+    async fn prune(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, Unavailable>;
 
     /// Checks that the ledger can take reservations.
     async fn ready(&self) -> Result<(), Unavailable>;

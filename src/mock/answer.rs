@@ -182,10 +182,10 @@ impl ApiError {
 pub(super) struct AnswerBody {
     pieces: VecDeque<Piece>,
     left: u64,
-    /// The most that goes out at once; the connection has a turn after each piece.
+    /// The maximum that goes out at once; the connection runs after each piece.
     trickle: Option<usize>,
-    /// Whether that turn is due.
-    turn: bool,
+    /// Whether the connection runs before the next piece.
+    must_yield: bool,
     /// How much goes out before the body breaks.
     cut: Option<u64>,
     /// Gives what went out the time to leave before the break.
@@ -318,11 +318,12 @@ impl Body for AnswerBody {
             return Poll::Ready(Some(Err(Closed)));
         }
         if self.trickle.is_some() {
-            self.turn = !self.turn;
-            if !self.turn {
+            if self.must_yield {
+                self.must_yield = false;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            self.must_yield = true;
         }
         let cut = self
             .cut

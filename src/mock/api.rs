@@ -31,7 +31,7 @@ const VERSION: HeaderName = HeaderName::from_static("openai-version");
 const POLL_MS: RangeInclusive<u128> = 10..=1000;
 /// Jobs on a page of a request that names no number, and the most that it can name.
 const PAGE: usize = 20;
-const PAGE_MOST: usize = 100;
+const MAX_PAGE: usize = 100;
 
 /// Answers one request, or closes it.
 pub(super) async fn handle(
@@ -303,7 +303,7 @@ impl Exchange<'_> {
             Some(limit) => limit
                 .parse()
                 .ok()
-                .filter(|limit| *limit <= PAGE_MOST)
+                .filter(|limit| *limit <= MAX_PAGE)
                 .ok_or_else(|| {
                     let message = "Invalid 'limit': expected an integer from 0 to 100.";
                     ApiError::parameter("limit", "invalid_value", message)

@@ -157,8 +157,8 @@ pub struct Limit {
     pub measure: Measure,
     /// In which span; [`Window::Total`] for [`Measure::InFlight`].
     pub window: Window,
-    /// The most that may be reserved or posted: a count, seconds, or nanos.
-    pub most: u64,
+    /// The maximum that may be reserved or posted: a count, seconds, or nanos.
+    pub max: u64,
 }
 
 /// Why a text is no limit.
@@ -203,18 +203,18 @@ impl Limit {
             None if measure == Measure::InFlight => (text, Window::Total),
             None => return Err(ParseLimitError::NoWindow),
         };
-        let most = if measure.is_budget() {
+        let max = if measure.is_budget() {
             number.parse::<Amount>().ok().map(Amount::nanos)
         } else {
             let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-            let most = number.parse::<u64>().ok().filter(|n| *n <= i64::MAX as u64);
-            most.filter(|_| digits)
+            let max = number.parse::<u64>().ok().filter(|n| *n <= i64::MAX as u64);
+            max.filter(|_| digits)
         };
-        match most {
-            Some(most) => Ok(Self {
+        match max {
+            Some(max) => Ok(Self {
                 measure,
                 window,
-                most,
+                max,
             }),
             None => Err(ParseLimitError::BadNumber(number.into())),
         }
@@ -239,9 +239,9 @@ impl FromStr for Window {
 /// `600/hour`, as it is written in the configuration.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Amount::from_nanos(self.most) {
+        match Amount::from_nanos(self.max) {
             Some(amount) if self.measure.is_budget() => write!(f, "{amount}")?,
-            _ => write!(f, "{}", self.most)?,
+            _ => write!(f, "{}", self.max)?,
         }
         if self.measure == Measure::InFlight {
             return Ok(());

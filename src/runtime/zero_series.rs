@@ -9,10 +9,10 @@ use crate::ledger::Payer;
 use crate::metrics::{CHANNEL_ERRORS, Metrics};
 use crate::policy::Key;
 
-/// At most so many series are started; those beyond are there from their first value on. A
+/// The maximum number of series that are started; those beyond are there from their first value on. A
 /// thousand keys with all models and sizes would be a hundred thousand series, most of which
 /// nobody ever needs.
-const MOST: usize = 5_000;
+const MAX_SERIES: usize = 5_000;
 
 const ROUTES: [&str; 6] = ["create", "list", "retrieve", "delete", "content", "remix"];
 const ENDS: [&str; 6] = [
@@ -40,7 +40,7 @@ impl SeriesBudget {
 
 /// Starts the series of a configuration's channels and keys, by name, as many as may be.
 pub(super) fn start(config: &Config, metrics: &Metrics) {
-    let mut left = SeriesBudget(MOST);
+    let mut left = SeriesBudget(MAX_SERIES);
     for channel in &config.channels {
         start_channel(config, channel, metrics, &mut left);
     }
@@ -154,7 +154,7 @@ mod tests {
         assert!(few < 1000, "{few}");
         // Those without labels are always there.
         let always = series(&Metrics::new().unwrap().exposition().unwrap());
-        assert!(many <= MOST + always, "{many}");
-        assert!(many >= MOST - 100, "{many}");
+        assert!(many <= MAX_SERIES + always, "{many}");
+        assert!(many >= MAX_SERIES - 100, "{many}");
     }
 }

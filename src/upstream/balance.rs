@@ -11,7 +11,7 @@ use crate::policy::Timestamp;
 #[derive(Debug)]
 pub struct Channels {
     all: Vec<Arc<LiveChannel>>,
-    turn: AtomicUsize,
+    next: AtomicUsize,
 }
 
 impl Channels {
@@ -19,7 +19,7 @@ impl Channels {
     pub fn new(specs: &[Arc<Channel>]) -> Self {
         Self {
             all: specs.iter().cloned().map(LiveChannel::new).collect(),
-            turn: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
         }
     }
 
@@ -43,9 +43,9 @@ impl Channels {
         serves: impl Fn(&Channel) -> usize,
         now: Timestamp,
     ) -> Vec<Arc<LiveChannel>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
         let count = self.all.len();
-        let in_turn = (0..count).map(|i| &self.all[(i + turn) % count]);
+        let in_turn = (0..count).map(|i| &self.all[(i + start) % count]);
         let mut ranked: Vec<_> = in_turn
             .filter_map(|channel| {
                 let served = serves(channel.spec());

@@ -23,7 +23,7 @@ const RESOLVED_FOR_MS: u64 = 30_000;
 /// How long a channel that could not be reached is asked last: this, doubled for each
 /// failure in a row up to the second value.
 pub(super) const DOWN_FOR_MS: u64 = 500;
-const DOWN_AT_MOST_MS: u64 = 30_000;
+const MAX_DOWN_MS: u64 = 30_000;
 
 /// Holds a channel and what is known of its state.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct LiveChannel {
     in_flight: AtomicUsize,
     failures: AtomicU64,
     /// Which address is used: the next one after each failure, and no other until then.
-    turn: AtomicUsize,
+    address_index: AtomicUsize,
     down_until: AtomicU64,
     /// How many jobs a page of its list is asked for, at most.
     page_size: AtomicUsize,
@@ -96,7 +96,7 @@ impl LiveChannel {
             resolved: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
-            turn: AtomicUsize::new(0),
+            address_index: AtomicUsize::new(0),
             down_until: AtomicU64::new(0),
             page_size: AtomicUsize::new(usize::MAX),
             public_only,
@@ -134,10 +134,10 @@ impl LiveChannel {
     /// Notes that the channel could not be reached: it is chosen last for a while.
     pub fn failed(&self, now: Timestamp) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
-        let pause = (DOWN_FOR_MS << failures).min(DOWN_AT_MOST_MS);
+        let pause = (DOWN_FOR_MS << failures).min(MAX_DOWN_MS);
         self.down_until.store(now.0 + pause, Ordering::Relaxed);
         // Another address may answer, of those known or of those that the name has by now.
-        self.turn.fetch_add(1, Ordering::Relaxed);
+        self.address_index.fetch_add(1, Ordering::Relaxed);
         self.lock_resolved().at = Timestamp(0);
     }
 
@@ -169,8 +169,8 @@ impl LiveChannel {
                 Err(_) => known.peers,
             }
         };
-        let turn = self.turn.load(Ordering::Relaxed);
-        let peer = peers.get(turn % peers.len().max(1)).cloned();
+        let address_index = self.address_index.load(Ordering::Relaxed);
+        let peer = peers.get(address_index % peers.len().max(1)).cloned();
         peer.ok_or_else(|| Unresolved {
             reason: "the name has no address".into(),
         })
@@ -232,8 +232,8 @@ impl LiveChannel {
     /// Chooses how many jobs a page of its list is asked for: the first of these sizes, largest
     /// first, that has not been too much for it.
     pub fn page_size(&self, sizes: &[usize]) -> usize {
-        let most = self.page_size.load(Ordering::Relaxed);
-        let fitting = sizes.iter().copied().find(|size| *size <= most);
+        let page_size = self.page_size.load(Ordering::Relaxed);
+        let fitting = sizes.iter().copied().find(|size| *size <= page_size);
         fitting.or(sizes.last().copied()).unwrap_or(1)
     }
 
@@ -248,10 +248,10 @@ impl LiveChannel {
     /// Notes a status word whose meaning is not known. Answers whether it is new. The number of
     /// words is bounded, for a channel that makes them up.
     pub fn is_new_word(&self, word: &Arc<str>) -> bool {
-        const MOST: usize = 32;
+        const MAX_WORDS: usize = 32;
         let words = self.unknown_words.lock();
         let mut words = words.unwrap_or_else(PoisonError::into_inner);
-        words.len() < MOST && words.insert(word.clone())
+        words.len() < MAX_WORDS && words.insert(word.clone())
     }
 
     /// The channel's host and credential, as headers of a request to it: each stands in place

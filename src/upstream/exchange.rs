@@ -214,14 +214,14 @@ impl Exchange {
         self.session.response_header()
     }
 
-    /// Reads what follows the head, keeping at most `most` bytes, and gives the connection
+    /// Reads what follows the head, keeping at most `max_bytes` bytes, and gives the connection
     /// back where it can serve again.
     ///
     /// All of it has to come in time: a channel that drips would else keep for as long as it
     /// likes what waits for its answer. See `Channel::create_timeout`.
-    pub(crate) async fn rest(mut self, most: usize) -> Result<Answer, UpstreamError> {
+    pub(crate) async fn rest(mut self, max_bytes: usize) -> Result<Answer, UpstreamError> {
         let patience = self.channel.spec().read_timeout;
-        let read = within(|| patience, self.read_answer(most)).await;
+        let read = within(|| patience, self.read_answer(max_bytes)).await;
         match read.unwrap_or(Err(UpstreamError::Timeout)) {
             Ok(answer) if !answer.cut && self.finished.is_some() => {
                 self.release().await;
@@ -308,13 +308,13 @@ impl Exchange {
 
     /// Reads an answer that the channel sent before it had the whole request, and closes the
     /// connection. `None` where it sent none in time.
-    pub(crate) async fn read_early_response(mut self, most: usize) -> Option<Answer> {
-        let answer = within(|| EARLY_RESPONSE_TIMEOUT, self.early_response(most)).await;
+    pub(crate) async fn read_early_response(mut self, max_bytes: usize) -> Option<Answer> {
+        let answer = within(|| EARLY_RESPONSE_TIMEOUT, self.early_response(max_bytes)).await;
         self.abort().await;
         answer.ok()?
     }
 
-    async fn early_response(&mut self, most: usize) -> Option<Answer> {
+    async fn early_response(&mut self, max_bytes: usize) -> Option<Answer> {
         if self.headless {
             return None;
         }
@@ -322,10 +322,10 @@ impl Exchange {
         if head.is_none_or(|head| head.status.is_informational()) {
             self.answer_head().await.ok()?;
         }
-        self.read_answer(most).await.ok()
+        self.read_answer(max_bytes).await.ok()
     }
 
-    async fn read_answer(&mut self, most: usize) -> Result<Answer, UpstreamError> {
+    async fn read_answer(&mut self, max_bytes: usize) -> Result<Answer, UpstreamError> {
         let head = self.session.response_header();
         let head = head.ok_or(UpstreamError::Broken {
             answer_begun: false,
@@ -334,7 +334,7 @@ impl Exchange {
         let mut body = BodyBuffer::default();
         let mut cut = false;
         while let Some(piece) = self.next().await? {
-            cut = body.len() + piece.len() > most;
+            cut = body.len() + piece.len() > max_bytes;
             if cut {
                 break;
             }

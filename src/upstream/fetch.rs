@@ -49,7 +49,7 @@ impl<'a> FetchRequest<'a> {
 }
 
 impl UpstreamClient {
-    /// Sends a request and reads its answer, of which at most `most` bytes of body are kept.
+    /// Sends a request and reads its answer, of which at most `max_bytes` bytes of body are kept.
     ///
     /// # Errors
     /// Where there is no answer. It has been counted and logged.
@@ -57,10 +57,10 @@ impl UpstreamClient {
         &self,
         channel: &Arc<LiveChannel>,
         request: FetchRequest<'_>,
-        most: usize,
+        max_bytes: usize,
     ) -> Result<Answer, UpstreamError> {
         let exchange = self.fetch_head(channel, request).await?;
-        let answer = exchange.rest(most).await;
+        let answer = exchange.rest(max_bytes).await;
         let answer = answer.inspect_err(|error| self.unanswered(channel, error))?;
         self.note_encoding(channel, &answer);
         Ok(answer)

@@ -99,12 +99,12 @@ async fn fetch_sized(
             may_be_too_long: matches!(status.as_u16(), 400 | 413 | 422),
         });
     }
-    let most = answer_bytes.saturating_mul(PAGE_ANSWERS);
+    let max_bytes = answer_bytes.saturating_mul(PAGE_ANSWERS);
     let mut length = 0;
     let mut reader = ListReader::new(&channel.spec().dialect);
     let read = exchange.read_through(|piece| {
         length += piece.len();
-        reader.push(piece) && length <= most
+        reader.push(piece) && length <= max_bytes
     });
     let ended = read.await;
     if let Err(error) = &ended {

@@ -133,8 +133,8 @@ async fn each_job_is_watched_by_one_gate_at_a_time() {
     .await;
     // The rate of the channel holds for both together.
     let polls = (asked(&mock, POLLS) - before) as f64;
-    let most = 10.0 * began.elapsed().as_secs_f64() + 2.0;
-    assert!(polls <= most, "{polls} of at most {most}");
+    let max = 10.0 * began.elapsed().as_secs_f64() + 2.0;
+    assert!(polls <= max, "{polls} of at most {max}");
     let looked = [looks(&gates[0]).await, looks(&gates[1]).await];
     let watching = usize::from(looked[1] > looked[0]);
     assert_eq!(looked[1 - watching], 0.0, "{looked:?}");

@@ -107,8 +107,8 @@ async fn the_rate_of_a_channel_holds() {
     let (began, before) = (Instant::now(), asked(&stand.mock, POLLS));
     after_chances(&stand, POLLS, 50, Duration::ZERO).await;
     let polls = asked(&stand.mock, POLLS) - before;
-    let most = 20.0 * began.elapsed().as_secs_f64() + 2.0;
-    assert!((polls as f64) <= most, "{polls} of at most {most}");
+    let max = 20.0 * began.elapsed().as_secs_f64() + 2.0;
+    assert!((polls as f64) <= max, "{polls} of at most {max}");
     // Forty jobs at that rate: none is forgotten over the others.
     let mut polls = BTreeMap::<String, u64>::new();
     for record in stand.mock.requests() {

@@ -153,7 +153,7 @@ async fn a_refusal_amid_an_upload_arrives_every_time() {
         assert_eq!((stats.creates_complete, stats.creates_accepted), (0, 0));
         // What began before the model was known was broken off. Whether one with the model
         // first began depends on how much came with its head.
-        let most = 4 * rounds();
+        let max = 4 * rounds();
         stand
             .until("all are broken off", async || {
                 stand.mock.stats().creates_in_flight == 0
@@ -161,8 +161,8 @@ async fn a_refusal_amid_an_upload_arrives_every_time() {
             .await;
         let broken = stand.mock.stats().creates_broken;
         assert!(
-            (most / 2..=most).contains(&broken),
-            "{sdk:?}: {broken} of {most}"
+            (max / 2..=max).contains(&broken),
+            "{sdk:?}: {broken} of {max}"
         );
     }
 }

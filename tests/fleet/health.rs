@@ -13,9 +13,9 @@ use crate::support::until;
 async fn a_gate_that_stops_is_not_ready_and_ends_what_is_under_way() {
     let stage = Plan::sqlite().start().await;
     let upload = large_create("demo", "a cat").pieces().concat();
-    let (most, rest) = upload.split_at(upload.len() - 1000);
+    let (start, rest) = upload.split_at(upload.len() - 1000);
     let mut client = TcpStream::connect(stage.gate(0)).await.unwrap();
-    client.write_all(most).await.unwrap();
+    client.write_all(start).await.unwrap();
     let in_progress = async || stage.mock.stats().creates_in_flight == 1;
     until("the upload is under way", in_progress).await;
     let gate = stage.process(0).to_string();

@@ -58,21 +58,21 @@ async fn nothing_slips_through(plan: Plan) {
     };
     let stage = Arc::new(plan.start().await);
     let mut before = 0;
-    for (key, code, most) in [
+    for (key, code, max) in [
         ("budget", "insufficient_quota", 500),
         ("billed", "insufficient_quota", 60),
         ("requests", "rate_limit_exceeded", 60),
         ("seconds", "rate_limit_exceeded", 60),
     ] {
-        assert_eq!(hammer(&stage, key, code).await, most, "{key}");
+        assert_eq!(hammer(&stage, key, code).await, max, "{key}");
         let stats = stage.mock.stats();
-        assert_eq!(stats.creates_complete - before, most as u64, "{key}");
+        assert_eq!(stats.creates_complete - before, max as u64, "{key}");
         assert_eq!(stats.creates_broken, 0);
         before = stats.creates_complete;
         let rows = stage.books.rows().await;
         let owed = rows.iter().filter(|r| r.key == key && r.state != "voided");
         let owed: Vec<u64> = owed.map(|row| row.list_nanos).collect();
-        assert_eq!(owed, vec![LIST_NANOS; most], "{key}");
+        assert_eq!(owed, vec![LIST_NANOS; max], "{key}");
     }
     stage.settled(Duration::from_secs(30)).await;
     let posted = stage.books.count("posted").await;
@@ -113,10 +113,10 @@ fn has_ended(stage: &Stage, id: &str) -> bool {
 
 /// As many jobs in flight as the limit says, and never more.
 async fn in_flight(plan: Plan) {
-    const MOST: usize = 8;
+    const MAX: usize = 8;
     const WANTED: usize = 80;
     let plan = Plan {
-        keys: vec![("demo".into(), format!("in_flight: {MOST}"))],
+        keys: vec![("demo".into(), format!("in_flight: {MAX}"))],
         // Only clients see that a job has ended: it keeps its place until one has asked.
         jobs: "poll_after: 1h".into(),
         answer_timeout: "30s",
@@ -133,11 +133,11 @@ async fn in_flight(plan: Plan) {
         clients.spawn(async move { ask(&stage, &numbers, client % stage.gates()).await });
     }
     let held: Vec<String> = clients.join_all().await.into_iter().flatten().collect();
-    assert_eq!((held.len(), stage.mock.jobs().len()), (MOST, MOST));
+    assert_eq!((held.len(), stage.mock.jobs().len()), (MAX, MAX));
 
     // Places become free one by one, and all clients want them.
     let (taken, freed) = (
-        Arc::new(AtomicUsize::new(MOST)),
+        Arc::new(AtomicUsize::new(MAX)),
         Arc::<AtomicUsize>::default(),
     );
     let mut held = held.into_iter();
@@ -164,7 +164,7 @@ async fn in_flight(plan: Plan) {
                 job = ask(&stage, &numbers, gates.next().unwrap()).await;
                 // The jobs are counted first, so that what is freed now does not count.
                 let made = stage.mock.jobs().len();
-                assert!(made <= MOST + freed.load(Ordering::SeqCst));
+                assert!(made <= MAX + freed.load(Ordering::SeqCst));
                 match job {
                     Some(_) => _ = taken.fetch_add(1, Ordering::Relaxed),
                     None => sleep(Duration::from_millis(20)).await,

@@ -180,12 +180,12 @@ impl Storm {
             return;
         };
         // All of it, most of the time; its last byte is what counts.
-        let most = match random(4) {
+        let sent = match random(4) {
             0 => random(bytes.len()),
             1 => bytes.len() - 1,
             _ => bytes.len(),
         };
-        let _ = stream.write_all(&bytes[..most]).await;
+        let _ = stream.write_all(&bytes[..sent]).await;
         sleep(Duration::from_millis(random(15) as u64)).await;
         self.told.lock().unwrap().lost += 1;
     }
@@ -198,8 +198,8 @@ impl Storm {
             if let Ok(owed) = self.stage.books.owed().await {
                 samples += 1;
                 for (key, nanos) in owed {
-                    let most = budget(&key) as u64 * LIST_NANOS;
-                    assert!(nanos <= most, "{key} owes {nanos} of {most} nanos");
+                    let max = budget(&key) as u64 * LIST_NANOS;
+                    assert!(nanos <= max, "{key} owes {nanos} of {max} nanos");
                 }
             }
             sleep(Duration::from_millis(20)).await;
@@ -240,8 +240,8 @@ impl Storm {
             }
         }
         for (key, count) in owed {
-            let most = budget(key);
-            assert!(count <= most, "{key} has {count} jobs of {most}");
+            let max = budget(key);
+            assert!(count <= max, "{key} has {count} jobs of {max}");
         }
         for (prompt, id) in &self.told.lock().unwrap().jobs {
             let told = jobs.iter().find(|job| job.job.id.as_ref() == Some(id));
@@ -295,10 +295,10 @@ fn owner(prompt: &str) -> Option<&str> {
 }
 
 /// Below `most`, by the keys that the standard library seeds its hash maps with.
-pub fn random(most: usize) -> usize {
+pub fn random(below: usize) -> usize {
     use std::hash::{BuildHasher as _, RandomState};
-    let number = RandomState::new().hash_one(most);
-    usize::try_from(number % most.max(1) as u64).unwrap()
+    let number = RandomState::new().hash_one(below);
+    usize::try_from(number % below.max(1) as u64).unwrap()
 }
 
 /// A random moment later.

@@ -57,9 +57,9 @@ pub fn check<'r, I: Iterator<Item = &'r Row>>(
     let exceeded =
         limits_of(world, &row)
             .into_iter()
-            .any(|(scope, (measure, most, window), currency)| {
+            .any(|(scope, (measure, max, window), currency)| {
                 let used = sum(before(), &scope, (measure, window, &currency), made.at);
-                used + takes(&row, measure) > most
+                used + takes(&row, measure) > max
             });
     match made.create.play {
         _ if exceeded => expect("429", *status == 429),

@@ -120,5 +120,5 @@ fn counted(usage: ledger::Usage) -> (Scope, Limit, u64) {
         policy::Window::Month => Window::Month,
         policy::Window::Total => Window::Total,
     };
-    (scope, (measure, usage.limit.most, window), usage.used)
+    (scope, (measure, usage.limit.max, window), usage.used)
 }

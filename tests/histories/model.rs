@@ -225,15 +225,15 @@ impl Model {
             .map(|gate| gate.time_at(world.now()))
             .collect();
         let earliest = *now.iter().min().unwrap();
-        for (scope, (measure, most, window), currency) in all_limits(world) {
+        for (scope, (measure, max, window), currency) in all_limits(world) {
             let moments: BTreeSet<_> = rows.iter().map(|row| window.start(row.created)).collect();
             for at in moments.into_iter().filter(|at| window.end(*at) > earliest) {
                 let measured = (measure, window, &*currency);
                 let now = sum(rows.iter().chain(&self.pruned), &scope, measured, at);
                 let before = sum(self.before.iter().chain(&self.pruned), &scope, measured, at);
-                if now > most && now > before {
+                if now > max && now > before {
                     wrong.push(format!(
-                        "{scope:?} {measure:?} {window:?} of {most} was {before}, is {now}"
+                        "{scope:?} {measure:?} {window:?} of {max} was {before}, is {now}"
                     ));
                 }
             }
@@ -277,13 +277,13 @@ impl Model {
             let at = gate.time_at(world.now());
             for key in (0..KEYS).filter(|key| world.plan.groups[*key].is_some()) {
                 let used = world.usage(gate, key).await;
-                for (scope, (measure, most, window), used) in used {
+                for (scope, (measure, max, window), used) in used {
                     let currency = world.currency_of(key);
                     let measured = (measure, window, currency);
                     let sum = sum(rows.iter().chain(&self.pruned), &scope, measured, at);
                     if sum != used {
                         wrong.push(format!(
-                            "{scope:?} {measure:?} {window:?} of {most}: counted {used}, summed {sum}"
+                            "{scope:?} {measure:?} {window:?} of {max}: counted {used}, summed {sum}"
                         ));
                     }
                 }

@@ -133,12 +133,12 @@ impl Model {
             let at = gate.time_at(world.now());
             binding
                 .iter()
-                .all(|(scope, (measure, most, window), currency)| {
+                .all(|(scope, (measure, max, window), currency)| {
                     let measured = (*measure, *window, &**currency);
                     let fits = |rows: &[Row]| {
                         let others = rows.iter().filter(|other| other.id != row.id);
                         let others = others.chain(&self.pruned);
-                        sum(others, scope, measured, at) + takes(&corrected, *measure) <= *most
+                        sum(others, scope, measured, at) + takes(&corrected, *measure) <= *max
                     };
                     let adds = takes(&corrected, *measure) > takes(&confirmed, *measure);
                     let runs = window.start(row.created) == window.start(at);

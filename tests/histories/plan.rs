@@ -232,7 +232,7 @@ pub fn secret(key: usize) -> String {
 
 fn limits(limits: &[Limit]) -> String {
     let mut measures: Vec<(&str, Vec<String>)> = Vec::new();
-    for (measure, most, window) in limits {
+    for (measure, max, window) in limits {
         let name = match measure {
             Measure::Requests => "requests",
             Measure::VideoSeconds => "video_seconds",
@@ -240,19 +240,19 @@ fn limits(limits: &[Limit]) -> String {
             Measure::BilledCost => "billed_cost",
             Measure::InFlight => "in_flight",
         };
-        let most = match measure {
+        let max = match measure {
             Measure::ListCost | Measure::BilledCost => {
-                format!("{}.{:06}", most / USD, most % USD / 1000)
+                format!("{}.{:06}", max / USD, max % USD / 1000)
             }
-            _ => most.to_string(),
+            _ => max.to_string(),
         };
         let text = match (measure, window) {
-            (Measure::InFlight, _) => most,
-            (_, Window::Minute) => most + "/min",
-            (_, Window::Hour) => most + "/hour",
-            (_, Window::Day) => most + "/day",
-            (_, Window::Month) => most + "/month",
-            (_, Window::Total) => most + "/total",
+            (Measure::InFlight, _) => max,
+            (_, Window::Minute) => max + "/min",
+            (_, Window::Hour) => max + "/hour",
+            (_, Window::Day) => max + "/day",
+            (_, Window::Month) => max + "/month",
+            (_, Window::Total) => max + "/total",
         };
         match measures.iter_mut().find(|(other, _)| *other == name) {
             Some((_, texts)) => texts.push(text),

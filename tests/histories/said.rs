@@ -195,14 +195,14 @@ pub fn list(query: &str, channel: usize, truth: &Truth) -> Then {
         let place = jobs.iter().position(|job| job.id == after);
         jobs.drain(..place.map_or(0, |place| place + 1));
     }
-    let most = match listing {
+    let max = match listing {
         Listing::Short => 2,
         _ => value("limit")
             .and_then(|limit| limit.parse().ok())
             .unwrap_or(20),
     };
-    let has_more = jobs.len() > most;
-    jobs.truncate(most);
+    let has_more = jobs.len() > max;
+    jobs.truncate(max);
     let mut entries: Vec<_> = jobs
         .iter()
         .map(|job| described(job, false, false))

@@ -239,7 +239,7 @@ impl History {
             .into_iter()
             .find_map(|(limit, scope)| {
                 let used = self.used(limit, &scope, &key.group.currency, now);
-                (used + takes(&charge, limit.measure) > limit.most).then_some((limit, scope, used))
+                (used + takes(&charge, limit.measure) > limit.max).then_some((limit, scope, used))
             });
         let id = self.made.len() as u128 + 1;
         let reserved = ledger
@@ -289,7 +289,7 @@ impl History {
             let adds = takes(&after, measure).saturating_sub(takes(&before, measure));
             let used = self.used(limit, &scope, &payer.currency, created);
             let runs = limit.window.start(created) >= limit.window.start(now);
-            (adds > 0 && runs && used + adds > limit.most).then_some((limit, scope, used))
+            (adds > 0 && runs && used + adds > limit.max).then_some((limit, scope, used))
         });
         let id = ReservationId(number as u128 + 1);
         let tie = confirmation(&after, &format!("video_{number}"));

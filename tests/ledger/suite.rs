@@ -258,7 +258,7 @@ pub async fn groups_share_their_limits(ledger: Arc<dyn Ledger>) {
 /// Sums are counted up to 63 bits. A counter that has reached that does not know how much is
 /// beyond, so it counts no less when something is given back.
 pub async fn a_sum_beyond_what_is_counted_refuses(ledger: Arc<dyn Ledger>) {
-    const MOST: u64 = i64::MAX as u64;
+    const MAX: u64 = i64::MAX as u64;
     let budget = || limit(Measure::ListCost, "9223372036.854775807/total");
     let group = group(vec![]);
     // Whether the counter was kept from the first charge on, or is summed up from all of them.
@@ -275,7 +275,7 @@ pub async fn a_sum_beyond_what_is_counted_refuses(ledger: Arc<dyn Ledger>) {
             assert_eq!(used(&*ledger, &limited, NOW).await, [0]);
         }
         for id in first..first + 3 {
-            assert!(reserved(&*ledger, &free, id, &of(MOST - 7), NOW).await);
+            assert!(reserved(&*ledger, &free, id, &of(MAX - 7), NOW).await);
         }
         let is_refused = async || {
             let draft = draft(first + 5, &of(1));
@@ -283,7 +283,7 @@ pub async fn a_sum_beyond_what_is_counted_refuses(ledger: Arc<dyn Ledger>) {
             let Reserved::Refused(reached) = outcome else {
                 panic!("{name}: {outcome:?}");
             };
-            assert_eq!((reached.used, reached.limit), (MOST, budget()), "{name}");
+            assert_eq!((reached.used, reached.limit), (MAX, budget()), "{name}");
         };
         is_refused().await;
         let given = ledger.void(ReservationId(first), "refused", NOW).await;
@@ -443,7 +443,7 @@ async fn corrected(
 /// and totals, hold.
 pub async fn a_window_that_has_passed_binds_no_correction(ledger: Arc<dyn Ledger>) {
     let minute = limit(Measure::VideoSeconds, "4/min");
-    let limits = |most| vec![minute, limit(Measure::VideoSeconds, most)];
+    let limits = |max| vec![minute, limit(Measure::VideoSeconds, max)];
     let total = key(limits("20/total"));
     let daily = key_in(&group(vec![]), "daily", limits("10/day"));
     for (key, id) in [(&total, 1), (&total, 2), (&daily, 3), (&daily, 4)] {
@@ -939,8 +939,8 @@ pub async fn due_jobs_are_found_until_they_end(ledger: Arc<dyn Ledger>) {
     for id in 1..4 {
         ids.push(with_job(&*ledger, &key, id, NOW).await);
     }
-    let due = async |at, most| {
-        let due = ledger.due("official", Timestamp(at), most).await.unwrap();
+    let due = async |at, limit| {
+        let due = ledger.due("official", Timestamp(at), limit).await.unwrap();
         due.iter().map(|job| job.reservation.0).collect::<Vec<_>>()
     };
     assert_eq!(due(NOW.0, 10).await, [1, 2, 3]);

@@ -26,10 +26,10 @@ async fn used(ledger: &dyn Ledger, key: &Key, now: Timestamp) -> Vec<u64> {
 }
 
 /// One measure in every window.
-fn every_window(measure: Measure, most: u64) -> Vec<Limit> {
+fn every_window(measure: Measure, max: u64) -> Vec<Limit> {
     let windows = ["min", "hour", "day", "month", "total"];
     windows
-        .map(|window| limit(measure, &format!("{most}/{window}")))
+        .map(|window| limit(measure, &format!("{max}/{window}")))
         .to_vec()
 }
 

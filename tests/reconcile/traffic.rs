@@ -32,7 +32,7 @@ pub const CLIENTS: [Client; 4] = [
 ];
 
 /// How many clients there are at a time.
-const AT_ONCE: u64 = 12;
+const CLIENTS_AT_ONCE: u64 = 12;
 
 /// What a prompt makes the channel do. Those that render something else are dearer or
 /// cheaper than what was asked for.
@@ -106,9 +106,13 @@ impl Traffic {
     }
 
     pub async fn run(&self, stand: &Stand, requests: u64) {
-        let clients = (0..AT_ONCE).map(|number| {
-            let dice = Dice(self.seed.wrapping_mul(AT_ONCE).wrapping_add(number + 1));
-            self.play(stand, dice, requests / AT_ONCE)
+        let clients = (0..CLIENTS_AT_ONCE).map(|number| {
+            let dice = Dice(
+                self.seed
+                    .wrapping_mul(CLIENTS_AT_ONCE)
+                    .wrapping_add(number + 1),
+            );
+            self.play(stand, dice, requests / CLIENTS_AT_ONCE)
         });
         futures_util::future::join_all(clients).await;
     }
@@ -117,8 +121,8 @@ impl Traffic {
         for _ in 0..requests {
             // Those with limits are refused often: they get fewer turns.
             let client = match dice.below(6) {
-                turn @ 0..4 => CLIENTS[turn as usize % 2],
-                turn => CLIENTS[turn as usize - 2],
+                client @ 0..4 => CLIENTS[client as usize % 2],
+                client => CLIENTS[client as usize - 2],
             };
             let one = One {
                 traffic: self,

@@ -194,21 +194,26 @@ impl Ledger for Watched {
         self.inner.lease(name, span).await
     }
 
-    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
-        self.inner.unmatched(channel, most).await
+    async fn unmatched(&self, channel: &str, limit: u32) -> Result<Vec<Unmatched>, Unavailable> {
+        self.inner.unmatched(channel, limit).await
     }
 
     async fn recently_voided(
         &self,
         channel: &str,
         since: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
-        self.inner.recently_voided(channel, since, most).await
+        self.inner.recently_voided(channel, since, limit).await
     }
 
-    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
-        self.inner.due(channel, now, most).await
+    async fn due(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Job>, Unavailable> {
+        self.inner.due(channel, now, limit).await
     }
 
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
@@ -219,9 +224,9 @@ impl Ledger for Watched {
         &self,
         before: Timestamp,
         now: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<u64, Unavailable> {
-        self.inner.prune(before, now, most).await
+        self.inner.prune(before, now, limit).await
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {

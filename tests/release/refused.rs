@@ -117,8 +117,8 @@ async fn refuse(stand: &Stand, case: &Case, framing: Framing, cut: Cut) -> Resul
             framing,
             Framing::Chunked | Framing::Http2 { length: false, .. }
         );
-        let most = case.body.len() as u64 - u64::from(declared);
-        assert!(record.body_bytes <= most, "{what}: {record:?}");
+        let max = case.body.len() as u64 - u64::from(declared);
+        assert!(record.body_bytes <= max, "{what}: {record:?}");
     }
     Ok(record.is_some())
 }

@@ -95,7 +95,7 @@ pub(super) fn first_answer(
             "id": id,
             "object": "video",
             "model": &*charge.model,
-            "status": listing.answer.status.unwrap_or(Status::Queued).told(),
+            "status": listing.answer.status.unwrap_or(Status::Queued).public_name(),
             "created_at": listing.job.created.unwrap_or(unknown.created).seconds(),
             "size": listing.answer.size.as_deref().unwrap_or(&charge.size),
             "seconds": seconds.to_string(),

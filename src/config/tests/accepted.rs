@@ -144,7 +144,7 @@ fn everything_can_be_set() {
     let limits: Vec<_> = key
         .limits
         .iter()
-        .map(|l| (l.measure, l.window, l.most))
+        .map(|l| (l.measure, l.window, l.max))
         .collect();
     let expected = [
         (Measure::Requests, Window::Minute, 10),

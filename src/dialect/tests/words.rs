@@ -74,7 +74,10 @@ fn every_status_has_its_name() {
     for status in Status::ALL {
         assert_eq!(Status::from_name(status.name()), Some(status));
         assert_eq!(StatusWords::default().find(status.name()), Some(status));
-        assert_eq!(status.told() == status.name(), status != Status::Expired);
+        assert_eq!(
+            status.public_name() == status.name(),
+            status != Status::Expired
+        );
     }
     assert_eq!(Status::Expired.end(), "timed_out");
 }

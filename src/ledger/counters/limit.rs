@@ -91,7 +91,7 @@ impl ScopedLimit {
             currency,
         } = self;
         LimitReached {
-            resets: limit.window.end(now).filter(|_| takes <= limit.most),
+            resets: limit.window.end(now).filter(|_| takes <= limit.max),
             limit,
             scope,
             currency,

@@ -145,7 +145,7 @@ impl Counters {
             limits.iter().find_map(|limit| {
                 let used = used(series, *limit, currency, now).unwrap_or(0);
                 let takes = takes(limit.measure);
-                let fits = used.checked_add(takes).is_some_and(|sum| sum <= limit.most);
+                let fits = used.checked_add(takes).is_some_and(|sum| sum <= limit.max);
                 (!fits && takes > 0).then_some((takes, *limit, used))
             })
         };
@@ -261,7 +261,7 @@ fn correction_exceeds(
             return None;
         }
         let used = counters.used(&scoped, taken).unwrap_or(0);
-        let fits = used.checked_add(adds).is_some_and(|sum| sum <= limit.most);
+        let fits = used.checked_add(adds).is_some_and(|sum| sum <= limit.max);
         (!fits).then(|| scoped.reached(adds, used, now))
     })
 }
@@ -299,7 +299,7 @@ mod tests {
         let minute_later = Timestamp(TAKEN.0 + 60_000);
         let (minute, total) = (Window::Minute, Window::Total);
         // Of a charge of 4 seconds, with so many seconds taken in all.
-        for (to, used, window, most, now, fits) in [
+        for (to, used, window, max, now, fits) in [
             (8, 16, total, 20, TAKEN, true),
             (9, 16, total, 20, TAKEN, false),
             // What adds nothing is never refused, though the limit is exceeded already.
@@ -313,7 +313,7 @@ mod tests {
             let limit = Limit {
                 measure,
                 window,
-                most,
+                max,
             };
             let limits = BindingLimits {
                 key: vec![limit],
@@ -341,7 +341,7 @@ mod tests {
             let limit = |measure| Limit {
                 measure,
                 window: Window::Total,
-                most: 100,
+                max: 100,
             };
             let limits = BindingLimits {
                 key: vec![limit(Measure::InFlight), limit(Measure::VideoSeconds)],

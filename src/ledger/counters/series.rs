@@ -12,7 +12,7 @@ pub(in crate::ledger) const KEPT: u64 = 3600;
 /// The largest sum that is counted, as the databases hold it. What is beyond is not known, so a
 /// counter that has reached it stays there, whatever is given back: it refuses all that costs
 /// something, and never counts less than there is. No limit is higher.
-pub(in crate::ledger) const MOST_COUNTED: u64 = i64::MAX as u64;
+pub(in crate::ledger) const MAX_COUNTED: u64 = i64::MAX as u64;
 
 /// The sum of one measure in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,11 @@ pub(in crate::ledger) struct Counter {
 }
 
 impl Counter {
-    /// Gives back, then takes; see [`MOST_COUNTED`].
+    /// Gives back, then takes; see [`MAX_COUNTED`].
     pub(super) fn change(&mut self, gives: u64, takes: u64) {
-        if self.used < MOST_COUNTED {
+        if self.used < MAX_COUNTED {
             let left = self.used.saturating_sub(gives);
-            self.used = left.saturating_add(takes).min(MOST_COUNTED);
+            self.used = left.saturating_add(takes).min(MAX_COUNTED);
             self.moved = true;
         }
     }
@@ -103,7 +103,7 @@ impl Series {
     /// Sets the sum of a window, where there is none yet.
     pub(in crate::ledger) fn add(&mut self, start: u64, used: u64) {
         if let Err(place) = self.place(start) {
-            let (used, moved) = (used.min(MOST_COUNTED), true);
+            let (used, moved) = (used.min(MAX_COUNTED), true);
             self.counters.insert(place, Counter { start, used, moved });
         }
     }

@@ -241,14 +241,14 @@ impl Ledger for MemoryLedger {
         Ok(true)
     }
 
-    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
+    async fn unmatched(&self, channel: &str, limit: u32) -> Result<Vec<Unmatched>, Unavailable> {
         let accounts = self.accounts();
         let unmatched = accounts
             .unmatched()
             .filter(|entry| &*entry.charge.channel == channel);
         let mut unmatched: Vec<_> = unmatched.collect();
         unmatched.sort_by_key(|entry| (entry.created, entry.id));
-        let unmatched = unmatched.into_iter().take(most as usize);
+        let unmatched = unmatched.into_iter().take(limit as usize);
         let unmatched = unmatched.filter_map(Entry::unmatched);
         Ok(unmatched.collect())
     }
@@ -257,18 +257,23 @@ impl Ledger for MemoryLedger {
         &self,
         channel: &str,
         since: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
         let accounts = self.accounts();
         let voided = accounts.recently_voided.range((since, ReservationId(0))..);
         let voided = voided.filter_map(|(_, id)| accounts.entries.get(id)?.unmatched());
         let mut voided: Vec<_> = voided.filter(|r| &*r.charge.channel == channel).collect();
         voided.sort_by_key(|unmatched| (unmatched.created, unmatched.id));
-        voided.truncate(most as usize);
+        voided.truncate(limit as usize);
         Ok(voided)
     }
 
-    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
+    async fn due(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Job>, Unavailable> {
         let accounts = self.accounts();
         let due = accounts
             .running()
@@ -276,7 +281,7 @@ impl Ledger for MemoryLedger {
         let far = Timestamp(now.0.saturating_add(FARTHEST_POLL));
         let due = due.chain(accounts.running_after(far));
         let due = due.filter(|entry| &*entry.charge.channel == channel);
-        Ok(due.filter_map(Entry::job).take(most as usize).collect())
+        Ok(due.filter_map(Entry::job).take(limit as usize).collect())
     }
 
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
@@ -298,7 +303,7 @@ impl Ledger for MemoryLedger {
         &self,
         _before: Timestamp,
         now: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<u64, Unavailable> {
         let mut accounts = self.accounts();
         let expired = accounts
@@ -307,7 +312,7 @@ impl Ledger for MemoryLedger {
             .filter(|(_, c)| c.answer.is_some() && c.claim.expires <= now);
         let expired: Vec<_> = expired
             .map(|(name, _)| name.clone())
-            .take(most as usize)
+            .take(limit as usize)
             .collect();
         for name in &expired {
             accounts.claims.remove(name);

@@ -190,7 +190,7 @@ impl PostgresLedger {
         let values = LimitValues::of(limits(key));
         let (names, currencies) = (values.names(), values.currencies());
         let mut counters = Counters::default();
-        if values.mosts.is_empty() {
+        if values.maximums.is_empty() {
             return Ok(counters);
         }
         let parameters = [
@@ -202,7 +202,7 @@ impl PostgresLedger {
             (&bigint(now.0) as _, Type::INT8),
         ];
         let mut rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
-        if rows.len() < values.mosts.len() {
+        if rows.len() < values.maximums.len() {
             self.track(limits(key), now).await?;
             rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
         }

@@ -56,16 +56,16 @@ pub struct PostgresLedger {
     /// This object, among all that use the database.
     instance: Id,
     /// Reservations of one key wait for each other in the database: here they do so without
-    /// holding every connection, which those of other keys need. Keys share turns.
-    turns: Vec<Semaphore>,
+    /// holding every connection, which those of other keys need. Keys share slots.
+    key_slots: Vec<Semaphore>,
     names: RandomState,
     operations: Operations,
     orphans: Orphans,
 }
 
-/// How many turns there are, and how long one is waited for.
-const TURNS: usize = 64;
-const TURN: Duration = Duration::from_secs(5);
+/// How many slots there are, and how long one is waited for.
+const KEY_SLOTS: usize = 64;
+const KEY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// It tells nothing: the URL holds a password.
 impl fmt::Debug for PostgresLedger {
@@ -86,7 +86,7 @@ impl PostgresLedger {
         Ok(Self {
             database: Database::new(Target::parse(url)?, connections.get(), instance),
             instance,
-            turns: (0..TURNS)
+            key_slots: (0..KEY_SLOTS)
                 .map(|_| Semaphore::new(connections.get().div_ceil(4)))
                 .collect(),
             names: RandomState::new(),
@@ -95,13 +95,15 @@ impl PostgresLedger {
         })
     }
 
-    /// Waits for the turn of a key.
-    async fn turn(&self, key: &str) -> Result<SemaphorePermit<'_>, Unavailable> {
-        let at = self.names.hash_one(key) % TURNS as u64;
-        let turn = usize::try_from(at).ok().and_then(|at| self.turns.get(at));
-        let turn = turn.map(|turn| timeout(TURN, turn.acquire()));
-        match turn {
-            Some(turn) => turn.await.ok().and_then(Result::ok),
+    /// Waits for the slot of a key, which several keys may share.
+    async fn key_slot(&self, key: &str) -> Result<SemaphorePermit<'_>, Unavailable> {
+        let at = self.names.hash_one(key) % KEY_SLOTS as u64;
+        let slot = usize::try_from(at)
+            .ok()
+            .and_then(|at| self.key_slots.get(at));
+        let slot = slot.map(|slot| timeout(KEY_SLOT_TIMEOUT, slot.acquire()));
+        match slot {
+            Some(slot) => slot.await.ok().and_then(Result::ok),
             None => None,
         }
         .ok_or_else(|| {
@@ -159,7 +161,7 @@ impl Ledger for PostgresLedger {
         key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
-        let _turn = self.turn(&key.name).await?;
+        let _slot = self.key_slot(&key.name).await?;
         self.decide_reserve(draft, key, now).await
     }
 
@@ -281,21 +283,26 @@ impl Ledger for PostgresLedger {
         Ok(!rows.is_empty())
     }
 
-    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
-        queries::unmatched(&self.database, channel, most).await
+    async fn unmatched(&self, channel: &str, limit: u32) -> Result<Vec<Unmatched>, Unavailable> {
+        queries::unmatched(&self.database, channel, limit).await
     }
 
     async fn recently_voided(
         &self,
         channel: &str,
         since: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
-        queries::recently_voided(&self.database, channel, since, most).await
+        queries::recently_voided(&self.database, channel, since, limit).await
     }
 
-    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
-        queries::due(&self.database, channel, now, most).await
+    async fn due(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Job>, Unavailable> {
+        queries::due(&self.database, channel, now, limit).await
     }
 
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
@@ -308,7 +315,7 @@ impl Ledger for PostgresLedger {
         &self,
         before: Timestamp,
         now: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<u64, Unavailable> {
         let forget = "SELECT tollgate.forget_counters($1, $2)";
         let parameters = [
@@ -325,7 +332,7 @@ impl Ledger for PostgresLedger {
                 &[
                     (&bigint(before.0), Type::INT8),
                     (&bigint(now.0), Type::INT8),
-                    (&i64::from(most), Type::INT8),
+                    (&i64::from(limit), Type::INT8),
                 ],
                 ANSWER,
             )

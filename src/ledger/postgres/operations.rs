@@ -8,8 +8,8 @@ use super::row::Id;
 use crate::ledger::charge::ReservationId;
 use crate::ledger::job::State;
 
-/// The most calls that are remembered. Of older ones the repetition is a call of its own.
-const MOST: usize = 10_000;
+/// The maximum number of calls that are remembered. Of older ones the repetition is a call of its own.
+const MAX_OPERATIONS: usize = 10_000;
 
 /// The calls that were not answered.
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Drop for Operation<'_> {
             return;
         }
         let mut calls = self.operations.lock();
-        if calls.len() >= MOST {
+        if calls.len() >= MAX_OPERATIONS {
             calls.pop_front();
         }
         calls.push_back(Unanswered {
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let operations = Operations::default();
-        for id in 0..MOST as u128 + 10 {
+        for id in 0..MAX_OPERATIONS as u128 + 10 {
             drop(operations.begin(Id(id), ReservationId(id), State::Posted, "completed"));
         }
-        assert_eq!(operations.lock().len(), MOST);
+        assert_eq!(operations.lock().len(), MAX_OPERATIONS);
         let oldest = operations.begin(Id(1), ReservationId(0), State::Posted, "completed");
         assert_eq!(oldest.name, Id(1));
     }

@@ -15,9 +15,9 @@ use crate::ledger::job::State;
 use crate::ledger::{Resolution, Unavailable};
 use crate::policy::Timestamp;
 
-/// The most that are remembered. The oldest make room for further ones, and wait until they
+/// The maximum number that is remembered. The oldest make room for further ones, and wait until they
 /// count as lost.
-const MOST: usize = 10_000;
+const MAX_ORPHANS: usize = 10_000;
 /// How long a statement may still be executed whose answer did not come: a commit waits for a
 /// standby for as long as that is away. What is seen later is voided as one that a gate has
 /// lost: in the metrics, where it never was reserved.
@@ -35,7 +35,7 @@ impl Orphans {
     /// Remembers a reservation that may have been made.
     pub(super) fn add(&self, id: ReservationId, now: Instant) {
         let mut orphans = self.lock();
-        if orphans.len() >= MOST {
+        if orphans.len() >= MAX_ORPHANS {
             orphans.pop_front();
         }
         orphans.push_back((id, now));
@@ -87,13 +87,13 @@ mod tests {
         orphans.add(second, minutes(10));
         assert_eq!(orphans.remaining(minutes(59)), [first, second]);
         assert_eq!(orphans.remaining(minutes(60)), [second]);
-        for id in 0..MOST {
+        for id in 0..MAX_ORPHANS {
             orphans.add(ReservationId(100 + id as u128), minutes(61));
         }
         let remaining = orphans.remaining(minutes(61));
         assert_eq!(
             (remaining.len(), remaining.first()),
-            (MOST, Some(&ReservationId(100)))
+            (MAX_ORPHANS, Some(&ReservationId(100)))
         );
         assert_eq!(orphans.remaining(minutes(121)), []);
     }

@@ -179,7 +179,7 @@ pub(super) async fn count_unresolved(
 pub(super) async fn unmatched(
     database: &Database,
     channel: &str,
-    most: u32,
+    limit: u32,
 ) -> Result<Vec<Unmatched>, Unavailable> {
     let statement = format!(
         "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
@@ -187,7 +187,7 @@ pub(super) async fn unmatched(
     );
     let parameters = [
         (&channel as _, Type::TEXT),
-        (&i64::from(most) as _, Type::INT8),
+        (&i64::from(limit) as _, Type::INT8),
     ];
     let rows = database.query(&statement, &parameters, ANSWER).await?;
     rows.iter().map(row::unmatched).collect()
@@ -198,7 +198,7 @@ pub(super) async fn recently_voided(
     database: &Database,
     channel: &str,
     since: Timestamp,
-    most: u32,
+    limit: u32,
 ) -> Result<Vec<Unmatched>, Unavailable> {
     let statement = format!(
         "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
@@ -211,7 +211,7 @@ pub(super) async fn recently_voided(
             &[
                 (&channel, Type::TEXT),
                 (&bigint(since.0), Type::INT8),
-                (&i64::from(most), Type::INT8),
+                (&i64::from(limit), Type::INT8),
             ],
             ANSWER,
         )
@@ -224,7 +224,7 @@ pub(super) async fn due(
     database: &Database,
     channel: &str,
     now: Timestamp,
-    most: u32,
+    limit: u32,
 ) -> Result<Vec<Job>, Unavailable> {
     let of = |bound: &str| {
         format!(
@@ -242,7 +242,7 @@ pub(super) async fn due(
             &[
                 (&channel, Type::TEXT),
                 (&bigint(now.0), Type::INT8),
-                (&i64::from(most), Type::INT8),
+                (&i64::from(limit), Type::INT8),
                 (&bigint(now.0.saturating_add(FARTHEST_POLL)), Type::INT8),
             ],
             ANSWER,

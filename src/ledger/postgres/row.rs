@@ -147,7 +147,7 @@ pub(super) struct LimitValues {
     currencies: Vec<Option<Arc<str>>>,
     pub(super) measures: Vec<&'static str>,
     pub(super) windows: Vec<&'static str>,
-    pub(super) mosts: Vec<i64>,
+    pub(super) maximums: Vec<i64>,
 }
 
 impl LimitValues {
@@ -160,7 +160,7 @@ impl LimitValues {
             values.names.push(name);
             values.measures.push(limit.measure.name());
             values.windows.push(limit.window.name());
-            values.mosts.push(bigint(limit.most));
+            values.maximums.push(bigint(limit.max));
             values.currencies.push(scoped.currency);
         }
         values
@@ -172,7 +172,7 @@ impl LimitValues {
             ("p_scopes", &self.scopes, Type::TEXT_ARRAY),
             ("p_measures", &self.measures, Type::TEXT_ARRAY),
             ("p_windows", &self.windows, Type::TEXT_ARRAY),
-            ("p_mosts", &self.mosts, Type::INT8_ARRAY),
+            ("p_mosts", &self.maximums, Type::INT8_ARRAY),
         ]
     }
 

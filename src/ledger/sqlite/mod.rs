@@ -280,9 +280,9 @@ impl Ledger for SqliteLedger {
         Ok(true)
     }
 
-    async fn unmatched(&self, channel: &str, most: u32) -> Result<Vec<Unmatched>, Unavailable> {
+    async fn unmatched(&self, channel: &str, limit: u32) -> Result<Vec<Unmatched>, Unavailable> {
         let channel = channel.to_owned();
-        let read = move |db: &_| rows::unmatched(db, &channel, most);
+        let read = move |db: &_| rows::unmatched(db, &channel, limit);
         self.readers.read(read).await
     }
 
@@ -290,16 +290,21 @@ impl Ledger for SqliteLedger {
         &self,
         channel: &str,
         since: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Unmatched>, Unavailable> {
         let channel = channel.to_owned();
-        let read = move |db: &_| rows::recently_voided(db, &channel, since, most);
+        let read = move |db: &_| rows::recently_voided(db, &channel, since, limit);
         self.readers.read(read).await
     }
 
-    async fn due(&self, channel: &str, now: Timestamp, most: u32) -> Result<Vec<Job>, Unavailable> {
+    async fn due(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Job>, Unavailable> {
         let channel = channel.to_owned();
-        let read = move |db: &_| rows::due(db, &channel, now, most);
+        let read = move |db: &_| rows::due(db, &channel, now, limit);
         self.readers.read(read).await
     }
 
@@ -312,11 +317,11 @@ impl Ledger for SqliteLedger {
         &self,
         before: Timestamp,
         now: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<u64, Unavailable> {
-        let read = move |db: &_| prune::old(db, before, most);
+        let read = move |db: &_| prune::old(db, before, limit);
         let old = self.readers.read(read).await?;
-        let call = move |_: &mut WriterState, db: &_| prune::forget(db, &old, now, most);
+        let call = move |_: &mut WriterState, db: &_| prune::forget(db, &old, now, limit);
         self.writer.call(call).await
     }
 

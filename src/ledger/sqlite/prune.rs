@@ -14,14 +14,14 @@ use crate::policy::Timestamp;
 
 /// Lists at most so many reservations that were resolved before `before`, by their numbers. They
 /// are read beforehand, so that searching does not hold up the writing thread.
-pub(super) fn old(db: &Connection, before: Timestamp, most: u32) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn old(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<i64>> {
     let mut read = db.prepare_cached(
         "SELECT number FROM (SELECT DISTINCT key FROM payer) AS payer
          CROSS JOIN reservation AS r INDEXED BY reservation_key
              ON r.key = payer.key AND r.created_ms < ?1
          WHERE r.resolved_ms < ?1 LIMIT ?2",
     )?;
-    let parameters = params![int(before.0), i64::from(most)];
+    let parameters = params![int(before.0), i64::from(limit)];
     let found = read.query_map(parameters, |row| row.get("number"))?;
     found.collect()
 }
@@ -59,7 +59,7 @@ pub(super) fn forget(
     db: &Connection,
     old: &[i64],
     now: Timestamp,
-    most: u32,
+    limit: u32,
 ) -> rusqlite::Result<u64> {
     let expired = db
         .prepare_cached(
@@ -67,7 +67,7 @@ pub(super) fn forget(
              (SELECT rowid FROM idempotency WHERE expires_ms <= ?1 AND status IS NOT NULL
               ORDER BY expires_ms LIMIT ?2)",
         )?
-        .execute(params![int(now.0), i64::from(most)])?;
+        .execute(params![int(now.0), i64::from(limit)])?;
     let list = <(ChargeColumns, PrunedColumns)>::list();
     let mut read = db.prepare_cached(&format!(
         "SELECT {list} FROM reservation WHERE number = ?1 AND resolved_ms IS NOT NULL",
@@ -77,7 +77,7 @@ pub(super) fn forget(
     let mut forgotten = expired as u64;
     let mut lines = HashMap::<_, Line>::new();
     for number in old {
-        if forgotten >= u64::from(most) {
+        if forgotten >= u64::from(limit) {
             break;
         }
         let found = read.query_row([number], |row| {

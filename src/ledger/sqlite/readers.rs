@@ -11,8 +11,8 @@ use super::super::Unavailable;
 use super::error::unavailable;
 use super::state::locked;
 
-/// The most reads at a time. They are short: more would only wait for the same disk.
-const MOST: usize = 4;
+/// The maximum number of reads at a time. They are short: more would only wait for the same disk.
+const MAX_READS: usize = 4;
 
 /// A small pool of connections, opened when they are first needed.
 pub(super) struct Readers {
@@ -26,7 +26,7 @@ impl Readers {
         Self {
             path: path.to_owned(),
             idle: Mutex::default(),
-            permits: Arc::new(Semaphore::new(MOST)),
+            permits: Arc::new(Semaphore::new(MAX_READS)),
         }
     }
 

@@ -171,7 +171,7 @@ pub(super) fn due(
     db: &Connection,
     channel: &str,
     now: Timestamp,
-    most: u32,
+    limit: u32,
 ) -> rusqlite::Result<Vec<Job>> {
     let rest = "INDEXED BY reservation_open
          WHERE channel = ?1 AND look_at_ms BETWEEN ?2 AND ?3
@@ -180,8 +180,8 @@ pub(super) fn due(
     let mut due = Vec::new();
     let far = int(now.0.saturating_add(FARTHEST_POLL));
     for (from, to) in [(0, int(now.0)), (far, i64::MAX)] {
-        let most = i64::from(most).saturating_sub(i64::try_from(due.len()).unwrap_or(i64::MAX));
-        due.extend(select::<Job>(db, rest, params![channel, from, to, most])?);
+        let limit = i64::from(limit).saturating_sub(i64::try_from(due.len()).unwrap_or(i64::MAX));
+        due.extend(select::<Job>(db, rest, params![channel, from, to, limit])?);
     }
     Ok(due)
 }
@@ -190,12 +190,12 @@ pub(super) fn due(
 pub(super) fn unmatched(
     db: &Connection,
     channel: &str,
-    most: u32,
+    limit: u32,
 ) -> rusqlite::Result<Vec<Unmatched>> {
     let rest = "INDEXED BY reservation_open
          WHERE channel = ?1 AND job IS NULL AND resolved_ms IS NULL
          ORDER BY created_ms, id LIMIT ?2";
-    select(db, rest, params![channel, i64::from(most)])
+    select(db, rest, params![channel, i64::from(limit)])
 }
 
 /// Reads the reservation that has that job although no answer named it.
@@ -216,7 +216,7 @@ pub(super) fn recently_voided(
     db: &Connection,
     channel: &str,
     since: Timestamp,
-    most: u32,
+    limit: u32,
 ) -> rusqlite::Result<Vec<Unmatched>> {
     let rest = format!(
         "INDEXED BY reservation_rival
@@ -224,7 +224,7 @@ pub(super) fn recently_voided(
              AND state = 'voided' AND outcome IN ('{NOT_CREATED}', '{NOT_FOUND_OUT}')
          ORDER BY created_ms, id LIMIT ?3"
     );
-    let parameters = params![channel, int(since.0), i64::from(most)];
+    let parameters = params![channel, int(since.0), i64::from(limit)];
     select(db, &rest, parameters)
 }
 

@@ -79,7 +79,7 @@ async fn h2_answer(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> (Vec<u8>
 async fn only_the_end_of_the_stream_completes_a_message_of_http2() {
     let mock = start(queued()).await;
     let body = ask().body;
-    let (most, last) = body.split_at(body.len() - 1);
+    let (start, last) = body.split_at(body.len() - 1);
     let length = body.len().to_string();
     let more = (body.len() + 1).to_string();
     let data = |bytes, flags| h2::frame(h2::DATA, flags, 1, bytes);
@@ -93,7 +93,7 @@ async fn only_the_end_of_the_stream_completes_a_message_of_http2() {
         (None, Vec::new()),
         (Some(&length), [data(&body, 0), cancel].concat()),
         (Some(&length), [data(&body, 0), no_error].concat()),
-        (Some(&length), data(most, h2::END_STREAM)),
+        (Some(&length), data(start, h2::END_STREAM)),
         (Some(&more), data(&body, h2::END_STREAM)),
     ];
     for (number, (length, frames)) in broken.iter().enumerate() {
@@ -113,7 +113,7 @@ async fn only_the_end_of_the_stream_completes_a_message_of_http2() {
     }
     let whole = [
         (None, [data(&body, 0), data(&[], h2::END_STREAM)].concat()),
-        (None, [data(most, 0), data(last, h2::END_STREAM)].concat()),
+        (None, [data(start, 0), data(last, h2::END_STREAM)].concat()),
         (Some(&length), data(&body, h2::END_STREAM)),
     ];
     for (number, (length, frames)) in whole.iter().enumerate() {

@@ -86,8 +86,8 @@ async fn a_create_in_flight_is_seen() {
     let mock = start(queued()).await;
     let message = ask().bytes();
     let mut socket = connect(mock.addr()).await;
-    let (most, last) = message.split_at(message.len() - 1);
-    socket.write_all(most).await.unwrap();
+    let (start, last) = message.split_at(message.len() - 1);
+    socket.write_all(start).await.unwrap();
     until(&mock, |stats| stats.creates_in_flight == 1).await;
     mock.reset();
     assert_eq!(
