@@ -128,6 +128,7 @@ fn key() -> Arc<Key> {
             multiplier: "5".parse().expect("a multiplier"),
             currency: "CNY".into(),
             limits: vec![limit(Measure::Requests, "1000000000/day")],
+            channels: None,
         }),
         allow: Allow::default(),
         limits: vec![
@@ -136,6 +137,7 @@ fn key() -> Arc<Key> {
             limit(Measure::ListCost, "1000000000/total"),
             limit(Measure::InFlight, "1000000000"),
         ],
+        channels: None,
     })
 }
 

@@ -146,9 +146,11 @@ mod tests {
                 multiplier: multiplier.parse().unwrap(),
                 currency: "CNY".into(),
                 limits: vec![],
+                channels: None,
             }),
             allow: Allow::default(),
             limits: vec![],
+            channels: None,
         }
     }
 

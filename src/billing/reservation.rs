@@ -110,9 +110,11 @@ mod tests {
                 multiplier: Multiplier::from_thousandths(1000).unwrap(),
                 currency: name(),
                 limits: vec![],
+                channels: None,
             }),
             allow: Allow::default(),
             limits: vec![],
+            channels: None,
         });
         let (created, made) = (clock.now(), clock.running());
         let ledger = Arc::new(MemoryLedger::default());

@@ -1,6 +1,7 @@
 //! Describes channels, the upstream accounts, as the configuration has them. No IO.
 
 mod content;
+mod operation;
 mod url;
 
 use std::collections::BTreeSet;
@@ -9,11 +10,13 @@ use std::time::Duration;
 
 pub(crate) use content::is_public;
 pub use content::{ContentHost, ContentUrl, NotFollowed, ParseContentHostError};
+pub use operation::{ChannelState, EjectionRules, Probe, Purchase, PurchasePrice};
 pub use url::{ParseUrlError, ServerUrl};
 
 use crate::dialect::Dialect;
 use crate::inspect::SecondsType;
 use crate::key::Secret;
+use crate::policy::Limit;
 
 /// An upstream account.
 #[derive(Debug)]
@@ -50,6 +53,20 @@ pub struct Channel {
     pub dialect: Dialect,
     /// Where its redirects for a video may lead.
     pub content_hosts: Vec<ContentHost>,
+    /// Which tier it is in: the next tier takes what no channel of a lower one can take.
+    pub tier: u32,
+    /// Its share of the creates of its tier, as a proportion: 1 to 1000.
+    pub weight: u32,
+    /// Whether it takes creates, and is asked for its jobs.
+    pub state: ChannelState,
+    /// How much may be asked of it.
+    pub limits: Vec<Limit>,
+    /// What it charges.
+    pub purchase: Option<Purchase>,
+    /// For how long it gets no creates after it has failed.
+    pub ejection: EjectionRules,
+    /// How it is asked whether it works, where it is asked at all.
+    pub probe: Option<Probe>,
 }
 
 /// How long an answer is waited for after a write to a channel has failed, and how long closing its
@@ -86,6 +103,13 @@ impl Channel {
             min_download_rate: self.min_download_rate,
             dialect: Dialect::default(),
             content_hosts: Vec::new(),
+            tier: 0,
+            weight: 1,
+            state: ChannelState::default(),
+            limits: Vec::new(),
+            purchase: None,
+            ejection: EjectionRules::default(),
+            probe: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use http::HeaderName;
 use http::header;
 use serde_saphyr::Spanned;
 
+use crate::catalog::Catalog;
 use crate::channel::{Auth, Channel, ContentHost, Http2, ServerUrl};
 use crate::dialect::{Dialect, MAX_WORD, Status, StatusWords, WordError};
 use crate::inspect::SecondsType;
@@ -16,7 +17,7 @@ use super::error::{Problems, Reported};
 use super::file::{self, Entries, Text, WordOr};
 use super::scalar::{bytes, duration, name, parsed, parsed_or};
 use super::sources::Sources;
-use super::{models, yaml};
+use super::{models, operation, yaml};
 
 /// Headers that frame or route a message, so that no credential can stand in them.
 const NO_CREDENTIAL_IN: [HeaderName; 10] = [
@@ -35,18 +36,18 @@ const NO_CREDENTIAL_IN: [HeaderName; 10] = [
 /// The channels, in the order of the file. Reports as well which model none of them serves.
 pub(super) fn build(
     file: &Spanned<Entries<file::Channel>>,
-    catalog: &Entries<file::Model>,
+    offer: (&Entries<file::Model>, &Result<Catalog, Reported>),
     sources: Sources<'_>,
     problems: &mut Problems,
 ) -> Result<Vec<Arc<Channel>>, Reported> {
     let mut channels = Vec::new();
     for (name, channel) in &file.value.0 {
-        channels.push(build_one(name, channel, catalog, sources, problems).map(Arc::new));
+        channels.push(build_one(name, channel, offer, sources, problems).map(Arc::new));
     }
     if channels.is_empty() {
         return Err(problems.report(file.referenced, "no channel: name at least one"));
     }
-    for (model, _) in &catalog.0 {
+    for (model, _) in &offer.0.0 {
         let mut served = file.value.0.iter().flat_map(|(_, c)| &c.models.value);
         if !served.any(|served| served.value == model.value) {
             problems.report_hint(
@@ -62,7 +63,7 @@ pub(super) fn build(
 fn build_one(
     name_text: &Text,
     file: &file::Channel,
-    catalog: &Entries<file::Model>,
+    (listed, catalog): (&Entries<file::Model>, &Result<Catalog, Reported>),
     sources: Sources<'_>,
     problems: &mut Problems,
 ) -> Result<Channel, Reported> {
@@ -74,7 +75,7 @@ fn build_one(
         None => Ok(None),
     };
     let auth = build_auth(name_text, file, p);
-    let models = build_models(&file.models, catalog, p);
+    let models = build_models(&file.models, listed, p);
     let seconds_type = build_seconds_type(&file.seconds_type, p);
     let http2 = build_http2(&file.http2, p);
     let ca = match &file.ca {
@@ -96,12 +97,15 @@ fn build_one(
     let min_download_rate = parsed_or(&file.min_download_rate, bytes, 1024, p);
     let words = build_words(file.status_words.as_ref(), p);
     let content_hosts = build_content_hosts(file, p);
+    let operation = operation::build(file, &models, catalog, p);
+    // Every part has been judged before the first one that is wrong ends it.
+    let (models, operation) = (models?, operation?);
     Ok(Channel {
         name: name?,
         url: url?,
         credential: credential?,
         auth: auth?,
-        models: models?,
+        models,
         seconds_type: seconds_type?,
         http2: http2?,
         ca: ca?,
@@ -112,6 +116,13 @@ fn build_one(
         min_download_rate: min_download_rate?,
         dialect: Dialect::new(words?),
         content_hosts: content_hosts?,
+        tier: operation.tier,
+        weight: operation.weight,
+        state: operation.state,
+        limits: operation.limits,
+        purchase: operation.purchase,
+        ejection: operation.ejection,
+        probe: operation.probe,
     })
 }
 
@@ -223,7 +234,7 @@ fn build_http2(file: &Option<Text>, problems: &mut Problems) -> Result<Http2, Re
 }
 
 /// One of these words; the default where none is written.
-fn choice<T: Copy + Default>(
+pub(super) fn choice<T: Copy + Default>(
     name: &str,
     file: &Option<Text>,
     words: &[(&str, T); 3],

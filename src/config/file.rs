@@ -6,12 +6,16 @@
 //!
 //! Nothing here derives `Debug`: a file can hold what must not be printed, by mistake.
 
+mod channel;
+
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
+
+pub(super) use channel::{AuthHeader, Channel, ChannelLimits, Ejection, Probe, Purchase};
 
 /// The text of a scalar, quoted or not, and its place.
 pub(super) type Text = Spanned<String>;
@@ -71,31 +75,6 @@ pub(super) struct Server {
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Channel {
-    pub url: Text,
-    pub credential: Option<Spanned<Credential>>,
-    pub auth: Option<Spanned<WordOr<AuthHeader>>>,
-    pub models: Spanned<Vec<Text>>,
-    pub seconds_type: Option<Text>,
-    pub http2: Option<Text>,
-    pub ca: Option<Text>,
-    pub connect_timeout: Option<Text>,
-    pub answer_timeout: Option<Text>,
-    pub read_timeout: Option<Text>,
-    pub idle_timeout: Option<Text>,
-    pub min_download_rate: Option<Text>,
-    pub status_words: Option<Entries<Text>>,
-    pub content_hosts: Option<Vec<Text>>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AuthHeader {
-    pub header: Option<Text>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub seconds: ModelSeconds,
     pub sizes: ModelSizes,
@@ -122,6 +101,7 @@ pub(super) struct Group {
     pub multiplier: Text,
     pub currency: Text,
     pub limits: Option<Limits>,
+    pub channels: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -132,6 +112,7 @@ pub(super) struct Key {
     pub group: Text,
     pub allow: Option<Allow>,
     pub limits: Option<Limits>,
+    pub channels: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(serde::Deserialize, Default)]

@@ -8,12 +8,12 @@ use serde_saphyr::Spanned;
 use crate::catalog::{Catalog, Quote};
 use crate::key::KeyDigest;
 use crate::money::Multiplier;
-use crate::policy::{Allow, Group, Key, Limit, Measure};
+use crate::policy::{Allow, Group, Key};
 
 use super::error::{Problems, Reported};
-use super::file::{self, Entries, OneOrMany, Text};
+use super::file::{self, Entries, Text};
 use super::scalar::{name, parsed};
-use super::{models, yaml};
+use super::{limits, models, yaml};
 
 /// The groups that the file names, each usable or not.
 pub(super) type Groups = BTreeMap<Arc<str>, Result<Arc<Group>, Reported>>;
@@ -21,20 +21,21 @@ pub(super) type Groups = BTreeMap<Arc<str>, Result<Arc<Group>, Reported>>;
 /// The groups.
 pub(super) fn build_groups(
     file: &Entries<file::Group>,
+    channels: &Entries<file::Channel>,
     catalog: &Result<Catalog, Reported>,
     problems: &mut Problems,
 ) -> Groups {
     let mut groups = Groups::new();
     for (name, group) in &file.0 {
-        let built = build_group(name, group, catalog, problems);
+        let built = build_group((name, group), channels, catalog, problems);
         groups.insert(name.value.as_str().into(), built.map(Arc::new));
     }
     groups
 }
 
 fn build_group(
-    name_text: &Text,
-    file: &file::Group,
+    (name_text, file): (&Text, &file::Group),
+    channels: &Entries<file::Channel>,
     catalog: &Result<Catalog, Reported>,
     problems: &mut Problems,
 ) -> Result<Group, Reported> {
@@ -49,12 +50,14 @@ fn build_group(
         _ => Ok(multiplier),
     });
     let currency = parsed(&file.currency, name, problems);
-    let limits = build_limits(&file.limits, problems);
+    let limits = limits::build(file.limits.as_ref(), problems);
+    let channels = set_of(&file.channels, problems, known_channel(channels));
     Ok(Group {
         name: name_built?,
         multiplier: multiplier?,
         currency: currency?,
         limits: limits?,
+        channels: channels?,
     })
 }
 
@@ -68,76 +71,10 @@ fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
     })
 }
 
-fn build_limits(
-    file: &Option<file::Limits>,
-    problems: &mut Problems,
-) -> Result<Vec<Limit>, Reported> {
-    let Some(file) = file else {
-        return Ok(Vec::new());
-    };
-    let mut limits = Vec::new();
-    for (measure, entry) in [
-        (Measure::Requests, &file.requests),
-        (Measure::VideoSeconds, &file.video_seconds),
-        (Measure::ListCost, &file.list_cost_usd),
-        (Measure::BilledCost, &file.billed_cost),
-    ] {
-        build_measure(measure, entry, &mut limits, problems);
-    }
-    if let Some(text) = &file.in_flight {
-        limits.push(parsed(
-            text,
-            |text| Limit::parse(Measure::InFlight, text),
-            problems,
-        ));
-    }
-    limits.into_iter().collect()
-}
-
-/// Adds the limits of one measure: one text, or a list with a window in each.
-fn build_measure(
-    measure: Measure,
-    entry: &Option<Spanned<OneOrMany>>,
-    limits: &mut Vec<Result<Limit, Reported>>,
-    problems: &mut Problems,
-) {
-    let Some(entry) = entry else {
-        return;
-    };
-    let texts = match &entry.value {
-        OneOrMany::One(word) => {
-            let text = Spanned::new(word.clone(), entry.referenced, entry.defined);
-            vec![text]
-        }
-        OneOrMany::Many(texts) => texts.clone(),
-        OneOrMany::Other => {
-            let message = "this is no limit: write one such as 10/min, or a list of them";
-            limits.push(Err(problems.report(entry.referenced, message)));
-            return;
-        }
-    };
-    let mut windows = BTreeSet::new();
-    for text in &texts {
-        let limit = parsed(text, |text| Limit::parse(measure, text), problems);
-        let limit = limit.and_then(|limit| match windows.insert(limit.window) {
-            true => Ok(limit),
-            false => Err(problems.report_hint(
-                text.referenced,
-                format!(
-                    "`{}` has two limits for the window `{}`",
-                    measure.name(),
-                    limit.window.name()
-                ),
-                "keep the smaller one",
-            )),
-        });
-        limits.push(limit);
-    }
-}
-
 /// The client keys, gathered from one file after the other.
 pub(super) struct Keys<'a> {
     catalog: &'a Entries<file::Model>,
+    channels: &'a Entries<file::Channel>,
     groups: &'a Groups,
     names: HashMap<String, String>,
     digests: HashMap<KeyDigest, String>,
@@ -146,9 +83,14 @@ pub(super) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     /// No keys yet.
-    pub fn new(catalog: &'a Entries<file::Model>, groups: &'a Groups) -> Self {
+    pub fn new(
+        catalog: &'a Entries<file::Model>,
+        channels: &'a Entries<file::Channel>,
+        groups: &'a Groups,
+    ) -> Self {
         Self {
             catalog,
+            channels,
             groups,
             names: HashMap::new(),
             digests: HashMap::new(),
@@ -170,13 +112,15 @@ impl<'a> Keys<'a> {
         let digest = self.digest(&file.sha256, place, problems);
         let group = self.group(&file.group, problems);
         let allow = self.allow(file, problems);
-        let limits = build_limits(&file.limits, problems);
+        let limits = limits::build(file.limits.as_ref(), problems);
+        let channels = self.channels(file, &group, &allow, problems);
         let key = || {
             let key = Key {
                 name: name?,
                 group: group?,
                 allow: allow?,
                 limits: limits?,
+                channels: channels?,
             };
             Ok::<_, Reported>((digest?, Arc::new(key)))
         };
@@ -224,6 +168,39 @@ impl<'a> Keys<'a> {
         };
         let message = format!("there is no group `{}`", text.value);
         Err(problems.report_hint(text.referenced, message, hint))
+    }
+
+    /// The channels that its requests may go to: one of them must serve a model that it may use.
+    fn channels(
+        &self,
+        key: &file::Key,
+        group: &Result<Arc<Group>, Reported>,
+        allow: &Result<Allow, Reported>,
+        problems: &mut Problems,
+    ) -> Result<Option<BTreeSet<Arc<str>>>, Reported> {
+        let own = set_of(&key.channels, problems, known_channel(self.channels))?;
+        let (Ok(group), Ok(allow)) = (group, allow) else {
+            return Ok(own);
+        };
+        let permitted = |set: &Option<BTreeSet<Arc<str>>>, name: &str| {
+            set.as_ref().is_none_or(|set| set.contains(name))
+        };
+        let serves = |(name, channel): &(Text, file::Channel)| {
+            let mut models = channel.models.value.iter();
+            permitted(&own, &name.value)
+                && permitted(&group.channels, &name.value)
+                && models.any(|model| allow.model(&model.value))
+        };
+        let is_restricted = own.is_some() || group.channels.is_some();
+        if is_restricted && !self.channels.0.iter().any(serves) {
+            let at = key.channels.as_ref().map(|list| list.referenced);
+            return Err(problems.report_hint(
+                at.unwrap_or(key.name.referenced),
+                "no channel that this key may use serves a model that it may use",
+                "see `channels` of the key and of its group",
+            ));
+        }
+        Ok(own)
     }
 
     fn allow(&self, key: &file::Key, problems: &mut Problems) -> Result<Allow, Reported> {
@@ -274,6 +251,24 @@ impl<'a> Keys<'a> {
             ));
         }
         Ok(allow)
+    }
+}
+
+/// Judges whether there is a channel of that name.
+fn known_channel(
+    channels: &Entries<file::Channel>,
+) -> impl Fn(&Text, &mut Problems) -> Result<(), Reported> {
+    let known: Vec<&str> = channels.0.iter().map(|(name, _)| &*name.value).collect();
+    move |text, problems| {
+        if known.contains(&text.value.as_str()) {
+            return Ok(());
+        }
+        let hint = match yaml::nearest(&text.value, &known) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("there are: {}", known.join(", ")),
+        };
+        let message = format!("there is no channel `{}`", text.value);
+        Err(problems.report_hint(text.referenced, message, hint))
     }
 }
 

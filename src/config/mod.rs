@@ -16,9 +16,11 @@ mod file;
 mod jobs;
 mod keys;
 mod ledger;
+mod limits;
 mod listen;
 mod metrics;
 mod models;
+mod operation;
 mod scalar;
 mod sources;
 mod yaml;
@@ -189,10 +191,10 @@ fn build(
     let ledger = LedgerUrl::build(&file.ledger, sources, problems);
     let jobs = Jobs::build(file.jobs, problems);
     let offer = &file.catalog.value;
-    let channels = channel::build(&file.channels, offer, sources, problems);
     let catalog = models::build(&file.catalog, problems);
+    let channels = channel::build(&file.channels, (offer, &catalog), sources, problems);
     let fields = build_fields(&file.fields, problems);
-    let groups = keys::build_groups(&file.groups, &catalog, problems);
+    let groups = keys::build_groups(&file.groups, &file.channels.value, &catalog, problems);
     let metrics = MetricsOptions::build(file.metrics, problems);
     let bounds = Bounds::build(file.bounds, problems);
 
@@ -203,7 +205,7 @@ fn build(
             "no client keys: list them under `keys`, or files of them under `keys_from`",
         );
     }
-    let mut keys = keys::Keys::new(offer, &groups);
+    let mut keys = keys::Keys::new(offer, &file.channels.value, &groups);
     for key in &own {
         keys.add(key, problems);
     }

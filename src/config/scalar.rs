@@ -20,6 +20,8 @@ pub(super) enum ScalarError {
     Duration,
     /// No whole number from 1 to 4,294,967,295.
     Count,
+    /// No whole number within these bounds.
+    Range(u32, u32),
     /// Nothing would get through.
     Zero,
     /// No `IP:PORT`.
@@ -30,7 +32,10 @@ pub(super) enum ScalarError {
 
 impl fmt::Display for ScalarError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let text = match self {
+            Self::Range(least, most) => {
+                return write!(f, "write a whole number from {least} to {most}");
+            }
             Self::Bytes => {
                 "this is no size: write bytes up to 1 TiB, such as 65536, 4 KiB, 64 MiB or 1 GiB"
             }
@@ -47,7 +52,8 @@ impl fmt::Display for ScalarError {
             Self::Name => {
                 "this is no name: write 1 to 64 letters, digits, dots, dashes and underscores"
             }
-        })
+        };
+        f.write_str(text)
     }
 }
 
@@ -118,6 +124,15 @@ pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
         Some(0) => Err(ScalarError::Zero),
         Some(number) => T::try_from(number).map_err(|_| ScalarError::Count),
         None => Err(ScalarError::Count),
+    }
+}
+
+/// Parses a whole number within bounds.
+pub(super) fn within(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, ScalarError> {
+    move |text| {
+        let number = whole(text).and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| (least..=most).contains(number));
+        number.ok_or(ScalarError::Range(least, most))
     }
 }
 

@@ -7,6 +7,7 @@ mod accepted;
 mod currencies;
 mod form;
 mod offer;
+mod operation;
 mod properties;
 mod service;
 mod shipped;

@@ -61,12 +61,14 @@ fn key() -> Arc<Key> {
             multiplier: "5".parse().unwrap(),
             currency: "CNY".into(),
             limits: vec![],
+            channels: None,
         }),
         allow: Allow {
             models: Some(models.into_iter().map(Arc::from).collect()),
             ..Allow::default()
         },
         limits: vec![],
+        channels: None,
     })
 }
 

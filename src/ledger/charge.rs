@@ -90,6 +90,8 @@ impl Charge {
             Measure::VideoSeconds => u64::from(self.seconds),
             Measure::ListCost => self.list.nanos(),
             Measure::BilledCost => self.billed.nanos(),
+            // No limit of a key or group counts it.
+            Measure::Cost => 0,
         }
     }
 }

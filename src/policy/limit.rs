@@ -38,6 +38,9 @@ pub enum Measure {
     ListCost,
     /// Billed cost, in nanos of the group's currency.
     BilledCost,
+    /// What a channel charges, in nanos of its purchase currency. No limit of a key or group
+    /// counts it.
+    Cost,
     /// Jobs that have not ended. Has no window.
     InFlight,
 }
@@ -50,13 +53,14 @@ impl Measure {
             Self::VideoSeconds => "video_seconds",
             Self::ListCost => "list_cost_usd",
             Self::BilledCost => "billed_cost",
+            Self::Cost => "cost",
             Self::InFlight => "in_flight",
         }
     }
 
     /// Whether reaching the limit means that money is spent, which no retry mends soon.
     pub const fn is_budget(self) -> bool {
-        matches!(self, Self::ListCost | Self::BilledCost)
+        matches!(self, Self::ListCost | Self::BilledCost | Self::Cost)
     }
 }
 
@@ -292,6 +296,7 @@ mod tests {
             (Measure::VideoSeconds, "600/hour"),
             (Measure::ListCost, "100.50/day"),
             (Measure::BilledCost, "0.00/total"),
+            (Measure::Cost, "80.00/day"),
             (Measure::InFlight, "4"),
         ] {
             assert_eq!(Limit::parse(measure, text).unwrap().to_string(), text);

@@ -28,6 +28,15 @@ pub struct Key {
     pub allow: Allow,
     /// How much of it.
     pub limits: Vec<Limit>,
+    /// The channels that its requests may go to; `None` for all that its group may use.
+    pub channels: Option<BTreeSet<Arc<str>>>,
+}
+
+impl Key {
+    /// Whether the key's requests may go to that channel.
+    pub fn may_use_channel(&self, name: &str) -> bool {
+        admits(&self.channels, name) && admits(&self.group.channels, name)
+    }
 }
 
 /// A multiplier and a currency for the keys in it.
@@ -41,6 +50,8 @@ pub struct Group {
     pub currency: Arc<str>,
     /// How much all its keys may ask for together.
     pub limits: Vec<Limit>,
+    /// The channels that its keys' requests may go to; `None` for all.
+    pub channels: Option<BTreeSet<Arc<str>>>,
 }
 
 /// What a key may ask for. `None` stands for all that the catalog offers.

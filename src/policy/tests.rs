@@ -42,9 +42,11 @@ fn key(allow: Allow) -> Key {
             multiplier: "5".parse().unwrap(),
             currency: "CNY".into(),
             limits: vec![],
+            channels: None,
         }),
         allow,
         limits: vec![],
+        channels: None,
     }
 }
 

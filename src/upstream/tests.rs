@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::balance::Channels;
 use super::channel::DOWN_FOR_MS;
 use super::channel::LiveChannel;
-use crate::channel::{Auth, Channel, Http2, ServerUrl};
+use crate::channel::{Auth, Channel, ChannelState, EjectionRules, Http2, ServerUrl};
 use crate::dialect::Dialect;
 use crate::key::Secret;
 use crate::policy::Timestamp;
@@ -33,6 +33,13 @@ fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
         min_download_rate: 1024,
         dialect: Dialect::default(),
         content_hosts: vec![],
+        tier: 0,
+        weight: 1,
+        state: ChannelState::Active,
+        limits: vec![],
+        purchase: None,
+        ejection: EjectionRules::default(),
+        probe: None,
     })
 }
 

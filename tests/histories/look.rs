@@ -111,6 +111,7 @@ fn counted(usage: ledger::Usage) -> (Scope, Limit, u64) {
         policy::Measure::VideoSeconds => Measure::VideoSeconds,
         policy::Measure::ListCost => Measure::ListCost,
         policy::Measure::BilledCost => Measure::BilledCost,
+        policy::Measure::Cost => unreachable!("no limit of a key or group counts it"),
         policy::Measure::InFlight => Measure::InFlight,
     };
     let window = match usage.limit.window {

@@ -70,6 +70,7 @@ fn takes(charge: &Charge, measure: Measure) -> u64 {
         Measure::VideoSeconds => charge.seconds.into(),
         Measure::ListCost => charge.list.nanos(),
         Measure::BilledCost => charge.billed.nanos(),
+        Measure::Cost => 0,
     }
 }
 
@@ -108,6 +109,7 @@ impl History {
             multiplier: "5".parse().unwrap(),
             currency: self.currencies[number].into(),
             limits: self.limits[3 + number].clone(),
+            channels: None,
         })
     }
 
@@ -117,6 +119,7 @@ impl History {
             group: self.group(self.keys[number]),
             allow: Allow::default(),
             limits: self.limits[number].clone(),
+            channels: None,
         }
     }
 

@@ -28,6 +28,7 @@ pub fn key_in(group: &Arc<Group>, name: &str, limits: Vec<Limit>) -> Arc<Key> {
         group: group.clone(),
         allow: Allow::default(),
         limits,
+        channels: None,
     })
 }
 
@@ -37,6 +38,7 @@ pub fn group(limits: Vec<Limit>) -> Arc<Group> {
         multiplier: "5".parse().unwrap(),
         currency: "CNY".into(),
         limits,
+        channels: None,
     })
 }
 

@@ -138,6 +138,7 @@ fn group_in(name: &str, currency: &str, limits: Vec<Limit>) -> Arc<Group> {
         multiplier: "5".parse().unwrap(),
         currency: currency.into(),
         limits,
+        channels: None,
     })
 }
 
@@ -150,6 +151,7 @@ pub async fn limits_of_money_count_one_currency(ledger: Arc<dyn Ledger>) {
             group: group.clone(),
             allow: Allow::default(),
             limits: vec![daily, limit(Measure::ListCost, "100/day")],
+            channels: None,
         })
     };
     let cny = of(&group_in("a", "CNY", vec![]));

@@ -78,12 +78,14 @@ fn plan() -> (Arc<Plan>, Arc<Key>) {
             multiplier: "1".parse().expect("it is a multiplier"),
             currency: "USD".into(),
             limits: Vec::new(),
+            channels: None,
         };
         let key = Key {
             name: "key".into(),
             group: Arc::new(group),
             allow: Allow::default(),
             limits: Vec::new(),
+            channels: None,
         };
         (Arc::new(plan), Arc::new(key))
     };

@@ -97,6 +97,7 @@ fn limits_of(key: &Key) -> Key {
         group: key.group.clone(),
         allow: Default::default(),
         limits: key.limits.clone(),
+        channels: None,
     }
 }
 

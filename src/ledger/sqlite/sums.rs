@@ -55,6 +55,7 @@ impl WriterState {
             Measure::VideoSeconds => ("seconds", ["0", "video_seconds"]),
             Measure::ListCost => ("list_nanos", ["list_units", "list_fraction"]),
             Measure::BilledCost => ("billed_nanos", ["billed_units", "billed_fraction"]),
+            Measure::Cost => ("0", ["0", "0"]),
         };
         let own = [
             &*format!("{own} / 1000000000"),
