@@ -66,17 +66,26 @@ pub enum Format {
 }
 
 /// Why the size of a picture cannot be known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// It is no PNG, JPEG or WebP.
+    #[error("The image is no PNG, JPEG or WebP; convert it to one of them.")]
     UnknownFormat,
     /// It begins like this format, but its header is not as it must be.
+    #[error("The image looks like a {0} but has an invalid header; encode it anew.")]
     Malformed(Format),
     /// Its header gives a width or height of 0.
+    #[error("The {0} image's header gives no width or no height; encode it anew.")]
     ZeroSize(Format),
     /// Its size has not come within [`HEAD_BYTES`].
+    #[error(
+        "The {format} image has more than {max} MiB of metadata before its size; remove the metadata.",
+        format = .0,
+        max = HEAD_BYTES / (1024 * 1024)
+    )]
     HeadTooLong(Format),
     /// It ended before its size.
+    #[error("The image ends before its size; send the whole file.")]
     Truncated,
 }
 
@@ -181,32 +190,6 @@ impl fmt::Display for Format {
         })
     }
 }
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownFormat => {
-                f.write_str("The image is no PNG, JPEG or WebP; convert it to one of them.")
-            }
-            Self::Malformed(format) => write!(
-                f,
-                "The image looks like a {format} but has an invalid header; encode it anew."
-            ),
-            Self::ZeroSize(format) => write!(
-                f,
-                "The {format} image's header gives no width or no height; encode it anew."
-            ),
-            Self::HeadTooLong(format) => write!(
-                f,
-                "The {format} image has more than {} MiB of metadata before its size; remove the metadata.",
-                HEAD_BYTES / (1024 * 1024)
-            ),
-            Self::Truncated => f.write_str("The image ends before its size; send the whole file."),
-        }
-    }
-}
-
-impl std::error::Error for Reason {}
 
 /// Tells the formats apart; judges the header of a PNG or WebP once it is whole.
 fn judge(head: &[u8]) -> Judgement {

@@ -25,19 +25,9 @@ impl fmt::Debug for KeyDigest {
 }
 
 /// Why a text is no key digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write the 64 hex digits of the key's SHA-256 (printf %s \"$KEY\" | sha256sum)")]
 pub struct ParseDigestError;
-
-impl fmt::Display for ParseDigestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "write the 64 hex digits of the key's SHA-256 \
-             (printf %s \"$KEY\" | sha256sum)",
-        )
-    }
-}
-
-impl std::error::Error for ParseDigestError {}
 
 impl FromStr for KeyDigest {
     type Err = ParseDigestError;

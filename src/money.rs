@@ -103,38 +103,24 @@ impl Multiplier {
 }
 
 /// Why a text is no amount of the wanted kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAmountError {
     /// A number below zero.
+    #[error("this is negative: write zero or more, such as 0.10")]
     Negative,
     /// Not plain digits with at most one decimal point.
+    #[error("write a plain decimal such as 0.10")]
     NotDecimal,
     /// More decimals than can be kept exactly.
+    #[error("use at most {allowed} decimals, so that amounts stay exact")]
     TooManyDecimals {
         /// How many are kept.
         allowed: usize,
     },
     /// Larger than can be kept.
+    #[error("the number is too large")]
     TooLarge,
 }
-
-impl fmt::Display for ParseAmountError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Negative => f.write_str("this is negative: write zero or more, such as 0.10"),
-            Self::NotDecimal => f.write_str("write a plain decimal such as 0.10"),
-            Self::TooManyDecimals { allowed } => {
-                write!(
-                    f,
-                    "use at most {allowed} decimals, so that amounts stay exact"
-                )
-            }
-            Self::TooLarge => f.write_str("the number is too large"),
-        }
-    }
-}
-
-impl std::error::Error for ParseAmountError {}
 
 /// Reads `digits[.digits]` as a whole number of 10^-`decimals`.
 fn parse_scaled(text: &str, decimals: usize, max: u64) -> Result<u64, ParseAmountError> {

@@ -9,7 +9,6 @@ mod certificate;
 mod connection;
 mod in_progress;
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
@@ -55,22 +54,15 @@ pub struct Server {
 }
 
 /// A server stopped before all requests had ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "stopped with {requests} {} still under way",
+    if *requests == 1 { "request" } else { "requests" }
+)]
 pub struct StillInProgress {
     /// How many had not.
     pub requests: usize,
 }
-
-impl fmt::Display for StillInProgress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.requests {
-            1 => f.write_str("stopped with 1 request still under way"),
-            n => write!(f, "stopped with {n} requests still under way"),
-        }
-    }
-}
-
-impl std::error::Error for StillInProgress {}
 
 /// Serves the gate alone, on a socket that is listening already: what is not of the Videos
 /// API is not found.

@@ -6,7 +6,6 @@
 //! hosts that are named there, by TLS unless the channel itself is spoken to without, and at
 //! public addresses unless the very host is named.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Channel;
@@ -24,30 +23,21 @@ pub struct ContentHost {
 }
 
 /// Why a text names no host that videos may be fetched from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseContentHostError {
     /// No host name or IP address, or more than that.
+    #[error(
+        "this is no host: write one such as cdn.example.com, *.example.com or \
+         10.0.0.7:9000, without https://"
+    )]
     Host,
     /// No port from 1 to 65535.
+    #[error("the port is no number from 1 to 65535")]
     Port,
     /// A wildcard that covers a top-level domain, or an address.
+    #[error("a wildcard needs a domain of at least two labels, as *.example.com")]
     TooWide,
 }
-
-impl fmt::Display for ParseContentHostError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Host => {
-                "this is no host: write one such as cdn.example.com, *.example.com or \
-                 10.0.0.7:9000, without https://"
-            }
-            Self::Port => "the port is no number from 1 to 65535",
-            Self::TooWide => "a wildcard needs a domain of at least two labels, as *.example.com",
-        })
-    }
-}
-
-impl std::error::Error for ParseContentHostError {}
 
 impl ContentHost {
     /// Reads `HOST[:PORT]` or `*.DOMAIN[:PORT]`.
@@ -103,27 +93,20 @@ pub struct ContentUrl {
 }
 
 /// Why a redirect is not followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotFollowed {
     /// It says nothing that could be followed.
+    #[error("its Location is no http or https URL")]
     Unreadable,
     /// It leads to a host that is not named in the channel's `content_hosts`.
+    #[error("it leads to a host that is not in the channel's content_hosts")]
     Host,
     /// It leads away from TLS.
+    #[error("it leads to http://, from a channel that is spoken to by https://")]
     Plain,
     /// It has led on too often.
+    #[error("it leads on too often")]
     TooMany,
-}
-
-impl fmt::Display for NotFollowed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unreadable => "its Location is no http or https URL",
-            Self::Host => "it leads to a host that is not in the channel's content_hosts",
-            Self::Plain => "it leads to http://, from a channel that is spoken to by https://",
-            Self::TooMany => "it leads on too often",
-        })
-    }
 }
 
 impl ContentUrl {

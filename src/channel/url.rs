@@ -1,6 +1,5 @@
 //! The URL of a channel.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Where a channel is. The path of an API call is `base_path` and `/v1/videos...`.
@@ -17,48 +16,39 @@ pub struct ServerUrl {
 }
 
 /// Why a text is no URL of a channel. The text could hold a password and is not repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUrlError {
     /// No `https://` or `http://`.
+    #[error("a URL begins with https:// or http://")]
     Scheme,
     /// User and password.
+    #[error(
+        "no user or password in a URL: use `credential: {{ env: NAME }}` for what opens \
+         the channel"
+    )]
     UserInfo,
     /// A query or a fragment.
+    #[error("end the URL before `?` or `#`: only a path can follow the host")]
     Query,
     /// No host name or IP address.
+    #[error("the URL names no valid host: write one such as api.openai.com")]
     Host,
     /// No port from 1 to 65535.
+    #[error("the URL's port is no number from 1 to 65535")]
     Port,
     /// A path that is not plain.
+    #[error(
+        "the URL's path may hold segments of letters, digits, dots, dashes, \
+         underscores and tildes only, such as /openai"
+    )]
     Path,
     /// The path that the gate adds by itself.
+    #[error(
+        "end the URL before /v1: the gate adds /v1/videos itself, as in \
+         https://api.openai.com"
+    )]
     ApiPath,
 }
-
-impl fmt::Display for ParseUrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scheme => "a URL begins with https:// or http://",
-            Self::UserInfo => {
-                "no user or password in a URL: use `credential: { env: NAME }` for what opens \
-                 the channel"
-            }
-            Self::Query => "end the URL before `?` or `#`: only a path can follow the host",
-            Self::Host => "the URL names no valid host: write one such as api.openai.com",
-            Self::Port => "the URL's port is no number from 1 to 65535",
-            Self::Path => {
-                "the URL's path may hold segments of letters, digits, dots, dashes, \
-                 underscores and tildes only, such as /openai"
-            }
-            Self::ApiPath => {
-                "end the URL before /v1: the gate adds /v1/videos itself, as in \
-                 https://api.openai.com"
-            }
-        })
-    }
-}
-
-impl std::error::Error for ParseUrlError {}
 
 impl ServerUrl {
     /// Reads `https://HOST[:PORT][/PATH]`.

@@ -4,8 +4,6 @@
 //! systems start processes with a soft limit of 1,024 (for the sake of programs that call
 //! `select`) and a hard one of hundreds of thousands.
 
-use std::fmt;
-
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Bounds;
@@ -31,7 +29,14 @@ pub(super) fn raise_limit() -> Option<u64> {
 }
 
 /// The bounds need more open files than there may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "at most {limit} files may be open, too few for bounds.connections ({connections}) \
+     + 2 x bounds.concurrent_uploads ({uploads}) + {OWN} of the gate's own: only \
+     {fitting} client connections are kept open at once. Raise the hard limit \
+     (LimitNOFILE= of systemd, --ulimit nofile= of Docker, ulimit -Hn), or lower the \
+     bounds"
+)]
 pub(super) struct TooFewFiles {
     limit: u64,
     connections: u64,
@@ -57,25 +62,6 @@ pub(super) fn check(limit: u64, bounds: &Bounds) -> Result<(), TooFewFiles> {
         uploads,
         fitting: usize::try_from(fitting).unwrap_or(bounds.connections),
     })
-}
-
-impl fmt::Display for TooFewFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            limit,
-            connections,
-            uploads,
-            fitting,
-        } = self;
-        write!(
-            f,
-            "at most {limit} files may be open, too few for bounds.connections ({connections}) \
-             + 2 x bounds.concurrent_uploads ({uploads}) + {OWN} of the gate's own: only \
-             {fitting} client connections are kept open at once. Raise the hard limit \
-             (LimitNOFILE= of systemd, --ulimit nofile= of Docker, ulimit -Hn), or lower the \
-             bounds"
-        )
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use serde_saphyr::Location;
 use super::yaml;
 
 /// Why a configuration was refused: at least one problem, by file and place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Printed with one line for each problem.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(problems))]
 pub struct Error {
     problems: Vec<Problem>,
 }
@@ -35,20 +37,10 @@ impl Error {
     }
 }
 
-/// One line for each problem.
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.problems.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{problem}")?;
-        }
-        Ok(())
-    }
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
 }
-
-impl std::error::Error for Error {}
 
 /// `file:line:column: message (hint)`, on one line.
 impl fmt::Display for Problem {

@@ -12,49 +12,35 @@ const MAX_BYTES: u64 = 1 << 40;
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a text is no value of the wanted kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ScalarError {
     /// No number of bytes from 1 to 1 TiB.
+    #[error("this is no size: write bytes up to 1 TiB, such as 65536, 4 KiB, 64 MiB or 1 GiB")]
     Bytes,
     /// No duration from 1 ms to 24 h.
+    #[error(
+        "this is no duration: write a whole number and ms, s, min or h, up to 24h, \
+         such as 500ms or 30s"
+    )]
     Duration,
     /// No whole number from 1 to 4,294,967,295.
+    #[error("this is no count: write a whole number from 1 to 4294967295")]
     Count,
     /// No whole number within these bounds.
+    #[error("write a whole number from {0} to {1}")]
     Range(u32, u32),
     /// Nothing would get through.
+    #[error("zero would let nothing through: write at least 1")]
     Zero,
     /// No `IP:PORT`.
+    #[error(
+        "this is no address: write IP:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or \
+         [::]:8080"
+    )]
     Address,
     /// No name that can be a label.
+    #[error("this is no name: write 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
-}
-
-impl fmt::Display for ScalarError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Range(least, most) => {
-                return write!(f, "write a whole number from {least} to {most}");
-            }
-            Self::Bytes => {
-                "this is no size: write bytes up to 1 TiB, such as 65536, 4 KiB, 64 MiB or 1 GiB"
-            }
-            Self::Duration => {
-                "this is no duration: write a whole number and ms, s, min or h, up to 24h, \
-                 such as 500ms or 30s"
-            }
-            Self::Count => "this is no count: write a whole number from 1 to 4294967295",
-            Self::Zero => "zero would let nothing through: write at least 1",
-            Self::Address => {
-                "this is no address: write IP:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or \
-                 [::]:8080"
-            }
-            Self::Name => {
-                "this is no name: write 1 to 64 letters, digits, dots, dashes and underscores"
-            }
-        };
-        f.write_str(text)
-    }
 }
 
 /// Reads a text with one of the functions below, or reports it.

@@ -1,7 +1,6 @@
 //! Answers: their bodies, and the error envelope.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
@@ -346,13 +345,6 @@ impl Body for AnswerBody {
 }
 
 /// The mock closes the connection (HTTP/2: resets the stream) here, on purpose.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("closed by a fault, or because the request was broken")]
 pub(super) struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("closed by a fault, or because the request was broken")
-    }
-}
-
-impl std::error::Error for Closed {}

@@ -1,6 +1,5 @@
 //! Request bodies: hashed while they stream, and read as a form or as JSON.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -311,19 +310,9 @@ impl Body for Feed {
 }
 
 /// The form has no part for far too long.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("no part of the form begins or ends in {STALL_BYTES} bytes")]
 struct Stalled;
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no part of the form begins or ends in {STALL_BYTES} bytes"
-        )
-    }
-}
-
-impl std::error::Error for Stalled {}
 
 /// A short body of a control request; `None` if it is broken or too long.
 pub(super) async fn read_short(body: Incoming) -> Option<Bytes> {

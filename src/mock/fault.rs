@@ -232,39 +232,22 @@ impl Kind {
 }
 
 /// Why a text is no fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// No such scope.
+    #[error("no requests are called '{0}': say create, poll, list, content, delete or any")]
     Scope(String),
     /// No such fault, or one that takes no value.
+    #[error(
+        "no fault is called '{0}': say fail, moderated, cancelled, a status from 400 to 599, quota, \
+         slow=MS, trickle, early=STATUS, drop-before, drop-body, drop-after, drop-answer, no-id, \
+         other-seconds[=N], other-size[=WxH], garbage, huge[=BYTES] or big=BYTES"
+    )]
     Kind(String),
     /// The value is missing or not a number that makes sense there.
+    #[error("'{0}' needs a number: slow=MS, early=STATUS (400 to 599), huge=BYTES, big=BYTES")]
     Value(String),
 }
-
-impl fmt::Display for FaultError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FaultError::Scope(scope) => write!(
-                f,
-                "no requests are called '{scope}': say create, poll, list, content, delete or any"
-            ),
-            FaultError::Kind(kind) => write!(
-                f,
-                "no fault is called '{kind}': say fail, moderated, cancelled, a status from 400 \
-                 to 599, quota, slow=MS, trickle, early=STATUS, drop-before, drop-body, \
-                 drop-after, drop-answer, no-id, other-seconds[=N], other-size[=WxH], garbage, \
-                 huge[=BYTES] or big=BYTES"
-            ),
-            FaultError::Value(fault) => write!(
-                f,
-                "'{fault}' needs a number: slow=MS, early=STATUS (400 to 599), huge=BYTES, big=BYTES"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for FaultError {}
 
 /// The faults that are set for the whole process.
 #[derive(Debug)]

@@ -200,26 +200,15 @@ impl Tls {
 }
 
 /// Why a certificate and key cannot be served with.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The certificate chain is not PEM.
+    #[error("the certificate is not PEM: {0}")]
     Certificate(pem::Error),
     /// The private key is not PEM.
+    #[error("the private key is not PEM: {0}")]
     Key(pem::Error),
     /// They do not belong together, or are of a sort that TLS does not take.
+    #[error("certificate and key cannot be served with: {0}")]
     Pair(rustls::Error),
 }
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::Certificate(error) => write!(f, "the certificate is not PEM: {error}"),
-            TlsError::Key(error) => write!(f, "the private key is not PEM: {error}"),
-            TlsError::Pair(error) => {
-                write!(f, "certificate and key cannot be served with: {error}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}

@@ -166,37 +166,21 @@ pub struct Limit {
 }
 
 /// Why a text is no limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseLimitError {
     /// No `/window` where one is needed.
+    #[error("add a window: 10/min, 600/hour, 100/day, 2000/month or 5000/total")]
     NoWindow,
     /// A window where there is none.
+    #[error("write the number alone: jobs in flight have no window")]
     HasWindow,
     /// A window that is unknown.
+    #[error("`{0}` is no window: write min, hour, day, month or total")]
     UnknownWindow(String),
     /// A number that cannot be read.
+    #[error("`{0}` is no number that can be kept exactly")]
     BadNumber(String),
 }
-
-impl fmt::Display for ParseLimitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoWindow => {
-                f.write_str("add a window: 10/min, 600/hour, 100/day, 2000/month or 5000/total")
-            }
-            Self::HasWindow => f.write_str("write the number alone: jobs in flight have no window"),
-            Self::UnknownWindow(window) => write!(
-                f,
-                "`{window}` is no window: write min, hour, day, month or total"
-            ),
-            Self::BadNumber(number) => {
-                write!(f, "`{number}` is no number that can be kept exactly")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ParseLimitError {}
 
 impl Limit {
     /// Reads `600/hour`, or a plain number for [`Measure::InFlight`].

@@ -1,7 +1,6 @@
 //! The certificate of the clients' listener and its key, read here because Pingora panics
 //! over files that it cannot use.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tokio_rustls::rustls::crypto::ring;
@@ -13,19 +12,12 @@ use tokio_rustls::rustls::{self, InconsistentKeys};
 use crate::config::Tls;
 
 /// A certificate or a key that cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {}: {problem}", file.display())]
 pub struct CertificateError {
     file: PathBuf,
     problem: String,
 }
-
-impl fmt::Display for CertificateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot use {}: {}", self.file.display(), self.problem)
-    }
-}
-
-impl std::error::Error for CertificateError {}
 
 /// The certificate chain and its key, which belong together.
 ///
