@@ -1,4 +1,4 @@
-//! LedgerRetries calls to the ledger of which it has not told the outcome.
+//! Retries calls to the ledger whose outcome it has not told.
 //!
 //! The ledger tells the call that made a change that it did, and every other one that there
 //! was nothing left to do. So a call that was not answered may have been the one whose charge

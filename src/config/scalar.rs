@@ -114,11 +114,11 @@ pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
 }
 
 /// Parses a whole number within bounds.
-pub(super) fn within(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, ScalarError> {
+pub(super) fn within(min: u32, max: u32) -> impl Fn(&str) -> Result<u32, ScalarError> {
     move |text| {
         let number = whole(text).and_then(|number| u32::try_from(number).ok());
-        let number = number.filter(|number| (least..=most).contains(number));
-        number.ok_or(ScalarError::Range(least, most))
+        let number = number.filter(|number| (min..=max).contains(number));
+        number.ok_or(ScalarError::Range(min, max))
     }
 }
 

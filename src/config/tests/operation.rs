@@ -99,7 +99,7 @@ fn channels_have_limits_of_their_own() {
     let lines = "    purchase: { currency: USD, factor: 0.85 }\n    limits: { requests: 5/min, \
                  video_seconds: [60/hour], cost: [1.50/day, 20/total], in_flight: 3 }";
     let limits = channel(lines).limits.clone();
-    let limits = limits.iter().map(|l| (l.measure, l.window, l.most));
+    let limits = limits.iter().map(|l| (l.measure, l.window, l.max));
     assert_eq!(
         limits.collect::<Vec<_>>(),
         [
