@@ -64,10 +64,10 @@ impl LedgerRetries {
             let mut wait = RETRY_AFTER;
             loop {
                 tokio::time::sleep(wait).await;
-                if call().await.is_ok() {
-                    return;
+                match call().await {
+                    Ok(()) => return,
+                    Err(error) => wait = next_wait(wait, &error),
                 }
-                wait = (wait * 2).min(RETRY_AFTER_MAX);
             }
         });
     }
@@ -75,6 +75,16 @@ impl LedgerRetries {
     /// Locks the set. No panic can leave it half-written, so a poisoned lock is taken as it is.
     fn lock(&self) -> MutexGuard<'_, HashSet<(ReservationId, LedgerCall)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Computes how long to wait after another failure. A failure that stays until somebody mends its
+/// cause is retried too, since a charge depends on it, but a full disk gains nothing from many
+/// quick retries.
+fn next_wait(wait: Duration, error: &Unavailable) -> Duration {
+    match error.is_transient() {
+        true => (wait * 2).min(RETRY_AFTER_MAX),
+        false => RETRY_AFTER_MAX,
     }
 }
 
@@ -114,5 +124,30 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_stays_is_retried_too_but_at_the_longest_wait() {
+        let (away, full) = (
+            Unavailable::transient("away"),
+            Unavailable::permanent("full"),
+        );
+        for (error, waits) in [(away, [100, 200, 400]), (full, [100, 5000, 5000])] {
+            let (retries, id) = (LedgerRetries::default(), ReservationId(1));
+            let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+            let mut last = tokio::time::Instant::now();
+            retries.start(id, LedgerCall::Resolve, move || {
+                let result = match called.send(()) {
+                    Ok(()) => Err(error.clone()),
+                    Err(_) => Ok(()),
+                };
+                async move { result }
+            });
+            for wait in waits {
+                calls.recv().await.unwrap();
+                assert_eq!(last.elapsed(), Duration::from_millis(wait));
+                last = tokio::time::Instant::now();
+            }
+        }
     }
 }
