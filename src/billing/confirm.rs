@@ -33,7 +33,7 @@ pub(crate) enum NotConfirmed {
 
 impl Billing {
     /// Confirms a reservation with the job of its answer, corrects the charge, and resolves it
-    /// if the job has ended already. Answers the job's public id, for which `first` makes what
+    /// if the job has ended already. Returns the job's public id, for which `first` makes what
     /// repetitions of the request are answered with. Where the reservation was given up
     /// meanwhile, because another gate took this one for dead or the clock was set, the job is
     /// charged by a new one.
@@ -132,7 +132,7 @@ impl Billing {
     }
 
     /// Confirms a reservation under the public id that is wanted, or under one that is generated
-    /// where that is taken. Answers with which it was.
+    /// where that is taken. Returns under which it was.
     async fn confirm_by_answer(
         &self,
         reservation: &Reservation,

@@ -46,7 +46,7 @@ pub(super) struct Poller {
 
 impl Poller {
     /// Makes one round: polls the jobs whose time has come, at the channel's rate as long as
-    /// there are enough of them. Answers whether more are waiting.
+    /// there are enough of them. Returns whether more are waiting.
     pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<bool, Unavailable> {
         let billing = &task.billing;
         let jobs = &task.snapshot.config.jobs;
@@ -196,7 +196,7 @@ async fn set_next_poll(
     ledger.set_next_poll(entry.job.reservation, at).await
 }
 
-/// Whether a job has been followed for long enough, be it that a client still polls it.
+/// Whether a job has been followed for long enough, even if a client still polls it.
 fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
     now.since(entry.job.created) > millis(jobs.expire_after)
 }

@@ -172,7 +172,7 @@ impl Billing {
         }
     }
 
-    /// Voids a reservation that has no job, now or as soon as the ledger can be used. Answers
+    /// Voids a reservation that has no job, now or as soon as the ledger can be used. Returns
     /// whether this call did it.
     pub(super) async fn void_by_id(
         &self,

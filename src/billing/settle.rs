@@ -113,7 +113,7 @@ impl Billing {
 
     /// Reopens the cached entry of a job whose charge was resolved here, where the ledger says
     /// that the job still runs: a database that took over from another may have missed the
-    /// resolution. Answers whether it did.
+    /// resolution. Returns whether it did.
     pub(super) async fn reopen(&self, entry: &JobEntry) -> Result<bool, Unavailable> {
         let job = self.ledger.job(&entry.job.id).await?;
         let runs = job.is_some_and(|job| job.resolution.is_none());

@@ -274,7 +274,7 @@ impl Worker {
         memory.poller.drain().await;
     }
 
-    /// Does a task once. Answers whether it is to be done again at once.
+    /// Does a task once. Returns whether it is to be done again at once.
     async fn run_once(&self, of: &ChannelTask, task: Task, memory: &mut Memory) -> bool {
         let name = of.name();
         let lease = match task {

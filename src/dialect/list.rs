@@ -88,7 +88,7 @@ impl<'d> ListReader<'d> {
         }
     }
 
-    /// Reads the next piece. Answers whether more is wanted.
+    /// Reads the next piece. Returns whether more is wanted.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         self.reader.push(bytes, &mut self.page);
         self.reader.progress() != Progress::Broken && self.page.page.entries < MAX_ENTRIES

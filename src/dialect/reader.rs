@@ -25,10 +25,10 @@ const MAX_DEPTH: u32 = 32;
 
 /// What is told of a document, in its order.
 pub(super) trait Events {
-    /// A member's key, `None` where it is too long or unreadable. Answers whether its value is
+    /// A member's key, `None` where it is too long or unreadable. Returns whether its value is
     /// wanted.
     fn key(&mut self, key: Option<&str>) -> bool;
-    /// The next element of an array. Answers whether it is wanted.
+    /// The next element of an array. Returns whether it is wanted.
     fn element(&mut self) -> bool;
     /// A wanted value is an object, or else an array.
     fn open(&mut self, object: bool);

@@ -44,7 +44,7 @@ impl Text {
     }
 
     /// Reads on behind the opening quote. Gives what is decoded to `piece`, as long as all of it
-    /// can be. Answers how many bytes were used, and whether the closing quote was the last.
+    /// can be. Returns how many bytes were used, and whether the closing quote was the last.
     pub(super) fn read(&mut self, bytes: &[u8], mut piece: impl FnMut(&str)) -> (usize, bool) {
         let mut at = 0;
         while let Some((&byte, rest)) = bytes.get(at..).and_then(<[u8]>::split_first) {

@@ -342,7 +342,7 @@ impl CreateRequest<'_> {
         Ok(self.choice.check(model, written, channel, now)?)
     }
 
-    /// Reserves what a permit costs on a channel. Answers the reservation, or the response that the
+    /// Reserves what a permit costs on a channel. Returns the reservation, or the response that the
     /// idempotency key got before.
     async fn reserve(
         &self,

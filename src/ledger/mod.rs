@@ -133,7 +133,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Voids a reservation that became no job: nothing is owed, the limits get back what it
     /// took, and its idempotency key is free again. `why` is a word for operators, such as
-    /// `refused`. Answers the charge, or `None` where it has a job or was resolved already.
+    /// `refused`. Returns the charge, or `None` where it has a job or was resolved already.
     async fn void(
         &self,
         id: ReservationId,
@@ -142,7 +142,7 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
     /// Resolves a reservation whose job has ended: posted stays owed, voided gives back what
-    /// was taken. `end` is how the job ended, such as `completed`. Answers the charge, or
+    /// was taken. `end` is how the job ended, such as `completed`. Returns the charge, or
     /// `None` where it has no job or was resolved already.
     async fn settle(
         &self,
@@ -188,7 +188,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Renews the lease of this gate. Marks as unknown the pending reservations of gates whose lease
     /// has expired, and those of this gate that are older than `lost_after`. To be called every few
-    /// seconds. Answers how many were marked.
+    /// seconds. Returns how many were marked.
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable>;
 
     /// Takes or renews the lease of that name for this gate: `true` while no other gate
@@ -218,7 +218,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
 
     /// Deletes idempotency keys that have expired and reservations that were resolved before
-    /// `before`, at most `limit` in all, and adds the latter to the totals of the bill. Answers how
+    /// `before`, at most `limit` in all, and adds the latter to the totals of the bill. Returns how
     /// many it deleted.
     async fn prune(
         &self,

@@ -237,7 +237,7 @@ impl LiveChannel {
         fitting.or(sizes.last().copied()).unwrap_or(1)
     }
 
-    /// Notes that a page of that many jobs could not be read. Answers whether a smaller one can be
+    /// Notes that a page of that many jobs could not be read. Returns whether a smaller one can be
     /// asked for.
     pub fn reduce_page_size(&self, size: usize) -> bool {
         self.page_size
@@ -245,7 +245,7 @@ impl LiveChannel {
         size > 1
     }
 
-    /// Notes a status word whose meaning is not known. Answers whether it is new. The number of
+    /// Notes a status word whose meaning is not known. Returns whether it is new. The number of
     /// words is bounded, for a channel that makes them up.
     pub fn is_new_word(&self, word: &Arc<str>) -> bool {
         const MAX_WORDS: usize = 32;

@@ -47,7 +47,7 @@ impl fmt::Display for Ended {
 }
 
 impl FailureLog {
-    /// Notes a failure. Answers whether it is to be logged.
+    /// Notes a failure. Returns whether it is to be logged.
     pub(super) fn failed(&self, channel: &str, kind: &'static str, at: Timestamp) -> bool {
         let mut all = self.lock();
         let failures = all.entry((channel.to_owned(), kind)).or_insert(Failures {
@@ -62,7 +62,7 @@ impl FailureLog {
         is_news
     }
 
-    /// Notes a success. Answers which failures have ended.
+    /// Notes a success. Returns which failures have ended.
     pub(super) fn succeeded(&self, channel: &str, at: Timestamp) -> Vec<Ended> {
         if self.open.load(Ordering::Relaxed) == 0 {
             return vec![];

@@ -42,7 +42,7 @@ impl Pool {
         }
     }
 
-    /// Opens a session for one request. Answers whether its connection is a pooled one.
+    /// Opens a session for one request. Returns whether its connection is a pooled one.
     pub(crate) async fn session(&self, peer: &HttpPeer) -> pingora::Result<(HttpSession, bool)> {
         if !is_http1(peer) {
             return Box::pin(self.any.get_http_session(peer)).await;

@@ -183,7 +183,7 @@ impl Reconciler {
         Matcher::new(&unresolved.candidates, rules).decide(&jobs, &reconciled)
     }
 
-    /// Reads the list on for as long as a round may take. Answers whether it is complete, once
+    /// Reads the list on for as long as a round may take. Returns whether it is complete, once
     /// it has been read; `None` while there is more.
     async fn read_on(
         &mut self,

@@ -223,7 +223,7 @@ fn series_of<'a>(series: &'a Map<Arc<str>, Vec<Series>>, name: &str) -> &'a [Ser
     series.get(name).map_or(&[], Vec::as_slice)
 }
 
-/// Decides about the correction of a charge that was taken at `taken`. Answers the charge as it
+/// Decides about the correction of a charge that was taken at `taken`. Returns the charge as it
 /// is to be, and the limit that forbids the correction, if one does: the charge stays as it was
 /// then.
 pub(in crate::ledger) fn decide_correction(

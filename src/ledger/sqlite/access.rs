@@ -66,7 +66,7 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Takes a file from those who are neither its owner nor in its group. Answers the mode that it
+/// Takes a file from those who are neither its owner nor in its group. Returns the mode that it
 /// had, if that let them in. What a group may do is left alone: no usual umask gives it that
 /// and nothing to the others, so it is meant.
 #[cfg(unix)]
