@@ -54,7 +54,7 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What would stop a gate on this machine.
+/// Lists what would stop a gate on this machine.
 fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(tls) = &config.listen.tls
@@ -85,8 +85,8 @@ fn can_listen(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// What is wrong with the database and the channels, as they answer. No channel is asked for
-/// more than an entry of its list.
+/// Lists what is wrong with the database and the channels, by their answers. No channel is asked
+/// for more than an entry of its list.
 fn ask(config: Config) -> io::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -22,12 +22,12 @@ pub(super) struct Limited {
 /// Where in the code a line is written: file and line, and at which level.
 type Place = (Option<&'static str>, Option<u32>, Level);
 
-/// When a place in the code last wrote a line, and how many were left out since.
+/// When a place in the code last wrote a line, and how many were suppressed since.
 #[derive(Default)]
 struct Places(HashMap<Place, (Instant, u64)>);
 
 impl Places {
-    /// Whether a line of that place is written now, with how many left out before it.
+    /// Returns how many lines were suppressed before this one, if it is written now.
     fn admit(&mut self, place: Place, now: Instant) -> Option<u64> {
         match self.0.get_mut(&place) {
             Some((last, suppressed)) if now.saturating_duration_since(*last) < WINDOW => {

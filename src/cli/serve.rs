@@ -132,7 +132,7 @@ async fn serve(
     Ok(ended)
 }
 
-/// The signals that the gate obeys.
+/// The signals that the gate handles.
 struct Signals {
     hangup: Signal,
     terminate: Signal,
@@ -169,7 +169,7 @@ async fn recv(signal: &mut Signal) -> bool {
     signal.recv().await.is_some()
 }
 
-/// What of a configuration is set up once, at the start.
+/// The settings that take effect at the start only.
 struct StartupSettings {
     listen: Listen,
     admin: Option<Admin>,
@@ -216,7 +216,7 @@ fn digest(tls: &Tls) -> Option<[u8; 32]> {
     Some(Sha256::of(files.concat()))
 }
 
-/// A configuration that does not hold together replaces nothing.
+/// Applies a configuration that was read anew; one that is not valid replaces nothing.
 fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupSettings) {
     match loaded {
         Ok(config) => {
@@ -246,7 +246,7 @@ fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupS
     }
 }
 
-/// Says that the certificate in use is not the one that is there.
+/// Logs that the certificate in use is not the one in its files.
 fn log_certificate_changed(tls: &Tls) {
     let cert = tls.cert.display();
     match server::certified_key(tls) {

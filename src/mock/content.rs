@@ -20,7 +20,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// What a variant's name stands for.
+    /// Finds the content of the variant with that name.
     pub(super) fn of(variant: Option<&str>, video_bytes: Option<u64>) -> Result<Content, ApiError> {
         match (variant, video_bytes) {
             (None | Some("video"), Some(bytes)) => Ok(Content::Filler(bytes)),
@@ -38,7 +38,7 @@ impl Content {
         }
     }
 
-    /// The whole, or the range that is asked for.
+    /// Returns the whole, or the range that is asked for.
     pub(super) fn answer(self, id: &str, headers: &HeaderMap) -> Answer {
         let (content_type, length) = match self {
             Content::File(content_type, bytes) => (content_type, bytes.len() as u64),
@@ -94,7 +94,7 @@ impl Content {
     }
 }
 
-/// What a Range header comes to.
+/// The outcome of reading a Range header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Range {
     /// From the first to the last byte, both included.

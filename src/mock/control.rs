@@ -1,4 +1,4 @@
-//! The control routes: books and faults over HTTP.
+//! Serves the control routes: records and faults over HTTP.
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;

@@ -72,7 +72,7 @@ pub struct JobError {
     pub message: &'static str,
 }
 
-/// A job as the books show it.
+/// A job as the control routes show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobRecord {
     /// What the API shows, or showed before the deletion.

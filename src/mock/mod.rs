@@ -1,7 +1,7 @@
 //! A faithful mock channel: a server of the Videos API that renders nothing.
 //!
 //! It is for demos, staging and tests, so it does two things that a real channel does not:
-//! it keeps exact books of what reached it, and it misbehaves on demand.
+//! it keeps exact records of what reached it, and it misbehaves on demand.
 //!
 //! # Records
 //!
@@ -17,7 +17,7 @@
 //! | `GET /mock/jobs` | all jobs, deleted ones too, as [`JobRecord`]s, oldest first |
 //! | `GET /mock/fault` | the faults that are set |
 //! | `POST /mock/fault` | sets them: `{"fault": "create:500,poll:slow=50", "times": 2}`; `null` or `""` clears, `times` is optional |
-//! | `POST /mock/reset` | clears books and jobs, and sets the faults back to [`Options::faults`] |
+//! | `POST /mock/reset` | clears records and jobs, and sets the faults back to [`Options::faults`] |
 //!
 //! Control routes need no credential and are not counted.
 //!
@@ -122,7 +122,7 @@ impl Mock {
         self.addr
     }
 
-    /// The books so far.
+    /// The counters so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.state.stats()
@@ -153,7 +153,7 @@ impl Mock {
         self.state.faults.set(faults, times);
     }
 
-    /// Clears books and jobs, and sets the faults back to [`Options::faults`].
+    /// Clears records and jobs, and sets the faults back to [`Options::faults`].
     pub fn reset(&self) {
         self.state.reset();
     }

@@ -1,4 +1,4 @@
-//! What a mock channel is told at its start.
+//! The options of a mock channel.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The books: counters, and the last requests.
+//! Records counters and the last requests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::options::{Options, Presented};
 use super::route::Route;
 
-/// How many requests are kept.
+/// The maximum number of requests that are kept.
 const KEPT: usize = 1000;
-/// How much of a prompt is kept.
+/// The maximum that is kept of a prompt.
 const PROMPT_CHARS: usize = 200;
 
 /// Counters since the start or the last reset. Control routes are not counted.
@@ -136,7 +136,7 @@ impl Record {
     }
 }
 
-/// Keeps the books.
+/// Keeps the counters and the records.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Records>);
 
@@ -179,9 +179,9 @@ impl Recorder {
             Route::Remix(_) => Family::Remix,
             _ => Family::Other,
         };
-        let mut books = self.lock();
-        books.in_progress.extend(record.name().map(String::from));
-        let stats = &mut books.stats;
+        let mut records = self.lock();
+        records.in_progress.extend(record.name().map(String::from));
+        let stats = &mut records.stats;
         stats.requests_total += 1;
         let path = match route.template() {
             Some(template) => format!("{} {template}", head.method),
@@ -198,7 +198,7 @@ impl Recorder {
             stats.credentials_wrong += 1;
             stats.last_credential = Some("wrong");
         }
-        drop(books);
+        drop(records);
         Entry {
             recorder: Arc::clone(self),
             family,
@@ -223,13 +223,13 @@ impl Recorder {
     }
 
     pub(super) fn clear(&self) {
-        let mut books = self.lock();
-        books.stats = Stats {
-            creates_in_flight: books.stats.creates_in_flight,
+        let mut records = self.lock();
+        records.stats = Stats {
+            creates_in_flight: records.stats.creates_in_flight,
             ..Stats::default()
         };
-        books.first += books.ring.len() as u64;
-        books.ring.clear();
+        records.first += records.ring.len() as u64;
+        records.ring.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Records> {
@@ -237,7 +237,7 @@ impl Recorder {
     }
 }
 
-/// The pen for one request's record.
+/// Writes the record of one request.
 #[derive(Debug)]
 pub(super) struct Entry {
     recorder: Arc<Recorder>,
@@ -269,11 +269,11 @@ impl Entry {
         record.complete = outcome == Outcome::Complete;
         record.body_bytes = body_bytes;
         record.body_sha256 = body_sha256;
-        let mut books = self.recorder.lock();
+        let mut records = self.recorder.lock();
         if let Some(name) = record.name() {
-            books.in_progress.remove(name);
+            records.in_progress.remove(name);
         }
-        let stats = &mut books.stats;
+        let stats = &mut records.stats;
         stats.body_bytes_total += body_bytes;
         match self.family {
             Family::Create => {
@@ -293,25 +293,25 @@ impl Entry {
             }
             Family::Other => (),
         }
-        let number = books.first + books.ring.len() as u64;
-        books.ring.push_back((**record).clone());
-        if books.ring.len() > KEPT {
-            books.ring.pop_front();
-            books.first += 1;
+        let number = records.first + records.ring.len() as u64;
+        records.ring.push_back((**record).clone());
+        if records.ring.len() > KEPT {
+            records.ring.pop_front();
+            records.first += 1;
         }
-        drop(books);
+        drop(records);
         self.place = Place::Ring(number);
     }
 
     /// The request created this job.
     pub(super) fn accepted(&mut self, job_id: &str) {
-        let mut books = self.recorder.lock();
+        let mut records = self.recorder.lock();
         match self.family {
-            Family::Create => books.stats.creates_accepted += 1,
-            Family::Remix => books.stats.remixes_accepted += 1,
+            Family::Create => records.stats.creates_accepted += 1,
+            Family::Remix => records.stats.remixes_accepted += 1,
             Family::Other => (),
         }
-        drop(books);
+        drop(records);
         self.write(|record| record.job_id = Some(job_id.into()));
     }
 
@@ -336,11 +336,11 @@ impl Entry {
         match &mut self.place {
             Place::Ahead(record) => note(record),
             Place::Ring(number) => {
-                let mut books = self.recorder.lock();
-                let index = number.checked_sub(books.first);
+                let mut records = self.recorder.lock();
+                let index = number.checked_sub(records.first);
                 let record = index
                     .and_then(|index| usize::try_from(index).ok())
-                    .and_then(|index| books.ring.get_mut(index));
+                    .and_then(|index| records.ring.get_mut(index));
                 if let Some(record) = record {
                     note(record);
                 }

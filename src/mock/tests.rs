@@ -40,7 +40,7 @@ async fn start(options: Options) -> Mock {
     Mock::start(listener, options)
 }
 
-/// Waits until the books say so.
+/// Waits until the records say so.
 async fn until(mock: &Mock, holds: impl Fn(&Stats) -> bool) {
     let wait = async {
         while !holds(&mock.stats()) {

@@ -298,7 +298,7 @@ async fn what_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn the_books_are_open_and_can_be_closed() {
+async fn the_records_can_be_read_and_cleared() {
     let mock = start(finished()).await;
     let id = Ask::form(&[("prompt", &"é".repeat(300)), ("seconds", "8")])
         .to(&mock)
