@@ -7,7 +7,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::connection::{ANSWER, LONG_ANSWER};
-use super::row::{self, Argument, ChargeValues, Id, LimitValues, call};
+use super::function::{Argument, Function};
+use super::row::{self, CHARGE, ChargeValues, Id, LimitValues};
 use super::row::{bigint, column, limit_reached, number};
 use super::{PostgresLedger, new_id};
 use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer, ReservationId};
@@ -16,8 +17,14 @@ use crate::ledger::job::State;
 use crate::ledger::{Claimed, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
-/// What a confirmation answers: the reservation as it was is one of its columns.
-const CONFIRMED: &str = "o_outcome, o_job, o_corrected, o_limit, o_used, (o_was).*";
+static RESERVE: Function = Function::new("reserve", || "*".into());
+/// Its answer holds the reservation as it was: the columns of the charge are read.
+static CONFIRM: Function = Function::new("confirm", || {
+    let mut columns = vec!["o_outcome, o_job, o_corrected, o_limit, o_used".to_owned()];
+    columns.extend(CHARGE.split(", ").map(|name| format!("(o_was).{name}")));
+    columns.join(", ").into()
+});
+static RESOLVE: Function = Function::new("resolve", || CHARGE.into());
 const TRACK: &str = "SELECT tollgate.track($1, $2, $3, $4, $5, $6)";
 const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
      FROM unnest($1, $2, $3, $4, $5) \
@@ -65,7 +72,7 @@ impl PostgresLedger {
         ];
         let charged = values.kept().into_iter().chain(values.corrected());
         let arguments = own.into_iter().chain(charged).chain(limits.arguments());
-        let (statement, parameters) = call("*", "reserve", arguments);
+        let (statement, parameters) = RESERVE.call(arguments);
         for _ in 0..ATTEMPTS {
             let reserved = self
                 .database
@@ -126,8 +133,7 @@ impl PostgresLedger {
             ("p_body", &body, Type::BYTEA),
         ];
         let arguments = own.into_iter().chain(values.corrected());
-        let (statement, parameters) =
-            call(CONFIRMED, "confirm", arguments.chain(binding.arguments()));
+        let (statement, parameters) = CONFIRM.call(arguments.chain(binding.arguments()));
         for _ in 0..ATTEMPTS {
             let rows = self.database.query(&statement, &parameters, ANSWER).await?;
             let row = only(&rows)?;
@@ -160,7 +166,7 @@ impl PostgresLedger {
             ("p_outcome", &outcome, Type::TEXT),
             ("p_now", &bigint(now.0), Type::INT8),
         ];
-        let (statement, parameters) = call("*", "resolve", arguments);
+        let (statement, parameters) = RESOLVE.call(arguments);
         let rows = self.database.query(&statement, &parameters, ANSWER).await?;
         operation.answered();
         rows.first().map(row::charge).transpose()

@@ -7,6 +7,7 @@
 mod connection;
 mod decision;
 mod error;
+mod function;
 mod operations;
 mod orphans;
 mod queries;

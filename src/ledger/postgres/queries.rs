@@ -4,12 +4,15 @@ use tokio_postgres::types::Type;
 
 use super::connection::{ANSWER, Database};
 use super::decision;
-use super::row::{self, Argument, CHARGE, Id, JOB, UNMATCHED};
-use super::row::{bigint, call, column, number, text};
+use super::function::{Argument, Function};
+use super::row::{self, CHARGE, Id, JOB, UNMATCHED};
+use super::row::{bigint, column, number, text};
 use crate::ledger::charge::Claim;
 use crate::ledger::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Unmatched, UnresolvedCount};
 use crate::ledger::{ClaimState, Claimed, FARTHEST_POLL, Unavailable};
 use crate::policy::Timestamp;
+
+static STANDING_CLAIM: Function = Function::new("standing_claim", || "*".into());
 
 /// Reads whether the request of an idempotency key was answered.
 pub(super) async fn claim_state(
@@ -56,7 +59,7 @@ pub(super) async fn claimed(
         ("p_id", &none, Type::UUID),
         ("p_fingerprint", &&claim.fingerprint[..], Type::BYTEA),
     ];
-    let (statement, parameters) = call("*", "standing_claim", arguments);
+    let (statement, parameters) = STANDING_CLAIM.call(arguments);
     let rows = database.query(&statement, &parameters, ANSWER).await?;
     rows.first().map(decision::claimed).transpose()
 }

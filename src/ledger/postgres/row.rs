@@ -12,7 +12,7 @@ use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
 use super::super::counters::{Scope, ScopedLimit};
 use super::super::job::{Job, State, Unmatched};
 use super::super::{LimitReached, Unavailable};
-use super::connection::Parameter;
+use super::function::Argument;
 use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Measure, Timestamp};
@@ -47,27 +47,6 @@ impl FromSql<'_> for Id {
 /// Converts a number to `BIGINT`: what is larger is cut.
 pub(super) fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// An argument of one of the database's functions: its name, its value and its type.
-pub(super) type Argument<'a> = (&'static str, &'a (dyn ToSql + Sync), Type);
-
-/// Writes the query of columns of a function's answer. Its arguments are named, so that their order does not matter.
-pub(super) fn call<'a>(
-    columns: &str,
-    function: &str,
-    arguments: impl IntoIterator<Item = Argument<'a>>,
-) -> (String, Vec<Parameter<'a>>) {
-    let mut statement = format!("SELECT {columns} FROM tollgate.{function}(");
-    let mut parameters = Vec::new();
-    for (name, value, of) in arguments {
-        let comma = if parameters.is_empty() { "" } else { ", " };
-        parameters.push((value, of));
-        let number = parameters.len();
-        statement.push_str(&format!("{comma}{name} => ${number}"));
-    }
-    statement.push(')');
-    (statement, parameters)
 }
 
 /// A charge as arguments.
