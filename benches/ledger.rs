@@ -22,7 +22,7 @@ use filled::{Engine, key_name};
 use tokio::task::JoinSet;
 use tollgate::catalog::PriceList;
 use tollgate::ledger::{
-    BindingLimits, Charge, Confirmation, Draft, JobsAfter, Ledger, Payer, PromptDigest,
+    BindingLimits, Charge, Confirmation, Draft, JobsAfter, Ledger, Payer, Placement, PromptDigest,
     ReservationId, Resolution,
 };
 use tollgate::money::Amount;
@@ -174,6 +174,7 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
         list: Amount::from_nanos(400_000_000).expect("an amount"),
         billed: Amount::from_nanos(2_000_000_000).expect("an amount"),
         prices: PriceList::from_text("1280x720=0.10,720x1280=0.10"),
+        purchase: None,
     });
     let draft = Draft {
         id,
@@ -182,6 +183,7 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
         remix_of: None,
         claim: None,
         next_poll: Timestamp(at.0 + 30_000),
+        placement: Placement::default(),
     };
     ledger
         .reserve(&draft, key, at)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use error::CatalogError;
-pub use price::{PriceList, Quote};
+pub use price::{PriceList, PurchaseTerms, Quote};
 
 use crate::money::PricePerSecond;
 

@@ -182,6 +182,14 @@ impl FromStr for Multiplier {
     }
 }
 
+/// As [`Amount`] is written: `0.85`, `1.00`, `7.251`.
+impl fmt::Display for Multiplier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A multiplier has at most 10^9 thousandths.
+        Amount(self.thousandths * 1_000_000).fmt(f)
+    }
+}
+
 /// At least two decimals, no more than needed: `0.40`, `30.00`, `0.125`.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

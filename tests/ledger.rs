@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "ledger/channels.rs"]
+mod channels;
 #[path = "ledger/history.rs"]
 mod history;
 #[path = "ledger/postgres/mod.rs"]
@@ -13,6 +15,7 @@ mod windows;
 
 /// The tests that every engine runs.
 mod all {
+    pub use crate::channels::*;
     pub use crate::history::*;
     pub use crate::suite::*;
     pub use crate::windows::*;
@@ -94,4 +97,11 @@ on_every_ledger! {
     repetitions_at_once_are_never_refused_by_a_limit
     claims_are_told_by_what_was_asked
     random_histories_agree_with_a_recount
+    channels_share_their_limits_among_keys
+    a_key_is_refused_before_its_channel
+    a_channels_first_limit_counts_what_was_before
+    a_reservation_moves_to_another_channel
+    what_is_not_pending_moves_no_more
+    a_moved_reservation_is_voided_where_it_is
+    a_correction_changes_what_a_channel_is_paid
 }

@@ -1,5 +1,6 @@
 //! List prices as ledgers keep them, and the quote for a request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Size;
@@ -9,6 +10,42 @@ use crate::money::{Amount, Multiplier, PricePerSecond};
 /// `1280x720=0.10,720x1280=0.10`. Empty where they are not known. Cloning shares the text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceList(Arc<str>);
+
+/// By what the account of a channel is charged for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PurchaseTerms {
+    /// A factor of the list cost.
+    Factor(Multiplier),
+    /// Prices of the model's sizes, in the currency of the purchase.
+    Prices(PriceList),
+}
+
+impl PurchaseTerms {
+    /// Computes what so many seconds in that size cost the channel's account, whose list cost is
+    /// `list`; `None` beyond [`Amount::MAX`] or where the size has no price.
+    pub fn cost(&self, list: Amount, size: &str, seconds: u32) -> Option<Amount> {
+        match self {
+            Self::Factor(factor) => factor.apply(list),
+            Self::Prices(prices) => prices.price(size)?.times(seconds),
+        }
+    }
+
+    /// Returns the text that ledgers keep: `0.85`, or `1280x720=0.05,720x1280=0.05`.
+    pub fn to_text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Factor(factor) => Cow::Owned(factor.to_string()),
+            Self::Prices(prices) => Cow::Borrowed(prices.as_str()),
+        }
+    }
+
+    /// Reads a text that was kept; `None` where it is none of the two.
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text.contains('=') {
+            true => Some(Self::Prices(PriceList::from_text(text))),
+            false => text.parse().ok().map(Self::Factor),
+        }
+    }
+}
 
 /// What a request costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +120,30 @@ mod tests {
                 None,
                 "{strange}"
             );
+        }
+    }
+
+    #[test]
+    fn purchase_terms_are_kept_exactly() {
+        let list = "0.40".parse().unwrap();
+        for (text, cost) in [
+            ("0.85", Some("0.34")),
+            ("1.00", Some("0.40")),
+            ("0.00", Some("0.00")),
+            ("1280x720=0.05,720x1280=0.000001", Some("0.20")),
+            ("720x1280=0.000001", None),
+        ] {
+            let terms = PurchaseTerms::from_text(text).unwrap();
+            assert_eq!(terms.to_text(), text);
+            let costs = terms.cost(list, "1280x720", 4);
+            assert_eq!(
+                costs.map(|cost| cost.to_string()).as_deref(),
+                cost,
+                "{text}"
+            );
+        }
+        for strange in ["", "half", "-1", "0.0001"] {
+            assert_eq!(PurchaseTerms::from_text(strange), None, "{strange}");
         }
     }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::counters::LimitReached;
-use crate::catalog::PriceList;
+use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
-use crate::policy::{Key, Measure, Timestamp};
+use crate::policy::{Key, Limit, Measure, Timestamp};
 
 /// Identifies a reservation. It begins with the time and is random, so that gates need no common
 /// counter.
@@ -60,6 +60,17 @@ impl From<&Key> for Payer {
     }
 }
 
+/// What the account of a channel is charged for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurchaseCost {
+    /// How much.
+    pub amount: Amount,
+    /// In which currency.
+    pub currency: Arc<str>,
+    /// By what it was computed when the reservation was made: a correction uses the same.
+    pub terms: PurchaseTerms,
+}
+
 /// What a job costs and who pays for it. It is shared by all who keep it, since it does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
@@ -80,6 +91,8 @@ pub struct Charge {
     /// The model's list prices when the reservation was made: a correction uses these. Empty
     /// for reservations that were made before they were kept.
     pub prices: PriceList,
+    /// What the job costs the channel's account; `None` where the configuration names no price.
+    pub purchase: Option<PurchaseCost>,
 }
 
 impl Charge {
@@ -90,9 +103,13 @@ impl Charge {
             Measure::VideoSeconds => u64::from(self.seconds),
             Measure::ListCost => self.list.nanos(),
             Measure::BilledCost => self.billed.nanos(),
-            // No limit of a key or group counts it.
-            Measure::Cost => 0,
+            Measure::Cost => (self.purchase.as_ref()).map_or(0, |cost| cost.amount.nanos()),
         }
+    }
+
+    /// Returns the currency of what its channel is paid; empty where that is not known.
+    pub(in crate::ledger) fn purchase_currency(&self) -> &str {
+        self.purchase.as_ref().map_or("", |cost| &cost.currency)
     }
 }
 
@@ -115,8 +132,43 @@ impl Charge {
             list: Amount::ZERO,
             billed: Amount::ZERO,
             prices: PriceList::default(),
+            purchase: None,
         })
     }
+}
+
+/// What counts of the channel that a reservation is made on, besides its name.
+#[derive(Debug, Clone, Default)]
+pub struct Placement {
+    /// Which of the channel's addresses gets the request, where it has several.
+    pub address: Option<Arc<str>>,
+    /// What the channel's clock shows, by the dates of its answers; `None` while it has sent none.
+    pub channel_clock: Option<Timestamp>,
+    /// The channel's limits.
+    pub limits: Arc<[Limit]>,
+}
+
+/// A move of a pending reservation to another channel, since the one that it was made on has
+/// proved that it created nothing.
+#[derive(Debug, Clone)]
+pub struct Reroute {
+    /// The charge on the other channel. Who pays, what for and how much is the same.
+    pub charge: Arc<Charge>,
+    /// The other channel.
+    pub placement: Placement,
+    /// The channels that have refused it so far, each with the reason: `a:429, b:connect`.
+    pub refused_by: Arc<str>,
+}
+
+/// The outcome of [`Ledger::reroute`](super::Ledger::reroute).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rerouted {
+    /// It is pending on the other channel.
+    Done,
+    /// A limit of the other channel is reached: it stays where it is.
+    Refused(LimitReached),
+    /// It is not pending any more.
+    Closed,
 }
 
 /// The SHA-256 of a prompt: what a job is recognised by in a channel's list.
@@ -138,6 +190,8 @@ pub struct Draft {
     pub claim: Option<Claim>,
     /// When its job is first polled, if no client asks for it before.
     pub next_poll: Timestamp,
+    /// What counts of its channel.
+    pub placement: Placement,
 }
 
 /// An idempotency key, in the words of `Idempotency-Key`.

@@ -16,6 +16,8 @@ pub struct Job {
     pub reservation: ReservationId,
     /// What it costs and whom; whose it is.
     pub charge: Arc<Charge>,
+    /// Which of its channel's addresses made it, where there are several.
+    pub address: Option<Arc<str>>,
     /// When its create was reserved.
     pub created: Timestamp,
     /// The job that it is a remix of.
@@ -137,4 +139,8 @@ pub struct Unmatched {
     pub created: Timestamp,
     /// When it was found to be unknown; when it was reserved, while it is pending.
     pub since: Timestamp,
+    /// What its channel's clock showed when it was reserved, if that was known.
+    pub channel_clock: Option<Timestamp>,
+    /// Which of its channel's addresses got the request, where there are several.
+    pub address: Option<Arc<str>>,
 }

@@ -36,7 +36,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer, ReservationId};
-pub use charge::{FirstAnswer, PromptDigest, Resolution};
+pub use charge::{
+    FirstAnswer, Placement, PromptDigest, PurchaseCost, Reroute, Rerouted, Resolution,
+};
 pub use counters::{BindingLimits, LimitReached, Scope, Usage};
 pub use error::Unavailable;
 pub use ids::generated_public_id;
@@ -45,7 +47,7 @@ pub use memory::MemoryLedger;
 pub use postgres::{ParseUrlError, PostgresLedger};
 pub use sqlite::{OpenError, SqliteLedger};
 
-use crate::policy::{Key, Timestamp};
+use crate::policy::{Key, Limit, Timestamp};
 
 /// The outcome of [`Ledger::reserve`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +107,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> Result<Option<Claimed>, Unavailable>;
 
     /// Makes a charge pending, if its idempotency key (where it has one) stands for nothing
-    /// yet and all limits of the key and its group allow it. In that order: the repetition
-    /// of a request takes nothing from a limit.
+    /// yet and all limits of the key, its group and its channel allow it. In that order: the
+    /// repetition of a request takes nothing from a limit.
     ///
     /// `key` is whose limits are to hold; the charge names it as its payer.
     async fn reserve(
@@ -115,6 +117,20 @@ pub trait Ledger: Send + Sync + 'static {
         key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable>;
+
+    /// Checks whether the limits of its channel have room for a charge now. A hint, like
+    /// [`Ledger::check`].
+    async fn check_channel(
+        &self,
+        charge: &Charge,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> Result<Option<LimitReached>, Unavailable>;
+
+    /// Moves a pending reservation to another channel, if the limits of that one have room for it
+    /// in the windows in which it was reserved. It keeps its place under all other limits, and its
+    /// idempotency key. Where it is refused, nothing is changed.
+    async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable>;
 
     /// Ties a reservation to its job, and corrects its amounts as far as `limits` allow: a
     /// correction that would exceed one is left out, and the answer says so, so that no

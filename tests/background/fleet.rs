@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tollgate::catalog::PriceList;
 use tollgate::clock::now;
 use tollgate::ledger::{
-    Charge, Draft, Ledger, Payer, PromptDigest, ReservationId, Reserved, State,
+    Charge, Draft, Ledger, Payer, Placement, PromptDigest, ReservationId, Reserved, State,
 };
 use tollgate::mock::Mock;
 use tollgate::money::Amount;
@@ -36,11 +36,13 @@ pub async fn reserve(
             list: Amount::from_nanos(400_000_000).unwrap(),
             billed: Amount::from_nanos(2_000_000_000).unwrap(),
             prices: PriceList::default(),
+            purchase: None,
         }),
         prompt: PromptDigest(Sha256::digest(prompt).into()),
         remix_of: None,
         claim: None,
         next_poll: now(),
+        placement: Placement::default(),
     };
     assert_eq!(
         ledger.reserve(&draft, key, now()).await.unwrap(),

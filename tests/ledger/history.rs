@@ -1,21 +1,24 @@
 //! Random histories of a ledger, beside a model that counts anew each time.
 //!
 //! Clocks step and differ, keys move between groups, currencies change, charges are
-//! corrected, and what is old is pruned. A history is a seed: the same one replays it.
+//! corrected and moved from one channel to another, and what is old is pruned. A history is a seed: the same one replays it.
 
 use std::sync::Arc;
 
 use tollgate::ledger::{
-    BindingLimits, Charge, Confirmed, Ledger, ReservationId, Reserved, Resolution, Scope,
+    BindingLimits, Charge, Confirmed, Draft, Ledger, LimitReached, Placement, Reroute, Rerouted,
+    ReservationId, Reserved, Resolution, Scope,
 };
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
 
+use crate::channels::on;
 use crate::suite::{charge, confirmation, draft, limit};
 
 /// 2023-11-30T23:58:00Z: two minutes before a month ends.
 const BEGIN: u64 = 1_701_388_680_000;
 const HOUR: u64 = 3_600_000;
 const KEYS: [&str; 3] = ["a", "b", "c"];
+const CHANNELS: [&str; 2] = ["p", "q"];
 
 /// SplitMix64: small, and the same everywhere.
 struct Dice(u64);
@@ -60,6 +63,8 @@ pub struct History {
     /// Of each key: its group, and its limits.
     keys: [usize; 3],
     limits: Vec<Vec<Limit>>,
+    /// Of each channel.
+    channel_limits: Vec<Vec<Limit>>,
     currencies: [&'static str; 2],
     made: Vec<Made>,
 }
@@ -70,7 +75,7 @@ fn takes(charge: &Charge, measure: Measure) -> u64 {
         Measure::VideoSeconds => charge.seconds.into(),
         Measure::ListCost => charge.list.nanos(),
         Measure::BilledCost => charge.billed.nanos(),
-        Measure::Cost => 0,
+        Measure::Cost => charge.purchase.as_ref().unwrap().amount.nanos(),
     }
 }
 
@@ -92,8 +97,21 @@ impl History {
             let chosen = all.iter().filter(|_| dice.below(3) == 0);
             chosen.copied().collect()
         });
+        let limits = limits.collect();
+        let of_channels = [
+            limit(Measure::Requests, "5/min"),
+            limit(Measure::VideoSeconds, "150/hour"),
+            limit(Measure::Cost, "6/day"),
+            limit(Measure::Cost, "40/total"),
+            limit(Measure::InFlight, "12"),
+        ];
+        let channel_limits = CHANNELS.map(|_| {
+            let chosen = of_channels.iter().filter(|_| dice.below(3) == 0);
+            chosen.copied().collect()
+        });
         Self {
-            limits: limits.collect(),
+            limits,
+            channel_limits: channel_limits.into(),
             seed,
             clocks: [BEGIN, BEGIN + dice.below(2) * 90_000],
             keys: [0, 0, 1],
@@ -147,6 +165,7 @@ impl History {
             let own = match scope {
                 Scope::Key(name) => *name == payer.key,
                 Scope::Group(name) => *name == payer.group,
+                Scope::Channel(name) => *name == made.charge.channel,
             };
             let stands = match made.stands {
                 Stands::Open | Stands::Confirmed => true,
@@ -173,6 +192,28 @@ impl History {
         own.chain(shared).collect()
     }
 
+    /// The first limit of its channel that a charge would exceed there.
+    fn channel_reached(&self, charge: &Charge, at: Timestamp) -> Option<(Limit, Scope, u64)> {
+        let scope = Scope::Channel(charge.channel.clone());
+        self.limits_of_channel(charge).iter().find_map(|limit| {
+            let used = self.used(*limit, &scope, "", at);
+            let exceeds = used + takes(charge, limit.measure) > limit.max;
+            exceeds.then(|| (*limit, scope.clone(), used))
+        })
+    }
+
+    fn limits_of_channel(&self, charge: &Charge) -> &[Limit] {
+        let number = CHANNELS.iter().position(|name| *name == &*charge.channel);
+        &self.channel_limits[number.unwrap()]
+    }
+
+    fn placement(&self, charge: &Charge) -> Placement {
+        Placement {
+            limits: self.limits_of_channel(charge).into(),
+            ..Placement::default()
+        }
+    }
+
     fn now(&mut self) -> Timestamp {
         Timestamp(*self.dice.one(&self.clocks))
     }
@@ -195,7 +236,8 @@ impl History {
     }
 
     async fn step(&mut self, ledger: &dyn Ledger, at: &str) {
-        match self.dice.below(20) {
+        match self.dice.below(22) {
+            20..=21 => self.reroute(ledger, at).await,
             0..=6 => self.reserve(ledger, at).await,
             7..=9 => self.confirm(ledger, at).await,
             10 => self.void(ledger, at).await,
@@ -237,33 +279,56 @@ impl History {
         let key = self.dice.below(3) as usize;
         let (key, now) = (self.key(key), self.now());
         let seconds = *self.dice.one(&[4, 8, 12]);
-        let charge = charge(&key, seconds);
+        let charge = on(self.dice.one::<&str>(&CHANNELS), &charge(&key, seconds));
         let reached = Self::limits_of(&key)
             .into_iter()
             .find_map(|(limit, scope)| {
                 let used = self.used(limit, &scope, &key.group.currency, now);
                 (used + takes(&charge, limit.measure) > limit.max).then_some((limit, scope, used))
             });
+        let reached = reached.or_else(|| self.channel_reached(&charge, now));
         let id = self.made.len() as u128 + 1;
-        let reserved = ledger
-            .reserve(&draft(id, &charge), &key, now)
-            .await
-            .unwrap();
+        let draft = Draft {
+            placement: self.placement(&charge),
+            ..draft(id, &charge)
+        };
+        let reserved = ledger.reserve(&draft, &key, now).await.unwrap();
         match (reserved, reached) {
             (Reserved::Done, None) => self.made.push(Made {
                 charge,
                 created: now,
                 stands: Stands::Open,
             }),
-            (Reserved::Refused(refused), Some((limit, scope, used))) => {
-                let expected = (limit, scope, used);
-                assert_eq!(
-                    (refused.limit, refused.scope, refused.used),
-                    expected,
-                    "{at}"
-                );
+            (Reserved::Refused(refused), Some(expected)) => {
+                assert_eq!(parts(refused), expected, "{at}");
             }
             (reserved, expected) => panic!("{at}: {reserved:?}, expected {expected:?}"),
+        }
+    }
+
+    async fn reroute(&mut self, ledger: &dyn Ledger, at: &str) {
+        let Some(number) = self.any(Stands::Open) else {
+            return;
+        };
+        let (before, created) = (self.made[number].charge.clone(), self.made[number].created);
+        let after = on(self.dice.one::<&str>(&CHANNELS), &before);
+        let moves = after.channel != before.channel;
+        let reached = match moves {
+            true => self.channel_reached(&after, created),
+            false => None,
+        };
+        let to = Reroute {
+            charge: after.clone(),
+            placement: self.placement(&after),
+            refused_by: format!("{}:429", before.channel).into(),
+        };
+        let rerouted = ledger.reroute(ReservationId(number as u128 + 1), &to);
+        match (rerouted.await.unwrap(), reached) {
+            (Rerouted::Done, None) => self.made[number].charge = after,
+            (Rerouted::Refused(refused), Some(expected)) => {
+                assert_eq!(parts(refused), expected, "{at}");
+            }
+            (rerouted, expected) => panic!("{at}: {rerouted:?}, expected {expected:?}"),
         }
     }
 
@@ -280,6 +345,7 @@ impl History {
             billed: tollgate::money::Amount::from_nanos(list * 5).unwrap(),
             ..(*before).clone()
         });
+        let after = on(&before.channel, &after);
         let (limits, payer) = (self.binding(&before), &before.payer);
         let own = limits
             .key
@@ -305,9 +371,7 @@ impl History {
         else {
             panic!("{at}: {confirmed:?}");
         };
-        let limit_reached =
-            limit_reached.map(|reached| (reached.limit, reached.scope, reached.used));
-        assert_eq!(limit_reached, exceeded, "{at}");
+        assert_eq!(limit_reached.map(parts), exceeded, "{at}");
         assert_eq!(is, if exceeded.is_some() { before } else { after }, "{at}");
         self.made[number].charge = is;
         self.made[number].stands = Stands::Confirmed;
@@ -349,7 +413,27 @@ impl History {
             let recount: Vec<_> = recount.collect();
             assert_eq!(usage, recount, "{at}, key {} at {}", key.name, now.0);
         }
+        let probe = charge(&self.key(0), 4);
+        for (channel, now) in CHANNELS
+            .iter()
+            .flat_map(|c| times.map(|now| (c, Timestamp(now))))
+        {
+            let probe = on(channel, &probe);
+            let limits = self.limits_of_channel(&probe);
+            let reached = ledger.check_channel(&probe, limits, now).await.unwrap();
+            let expected = self.channel_reached(&probe, now);
+            assert_eq!(
+                reached.map(parts),
+                expected,
+                "{at}, channel {channel} at {}",
+                now.0
+            );
+        }
     }
+}
+
+fn parts(reached: LimitReached) -> (Limit, Scope, u64) {
+    (reached.limit, reached.scope, reached.used)
 }
 
 /// The seed of a failure, to be replayed alone.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tollgate::catalog::PriceList;
 use tollgate::ledger::{
     BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer,
-    Job, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, PromptDigest, ReservationId,
-    Reserved, Resolution, Scope, State, Unmatched, generated_public_id,
+    Job, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, Placement, PromptDigest,
+    ReservationId, Reserved, Resolution, Scope, State, Unmatched, generated_public_id,
 };
 use tollgate::money::Amount;
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
@@ -58,6 +58,7 @@ pub fn charge(key: &Key, seconds: u32) -> Arc<Charge> {
         list: Amount::from_nanos(list).unwrap(),
         billed: Amount::from_nanos(list * 5).unwrap(),
         prices: PriceList::from_text("1280x720=0.10,720x1280=0.10"),
+        purchase: None,
     })
 }
 
@@ -74,6 +75,7 @@ pub fn draft(id: u128, charge: &Arc<Charge>) -> Draft {
         remix_of: None,
         claim: None,
         next_poll: NOW,
+        placement: Placement::default(),
     }
 }
 
@@ -361,6 +363,7 @@ pub async fn a_confirmation_ties_the_job_and_corrects_the_charge(ledger: Arc<dyn
         upstream_id: "video_1".into(),
         reservation: id,
         charge: rendered,
+        address: None,
         created: NOW,
         remix_of: None,
         resolution: None,
@@ -501,6 +504,8 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
         state: State::Unknown,
         created: NOW,
         since: later,
+        channel_clock: None,
+        address: None,
     };
     assert_eq!(unmatched("official").await, std::slice::from_ref(&expected));
     assert!(unmatched("other").await.is_empty());
@@ -699,6 +704,8 @@ pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledge
         state: State::Voided,
         created: at(4),
         since: at(10),
+        channel_clock: None,
+        address: None,
     };
     assert_eq!(voided, expected);
 }

@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 
 use tollgate::ledger::{
     BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, Job,
-    JobsAfter, Ledger, LimitReached, MemoryLedger, ReservationId, Reserved, Resolution,
-    Unavailable, Unmatched, UnresolvedCount, Usage,
+    JobsAfter, Ledger, LimitReached, MemoryLedger, Reroute, Rerouted, ReservationId, Reserved,
+    Resolution, Unavailable, Unmatched, UnresolvedCount, Usage,
 };
-use tollgate::policy::{Key, Timestamp};
+use tollgate::policy::{Key, Limit, Timestamp};
 
 /// A ledger in memory, watched.
 pub struct Watched {
@@ -97,6 +97,19 @@ impl Ledger for Watched {
             self.reserved.fetch_add(1, Ordering::SeqCst);
         }
         Ok(reserved)
+    }
+
+    async fn check_channel(
+        &self,
+        charge: &Charge,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> Result<Option<LimitReached>, Unavailable> {
+        self.inner.check_channel(charge, limits, now).await
+    }
+
+    async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable> {
+        self.inner.reroute(id, to).await
     }
 
     async fn claim(

@@ -3,25 +3,65 @@
 use std::sync::Arc;
 
 use super::super::charge::{Charge, Payer};
-use crate::policy::{Key, Limit, Measure, Timestamp};
+use crate::policy::{Key, Limit, Timestamp};
 
-/// The key or group that a limit belongs to.
+/// The key, group or channel that a limit belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// That key's.
     Key(Arc<str>),
     /// That group's, shared by its keys.
     Group(Arc<str>),
+    /// That channel's, shared by all who use it.
+    Channel(Arc<str>),
 }
 
 impl Scope {
-    /// Returns the two scopes that a charge counts in.
-    pub(in crate::ledger) fn of(charge: &Charge) -> [Self; 2] {
+    /// Returns the scopes that a charge counts in.
+    pub(in crate::ledger) fn of(charge: &Charge) -> [Self; 3] {
         let payer = &charge.payer;
         [
             Self::Key(payer.key.clone()),
             Self::Group(payer.group.clone()),
+            Self::Channel(charge.channel.clone()),
         ]
+    }
+
+    /// Returns the kind and the name.
+    pub(in crate::ledger) fn parts(&self) -> (&'static str, &Arc<str>) {
+        match self {
+            Self::Key(name) => ("key", name),
+            Self::Group(name) => ("group", name),
+            Self::Channel(name) => ("channel", name),
+        }
+    }
+}
+
+/// The limits of a channel, and what they count.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ledger) struct ChannelLimits<'a> {
+    pub(in crate::ledger) name: &'a Arc<str>,
+    /// Of what is paid to it; empty where that is not known.
+    pub(in crate::ledger) currency: &'a str,
+    pub(in crate::ledger) limits: &'a [Limit],
+}
+
+impl<'a> ChannelLimits<'a> {
+    /// Returns the limits of the channel of a charge.
+    pub(in crate::ledger) fn of(charge: &'a Charge, limits: &'a [Limit]) -> Self {
+        Self {
+            name: &charge.channel,
+            currency: charge.purchase_currency(),
+            limits,
+        }
+    }
+
+    /// Lists each limit with what it counts.
+    pub(in crate::ledger) fn scoped(self) -> impl Iterator<Item = ScopedLimit> + use<'a> {
+        let limits = self.limits.iter();
+        limits.map(move |limit| {
+            ScopedLimit::new(*limit, Scope::Channel(self.name.clone()), self.currency)
+        })
     }
 }
 
@@ -32,7 +72,7 @@ pub struct LimitReached {
     pub limit: Limit,
     /// Whose it is.
     pub scope: Scope,
-    /// The currency that is counted, where it is the billed cost.
+    /// The currency that is counted, where it is a cost of one.
     pub currency: Option<Arc<str>>,
     /// How much is reserved or posted already.
     pub used: u64,
@@ -58,13 +98,13 @@ pub(in crate::ledger) struct ScopedLimit {
     pub(in crate::ledger) limit: Limit,
     /// Whose charges.
     pub(in crate::ledger) scope: Scope,
-    /// In which currency, where it is the billed cost: there is no sum over several.
+    /// In which currency, where there is no sum over several.
     pub(in crate::ledger) currency: Option<Arc<str>>,
 }
 
 impl ScopedLimit {
-    pub(super) fn new(limit: Limit, scope: Scope, currency: &Arc<str>) -> Self {
-        let currency = (limit.measure == Measure::BilledCost).then(|| currency.clone());
+    pub(super) fn new(limit: Limit, scope: Scope, currency: &str) -> Self {
+        let currency = limit.measure.has_currency().then(|| currency.into());
         Self {
             limit,
             scope,
@@ -75,12 +115,12 @@ impl ScopedLimit {
     /// Tests whether a charge counts in it.
     pub(in crate::ledger) fn counts(&self, charge: &Charge) -> bool {
         let payer = &charge.payer;
-        let currency = self.currency.as_ref();
-        let is_of = match &self.scope {
-            Scope::Key(name) => *name == payer.key,
-            Scope::Group(name) => *name == payer.group,
+        let (is_of, currency) = match &self.scope {
+            Scope::Key(name) => (*name == payer.key, &*payer.currency),
+            Scope::Group(name) => (*name == payer.group, &*payer.currency),
+            Scope::Channel(name) => (*name == charge.channel, charge.purchase_currency()),
         };
-        is_of && currency.is_none_or(|currency| *currency == payer.currency)
+        is_of && self.currency.as_ref().is_none_or(|own| **own == *currency)
     }
 
     /// Makes the refusal of something that would take so much more than is left.
@@ -100,8 +140,16 @@ impl ScopedLimit {
     }
 }
 
+/// Lists the limits that a reservation is under: its key's, its group's, then its channel's.
+pub(in crate::ledger) fn all_limits<'a>(
+    key: &'a Key,
+    channel: ChannelLimits<'a>,
+) -> impl Iterator<Item = ScopedLimit> + use<'a> {
+    limits(key).chain(channel.scoped())
+}
+
 /// Lists the limits that a key is under: its own, then its group's.
-pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> {
+pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> + use<'_> {
     let (group, currency) = (&key.group, &key.group.currency);
     let own = key.limits.iter();
     let own = own.map(|l| ScopedLimit::new(*l, Scope::Key(key.name.clone()), currency));

@@ -11,6 +11,7 @@
 //! what was charged before. Counters of windows that are long over are forgotten. Where a
 //! clock goes back to one of these, it is summed up once more.
 
+mod correction;
 mod limit;
 mod series;
 
@@ -21,15 +22,17 @@ use super::charge::{Charge, Resolution};
 use crate::map::Map;
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
+pub(super) use self::correction::decide_correction;
 pub use self::limit::{BindingLimits, LimitReached, Scope, Usage};
-pub(super) use self::limit::{ScopedLimit, limits};
+pub(super) use self::limit::{ChannelLimits, ScopedLimit, all_limits, limits};
 pub(super) use self::series::{Counter, KEPT, Series};
 
-/// The counters of every key and group.
+/// The counters of every key, group and channel.
 #[derive(Debug, Default)]
 pub(in crate::ledger) struct Counters {
     keys: Map<Arc<str>, Vec<Series>>,
     groups: Map<Arc<str>, Vec<Series>>,
+    channels: Map<Arc<str>, Vec<Series>>,
 }
 
 /// Finds the sum that a limit asks for among the series of its scope.
@@ -40,19 +43,34 @@ fn used(series: &[Series], limit: Limit, currency: &str, at: Timestamp) -> Optio
 }
 
 impl Counters {
-    /// Lists the limits of a key whose sum at `now` is not known.
-    pub(in crate::ledger) fn missing(&self, key: &Key, now: Timestamp) -> Vec<ScopedLimit> {
+    /// Lists the limits of a key, and of a channel, whose sum at `now` is not known.
+    pub(in crate::ledger) fn missing(
+        &self,
+        key: &Key,
+        channel: Option<ChannelLimits<'_>>,
+        now: Timestamp,
+    ) -> Vec<ScopedLimit> {
         let (group, currency) = (&key.group, &*key.group.currency);
-        let lacks = |limits: &[Limit], series: &[Series]| {
+        let lacks = |limits: &[Limit], series: &[Series], currency: &str| {
             let mut limits = limits.iter();
             limits.any(|limit| used(series, *limit, currency, now).is_none())
         };
-        let complete = !lacks(&key.limits, series_of(&self.keys, &key.name))
-            && !lacks(&group.limits, series_of(&self.groups, &group.name));
+        let channel_lacks = |channel: ChannelLimits<'_>| {
+            let series = series_of(&self.channels, channel.name);
+            lacks(channel.limits, series, channel.currency)
+        };
+        let complete = !lacks(&key.limits, series_of(&self.keys, &key.name), currency)
+            && !lacks(
+                &group.limits,
+                series_of(&self.groups, &group.name),
+                currency,
+            )
+            && !channel.is_some_and(channel_lacks);
         if complete {
             return vec![];
         }
-        self.missing_of(limits(key), now)
+        let of_channel = channel.into_iter().flat_map(ChannelLimits::scoped);
+        self.missing_of(limits(key).chain(of_channel), now)
     }
 
     /// Selects the limits whose sum at `now` is not known.
@@ -116,6 +134,7 @@ impl Counters {
         match scope {
             Scope::Key(name) => series_of(&self.keys, name),
             Scope::Group(name) => series_of(&self.groups, name),
+            Scope::Channel(name) => series_of(&self.channels, name),
         }
     }
 
@@ -124,6 +143,7 @@ impl Counters {
         match scope {
             Scope::Key(name) => self.keys.entry(name.clone()).or_default(),
             Scope::Group(name) => self.groups.entry(name.clone()).or_default(),
+            Scope::Channel(name) => self.channels.entry(name.clone()).or_default(),
         }
     }
 
@@ -133,15 +153,17 @@ impl Counters {
         self.find(scoped)?.used(at)
     }
 
-    /// Finds the first limit of a key that something would exceed which takes `takes` more.
+    /// Finds the first limit of a key, then of a channel, that something would exceed which takes
+    /// `takes` more.
     pub(in crate::ledger) fn reached(
         &self,
         key: &Key,
+        channel: Option<ChannelLimits<'_>>,
         takes: impl Fn(Measure) -> u64,
         now: Timestamp,
     ) -> Option<LimitReached> {
-        let (group, currency) = (&key.group, &key.group.currency);
-        let reached = |limits: &[Limit], series: &[Series]| {
+        let (group, currency) = (&key.group, &*key.group.currency);
+        let reached = |limits: &[Limit], series: &[Series], currency: &str| {
             limits.iter().find_map(|limit| {
                 let used = used(series, *limit, currency, now).unwrap_or(0);
                 let takes = takes(limit.measure);
@@ -149,16 +171,42 @@ impl Counters {
                 (!fits && takes > 0).then_some((takes, *limit, used))
             })
         };
-        let own = reached(&key.limits, series_of(&self.keys, &key.name));
-        let ((takes, limit, used), scope) = match own {
-            Some(own) => (own, Scope::Key(key.name.clone())),
-            None => {
-                let shared = series_of(&self.groups, &group.name);
-                let shared = reached(&group.limits, shared)?;
-                (shared, Scope::Group(group.name.clone()))
-            }
+        let refusal = |(takes, limit, used), scope, currency: &str| {
+            ScopedLimit::new(limit, scope, currency).reached(takes, used, now)
         };
-        Some(ScopedLimit::new(limit, scope, currency).reached(takes, used, now))
+        let own = series_of(&self.keys, &key.name);
+        if let Some(own) = reached(&key.limits, own, currency) {
+            return Some(refusal(own, Scope::Key(key.name.clone()), currency));
+        }
+        let shared = series_of(&self.groups, &group.name);
+        if let Some(shared) = reached(&group.limits, shared, currency) {
+            return Some(refusal(shared, Scope::Group(group.name.clone()), currency));
+        }
+        let ChannelLimits {
+            name,
+            currency,
+            limits,
+        } = channel?;
+        let of_channel = reached(limits, series_of(&self.channels, name), currency)?;
+        Some(refusal(of_channel, Scope::Channel(name.clone()), currency))
+    }
+
+    /// Finds the first limit of a channel that a charge which was taken at `taken` would exceed
+    /// there.
+    pub(in crate::ledger) fn channel_reached(
+        &self,
+        channel: ChannelLimits<'_>,
+        charge: &Charge,
+        taken: Timestamp,
+    ) -> Option<LimitReached> {
+        channel.scoped().find_map(|scoped| {
+            let takes = charge.takes(scoped.limit.measure);
+            let used = self.used(&scoped, taken).unwrap_or(0);
+            let fits = used
+                .checked_add(takes)
+                .is_some_and(|sum| sum <= scoped.limit.max);
+            (!fits && takes > 0).then(|| scoped.reached(takes, used, taken))
+        })
     }
 
     /// Returns how far each limit of a key is used up.
@@ -199,6 +247,21 @@ impl Counters {
         });
     }
 
+    /// Moves a charge that was taken at `taken` to another channel.
+    pub(in crate::ledger) fn reroute(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
+        let (gives, takes) = (before, after);
+        for series in self.of_channel(gives) {
+            let measure = series.measure;
+            if let Some(counter) = series.counter(taken) {
+                counter.change(gives.takes(measure), 0);
+            }
+        }
+        for series in self.of_channel(takes) {
+            let measure = series.measure;
+            series.take(takes.takes(measure), taken);
+        }
+    }
+
     /// Replaces a charge that was taken at `taken` by its correction.
     pub(in crate::ledger) fn correct(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
         self.each(before, |series| {
@@ -215,55 +278,20 @@ impl Counters {
         let series = series.chain(self.groups.get_mut(&payer.group)).flatten();
         series
             .filter(|series| series.counts(&payer.currency))
-            .for_each(change);
+            .for_each(&change);
+        self.of_channel(charge).for_each(change);
+    }
+
+    fn of_channel(&mut self, charge: &Charge) -> impl Iterator<Item = &mut Series> {
+        let series = self.channels.get_mut(&charge.channel);
+        let currency = charge.purchase_currency().to_owned();
+        let series = series.into_iter().flatten();
+        series.filter(move |series| series.counts(&currency))
     }
 }
 
 fn series_of<'a>(series: &'a Map<Arc<str>, Vec<Series>>, name: &str) -> &'a [Series] {
     series.get(name).map_or(&[], Vec::as_slice)
-}
-
-/// Decides about the correction of a charge that was taken at `taken`. Returns the charge as it
-/// is to be, and the limit that forbids the correction, if one does: the charge stays as it was
-/// then.
-pub(in crate::ledger) fn decide_correction(
-    counters: &Counters,
-    before: &Arc<Charge>,
-    corrected: &Arc<Charge>,
-    taken: Timestamp,
-    limits: &BindingLimits,
-    now: Timestamp,
-) -> (Arc<Charge>, Option<LimitReached>) {
-    let exceeded = correction_exceeds(counters, before, corrected, taken, limits, now);
-    let charge = match exceeded {
-        Some(_) => before,
-        None => corrected,
-    };
-    (charge.clone(), exceeded)
-}
-
-/// Finds the first limit that a correction would exceed by what it adds. A window that has
-/// passed refuses nothing any more.
-fn correction_exceeds(
-    counters: &Counters,
-    before: &Charge,
-    after: &Charge,
-    taken: Timestamp,
-    limits: &BindingLimits,
-    now: Timestamp,
-) -> Option<LimitReached> {
-    limits.of(&before.payer).find_map(|scoped| {
-        let limit = scoped.limit;
-        let adds = after.takes(limit.measure);
-        let adds = adds.saturating_sub(before.takes(limit.measure));
-        let has_passed = limit.window.start(taken) < limit.window.start(now);
-        if adds == 0 || has_passed {
-            return None;
-        }
-        let used = counters.used(&scoped, taken).unwrap_or(0);
-        let fits = used.checked_add(adds).is_some_and(|sum| sum <= limit.max);
-        (!fits).then(|| scoped.reached(adds, used, now))
-    })
 }
 
 #[cfg(test)]
@@ -274,9 +302,9 @@ mod tests {
     use crate::money::{Amount, Multiplier};
     use crate::policy::Window;
 
-    const TAKEN: Timestamp = Timestamp(1_800_000_000_000);
+    pub(super) const TAKEN: Timestamp = Timestamp(1_800_000_000_000);
 
-    fn charge(seconds: u32) -> Arc<Charge> {
+    pub(super) fn charge(seconds: u32) -> Arc<Charge> {
         Arc::new(Charge {
             payer: Payer {
                 key: "studio".into(),
@@ -291,45 +319,8 @@ mod tests {
             list: Amount::from_nanos(0).unwrap(),
             billed: Amount::from_nanos(0).unwrap(),
             prices: PriceList::from_text(""),
+            purchase: None,
         })
-    }
-
-    #[test]
-    fn a_correction_is_left_out_where_it_would_exceed_a_limit() {
-        let minute_later = Timestamp(TAKEN.0 + 60_000);
-        let (minute, total) = (Window::Minute, Window::Total);
-        // Of a charge of 4 seconds, with so many seconds taken in all.
-        for (to, used, window, max, now, fits) in [
-            (8, 16, total, 20, TAKEN, true),
-            (9, 16, total, 20, TAKEN, false),
-            // What adds nothing is never refused, though the limit is exceeded already.
-            (2, 16, total, 10, TAKEN, true),
-            (9, 16, minute, 20, TAKEN, false),
-            // A window that has passed refuses nothing.
-            (9, 16, minute, 20, minute_later, true),
-            (9, 16, total, 20, minute_later, false),
-        ] {
-            let measure = Measure::VideoSeconds;
-            let limit = Limit {
-                measure,
-                window,
-                max,
-            };
-            let limits = BindingLimits {
-                key: vec![limit],
-                group: vec![],
-            };
-            let (before, after) = (charge(4), charge(to));
-            let mut counters = Counters::default();
-            for scoped in limits.of(&before.payer) {
-                let start = window.start(TAKEN);
-                counters.track(&scoped, start, [(start, used)]);
-            }
-            let (decided, exceeded) =
-                decide_correction(&counters, &before, &after, TAKEN, &limits, now);
-            let expected = if fits { &after } else { &before };
-            assert_eq!((&decided, exceeded.is_none()), (expected, fits), "to {to}");
-        }
     }
 
     #[test]

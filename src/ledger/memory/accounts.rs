@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::Claimed;
 use super::super::charge::{Charge, Claim, Draft, FirstAnswer, PromptDigest, ReservationId};
-use super::super::counters::{Counters, ScopedLimit};
+use super::super::counters::{ChannelLimits, Counters, ScopedLimit};
 use super::super::job::{Job, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp};
@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub(super) id: ReservationId,
     pub(super) charge: Arc<Charge>,
     pub(super) remix_of: Option<Arc<str>>,
+    /// Which of its channel's addresses got the request.
+    pub(super) address: Option<Arc<str>>,
     pub(super) next_poll: Timestamp,
     pub(super) job: Option<Arc<str>>,
     /// Where it is not the job's public id.
@@ -62,6 +64,7 @@ pub(super) struct Waits {
     pub(super) prompt: PromptDigest,
     pub(super) claim: Option<Claim>,
     pub(super) unknown_since: Timestamp,
+    pub(super) channel_clock: Option<Timestamp>,
     /// When it was voided without a proof.
     pub(super) voided: Option<Timestamp>,
 }
@@ -79,6 +82,7 @@ impl Entry {
             id: draft.id,
             charge: draft.charge.clone(),
             remix_of: draft.remix_of.clone(),
+            address: draft.placement.address.clone(),
             next_poll: draft.next_poll,
             job: None,
             upstream_id: None,
@@ -89,6 +93,7 @@ impl Entry {
                 prompt: draft.prompt,
                 claim: draft.claim.clone(),
                 unknown_since: now,
+                channel_clock: draft.placement.channel_clock,
                 voided: None,
             })),
             end: None,
@@ -116,6 +121,7 @@ impl Entry {
             id,
             reservation: self.id,
             charge: self.charge.clone(),
+            address: self.address.clone(),
             created: self.created,
             remix_of: self.remix_of.clone(),
             resolution: self.state.resolution(),
@@ -137,6 +143,8 @@ impl Entry {
             state: self.state,
             created: self.created,
             since: waits.unknown_since,
+            channel_clock: waits.channel_clock,
+            address: self.address.clone(),
         })
     }
 
@@ -156,9 +164,14 @@ impl Entry {
 }
 
 impl Accounts {
-    /// Makes sure that the sums of all limits of a key are known.
-    pub(super) fn track_all(&mut self, key: &Key, now: Timestamp) {
-        self.track(self.counters.missing(key, now), now);
+    /// Makes sure that the sums of all limits of a key, and of a channel, are known.
+    pub(super) fn track_all(
+        &mut self,
+        key: &Key,
+        channel: Option<ChannelLimits<'_>>,
+        now: Timestamp,
+    ) {
+        self.track(self.counters.missing(key, channel, now), now);
     }
 
     /// Sums up what limits ask for that is not known yet.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::super::Reserved;
-use super::super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::super::counters::{BindingLimits, decide_correction};
+use super::super::charge::{Charge, Confirmation, Confirmed, Draft};
+use super::super::charge::{Reroute, Rerouted, ReservationId, Resolution};
+use super::super::counters::{BindingLimits, ChannelLimits, decide_correction};
 use super::super::job::State;
 use super::accounts::{Accounts, Claimant, Entry};
 use crate::policy::{Key, Timestamp};
@@ -21,8 +22,10 @@ impl Accounts {
         {
             return Reserved::Claimed(claimed);
         }
-        self.track_all(key, now);
-        if let Some(reached) = self.counters.reached(key, |m| charge.takes(m), now) {
+        let channel = Some(ChannelLimits::of(charge, &draft.placement.limits));
+        self.track_all(key, channel, now);
+        let takes = |measure| charge.takes(measure);
+        if let Some(reached) = self.counters.reached(key, channel, takes, now) {
             return Reserved::Refused(reached);
         }
         self.counters.take(charge, now);
@@ -39,6 +42,32 @@ impl Accounts {
         let entry = Box::new(Entry::new(draft, now));
         self.entries.insert(draft.id, entry);
         Reserved::Done
+    }
+
+    /// Moves a pending reservation to another channel, if the limits of that one have room.
+    pub(super) fn reroute(&mut self, id: ReservationId, to: &Reroute) -> Rerouted {
+        let entry = self.entries.get(&id);
+        let Some(entry) = entry.filter(|entry| entry.state == State::Pending) else {
+            return Rerouted::Closed;
+        };
+        let (before, created) = (entry.charge.clone(), entry.created);
+        if before.channel != to.charge.channel {
+            let channel = ChannelLimits::of(&to.charge, &to.placement.limits);
+            self.track(self.counters.missing_of(channel.scoped(), created), created);
+            let reached = self.counters.channel_reached(channel, &to.charge, created);
+            if let Some(reached) = reached {
+                return Rerouted::Refused(reached);
+            }
+            self.counters.reroute(&before, &to.charge, created);
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.charge = to.charge.clone();
+            entry.address = to.placement.address.clone();
+            if let Some(waits) = &mut entry.waits {
+                waits.channel_clock = to.placement.channel_clock;
+            }
+        }
+        Rerouted::Done
     }
 
     /// Ties a reservation to its job, and corrects its charge as far as the limits allow.

@@ -12,11 +12,11 @@ use async_trait::async_trait;
 
 use self::accounts::{Accounts, Entry};
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
-use super::charge::{ReservationId, Resolution};
-use super::counters::{BindingLimits, LimitReached, Usage};
+use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
+use super::counters::{BindingLimits, ChannelLimits, LimitReached, Usage};
 use super::job::{Job, JobsAfter, State, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, FARTHEST_POLL, Ledger, Reserved, Unavailable};
-use crate::policy::{Key, Timestamp};
+use crate::policy::{Key, Limit, Timestamp};
 
 /// A [`Ledger`] behind one mutex: no call waits for anything, so none holds it for long.
 #[derive(Default)]
@@ -24,9 +24,17 @@ pub struct MemoryLedger {
     accounts: Mutex<Accounts>,
 }
 
-/// A reservation as tests read it: its id, when it was made, its state, its charge and its job.
+/// A reservation as tests read it: its id, when it was made, its state, its charge, its job, and
+/// what its channel's clock showed, while that is kept.
 #[doc(hidden)]
-pub type ReservationRow = (ReservationId, Timestamp, State, Arc<Charge>, Option<Job>);
+pub type ReservationRow = (
+    ReservationId,
+    Timestamp,
+    State,
+    Arc<Charge>,
+    Option<Job>,
+    Option<Timestamp>,
+);
 
 impl MemoryLedger {
     /// No panic can leave the accounts half-written: every change is made after its last
@@ -42,7 +50,11 @@ impl MemoryLedger {
         let accounts = self.accounts();
         let entries = accounts.entries.values();
         entries
-            .map(|e| (e.id, e.created, e.state, e.charge.clone(), e.job()))
+            .map(|entry| {
+                let channel_clock = entry.waits.as_ref().and_then(|waits| waits.channel_clock);
+                let (id, created, charge) = (entry.id, entry.created, entry.charge.clone());
+                (id, created, entry.state, charge, entry.job(), channel_clock)
+            })
             .collect()
     }
 }
@@ -58,8 +70,25 @@ impl Ledger for MemoryLedger {
         // Nothing can be asked for that takes nothing.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
         let mut accounts = self.accounts();
-        accounts.track_all(key, now);
-        Ok(accounts.counters.reached(key, takes, now))
+        accounts.track_all(key, None, now);
+        Ok(accounts.counters.reached(key, None, takes, now))
+    }
+
+    async fn check_channel(
+        &self,
+        charge: &Charge,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> Result<Option<LimitReached>, Unavailable> {
+        let channel = ChannelLimits::of(charge, limits);
+        let mut accounts = self.accounts();
+        let missing = accounts.counters.missing_of(channel.scoped(), now);
+        accounts.track(missing, now);
+        Ok(accounts.counters.channel_reached(channel, charge, now))
+    }
+
+    async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable> {
+        Ok(self.accounts().reroute(id, to))
     }
 
     async fn claim(
@@ -198,7 +227,7 @@ impl Ledger for MemoryLedger {
 
     async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
         let mut accounts = self.accounts();
-        accounts.track_all(key, now);
+        accounts.track_all(key, None, now);
         Ok(accounts.counters.usage(key, now))
     }
 

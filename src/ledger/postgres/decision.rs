@@ -8,11 +8,13 @@ use tokio_postgres::types::Type;
 
 use super::connection::{ANSWER, LONG_ANSWER};
 use super::function::{Argument, Function};
-use super::row::{self, CHARGE, ChargeValues, Id, LimitValues};
+use super::row::{self, CHARGE, ChargeValues, Id, LimitValues, PlacementValues};
 use super::row::{bigint, column, limit_reached, number};
 use super::{PostgresLedger, new_id};
-use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer, ReservationId};
-use crate::ledger::counters::{self, BindingLimits, Counters, Scope, ScopedLimit, limits};
+use crate::ledger::charge::ReservationId;
+use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer};
+use crate::ledger::counters::all_limits;
+use crate::ledger::counters::{BindingLimits, ChannelLimits, Counters, Scope, ScopedLimit};
 use crate::ledger::job::State;
 use crate::ledger::{Claimed, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
@@ -37,7 +39,7 @@ const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
      WHERE t.since_ms <= w.start";
 
 /// How often a decision is asked for: once more after the counters that it lacked are summed up.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 impl PostgresLedger {
     pub(super) async fn decide_reserve(
@@ -48,7 +50,9 @@ impl PostgresLedger {
     ) -> Result<Reserved, Unavailable> {
         let charge = &*draft.charge;
         let values = ChargeValues::from(charge);
-        let limits = LimitValues::of(counters::limits(key));
+        let placement = PlacementValues::from(&draft.placement);
+        let all = || all_limits(key, ChannelLimits::of(charge, &draft.placement.limits));
+        let limits = LimitValues::of(all());
         let (names, currencies) = (limits.names(), limits.currencies());
         let claim = draft.claim.as_ref();
         let idempotency_key = claim.map(|claim| &*claim.idempotency_key);
@@ -71,7 +75,9 @@ impl PostgresLedger {
             ("p_currencies", &currencies, Type::TEXT_ARRAY),
         ];
         let charged = values.kept().into_iter().chain(values.corrected());
-        let arguments = own.into_iter().chain(charged).chain(limits.arguments());
+        let charged = charged.chain(values.purchase());
+        let arguments = own.into_iter().chain(charged).chain(placement.arguments());
+        let arguments = arguments.chain(limits.arguments());
         let (statement, parameters) = RESERVE.call(arguments);
         for _ in 0..ATTEMPTS {
             let reserved = self
@@ -91,12 +97,11 @@ impl PostgresLedger {
                     let number_of_limit = column(row, "o_limit")?;
                     let used = number(row, "o_used")?;
                     let takes = |measure| charge.takes(measure);
-                    let all = counters::limits(key);
-                    let reached = limit_reached(all, number_of_limit, used, takes, now);
+                    let reached = limit_reached(all(), number_of_limit, used, takes, now);
                     Reserved::Refused(reached.ok_or_else(unknown_answer)?)
                 }
                 "track" => {
-                    self.track(counters::limits(key), now).await?;
+                    self.track(all(), now).await?;
                     continue;
                 }
                 _ => Reserved::Claimed(claimed(row)?),
@@ -187,13 +192,13 @@ impl PostgresLedger {
         Ok(())
     }
 
-    /// Reads the counters of a key's limits, as they are now.
+    /// Reads the counters of limits, as they are now.
     pub(super) async fn counters(
         &self,
-        key: &Key,
+        limits: &[ScopedLimit],
         now: Timestamp,
     ) -> Result<Counters, Unavailable> {
-        let values = LimitValues::of(limits(key));
+        let values = LimitValues::of(limits.iter().cloned());
         let (names, currencies) = (values.names(), values.currencies());
         let mut counters = Counters::default();
         if values.maximums.is_empty() {
@@ -209,22 +214,22 @@ impl PostgresLedger {
         ];
         let mut rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
         if rows.len() < values.maximums.len() {
-            self.track(limits(key), now).await?;
+            self.track(limits.iter().cloned(), now).await?;
             rows = self.database.query(COUNTERS, &parameters, ANSWER).await?;
         }
         for row in &rows {
             let index = usize::try_from(number(row, "n")?).unwrap_or(0);
-            let Some(scoped) = limits(key).nth(index.saturating_sub(1)) else {
+            let Some(scoped) = limits.get(index.saturating_sub(1)) else {
                 return Err(unknown_answer());
             };
             let start = scoped.limit.window.start(now);
-            counters.track(&scoped, start, [(start, number(row, "used")?)]);
+            counters.track(scoped, start, [(start, number(row, "used")?)]);
         }
         Ok(counters)
     }
 
     /// Begins to count what limits ask for, with the sums of what there is.
-    async fn track(
+    pub(super) async fn track(
         &self,
         limits: impl Iterator<Item = ScopedLimit>,
         now: Timestamp,
@@ -240,7 +245,8 @@ impl PostgresLedger {
             }
         }
         for (scope, limits) in by_scope {
-            let (kind, name) = row::scope(&scope);
+            let (kind, name) = scope.parts();
+            let name = &**name;
             let values = LimitValues::of(limits.into_iter());
             self.database
                 .query(
@@ -323,11 +329,11 @@ fn first_answer(row: &Row) -> Result<FirstAnswer, Unavailable> {
     })
 }
 
-fn only(rows: &[Row]) -> Result<&Row, Unavailable> {
+pub(super) fn only(rows: &[Row]) -> Result<&Row, Unavailable> {
     rows.first().ok_or_else(unknown_answer)
 }
 
-fn unknown_answer() -> Unavailable {
+pub(super) fn unknown_answer() -> Unavailable {
     Unavailable::permanent(
         "the database's functions answer with something that this program does not know: \
          see whether somebody has changed the schema tollgate",

@@ -11,6 +11,7 @@ mod function;
 mod operations;
 mod orphans;
 mod queries;
+mod reroute;
 mod row;
 mod schema;
 mod url;
@@ -32,12 +33,13 @@ use self::operations::Operations;
 use self::orphans::Orphans;
 use self::row::{Id, bigint, column, number};
 use self::url::Target;
-use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::counters::{BindingLimits, KEPT, LimitReached, Usage, limits};
+use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
+use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
+use super::counters::{BindingLimits, ChannelLimits, KEPT, LimitReached, Usage, limits};
 use super::job::{Job, JobsAfter, State, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
-use crate::policy::{Key, Timestamp};
+use crate::policy::{Key, Limit, Timestamp};
 
 pub use self::url::ParseUrlError;
 
@@ -134,8 +136,25 @@ impl Ledger for PostgresLedger {
             return Ok(None);
         }
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
-        let counters = self.counters(key, now).await?;
-        Ok(counters.reached(key, takes, now))
+        let own: Vec<_> = limits(key).collect();
+        let counters = self.counters(&own, now).await?;
+        Ok(counters.reached(key, None, takes, now))
+    }
+
+    async fn check_channel(
+        &self,
+        charge: &Charge,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> Result<Option<LimitReached>, Unavailable> {
+        let channel = ChannelLimits::of(charge, limits);
+        let scoped: Vec<_> = channel.scoped().collect();
+        let counters = self.counters(&scoped, now).await?;
+        Ok(counters.channel_reached(channel, charge, now))
+    }
+
+    async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable> {
+        reroute::decide(self, id, to).await
     }
 
     async fn claim(
@@ -236,7 +255,8 @@ impl Ledger for PostgresLedger {
     }
 
     async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable> {
-        Ok(self.counters(key, now).await?.usage(key, now))
+        let own: Vec<_> = limits(key).collect();
+        Ok(self.counters(&own, now).await?.usage(key, now))
     }
 
     async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable> {

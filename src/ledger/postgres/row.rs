@@ -8,12 +8,12 @@ use bytes::BytesMut;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use super::super::charge::{Charge, Payer, PromptDigest, ReservationId};
-use super::super::counters::{Scope, ScopedLimit};
+use super::super::charge::{Charge, Payer, Placement, PromptDigest, PurchaseCost, ReservationId};
+use super::super::counters::ScopedLimit;
 use super::super::job::{Job, State, Unmatched};
 use super::super::{LimitReached, Unavailable};
 use super::function::Argument;
-use crate::catalog::PriceList;
+use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Measure, Timestamp};
 
@@ -62,6 +62,9 @@ pub(super) struct ChargeValues<'a> {
     list: i64,
     billed: i64,
     prices: &'a str,
+    purchase: Option<i64>,
+    purchase_currency: Option<&'a str>,
+    purchase_price: Option<Cow<'a, str>>,
 }
 
 impl<'a> From<&'a Charge> for ChargeValues<'a> {
@@ -76,7 +79,9 @@ impl<'a> From<&'a Charge> for ChargeValues<'a> {
             list,
             billed,
             prices,
+            purchase,
         } = charge;
+        let purchase = purchase.as_ref();
         Self {
             key: &payer.key,
             group: &payer.group,
@@ -89,6 +94,9 @@ impl<'a> From<&'a Charge> for ChargeValues<'a> {
             list: bigint(list.nanos()),
             billed: bigint(billed.nanos()),
             prices: prices.as_str(),
+            purchase: purchase.map(|cost| bigint(cost.amount.nanos())),
+            purchase_currency: purchase.map(|cost| &*cost.currency),
+            purchase_price: purchase.map(|cost| cost.terms.to_text()),
         }
     }
 }
@@ -105,8 +113,24 @@ impl ChargeValues<'_> {
         ]
     }
 
+    /// Lists what is paid to the channel, but for the amount.
+    pub(super) fn purchase(&self) -> [Argument<'_>; 2] {
+        [
+            ("p_purchase_currency", &self.purchase_currency, Type::TEXT),
+            ("p_purchase_price", &self.purchase_price, Type::TEXT),
+        ]
+    }
+
+    /// Lists what a move to another channel changes, but for the price.
+    pub(super) fn rerouted(&self) -> [Argument<'_>; 2] {
+        [
+            ("p_channel", &self.channel, Type::TEXT),
+            ("p_purchase", &self.purchase, Type::INT8),
+        ]
+    }
+
     /// Lists what a channel's answer may correct.
-    pub(super) fn corrected(&self) -> [Argument<'_>; 6] {
+    pub(super) fn corrected(&self) -> [Argument<'_>; 7] {
         [
             ("p_channel", &self.channel, Type::TEXT),
             ("p_model", &self.model, Type::TEXT),
@@ -114,6 +138,31 @@ impl ChargeValues<'_> {
             ("p_seconds", &self.seconds, Type::INT8),
             ("p_list", &self.list, Type::INT8),
             ("p_billed", &self.billed, Type::INT8),
+            ("p_purchase", &self.purchase, Type::INT8),
+        ]
+    }
+}
+
+/// What counts of a channel, as arguments.
+pub(super) struct PlacementValues<'a> {
+    address: Option<&'a str>,
+    channel_clock: Option<i64>,
+}
+
+impl<'a> From<&'a Placement> for PlacementValues<'a> {
+    fn from(placement: &'a Placement) -> Self {
+        Self {
+            address: placement.address.as_deref(),
+            channel_clock: placement.channel_clock.map(|clock| bigint(clock.0)),
+        }
+    }
+}
+
+impl PlacementValues<'_> {
+    pub(super) fn arguments(&self) -> [Argument<'_>; 2] {
+        [
+            ("p_address", &self.address, Type::TEXT),
+            ("p_channel_clock", &self.channel_clock, Type::INT8),
         ]
     }
 }
@@ -133,10 +182,9 @@ impl LimitValues {
     pub(super) fn of(limits: impl Iterator<Item = ScopedLimit>) -> Self {
         let mut values = Self::default();
         for scoped in limits {
-            let (limit, scope) = (scoped.limit, scoped.scope);
-            values.scopes.push(self::scope(&scope).0);
-            let (Scope::Key(name) | Scope::Group(name)) = scope;
-            values.names.push(name);
+            let (limit, (kind, name)) = (scoped.limit, scoped.scope.parts());
+            values.scopes.push(kind);
+            values.names.push(name.clone());
             values.measures.push(limit.measure.name());
             values.windows.push(limit.window.name());
             values.maximums.push(bigint(limit.max));
@@ -165,14 +213,6 @@ impl LimitValues {
         currencies
             .map(|c| c.as_deref().unwrap_or_default())
             .collect()
-    }
-}
-
-/// Returns the kind and the name of a scope.
-pub(super) fn scope(scope: &Scope) -> (&'static str, &str) {
-    match scope {
-        Scope::Key(name) => ("key", name),
-        Scope::Group(name) => ("group", name),
     }
 }
 
@@ -212,18 +252,19 @@ fn unescaped(text: &str) -> Arc<str> {
 
 /// The columns of a [`Charge`].
 pub(super) const CHARGE: &str = "key, group_name, currency, multiplier_thousandths, channel, \
-     model, size, seconds, list_nanos, billed_nanos, price_list";
+     model, size, seconds, list_nanos, billed_nanos, price_list, purchase_nanos, \
+     purchase_currency, purchase_price";
 
 /// The columns of a [`Job`], besides those of its charge.
 pub(super) const JOB: &str = "id, job, upstream_id, created_ms, remix_of, state, outcome, \
-     deleted";
+     deleted, address";
 
 /// The columns of a [`Unmatched`], besides those of its charge.
 pub(super) const UNMATCHED: &str = "id, prompt_sha256, remix_of, state, created_ms, \
      coalesce(unknown_since_ms, created_ms) AS since_ms, \
      (SELECT fingerprint FROM tollgate.idempotency AS i WHERE i.key = reservation.key \
           AND i.idempotency_key = reservation.idempotency_key AND i.reservation = reservation.id) \
-         AS fingerprint";
+         AS fingerprint, channel_clock_ms, address";
 
 pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
     Ok(Arc::new(Charge {
@@ -241,6 +282,19 @@ pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
         list: amount(row, "list_nanos")?,
         billed: amount(row, "billed_nanos")?,
         prices: PriceList::from_text(column::<&str>(row, "price_list")?),
+        purchase: purchase(row)?,
+    }))
+}
+
+fn purchase(row: &Row) -> Result<Option<PurchaseCost>, Unavailable> {
+    if column::<Option<i64>>(row, "purchase_nanos")?.is_none() {
+        return Ok(None);
+    }
+    let terms = PurchaseTerms::from_text(column(row, "purchase_price")?);
+    Ok(Some(PurchaseCost {
+        amount: amount(row, "purchase_nanos")?,
+        currency: text(row, "purchase_currency")?,
+        terms: terms.ok_or_else(|| strange("purchase_price"))?,
     }))
 }
 
@@ -257,6 +311,7 @@ pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
         resolution: state(row)?.resolution(),
         end: column::<Option<&str>>(row, "outcome")?.map(Arc::from),
         deleted: column(row, "deleted")?,
+        address: column::<Option<&str>>(row, "address")?.map(Arc::from),
     })
 }
 
@@ -274,6 +329,11 @@ pub(super) fn unmatched(row: &Row) -> Result<Unmatched, Unavailable> {
         remix_of: column::<Option<&str>>(row, "remix_of")?.map(Arc::from),
         created: Timestamp(number(row, "created_ms")?),
         since: Timestamp(number(row, "since_ms")?),
+        channel_clock: match column::<Option<i64>>(row, "channel_clock_ms")? {
+            Some(_) => Some(Timestamp(number(row, "channel_clock_ms")?)),
+            None => None,
+        },
+        address: column::<Option<&str>>(row, "address")?.map(Arc::from),
     })
 }
 

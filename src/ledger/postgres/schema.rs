@@ -10,13 +10,14 @@ use super::row::Id;
 /// The changes of every version to the tables, the oldest first. What has been released never
 /// changes. A version may change the decisions alone, as the second, the fifth and the
 /// sixth did.
-const VERSIONS: [&str; 6] = [
+const VERSIONS: [&str; 7] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
     include_str!("../schema/postgres/003_ids_and_prices.sql"),
     include_str!("../schema/postgres/004_counters.sql"),
     "",
     "",
+    include_str!("../schema/postgres/007_channels.sql"),
 ];
 
 /// The functions, as they are in the newest version: every upgrade replaces all of them.

@@ -11,8 +11,9 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::super::Reserved;
 use super::super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
-use super::super::counters::{BindingLimits, decide_correction};
+use super::super::counters::{BindingLimits, ChannelLimits, decide_correction};
 use super::super::job::State;
+use super::columns::text_or_null;
 use super::columns::{ChargeColumns, Columns as _, Values as _, blob, columns, id, int};
 use super::state::{Entry, WriterState, locked};
 use super::{claims, rows};
@@ -41,9 +42,10 @@ impl WriterState {
         {
             return known(Reserved::Claimed(claimed));
         }
-        let missing = locked(&self.counters).missing(key, now);
+        let channel = Some(ChannelLimits::of(charge, &draft.placement.limits));
+        let missing = locked(&self.counters).missing(key, channel, now);
         self.track(db, missing, now)?;
-        let reached = locked(&self.counters).reached(key, |m| charge.takes(m), now);
+        let reached = locked(&self.counters).reached(key, channel, |m| charge.takes(m), now);
         if let Some(reached) = reached {
             return known(Reserved::Refused(reached));
         }
@@ -65,6 +67,7 @@ impl WriterState {
             job: None,
             upstream_id: None,
             remix_of: draft.remix_of,
+            address: draft.placement.address,
             deleted: false,
         };
         self.open.insert(draft.id, Box::new(entry));
@@ -86,6 +89,8 @@ impl WriterState {
             remix_of: text_or_null(draft.remix_of.as_deref()),
             idempotency_key: text_or_null(claim.map(|claim| &*claim.idempotency_key)),
             look_at_ms: int(draft.next_poll.0).into(),
+            address: text_or_null(draft.placement.address.as_deref()),
+            channel_clock_ms: time_or_null(draft.placement.channel_clock),
         };
         let values = own.values().chain(ChargeColumns::from(&**charge).values());
         let mut insert = db.prepare_cached(&INSERT)?;
@@ -342,6 +347,8 @@ columns! {
         remix_of,
         idempotency_key,
         look_at_ms,
+        address,
+        channel_clock_ms,
     }
 }
 
@@ -362,12 +369,12 @@ fn placeholders(count: usize) -> String {
     vec!["?"; count].join(", ")
 }
 
-fn text_or_null(text: Option<&str>) -> ToSqlOutput<'_> {
-    text.map_or(Null.into(), ToSqlOutput::from)
+pub(super) fn time_or_null(time: Option<Timestamp>) -> ToSqlOutput<'static> {
+    time.map_or(Null.into(), |time| int(time.0).into())
 }
 
 /// Replaces what a reservation charges.
-fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()> {
+pub(super) fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()> {
     let values = ChargeColumns::from(after).values();
     let values = values.chain([ToSqlOutput::from(number)]);
     db.prepare_cached(&CORRECT)?

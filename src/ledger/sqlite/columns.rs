@@ -3,14 +3,15 @@
 //! Each `columns!` is one list of columns. Where they stand in a result is looked up by their
 //! names once for each execution of a statement, and not once more for each row.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use rusqlite::types::{ToSqlOutput, Type};
+use rusqlite::types::{Null, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Row, RowIndex, Statement};
 
-use super::super::charge::{Charge, Payer, ReservationId};
+use super::super::charge::{Charge, Payer, PurchaseCost, ReservationId};
 use super::super::job::State;
-use crate::catalog::PriceList;
+use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
 
@@ -94,6 +95,9 @@ columns! {
         list_nanos,
         billed_nanos,
         price_list,
+        purchase_nanos,
+        purchase_currency,
+        purchase_price,
     }
 }
 
@@ -124,6 +128,25 @@ impl ChargeColumns {
             list: amount(self.list_nanos)?,
             billed: amount(self.billed_nanos)?,
             prices: PriceList::from_text(name(text(row, self.price_list)?)),
+            purchase: self.read_purchase(row, name)?,
+        }))
+    }
+
+    fn read_purchase(
+        &self,
+        row: &Row<'_>,
+        name: &mut dyn FnMut(&str) -> Arc<str>,
+    ) -> rusqlite::Result<Option<PurchaseCost>> {
+        let column = self.purchase_nanos;
+        if row.get_ref(column)? == ValueRef::Null {
+            return Ok(None);
+        }
+        let amount = Amount::from_nanos(uint(row, column)?);
+        let terms = PurchaseTerms::from_text(text(row, self.purchase_price)?);
+        Ok(Some(PurchaseCost {
+            amount: amount.ok_or_else(|| unreadable(row, column, "no amount"))?,
+            currency: name(text(row, self.purchase_currency)?),
+            terms: terms.ok_or_else(|| unreadable(row, self.purchase_price, "no price"))?,
         }))
     }
 }
@@ -140,7 +163,9 @@ impl<'a> From<&'a Charge> for ChargeColumns<ToSqlOutput<'a>> {
             list,
             billed,
             prices,
+            purchase,
         } = charge;
+        let purchase = purchase.as_ref();
         Self {
             key: ToSqlOutput::from(&*payer.key),
             group: ToSqlOutput::from(&*payer.group),
@@ -153,8 +178,19 @@ impl<'a> From<&'a Charge> for ChargeColumns<ToSqlOutput<'a>> {
             list_nanos: int(list.nanos()).into(),
             billed_nanos: int(billed.nanos()).into(),
             price_list: ToSqlOutput::from(prices.as_str()),
+            purchase_nanos: purchase.map_or(Null.into(), |cost| int(cost.amount.nanos()).into()),
+            purchase_currency: text_or_null(purchase.map(|cost| &*cost.currency)),
+            purchase_price: match purchase.map(|cost| cost.terms.to_text()) {
+                Some(Cow::Borrowed(text)) => text.into(),
+                Some(Cow::Owned(text)) => text.into(),
+                None => Null.into(),
+            },
         }
     }
+}
+
+pub(super) fn text_or_null(text: Option<&str>) -> ToSqlOutput<'_> {
+    text.map_or(Null.into(), ToSqlOutput::from)
 }
 
 /// Reads a reservation's id.
@@ -176,6 +212,14 @@ pub(super) fn state(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<St
 /// Reads a time.
 pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Timestamp> {
     uint(row, column).map(Timestamp)
+}
+
+/// Reads a time that may be null.
+pub(super) fn time_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => time(row, column).map(Some),
+    }
 }
 
 /// Reads a text without copying it.
@@ -229,6 +273,11 @@ mod tests {
             list: Amount::from_nanos(800_000_000).unwrap(),
             billed: Amount::from_nanos(1_200_000_000).unwrap(),
             prices: PriceList::from_text("1280x720=0.10"),
+            purchase: Some(PurchaseCost {
+                amount: Amount::from_nanos(680_000_000).unwrap(),
+                currency: "EUR".into(),
+                terms: PurchaseTerms::from_text("0.85").unwrap(),
+            }),
         };
         let list = ChargeColumns::list();
         let mut columns: Vec<_> = list.split(", ").collect();

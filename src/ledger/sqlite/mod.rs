@@ -17,6 +17,7 @@ mod error;
 mod open;
 mod prune;
 mod readers;
+mod reroute;
 mod rows;
 mod state;
 mod sums;
@@ -33,11 +34,12 @@ use self::readers::Readers;
 use self::state::{Running, WriterState, locked};
 use self::wal::WriteAheadLog;
 use self::writer::Writer;
-use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft, ReservationId, Resolution};
+use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
+use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
 use super::job::{Job, JobsAfter, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
-use crate::policy::{Key, Timestamp};
+use crate::policy::{Key, Limit, Timestamp};
 
 pub use self::error::OpenError;
 
@@ -81,7 +83,7 @@ impl SqliteLedger {
 
     /// Begins to count what the limits of a key ask for.
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
-        let missing = locked(&self.counters).missing(key, now);
+        let missing = locked(&self.counters).missing(key, None, now);
         if !missing.is_empty() {
             let call = move |state: &mut WriterState, db: &_| state.track(db, missing.clone(), now);
             self.writer.call(call).await?;
@@ -120,7 +122,7 @@ impl Ledger for SqliteLedger {
         self.track(key, now).await?;
         // Nothing can be asked for that takes nothing.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
-        let reached = || locked(&self.counters).reached(key, takes, now);
+        let reached = || locked(&self.counters).reached(key, None, takes, now);
         if reached().is_none() {
             return Ok(None);
         }
@@ -162,6 +164,28 @@ impl Ledger for SqliteLedger {
         let (draft, key) = (draft.clone(), limits_of(key));
         let call =
             move |state: &mut WriterState, db: &_| state.reserve(db, draft.clone(), &key, now);
+        self.writer.call(call).await
+    }
+
+    async fn check_channel(
+        &self,
+        charge: &Charge,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> Result<Option<LimitReached>, Unavailable> {
+        if limits.is_empty() {
+            return Ok(None);
+        }
+        let (charge, limits) = (charge.clone(), limits.to_vec());
+        let call = move |state: &mut WriterState, db: &_| {
+            reroute::channel_reached(state, db, &charge, &limits, now)
+        };
+        self.writer.call(call).await
+    }
+
+    async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable> {
+        let to = to.clone();
+        let call = move |state: &mut WriterState, db: &_| reroute::reroute(state, db, id, &to);
         self.writer.call(call).await
     }
 

@@ -12,11 +12,12 @@ use super::{access, wal};
 
 /// The tables, one file for each version. What has been released is never changed: what is
 /// to be different is done by a further file.
-const SCHEMA: [&str; 4] = [
+const SCHEMA: [&str; 5] = [
     include_str!("../schema/sqlite/001_ledger.sql"),
     include_str!("../schema/sqlite/002_ids_and_prices.sql"),
     include_str!("../schema/sqlite/003_exact_sums.sql"),
     include_str!("../schema/sqlite/004_counters.sql"),
+    include_str!("../schema/sqlite/005_channels.sql"),
 ];
 
 /// Marks a database as a ledger, in its `application_id`: "toll".

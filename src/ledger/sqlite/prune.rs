@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::num::TryFromIntError;
 
 use rusqlite::Error::ToSqlConversionFailure;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::super::charge::Charge;
 use super::super::job::State;
@@ -43,6 +44,7 @@ struct Line {
     seconds: i64,
     list: u128,
     billed: u128,
+    purchase: u128,
 }
 
 /// Splits a sum of costs as the totals keep it: whole units, and the nanos that are left over.
@@ -103,6 +105,8 @@ pub(super) fn forget(
             line.seconds += i64::from(charge.seconds);
             line.list += u128::from(charge.list.nanos());
             line.billed += u128::from(charge.billed.nanos());
+            let purchase = charge.purchase.as_ref();
+            line.purchase += purchase.map_or(0, |cost| u128::from(cost.amount.nanos()));
         }
     }
     add_to_totals(db, lines)?;
@@ -110,42 +114,36 @@ pub(super) fn forget(
 }
 
 /// Adds what was posted to the totals, line by line of the bill.
-fn add_to_totals(db: &Connection, lines: HashMap<[String; 7], Line>) -> rusqlite::Result<()> {
+fn add_to_totals(db: &Connection, lines: HashMap<[String; 8], Line>) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT INTO total (day, key, \"group\", currency, channel, model, size,
-                            jobs, video_seconds, list_units, list_fraction,
-                            billed_units, billed_fraction)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                            purchase_currency, jobs, video_seconds, list_units, list_fraction,
+                            billed_units, billed_fraction, purchase_units, purchase_fraction)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
          ON CONFLICT DO UPDATE SET
-             jobs = jobs + ?8, video_seconds = video_seconds + ?9,
-             list_units = list_units + ?10 + (list_fraction + ?11) / 1000000000,
-             list_fraction = (list_fraction + ?11) % 1000000000,
-             billed_units = billed_units + ?12 + (billed_fraction + ?13) / 1000000000,
-             billed_fraction = (billed_fraction + ?13) % 1000000000",
+             jobs = jobs + ?9, video_seconds = video_seconds + ?10,
+             list_units = list_units + ?11 + (list_fraction + ?12) / 1000000000,
+             list_fraction = (list_fraction + ?12) % 1000000000,
+             billed_units = billed_units + ?13 + (billed_fraction + ?14) / 1000000000,
+             billed_fraction = (billed_fraction + ?14) % 1000000000,
+             purchase_units = purchase_units + ?15 + (purchase_fraction + ?16) / 1000000000,
+             purchase_fraction = (purchase_fraction + ?16) % 1000000000",
     )?;
-    for ([day, key, group, currency, channel, model, size], line) in lines {
-        let (list, billed) = (parts(line.list)?, parts(line.billed)?);
-        add.execute(params![
-            day,
-            key,
-            group,
-            currency,
-            channel,
-            model,
-            size,
-            line.jobs,
-            line.seconds,
-            list.0,
-            list.1,
-            billed.0,
-            billed.1,
-        ])?;
+    for (names, line) in lines {
+        let mut sums = vec![line.jobs, line.seconds];
+        for nanos in [line.list, line.billed, line.purchase] {
+            let (units, fraction) = parts(nanos)?;
+            sums.extend([units, fraction]);
+        }
+        let names = names.iter().map(|name| ToSqlOutput::from(&**name));
+        let sums = sums.into_iter().map(ToSqlOutput::from);
+        add.execute(params_from_iter(names.chain(sums)))?;
     }
     Ok(())
 }
 
 /// Returns what a line of the bill is for.
-fn names(charge: &Charge, day: String) -> [String; 7] {
+fn names(charge: &Charge, day: String) -> [String; 8] {
     let payer = &charge.payer;
     let name = |name: &str| name.to_owned();
     [
@@ -156,5 +154,6 @@ fn names(charge: &Charge, day: String) -> [String; 7] {
         name(&charge.channel),
         name(&charge.model),
         name(&charge.size),
+        name(charge.purchase_currency()),
     ]
 }

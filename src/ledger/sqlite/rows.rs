@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::super::charge::PromptDigest;
 use super::super::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Unmatched, UnresolvedCount};
 use super::super::{ClaimState, FARTHEST_POLL};
-use super::columns::{ChargeColumns, Columns, columns, id, int, state, time, uint};
+use super::columns::{ChargeColumns, Columns, columns, id, int, state, time, time_if_any, uint};
 use crate::policy::Timestamp;
 
 /// Reads a value from rows of the table `reservation`.
@@ -30,6 +30,7 @@ columns! {
         state,
         outcome,
         deleted,
+        address,
     }
 }
 
@@ -45,6 +46,8 @@ columns! {
         fingerprint = "(SELECT fingerprint FROM idempotency AS i
              WHERE i.key = reservation.key AND i.idempotency_key = reservation.idempotency_key
                  AND i.reservation = reservation.id)",
+        channel_clock_ms,
+        address,
     }
 }
 
@@ -64,6 +67,7 @@ impl Record for Job {
             resolution: state(row, own.state)?.resolution(),
             end: row.get(own.outcome)?,
             deleted: row.get(own.deleted)?,
+            address: row.get(own.address)?,
         })
     }
 }
@@ -81,6 +85,8 @@ impl Record for Unmatched {
             since: time(row, own.since_ms)?,
             state: state(row, own.state)?,
             fingerprint: row.get(own.fingerprint)?,
+            channel_clock: time_if_any(row, own.channel_clock_ms)?,
+            address: row.get(own.address)?,
         })
     }
 }

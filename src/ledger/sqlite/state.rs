@@ -47,6 +47,8 @@ pub(super) struct Entry {
     /// Where it is not the job's public id.
     pub(super) upstream_id: Option<Arc<str>>,
     pub(super) remix_of: Option<Arc<str>>,
+    /// Which of its channel's addresses got the request.
+    pub(super) address: Option<Arc<str>>,
     pub(super) deleted: bool,
 }
 
@@ -62,6 +64,7 @@ columns! {
         job,
         upstream_id,
         remix_of,
+        address,
         deleted,
     }
 }
@@ -99,6 +102,7 @@ impl Entry {
             upstream_id: upstream_id.clone(),
             reservation: id,
             charge: self.charge.clone(),
+            address: self.address.clone(),
             created: self.created,
             remix_of: self.remix_of.clone(),
             resolution: None,
@@ -149,6 +153,7 @@ impl WriterState {
                 idempotency_key: row.get(own.idempotency_key)?,
                 job: row.get(own.job)?,
                 remix_of: row.get(own.remix_of)?,
+                address: row.get(own.address)?,
                 deleted: row.get(own.deleted)?,
                 upstream_id: row.get(own.upstream_id)?,
             };
@@ -216,7 +221,7 @@ impl WriterState {
         )?;
         let mut counters = locked(&self.counters);
         for scope in self.dirty.drain() {
-            let (kind, name) = names(&scope);
+            let (kind, name) = scope.parts();
             for series in counters.of_mut(&scope) {
                 if series.since_moved {
                     write_since(db, &scope, series)?;
@@ -225,7 +230,7 @@ impl WriterState {
                 for counter in series.counters.iter_mut().filter(|c| c.moved) {
                     write.execute(params![
                         kind,
-                        name,
+                        &**name,
                         series.measure.name(),
                         series.currency.as_deref().unwrap_or_default(),
                         series.window.name(),
@@ -240,19 +245,12 @@ impl WriterState {
     }
 }
 
-fn names(scope: &Scope) -> (&'static str, &str) {
-    match scope {
-        Scope::Key(name) => ("key", name),
-        Scope::Group(name) => ("group", name),
-    }
-}
-
 /// Writes from when on a series is complete, and forgets what was before.
 fn write_since(db: &Connection, scope: &Scope, series: &Series) -> rusqlite::Result<()> {
-    let (kind, name) = names(scope);
+    let (kind, name) = scope.parts();
     let parameters = params![
         kind,
-        name,
+        &**name,
         series.measure.name(),
         series.currency.as_deref().unwrap_or_default(),
         series.window.name(),
@@ -288,11 +286,12 @@ impl Names {
 }
 
 fn read_counters(db: &Connection, names: &mut Names) -> rusqlite::Result<Counters> {
-    const MEASURES: [Measure; 5] = [
+    const MEASURES: [Measure; 6] = [
         Measure::Requests,
         Measure::VideoSeconds,
         Measure::ListCost,
         Measure::BilledCost,
+        Measure::Cost,
         Measure::InFlight,
     ];
     let mut counters = Counters::default();
@@ -310,6 +309,7 @@ fn read_counters(db: &Connection, names: &mut Names) -> rusqlite::Result<Counter
         let currency = text(row, "currency")?;
         let scope = match kind {
             "group" => Scope::Group(names.of(name)),
+            "channel" => Scope::Channel(names.of(name)),
             _ => Scope::Key(names.of(name)),
         };
         let mut measures = MEASURES.into_iter();
@@ -328,7 +328,7 @@ fn read_counters(db: &Connection, names: &mut Names) -> rusqlite::Result<Counter
         let series = Series {
             measure,
             window,
-            currency: (measure == Measure::BilledCost).then(|| names.of(currency)),
+            currency: measure.has_currency().then(|| names.of(currency)),
             since: uint(row, "since")?,
             since_moved: false,
             counters: sums.collect::<Result<_, _>>()?,

@@ -1,8 +1,9 @@
 //! Sums up windows that are not counted yet: of a limit that asks for the first time, or of one
 //! whose clock went back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
@@ -55,19 +56,26 @@ impl WriterState {
             Measure::VideoSeconds => ("seconds", ["0", "video_seconds"]),
             Measure::ListCost => ("list_nanos", ["list_units", "list_fraction"]),
             Measure::BilledCost => ("billed_nanos", ["billed_units", "billed_fraction"]),
-            Measure::Cost => ("0", ["0", "0"]),
+            Measure::Cost => (
+                "ifnull(purchase_nanos, 0)",
+                ["purchase_units", "purchase_fraction"],
+            ),
         };
         let own = [
             &*format!("{own} / 1000000000"),
             &*format!("{own} % 1000000000"),
         ];
+        let (of, of_currency) = match scope {
+            Scope::Channel(_) => ("channel", "purchase_currency"),
+            Scope::Key(_) | Scope::Group(_) => ("\"group\"", "currency"),
+        };
         // Added up in two parts, as the totals are, since SQLite fails where a sum exceeds 63
         // bits.
         let parts = |[whole, rest]: [&str; 2], start: &str, table, more| {
             format!(
                 "SELECT {start} AS start, sum({whole}) AS units, sum({rest}) AS fraction
-                 FROM {table} WHERE key = ?1 AND (?2 IS NULL OR \"group\" = ?2)
-                     AND (?3 IS NULL OR currency = ?3) AND {more} GROUP BY 1"
+                 FROM {table} WHERE key = ?1 AND (?2 IS NULL OR {of} = ?2)
+                     AND (?3 IS NULL OR {of_currency} = ?3) AND {more} GROUP BY 1"
             )
         };
         let starts = starts(limit.window);
@@ -81,18 +89,12 @@ impl WriterState {
             .map(|start| parts(pruned, start, "total", of_days));
         let mut pruned = pruned.map(|sql| db.prepare(&sql)).transpose()?;
 
-        let (group, keys) = match scope {
-            Scope::Key(key) => (None, vec![key]),
-            Scope::Group(group) => {
-                let keys = self.payers.get(group);
-                (Some(&**group), keys.into_iter().flatten().collect())
-            }
-        };
+        let (shared_by, keys) = self.keys_of(scope);
         let [from, to] = [span.start, span.end].map(|at| int(at.saturating_mul(1000)));
         let mut sums = BTreeMap::<u64, u128>::new();
         for key in keys {
             for read in [Some(&mut recent), pruned.as_mut()].into_iter().flatten() {
-                let parameters = params![&**key, group, currency.as_deref(), from, to];
+                let parameters = params![&**key, shared_by, currency.as_deref(), from, to];
                 let mut found = read.query(parameters)?;
                 while let Some(row) = found.next()? {
                     let sum = sums.entry(uint(row, "start")?).or_default();
@@ -104,6 +106,22 @@ impl WriterState {
         let sums = sums.into_iter();
         let whole = |sum| u64::try_from(sum).unwrap_or(u64::MAX);
         Ok(sums.map(|(start, sum)| (start, whole(sum))).collect())
+    }
+
+    /// Lists the keys whose charges count in a scope; with its name, where it is one of several
+    /// keys. Each key has an index.
+    fn keys_of<'a>(&'a self, scope: &'a Scope) -> (Option<&'a str>, BTreeSet<&'a Arc<str>>) {
+        match scope {
+            Scope::Key(key) => (None, BTreeSet::from([key])),
+            Scope::Group(group) => {
+                let keys = self.payers.get(group);
+                (Some(&**group), keys.into_iter().flatten().collect())
+            }
+            Scope::Channel(channel) => {
+                let keys = self.payers.values().flatten();
+                (Some(&**channel), keys.collect())
+            }
+        }
     }
 }
 

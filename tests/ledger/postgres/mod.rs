@@ -49,11 +49,13 @@ fn name_of(postgres: &Postgres, url: &str) -> String {
 /// Lists counters that are not the sum of what they count.
 const WRONG_COUNTERS: &str = "
     SELECT c.*, s.used FROM tollgate.counter AS c, LATERAL (
-        SELECT coalesce(sum(tollgate.takes(c.measure, seconds, list_nanos, billed_nanos)), 0) AS used
+        SELECT coalesce(sum(tollgate.takes(
+            c.measure, seconds, list_nanos, billed_nanos, purchase_nanos)), 0) AS used
         FROM tollgate.reservation AS r
-        WHERE c.name = CASE c.scope WHEN 'key' THEN r.key ELSE r.group_name END
+        WHERE c.name = CASE c.scope
+                WHEN 'key' THEN r.key WHEN 'group' THEN r.group_name ELSE r.channel END
           AND c.window_start_ms = tollgate.window_start(c.window_name, r.created_ms)
-          AND c.currency IN ('', r.currency)
+          AND c.currency IN ('', tollgate.currency_of(c.scope, r.currency, r.purchase_currency))
           AND state <> 'voided' AND (state <> 'posted' OR c.measure <> 'in_flight')) AS s
     WHERE c.used <> s.used";
 

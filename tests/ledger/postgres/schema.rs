@@ -4,6 +4,7 @@ use tollgate::ledger::{Ledger, ReservationId, Reserved, Resolution};
 use tollgate::policy::{Measure, Timestamp, Window};
 
 use super::{name_of, open};
+use crate::channels::on;
 use crate::suite::{NOW, binding, charge, confirmation, draft, key, limit};
 use crate::support::postgres::shared;
 
@@ -20,7 +21,7 @@ async fn the_schema_is_made_once() {
     }
     let versions = "SELECT string_agg(version::text, ' ' ORDER BY version) \
          FROM tollgate.schema_version";
-    assert_eq!(postgres.psql(&url, versions), "1 2 3 4 5 6");
+    assert_eq!(postgres.psql(&url, versions), "1 2 3 4 5 6 7");
 
     postgres.psql(&url, "INSERT INTO tollgate.schema_version VALUES (1000)");
     let refused = open(&url).ready().await.unwrap_err();
@@ -99,7 +100,7 @@ async fn a_schema_of_the_second_version_is_brought_up_to_date() {
     assert!(end.await.unwrap().is_some());
     assert_eq!(used().await[3], 1);
     let versions = "SELECT max(version) FROM tollgate.schema_version";
-    assert_eq!(postgres.psql(&url, versions), "6");
+    assert_eq!(postgres.psql(&url, versions), "7");
 }
 
 /// Only what is over by the database's clock too: a gate whose clock is ahead forgets nothing
@@ -204,7 +205,7 @@ async fn pruning_does_not_change_the_bill() {
     let free = key(vec![]);
     let later = Timestamp(NOW.0 + 1000);
     for id in 1..=6 {
-        let charge = charge(&free, 4);
+        let charge = on("official", &charge(&free, 4));
         let reserved = ledger.reserve(&draft(id, &charge), &free, NOW).await;
         assert_eq!(reserved, Ok(Reserved::Done));
         let tie = confirmation(&charge, &format!("video_{id}"));
@@ -227,7 +228,7 @@ async fn pruning_does_not_change_the_bill() {
     assert_eq!(
         before,
         "2023-11-14|studio|sora2|CNY|official|sora-2|1280x720|\
-         3|12|1.200000000|6.000000000|2|8|0.800000000|4.000000000"
+         3|12|1.200000000|6.000000000|2|8|0.800000000|4.000000000|EUR|1.020000000|0.680000000"
     );
     assert_eq!(ledger.prune(NOW, later, 3).await, Ok(0), "none is older");
     assert_eq!(ledger.prune(later, later, 3).await, Ok(3));

@@ -4,7 +4,7 @@
 -- Locks are taken in this order, so that no two decisions wait for each other: the
 -- reservation's row, the upstream id, the scopes (shared), new counters, counters, the
 -- idempotency key's row, the account's row. Counters come in one order everywhere: key before
--- group, then by measure, currency, window and its start. Those that are lacking are inserted
+-- group before channel, then by name, measure, currency, window and its start. Those that are lacking are inserted
 -- before any other is locked: who inserts waits for nobody but others who insert, in that
 -- order, and who locks finds only what is committed or its own.
 --
@@ -34,7 +34,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT hashtextextended('tollgate ' || scope || ' ' || name, 0) $$;
 
 -- What a charge takes from a limit of that measure.
-CREATE FUNCTION tollgate.takes(measure text, seconds bigint, list_nanos bigint, billed_nanos bigint)
+CREATE FUNCTION tollgate.takes(
+    measure text, seconds bigint, list_nanos bigint, billed_nanos bigint, purchase_nanos bigint)
 RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
@@ -42,6 +43,7 @@ AS $$
         WHEN 'video_seconds' THEN seconds
         WHEN 'list_cost_usd' THEN list_nanos
         WHEN 'billed_cost'   THEN billed_nanos
+        WHEN 'cost'          THEN coalesce(purchase_nanos, 0)
         ELSE 1
     END
 $$;
@@ -78,29 +80,37 @@ AS $$
         WHEN 'day' THEN starts[3] WHEN 'month' THEN starts[4] ELSE 0 END
 $$;
 
--- Shares the scopes of a key and a group.
-CREATE FUNCTION tollgate.share_scopes(p_key text, p_group text) RETURNS void
+-- The currency that a charge has in a scope: of what is billed, or of what is paid to the channel.
+CREATE FUNCTION tollgate.currency_of(scope text, currency text, purchase_currency text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE scope WHEN 'channel' THEN coalesce(purchase_currency, '') ELSE currency END $$;
+
+-- Shares the scopes of a key, a group and a channel.
+CREATE FUNCTION tollgate.share_scopes(p_key text, p_group text, p_channel text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(tollgate.scope_lock('key', p_key)),
-            pg_advisory_xact_lock_shared(tollgate.scope_lock('group', p_group));
+            pg_advisory_xact_lock_shared(tollgate.scope_lock('group', p_group)),
+            pg_advisory_xact_lock_shared(tollgate.scope_lock('channel', p_channel));
 END
 $$;
 
 -- Locks the counters that a charge counts in, in the windows that began at p_starts, and
 -- tells whether there are any. Their scopes are shared.
-CREATE FUNCTION tollgate.lock_counters(p_key text, p_group text, p_currency text, p_starts bigint[])
+CREATE FUNCTION tollgate.lock_counters(
+    p_key text, p_group text, p_currency text, p_channel text, p_purchase_currency text,
+    p_starts bigint[])
 RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 BEGIN
     PERFORM 1 FROM tollgate.counter
-    WHERE (scope, name) IN (('key', p_key), ('group', p_group))
+    WHERE (scope, name) IN (('key', p_key), ('group', p_group), ('channel', p_channel))
         AND window_start_ms = ANY (p_starts)
         AND window_start_ms = tollgate.start_of(window_name, p_starts)
-        AND currency IN ('', p_currency)
-    ORDER BY scope DESC, measure, currency, window_name, window_start_ms
+        AND currency IN ('', tollgate.currency_of(scope, p_currency, p_purchase_currency))
+    ORDER BY scope DESC, name, measure, currency, window_name, window_start_ms
     FOR UPDATE;
     RETURN FOUND;
 END
@@ -136,11 +146,13 @@ BEGIN
                least(sum(s.used), tollgate.most_counted())::bigint
         FROM (
             SELECT tollgate.window_start(v_window, created_ms) AS start,
-                   tollgate.takes(v_measure, seconds, list_nanos, billed_nanos)::numeric AS used
+                   tollgate.takes(v_measure, seconds, list_nanos, billed_nanos, purchase_nanos)::numeric
+                       AS used
             FROM tollgate.reservation
-            WHERE (p_scope = 'group' OR key = p_name) AND (p_scope = 'key' OR group_name = p_name)
+            WHERE (p_scope <> 'key' OR key = p_name) AND (p_scope <> 'group' OR group_name = p_name)
+              AND (p_scope <> 'channel' OR channel = p_name)
               AND created_ms >= v_start AND (v_since IS NULL OR created_ms < v_since)
-              AND v_currency IN ('', currency)
+              AND v_currency IN ('', tollgate.currency_of(p_scope, currency, purchase_currency))
               AND (state IN ('pending', 'unknown', 'confirmed')
                    OR state = 'posted' AND v_measure <> 'in_flight')
             UNION ALL
@@ -148,12 +160,15 @@ BEGIN
                    CASE v_measure
                        WHEN 'requests' THEN jobs WHEN 'video_seconds' THEN seconds
                        WHEN 'list_cost_usd' THEN list_nanos WHEN 'billed_cost' THEN billed_nanos
+                       WHEN 'cost' THEN purchase_nanos
                        ELSE 0 END
             FROM tollgate.total
-            WHERE (p_scope = 'group' OR key = p_name) AND (p_scope = 'key' OR group_name = p_name)
+            WHERE (p_scope <> 'key' OR key = p_name) AND (p_scope <> 'group' OR group_name = p_name)
+              AND (p_scope <> 'channel' OR channel = p_name)
               AND day >= tollgate.day_of(v_start)
               AND (v_since IS NULL OR day < tollgate.day_of(v_since))
-              AND v_currency IN ('', currency) AND v_window IN ('day', 'month', 'total')
+              AND v_currency IN ('', tollgate.currency_of(p_scope, currency, purchase_currency))
+              AND v_window IN ('day', 'month', 'total')
         ) AS s
         GROUP BY s.start
         ON CONFLICT DO NOTHING;
@@ -217,7 +232,8 @@ $$;
 CREATE FUNCTION tollgate.reserve(
     p_id uuid, p_now bigint, p_key text, p_group text, p_currency text, p_multiplier bigint,
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
-    p_price_list text, p_gate uuid, p_prompt bytea, p_remix_of text, p_next_poll bigint,
+    p_purchase bigint, p_purchase_currency text, p_purchase_price text, p_price_list text,
+    p_address text, p_channel_clock bigint, p_gate uuid, p_prompt bytea, p_remix_of text, p_next_poll bigint,
     p_idempotency_key text, p_fingerprint bytea, p_expires bigint,
     p_scopes text[], p_names text[], p_measures text[], p_currencies text[], p_windows text[],
     p_mosts bigint[],
@@ -242,22 +258,23 @@ BEGIN
         END IF;
     END IF;
 
-    PERFORM tollgate.share_scopes(p_key, p_group);
+    PERFORM tollgate.share_scopes(p_key, p_group, p_channel);
     INSERT INTO tollgate.counter
     SELECT t.scope, t.name, tollgate.start_of(t.window_name, v_starts), t.window_name,
            t.measure, t.currency, 0
     FROM tollgate.counted AS t
-    WHERE (t.scope, t.name) IN (('key', p_key), ('group', p_group))
-        AND t.currency IN ('', p_currency)
+    WHERE (t.scope, t.name) IN (('key', p_key), ('group', p_group), ('channel', p_channel))
+        AND t.currency IN ('', tollgate.currency_of(t.scope, p_currency, p_purchase_currency))
         AND t.since_ms <= tollgate.start_of(t.window_name, v_starts)
         AND NOT EXISTS (
             SELECT 1 FROM tollgate.counter AS c
             WHERE (c.scope, c.name) = (t.scope, t.name)
                 AND c.window_start_ms = tollgate.start_of(t.window_name, v_starts)
                 AND (c.window_name, c.measure, c.currency) = (t.window_name, t.measure, t.currency))
-    ORDER BY t.scope DESC, t.measure, t.currency, t.window_name
+    ORDER BY t.scope DESC, t.name, t.measure, t.currency, t.window_name
     ON CONFLICT DO NOTHING;
-    v_counters := tollgate.lock_counters(p_key, p_group, p_currency, v_starts);
+    v_counters := tollgate.lock_counters(
+        p_key, p_group, p_currency, p_channel, p_purchase_currency, v_starts);
     IF cardinality(p_scopes) > 0 THEN
         SELECT l.n, coalesce(c.used, 0), CASE WHEN c.used IS NULL THEN 'track' ELSE 'refused' END
         INTO o_limit, o_used, v_refusal
@@ -265,7 +282,7 @@ BEGIN
              WITH ORDINALITY AS l (scope, name, measure, currency, window_name, most, n)
         CROSS JOIN LATERAL (SELECT
             tollgate.start_of(l.window_name, v_starts) AS start,
-            tollgate.takes(l.measure, p_seconds, p_list, p_billed) AS takes) AS u
+            tollgate.takes(l.measure, p_seconds, p_list, p_billed, p_purchase) AS takes) AS u
         LEFT JOIN tollgate.counter AS c
             ON (c.scope, c.name, c.window_start_ms) = (l.scope, l.name, u.start)
             AND (c.window_name, c.measure, c.currency) = (l.window_name, l.measure, l.currency)
@@ -305,22 +322,25 @@ BEGIN
 
     IF v_counters THEN
         UPDATE tollgate.counter
-        SET used = tollgate.plus(used, tollgate.takes(measure, p_seconds, p_list, p_billed))
-        WHERE (scope, name) IN (('key', p_key), ('group', p_group))
+        SET used = tollgate.plus(
+            used, tollgate.takes(measure, p_seconds, p_list, p_billed, p_purchase))
+        WHERE (scope, name) IN (('key', p_key), ('group', p_group), ('channel', p_channel))
             AND window_start_ms = ANY (v_starts)
             AND window_start_ms = tollgate.start_of(window_name, v_starts)
-            AND currency IN ('', p_currency);
+            AND currency IN ('', tollgate.currency_of(scope, p_currency, p_purchase_currency));
     END IF;
 
     -- Where an earlier attempt of this call is committed just now, this fails, and the
     -- caller's next attempt finds it.
     INSERT INTO tollgate.reservation (
         id, created_ms, key, group_name, currency, multiplier_thousandths, channel, model, size,
-        seconds, list_nanos, billed_nanos, price_list, state, gate, prompt_sha256, remix_of,
+        seconds, list_nanos, billed_nanos, purchase_nanos, purchase_currency, purchase_price,
+        price_list, address, channel_clock_ms, state, gate, prompt_sha256, remix_of,
         idempotency_key, look_at_ms)
     VALUES (
         p_id, p_now, p_key, p_group, p_currency, p_multiplier, p_channel, p_model, p_size,
-        p_seconds, p_list, p_billed, p_price_list, 'pending', p_gate, p_prompt, p_remix_of,
+        p_seconds, p_list, p_billed, p_purchase, p_purchase_currency, p_purchase_price,
+        p_price_list, p_address, p_channel_clock, 'pending', p_gate, p_prompt, p_remix_of,
         p_idempotency_key, p_next_poll);
     o_outcome := 'done';
 END
@@ -329,7 +349,8 @@ $$;
 -- Gives back to the counters what a reservation took, in the windows in which it did, and
 -- takes what it costs now. Its counters are locked.
 CREATE FUNCTION tollgate.correct(
-    p_was tollgate.reservation, p_takes boolean, p_seconds bigint, p_list bigint, p_billed bigint)
+    p_was tollgate.reservation, p_takes boolean, p_seconds bigint, p_list bigint, p_billed bigint,
+    p_purchase bigint)
 RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -338,12 +359,102 @@ DECLARE
 BEGIN
     UPDATE tollgate.counter
     SET used = tollgate.plus(
-        tollgate.minus(used, tollgate.takes(measure, p_was.seconds, p_was.list_nanos, p_was.billed_nanos)),
-        CASE WHEN p_takes THEN tollgate.takes(measure, p_seconds, p_list, p_billed) ELSE 0 END)
-    WHERE (scope, name) IN (('key', p_was.key), ('group', p_was.group_name))
+        tollgate.minus(used, tollgate.takes(
+            measure, p_was.seconds, p_was.list_nanos, p_was.billed_nanos, p_was.purchase_nanos)),
+        CASE WHEN p_takes THEN tollgate.takes(measure, p_seconds, p_list, p_billed, p_purchase)
+             ELSE 0 END)
+    WHERE (scope, name) IN
+            (('key', p_was.key), ('group', p_was.group_name), ('channel', p_was.channel))
         AND window_start_ms = ANY (v_starts)
         AND window_start_ms = tollgate.start_of(window_name, v_starts)
-        AND currency IN ('', p_was.currency);
+        AND currency IN ('', tollgate.currency_of(scope, p_was.currency, p_was.purchase_currency));
+END
+$$;
+
+-- Moves a pending reservation to another channel, which takes it if its limits, given in the
+-- order in which they are to be named, have room in the windows in which it was reserved. It keeps
+-- its place under all others. o_outcome: done; refused (o_limit, o_used); closed, where it is not
+-- pending any more; track. o_taken is when it was reserved.
+CREATE FUNCTION tollgate.reroute(
+    p_id uuid, p_operation uuid, p_channel text, p_address text, p_channel_clock bigint,
+    p_purchase bigint, p_purchase_currency text, p_purchase_price text, p_refused_by text,
+    p_measures text[], p_currencies text[], p_windows text[], p_mosts bigint[],
+    OUT o_outcome text, OUT o_limit bigint, OUT o_used bigint, OUT o_taken bigint)
+LANGUAGE plpgsql SET lock_timeout = '4s'
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    v_was    tollgate.reservation;
+    v_starts bigint[];
+    v_missing boolean;
+BEGIN
+    SELECT * INTO v_was FROM tollgate.reservation WHERE id = p_id FOR UPDATE;
+    IF v_was.last_operation = p_operation THEN
+        o_outcome := 'done';
+        RETURN;
+    ELSIF v_was.state IS NULL OR v_was.state <> 'pending' THEN
+        o_outcome := 'closed';
+        RETURN;
+    END IF;
+
+    o_taken := v_was.created_ms;
+    v_starts := tollgate.window_starts(v_was.created_ms);
+    PERFORM pg_advisory_xact_lock_shared(tollgate.scope_lock('channel', v_was.channel)),
+            pg_advisory_xact_lock_shared(tollgate.scope_lock('channel', p_channel));
+    INSERT INTO tollgate.counter
+    SELECT t.scope, t.name, tollgate.start_of(t.window_name, v_starts), t.window_name,
+           t.measure, t.currency, 0
+    FROM tollgate.counted AS t
+    WHERE (t.scope, t.name) = ('channel', p_channel)
+        AND t.currency IN ('', coalesce(p_purchase_currency, ''))
+        AND t.since_ms <= tollgate.start_of(t.window_name, v_starts)
+    ORDER BY t.measure, t.currency, t.window_name
+    ON CONFLICT DO NOTHING;
+    PERFORM 1 FROM tollgate.counter
+    WHERE scope = 'channel' AND name IN (v_was.channel, p_channel)
+        AND window_start_ms = ANY (v_starts)
+        AND window_start_ms = tollgate.start_of(window_name, v_starts)
+    ORDER BY name, measure, currency, window_name, window_start_ms
+    FOR UPDATE;
+    IF p_channel <> v_was.channel THEN
+        SELECT l.n, coalesce(c.used, 0), c.used IS NULL INTO o_limit, o_used, v_missing
+        FROM unnest(p_measures, p_currencies, p_windows, p_mosts)
+             WITH ORDINALITY AS l (measure, currency, window_name, most, n)
+        CROSS JOIN LATERAL (SELECT
+            tollgate.start_of(l.window_name, v_starts) AS start,
+            tollgate.takes(l.measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos, p_purchase)
+                AS takes) AS u
+        LEFT JOIN tollgate.counter AS c
+            ON (c.scope, c.name, c.window_start_ms) = ('channel', p_channel, u.start)
+            AND (c.window_name, c.measure, c.currency) = (l.window_name, l.measure, l.currency)
+        WHERE c.used IS NULL OR u.takes > 0 AND c.used > l.most - u.takes
+        ORDER BY c.used IS NULL DESC, l.n LIMIT 1;
+        IF FOUND THEN
+            o_outcome := CASE WHEN v_missing THEN 'track' ELSE 'refused' END;
+            RETURN;
+        END IF;
+    END IF;
+
+    UPDATE tollgate.counter
+    SET used = tollgate.minus(used, tollgate.takes(
+        measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos, v_was.purchase_nanos))
+    WHERE (scope, name) = ('channel', v_was.channel)
+        AND window_start_ms = ANY (v_starts)
+        AND window_start_ms = tollgate.start_of(window_name, v_starts)
+        AND currency IN ('', coalesce(v_was.purchase_currency, ''));
+    UPDATE tollgate.counter
+    SET used = tollgate.plus(used, tollgate.takes(
+        measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos, p_purchase))
+    WHERE (scope, name) = ('channel', p_channel)
+        AND window_start_ms = ANY (v_starts)
+        AND window_start_ms = tollgate.start_of(window_name, v_starts)
+        AND currency IN ('', coalesce(p_purchase_currency, ''));
+    UPDATE tollgate.reservation
+    SET channel = p_channel, address = p_address, channel_clock_ms = p_channel_clock,
+        purchase_nanos = p_purchase, purchase_currency = p_purchase_currency,
+        purchase_price = p_purchase_price, refused_by = p_refused_by, last_operation = p_operation
+    WHERE id = p_id;
+    o_outcome := 'done';
 END
 $$;
 
@@ -373,7 +484,7 @@ $$;
 CREATE FUNCTION tollgate.confirm(
     p_id uuid, p_operation uuid, p_job text, p_upstream_id text, p_now bigint,
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
-    p_status integer, p_body bytea,
+    p_purchase bigint, p_status integer, p_body bytea,
     p_scopes text[], p_measures text[], p_windows text[], p_mosts bigint[],
     OUT o_outcome text, OUT o_job text, OUT o_corrected boolean,
     OUT o_limit bigint, OUT o_used bigint, OUT o_was tollgate.reservation)
@@ -420,8 +531,9 @@ BEGIN
     o_corrected := true;
     IF (p_seconds, p_list, p_billed) <> (v_was.seconds, v_was.list_nanos, v_was.billed_nanos) THEN
         v_starts := tollgate.window_starts(v_was.created_ms);
-        PERFORM tollgate.share_scopes(v_was.key, v_was.group_name);
-        PERFORM tollgate.lock_counters(v_was.key, v_was.group_name, v_was.currency, v_starts);
+        PERFORM tollgate.share_scopes(v_was.key, v_was.group_name, v_was.channel);
+        PERFORM tollgate.lock_counters(v_was.key, v_was.group_name, v_was.currency,
+                                       v_was.channel, v_was.purchase_currency, v_starts);
         -- The first limit that has no counter, or that what is added would exceed. A window
         -- that has passed refuses nothing any more.
         SELECT l.n, c.used, t.since_ms IS NULL INTO o_limit, o_used, v_missing
@@ -431,8 +543,8 @@ BEGIN
             CASE l.scope WHEN 'key' THEN v_was.key ELSE v_was.group_name END AS name,
             CASE l.measure WHEN 'billed_cost' THEN v_was.currency ELSE '' END AS currency,
             tollgate.start_of(l.window_name, v_starts) AS start,
-            tollgate.takes(l.measure, p_seconds, p_list, p_billed)
-                - tollgate.takes(l.measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos)
+            tollgate.takes(l.measure, p_seconds, p_list, p_billed, NULL)
+                - tollgate.takes(l.measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos, NULL)
                 AS adds) AS u
         LEFT JOIN tollgate.counted AS t
             ON (t.scope, t.name, t.measure) = (l.scope, u.name, l.measure)
@@ -449,7 +561,7 @@ BEGIN
         END IF;
         o_corrected := o_limit IS NULL;
         IF o_corrected THEN
-            PERFORM tollgate.correct(v_was, true, p_seconds, p_list, p_billed);
+            PERFORM tollgate.correct(v_was, true, p_seconds, p_list, p_billed, p_purchase);
         END IF;
     END IF;
 
@@ -471,7 +583,8 @@ BEGIN
         size         = CASE WHEN o_corrected THEN p_size ELSE v_was.size END,
         seconds      = CASE WHEN o_corrected THEN p_seconds ELSE v_was.seconds END,
         list_nanos   = CASE WHEN o_corrected THEN p_list ELSE v_was.list_nanos END,
-        billed_nanos = CASE WHEN o_corrected THEN p_billed ELSE v_was.billed_nanos END
+        billed_nanos = CASE WHEN o_corrected THEN p_billed ELSE v_was.billed_nanos END,
+        purchase_nanos = CASE WHEN o_corrected THEN p_purchase ELSE v_was.purchase_nanos END
     WHERE r.id = p_id;
     o_outcome := 'now';
 END
@@ -497,22 +610,25 @@ BEGIN
         RETURN;
     END IF;
 
-    PERFORM tollgate.share_scopes(v_was.key, v_was.group_name);
+    PERFORM tollgate.share_scopes(v_was.key, v_was.group_name, v_was.channel);
     IF p_state = 'voided' THEN
         IF tollgate.lock_counters(v_was.key, v_was.group_name, v_was.currency,
+                                  v_was.channel, v_was.purchase_currency,
                                   tollgate.window_starts(v_was.created_ms)) THEN
-            PERFORM tollgate.correct(v_was, false, 0, 0, 0);
+            PERFORM tollgate.correct(v_was, false, 0, 0, 0, 0);
         END IF;
     ELSE
         -- What is posted stays owed: only that it was in flight is given back.
         PERFORM 1 FROM tollgate.counter
-        WHERE (scope, name) IN (('key', v_was.key), ('group', v_was.group_name))
+        WHERE (scope, name) IN
+                (('key', v_was.key), ('group', v_was.group_name), ('channel', v_was.channel))
             AND (window_start_ms, window_name, measure, currency) = (0, 'total', 'in_flight', '')
         ORDER BY scope DESC
         FOR UPDATE;
         IF FOUND THEN
             UPDATE tollgate.counter SET used = greatest(0, used - 1)
-            WHERE (scope, name) IN (('key', v_was.key), ('group', v_was.group_name))
+            WHERE (scope, name) IN
+                    (('key', v_was.key), ('group', v_was.group_name), ('channel', v_was.channel))
                 AND (window_start_ms, window_name, measure, currency) = (0, 'total', 'in_flight', '');
         END IF;
     END IF;
@@ -575,13 +691,16 @@ BEGIN
     ), summed AS (
         INSERT INTO tollgate.total AS t
         SELECT tollgate.day_of(created_ms), key, group_name, currency, channel, model, size,
-               count(*), sum(seconds), sum(list_nanos), sum(billed_nanos)
+               count(*), sum(seconds), sum(list_nanos), sum(billed_nanos),
+               coalesce(purchase_currency, ''), coalesce(sum(purchase_nanos), 0)
         FROM gone WHERE state = 'posted'
-        GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1, 3, 4, 5, 6, 7
-        ON CONFLICT (key, day, group_name, currency, channel, model, size) DO UPDATE
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 12 ORDER BY 2, 1, 3, 4, 5, 6, 7, 12
+        ON CONFLICT (key, day, group_name, currency, channel, model, size, purchase_currency)
+            DO UPDATE
             SET jobs = t.jobs + excluded.jobs, seconds = t.seconds + excluded.seconds,
                 list_nanos = t.list_nanos + excluded.list_nanos,
-                billed_nanos = t.billed_nanos + excluded.billed_nanos
+                billed_nanos = t.billed_nanos + excluded.billed_nanos,
+                purchase_nanos = t.purchase_nanos + excluded.purchase_nanos
     )
     SELECT count(*) INTO v_reservations FROM gone;
     RETURN v_keys + v_reservations;
