@@ -9,8 +9,13 @@
 //! **A job may fit a reservation without being evidence for it.** A prompt is evidence. Where the
 //! list tells none, the time is, together with all else that it tells, but only if the channel's
 //! clock is known to agree with the gates'. A job that is evidence for no reservation is assigned
-//! to none, and none that it fits is voided, because it may have become that job. A
-//! candidate needs no evidence to make a match ambiguous: a channel may render another size or other seconds than were asked for.
+//! to none, and none that it fits is voided, because it may have become that job. A candidate
+//! needs no evidence to make a match ambiguous: a channel may render another size or other seconds
+//! than were asked for.
+//!
+//! **Time separates keys only by the channel's own clock.** A reservation of another key is a rival
+//! at whatever time it was made, unless it is known what the channel's clock showed then: the clock
+//! of the gate that made it may have been wrong by hours.
 //!
 //! **Within one key**, jobs and reservations are matched together, not job by job: first as
 //! many as possible of those that asked for exactly what the job has, then as many as possible
@@ -42,7 +47,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::ledger::State;
 use crate::policy::Timestamp;
 use assignment::Assignment;
-use component::Component;
+use component::{Component, Hints, VagueJob};
 use sets::DisjointSets;
 use values::MAX_DIFFERENCES;
 pub(super) use values::{Ambiguity, Candidate, Decision, ListedJob, ReconciledJob, Rules};
@@ -53,21 +58,6 @@ pub(super) struct Matcher<'a> {
     by_prompt: HashMap<[u8; 32], Vec<usize>>,
     all: Vec<usize>,
     rules: Rules,
-}
-
-/// What jobs of the list tell of reservations that they are not assigned to.
-struct Hints<'a> {
-    /// Jobs that were matched with a reservation before.
-    reconciled: &'a [ReconciledJob],
-    /// Jobs that are evidence for no reservation.
-    vague: Vec<VagueJob<'a>>,
-}
-
-/// A job that is evidence for no reservation.
-struct VagueJob<'a> {
-    job: &'a ListedJob,
-    /// Whether it may still be confirmed by its answer.
-    waits: bool,
 }
 
 impl<'a> Matcher<'a> {
@@ -124,12 +114,27 @@ impl<'a> Matcher<'a> {
 
     /// The reservations that fit a job.
     fn fitting(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
-        let among = match job.prompt {
-            Some(digest) => self.by_prompt.get(&digest.0).map_or(&[][..], Vec::as_slice),
-            None => &self.all,
-        };
         let fits = |at: &usize| self.rules.differences(job, self.candidates[*at]).is_some();
-        among.iter().copied().filter(fits)
+        self.alike(job).iter().copied().filter(fits)
+    }
+
+    /// The reservations that a job may belong to, by all but the time of those whose time is not
+    /// known for sure.
+    fn possible(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
+        let rules = &self.rules;
+        let is_possible = move |at: &usize| {
+            let candidate = self.candidates[*at];
+            rules.differences(job, candidate).is_some() || rules.may_be_at_any_time(job, candidate)
+        };
+        self.alike(job).iter().copied().filter(is_possible)
+    }
+
+    /// Those of the job's prompt, or all where the list does not tell it.
+    fn alike(&self, job: &ListedJob) -> &[usize] {
+        match job.prompt {
+            Some(digest) => self.by_prompt.get(&digest.0).map_or(&[], Vec::as_slice),
+            None => &self.all,
+        }
     }
 
     fn components<'j>(&self, jobs: &[&'j ListedJob]) -> Vec<Component<'j>>
@@ -140,7 +145,7 @@ impl<'a> Matcher<'a> {
         let first_job = self.candidates.len();
         let mut sets = DisjointSets::new(first_job + jobs.len());
         for (at, job) in jobs.iter().enumerate() {
-            for candidate in self.fitting(job) {
+            for candidate in self.possible(job) {
                 sets.join(candidate, first_job + at);
             }
         }
@@ -273,23 +278,33 @@ impl<'a> Matcher<'a> {
         let mut open = BTreeSet::new();
         let mut certain = BTreeMap::<_, Component<'_>>::new();
         for &job in &component.jobs {
-            let fits = |c: &&&Candidate| self.rules.differences(job, c).is_some();
-            let fitting: Vec<_> = component.candidates.iter().filter(fits).copied().collect();
+            let rules = &self.rules;
+            let candidates = component.candidates.iter().copied();
+            let fits = |c: &&Candidate| rules.differences(job, c).is_some();
+            let (fitting, others): (Vec<_>, Vec<_>) = candidates.partition(fits);
+            // Those of other keys, whose time is not known for sure.
+            let may_be = |c: &&Candidate| rules.may_be_at_any_time(job, c);
+            let is_others = |c: &&Candidate| fitting.iter().any(|own| own.key != c.key);
+            let rivals = others.into_iter().filter(may_be).filter(is_others);
+            let rivals: Vec<_> = rivals.collect();
             match fitting[..] {
-                [only] if only.is_unknown() && self.rules.is_evidence(job, only) => {
+                [only]
+                    if only.is_unknown() && rivals.is_empty() && rules.is_evidence(job, only) =>
+                {
                     let part = certain.entry(only.id).or_default();
                     part.candidates = vec![only];
                     part.jobs.push(job);
                     continue;
                 }
-                _ => open.extend(fitting.iter().map(|candidate| candidate.id)),
+                _ => open.extend(fitting.iter().chain(&rivals).map(|candidate| candidate.id)),
             }
-            if self.waits(job, &fitting) {
+            let is_pending = |c: &&Candidate| c.state == State::Pending;
+            if fitting.is_empty() || self.waits(job, &fitting) || rivals.iter().any(is_pending) {
                 continue;
             }
             let part = Component {
                 jobs: vec![job],
-                candidates: fitting,
+                candidates: [fitting, rivals].concat(),
             };
             if part.single_key().is_none() {
                 let unknown = part.candidates.iter().filter(|c| c.is_unknown());

@@ -30,21 +30,15 @@ impl World<'_> {
         is_apart(listed) && !is_corrected
     }
 
-    /// Whether a job may be taken for that of another key's request: the list shows all that this
-    /// one asked for, and its own request was reserved by a clock that was wrong.
-    pub fn is_mistaken(&self, made: &Made, job: &Job) -> bool {
-        let is_prompt = crate::plan::PROMPTS[made.asked.prompt] == job.prompt || !self.has_prompts;
-        let is_same = is_prompt && made.source.is_some() == job.source.is_some();
-        is_same && differences(made, job) == 0 && self.is_out_of_time(job)
-    }
-
     /// Whether a list without prompts tells too little of a job to say that it is a reservation's:
-    /// it was rendered otherwise, or the clocks are not known to agree.
+    /// it was rendered otherwise, or the clocks are not known to agree, or to have agreed when it was
+    /// made.
     pub fn tells_too_little(&self, row: &Row, job: &Job) -> bool {
         let is_unlike = (row.seconds, &row.size) != (job.seconds, &job.size);
         let ahead = job.created_at * 1000 - job.made.cast_signed();
         let is_apart = self.skews.iter().any(|at| at.abs_diff(ahead) > CLOCKS);
-        !self.has_prompts && (is_unlike || is_apart || !sends_date(job.channel))
+        let is_known = sends_date(job.channel) && row.has_channel_clock;
+        !self.has_prompts && (is_unlike || is_apart || !is_known)
     }
 
     /// Whether a list shows two jobs alike, if it shows both.

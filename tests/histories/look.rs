@@ -105,6 +105,7 @@ fn counted(usage: ledger::Usage) -> (Scope, Limit, u64) {
     let scope = match usage.scope {
         ledger::Scope::Key(name) => Scope::Key(name.to_string()),
         ledger::Scope::Group(name) => Scope::Group(name.to_string()),
+        ledger::Scope::Channel(_) => unreachable!("no limit of a key or group"),
     };
     let measure = match usage.limit.measure {
         policy::Measure::Requests => Measure::Requests,

@@ -30,6 +30,8 @@ pub struct Row {
     pub upstream: Option<String>,
     pub outcome: Option<String>,
     pub deleted: bool,
+    /// Whether it is known what the channel's clock showed when it was made.
+    pub has_channel_clock: bool,
 }
 
 /// A reservation in memory.
@@ -39,10 +41,11 @@ pub type Held = (
     State,
     Arc<Charge>,
     Option<LedgerJob>,
+    Option<Timestamp>,
 );
 
 impl Row {
-    pub fn of((id, created, state, charge, job): Held) -> Self {
+    pub fn of((id, created, state, charge, job, channel_clock): Held) -> Self {
         let Charge {
             payer,
             channel,
@@ -73,6 +76,7 @@ impl Row {
                 .as_ref()
                 .and_then(|job| Some(job.end.as_ref()?.to_string())),
             deleted: job.as_ref().is_some_and(|job| job.deleted),
+            has_channel_clock: channel_clock.is_some(),
         }
     }
 
@@ -98,6 +102,7 @@ impl Row {
             outcome: optional(14),
             deleted: cells[15] == "1",
             id: text(16),
+            has_channel_clock: cells[17] == "1",
         }
     }
 
@@ -121,6 +126,7 @@ impl Row {
             upstream: None,
             outcome: None,
             deleted: false,
+            has_channel_clock: false,
         }
     }
 

@@ -154,11 +154,13 @@ impl Store {
             let cast = |column| format!("CAST({column} AS {text})");
             columns.split(";").map(cast).collect::<Vec<_>>().join(",")
         };
-        let sqlite = cells(&format!("{COLUMNS}; deleted; hex(id)"), "TEXT");
+        let sqlite = format!("{COLUMNS}; deleted; hex(id); channel_clock_ms IS NOT NULL");
+        let sqlite = cells(&sqlite, "TEXT");
         let postgres = COLUMNS
             .replace("\"group\"", "group_name")
             .replace("multiplier", "multiplier_thousandths");
-        let postgres = cells(&format!("{postgres}; deleted::int; id"), "text");
+        let postgres = format!("{postgres}; deleted::int; id; (channel_clock_ms IS NOT NULL)::int");
+        let postgres = cells(&postgres, "text");
         let from = |cells, table| format!("SELECT {cells} FROM {table} ORDER BY created_ms, id");
         let sqlite = from(sqlite, "reservation");
         let postgres = from(postgres, "tollgate.reservation");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::values::{Candidate, ListedJob};
+use super::values::{Candidate, ListedJob, ReconciledJob};
 
 /// Jobs and reservations that fit each other, directly or through others.
 #[derive(Default)]
@@ -18,4 +18,19 @@ impl Component<'_> {
         let first = keys.next()?;
         keys.all(|key| key == first).then_some(first)
     }
+}
+
+/// What jobs of the list tell of reservations that they are not assigned to.
+pub(super) struct Hints<'a> {
+    /// Jobs that were matched with a reservation before.
+    pub(super) reconciled: &'a [ReconciledJob],
+    /// Jobs that are evidence for no reservation.
+    pub(super) vague: Vec<VagueJob<'a>>,
+}
+
+/// A job that is evidence for no reservation.
+pub(super) struct VagueJob<'a> {
+    pub(super) job: &'a ListedJob,
+    /// Whether it may still be confirmed by its answer.
+    pub(super) waits: bool,
 }

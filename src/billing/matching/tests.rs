@@ -6,6 +6,7 @@
 //! | `u1 A cat 4s 1280x720 @0` | an unknown reservation 1 of key A: prompt, seconds, size, second of its making |
 //! | `p`, `v` | a pending one; one that was voided |
 //! | `+30` | found to be unknown, or voided, 30 s after it was made; 10 s where that is left out |
+//! | `clock=9`, `clock=-` | what the channel's clock showed when it was made, if that is not the time of its making; not known |
 //! | `k=x`, `of=v`, `m=n` | the fingerprint of its idempotency key; its source; its model |
 //! | `j1 cat 4s 1280x720 @0` | a job: prompt (`-` where it is not told), seconds, size, second |
 //! | `u1<j1`, `void 1` | the job is the reservation's; the reservation is voided |
@@ -88,13 +89,16 @@ fn candidate(text: &str) -> Candidate {
         fingerprint: None,
         created: at("0"),
         since: at("0"),
+        channel_clock: None,
     };
-    let mut since = 10;
+    let (mut since, mut clock) = (10, None);
     for word in words {
         if let Some(second) = word.strip_prefix('@') {
             candidate.created = at(second);
         } else if let Some(seconds) = word.strip_prefix('+') {
             since = seconds.parse().unwrap();
+        } else if let Some(second) = word.strip_prefix("clock=") {
+            clock = Some((second != "-").then(|| at(second)));
         } else if let Some(name) = word.strip_prefix("k=") {
             candidate.fingerprint = Some(prompt(name).0);
         } else if let Some(source) = word.strip_prefix("of=") {
@@ -108,6 +112,7 @@ fn candidate(text: &str) -> Candidate {
         }
     }
     candidate.since = Timestamp(candidate.created.0 + since * 1000);
+    candidate.channel_clock = clock.unwrap_or(Some(candidate.created));
     candidate
 }
 

@@ -44,6 +44,9 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) created: Timestamp,
     /// When it was found to be unknown, or voided.
     pub(in crate::billing) since: Timestamp,
+    /// What the channel's clock showed when it was reserved; `None` where the channel had told it no
+    /// time before.
+    pub(in crate::billing) channel_clock: Option<Timestamp>,
 }
 
 /// A job of the list that reconciliation has matched with a reservation before.
@@ -137,12 +140,7 @@ impl Rules {
     /// it. Size and seconds need not be those that were asked for, since a channel may render
     /// others.
     pub(super) fn differences(&self, job: &ListedJob, candidate: &Candidate) -> Option<u32> {
-        let model = &candidate.model;
-        let named = [&job.model, &job.offered];
-        let is_model = job.model.is_none() || named.into_iter().flatten().any(|name| name == model);
-        let is_prompt = job.prompt.is_none_or(|prompt| prompt == candidate.prompt);
-        let is_source = job.source.is_none() || job.source == candidate.source;
-        if !(is_model && is_prompt && is_source && self.is_in_time(job, candidate)) {
+        if !(job.is_like(candidate) && self.is_in_time(job, candidate)) {
             return None;
         }
         let (other_size, other_seconds) = job.renders_other(candidate);
@@ -151,18 +149,28 @@ impl Rules {
         Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
     }
 
+    /// Whether a job may be another key's than those that it fits: that of a reservation which was
+    /// made at any time. The clock of the gate that reserved it may have been wrong, and what the
+    /// channel's clock showed is not known.
+    pub(super) fn may_be_at_any_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
+        candidate.channel_clock.is_none() && job.is_like(candidate)
+    }
+
     /// Whether a job may be assigned to a reservation that it fits, by what the list shows of it.
     ///
-    /// A listed prompt is enough. Without one, the job's time must fit by the channel's clock and by
-    /// the gates', with the size and the seconds that were asked for: a time proves nothing while it
-    /// is not known how far the channel's clock is off.
+    /// A listed prompt is enough. Without one, the job's time must fit by the channel's clock, as
+    /// its answers told it then and as they tell it now, and by the gates', with the size and the
+    /// seconds that were asked for: a time proves nothing while it is not known how far any of these
+    /// clocks is off.
     pub(super) fn is_evidence(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         if job.prompt.is_some() {
             return true;
         }
         let in_time = |written| {
-            let window = self.window(candidate);
-            window.contains(&written) && window.contains(&self.by_our_clock(written))
+            let window = self.window(candidate, candidate.created);
+            window.contains(&written)
+                && window.contains(&self.by_our_clock(written))
+                && self.fits_channel_clock(written, candidate)
         };
         self.clock_ahead.is_some()
             && job.created.is_some_and(in_time)
@@ -171,19 +179,30 @@ impl Rules {
 
     /// Whether the job was created while the reservation's request was under way, by its time
     /// as it is written, or as its channel's clock corrects it: what stamps an answer with its
-    /// date may be another machine than the one that creates jobs.
+    /// date may be another machine than the one that creates jobs, and the clock of the gate may
+    /// have been wrong.
     fn is_in_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         let Some(written) = job.created else {
             return true;
         };
-        let window = self.window(candidate);
-        window.contains(&written) || window.contains(&self.by_our_clock(written))
+        let window = self.window(candidate, candidate.created);
+        window.contains(&written)
+            || window.contains(&self.by_our_clock(written))
+            || self.fits_channel_clock(written, candidate)
     }
 
-    /// When a reservation's job may have been created.
-    fn window(&self, candidate: &Candidate) -> RangeInclusive<Timestamp> {
-        let from = candidate.created.0.saturating_sub(self.skew);
-        let to = self.over(candidate).0;
+    /// Whether the job was created while the request was under way, by the channel's clock alone.
+    fn fits_channel_clock(&self, written: Timestamp, candidate: &Candidate) -> bool {
+        let clock = candidate.channel_clock;
+        clock.is_some_and(|began| self.window(candidate, began).contains(&written))
+    }
+
+    /// When the job of a reservation may have been created, by the clock that showed `began` when
+    /// it was made.
+    fn window(&self, candidate: &Candidate, began: Timestamp) -> RangeInclusive<Timestamp> {
+        let from = began.0.saturating_sub(self.skew);
+        let lasted = self.over(candidate).since(candidate.created);
+        let to = began.0.saturating_add(lasted);
         let to = to.saturating_add(self.skew).saturating_add(self.grace);
         Timestamp(from)..=Timestamp(to)
     }
@@ -204,6 +223,17 @@ impl Rules {
 }
 
 impl ListedJob {
+    /// Whether all that the list tells of it but its time is what a reservation asked for. Size and
+    /// seconds need not be.
+    fn is_like(&self, candidate: &Candidate) -> bool {
+        let named = [&self.model, &self.offered];
+        let mut named = named.into_iter().flatten();
+        let is_model = self.model.is_none() || named.any(|name| *name == candidate.model);
+        let is_prompt = self.prompt.is_none_or(|prompt| prompt == candidate.prompt);
+        let is_source = self.source.is_none() || self.source == candidate.source;
+        is_model && is_prompt && is_source
+    }
+
     /// Whether its size, and its seconds, are others than a reservation asked for.
     fn renders_other(&self, candidate: &Candidate) -> (bool, bool) {
         let size = self.size.as_ref();

@@ -76,6 +76,7 @@ pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Cand
         fingerprint: unmatched.fingerprint,
         created: unmatched.created,
         since: unmatched.since,
+        channel_clock: unmatched.channel_clock,
     }
 }
 

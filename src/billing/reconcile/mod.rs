@@ -79,8 +79,10 @@ impl Unresolved {
         let Some(oldest) = unresolved.oldest() else {
             return Ok(unresolved);
         };
-        // Nothing that was voided before could have had a job that the oldest may have.
-        let span = MAX_CLOCK_SKEW * 2 + task.snapshot.config.jobs.unknown_grace;
+        // Nothing that was voided before could have had a job that the oldest may have. The clock of
+        // the gate that voided it may have been wrong, though: the channel's clock tells then.
+        let jobs = &task.snapshot.config.jobs;
+        let span = (MAX_CLOCK_SKEW * 2 + jobs.unknown_grace).max(jobs.expire_after);
         let voided = ledger.recently_voided(task.name(), before(oldest, span), MAX_VOIDED);
         let voided = voided.await?;
         let unseen = [unresolved.unseen_from, unseen_from(&voided, MAX_VOIDED)];

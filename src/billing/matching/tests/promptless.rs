@@ -129,6 +129,97 @@ fn a_list_without_prompts() {
     check(A_LIST_WITHOUT_PROMPTS);
 }
 
+/// The clock of a gate may be wrong by hours when it reserves: what tells keys apart is the
+/// channel's clock.
+#[test]
+fn keys_are_told_apart_by_the_channels_clock() {
+    check(&[
+        (
+            "the time of the other key's was wrong, by the channel's clock it fits",
+            &["u1 A cat 4s @0", "u2 B dog 4s @-3600 clock=2"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "u1?j1, u2?j1",
+        ),
+        (
+            "by the channel's clock it does not fit either",
+            &["u1 A cat 4s @0", "u2 B dog 4s @-3600"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "u1<j1, void 2",
+        ),
+        (
+            "what the channel's clock showed is not known of the other key's",
+            &["u1 A cat 4s @0", "u2 B dog 4s @-3600 clock=-"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "u1?j1, u2?j1",
+        ),
+        (
+            "nor of one that was voided",
+            &["u1 A cat 4s @0", "v2 B dog 4s @-3600 clock=-"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "u1?j1",
+        ),
+        (
+            "nor of one that is under way",
+            &["u1 A cat 4s @0", "p2 B dog 4s @-3600 clock=-"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "",
+        ),
+        (
+            "of another model it does not matter",
+            &["u1 A cat 4s @0", "u2 B dog 4s @-3600 clock=- m=other"],
+            &["j1 - 4s 1280x720 @5 m=sora-2"],
+            "",
+            "u1<j1, void 2",
+        ),
+        (
+            "nor of the same key",
+            &["u1 A cat 4s @0", "u2 A dog 4s @-3600 clock=-"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "u1<j1, void 2",
+        ),
+        (
+            "the same prompt of two keys, too",
+            &["u1 A cat 4s @0", "u2 B cat 4s @-3600 clock=-"],
+            &["j1 cat 4s 1280x720 @5"],
+            "",
+            "u1?j1, u2?j1",
+        ),
+    ]);
+}
+
+#[test]
+fn a_time_is_evidence_by_the_channels_clock() {
+    check(&[
+        (
+            "a job is no evidence for what was made by a wrong clock",
+            &["u1 A cat 4s @0 clock=3600"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "u1^j1",
+        ),
+        (
+            "nor where the channel's clock is not known",
+            &["u1 A cat 4s @0 clock=-"],
+            &["j1 - 4s 1280x720 @5"],
+            "",
+            "u1^j1",
+        ),
+        (
+            "a prompt is, whatever the gate's clock was",
+            &["u1 A cat 4s @-3600 clock=0"],
+            &["j1 cat 4s 1280x720 @5"],
+            "",
+            "u1<j1",
+        ),
+    ]);
+}
+
 /// Without a prompt, only a time that does not depend on whose clock is right is evidence.
 #[test]
 fn a_list_without_prompts_and_clocks_apart() {

@@ -1,0 +1,75 @@
+//! Keeps what a channel's clock shows, by the dates of its answers.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use http::HeaderValue;
+
+use crate::clock::millis;
+use crate::policy::Timestamp;
+
+/// For how long the last date counts, in milliseconds by the gate's clock: one that is set by more
+/// than that is not taken for time that has passed.
+const COUNTS_FOR: u64 = 60_000;
+
+/// The clock of a channel, as far as its answers tell it.
+#[derive(Debug, Default)]
+pub struct ChannelClock {
+    /// The last date, and the gate's time when it came.
+    last: Mutex<Option<(Timestamp, Timestamp)>>,
+}
+
+impl ChannelClock {
+    /// Notes the header `Date` of an answer that comes at `now` by the gate's clock.
+    pub(super) fn note(&self, date: &HeaderValue, now: Timestamp) {
+        let date = date
+            .to_str()
+            .ok()
+            .and_then(|text| httpdate::parse_http_date(text).ok());
+        let since = date.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(since) = since {
+            *self.lock() = Some((Timestamp(millis(since)), now));
+        }
+    }
+
+    /// Reads the clock at `now` by the gate's clock; `None` where the channel has not told it within
+    /// the last minute.
+    pub(crate) fn at(&self, now: Timestamp) -> Option<Timestamp> {
+        let (date, seen) = (*self.lock())?;
+        let passed = now.0.checked_sub(seen.0)?;
+        (passed <= COUNTS_FOR).then_some(Timestamp(date.0.saturating_add(passed)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Timestamp, Timestamp)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_counts_for_a_minute() {
+        let clock = ChannelClock::default();
+        let seen = Timestamp(5_000_000);
+        assert_eq!(clock.at(seen), None);
+        clock.note(&HeaderValue::from_static("yesterday"), seen);
+        assert_eq!(clock.at(seen), None);
+        clock.note(
+            &HeaderValue::from_static("Sat, 28 Nov 2026 05:40:33 GMT"),
+            seen,
+        );
+        let date = 1_795_844_433_000;
+        for (passed, shows) in [
+            (0, Some(date)),
+            (60_000, Some(date + 60_000)),
+            (60_001, None),
+            (-1, None),
+            (-3_600_000, None),
+        ] {
+            let now = Timestamp(seen.0.saturating_add_signed(passed));
+            assert_eq!(clock.at(now), shows.map(Timestamp), "{passed}");
+        }
+    }
+}
