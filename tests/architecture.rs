@@ -40,6 +40,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "timeout",
             "min_rate",
             "answer",
+            "attempts",
+            "channel_clock",
             "channel",
             "balance",
             "routing",

@@ -72,40 +72,52 @@ async fn interim_answers_carry_nothing() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_create_that_another_channel_may_take_is_worth_another_try() {
-    let refusing = Options {
-        credential: "another account's".into(),
-        ..Options::default()
-    };
+/// The first channel refuses the gate's account. Returns the gate and the other channel.
+async fn beside_one_that_works() -> (support::Stand, Mock) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let other = Mock::start(listener, refusing);
-    let second = |models: &str| {
-        format!(
-            "    models: [sora-2, sora-2-pro]\n  other:\n    url: http://{}\n    credential: \
-             {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    models: {models}",
-            other.addr()
-        )
-    };
+    let other = Mock::start(listener, Options::default());
     let first = "    models: [sora-2, sora-2-pro]";
-    let stand = Setup::default().replacing(first, &second("[sora-2]"));
-    let stand = stand.start().await;
+    let second = format!(
+        "{first}\n  other:\n    url: http://{}\n    credential: \
+         {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    tier: 1\n{first}",
+        other.addr()
+    );
+    let mut setup = Setup::default().replacing(first, &second);
+    setup.mock.credential = "another account's".into();
+    (setup.start().await, other)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_goes_on_to_a_channel_that_takes_it() {
+    let (stand, other) = beside_one_that_works().await;
     let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
-    let mut statuses = Vec::new();
     for _ in 0..4 {
         let answer = create.send(stand.gate).await.unwrap();
-        if answer.status == 502 {
-            assert_eq!(answer.header("x-should-retry"), None);
-            let message = answer.json()["error"]["message"].to_string();
-            assert!(message.contains("Try again"), "{message}");
-            assert!(!message.contains("Tell whoever"), "{message}");
-        }
-        statuses.push(answer.status);
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
-    assert!(
-        statuses.contains(&502) && statuses.contains(&200),
-        "{statuses:?}"
-    );
+    assert_eq!(other.jobs().len(), 4);
+    assert!(stand.mock.jobs().is_empty());
+}
+
+/// Its bytes have left: the client is invited to try again, and is not told of any account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_another_channel_may_take_is_worth_another_try() {
+    let (stand, other) = beside_one_that_works().await;
+    let form = support::form(&[
+        ("prompt", b"A calico cat playing a piano"),
+        ("model", b"sora-2"),
+        ("seconds", b"4"),
+        ("size", b"1280x720"),
+        ("input_reference", &support::png(1 << 20)),
+    ]);
+    let create = Request::create(&form_type(), Body::Chunked(form, vec![]));
+    let answer = create.send(stand.gate).await.unwrap();
+    assert_eq!(answer.status, 502);
+    assert_eq!(answer.header("x-should-retry"), None);
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("Try again"), "{message}");
+    assert!(!message.contains("account"), "{message}");
+    assert!(other.jobs().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

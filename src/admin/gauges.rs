@@ -64,6 +64,8 @@ async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
             let (gauge, whose) = match &used.scope {
                 Scope::Key(name) => (&metrics.budget_spent, name),
                 Scope::Group(name) => (&metrics.group_budget_spent, name),
+                // No limit of a key's.
+                Scope::Channel(_) => continue,
             };
             #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
             let ratio = used.used as f64 / used.limit.max as f64;

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 
-use crate::catalog::{Catalog, Quote};
+use crate::catalog::{Catalog, PurchaseTerms, Quote};
+use crate::channel::{Channel, PurchasePrice};
 use crate::dialect::JobAnswer;
-use crate::ledger::{Charge, Payer};
+use crate::ledger::{Charge, Payer, PurchaseCost};
 use crate::policy::{Key, Permit};
 
 /// How many charges are remembered: one for each value of a byte.
@@ -33,9 +34,9 @@ impl Default for ChargeCache {
 
 impl ChargeCache {
     /// What a permit costs a key on a channel.
-    pub(super) fn charge(&self, key: &Key, permit: &Permit, channel: &Arc<str>) -> Arc<Charge> {
+    pub(super) fn charge(&self, key: &Key, permit: &Permit, channel: &Channel) -> Arc<Charge> {
         let (model, size) = (permit.model().name(), &permit.size().name);
-        let names = [&key.name, channel, model, size];
+        let names = [&key.name, &channel.name, model, size];
         let hash = self.hash.hash_one((names, permit.seconds()));
         // The lowest byte: as many places as it has values.
         let [place, ..] = hash.to_le_bytes();
@@ -43,13 +44,13 @@ impl ChargeCache {
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         match &*place {
             Some(charge) if is_of(charge, key, permit, channel) => charge.clone(),
-            _ => place.insert(charge(key, permit, channel.clone())).clone(),
+            _ => place.insert(charge(key, permit, Some(channel))).clone(),
         }
     }
 }
 
 /// Whether a charge is what [`charge`] would make.
-fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Arc<str>) -> bool {
+fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Channel) -> bool {
     let Quote { list, billed } = permit.quote();
     let Charge {
         payer,
@@ -60,25 +61,46 @@ fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Arc<str>) -> boo
         list: listed,
         billed: bill,
         prices,
+        purchase,
     } = charge;
     (*seconds, *listed, *bill) == (permit.seconds(), list, billed)
-        && (on, model, size) == (channel, permit.model().name(), &permit.size().name)
+        && (on, model, size) == (&channel.name, permit.model().name(), &permit.size().name)
         && prices == permit.model().prices()
         && payer.is_of(key)
+        && *purchase == purchase_cost(permit, channel)
 }
 
-/// What a permit costs a key on a channel.
-pub(crate) fn charge(key: &Key, permit: &Permit, channel: Arc<str>) -> Arc<Charge> {
+/// What a permit costs a key on a channel, where that is known.
+pub(crate) fn charge(key: &Key, permit: &Permit, channel: Option<&Channel>) -> Arc<Charge> {
     let Quote { list, billed } = permit.quote();
     Arc::new(Charge {
         payer: Payer::from(key),
-        channel,
+        channel: channel.map_or_else(Arc::default, |channel| channel.name.clone()),
         model: permit.model().name().clone(),
         size: permit.size().name.clone(),
         seconds: permit.seconds(),
         list,
         billed,
         prices: permit.model().prices().clone(),
+        purchase: channel.and_then(|channel| purchase_cost(permit, channel)),
+    })
+}
+
+/// What the account of a channel pays for what is permitted. The configuration has a price for
+/// each size, or none at all.
+fn purchase_cost(permit: &Permit, channel: &Channel) -> Option<PurchaseCost> {
+    let purchase = channel.purchase.as_ref()?;
+    let terms = match &purchase.price {
+        PurchasePrice::Factor(factor) => PurchaseTerms::Factor(*factor),
+        PurchasePrice::Prices(prices) => {
+            PurchaseTerms::Prices(prices.get(permit.model().name())?.clone())
+        }
+    };
+    let (size, list) = (&permit.size().name, permit.quote().list);
+    Some(PurchaseCost {
+        amount: terms.cost(list, size, permit.seconds())?,
+        currency: purchase.currency.clone(),
+        terms,
     })
 }
 
@@ -111,6 +133,11 @@ pub(super) fn corrected(
             seconds,
             list,
             billed,
+            purchase: charge.purchase.as_ref().map(|cost| PurchaseCost {
+                // A size that is not sold has the price that was agreed on.
+                amount: cost.terms.cost(list, size, seconds).unwrap_or(cost.amount),
+                ..cost.clone()
+            }),
             ..(**charge).clone()
         }),
         None => agreed,
@@ -121,6 +148,7 @@ pub(super) fn corrected(
 mod tests {
     use super::*;
     use crate::catalog::{Model, PriceList, Seconds, Size};
+    use crate::channel::Purchase;
     use crate::policy::{Allow, Asked, Group, permit};
 
     fn catalog(price: &str) -> Catalog {
@@ -157,29 +185,44 @@ mod tests {
     #[test]
     fn what_costs_the_same_is_one_charge_and_nothing_else_is() {
         let charges = ChargeCache::default();
-        let ask = |price: &str, key: &Key, size: &str, seconds: &str, channel: &str| {
+        let of_price = |name: &str, factor: &str| Channel {
+            purchase: Some(Purchase {
+                currency: "USD".into(),
+                price: PurchasePrice::Factor(factor.parse().unwrap()),
+            }),
+            ..Channel::named(name)
+        };
+        let ask = |price: &str, key: &Key, size: &str, seconds: &str, channel: &Channel| {
             let asked = Asked {
                 model: Some("sora-2"),
                 size: Some(size),
                 seconds: Some(seconds),
             };
             let permit = permit(&catalog(price), key, asked).unwrap();
-            let shared = charges.charge(key, &permit, &channel.into());
-            assert_eq!(shared, charge(key, &permit, channel.into()));
+            let shared = charges.charge(key, &permit, channel);
+            assert_eq!(shared, charge(key, &permit, Some(channel)));
             shared
         };
         let one = key("one", "5");
-        let first = ask("0.10", &one, "720x1280", "4", "east");
-        let again = ask("0.10", &key("one", "5"), "720x1280", "4", "east");
+        let [east, west] = ["east", "west"].map(|name| of_price(name, "0.85"));
+        let first = ask("0.10", &one, "720x1280", "4", &east);
+        let again = ask("0.10", &key("one", "5"), "720x1280", "4", &east);
         assert!(Arc::ptr_eq(&first, &again));
+        let cost = first.purchase.as_ref().unwrap();
+        assert_eq!(
+            (cost.amount.to_string(), &*cost.currency),
+            ("0.34".into(), "USD")
+        );
         // A reload may change what a name stands for, and what other sizes cost.
         for (price, key, size, seconds, channel) in [
-            ("0.11", &one, "720x1280", "4", "east"),
-            ("0.10", &key("one", "6"), "720x1280", "4", "east"),
-            ("0.10", &key("two", "5"), "720x1280", "4", "east"),
-            ("0.10", &one, "1280x720", "4", "east"),
-            ("0.10", &one, "720x1280", "8", "east"),
-            ("0.10", &one, "720x1280", "4", "west"),
+            ("0.11", &one, "720x1280", "4", &east),
+            ("0.10", &key("one", "6"), "720x1280", "4", &east),
+            ("0.10", &key("two", "5"), "720x1280", "4", &east),
+            ("0.10", &one, "1280x720", "4", &east),
+            ("0.10", &one, "720x1280", "8", &east),
+            ("0.10", &one, "720x1280", "4", &west),
+            ("0.10", &one, "720x1280", "4", &of_price("east", "0.86")),
+            ("0.10", &one, "720x1280", "4", &Channel::named("east")),
         ] {
             assert_ne!(first, ask(price, key, size, seconds, channel));
         }
@@ -195,7 +238,7 @@ mod tests {
         let reserved = charge(
             &key("one", "5"),
             &permit(&then, &key("one", "5"), asked).unwrap(),
-            "east".into(),
+            None,
         );
         let of_old_ledger = Arc::new(Charge {
             prices: PriceList::default(),

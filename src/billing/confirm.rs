@@ -88,6 +88,7 @@ impl Billing {
             upstream_id: upstream_id.clone(),
             reservation: id,
             charge,
+            address: reservation.draft.placement.address.take(),
             created: reservation.created,
             remix_of: reservation.draft.remix_of.take(),
             resolution: None,
@@ -299,6 +300,7 @@ fn log_uncorrected(
             let whose = match reached.scope {
                 Scope::Key(_) => format!("key {key}"),
                 Scope::Group(_) => format!("group {group}"),
+                Scope::Channel(_) => format!("channel {}", before.channel),
             };
             let limit = &reached.limit;
             format!("the limit {limit} of {} of {whose}", limit.measure.name())

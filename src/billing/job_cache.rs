@@ -183,6 +183,7 @@ mod tests {
             id,
             reservation: ReservationId(number.into()),
             charge: Charge::of_nothing(),
+            address: None,
             created: Timestamp(0),
             remix_of: None,
             resolution: None,

@@ -85,7 +85,7 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{MemoryLedger, PromptDigest};
+    use crate::ledger::{MemoryLedger, Placement, PromptDigest};
     use crate::money::Multiplier;
     use crate::policy::{Allow, Group};
 
@@ -102,6 +102,7 @@ mod tests {
             remix_of: None,
             claim: None,
             next_poll: Timestamp(0),
+            placement: Placement::default(),
         };
         let key = Arc::new(Key {
             name: name(),

@@ -11,11 +11,12 @@ use super::reservation::Reservation;
 use super::retry::{LedgerCall, LedgerRetries};
 use crate::clock::{Clock, millis};
 use crate::ledger::{
-    Claim, Claimed, Draft, Job, Ledger, LimitReached, PromptDigest, ReservationId, Reserved,
-    Unavailable,
+    Claim, Claimed, Draft, Job, Ledger, LimitReached, Placement, PromptDigest, Reroute, Rerouted,
+    ReservationId, Reserved, Unavailable,
 };
 use crate::metrics::{Event, Metrics, seconds};
 use crate::policy::{Key, Permit, Timestamp};
+use crate::upstream::LiveChannel;
 
 /// Moves money in the ledger, and shows each movement in the metrics once. Clones share all.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ pub(crate) struct ReserveRequest<'a> {
     pub(crate) key: &'a Arc<Key>,
     pub(crate) permit: &'a Permit,
     /// The channel that the ledger is to name: it is asked if the outcome is unknown.
-    pub(crate) channel: &'a Arc<str>,
+    pub(crate) channel: &'a LiveChannel,
     pub(crate) prompt: PromptDigest,
     /// The job that a remix is made from.
     pub(crate) remix_of: Option<Arc<str>>,
@@ -47,7 +48,7 @@ pub(crate) struct ReserveRequest<'a> {
 pub(crate) enum ReserveOutcome {
     /// The charge is pending.
     Reserved(Reservation),
-    /// A limit of the key or its group is reached.
+    /// A limit of the key, its group or its channel is reached.
     LimitReached(LimitReached),
     /// The idempotency key stands for an earlier request.
     Claimed(Claimed),
@@ -107,11 +108,12 @@ impl Billing {
         let ReserveRequest { key, permit, .. } = request;
         let draft = Draft {
             id: reservation_id(at),
-            charge: self.charges.charge(key, permit, request.channel),
+            charge: self.charges.charge(key, permit, request.channel.spec()),
             prompt: request.prompt,
             remix_of: request.remix_of,
             claim: request.claim,
             next_poll: Timestamp(at.0.saturating_add(millis(request.poll_after))),
+            placement: placement(request.channel, at),
         };
         self.reserve_draft(draft, key, at).await
     }
@@ -147,11 +149,17 @@ impl Billing {
         key: &Arc<Key>,
     ) -> Result<Option<Reservation>, Unavailable> {
         let at = self.now();
+        // The channel has made the job: its limits have nothing to say any more.
+        let placement = Placement {
+            limits: Arc::default(),
+            ..draft.placement.clone()
+        };
         // Its idempotency key was free meanwhile, and may stand for a later request.
         for claim in [draft.claim.clone(), None] {
             let draft = Draft {
                 id: reservation_id(at),
                 claim,
+                placement: placement.clone(),
                 ..draft.clone()
             };
             match self.reserve_draft(draft, key, at).await? {
@@ -161,6 +169,36 @@ impl Billing {
             }
         }
         Ok(None)
+    }
+
+    /// Moves a reservation to another channel, since the one that it is on has created nothing.
+    /// `refused_by` names the channels so far, with their reasons.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be used: on which of the two channels the reservation is does not
+    /// matter any more, and it is to be voided.
+    pub(crate) async fn reroute(
+        &self,
+        reservation: &mut Reservation,
+        permit: &Permit,
+        channel: &LiveChannel,
+        refused_by: &str,
+    ) -> Result<Rerouted, Unavailable> {
+        let to = Reroute {
+            charge: (self.charges).charge(&reservation.key, permit, channel.spec()),
+            placement: placement(channel, self.now()),
+            refused_by: refused_by.into(),
+        };
+        let rerouted = self.ledger.reroute(reservation.id(), &to).await?;
+        if rerouted == Rerouted::Done {
+            // What is shown of a charge names its channel.
+            self.metrics
+                .charge(Event::Voided, &reservation.draft.charge);
+            self.metrics.charge(Event::Reserved, &to.charge);
+            reservation.draft.charge = to.charge;
+            reservation.draft.placement = to.placement;
+        }
+        Ok(rerouted)
     }
 
     /// Voids a reservation of which no job came, for sure. `reason` is a word for operators.
@@ -216,6 +254,19 @@ impl Billing {
                 async move { billing.ledger.mark_unknown(id, billing.now()).await }
             });
         }
+    }
+}
+
+/// What counts of a channel for a reservation that is made at `at`.
+fn placement(channel: &LiveChannel, at: Timestamp) -> Placement {
+    let limits = &channel.spec().limits;
+    Placement {
+        address: channel.address().cloned(),
+        channel_clock: channel.clock().at(at),
+        limits: match limits.is_empty() {
+            true => Arc::default(),
+            false => limits.as_slice().into(),
+        },
     }
 }
 

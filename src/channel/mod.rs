@@ -136,3 +136,36 @@ pub enum Http2 {
     /// HTTP/2 only, with prior knowledge on a plain URL.
     Always,
 }
+
+#[cfg(test)]
+impl Channel {
+    /// Makes a channel of that name, for tests of what does not depend on the rest.
+    pub(crate) fn named(name: &str) -> Self {
+        let url = ServerUrl::parse("http://127.0.0.1:8081").unwrap();
+        let second = Duration::from_secs(1);
+        Self {
+            name: name.into(),
+            url,
+            credential: None,
+            auth: Auth::None,
+            models: BTreeSet::new(),
+            seconds_type: SecondsType::default(),
+            http2: Http2::Auto,
+            ca: vec![],
+            connect_timeout: second,
+            answer_timeout: second,
+            read_timeout: second,
+            idle_timeout: second,
+            min_download_rate: 1024,
+            dialect: Dialect::default(),
+            content_hosts: vec![],
+            tier: 0,
+            weight: 1,
+            state: ChannelState::Active,
+            limits: vec![],
+            purchase: None,
+            ejection: EjectionRules::default(),
+            probe: None,
+        }
+    }
+}

@@ -26,7 +26,7 @@ mod time;
 mod words;
 
 pub use encode::percent_encoded;
-pub use error::{ApiError, Deletion, ErrorShape, JobStatus};
+pub use error::{ApiError, Blame, Deletion, ErrorShape, JobStatus};
 pub use job::{JobAnswer, MAX_ID, UNREADABLE_PROMPT};
 pub use list::{ListReader, MAX_ENTRIES, Page};
 pub use words::{MAX_WORD, Status, StatusWords, WordError};

@@ -9,22 +9,22 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
 
-use super::create_end::{CreateEnd, StreamEnd};
-use super::idempotency::{Idempotency, answer_claimed};
-use super::refusal::{Busy, Refusal, RequestError};
+use super::create_end::{CreateEnd, Placed, Released, StreamEnd, full};
+use super::idempotency::Idempotency;
+use super::refusal::{Refusal, RequestError};
 use super::request_head;
 use super::response::Response;
 use super::services::{RequestContext, Services, channel_of};
 use super::upload::Upload;
 use super::upload_slots::{BodySize, READ_AHEAD, UploadSlot, slot_for};
-use crate::billing::{self, JobEntry, Reservation, ReserveOutcome, ReserveRequest};
+use crate::billing::{self, JobEntry};
 use crate::inspect::{Inspector, Source};
-use crate::ledger::{Charge, PromptDigest};
 use crate::metrics::seconds;
-use crate::policy::{self, Key, Permit, Timestamp};
+use crate::policy::{self, Key, Permit};
 use crate::route::Route;
 use crate::runtime::Snapshot;
-use crate::upstream::{ChannelChoice, Exchange, Framing, LiveChannel, Sending, headers};
+use crate::upstream::{Attempts, ChannelChoice, Declined, Exchange, Framing, LiveChannel};
+use crate::upstream::{Sending, headers};
 
 /// The maximum that is read before it is sent on, if it is at hand.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
@@ -132,7 +132,8 @@ impl CreateRequest<'_> {
             snapshot: self.snapshot,
             route: self.route,
             choice: &self.choice,
-            keeps_answer: self.idempotency.value.is_some(),
+            key: self.key,
+            idempotency: &self.idempotency,
         }
     }
 
@@ -141,11 +142,11 @@ impl CreateRequest<'_> {
         if upload.has_ended() {
             return self.run_at_hand(upload).await;
         }
-        let (mut charge, mut checked) = (self.charge_so_far(upload), None);
+        let (mut permit, mut checked) = (self.permit_so_far(upload), None);
         if upload.slot.is_none() {
             // The key's limits first: a slot is for what can still end well.
             if BodySize::of(self.framing) == BodySize::Large {
-                checked = Some(self.precheck(charge.as_deref()).await?);
+                checked = Some(self.precheck(permit.as_ref()).await?);
             }
             upload.slot = Some(self.take_slot()?);
         }
@@ -155,28 +156,39 @@ impl CreateRequest<'_> {
                 return self.run_at_hand(upload).await;
             }
         }
-        if charge.is_none() {
-            charge = self.charge_so_far(upload);
-            checked = checked.filter(|_| charge.is_none());
+        if permit.is_none() {
+            permit = self.permit_so_far(upload);
+            checked = checked.filter(|_| permit.is_none());
         }
         let checked = match checked {
             Some(checked) => checked,
-            None => self.precheck(charge.as_deref()).await?,
+            None => self.precheck(permit.as_ref()).await?,
         };
         if checked == Precheck::Replay {
             return self.idempotency.replay(upload).await;
         }
-        let mut exchange = self.connect_any(&upload.inspector).await?;
+        let mut exchange = self.connect_any(&upload.inspector, permit.as_ref()).await?;
         if let Err(end) = self.stream(upload, &mut exchange).await {
             let model = upload.inspector.asked().model;
             return self.end().break_off(exchange, end, model).await;
         }
         let reserved = self.reserve_streamed(upload, exchange.channel()).await;
         match reserved {
-            Ok(Ok(reservation)) => self.end().release(upload, exchange, reservation).await,
-            Ok(Err(replayed)) => {
+            Ok(Placed::Reserved(reservation)) => {
+                let (rest, arrived) = (upload.holdback.take().collect(), upload.arrived());
+                self.end()
+                    .release_streamed(rest, arrived, exchange, reservation)
+                    .await
+            }
+            Ok(Placed::Replayed(response)) => {
                 exchange.abort().await;
-                Ok(replayed)
+                Ok(response)
+            }
+            Ok(Placed::Full(_, why)) => {
+                let mut attempts = Attempts::default();
+                attempts.add(&exchange.channel().spec().name, why);
+                exchange.abort().await;
+                Err(attempts.none_left().into())
             }
             Err(error) => {
                 exchange.abort().await;
@@ -186,46 +198,64 @@ impl CreateRequest<'_> {
     }
 
     /// Handles a body that is at hand as a whole: everything is decided before a channel is
-    /// touched.
+    /// touched. It goes to one channel after the other until one takes it: those before have proved
+    /// that they created nothing, for reasons of their own.
     async fn run_at_hand(&mut self, upload: &mut Upload<'_>) -> Result<Response, RequestError> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
-        let mut at = self.services.now();
         let written = upload.inspector.written_seconds();
-        let model = Some(permit.model().name());
-        let candidates = self.choice.candidates(model.map(|m| &**m), written, at)?;
+        let (model, now) = (Some(&**permit.model().name()), self.services.now());
+        let candidates = self.choice.candidates(model, written, now)?;
         let body = Sending::AtOnce(self.framing);
+        let (mut attempts, mut reservation) = (Attempts::default(), None);
         let mut candidates = candidates.into_iter();
         while let Some(channel) = candidates.next() {
-            // The ledger must know which channel to ask if the outcome is unknown.
             let name = &channel.spec().name;
-            let reservation = match self.reserve(upload, &permit, name, at).await? {
-                Ok(reservation) => reservation,
-                Err(replayed) => return Ok(replayed),
+            // The ledger must know which channel to ask if the outcome is unknown.
+            let end = self.end();
+            let placed = match reservation.take() {
+                None => end.reserve(upload, &permit, &channel).await?,
+                Some(held) => end.reroute(held, &permit, &channel, &attempts).await?,
+            };
+            let held = match placed {
+                Placed::Reserved(held) => held,
+                Placed::Replayed(response) => return Ok(response),
+                Placed::Full(held, why) => {
+                    attempts.add(name, why);
+                    reservation = held;
+                    continue;
+                }
             };
             let last = candidates.len() == 0;
-            match self.connect(&channel, body, last).await {
-                Some(exchange) => {
-                    return self.end().release(upload, exchange, reservation).await;
-                }
-                None => {
-                    let billing = &self.services.billing;
-                    billing.void(reservation, "unreachable").await;
+            let Some(exchange) = self.connect(&channel, body, last).await else {
+                attempts.add(name, Declined::Unreachable);
+                reservation = Some(held);
+                continue;
+            };
+            let (whole, arrived) = (upload.holdback.copy(), upload.arrived());
+            match self.end().release(whole, arrived, exchange, held).await? {
+                Released::Ended(response) => return Ok(response),
+                Released::Declined(held, why) => {
+                    attempts.add(name, why);
+                    reservation = Some(*held);
                 }
             }
-            at = self.services.now();
         }
-        Err(Refusal::Busy(Busy::Channels).into())
+        if let Some(held) = reservation {
+            self.services.billing.void(held, attempts.outcome()).await;
+        }
+        Err(attempts.none_left().into())
     }
 
     /// Asks the ledger, before a body is read or a channel touched, whether the request can
     /// still end well. No decision: that is made with the reservation.
-    async fn precheck(&self, charge: Option<&Charge>) -> Result<Precheck, RequestError> {
+    async fn precheck(&self, permit: Option<&Permit>) -> Result<Precheck, RequestError> {
         if self.idempotency.was_answered().await? {
             // The repetition of a request takes nothing from a limit.
             return Ok(Precheck::Replay);
         }
         let (ledger, at) = (self.services.billing.ledger(), self.services.now());
-        let Some(reached) = ledger.check(self.key, charge, at).await? else {
+        let charge = permit.map(|permit| billing::charge(self.key, permit, None));
+        let Some(reached) = ledger.check(self.key, charge.as_deref(), at).await? else {
             return Ok(Precheck::Forward);
         };
         // What is in the way may be the first request under the same idempotency key, made
@@ -236,12 +266,11 @@ impl CreateRequest<'_> {
         }
     }
 
-    /// Computes what the request would cost, once its three fields are known.
-    fn charge_so_far(&self, upload: &Upload<'_>) -> Option<Arc<Charge>> {
+    /// Finds what the request would be permitted, once its three fields are known.
+    fn permit_so_far(&self, upload: &Upload<'_>) -> Option<Permit> {
         let asked = upload.inspector.asked();
         asked.model.and(asked.size).and(asked.seconds)?;
-        let permit = policy::permit(&self.snapshot.config.catalog, self.key, asked).ok()?;
-        Some(billing::charge(self.key, &permit, "".into()))
+        policy::permit(&self.snapshot.config.catalog, self.key, asked).ok()
     }
 
     fn take_slot(&self) -> Result<UploadSlot, Refusal> {
@@ -255,21 +284,48 @@ impl CreateRequest<'_> {
         )
     }
 
-    /// Connects to the first channel that can be reached.
-    async fn connect_any(&mut self, inspector: &Inspector) -> Result<Exchange, Refusal> {
+    /// Connects to the first channel that can be reached, and has room as far as that is known.
+    async fn connect_any(
+        &mut self,
+        inspector: &Inspector,
+        permit: Option<&Permit>,
+    ) -> Result<Exchange, Refusal> {
         let (model, written) = (inspector.asked().model, inspector.written_seconds());
         let candidates = self
             .choice
             .candidates(model, written, self.services.now())?;
         let body = Sending::Piecemeal(self.framing);
+        let mut attempts = Attempts::default();
         let mut candidates = candidates.into_iter();
         while let Some(channel) = candidates.next() {
+            let name = &channel.spec().name;
             let last = candidates.len() == 0;
-            if let Some(exchange) = self.connect(&channel, body, last).await {
+            if let Some(why) = self.is_full(&channel, permit).await? {
+                attempts.add(name, why);
+            } else if let Some(exchange) = self.connect(&channel, body, last).await {
                 return Ok(exchange);
+            } else {
+                attempts.add(name, Declined::Unreachable);
             }
         }
-        Err(Refusal::Busy(Busy::Channels))
+        Err(attempts.none_left().into())
+    }
+
+    /// Looks whether the limits of a channel leave no room for the request. A hint: the decision is
+    /// made with the reservation.
+    async fn is_full(
+        &self,
+        channel: &LiveChannel,
+        permit: Option<&Permit>,
+    ) -> Result<Option<Declined>, Refusal> {
+        let spec = channel.spec();
+        let Some(permit) = permit.filter(|_| !spec.limits.is_empty()) else {
+            return Ok(None);
+        };
+        let charge = billing::charge(self.key, permit, Some(spec));
+        let (ledger, now) = (self.services.billing.ledger(), self.services.now());
+        let reached = ledger.check_channel(&charge, &spec.limits, now).await?;
+        Ok(reached.map(|reached| full(&reached, now)))
     }
 
     /// Opens an exchange; `None` where the channel cannot be reached, which is noted. With
@@ -326,11 +382,10 @@ impl CreateRequest<'_> {
         &self,
         upload: &mut Upload<'_>,
         channel: &Arc<LiveChannel>,
-    ) -> Result<Result<Reservation, Response>, RequestError> {
+    ) -> Result<Placed, RequestError> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         self.check_channel(upload, channel)?;
-        let (name, at) = (&channel.spec().name, self.services.now());
-        self.reserve(upload, &permit, name, at).await
+        self.end().reserve(upload, &permit, channel).await
     }
 
     /// Checks that the channel takes the model and the seconds, which may have become known
@@ -340,30 +395,5 @@ impl CreateRequest<'_> {
         let (model, written) = (inspector.asked().model, inspector.written_seconds());
         let now = self.services.now();
         Ok(self.choice.check(model, written, channel, now)?)
-    }
-
-    /// Reserves what a permit costs on a channel. Returns the reservation, or the response that the
-    /// idempotency key got before.
-    async fn reserve(
-        &self,
-        upload: &Upload<'_>,
-        permit: &Permit,
-        channel: &Arc<str>,
-        at: Timestamp,
-    ) -> Result<Result<Reservation, Response>, RequestError> {
-        let request = ReserveRequest {
-            key: self.key,
-            permit,
-            channel,
-            prompt: PromptDigest(upload.inspector.prompt_digest().unwrap_or_default()),
-            remix_of: self.route.source().map(Arc::from),
-            claim: self.idempotency.claim(upload, at),
-            poll_after: self.snapshot.config.jobs.poll_after,
-        };
-        match self.services.billing.reserve(request, at).await? {
-            ReserveOutcome::Reserved(reservation) => Ok(Ok(reservation)),
-            ReserveOutcome::LimitReached(reached) => Err(Refusal::Limit { reached, at }.into()),
-            ReserveOutcome::Claimed(claimed) => answer_claimed(claimed).map(Err),
-        }
     }
 }

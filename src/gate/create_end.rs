@@ -1,22 +1,27 @@
-//! Ends a create: lets its last bytes go and says what the channel's answer means for the
-//! charge and for the client, or breaks it off.
+//! Ends a create: reserves what it costs, lets its last bytes go and says what the channel's answer
+//! means for the charge and for the client, or breaks it off.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::idempotency::{Idempotency, answer_claimed};
 use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
 use super::response::{Response, relay_failure};
 use super::services::Services;
 use super::upload::Upload;
-use crate::billing::{NotConfirmed, Reservation, public_source, with_public_ids};
-use crate::dialect::JobAnswer;
-use crate::ledger::FirstAnswer;
+use crate::billing::{
+    NotConfirmed, Reservation, ReserveOutcome, ReserveRequest, public_source, with_public_ids,
+};
+use crate::dialect::{Blame, JobAnswer};
+use crate::ledger::{FirstAnswer, LimitReached, PromptDigest, Rerouted, Scope};
 use crate::metrics::seconds;
+use crate::policy::{Key, Permit, Timestamp};
 use crate::route::Route;
 use crate::runtime::Snapshot;
-use crate::upstream::{Answer, ChannelChoice, Exchange, LiveChannel, UpstreamError};
+use crate::upstream::UpstreamError;
+use crate::upstream::{Answer, Attempts, ChannelChoice, Declined, Exchange, LiveChannel};
 
 /// Ends a create: completes it, or breaks it off.
 pub(super) struct CreateEnd<'a> {
@@ -24,8 +29,27 @@ pub(super) struct CreateEnd<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) route: &'a Route,
     pub(super) choice: &'a ChannelChoice<'a>,
-    /// Whether its answer is kept for repetitions under its idempotency key.
-    pub(super) keeps_answer: bool,
+    pub(super) key: &'a Arc<Key>,
+    pub(super) idempotency: &'a Idempotency<'a>,
+}
+
+/// Where a request stands after the ledger was asked.
+pub(super) enum Placed {
+    /// What it costs is reserved on the channel.
+    Reserved(Reservation),
+    /// Its idempotency key got this response before.
+    Replayed(Response),
+    /// A limit of the channel is reached. What was reserved on another one is.
+    Full(Option<Reservation>, Declined),
+}
+
+/// What came of a request whose last bytes have left.
+pub(super) enum Released {
+    /// The client has its response.
+    Ended(Response),
+    /// The channel has proved that it created nothing, for a reason of its own: another one may
+    /// take the request.
+    Declined(Box<Reservation>, Declined),
 }
 
 /// Why streaming to a channel stopped before the body's end.
@@ -39,6 +63,56 @@ pub(super) enum StreamEnd {
 }
 
 impl CreateEnd<'_> {
+    /// Reserves what a permit costs on a channel.
+    pub(super) async fn reserve(
+        &self,
+        upload: &Upload<'_>,
+        permit: &Permit,
+        channel: &LiveChannel,
+    ) -> Result<Placed, RequestError> {
+        let at = self.services.now();
+        let request = ReserveRequest {
+            key: self.key,
+            permit,
+            channel,
+            prompt: PromptDigest(upload.inspector.prompt_digest().unwrap_or_default()),
+            remix_of: self.route.source().map(Arc::from),
+            claim: self.idempotency.claim(upload, at),
+            poll_after: self.snapshot.config.jobs.poll_after,
+        };
+        match self.services.billing.reserve(request, at).await? {
+            ReserveOutcome::Reserved(reservation) => Ok(Placed::Reserved(reservation)),
+            ReserveOutcome::Claimed(claimed) => answer_claimed(claimed).map(Placed::Replayed),
+            ReserveOutcome::LimitReached(reached) => match &reached.scope {
+                Scope::Channel(_) => Ok(Placed::Full(None, full(&reached, at))),
+                _ => Err(Refusal::Limit { reached, at }.into()),
+            },
+        }
+    }
+
+    /// Moves a reservation to the next channel.
+    pub(super) async fn reroute(
+        &self,
+        mut held: Reservation,
+        permit: &Permit,
+        channel: &LiveChannel,
+        attempts: &Attempts,
+    ) -> Result<Placed, RequestError> {
+        let (billing, now) = (&self.services.billing, self.services.now());
+        let rerouted = billing.reroute(&mut held, permit, channel, attempts.text());
+        let error = match rerouted.await {
+            Ok(Rerouted::Done) => return Ok(Placed::Reserved(held)),
+            Ok(Rerouted::Refused(reached)) => {
+                return Ok(Placed::Full(Some(held), full(&reached, now)));
+            }
+            // Another gate took this one for dead.
+            Ok(Rerouted::Closed) => Refusal::Busy(Busy::Stalled),
+            Err(error) => error.into(),
+        };
+        billing.void(held, attempts.outcome()).await;
+        Err(error.into())
+    }
+
     /// Breaks off a request that was not completed, so that nothing was created and nothing is
     /// owed. If the channel has said why it wants no more, that goes to the client.
     pub(super) async fn break_off(
@@ -67,7 +141,13 @@ impl CreateEnd<'_> {
         }
         match answer {
             // A success for half a request is none.
-            Some(answer) if !answer.status.is_success() => self.refused(&channel, answer, model),
+            Some(answer) if !answer.status.is_success() => match declined(&channel, &answer) {
+                Some(why) => {
+                    client.declined(&channel, why);
+                    Err(self.not_taken(&channel, why, model).into())
+                }
+                None => Ok(relay_failure(client, &channel, answer)?),
+            },
             _ => {
                 client.failed(name, "broken", "it broke off an upload");
                 Err(Refusal::Channel(ChannelFault::Broken { created: false }).into())
@@ -75,14 +155,45 @@ impl CreateEnd<'_> {
         }
     }
 
+    /// Sends the last bytes of a body that was streamed, and follows the answer.
+    pub(super) async fn release_streamed(
+        &self,
+        rest: Vec<Bytes>,
+        arrived: Instant,
+        exchange: Exchange,
+        reservation: Reservation,
+    ) -> Result<Response, RequestError> {
+        let channel = exchange.channel().clone();
+        let (held, why) = match self.release(rest, arrived, exchange, reservation).await? {
+            Released::Ended(response) => return Ok(response),
+            Released::Declined(held, why) => (held, why),
+        };
+        let model = held.charge().model.clone();
+        self.services.billing.void(*held, "refused").await;
+        Err(self.not_taken(&channel, why, Some(&model)).into())
+    }
+
+    /// Says that a channel did not take a body that was streamed to it. What has left cannot be sent
+    /// to another one: the client can try again, if there is one.
+    fn not_taken(&self, channel: &LiveChannel, why: Declined, model: Option<&str>) -> Refusal {
+        let name = &channel.spec().name;
+        if self.choice.has_other(name, model) {
+            return Refusal::Channel(ChannelFault::Declined);
+        }
+        let mut attempts = Attempts::default();
+        attempts.add(name, why);
+        attempts.none_left().into()
+    }
+
     /// Sends the last bytes, and follows the answer. From here on the client is not
     /// watched: what has been paid for is seen to its end whether or not it still waits.
     pub(super) async fn release(
         &self,
-        upload: &mut Upload<'_>,
+        rest: Vec<Bytes>,
+        arrived: Instant,
         mut exchange: Exchange,
         reservation: Reservation,
-    ) -> Result<Response, RequestError> {
+    ) -> Result<Released, RequestError> {
         let channel = exchange.channel().clone();
         let (billing, client) = (&self.services.billing, &self.services.client);
         // A reservation that old may have been given up by another gate, which took this one
@@ -96,9 +207,9 @@ impl CreateEnd<'_> {
             billing.void(reservation, "stalled").await;
             return Err(Refusal::Busy(Busy::Stalled).into());
         }
-        let completed = exchange.complete(upload.holdback.take()).await;
+        let completed = exchange.complete(rest.into_iter()).await;
         let departed = completed.as_ref().map_or_else(|_| Instant::now(), |at| *at);
-        let before_answer = departed - upload.arrived();
+        let before_answer = departed - arrived;
         let answer = self.read_answer(exchange, completed.map(drop)).await;
         let answered = Instant::now();
         let response = match answer {
@@ -149,6 +260,9 @@ impl CreateEnd<'_> {
         }
         match exchange.head(channel.spec().answer_timeout).await {
             Ok(waited) => {
+                if let Some(head) = exchange.answered() {
+                    self.services.client.note_head(&channel, head);
+                }
                 let answer = exchange.rest(max_bytes).await?;
                 Ok((answer, Some(waited)))
             }
@@ -166,23 +280,27 @@ impl CreateEnd<'_> {
         reservation: Reservation,
         channel: &Arc<LiveChannel>,
         answer: Answer,
-    ) -> Result<Response, RequestError> {
+    ) -> Result<Released, RequestError> {
         let (billing, client) = (&self.services.billing, &self.services.client);
         let (name, dialect) = (&channel.spec().name, &channel.spec().dialect);
         let status = answer.status;
         if status.is_success() {
             let job = JobAnswer::read(&answer.body, dialect).filter(|_| !answer.cut);
             if let Some(job) = job.filter(|job| job.id.is_some()) {
-                return self.confirm(reservation, channel, answer, job).await;
+                let confirmed = self.confirm(reservation, channel, answer, job).await;
+                return confirmed.map(Released::Ended);
             }
             billing.mark_unknown(reservation).await;
             client.failed(name, "no_job", "its answer to a create names no job");
             return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
         }
         if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
-            let model = reservation.charge().model.clone();
+            if let Some(why) = declined(channel, &answer) {
+                client.declined(channel, why);
+                return Ok(Released::Declined(Box::new(reservation), why));
+            }
             billing.void(reservation, "refused").await;
-            return self.refused(channel, answer, Some(&model));
+            return Ok(Released::Ended(relay_failure(client, channel, answer)?));
         }
         billing.mark_unknown(reservation).await;
         let what = format_args!("a create was answered with {status}");
@@ -205,7 +323,7 @@ impl CreateEnd<'_> {
         let source = public_source(billing, &job, self.route.source()).await;
         let public_body = |id: &str| with_public_ids(&job, &answer.body, id, source.as_deref());
         let first = |id: &str| {
-            self.keeps_answer.then(|| FirstAnswer {
+            self.idempotency.value.is_some().then(|| FirstAnswer {
                 status: answer.status.as_u16(),
                 // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
                 body: Bytes::copy_from_slice(&public_body(id)),
@@ -229,22 +347,25 @@ impl CreateEnd<'_> {
             }
         }
     }
+}
 
-    /// Hands the refusal of a create to the client. One about the channel's account is worth
-    /// another try where another channel serves the model: nothing has been created.
-    fn refused(
-        &self,
-        channel: &LiveChannel,
-        answer: Answer,
-        model: Option<&str>,
-    ) -> Result<Response, RequestError> {
-        let relayed = relay_failure(&self.services.client, channel, answer);
-        match relayed {
-            Err(refusal) if refusal.is_account() => {
-                let elsewhere = self.choice.has_other(&channel.spec().name, model);
-                Err(Refusal::Channel(ChannelFault::Account { elsewhere }).into())
-            }
-            other => other.map_err(RequestError::from),
-        }
+/// Says why a channel did not take a create, where its answer is about the channel rather than about
+/// the request.
+fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Declined> {
+    let status = answer.status.as_u16();
+    match channel.spec().dialect.blame(status, &answer.body) {
+        Blame::Request => None,
+        Blame::Account => Some(Declined::Account { status }),
+        Blame::RateLimited => Some(Declined::RateLimited {
+            status,
+            wait: answer.retry_after,
+        }),
+        Blame::Failing => Some(Declined::Failing { status }),
     }
+}
+
+/// Says for how long a channel whose limit is reached has no room.
+pub(super) fn full(reached: &LimitReached, now: Timestamp) -> Declined {
+    let wait = reached.resets.map(|end| end.saturating_sub(now.seconds()));
+    Declined::Full { wait }
 }

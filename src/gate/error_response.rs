@@ -83,6 +83,9 @@ impl ErrorResponse {
             Refusal::IdempotencyKeyReused => {
                 (S::UNPROCESSABLE_ENTITY, INVALID, "idempotency_key_reused")
             }
+            Refusal::Busy(Busy::ChannelLimits { .. }) => {
+                (S::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded")
+            }
             Refusal::Busy(_) => (S::SERVICE_UNAVAILABLE, "server_error", "unavailable"),
             Refusal::Channel(ChannelFault::Timeout { .. }) => {
                 (S::GATEWAY_TIMEOUT, "server_error", "upstream_timeout")
@@ -130,15 +133,14 @@ fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
             vec![("retry-after", "1".to_owned())]
         }
         Refusal::Busy(Busy::NoChannel | Busy::ChannelGone) => vec![no_retry()],
+        Refusal::Busy(Busy::ChannelLimits { wait }) => vec![("retry-after", wait.to_string())],
         Refusal::Busy(_) => vec![("retry-after", "1".to_owned())],
         Refusal::Channel(fault) => match fault {
             ChannelFault::Broken { created: true } | ChannelFault::Timeout { created: true } => {
                 vec![no_retry()]
             }
             ChannelFault::NotDeleted => vec![("allow", "GET, HEAD".to_owned())],
-            ChannelFault::TooLate
-            | ChannelFault::Account { elsewhere: false }
-            | ChannelFault::Redirect => {
+            ChannelFault::TooLate | ChannelFault::Account | ChannelFault::Redirect => {
                 vec![no_retry()]
             }
             _ => vec![],

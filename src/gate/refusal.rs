@@ -5,7 +5,7 @@ use std::fmt;
 use crate::inspect;
 use crate::ledger::{LimitReached, Scope, Unavailable};
 use crate::policy::{Measure, Param, Timestamp};
-use crate::upstream::{NoChannel, UpstreamError};
+use crate::upstream::{NoChannel, NoneLeft, UpstreamError};
 
 /// Why the gate answers a request by itself.
 #[derive(Debug)]
@@ -100,6 +100,11 @@ pub enum Busy {
     Stalled,
     /// No channel can be reached.
     Channels,
+    /// No channel has room before so many seconds have passed.
+    ChannelLimits {
+        /// At least one.
+        wait: u64,
+    },
     /// No channel serves the model.
     NoChannel,
     /// The channel that made the video is not in the configuration any more.
@@ -124,10 +129,9 @@ pub enum ChannelFault {
     /// more: nobody is charged for it, and nobody can reach it.
     TooLate,
     /// It does not accept the gate's credential, or its account is spent.
-    Account {
-        /// Whether another channel may take the request.
-        elsewhere: bool,
-    },
+    Account,
+    /// It did not take an upload for a reason of its own, and another channel may.
+    Declined,
     /// It answered with a redirect that is not followed.
     Redirect,
     /// Where its redirect leads, there is no video.
@@ -160,6 +164,16 @@ impl From<UpstreamError> for Refusal {
     }
 }
 
+impl From<NoneLeft> for Refusal {
+    fn from(none: NoneLeft) -> Self {
+        match none {
+            NoneLeft::Failing => Self::Busy(Busy::Channels),
+            NoneLeft::Limited { wait } => Self::Busy(Busy::ChannelLimits { wait }),
+            NoneLeft::Account => Self::Channel(ChannelFault::Account),
+        }
+    }
+}
+
 impl From<NoChannel> for Refusal {
     fn from(no: NoChannel) -> Self {
         match no {
@@ -171,13 +185,6 @@ impl From<NoChannel> for Refusal {
             NoChannel::ModelTooLate => Self::Channel(ChannelFault::ModelTooLate),
             NoChannel::SecondsTooLate => Self::Channel(ChannelFault::SecondsTooLate),
         }
-    }
-}
-
-impl Refusal {
-    /// Whether it is about the channel's account.
-    pub(super) fn is_account(&self) -> bool {
-        matches!(self, Self::Channel(ChannelFault::Account { .. }))
     }
 }
 
@@ -260,6 +267,10 @@ impl Busy {
             Self::Stalled => "This service was held up, and nothing has been created. Try again.",
             Self::Ledger => "Charges cannot be recorded at the moment. Try again in a moment.",
             Self::Channels => "No channel can be reached at the moment. Try again in a moment.",
+            Self::ChannelLimits { .. } => {
+                "No channel has room for this request at the moment, and nothing has been \
+                 created. Try again when the time in 'Retry-After' has passed."
+            }
             Self::NoChannel => "No channel serves this model. Ask whoever runs this service.",
             Self::ChannelGone => {
                 "The channel of this video is not configured any more. \
@@ -288,12 +299,12 @@ impl ChannelFault {
                  If it was, it appears in your list of videos within minutes; if not, its \
                  charge is given back. Look there before you try again."
             }
-            Self::Account { elsewhere: true } => {
-                "A channel refused this service's account, and nothing has been created. Try \
-                 again: another channel may take the request."
-            }
-            Self::Account { elsewhere: false } => {
+            Self::Account => {
                 "The channel refused this service's account. Tell whoever runs this service."
+            }
+            Self::Declined => {
+                "The channel that this request was sent to did not take it, and nothing has been \
+                 created. Try again: another one may take it."
             }
             Self::SecondsTooLate => {
                 "Write this type of 'seconds' before the image: put the field 'seconds' first."

@@ -142,8 +142,7 @@ pub(super) fn relay_failure(
     if matches!(status, 401..=403) || (status == 429 && is_spent()) {
         let what = format_args!("it refuses the gate's account with status {status}");
         client.failed(name, "account", what);
-        let elsewhere = false;
-        return Err(Refusal::Channel(ChannelFault::Account { elsewhere }));
+        return Err(Refusal::Channel(ChannelFault::Account));
     }
     let kind = match status {
         429 => "rate_limited",

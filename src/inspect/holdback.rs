@@ -72,6 +72,12 @@ impl Holdback {
         Some(piece)
     }
 
+    /// Lists all that is left, in order, and keeps it.
+    pub(crate) fn copy(&mut self) -> Vec<Bytes> {
+        self.seal_tail();
+        self.chunks.iter().cloned().collect()
+    }
+
     /// Removes all that is left, in order.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> {
         self.seal_tail();

@@ -1,5 +1,7 @@
 //! Holds the answer of a channel.
 
+use std::time::SystemTime;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -11,6 +13,25 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether the body is longer than what was kept.
     pub(crate) cut: bool,
+    /// After how many seconds it says that a request may succeed (RFC 9110, section 10.2.3).
+    pub(crate) retry_after: Option<u64>,
+}
+
+/// Reads how many seconds `Retry-After` says, as a number or as a date; `None` where it says nothing.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds);
+    }
+    // Some write a fraction.
+    if let Some((whole, _)) = text.split_once('.') {
+        return whole.parse::<u64>().ok()?.checked_add(1);
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(
+        date.duration_since(now)
+            .map_or(0, |wait| wait.as_secs() + 1),
+    )
 }
 
 impl Answer {
@@ -62,6 +83,25 @@ impl BodyBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sat, 28 Nov 2026 05:40:33 GMT").unwrap();
+        for (text, seconds) in [
+            ("20", Some(20)),
+            (" 0 ", Some(0)),
+            ("1.5", Some(2)),
+            ("Sat, 28 Nov 2026 05:41:33 GMT", Some(61)),
+            ("Sat, 28 Nov 2026 05:30:33 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
+            assert_eq!(retry_after(&headers, now), seconds, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
 
     #[test]
     fn chunks_are_joined() {

@@ -15,6 +15,7 @@ use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 
+use super::channel_clock::ChannelClock;
 use crate::channel::{Auth, Channel, ContentUrl, Http2, is_public};
 use crate::policy::Timestamp;
 
@@ -44,6 +45,7 @@ pub struct LiveChannel {
     page_size: AtomicUsize,
     /// Whether addresses that are not public are left out.
     public_only: bool,
+    clock: ChannelClock,
     /// Status words whose meaning is not known, and which the log has named.
     unknown_words: Mutex<HashSet<Arc<str>>>,
 }
@@ -100,6 +102,7 @@ impl LiveChannel {
             down_until: AtomicU64::new(0),
             page_size: AtomicUsize::new(usize::MAX),
             public_only,
+            clock: ChannelClock::default(),
             unknown_words: Mutex::default(),
         })
     }
@@ -112,6 +115,16 @@ impl LiveChannel {
     /// Whether the channel could be reached when it was last tried, or may be again.
     pub fn is_up(&self, now: Timestamp) -> bool {
         self.down_until.load(Ordering::Relaxed) <= now.0
+    }
+
+    /// What its clock shows.
+    pub(crate) fn clock(&self) -> &ChannelClock {
+        &self.clock
+    }
+
+    /// Which of the channel's addresses this is, where it has several.
+    pub(crate) fn address(&self) -> Option<&Arc<str>> {
+        None
     }
 
     /// How many requests are in flight here.

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::StatusCode;
-use pingora::http::RequestHeader;
+use http::{StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::answer::Answer;
+use super::attempts::Declined;
 use super::channel::LiveChannel;
 use super::error::{ConnectError, UpstreamError};
 use super::exchange::{Exchange, Sending};
@@ -78,6 +79,24 @@ impl UpstreamClient {
         for ended in self.failures.succeeded(name, self.clock.now()) {
             log::info!("channel {name} works again, after {ended}");
         }
+    }
+
+    /// Notes what the head of an answer tells of its channel's clock.
+    pub(crate) fn note_head(&self, channel: &LiveChannel, head: &ResponseHeader) {
+        if let Some(date) = head.headers.get(header::DATE) {
+            channel.clock().note(date, self.clock.now());
+        }
+    }
+
+    /// Counts a create that a channel did not take, for a reason of its own.
+    pub(crate) fn declined(&self, channel: &LiveChannel, why: Declined) {
+        let (kind, what) = match why {
+            Declined::Account { .. } => ("account", "it refuses the gate's account"),
+            Declined::RateLimited { .. } => ("rate_limited", "it takes no more requests"),
+            _ => ("status", "it takes nothing at the moment"),
+        };
+        let what = format_args!("{what}: a create was answered with {why}");
+        self.failed(&channel.spec().name, kind, what);
     }
 
     /// Counts a request that has no answer.

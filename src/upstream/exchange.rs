@@ -13,7 +13,7 @@
 //! Content-Length or has no last chunk, and an HTTP/2 channel with RST_STREAM.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -21,7 +21,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError};
 
-use super::answer::{Answer, BodyBuffer};
+use super::answer::{Answer, BodyBuffer, retry_after};
 use super::channel::{InFlight, LiveChannel};
 use super::cork::{cork, uncork};
 use super::error::{ConnectError, UpstreamError};
@@ -331,6 +331,7 @@ impl Exchange {
             answer_begun: false,
         })?;
         let (status, headers) = (head.status, passing_down(&head.headers));
+        let retry_after = retry_after(&head.headers, SystemTime::now());
         let mut body = BodyBuffer::default();
         let mut cut = false;
         while let Some(piece) = self.next().await? {
@@ -345,6 +346,7 @@ impl Exchange {
             headers,
             body: body.into_bytes(),
             cut,
+            retry_after,
         })
     }
 

@@ -95,6 +95,7 @@ impl UpstreamClient {
                     self.metrics.answered(name, route, waited);
                     if let Some(head) = exchange.answered() {
                         self.answered(name, head.status);
+                        self.note_head(channel, head);
                     }
                     return Ok(exchange);
                 }

@@ -5,8 +5,10 @@
 //! it has the only call that completes a create. Nothing here knows clients, keys or charges.
 
 mod answer;
+mod attempts;
 mod balance;
 mod channel;
+mod channel_clock;
 mod client;
 mod cork;
 mod error;
@@ -28,6 +30,7 @@ pub(crate) mod timeout;
 mod tests;
 
 pub(crate) use answer::Answer;
+pub(crate) use attempts::{Attempts, Declined, NoneLeft};
 pub use balance::Channels;
 pub use channel::{InFlight, LiveChannel, Unresolved};
 pub use client::UpstreamClient;
