@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::config::{self, Config};
 use crate::mock::{self, Options};
@@ -19,7 +20,7 @@ const CREDENTIAL_VARIABLE: &str = "TOLLGATE_MOCK_CREDENTIAL";
 const MOCK_ADDRESS: &str = "127.0.0.1:8081";
 
 pub(super) fn run_mock(
-    listen: SocketAddr,
+    listen: &[SocketAddr],
     credential: String,
     render_seconds: u64,
     fault: Option<&str>,
@@ -39,9 +40,13 @@ pub(super) fn run_mock(
         Err(error) => return super::fail(error),
     };
     let served: io::Result<()> = runtime.block_on(async {
-        let listener = listen_on(listen).await?;
-        log::info!(target: mock::LOG, "listens on {}", listener.local_addr()?);
-        mock::run(listener, options).await;
+        let mut channels = JoinSet::new();
+        for address in listen {
+            let listener = listen_on(*address).await?;
+            log::info!(target: mock::LOG, "listens on {}", listener.local_addr()?);
+            channels.spawn(mock::run(listener, options.clone()));
+        }
+        while channels.join_next().await.is_some() {}
         Ok(())
     });
     match served {

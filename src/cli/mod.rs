@@ -59,9 +59,9 @@ enum Command {
     /// at /mock/stats, the last requests at /mock/requests. Faults come on demand: write
     /// [mock:FAULT] into a prompt, send the header x-mock-fault, or use --fault.
     Mock {
-        /// Where to listen.
+        /// Where to listen. Given several times, as many channels run, each on its own.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-        listen: SocketAddr,
+        listen: Vec<SocketAddr>,
         /// The credential that it asks for.
         #[arg(long, value_name = "TEXT", default_value = demo::CREDENTIAL)]
         credential: String,
@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
             credential,
             render_seconds,
             fault,
-        } => demo::run_mock(listen, credential, render_seconds, fault.as_deref()),
+        } => demo::run_mock(&listen, credential, render_seconds, fault.as_deref()),
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct ApiError {
     pub kind: &'static str,
     pub param: Option<String>,
     pub code: Option<&'static str>,
+    /// Seconds.
+    pub retry_after: Option<u64>,
 }
 
 impl ApiError {
@@ -60,6 +62,7 @@ impl ApiError {
             kind: "invalid_request_error",
             param: None,
             code: None,
+            retry_after: None,
         }
     }
 
@@ -113,6 +116,20 @@ impl ApiError {
         }
     }
 
+    /// Too many requests, for so many seconds.
+    pub(super) fn rate_limited(wait: Option<u64>) -> Self {
+        ApiError {
+            kind: "requests",
+            code: Some("rate_limit_exceeded"),
+            retry_after: wait,
+            ..ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Rate limit reached for sora-2 in organization org-mock on requests per min \
+                 (RPM): Limit 5, Used 5, Requested 1. Please try again in 2s.",
+            )
+        }
+    }
+
     /// What the API answers with this status.
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status {
@@ -122,15 +139,7 @@ impl ApiError {
                 "Invalid value for 'prompt': the request was rejected.",
             ),
             StatusCode::UNAUTHORIZED => ApiError::credential(Some("sk-proj-rejected-by-a-fault")),
-            StatusCode::TOO_MANY_REQUESTS => ApiError {
-                kind: "requests",
-                code: Some("rate_limit_exceeded"),
-                ..ApiError::new(
-                    status,
-                    "Rate limit reached for sora-2 in organization org-mock on requests per min \
-                     (RPM): Limit 5, Used 5, Requested 1. Please try again in 2s.",
-                )
-            },
+            StatusCode::TOO_MANY_REQUESTS => ApiError::rate_limited(Some(2)),
             _ if status.is_server_error() => ApiError {
                 kind: "server_error",
                 ..ApiError::new(
@@ -167,7 +176,9 @@ impl ApiError {
                 ("x-ratelimit-remaining-requests", "0"),
                 ("x-ratelimit-reset-requests", "2s"),
             ];
-            set(&mut answer, RETRY_AFTER, "2");
+            if let Some(wait) = self.retry_after {
+                set(&mut answer, RETRY_AFTER, &wait.to_string());
+            }
             for (name, value) in limits {
                 set(&mut answer, HeaderName::from_static(name), value);
             }

@@ -117,6 +117,7 @@ impl Exchange<'_> {
         };
         match self.fault {
             Some(Kind::Slow(wait)) => tokio::time::sleep(wait).await,
+            Some(Kind::Hang) => std::future::pending().await,
             Some(Kind::DropAfter) => return Err(Closed),
             Some(Kind::DropAnswer) => answer.body_mut().break_in_half(),
             Some(Kind::Trickle) => answer.body_mut().trickle(),
@@ -257,8 +258,11 @@ impl Exchange<'_> {
             Some(Kind::Status(status) | Kind::Early(status)) => {
                 Err(ApiError::of_status(status).into())
             }
+            Some(Kind::RateLimited(wait)) => Err(ApiError::rate_limited(wait).into()),
             Some(Kind::Quota) => Err(ApiError::quota().into()),
             Some(Kind::DropBefore | Kind::DropBody) => Err(Failure::Closed),
+            // Nobody gets this answer.
+            Some(Kind::Hang) => Err(ApiError::of_status(StatusCode::GATEWAY_TIMEOUT).into()),
             Some(Kind::Garbage) => {
                 let page = Bytes::from_static(b"<html><body><h1>It works!</h1></body></html>\n");
                 Ok(Some(with_type(StatusCode::OK, "text/html", page.into())))

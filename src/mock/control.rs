@@ -1,5 +1,7 @@
 //! Serves the control routes: records and faults over HTTP.
 
+use std::time::Duration;
+
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use serde::Deserialize;
 use super::State;
 use super::answer::{Answer, ApiError, json};
 use super::body::read_short;
-use super::fault::Fault;
+use super::fault::{Extent, Fault};
 
 /// Answers a request below `/mock/`.
 pub(super) async fn answer(state: &State, request: Request<Incoming>) -> Answer {
@@ -46,11 +48,24 @@ fn set_faults(state: &State, body: &[u8]) -> Result<(), String> {
     struct Wanted {
         fault: Option<String>,
         times: Option<u32>,
+        seconds: Option<u32>,
+        percent: Option<u8>,
     }
-    let wanted: Wanted = serde_json::from_slice(body)
-        .map_err(|error| format!("send {{\"fault\": \"create:500\", \"times\": 1}}: {error}"))?;
+    let wanted: Wanted = serde_json::from_slice(body).map_err(|error| {
+        format!(
+            "send {{\"fault\": \"create:500\"}}, with \"times\", \"seconds\" and \"percent\" as you \
+             like: {error}"
+        )
+    })?;
     let faults = Fault::parse_list(wanted.fault.as_deref().unwrap_or_default())
         .map_err(|error| error.to_string())?;
-    state.faults.set(faults, wanted.times);
+    let extent = Extent {
+        times: wanted.times,
+        lasts: wanted
+            .seconds
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        percent: wanted.percent,
+    };
+    state.faults.set(faults, extent);
     Ok(())
 }

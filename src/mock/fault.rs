@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -45,8 +45,12 @@ pub enum Kind {
     Cancelled,
     /// An error status, 400 to 599, after the body.
     Status(StatusCode),
+    /// 429 with this many seconds in `Retry-After`, or without it.
+    RateLimited(Option<u64>),
     /// 429 `insufficient_quota`.
     Quota,
+    /// No answer, for as long as the connection stays.
+    Hang,
     /// A wait before the answer.
     Slow(Duration),
     /// The answer's body comes in tiny pieces.
@@ -170,11 +174,14 @@ impl FromStr for Kind {
             "huge" => Kind::Huge(HUGE),
             "other-seconds" => Kind::OtherSeconds(value.map(String::from)),
             "other-size" => Kind::OtherSize(value.map(String::from)),
+            "429" if value == Some("none") => Kind::RateLimited(None),
+            "429" if value.is_some() => Kind::RateLimited(Some(number(value).ok_or_else(bad)?)),
             _ if value.is_some() => return Err(FaultError::Kind(text.into())),
             "fail" => Kind::Fail,
             "moderated" => Kind::Moderated,
             "cancelled" => Kind::Cancelled,
             "quota" => Kind::Quota,
+            "hang" => Kind::Hang,
             "trickle" => Kind::Trickle,
             "drop-before" => Kind::DropBefore,
             "drop-body" => Kind::DropBody,
@@ -202,7 +209,10 @@ impl fmt::Display for Kind {
             Kind::Moderated => f.write_str("moderated"),
             Kind::Cancelled => f.write_str("cancelled"),
             Kind::Status(status) => write!(f, "{}", status.as_u16()),
+            Kind::RateLimited(Some(wait)) => write!(f, "429={wait}"),
+            Kind::RateLimited(None) => f.write_str("429=none"),
             Kind::Quota => f.write_str("quota"),
+            Kind::Hang => f.write_str("hang"),
             Kind::Slow(wait) => write!(f, "slow={}", wait.as_millis()),
             Kind::Trickle => f.write_str("trickle"),
             Kind::Early(status) => write!(f, "early={}", status.as_u16()),
@@ -239,8 +249,8 @@ pub enum FaultError {
     Scope(String),
     /// No such fault, or one that takes no value.
     #[error(
-        "no fault is called '{0}': say fail, moderated, cancelled, a status from 400 to 599, quota, \
-         slow=MS, trickle, early=STATUS, drop-before, drop-body, drop-after, drop-answer, no-id, \
+        "no fault is called '{0}': say fail, moderated, cancelled, a status from 400 to 599, \
+         429=SECONDS, 429=none, quota, hang, slow=MS, trickle, early=STATUS, drop-before, drop-body, drop-after, drop-answer, no-id, \
          other-seconds[=N], other-size[=WxH], garbage, huge[=BYTES] or big=BYTES"
     )]
     Kind(String),
@@ -253,34 +263,66 @@ pub enum FaultError {
 #[derive(Debug)]
 pub(super) struct Faults(Mutex<Vec<Armed>>);
 
+/// How often, for how long and on how many of its requests a fault acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// How often; `None` for ever.
+    pub times: Option<u32>,
+    /// For how long from now; `None` for ever.
+    pub lasts: Option<Duration>,
+    /// On how many of a hundred requests, evenly spread; `None` on all.
+    pub percent: Option<u8>,
+}
+
 #[derive(Debug)]
 struct Armed {
     fault: Fault,
     /// How often it still acts; `None` for ever.
     left: Option<u32>,
+    /// Until when; `None` for ever.
+    until: Option<Instant>,
+    percent: u64,
+    /// How many requests it could have acted on.
+    seen: u64,
+}
+
+impl Armed {
+    /// Notes a request that it may act on. Returns whether it does: of 100 requests on as many as
+    /// its percentage, at even distances.
+    fn acts(&mut self) -> bool {
+        let acted = |seen: u64| seen * self.percent / 100;
+        let acts = acted(self.seen + 1) > acted(self.seen);
+        self.seen += 1;
+        acts
+    }
 }
 
 impl Faults {
     pub(super) fn new(faults: Vec<Fault>) -> Self {
         let armed = Faults(Mutex::default());
-        armed.set(faults, None);
+        armed.set(faults, Extent::default());
         armed
     }
 
-    pub(super) fn set(&self, faults: Vec<Fault>, times: Option<u32>) {
-        *self.lock() = faults
-            .into_iter()
-            .filter(|_| times != Some(0))
-            .map(|fault| Armed { fault, left: times })
-            .collect();
+    pub(super) fn set(&self, faults: Vec<Fault>, extent: Extent) {
+        let armed = faults.into_iter().map(|fault| Armed {
+            fault,
+            left: extent.times,
+            until: extent.lasts.map(|lasts| Instant::now() + lasts),
+            percent: extent.percent.unwrap_or(100).min(100).into(),
+            seen: 0,
+        });
+        *self.lock() = armed.filter(|armed| armed.left != Some(0)).collect();
     }
 
     /// The first fault that applies to a request of this scope; it has then acted once.
     pub(super) fn take(&self, scope: Scope) -> Option<Kind> {
         let mut armed = self.lock();
-        let index = armed
-            .iter()
-            .position(|armed| armed.fault.scope == scope || armed.fault.scope == Scope::Any)?;
+        let now = Instant::now();
+        armed.retain(|armed| armed.until.is_none_or(|until| now < until));
+        let applies = |fault: &Fault| fault.scope == scope || fault.scope == Scope::Any;
+        let mut all = armed.iter_mut();
+        let index = all.position(|armed| applies(&armed.fault) && armed.acts())?;
         let kind = armed[index].fault.kind.clone();
         match &mut armed[index].left {
             Some(1) => drop(armed.remove(index)),

@@ -16,7 +16,7 @@
 //! | `GET /mock/requests` | the last 1000 requests whose message ended, as [`Record`]s, oldest first |
 //! | `GET /mock/jobs` | all jobs, deleted ones too, as [`JobRecord`]s, oldest first |
 //! | `GET /mock/fault` | the faults that are set |
-//! | `POST /mock/fault` | sets them: `{"fault": "create:500,poll:slow=50", "times": 2}`; `null` or `""` clears, `times` is optional |
+//! | `POST /mock/fault` | sets them: `{"fault": "create:500,poll:slow=50", "times": 2}`; `null` or `""` clears; `times`, `seconds` (for so long) and `percent` (on so many of a hundred requests) are optional |
 //! | `POST /mock/reset` | clears records and jobs, and sets the faults back to [`Options::faults`] |
 //!
 //! Control routes need no credential and are not counted.
@@ -36,7 +36,9 @@
 //! | `moderated` | the job ends `failed` with `moderation_blocked` | yes |
 //! | `cancelled` | the job ends `cancelled` | yes |
 //! | `400` ... `599` | that status after the body, with the real body for 400, 401, 429, 500; 429 carries `Retry-After: 2` and `x-ratelimit-*` | no |
+//! | `429=SECONDS`, `429=none` | 429 with that `Retry-After`, or without | no |
 //! | `quota` | 429 `insufficient_quota` | no |
+//! | `hang` | no answer, for as long as the connection stays | no |
 //! | `slow=MS` | waits before the answer | yes |
 //! | `trickle` | the answer's body in tiny pieces | yes |
 //! | `early=STATUS` | answers before it reads the body, then reads on (with `Expect: 100-continue` it does not) | no |
@@ -80,7 +82,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use fault::{Fault, FaultError, Kind, Scope};
+pub use fault::{Extent, Fault, FaultError, Kind, Scope};
 pub use jobs::{Fate, JobError, JobRecord, JobView};
 pub use options::{Auth, Model, Options, Size, Tls, TlsError};
 pub use record::{Fields, Outcome, Record, Stats};
@@ -150,7 +152,17 @@ impl Mock {
     /// Sets the faults of the whole process in place of those set before; each acts
     /// `times` times, or until it is taken back.
     pub fn set_faults(&self, faults: Vec<Fault>, times: Option<u32>) {
-        self.state.faults.set(faults, times);
+        let extent = Extent {
+            times,
+            ..Extent::default()
+        };
+        self.set_faults_for(faults, extent);
+    }
+
+    /// Sets the faults of the whole process in place of those set before, for a time or on a part of
+    /// the requests.
+    pub fn set_faults_for(&self, faults: Vec<Fault>, extent: Extent) {
+        self.state.faults.set(faults, extent);
     }
 
     /// Clears records and jobs, and sets the faults back to [`Options::faults`].
@@ -205,6 +217,7 @@ impl State {
     fn reset(&self) {
         self.jobs.clear();
         self.recorder.clear();
-        self.faults.set(self.options.faults.clone(), None);
+        let faults = self.options.faults.clone();
+        self.faults.set(faults, Extent::default());
     }
 }

@@ -272,6 +272,39 @@ fn faults_that_make_no_sense_are_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_rate_limit_says_for_how_long_or_does_not() {
+    let mock = start(finished()).await;
+    for (fault, wait) in [
+        ("429", Some("2")),
+        ("429=20", Some("20")),
+        ("429=none", None),
+    ] {
+        mock.set_faults(vec![fault.parse().unwrap()], Some(1));
+        let got = ask().to(&mock).await;
+        assert_eq!(got.status, 429, "{fault}");
+        let mut lines = got.head.lines();
+        let told = lines.find_map(|line| line.strip_prefix("retry-after: "));
+        assert_eq!(told, wait, "{fault}");
+    }
+    assert!(mock.jobs().is_empty());
+}
+
+#[tokio::test]
+async fn faults_act_on_a_part_of_the_requests() {
+    let mock = start(finished()).await;
+    let set = Ask::new("POST /mock/fault").body(br#"{"fault":"create:500","percent":30}"#);
+    assert_eq!(set.to(&mock).await.status, 200);
+    let mut failed = 0;
+    for _ in 0..20 {
+        failed += u32::from(ask().to(&mock).await.status == 500);
+    }
+    assert_eq!(failed, 6);
+    let set = Ask::new("POST /mock/fault").body(br#"{"fault":"create:500","seconds":0}"#);
+    assert_eq!(set.to(&mock).await.status, 200);
+    assert_eq!(ask().to(&mock).await.status, 200, "its time is over");
+}
+
 fn fault() -> impl Strategy<Value = Fault> {
     let scope = prop_oneof![
         Just(Scope::Create),
@@ -287,7 +320,9 @@ fn fault() -> impl Strategy<Value = Fault> {
         Just(Kind::Moderated),
         Just(Kind::Cancelled),
         status().prop_map(Kind::Status),
+        proptest::option::of(any::<u64>()).prop_map(Kind::RateLimited),
         Just(Kind::Quota),
+        Just(Kind::Hang),
         any::<u64>().prop_map(|ms| Kind::Slow(Duration::from_millis(ms))),
         Just(Kind::Trickle),
         status().prop_map(Kind::Early),
