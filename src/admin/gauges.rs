@@ -8,6 +8,7 @@ use crate::gate::{BodySize, Gate};
 use crate::ledger::{self, Scope};
 use crate::policy::{Limit, Timestamp};
 use crate::runtime::Snapshot;
+use crate::upstream::CHANNEL_STATES;
 
 /// Sets the gauges of live state. To be called before metrics are read.
 pub async fn refresh_metrics(gate: &Gate) {
@@ -18,14 +19,12 @@ pub async fn refresh_metrics(gate: &Gate) {
     gate.metrics().ledger_wal_bytes.set(wal);
     let readiness = Readiness::of(gate).await;
     // What is not in the configuration any more is not shown any more.
-    for (gauge, values) in [
-        (&gate.metrics().channel_up, &readiness.channels),
-        (&gate.metrics().model_available, &readiness.models),
-    ] {
-        gauge.reset();
-        for (name, up) in values {
-            gauge.with_label_values(&[&**name]).set(i64::from(*up));
-        }
+    show_channels(gate, &readiness);
+    let available = &gate.metrics().model_available;
+    available.reset();
+    for (name, is_available) in &readiness.models {
+        let value = i64::from(*is_available);
+        available.with_label_values(&[&**name]).set(value);
     }
     let ready = readiness.why_not().is_none();
     gate.metrics().ready.set(i64::from(ready));
@@ -35,6 +34,20 @@ pub async fn refresh_metrics(gate: &Gate) {
     if ledger_up {
         show_open(gate).await;
         show_budgets(gate, &snapshot, now).await;
+    }
+}
+
+fn show_channels(gate: &Gate, readiness: &Readiness) {
+    let (up, states) = (&gate.metrics().channel_up, &gate.metrics().channel_state);
+    up.reset();
+    states.reset();
+    for channel in &readiness.channels {
+        let name = &*channel.name;
+        up.with_label_values(&[name]).set(i64::from(channel.is_up));
+        for state in CHANNEL_STATES {
+            let value = i64::from(channel.status.label == state);
+            states.with_label_values(&[name, state]).set(value);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-//! The operators' listener: metrics and health, on an address of its own.
+//! The operators' listener: metrics, health and channels, on an address of its own.
 
+mod channels;
 mod gauges;
 mod readiness;
 
@@ -10,11 +11,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
 
 pub use gauges::refresh_metrics;
-pub use readiness::{Readiness, why_not_ready};
+pub use readiness::{ChannelReadiness, Readiness, why_not_ready};
 
 use crate::gate::Gate;
 use crate::server::{self, Server};
@@ -22,15 +24,23 @@ use crate::server::{self, Server};
 /// What the operators' listener answers with.
 struct Admin {
     gate: Arc<Gate>,
+    /// Whether channels may be controlled here.
+    may_control: bool,
 }
 
-/// Serves `/metrics`, `/livez` and `/readyz` on a socket that is listening already.
+/// Serves `/metrics`, `/livez`, `/readyz` and `/channels` on a socket that is listening already.
 ///
 /// # Errors
 /// Where the socket cannot be used.
 pub fn serve(gate: Arc<Gate>, listener: TcpListener) -> io::Result<Server> {
-    let mut service = Service::new("tollgate admin".into(), Admin { gate });
-    service.add_tcp(&listener.local_addr()?.to_string());
+    let address = listener.local_addr()?;
+    let configured = gate.snapshot().config.admin.clone();
+    let admin = Admin {
+        may_control: address.ip().is_loopback() || configured.is_some_and(|admin| admin.control),
+        gate,
+    };
+    let mut service = Service::new("tollgate admin".into(), admin);
+    service.add_tcp(&address.to_string());
     server::start(service, listener)
 }
 
@@ -38,16 +48,22 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// The Prometheus text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = "Tollgate\n\n/metrics  for Prometheus\n/livez    the process runs\n\
-    /readyz   it can serve requests (?verbose: what works)\n";
+    /readyz   it can serve requests (?verbose: what works)\n\
+    /channels how each channel stands; POST /channels/NAME/drain, off, activate or restore\n";
 
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
+        let path = request.uri.path();
+        if let Some(action) = path.strip_prefix("/channels/") {
+            return self.control(request, action);
+        }
         if !matches!(request.method, http::Method::GET | http::Method::HEAD) {
             return answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n");
         }
-        match request.uri.path() {
+        match path {
+            "/channels" => channels::list(&self.gate),
             "/" => answer(StatusCode::OK, TEXT, INDEX),
             "/livez" => answer(StatusCode::OK, TEXT, "ok\n"),
             "/readyz" => self.ready(request.uri.query()).await,
@@ -74,6 +90,23 @@ impl Admin {
             None => answer(status(true), TEXT, "ok\n"),
             Some(reason) => answer(status(false), TEXT, &format!("{reason}\n")),
         }
+    }
+
+    /// Does to a channel what an operator asks for.
+    fn control(&self, request: &RequestHeader, action: &str) -> Response<Vec<u8>> {
+        if request.method != http::Method::POST {
+            return answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "POST only\n");
+        }
+        if !self.may_control {
+            let why = "channels are not controlled at this address: write `admin: { control: true }` \
+                       if only operators reach it\n";
+            return answer(StatusCode::FORBIDDEN, TEXT, why);
+        }
+        // A page that an operator looks at could send it otherwise.
+        if request.headers.contains_key(header::ORIGIN) {
+            return answer(StatusCode::FORBIDDEN, TEXT, "not from a browser\n");
+        }
+        channels::control(&self.gate, action)
     }
 
     async fn metrics(&self) -> Response<Vec<u8>> {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::channel::ChannelState;
 use crate::gate::Gate;
+use crate::policy::Timestamp;
+use crate::upstream::{ChannelStatus, EjectionReason, LiveChannel};
 
 /// How long the ledger is waited for: a probe wants an answer, and a ledger that gives none
 /// in that time is away.
@@ -21,10 +24,53 @@ pub struct Readiness {
     pub ledger: Result<(), String>,
     /// Whether there are jobs that can be polled without the ledger.
     pub knows_jobs: bool,
-    /// The channels, and whether each could be reached when it was last tried.
-    pub channels: Vec<(Arc<str>, bool)>,
-    /// The models, and whether a channel for each could be reached.
+    /// The channels.
+    pub channels: Vec<ChannelReadiness>,
+    /// The models, and whether a channel takes creates of each and is not ejected.
     pub models: Vec<(Arc<str>, bool)>,
+}
+
+/// How a channel stands.
+#[derive(Debug, Clone)]
+pub struct ChannelReadiness {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether it is used, and not ejected or to be tried again.
+    pub is_up: bool,
+    /// How it stands.
+    pub status: ChannelStatus,
+}
+
+impl ChannelReadiness {
+    fn of(channel: &LiveChannel, now: Timestamp) -> Self {
+        Self {
+            name: channel.spec().name.clone(),
+            is_up: channel.is_up(now),
+            status: channel.status(now),
+        }
+    }
+
+    /// Whether anything at all can be asked of it: one that takes no creates has jobs.
+    fn can_be_reached(&self) -> bool {
+        self.is_up || self.status.label != "off" && !self.is_unreachable()
+    }
+
+    fn is_unreachable(&self) -> bool {
+        self.status.reason == Some(EjectionReason::Unreachable)
+    }
+}
+
+impl fmt::Display for ChannelReadiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, status, .. } = self;
+        write!(f, "channel {name}: ")?;
+        match (status.label, status.reason) {
+            ("active", _) => f.write_str("ok"),
+            ("resting", Some(EjectionReason::Unreachable)) => f.write_str("cannot be reached"),
+            (label, Some(reason)) => write!(f, "{label} ({})", reason.name()),
+            (label, None) => f.write_str(label),
+        }
+    }
 }
 
 impl Readiness {
@@ -42,7 +88,7 @@ impl Readiness {
         if self.stopping {
             return Some("stopping");
         }
-        if !self.channels.iter().any(|(_, up)| *up) {
+        if !self.channels.iter().any(ChannelReadiness::can_be_reached) {
             return Some("no channel can be reached");
         }
         match &self.ledger {
@@ -62,15 +108,14 @@ impl fmt::Display for Readiness {
             Ok(()) => writeln!(f, "ledger: ok")?,
             Err(reason) => writeln!(f, "ledger: {reason}")?,
         }
-        for (name, up) in &self.channels {
-            let state = if *up { "ok" } else { "cannot be reached" };
-            writeln!(f, "channel {name}: {state}")?;
+        for channel in &self.channels {
+            writeln!(f, "{channel}")?;
         }
         for (name, available) in &self.models {
             let state = if *available {
                 "ok"
             } else {
-                "no channel for it can be reached"
+                "no channel takes it"
             };
             writeln!(f, "model {name}: {state}")?;
         }
@@ -100,7 +145,11 @@ fn by_channels(gate: &Gate) -> Readiness {
     let channels = snapshot.channels.all().iter();
     let available = |model: &str| {
         let mut channels = snapshot.channels.all().iter();
-        channels.any(|channel| channel.spec().models.contains(model) && channel.is_up(now))
+        let takes = |channel: &LiveChannel| {
+            let is_active = channel.state() == ChannelState::Active;
+            is_active && channel.is_up(now) && channel.spec().models.contains(model)
+        };
+        channels.any(|channel| takes(channel))
     };
     let models = snapshot.config.catalog.models();
     Readiness {
@@ -108,7 +157,7 @@ fn by_channels(gate: &Gate) -> Readiness {
         ledger: Ok(()),
         knows_jobs: gate.has_cached_jobs(),
         channels: channels
-            .map(|channel| (channel.spec().name.clone(), channel.is_up(now)))
+            .map(|channel| ChannelReadiness::of(channel, now))
             .collect(),
         models: models
             .map(|model| (model.name().clone(), available(model.name())))
@@ -120,34 +169,60 @@ fn by_channels(gate: &Gate) -> Readiness {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_gate_is_ready_while_it_can_serve_anything() {
-        let readiness = |stopping, ledger: bool, knows_jobs, up: &[bool]| Readiness {
+    fn channel(label: &'static str, reason: Option<EjectionReason>) -> ChannelReadiness {
+        ChannelReadiness {
+            name: "c".into(),
+            is_up: !matches!(label, "resting" | "off"),
+            status: ChannelStatus {
+                label,
+                reason,
+                until: None,
+                in_flight: 0,
+            },
+        }
+    }
+
+    fn readiness(
+        stopping: bool,
+        ledger: bool,
+        knows_jobs: bool,
+        channels: &[ChannelReadiness],
+    ) -> Readiness {
+        Readiness {
             stopping,
             ledger: ledger.then_some(()).ok_or_else(|| "away".into()),
             knows_jobs,
-            channels: up.iter().map(|up| ("c".into(), *up)).collect(),
-            models: vec![("m".into(), up[0])],
-        };
-        let why_not = |r: Readiness| r.why_not().map(str::to_owned);
-        for (readiness, wanted) in [
-            (readiness(false, true, false, &[true]), None),
-            (readiness(false, true, false, &[false, true]), None),
-            (readiness(false, false, true, &[true]), None),
-            (readiness(false, false, false, &[true]), Some("away")),
-            (
-                readiness(false, true, true, &[false, false]),
-                Some("no channel can be reached"),
-            ),
-            (readiness(true, true, true, &[true]), Some("stopping")),
-        ] {
-            assert_eq!(why_not(readiness).as_deref(), wanted);
+            channels: channels.to_vec(),
+            models: vec![("m".into(), channels[0].is_up)],
         }
-        let text = readiness(false, false, true, &[false, true]).to_string();
+    }
+
+    #[test]
+    fn a_gate_is_ready_while_it_can_serve_anything() {
+        let up = || channel("active", None);
+        let dead = || channel("resting", Some(EjectionReason::Unreachable));
+        let resting = || channel("resting", Some(EjectionReason::Account));
+        let (drained, off) = (|| channel("drain", None), || channel("off", None));
+        let unreachable = Some("no channel can be reached");
+        for (readiness, wanted) in [
+            (readiness(false, true, false, &[up()]), None),
+            (readiness(false, true, false, &[dead(), up()]), None),
+            (readiness(false, false, true, &[up()]), None),
+            (readiness(false, false, false, &[up()]), Some("away")),
+            (readiness(false, true, true, &[dead(), dead()]), unreachable),
+            (readiness(false, true, true, &[dead(), off()]), unreachable),
+            // Its jobs can be polled and downloaded.
+            (readiness(false, true, true, &[drained()]), None),
+            (readiness(false, true, true, &[resting(), dead()]), None),
+            (readiness(true, true, true, &[up()]), Some("stopping")),
+        ] {
+            assert_eq!(readiness.why_not(), wanted, "{readiness}");
+        }
+        let text = readiness(false, false, true, &[dead(), up(), drained(), resting()]).to_string();
         assert_eq!(
             text,
-            "ready\nledger: away\nchannel c: cannot be reached\nchannel c: ok\n\
-             model m: no channel for it can be reached\n"
+            "ready\nledger: away\nchannel c: cannot be reached\nchannel c: ok\nchannel c: drain\n\
+             channel c: resting (account)\nmodel m: no channel takes it\n"
         );
     }
 }

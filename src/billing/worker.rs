@@ -1,23 +1,24 @@
 //! Runs what no client waits for: it keeps the ledger's accounts true though clients vanish,
 //! channels lose answers and other gates die.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::channel_task::ChannelTask;
 use super::job_end::JobEnd;
 use super::poller::Poller;
 use super::reconcile::Reconciler;
 use super::reserve::Billing;
+use crate::channel::ChannelState;
 use crate::clock::{before, millis};
 use crate::ledger::{State, Unavailable};
 use crate::runtime::{Runtime, Snapshot};
-use crate::upstream::{LiveChannel, UpstreamClient};
+use crate::upstream::{LiveChannel, UpstreamClient, probe_health};
 
 /// How often the gate says that it lives. A ledger that gates share takes a gate for dead
 /// that has not said so for four times this long.
@@ -172,15 +173,18 @@ impl Worker {
         }
     }
 
-    /// Expires what is left of channels that are not configured any more: nobody can be asked
-    /// about their reservations and jobs, and they are given up like those whose end nobody
+    /// Expires what is left of channels that are not configured any more or are switched off: nobody
+    /// can be asked about their reservations and jobs, and they are given up like those whose end nobody
     /// has seen.
     async fn expire_removed_channels(&self) -> Result<(), Unavailable> {
         let (billing, ledger) = (&self.billing, self.billing.ledger());
         let snapshot = self.runtime.snapshot();
         let open = ledger.count_unresolved().await?;
         let names: HashSet<_> = open.into_iter().map(|open| open.channel).collect();
-        let is_removed = |name: &&Arc<str>| snapshot.channels.get(name).is_none();
+        let is_removed = |name: &&Arc<str>| {
+            let channel = snapshot.channels.get(name);
+            channel.is_none_or(|channel| channel.state() == ChannelState::Off)
+        };
         let (at, expiry) = (billing.now(), millis(snapshot.config.jobs.expire_after));
         for name in names.iter().filter(is_removed) {
             for unmatched in ledger.unmatched(name, MAX_PRUNED).await? {
@@ -188,14 +192,16 @@ impl Worker {
                 let is_over = name.is_empty() || at.since(unmatched.since) > expiry;
                 if is_over && unmatched.state == State::Unknown {
                     let id = unmatched.id;
-                    log::error!("reservation {id}: channel {name} is gone, it is not charged");
+                    log::error!(
+                        "reservation {id}: channel {name} is gone or off, it is not charged"
+                    );
                     billing.void_by_id(id, "channel gone").await?;
                 }
             }
             for job in ledger.due(name, at, MAX_PRUNED).await? {
                 if at.since(job.created) > expiry {
                     let id = &job.id;
-                    log::warn!("job {id}: channel {name} is gone, the job stays charged");
+                    log::warn!("job {id}: channel {name} is gone or off, the job stays charged");
                     let entry = billing.entry(&job);
                     billing.resolve_job(&entry, JobEnd::EXPIRED).await?;
                 }
@@ -213,10 +219,17 @@ impl Worker {
     /// Runs the tasks of every channel that is configured, each by itself, so that one that
     /// hangs holds up no other.
     async fn run_channel_tasks(self: Arc<Self>) {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut before) = (JoinSet::new(), None);
         loop {
             let snapshot = self.runtime.snapshot();
+            if let Some(before) = before.replace(snapshot.clone()) {
+                let worker = self.clone();
+                let (before, now) = (before, snapshot.clone());
+                tasks.spawn(async move { worker.warn_of_removed(&before, &now).await });
+            }
             for channel in snapshot.channels.all() {
+                let (worker, of) = (self.clone(), self.channel_task(&snapshot, channel.clone()));
+                tasks.spawn(async move { worker.probe_regularly(&of).await });
                 for task in [Task::Poll, Task::Reconcile] {
                     let of = self.channel_task(&snapshot, channel.clone());
                     let worker = self.clone();
@@ -227,6 +240,55 @@ impl Worker {
             while self.is_in_force(&snapshot) {
                 while tasks.try_join_next().is_some() {}
                 sleep(TICKS.0).await;
+            }
+        }
+    }
+
+    /// Warns of channels that are not configured any more and have jobs that have not ended.
+    async fn warn_of_removed(&self, before: &Snapshot, now: &Snapshot) {
+        let names = before.channels.all().iter();
+        let names = names.map(|channel| &channel.spec().name);
+        let mut removed: BTreeMap<_, u64> = names
+            .filter(|name| now.channels.get(name).is_none())
+            .map(|name| (name.clone(), 0))
+            .collect();
+        if removed.is_empty() {
+            return;
+        }
+        // Where the ledger is away, that is logged already.
+        for open in self
+            .billing
+            .ledger()
+            .count_unresolved()
+            .await
+            .unwrap_or_default()
+        {
+            if let Some(count) = removed.get_mut(&open.channel) {
+                *count += open.count;
+            }
+        }
+        for (name, count) in removed.into_iter().filter(|(_, count)| *count > 0) {
+            log::warn!(
+                "channel {name} was removed from the configuration with {count} jobs that have not \
+                 ended: nobody can poll or download them until it is back; to end its use, write \
+                 `state: drain` and remove it later"
+            );
+        }
+    }
+
+    /// Probes a channel while its configuration is in force, where that asks for it. Every gate
+    /// does so for itself: what one can reach, another may not.
+    async fn probe_regularly(&self, of: &ChannelTask) {
+        let Some(probe) = &of.channel.spec().probe else {
+            return;
+        };
+        while self.is_in_force(&of.snapshot) {
+            if of.channel.state() != ChannelState::Off {
+                probe_health(&self.client, &of.channel, probe).await;
+            }
+            let next = Instant::now() + probe.every;
+            while self.is_in_force(&of.snapshot) && Instant::now() < next {
+                sleep_until(next.min(Instant::now() + TICKS.1)).await;
             }
         }
     }
@@ -276,6 +338,10 @@ impl Worker {
 
     /// Does a task once. Returns whether it is to be done again at once.
     async fn run_once(&self, of: &ChannelTask, task: Task, memory: &mut Memory) -> bool {
+        if of.channel.state() == ChannelState::Off {
+            // Nothing is sent to it.
+            return false;
+        }
         let name = of.name();
         let lease = match task {
             Task::Poll => format!("watch:{name}"),

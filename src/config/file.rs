@@ -65,6 +65,7 @@ pub(super) struct Tls {
 #[serde(deny_unknown_fields)]
 pub(super) struct Admin {
     pub address: Option<Text>,
+    pub control: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]

@@ -7,7 +7,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::error::{Problems, Reported};
 use super::file::{self, WordOr};
-use super::scalar::{address, parsed};
+use super::scalar::{address, parsed, parsed_or};
 use super::sources::Sources;
 
 /// Where clients reach the gate.
@@ -37,12 +37,17 @@ pub struct Tls {
 pub struct Admin {
     /// The address to bind.
     pub address: SocketAddr,
+    /// Whether channels can be controlled there though the address is no loopback address.
+    pub control: bool,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
-        Self { address }
+        Self {
+            address,
+            control: false,
+        }
     }
 }
 
@@ -96,13 +101,13 @@ impl Admin {
                         "write `admin: off`, or `admin: { address: 127.0.0.1:9090 }`",
                     ));
                 }
-                WordOr::Section(admin) => match &admin.address {
-                    None => (Self::default(), section.referenced),
-                    Some(text) => {
-                        let address = parsed(text, address, problems)?;
-                        (Self { address }, text.referenced)
-                    }
-                },
+                WordOr::Section(admin) => {
+                    let or = Self::default();
+                    let address = parsed_or(&admin.address, address, or.address, problems)?;
+                    let control = admin.control.unwrap_or(or.control);
+                    let at = admin.address.as_ref().map(|text| text.referenced);
+                    (Self { address, control }, at.unwrap_or(section.referenced))
+                }
             },
         };
         match listen {

@@ -259,30 +259,3 @@ impl JobAnswer {
         )
     }
 }
-
-/// What an answer to a create is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
-    /// The request.
-    Request,
-    /// The channel's account.
-    Account,
-    /// The channel takes no more requests.
-    RateLimited,
-    /// The channel takes nothing.
-    Failing,
-}
-
-impl Dialect {
-    /// Tells.
-    pub fn blame(&self, status: u16, body: &[u8]) -> Blame {
-        let spent = || ApiError::read(body, self).is_some_and(|e| e.is_spent_account());
-        match status {
-            401..=403 => Blame::Account,
-            429 if spent() => Blame::Account,
-            429 => Blame::RateLimited,
-            503 => Blame::Failing,
-            _ => Blame::Request,
-        }
-    }
-}

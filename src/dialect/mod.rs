@@ -13,6 +13,7 @@
 //! Clients are told OpenAI's words: where a channel has another, [`JobAnswer::rewritten`] puts
 //! OpenAI's in its place, and leaves all other bytes as they are.
 
+mod blame;
 mod encode;
 mod error;
 mod job;
@@ -25,8 +26,9 @@ mod text;
 mod time;
 mod words;
 
+pub use blame::Blame;
 pub use encode::percent_encoded;
-pub use error::{ApiError, Blame, Deletion, ErrorShape, JobStatus};
+pub use error::{ApiError, Deletion, ErrorShape, JobStatus};
 pub use job::{JobAnswer, MAX_ID, UNREADABLE_PROMPT};
 pub use list::{ListReader, MAX_ENTRIES, Page};
 pub use words::{MAX_WORD, Status, StatusWords, WordError};
@@ -68,6 +70,7 @@ pub fn read_anything(bytes: &[u8], cut: usize) {
     let _ = JobAnswer::read(bytes, &dialect).map(|job| job.rewritten(bytes, Some("a"), Some("b")));
     let _ = dialect.proves_nothing_created(500, bytes);
     let _ = dialect.job_status(500, bytes, "a");
+    let _ = dialect.blame(403, bytes);
     let (head, tail) = bytes.split_at(cut.min(bytes.len()));
     let mut list = ListReader::new(&dialect);
     if list.push(head) {

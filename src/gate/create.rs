@@ -204,7 +204,7 @@ impl CreateRequest<'_> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let written = upload.inspector.written_seconds();
         let (model, now) = (Some(&**permit.model().name()), self.services.now());
-        let candidates = self.choice.candidates(model, written, now)?;
+        let candidates = self.choice.candidates(model, written, true, now)?;
         let body = Sending::AtOnce(self.framing);
         let (mut attempts, mut reservation) = (Attempts::default(), None);
         let mut candidates = candidates.into_iter();
@@ -220,6 +220,7 @@ impl CreateRequest<'_> {
                 Placed::Reserved(held) => held,
                 Placed::Replayed(response) => return Ok(response),
                 Placed::Full(held, why) => {
+                    channel.note_full(self.services.now());
                     attempts.add(name, why);
                     reservation = held;
                     continue;
@@ -293,7 +294,7 @@ impl CreateRequest<'_> {
         let (model, written) = (inspector.asked().model, inspector.written_seconds());
         let candidates = self
             .choice
-            .candidates(model, written, self.services.now())?;
+            .candidates(model, written, false, self.services.now())?;
         let body = Sending::Piecemeal(self.framing);
         let mut attempts = Attempts::default();
         let mut candidates = candidates.into_iter();
@@ -301,6 +302,7 @@ impl CreateRequest<'_> {
             let name = &channel.spec().name;
             let last = candidates.len() == 0;
             if let Some(why) = self.is_full(&channel, permit).await? {
+                channel.note_full(self.services.now());
                 attempts.add(name, why);
             } else if let Some(exchange) = self.connect(&channel, body, last).await {
                 return Ok(exchange);
@@ -393,7 +395,6 @@ impl CreateRequest<'_> {
     fn check_channel(&self, upload: &Upload<'_>, channel: &LiveChannel) -> Result<(), Refusal> {
         let inspector = &upload.inspector;
         let (model, written) = (inspector.asked().model, inspector.written_seconds());
-        let now = self.services.now();
-        Ok(self.choice.check(model, written, channel, now)?)
+        Ok(self.choice.check(model, written, channel)?)
     }
 }

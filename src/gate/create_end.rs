@@ -20,8 +20,8 @@ use crate::metrics::seconds;
 use crate::policy::{Key, Permit, Timestamp};
 use crate::route::Route;
 use crate::runtime::Snapshot;
-use crate::upstream::UpstreamError;
-use crate::upstream::{Answer, Attempts, ChannelChoice, Declined, Exchange, LiveChannel};
+use crate::upstream::{Answer, Attempts, ChannelChoice, CreateOutcome, Declined};
+use crate::upstream::{Exchange, LiveChannel, UpstreamError};
 
 /// Ends a create: completes it, or breaks it off.
 pub(super) struct CreateEnd<'a> {
@@ -134,6 +134,7 @@ impl CreateEnd<'_> {
             StreamEnd::Answered => {}
         }
         let max_bytes = self.snapshot.config.bounds.answer_bytes;
+        let began = exchange.began();
         let answer = exchange.read_early_response(max_bytes).await;
         match &answer {
             Some(answer) => client.answered(name, answer.status),
@@ -141,14 +142,18 @@ impl CreateEnd<'_> {
         }
         match answer {
             // A success for half a request is none.
-            Some(answer) if !answer.status.is_success() => match declined(&channel, &answer) {
-                Some(why) => {
-                    client.declined(&channel, why);
-                    Err(self.not_taken(&channel, why, model).into())
+            Some(answer) if !answer.status.is_success() => {
+                self.note_refusal(&channel, began, &answer);
+                match declined(&channel, &answer) {
+                    Some(why) => {
+                        client.declined(&channel, why);
+                        Err(self.not_taken(&channel, why, model).into())
+                    }
+                    None => Ok(relay_failure(client, &channel, answer)?),
                 }
-                None => Ok(relay_failure(client, &channel, answer)?),
-            },
+            }
             _ => {
+                // No ejection: it may be for what the client sends.
                 client.failed(name, "broken", "it broke off an upload");
                 Err(Refusal::Channel(ChannelFault::Broken { created: false }).into())
             }
@@ -210,6 +215,7 @@ impl CreateEnd<'_> {
         let completed = exchange.complete(rest.into_iter()).await;
         let departed = completed.as_ref().map_or_else(|_| Instant::now(), |at| *at);
         let before_answer = departed - arrived;
+        let began = exchange.began();
         let answer = self.read_answer(exchange, completed.map(drop)).await;
         let answered = Instant::now();
         let response = match answer {
@@ -221,11 +227,17 @@ impl CreateEnd<'_> {
                     let route = self.route.label();
                     self.services.metrics.answered(name, route, waited);
                 }
-                self.settle_answer(reservation, &channel, answer).await
+                self.settle_answer(reservation, &channel, began, answer)
+                    .await
             }
             Err(error) => {
                 billing.mark_unknown(reservation).await;
                 client.unanswered(&channel, &error);
+                let outcome = match error {
+                    UpstreamError::Timeout => CreateOutcome::TimedOut,
+                    _ => CreateOutcome::Broken,
+                };
+                client.note_create(&channel, began, outcome);
                 let created = true;
                 let fault = match error {
                     UpstreamError::Timeout => ChannelFault::Timeout { created },
@@ -237,6 +249,15 @@ impl CreateEnd<'_> {
         let overhead = before_answer + answered.elapsed();
         self.services.metrics.overhead.observe(seconds(overhead));
         response
+    }
+
+    /// Notes what an error in answer to a create says of its channel.
+    fn note_refusal(&self, channel: &LiveChannel, began: Timestamp, answer: &Answer) {
+        let dialect = &channel.spec().dialect;
+        let blame = dialect.blame(answer.status.as_u16(), &answer.body);
+        let wait = answer.retry_after.map(Duration::from_secs);
+        let outcome = CreateOutcome::Refused(blame, wait);
+        self.services.client.note_create(channel, began, outcome);
     }
 
     /// Reads the answer to a request that was completed, or whose completion failed; with the
@@ -279,6 +300,7 @@ impl CreateEnd<'_> {
         &self,
         reservation: Reservation,
         channel: &Arc<LiveChannel>,
+        began: Timestamp,
         answer: Answer,
     ) -> Result<Released, RequestError> {
         let (billing, client) = (&self.services.billing, &self.services.client);
@@ -287,13 +309,16 @@ impl CreateEnd<'_> {
         if status.is_success() {
             let job = JobAnswer::read(&answer.body, dialect).filter(|_| !answer.cut);
             if let Some(job) = job.filter(|job| job.id.is_some()) {
+                client.note_create(channel, began, CreateOutcome::Created);
                 let confirmed = self.confirm(reservation, channel, answer, job).await;
                 return confirmed.map(Released::Ended);
             }
+            client.note_create(channel, began, CreateOutcome::Broken);
             billing.mark_unknown(reservation).await;
             client.failed(name, "no_job", "its answer to a create names no job");
             return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
         }
+        self.note_refusal(channel, began, &answer);
         if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
             if let Some(why) = declined(channel, &answer) {
                 client.declined(channel, why);

@@ -134,6 +134,10 @@ fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
         }
         Refusal::Busy(Busy::NoChannel | Busy::ChannelGone) => vec![no_retry()],
         Refusal::Busy(Busy::ChannelLimits { wait }) => vec![("retry-after", wait.to_string())],
+        // An operator lets it back, and no moment does.
+        Refusal::Busy(Busy::ChannelsClosed | Busy::ChannelOff) => {
+            vec![("retry-after", "30".to_owned())]
+        }
         Refusal::Busy(_) => vec![("retry-after", "1".to_owned())],
         Refusal::Channel(fault) => match fault {
             ChannelFault::Broken { created: true } | ChannelFault::Timeout { created: true } => {

@@ -73,7 +73,8 @@ impl Idempotency<'_> {
     ) -> Result<Response, RequestError> {
         let by_configuration = matches!(
             refusal,
-            Refusal::Body(inspect::Refusal::Policy(_)) | Refusal::Busy(Busy::NoChannel)
+            Refusal::Body(inspect::Refusal::Policy(_))
+                | Refusal::Busy(Busy::NoChannel | Busy::ChannelsClosed)
         );
         let Some(value) = self.value.as_ref().filter(|_| by_configuration) else {
             return Err(refusal.into());

@@ -21,6 +21,7 @@ use super::refusal::{HeadFault, NotFound, Refusal, RequestError};
 use super::response::Response;
 use super::services::Services;
 use crate::billing::fetch_status;
+use crate::channel::ChannelState;
 use crate::ledger::{Job, JobsAfter, Resolution};
 use crate::policy::Key;
 use crate::route::JobId;
@@ -119,6 +120,7 @@ async fn describe_one(
     let (billing, name) = (&services.billing, &job.charge.channel);
     let _permit = page.permits.acquire().await;
     if let Some(channel) = snapshot.channels.get(name)
+        && channel.state() != ChannelState::Off
         && !page.silent().contains(name)
     {
         let entry = billing.entry(job);

@@ -5,6 +5,7 @@
 //! Requests go to channels by exchanges of the gate's own (`upstream/exchange.rs` says why), and
 //! what they cost is [`crate::ledger`]'s and the billing's to say.
 
+mod background;
 mod client;
 mod content;
 mod create;
@@ -24,14 +25,12 @@ mod upload_slots;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
-use pingora::server::ShutdownWatch;
-use pingora::services::background::BackgroundService;
 use pingora::{Error, ErrorSource};
 
+pub use background::Background;
 pub use client::Client;
 pub(crate) use upload_slots::BodySize;
 
@@ -43,7 +42,7 @@ use crate::metrics::Metrics;
 use crate::policy::{Key, Timestamp};
 use crate::route::{self, NoRoute, Route};
 use crate::runtime::{Runtime, Snapshot};
-use crate::upstream::{LiveChannel, UpstreamClient};
+use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
 use client::EditedHeads;
 use error_response::ErrorResponse;
 use refusal::{ChannelFault, HeadFault, NotFound as Missing, Refusal, RequestError};
@@ -90,6 +89,13 @@ impl Gate {
     /// began with.
     pub fn reload(&self, config: Config) {
         self.services.runtime.replace(config, self.now());
+    }
+
+    /// Does to a channel what an operator asks for. A state lasts until a reload whose configuration
+    /// has another one for the channel than before, or the end of the process. Returns `None` where
+    /// there is no such channel.
+    pub fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
+        self.services.control_channel(name, control)
     }
 
     /// Notes that another configuration was tried and does not hold together: the one in
@@ -356,42 +362,11 @@ impl Gate {
     }
 }
 
-/// Follows jobs to their end, finds out what became of requests without an answer, and
-/// prunes what is old. One for each gate; the ledger sees to it that of the gates that
-/// share it one does each task.
-///
-/// A Pingora service, for servers that embed the gate:
-/// `server.add_service(background_service("tollgate", Background::new(gate)))`.
-pub struct Background {
-    worker: Arc<Worker>,
-}
-
-#[async_trait]
-impl BackgroundService for Background {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        tokio::select! {
-            () = self.run() => {}
-            _ = shutdown.changed() => {}
-        }
-    }
-}
-
 impl Background {
     /// Makes the background of that gate.
     pub fn new(gate: Arc<Gate>) -> Self {
         Self {
             worker: gate.worker.clone(),
         }
-    }
-
-    /// Runs until it is dropped.
-    pub async fn run(&self) {
-        self.worker.run().await;
-    }
-
-    /// Does once what [`run`](Self::run) does again and again: for tests that say when.
-    #[doc(hidden)]
-    pub async fn round(&self) {
-        self.worker.round().await;
     }
 }

@@ -107,6 +107,10 @@ pub enum Busy {
     },
     /// No channel serves the model.
     NoChannel,
+    /// No channel that serves the model takes creates: each is drained, or switched off.
+    ChannelsClosed,
+    /// The channel that made the video is switched off.
+    ChannelOff,
     /// The channel that made the video is not in the configuration any more.
     ChannelGone,
 }
@@ -177,7 +181,8 @@ impl From<NoneLeft> for Refusal {
 impl From<NoChannel> for Refusal {
     fn from(no: NoChannel) -> Self {
         match no {
-            NoChannel::Unserved => Self::Busy(Busy::NoChannel),
+            NoChannel::Unserved | NoChannel::NotForKey => Self::Busy(Busy::NoChannel),
+            NoChannel::Closed => Self::Busy(Busy::ChannelsClosed),
             NoChannel::OtherSecondsType(wanted) => Self::Body(inspect::Refusal::WrongKind {
                 name: Param::Seconds.name().into(),
                 wanted: wanted.wanted(),
@@ -272,6 +277,14 @@ impl Busy {
                  created. Try again when the time in 'Retry-After' has passed."
             }
             Self::NoChannel => "No channel serves this model. Ask whoever runs this service.",
+            Self::ChannelsClosed => {
+                "No channel takes this request at the moment. Try again in some minutes, or ask \
+                 whoever runs this service."
+            }
+            Self::ChannelOff => {
+                "The channel of this video is switched off at the moment. Try again in some \
+                 minutes, or ask whoever runs this service."
+            }
             Self::ChannelGone => {
                 "The channel of this video is not configured any more. \
                  Ask whoever runs this service."

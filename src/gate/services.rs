@@ -7,11 +7,12 @@ use pingora::protocols::http::ServerSession;
 use super::refusal::{Busy, Refusal};
 use super::upload_slots::UploadSlots;
 use crate::billing::Billing;
+use crate::channel::ChannelState;
 use crate::ledger::Job;
 use crate::metrics::Metrics;
 use crate::policy::Timestamp;
 use crate::runtime::{Runtime, Snapshot};
-use crate::upstream::{LiveChannel, UpstreamClient};
+use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
 
 /// What all requests share.
 pub(super) struct Services {
@@ -26,6 +27,20 @@ impl Services {
     /// The time, by the clock that the gate goes by.
     pub(super) fn now(&self) -> Timestamp {
         self.billing.now()
+    }
+}
+
+impl Services {
+    /// Does to a channel what an operator asks for; `None` where there is no such channel.
+    pub(super) fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
+        loop {
+            let snapshot = self.runtime.snapshot();
+            self.client.control(snapshot.channels.get(name)?, control);
+            // A reload at the same time may have taken over what was before.
+            if Arc::ptr_eq(&snapshot, &self.runtime.snapshot()) {
+                return Some(());
+            }
+        }
     }
 }
 
@@ -70,8 +85,12 @@ impl RequestContext {
     }
 }
 
-/// Finds the channel that made a job.
+/// Finds the channel that made a job, and that may be asked about it.
 pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
     let channel = snapshot.channels.get(&job.charge.channel);
-    channel.cloned().ok_or(Refusal::Busy(Busy::ChannelGone))
+    let channel = channel.ok_or(Refusal::Busy(Busy::ChannelGone))?;
+    match channel.state() {
+        ChannelState::Off => Err(Refusal::Busy(Busy::ChannelOff)),
+        ChannelState::Active | ChannelState::Drain => Ok(channel.clone()),
+    }
 }

@@ -1,6 +1,6 @@
 //! The families that only [`Metrics`](super::Metrics) itself counts, by what they are about.
 
-use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec};
 
 use super::declare::{DURATIONS, Declare, RESPONSES};
 use super::family::Family;
@@ -99,6 +99,7 @@ pub(super) struct Channels {
     pub(super) upstream_requests: Family<IntCounter>,
     pub(super) upstream_response: Family<Histogram>,
     pub(super) channel_errors: Family<IntCounter>,
+    pub(super) ejections: Family<IntCounter>,
 }
 
 impl Channels {
@@ -119,6 +120,12 @@ impl Channels {
                 "channel_errors_total",
                 "Failures of a channel.",
                 &["channel", "kind"],
+            )?,
+            ejections: d.counter(
+                "channel_ejections_total",
+                "How often a channel was ejected: it gets creates only where no other can take \
+                 them.",
+                &["channel", "reason"],
             )?,
         })
     }
@@ -143,4 +150,19 @@ impl Reloads {
             )?)?,
         })
     }
+}
+
+/// Declares what shows how channels stand: whether each is up, and its state.
+pub(super) fn channel_gauges(d: &Declare<'_>) -> prometheus::Result<(IntGaugeVec, IntGaugeVec)> {
+    let up = d.gauge(
+        "channel_up",
+        "1 where the channel is used and not ejected, or may be tried again.",
+        &["channel"],
+    )?;
+    let state = d.gauge(
+        "channel_state",
+        "1 for the state that the channel is in: active, drain, off, resting or trial.",
+        &["channel", "state"],
+    )?;
+    Ok((up, state))
 }

@@ -60,7 +60,7 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// 1 where the ledger can be used.
     pub ledger_up: IntGauge,
-    /// 1 where a channel for the model could be reached, by model.
+    /// 1 where a channel takes creates of the model, by model.
     pub model_available: IntGaugeVec,
     /// Reservations that are not resolved, by key.
     pub jobs_in_flight: IntGaugeVec,
@@ -82,8 +82,10 @@ pub struct Metrics {
     pub ledger_commit: Histogram,
     /// How long the write-ahead log of SQLite's file is.
     pub ledger_wal_bytes: IntGauge,
-    /// 1 where the channel could be reached when it was last tried, by channel.
+    /// 1 where the channel is used and not ejected, by channel.
     pub channel_up: IntGaugeVec,
+    /// 1 for the state that a channel is in, and 0 for the others, by channel and state.
+    pub channel_state: IntGaugeVec,
     reloads: Reloads,
     cost_labels: ArcSwap<CostLabels>,
 }
@@ -116,6 +118,7 @@ impl Metrics {
         let registry = Registry::new_custom(Some("tollgate".into()), None)?;
         let d = Declare(&registry);
         d.build_info()?;
+        let (channel_up, channel_state) = groups::channel_gauges(&d)?;
         Ok(Self {
             requests: Requests::declare(&d)?,
             charges: Charges::declare(&d)?,
@@ -137,7 +140,7 @@ impl Metrics {
             ledger_up: d.single("ledger_up", "1 where the ledger can be used.")?,
             model_available: d.gauge(
                 "model_available",
-                "1 where a channel for the model could be reached when it was last tried.",
+                "1 where a channel takes creates of the model and is not ejected, or may be tried again.",
                 &["model"],
             )?,
             jobs_in_flight: d.gauge(
@@ -182,11 +185,8 @@ impl Metrics {
                 "ledger_wal_bytes",
                 "Length of the write-ahead log of the ledger in SQLite; 0 for other ledgers.",
             )?,
-            channel_up: d.gauge(
-                "channel_up",
-                "1 where the channel could be reached when it was last tried.",
-                &["channel"],
-            )?,
+            channel_up,
+            channel_state,
             reloads: Reloads::declare(&d)?,
             cost_labels: ArcSwap::default(),
             registry,
@@ -281,6 +281,13 @@ impl Metrics {
         self.channels
             .channel_errors
             .with(&[channel, kind], |n| n.inc());
+    }
+
+    /// Counts an ejection of a channel.
+    pub fn channel_ejection(&self, channel: &str, reason: &'static str) {
+        self.channels
+            .ejections
+            .with(&[channel, reason], |n| n.inc());
     }
 
     /// Counts a charge that was not corrected because a limit would have been exceeded.

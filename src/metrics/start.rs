@@ -48,6 +48,11 @@ impl Metrics {
         self.channels.channel_errors.with(&[channel, kind], |_| ());
     }
 
+    /// Starts what counts a channel's ejections.
+    pub fn start_channel_ejection(&self, channel: &str, reason: &'static str) {
+        self.channels.ejections.with(&[channel, reason], |_| ());
+    }
+
     /// Starts what counts requests to a channel.
     pub fn start_upstream_request(&self, channel: &str, code: &str) {
         self.channels

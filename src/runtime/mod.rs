@@ -24,7 +24,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn new(config: Config) -> Arc<Self> {
+    fn new(config: Config, before: Option<&Self>) -> Arc<Self> {
         warn_of_short_grace(&config);
         let bounds = &config.bounds;
         let plan = Plan {
@@ -43,7 +43,10 @@ impl Snapshot {
             json: json::Limits::default(),
         };
         Arc::new(Self {
-            channels: Channels::new(&config.channels),
+            channels: match before {
+                Some(before) => Channels::replacing(&config.channels, &before.channels),
+                None => Channels::new(&config.channels),
+            },
             plan: Arc::new(plan),
             config,
         })
@@ -61,7 +64,7 @@ impl Runtime {
     pub(crate) fn new(config: Config, metrics: Arc<Metrics>, at: Timestamp) -> Arc<Self> {
         show(&config, &metrics, at);
         Arc::new(Self {
-            snapshot: ArcSwap::new(Snapshot::new(config)),
+            snapshot: ArcSwap::new(Snapshot::new(config, None)),
             metrics,
         })
     }
@@ -74,8 +77,11 @@ impl Runtime {
     /// Puts another configuration in force.
     pub(crate) fn replace(&self, config: Config, at: Timestamp) {
         show(&config, &self.metrics, at);
-        let before = self.snapshot.swap(Snapshot::new(config));
-        warn_of_currencies(&self.snapshot().config, &before.config);
+        let before = self.snapshot();
+        self.snapshot.store(Snapshot::new(config, Some(&before)));
+        let now = self.snapshot();
+        log_states(&now.channels, &before.channels);
+        warn_of_currencies(&now.config, &before.config);
     }
 }
 
@@ -83,6 +89,18 @@ fn show(config: &Config, metrics: &Metrics, at: Timestamp) {
     metrics.show_cost_labels(config.metrics.cost_labels);
     zero_series::start(config, metrics);
     metrics.config_loaded(true, at);
+}
+
+/// Says which channels are in another state from now on than before.
+fn log_states(channels: &Channels, before: &Channels) {
+    for channel in channels.all() {
+        let (name, state) = (&channel.spec().name, channel.state());
+        let was = before.get(name).map(|before| before.state());
+        if let Some(was) = was.filter(|was| *was != state) {
+            let (state, was) = (state.name(), was.name());
+            log::info!("channel {name}: its state is {state} now, as configured; it was {was}");
+        }
+    }
 }
 
 /// Warns of channels whose jobs may be created after the gate has given them up.

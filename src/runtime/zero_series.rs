@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::ledger::Payer;
 use crate::metrics::{CHANNEL_ERRORS, Metrics};
 use crate::policy::Key;
+use crate::upstream::EjectionReason;
 
 /// The maximum number of series that are started; those beyond are there from their first value on. A
 /// thousand keys with all models and sizes would be a hundred thousand series, most of which
@@ -61,6 +62,11 @@ fn start_channel(config: &Config, channel: &Channel, metrics: &Metrics, left: &m
             metrics.start_channel_error(name, kind);
         }
         metrics.start_upstream_request(name, "200");
+    }
+    if left.take(EjectionReason::ALL.len()) {
+        for reason in EjectionReason::ALL {
+            metrics.start_channel_ejection(name, reason.name());
+        }
     }
     for route in ROUTES {
         if left.take(Metrics::RESPONSE_SERIES) {
@@ -136,6 +142,7 @@ mod tests {
             "refusals_total{key=\"demo\",reason=\"insufficient_quota\"} 0",
             "jobs_total{channel=\"mock\",model=\"sora-2\",status=\"failed\"} 0",
             "channel_errors_total{channel=\"mock\",kind=\"connect\"} 0",
+            "channel_ejections_total{channel=\"mock\",reason=\"account\"} 0",
             "upstream_response_seconds_count{channel=\"mock\",route=\"create\"} 0",
         ] {
             assert!(

@@ -1,17 +1,16 @@
-//! Chooses among the channels of a configuration.
+//! Holds the channels of a configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::channel::LiveChannel;
 use crate::channel::Channel;
-use crate::policy::Timestamp;
 
 /// All channels of a configuration.
 #[derive(Debug)]
 pub struct Channels {
     all: Vec<Arc<LiveChannel>>,
-    next: AtomicUsize,
+    turn: AtomicUsize,
 }
 
 impl Channels {
@@ -19,8 +18,21 @@ impl Channels {
     pub fn new(specs: &[Arc<Channel>]) -> Self {
         Self {
             all: specs.iter().cloned().map(LiveChannel::new).collect(),
-            next: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
         }
+    }
+
+    /// Makes the channels live in place of those that were in force. Ejections end with those. The
+    /// state that an operator has set stays, unless the configuration now has another than then.
+    pub fn replacing(specs: &[Arc<Channel>], before: &Self) -> Self {
+        let channels = Self::new(specs);
+        for channel in &channels.all {
+            let before = before.get(&channel.spec().name);
+            if let Some(before) = before.filter(|b| b.spec().state == channel.spec().state) {
+                channel.set_state(before.state());
+            }
+        }
+        channels
     }
 
     /// All of them, as configured.
@@ -35,26 +47,8 @@ impl Channels {
             .find(|channel| &*channel.spec().name == name)
     }
 
-    /// The channels that serve what `serves` counts, best first: those that serve the most,
-    /// of these those that are up, of these those with the fewest requests in flight, and
-    /// in turn among equals. Channels that serve nothing of it are left out.
-    pub fn choose(
-        &self,
-        serves: impl Fn(&Channel) -> usize,
-        now: Timestamp,
-    ) -> Vec<Arc<LiveChannel>> {
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let count = self.all.len();
-        let in_turn = (0..count).map(|i| &self.all[(i + start) % count]);
-        let mut ranked: Vec<_> = in_turn
-            .filter_map(|channel| {
-                let served = serves(channel.spec());
-                let busy = channel.in_flight();
-                let rank = (usize::MAX - served, !channel.is_up(now), busy);
-                (served > 0).then(|| (rank, channel.clone()))
-            })
-            .collect();
-        ranked.sort_by_key(|(rank, _)| *rank);
-        ranked.into_iter().map(|(_, channel)| channel).collect()
+    /// Counts the creates, for those that channels take in turn.
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 }

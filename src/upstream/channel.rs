@@ -16,16 +16,13 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 
 use super::channel_clock::ChannelClock;
-use crate::channel::{Auth, Channel, ContentUrl, Http2, is_public};
+use super::health::{Change, Event, Standing};
+use super::operation::{ChannelStatus, Operation};
+use crate::channel::{Auth, Channel, ChannelState, ContentUrl, Http2, is_public};
 use crate::policy::Timestamp;
 
 /// How long a name's addresses are used before they are looked up again.
 const RESOLVED_FOR_MS: u64 = 30_000;
-/// How long a channel that could not be reached is asked last: this, doubled for each
-/// failure in a row up to the second value.
-pub(super) const DOWN_FOR_MS: u64 = 500;
-const MAX_DOWN_MS: u64 = 30_000;
-
 /// Holds a channel and what is known of its state.
 #[derive(Debug)]
 pub struct LiveChannel {
@@ -37,12 +34,15 @@ pub struct LiveChannel {
     trust: u64,
     resolved: Mutex<Resolved>,
     in_flight: AtomicUsize,
-    failures: AtomicU64,
     /// Which address is used: the next one after each failure, and no other until then.
     address_index: AtomicUsize,
-    down_until: AtomicU64,
+    /// When it was changed.
+    turned_at: AtomicU64,
+    operation: Operation,
     /// How many jobs a page of its list is asked for, at most.
     page_size: AtomicUsize,
+    /// Whether it is where a redirect leads, rather than a channel.
+    is_content_server: bool,
     /// Whether addresses that are not public are left out.
     public_only: bool,
     clock: ChannelClock,
@@ -75,16 +75,16 @@ pub struct Unresolved {
 
 impl LiveChannel {
     pub(super) fn new(spec: Arc<Channel>) -> Arc<Self> {
-        Self::made(spec, false)
+        Self::made(spec, false, false)
     }
 
     /// Makes the server that a redirect of the channel's leads to.
     pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
         let spec = self.spec.content_server(url.server.clone());
-        Self::made(Arc::new(spec), url.public_only)
+        Self::made(Arc::new(spec), true, url.public_only)
     }
 
-    fn made(spec: Arc<Channel>, public_only: bool) -> Arc<Self> {
+    fn made(spec: Arc<Channel>, is_content_server: bool, public_only: bool) -> Arc<Self> {
         let roots = spec
             .ca
             .iter()
@@ -94,13 +94,14 @@ impl LiveChannel {
             ca: (!roots.is_empty()).then_some(roots),
             trust: FixedState::default().hash_one(&spec.ca),
             identity: identity(&spec),
+            operation: Operation::new(spec.state),
             spec,
             resolved: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            failures: AtomicU64::new(0),
             address_index: AtomicUsize::new(0),
-            down_until: AtomicU64::new(0),
+            turned_at: AtomicU64::new(0),
             page_size: AtomicUsize::new(usize::MAX),
+            is_content_server,
             public_only,
             clock: ChannelClock::default(),
             unknown_words: Mutex::default(),
@@ -112,9 +113,58 @@ impl LiveChannel {
         &self.spec
     }
 
-    /// Whether the channel could be reached when it was last tried, or may be again.
+    /// Whether it is used, as operators have decided.
+    pub fn state(&self) -> ChannelState {
+        self.operation.state()
+    }
+
+    /// Sets whether it is used. Answers how it was before.
+    pub(super) fn set_state(&self, state: ChannelState) -> ChannelState {
+        self.operation.set_state(state)
+    }
+
+    /// Whether it is used, and not ejected or to be tried again.
     pub fn is_up(&self, now: Timestamp) -> bool {
-        self.down_until.load(Ordering::Relaxed) <= now.0
+        let rests = matches!(self.standing(now), Standing::Resting { .. });
+        !rests && self.state() != ChannelState::Off
+    }
+
+    pub(super) fn standing(&self, now: Timestamp) -> Standing {
+        self.operation.standing(now)
+    }
+
+    /// Begins a trial. Answers whether it may be made.
+    pub(super) fn begin_trial(&self, now: Timestamp) -> bool {
+        self.operation.begin_trial(now, self.spec.create_timeout())
+    }
+
+    /// Notes that the ledger has found a limit of the channel reached: others are tried before it
+    /// for a second.
+    pub(crate) fn note_full(&self, now: Timestamp) {
+        self.operation.note_full(now);
+    }
+
+    pub(super) fn is_full(&self, now: Timestamp) -> bool {
+        self.operation.is_full(now)
+    }
+
+    /// Describes how it stands, for operators.
+    pub fn status(&self, now: Timestamp) -> ChannelStatus {
+        self.operation.status(self.in_flight(), now)
+    }
+
+    /// Notes what was seen of a request that began then.
+    pub(super) fn note(&self, event: Event, began: Timestamp, now: Timestamp) -> Option<Change> {
+        self.operation.note(event, began, &self.spec.ejection, now)
+    }
+
+    /// Lets it back at once where it is ejected.
+    pub(super) fn restore(&self, now: Timestamp) -> Option<Change> {
+        self.operation.restore(now)
+    }
+
+    pub(super) fn is_content_server(&self) -> bool {
+        self.is_content_server
     }
 
     /// What its clock shows.
@@ -139,19 +189,20 @@ impl LiveChannel {
     }
 
     /// Notes that the channel was reached.
-    pub fn succeeded(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.down_until.store(0, Ordering::Relaxed);
+    pub(super) fn succeeded(&self, now: Timestamp) {
+        self.note(Event::Connected, now, now);
     }
 
-    /// Notes that the channel could not be reached: it is chosen last for a while.
-    pub fn failed(&self, now: Timestamp) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
-        let pause = (DOWN_FOR_MS << failures).min(MAX_DOWN_MS);
-        self.down_until.store(now.0 + pause, Ordering::Relaxed);
-        // Another address may answer, of those known or of those that the name has by now.
-        self.address_index.fetch_add(1, Ordering::Relaxed);
-        self.lock_resolved().at = Timestamp(0);
+    /// Notes that the channel could not be reached by a request that began then.
+    pub(super) fn failed(&self, began: Timestamp, now: Timestamp) -> Option<Change> {
+        // Another address may answer, of those known or of those that the name has by now. Those
+        // that fail together have tried the same one.
+        if began.0 >= self.turned_at.load(Ordering::Relaxed) || now < began {
+            self.turned_at.store(now.0, Ordering::Relaxed);
+            self.address_index.fetch_add(1, Ordering::Relaxed);
+            self.lock_resolved().at = Timestamp(0);
+        }
+        self.note(Event::Unreachable, began, now)
     }
 
     fn lock_resolved(&self) -> std::sync::MutexGuard<'_, Resolved> {

@@ -16,6 +16,7 @@ use super::pool::Pool;
 use crate::clock::Clock;
 use crate::dialect::JobAnswer;
 use crate::metrics::Metrics;
+use crate::policy::Timestamp;
 
 /// Sends requests to channels, over connections that all of them share.
 pub struct UpstreamClient {
@@ -43,17 +44,25 @@ impl UpstreamClient {
         head: pingora::Result<RequestHeader>,
         body: Sending,
     ) -> Result<Exchange, ConnectError> {
+        let began = self.clock.now();
         let opened = match head {
-            Ok(head) => Exchange::open(&self.pool, channel, head, body, self.clock.now()).await,
+            Ok(head) => Exchange::open(&self.pool, channel, head, body, began).await,
             Err(error) => Err(error.into()),
         };
-        opened.inspect_err(|error| self.unreachable(channel, error))
+        opened.inspect_err(|error| self.unreachable(channel, error, began))
     }
 
-    pub(super) fn unreachable(&self, channel: &LiveChannel, error: &ConnectError) {
+    /// Notes that a request that began then could not reach its channel.
+    pub(super) fn unreachable(
+        &self,
+        channel: &LiveChannel,
+        error: &ConnectError,
+        began: Timestamp,
+    ) {
         self.failed(&channel.spec().name, error.kind, &error.reason);
         if !error.is_local {
-            channel.failed(self.clock.now());
+            let change = channel.failed(began, self.clock.now());
+            self.changed(channel, change);
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
     /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
     min_rate: MinRate,
+    /// When it was opened.
+    began: Timestamp,
 }
 
 impl Exchange {
@@ -111,7 +113,7 @@ impl Exchange {
                 ..error.into()
             }
         })?;
-        channel.succeeded();
+        channel.succeeded(now);
         Ok(Self {
             session,
             was_pooled,
@@ -125,6 +127,7 @@ impl Exchange {
                 channel.spec().min_download_rate,
                 channel.spec().read_timeout,
             ),
+            began: now,
         })
     }
 
@@ -189,6 +192,11 @@ impl Exchange {
                 return Ok(());
             }
         }
+    }
+
+    /// When it was opened, by the clock of day.
+    pub(crate) fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// Waits for the head of the answer, and says how long that took since the request was

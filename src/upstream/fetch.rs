@@ -78,6 +78,7 @@ impl UpstreamClient {
         let limit = channel.spec().answer_timeout;
         let mut stale = 0;
         loop {
+            let began = self.clock.now();
             let mut exchange = match self.send(channel, &request).await {
                 Ok(exchange) => exchange,
                 Err(error) if error.was_pooled && stale < STALE => {
@@ -85,7 +86,7 @@ impl UpstreamClient {
                     continue;
                 }
                 Err(error) => {
-                    self.unreachable(channel, &error);
+                    self.unreachable(channel, &error, began);
                     return Err(error.into());
                 }
             };
@@ -96,6 +97,7 @@ impl UpstreamClient {
                     if let Some(head) = exchange.answered() {
                         self.answered(name, head.status);
                         self.note_head(channel, head);
+                        self.note_status(channel, head.status, began);
                     }
                     return Ok(exchange);
                 }

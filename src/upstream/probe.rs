@@ -6,7 +6,10 @@ use http::StatusCode;
 
 use super::channel::LiveChannel;
 use super::client::UpstreamClient;
+use super::error::UpstreamError;
 use super::fetch::FetchRequest;
+use super::health::Event;
+use crate::channel::Probe;
 use crate::route::Route;
 
 /// Asks a channel for one entry of its list, as cheap a request as there is.
@@ -43,5 +46,43 @@ async fn status_of_list(
     match (answered, status) {
         (Ok(_), Some(status)) => Ok(status),
         _ => Err(format!("{url} gives no answer")),
+    }
+}
+
+/// Probes a channel as its configuration says, and notes what that shows of it.
+pub(crate) async fn probe_health(
+    client: &UpstreamClient,
+    channel: &Arc<LiveChannel>,
+    probe: &Probe,
+) {
+    let path = format!("{}{}", channel.spec().url.base_path, probe.path);
+    let request = FetchRequest {
+        path: Some(&path),
+        ..FetchRequest::own(&Route::List, None)
+    };
+    let began = client.clock.now();
+    let event = match client.fetch_head(channel, request).await {
+        Ok(exchange) => {
+            let status = exchange.answered().map(|head| head.status);
+            exchange.discard().await;
+            status.and_then(shown_by)
+        }
+        // Noted where it was tried.
+        Err(UpstreamError::Connect(_)) => None,
+        Err(UpstreamError::Timeout | UpstreamError::Broken { .. }) => Some(Event::ProbeFailed),
+    };
+    if let Some(event) = event {
+        client.note(channel, event, began);
+    }
+}
+
+/// What the status of a probe's answer shows. Of one that is limited, or asks for what is not
+/// there, nothing.
+fn shown_by(status: StatusCode) -> Option<Event> {
+    match status.as_u16() {
+        200..=299 => Some(Event::Probed),
+        401..=403 => Some(Event::Account),
+        408 | 500.. => Some(Event::ProbeFailed),
+        _ => None,
     }
 }

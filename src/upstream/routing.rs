@@ -1,101 +1,148 @@
-//! Chooses the channels that a create may go to, by its key, model and the type of its seconds.
+//! Decides in which order the channels are tried for a create. Pure.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
 
-use super::balance::Channels;
-use super::channel::LiveChannel;
-use crate::channel::Channel;
-use crate::inspect::{SecondsType, Written};
-use crate::policy::{Key, Timestamp};
+use super::health::Standing;
+use crate::policy::Timestamp;
 
-/// The channels that one create may go to.
-pub(crate) struct ChannelChoice<'a> {
-    pub(crate) channels: &'a Channels,
-    pub(crate) key: &'a Key,
-    /// The channel that must take it: where the source of a remix was made.
-    pub(crate) pinned: Option<Arc<LiveChannel>>,
-}
-
-/// Why no channel takes a create, or not the one that was chosen.
+/// What decides whether and when a channel is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoChannel {
-    /// No channel serves the model.
-    Unserved,
-    /// Those that serve the model want `seconds` in this JSON type.
-    OtherSecondsType(SecondsType),
-    /// The model became known after a channel was chosen that does not serve it.
-    ModelTooLate,
-    /// The seconds became known after a channel was chosen that takes them in another type.
-    SecondsTooLate,
+pub(crate) struct Candidate {
+    /// Whether it takes creates, and those of this key.
+    pub(crate) open: bool,
+    /// How many of the models in question it serves.
+    pub(crate) serves: usize,
+    pub(crate) tier: u32,
+    pub(crate) weight: u32,
+    /// How many requests are in flight there.
+    pub(crate) in_flight: usize,
+    pub(crate) standing: Standing,
+    /// Whether a limit of its own was found to be reached a moment ago.
+    pub(crate) full: bool,
 }
 
-impl ChannelChoice<'_> {
-    /// The channels to try, best first, of those that take `seconds` as they are written: by
-    /// the model where it is known; else those that serve the most of what the key may ask
-    /// for.
-    pub(crate) fn candidates(
-        &self,
-        model: Option<&str>,
-        written: Option<Written>,
-        now: Timestamp,
-    ) -> Result<Vec<Arc<LiveChannel>>, NoChannel> {
-        if let Some(channel) = &self.pinned {
-            return Ok(vec![channel.clone()]);
+/// How well a channel fits; what fits better is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It can take the create.
+    Usable,
+    /// It has to show that it works again, and should not with a create that can go nowhere else
+    /// once it has begun.
+    TrialOfStream,
+    /// One of its limits was reached a moment ago: only the ledger knows whether it still is.
+    Full,
+    /// It is ejected. It is tried where no other can take the create, since it may work by now.
+    Resting,
+}
+
+impl Candidate {
+    fn fit(&self, whole: bool) -> Fit {
+        match self.standing {
+            Standing::Resting { .. } => Fit::Resting,
+            _ if self.full => Fit::Full,
+            Standing::Trial if !whole => Fit::TrialOfStream,
+            Standing::Active | Standing::Trial => Fit::Usable,
         }
-        let serves = |channel: &Channel| match model {
-            Some(model) => usize::from(channel.models.contains(model)),
-            None => {
-                let models = channel.models.iter();
-                models.filter(|model| self.key.allow.model(model)).count()
-            }
-        };
-        let takes = |channel: &Channel| match channel.seconds_type.takes(written) {
-            true => serves(channel),
-            false => 0,
-        };
-        let candidates = self.channels.choose(takes, now);
-        if candidates.is_empty() {
-            // Those that serve it all want the other type.
-            let other = self.channels.choose(serves, now).into_iter().next();
-            return Err(match other {
-                Some(channel) => NoChannel::OtherSecondsType(channel.spec().seconds_type),
-                None => NoChannel::Unserved,
-            });
-        }
-        Ok(candidates)
     }
 
-    /// Checks that a channel that was chosen before the model or the seconds were known takes
-    /// them.
-    pub(crate) fn check(
-        &self,
-        model: Option<&str>,
-        written: Option<Written>,
-        channel: &LiveChannel,
-        now: Timestamp,
-    ) -> Result<(), NoChannel> {
-        if self.pinned.is_some() {
-            return Ok(());
+    /// When its rest ends, where that decides.
+    fn rests_until(&self) -> Timestamp {
+        match self.standing {
+            Standing::Resting { until } => until.unwrap_or(Timestamp(u64::MAX)),
+            Standing::Active | Standing::Trial => Timestamp(0),
         }
-        let spec = channel.spec();
-        if model.is_some_and(|model| !spec.models.contains(model)) {
-            return Err(NoChannel::ModelTooLate);
-        }
-        if spec.seconds_type.takes(written) {
-            return Ok(());
-        }
-        // Another channel may take them, if they come in time for the choice.
-        let others = self.candidates(model, written, now);
-        others.and(Err(NoChannel::SecondsTooLate))
-    }
-
-    /// Whether another channel than the one of that name serves the model.
-    pub(crate) fn has_other(&self, name: &str, model: Option<&str>) -> bool {
-        let serves = |channel: &Channel| {
-            let serves = model.is_none_or(|model| channel.models.contains(model));
-            serves && &*channel.name != name
-        };
-        let mut channels = self.channels.all().iter();
-        self.pinned.is_none() && channels.any(|channel| serves(channel.spec()))
     }
 }
+
+/// Orders the channels that may be tried for a create, by their place in `candidates`; the others
+/// are left out. `turn` counts the creates. `whole` is whether the body is held as a whole, so that
+/// it can still go elsewhere after a channel has failed.
+///
+/// What fits best comes first; of these what serves the most, which decides while the model is not
+/// known; of these the lowest tier. Within a tier, a channel on trial comes first. The others share
+/// by weight; of those of one weight the one with the fewest requests in flight comes first, and
+/// they take turns where that is equal. Channels that rest come last, the one whose pause ends first
+/// before the others.
+///
+/// **Invariant**: a channel that is not open, or serves nothing in question, is never tried; one that
+/// rests or is full, never before one that is neither.
+pub(crate) fn order(candidates: &[Candidate], turn: usize, whole: bool) -> Vec<usize> {
+    let rank = |candidate: &Candidate| {
+        let fit = candidate.fit(whole);
+        let is_active = candidate.standing != Standing::Trial;
+        let serves = Reverse(candidate.serves);
+        (
+            fit,
+            candidate.rests_until(),
+            serves,
+            candidate.tier,
+            is_active,
+        )
+    };
+    let mut left: Vec<_> = candidates.iter().enumerate().collect();
+    left.retain(|(_, candidate)| candidate.open && candidate.serves > 0);
+    left.sort_by_key(|(_, candidate)| rank(candidate));
+    let mut ordered = Vec::with_capacity(left.len());
+    for equals in left.chunk_by(|(_, a), (_, b)| rank(a) == rank(b)) {
+        share(equals, turn, &mut ordered);
+    }
+    ordered
+}
+
+/// Orders channels that fit equally well, by weight and load.
+fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) {
+    let mut classes: Vec<Vec<(usize, &Candidate)>> = Vec::new();
+    for entry in equals {
+        let mut known = classes.iter_mut();
+        match known.find(|class| class.iter().all(|(_, c)| c.weight == entry.1.weight)) {
+            Some(class) => class.push(*entry),
+            None => classes.push(vec![*entry]),
+        }
+    }
+    let mut draw = weyl(turn);
+    while !classes.is_empty() {
+        let mut class = classes.swap_remove(drawn(&classes, draw));
+        let from = turn % class.len().max(1);
+        class.rotate_left(from);
+        class.sort_by_key(|(_, candidate)| candidate.in_flight);
+        ordered.extend(class.iter().map(|(place, _)| *place));
+        draw = mixed(draw);
+    }
+}
+
+/// The class that the draw falls on: each has the share of its channels' weights together.
+fn drawn(classes: &[Vec<(usize, &Candidate)>], draw: u64) -> usize {
+    let shares = classes.iter().map(|class| {
+        let weights = class
+            .iter()
+            .map(|(_, candidate)| u128::from(candidate.weight));
+        weights.sum::<u128>()
+    });
+    let total: u128 = shares.clone().sum();
+    // Below `total`, since the draw is below 2^64; weights are far from 2^64.
+    let mut left = (u128::from(draw) * total) >> 64;
+    for (place, share) in shares.enumerate() {
+        match left.checked_sub(share) {
+            Some(rest) => left = rest,
+            None => return place,
+        }
+    }
+    0
+}
+
+/// Draws evenly from all numbers: a Weyl sequence by the golden ratio, whose values in a row fill
+/// the range more evenly than random ones do, so that shares come out over few creates.
+fn weyl(turn: usize) -> u64 {
+    (turn as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Makes another draw from one, for the next choice of the same create (the finalizer of
+/// SplitMix64).
+fn mixed(draw: u64) -> u64 {
+    let draw = (draw ^ (draw >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let draw = (draw ^ (draw >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    draw ^ (draw >> 31)
+}
+
+#[cfg(test)]
+mod tests;

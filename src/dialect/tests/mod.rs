@@ -1,5 +1,6 @@
 //! Answers as channels write them, cut at every offset.
 
+mod blame;
 mod errors;
 mod jobs;
 mod lists;

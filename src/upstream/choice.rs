@@ -1,0 +1,172 @@
+//! Chooses the channels that a create may go to, by its key, model and the type of its seconds.
+
+use std::sync::Arc;
+
+use super::balance::Channels;
+use super::channel::LiveChannel;
+use super::health::Standing;
+use super::routing::{Candidate, order};
+use crate::channel::{Channel, ChannelState};
+use crate::inspect::{SecondsType, Written};
+use crate::policy::{Key, Timestamp};
+
+/// The channels that one create may go to.
+pub(crate) struct ChannelChoice<'a> {
+    pub(crate) channels: &'a Channels,
+    pub(crate) key: &'a Key,
+    /// The channel that must take it: where the source of a remix was made.
+    pub(crate) pinned: Option<Arc<LiveChannel>>,
+}
+
+/// Why no channel takes a create, or not the one that was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoChannel {
+    /// No channel serves the model.
+    Unserved,
+    /// No channel that the key may use serves the model.
+    NotForKey,
+    /// Those that serve the model are drained, or switched off.
+    Closed,
+    /// Those that serve the model want `seconds` in this JSON type.
+    OtherSecondsType(SecondsType),
+    /// The model became known after a channel was chosen that does not serve it.
+    ModelTooLate,
+    /// The seconds became known after a channel was chosen that takes them in another type.
+    SecondsTooLate,
+}
+
+impl ChannelChoice<'_> {
+    /// The channels to try, best first, of those that take `seconds` as they are written: by
+    /// the model where it is known; else those that serve the most of what the key may ask
+    /// for. `whole` is whether the body is held as a whole, and can go elsewhere after a channel
+    /// has failed.
+    pub(crate) fn candidates(
+        &self,
+        model: Option<&str>,
+        written: Option<Written>,
+        whole: bool,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<LiveChannel>>, NoChannel> {
+        if let Some(channel) = &self.pinned {
+            return match self.is_open(channel) {
+                true => Ok(vec![channel.clone()]),
+                false => Err(NoChannel::Closed),
+            };
+        }
+        let takes = |channel: &Channel| match channel.seconds_type.takes(written) {
+            true => self.serves(channel, model),
+            false => 0,
+        };
+        let candidates = self.ordered(takes, whole, now);
+        match candidates.is_empty() {
+            true => Err(self.why_none(model)),
+            false => Ok(candidates),
+        }
+    }
+
+    /// How many of the models in question a channel serves.
+    fn serves(&self, channel: &Channel, model: Option<&str>) -> usize {
+        match model {
+            Some(model) => usize::from(channel.models.contains(model)),
+            None => {
+                let models = channel.models.iter();
+                models.filter(|model| self.key.allow.model(model)).count()
+            }
+        }
+    }
+
+    /// Whether the channel takes creates, and those of this key.
+    fn is_open(&self, channel: &LiveChannel) -> bool {
+        channel.state() == ChannelState::Active && self.key.may_use_channel(&channel.spec().name)
+    }
+
+    /// The channels that serve something, best first. A trial of the first one begins, where that is
+    /// what it is to get.
+    fn ordered(
+        &self,
+        serves: impl Fn(&Channel) -> usize,
+        whole: bool,
+        now: Timestamp,
+    ) -> Vec<Arc<LiveChannel>> {
+        let (all, turn) = (self.channels.all(), self.channels.next_turn());
+        let candidate = |channel: &Arc<LiveChannel>| Candidate {
+            open: self.is_open(channel),
+            serves: serves(channel.spec()),
+            tier: channel.spec().tier,
+            weight: channel.spec().weight,
+            in_flight: channel.in_flight(),
+            standing: channel.standing(now),
+            full: channel.is_full(now),
+        };
+        loop {
+            let candidates: Vec<_> = all.iter().map(candidate).collect();
+            let places = order(&candidates, turn, whole);
+            let on_trial = places.first().and_then(|place| {
+                let is_on_trial = candidates.get(*place)?.standing == Standing::Trial;
+                all.get(*place).filter(|_| is_on_trial)
+            });
+            // Where another create was faster, the channel rests for this one when all is ordered
+            // anew; so this ends.
+            if on_trial.is_none_or(|channel| channel.begin_trial(now)) {
+                let places = places.iter().filter_map(|place| all.get(*place));
+                return places.cloned().collect();
+            }
+        }
+    }
+
+    fn why_none(&self, model: Option<&str>) -> NoChannel {
+        let all = self.channels.all().iter();
+        let serving: Vec<_> = all
+            .filter(|channel| self.serves(channel.spec(), model) > 0)
+            .collect();
+        if let Some(channel) = serving.iter().find(|channel| self.is_open(channel)) {
+            return NoChannel::OtherSecondsType(channel.spec().seconds_type);
+        }
+        let of_key = |channel: &&Arc<LiveChannel>| self.key.may_use_channel(&channel.spec().name);
+        match serving.iter().any(of_key) {
+            true => NoChannel::Closed,
+            false if serving.is_empty() => NoChannel::Unserved,
+            false => NoChannel::NotForKey,
+        }
+    }
+
+    /// Checks that a channel that was chosen before the model or the seconds were known takes
+    /// them.
+    pub(crate) fn check(
+        &self,
+        model: Option<&str>,
+        written: Option<Written>,
+        channel: &LiveChannel,
+    ) -> Result<(), NoChannel> {
+        if self.pinned.is_some() {
+            return Ok(());
+        }
+        let spec = channel.spec();
+        if model.is_some_and(|model| !spec.models.contains(model)) {
+            return Err(NoChannel::ModelTooLate);
+        }
+        if spec.seconds_type.takes(written) {
+            return Ok(());
+        }
+        // Another channel may take them, if they come in time for the choice.
+        let takes = |channel: &Arc<LiveChannel>| {
+            let spec = channel.spec();
+            let serves = spec.seconds_type.takes(written) && self.serves(spec, model) > 0;
+            serves && self.is_open(channel)
+        };
+        match self.channels.all().iter().any(takes) {
+            true => Err(NoChannel::SecondsTooLate),
+            false => Err(self.why_none(model)),
+        }
+    }
+
+    /// Whether another channel than the one of that name takes creates of the model.
+    pub(crate) fn has_other(&self, name: &str, model: Option<&str>) -> bool {
+        let takes = |channel: &Arc<LiveChannel>| {
+            let spec = channel.spec();
+            let serves = model.is_none_or(|model| spec.models.contains(model));
+            serves && *spec.name != *name && self.is_open(channel)
+        };
+        self.pinned.is_none() && self.channels.all().iter().any(takes)
+    }
+}

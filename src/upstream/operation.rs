@@ -1,0 +1,163 @@
+//! Keeps whether a channel is used: what operators decide, and what its answers have shown.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::health::{Change, Ejection, EjectionReason, Event, Health, Standing};
+use crate::channel::{ChannelState, EjectionRules};
+use crate::policy::Timestamp;
+
+/// For how long a limit of a channel counts as reached after the ledger has said so.
+const FULL_FOR_MS: u64 = 1000;
+
+/// How a channel is operated, while its configuration is in force.
+#[derive(Debug)]
+pub(super) struct Operation {
+    /// See [`code`].
+    state: AtomicU8,
+    /// Whether nothing speaks against the channel, which is read for each request.
+    good: AtomicBool,
+    health: Mutex<Health>,
+    full_until: AtomicU64,
+}
+
+/// The states that a channel can be seen in, as they are labelled.
+pub const CHANNEL_STATES: [&str; 5] = ["active", "drain", "off", "resting", "trial"];
+
+/// How a channel stands, for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelStatus {
+    /// One of [`CHANNEL_STATES`].
+    pub label: &'static str,
+    /// Why it is ejected, where it is.
+    pub reason: Option<EjectionReason>,
+    /// When its pause ends or ended, where it is ejected and time ends that.
+    pub until: Option<Timestamp>,
+    /// How many requests are in flight there.
+    pub in_flight: usize,
+}
+
+impl Operation {
+    pub(super) fn new(state: ChannelState) -> Self {
+        Self {
+            state: AtomicU8::new(code(state)),
+            good: AtomicBool::new(true),
+            health: Mutex::default(),
+            full_until: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn state(&self) -> ChannelState {
+        decoded(self.state.load(Ordering::Relaxed))
+    }
+
+    /// Sets the state. Answers which it was.
+    pub(super) fn set_state(&self, state: ChannelState) -> ChannelState {
+        decoded(self.state.swap(code(state), Ordering::Relaxed))
+    }
+
+    pub(super) fn standing(&self, now: Timestamp) -> Standing {
+        match self.good.load(Ordering::Relaxed) {
+            true => Standing::Active,
+            false => self.lock().standing(now),
+        }
+    }
+
+    pub(super) fn ejection(&self) -> Option<Ejection> {
+        match self.good.load(Ordering::Relaxed) {
+            true => None,
+            false => self.lock().ejection(),
+        }
+    }
+
+    /// Notes what was seen of a request. Where all is well and stays so, no lock is taken.
+    pub(super) fn note(
+        &self,
+        event: Event,
+        began: Timestamp,
+        rules: &EjectionRules,
+        now: Timestamp,
+    ) -> Option<Change> {
+        let is_success = matches!(
+            event,
+            Event::Connected | Event::Created | Event::Answered | Event::Probed
+        );
+        if is_success && self.good.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.change(|health| health.note(event, began, rules, now))
+    }
+
+    pub(super) fn begin_trial(&self, now: Timestamp, lasts: Duration) -> bool {
+        self.change(|health| health.begin_trial(now, lasts))
+    }
+
+    pub(super) fn restore(&self, now: Timestamp) -> Option<Change> {
+        self.change(|health| health.restore(now))
+    }
+
+    pub(super) fn note_full(&self, now: Timestamp) {
+        let until = now.0.saturating_add(FULL_FOR_MS);
+        self.full_until.store(until, Ordering::Relaxed);
+        if !self.good.load(Ordering::Relaxed) {
+            // The create that was to be the trial does not get there.
+            self.change(Health::end_trial);
+        }
+    }
+
+    /// Whether a limit was found to be reached a moment ago. One that was noted by a clock that was
+    /// ahead counts for nothing.
+    pub(super) fn is_full(&self, now: Timestamp) -> bool {
+        let until = self.full_until.load(Ordering::Relaxed);
+        until > now.0 && until - now.0 <= FULL_FOR_MS
+    }
+
+    pub(super) fn status(&self, in_flight: usize, now: Timestamp) -> ChannelStatus {
+        let ejection = self.ejection();
+        ChannelStatus {
+            label: self.label(now),
+            reason: ejection.map(|ejection| ejection.reason),
+            until: ejection.and_then(|ejection| ejection.until),
+            in_flight,
+        }
+    }
+
+    fn label(&self, now: Timestamp) -> &'static str {
+        match (self.state(), self.ejection()) {
+            (ChannelState::Active, Some(ejection)) if !ejection.is_over(now) => "resting",
+            (ChannelState::Active, Some(ejection)) => match ejection.reason {
+                EjectionReason::Unreachable => "active",
+                _ => "trial",
+            },
+            (state, _) => state.name(),
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
+        let mut health = self.lock();
+        let changed = change(&mut health);
+        self.good.store(health.is_good(), Ordering::Relaxed);
+        changed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn code(state: ChannelState) -> u8 {
+    match state {
+        ChannelState::Active => 0,
+        ChannelState::Drain => 1,
+        ChannelState::Off => 2,
+    }
+}
+
+const fn decoded(code: u8) -> ChannelState {
+    match code {
+        0 => ChannelState::Active,
+        1 => ChannelState::Drain,
+        _ => ChannelState::Off,
+    }
+}

@@ -1,0 +1,129 @@
+//! Reports what the answers of a channel show of its health, and what operators decide: as metrics,
+//! and one line of the log for each change.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::channel::LiveChannel;
+use super::client::UpstreamClient;
+use super::health::{Change, Ejection, EjectionReason, Event};
+use crate::channel::ChannelState;
+use crate::dialect::Blame;
+use crate::policy::Timestamp;
+
+/// What became of a create at its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CreateOutcome {
+    /// It created a job.
+    Created,
+    /// It answered with an error, for which this is to blame; it may have said when it is to be
+    /// asked again.
+    Refused(Blame, Option<Duration>),
+    /// It gave no whole answer in time.
+    TimedOut,
+    /// It broke off, or its answer to the create is none.
+    Broken,
+}
+
+/// What an operator does to a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelControl {
+    /// Sets whether it is used.
+    Set(ChannelState),
+    /// Lets it back at once where it is ejected.
+    Restore,
+}
+
+impl UpstreamClient {
+    /// Notes what became of a create that began then at its channel. That it could not be connected
+    /// to is noted where it was tried.
+    pub(crate) fn note_create(
+        &self,
+        channel: &LiveChannel,
+        began: Timestamp,
+        outcome: CreateOutcome,
+    ) {
+        let event = match outcome {
+            CreateOutcome::Created => Event::Created,
+            CreateOutcome::Refused(Blame::Request, _) => Event::Answered,
+            CreateOutcome::Refused(Blame::Account, _) => Event::Account,
+            CreateOutcome::Refused(Blame::RateLimited, wait) => Event::RateLimited(wait),
+            CreateOutcome::Refused(Blame::Failing, _) | CreateOutcome::Broken => Event::Failed,
+            CreateOutcome::TimedOut => Event::TimedOut,
+        };
+        self.note(channel, event, began);
+    }
+
+    /// Notes the status of an answer to a request that creates nothing: of those, only a refused
+    /// credential says how a create would fare.
+    pub(super) fn note_status(&self, channel: &LiveChannel, status: StatusCode, began: Timestamp) {
+        if status == StatusCode::UNAUTHORIZED {
+            self.note(channel, Event::Account, began);
+        }
+    }
+
+    pub(super) fn note(&self, channel: &LiveChannel, event: Event, began: Timestamp) {
+        let change = channel.note(event, began, self.clock.now());
+        self.changed(channel, change);
+    }
+
+    /// Does to a channel what an operator asks for.
+    pub(crate) fn control(&self, channel: &LiveChannel, control: ChannelControl) {
+        let state = match control {
+            ChannelControl::Set(state) => state,
+            ChannelControl::Restore => {
+                let change = channel.restore(self.clock.now());
+                return self.changed(channel, change);
+            }
+        };
+        let before = channel.set_state(state);
+        if before != state {
+            let (name, before, state) = (&channel.spec().name, before.name(), state.name());
+            log::info!("channel {name}: its state is {state} now, by an operator; it was {before}");
+        }
+    }
+
+    /// Counts and logs a change of a channel's health.
+    pub(super) fn changed(&self, channel: &LiveChannel, change: Option<Change>) {
+        let Some(change) = change.filter(|_| !channel.is_content_server()) else {
+            return;
+        };
+        let name = &channel.spec().name;
+        if let Change::Ejected(ejection) | Change::Prolonged(ejection) = change {
+            self.metrics.channel_ejection(name, ejection.reason.name());
+        }
+        match change {
+            // The log has said that it cannot be reached, and says when it works again.
+            Change::Ejected(Ejection { reason, .. })
+            | Change::Prolonged(Ejection { reason, .. })
+            | Change::Returned(reason)
+                if reason == EjectionReason::Unreachable => {}
+            Change::Ejected(ejection) => {
+                let (reason, until) = (ejection.reason.name(), self.rest(&ejection));
+                log::warn!("channel {name} is ejected ({reason}): it gets no creates {until}");
+            }
+            Change::Prolonged(ejection) => {
+                let (reason, until) = (ejection.reason.name(), self.rest(&ejection));
+                log::warn!("channel {name} is ejected again ({reason}): no creates {until}");
+            }
+            Change::Returned(reason) => {
+                let reason = reason.name();
+                log::info!("channel {name} gets creates again, and is not ejected ({reason})");
+            }
+        }
+    }
+
+    /// Says for how long a channel gets no creates.
+    fn rest(&self, ejection: &Ejection) -> String {
+        match ejection.until {
+            Some(until) => {
+                let seconds = until.since(self.clock.now()).div_ceil(1000);
+                format!("for {seconds} s, and then one to try it, unless no other can take them")
+            }
+            None => "until the configuration is loaded again, a probe succeeds or it is restored \
+                     at the admin address, unless no other can take them"
+                .to_owned(),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Channels that fail, and channels that operators take out of use, behind a gate on real sockets.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::client::{Answer, Body, Request};
+use support::{CREDENTIAL, KEY, Setup, Stand, form_type, plain_form};
+use tollgate::clock::{self, Clock};
+use tollgate::mock::{Fault, Mock, Options};
+use tollgate::policy::Timestamp;
+
+/// A gate with the channels `mock` and `other`, by a clock that is set by hand.
+struct Two {
+    stand: Stand,
+    other: Mock,
+    clock: Clock,
+}
+
+async fn two(lines: &str) -> Two {
+    let options = Options {
+        credential: CREDENTIAL.into(),
+        ..Options::default()
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = Mock::start(listener, options);
+    let models = "    models: [sora-2, sora-2-pro]";
+    let both = format!(
+        "{models}\n{lines}  other:\n    url: http://{}\n    credential: {{ env: \
+         TOLLGATE_MOCK_CREDENTIAL }}\n{models}",
+        other.addr()
+    );
+    let clock = Clock::manual(clock::now());
+    let setup = Setup::default().replacing(models, &both);
+    let stand = setup.start_with_clock(clock.clone()).await;
+    Two {
+        stand,
+        other,
+        clock,
+    }
+}
+
+fn faults(text: &str) -> Vec<Fault> {
+    Fault::parse_list(text).unwrap()
+}
+
+async fn create(stand: &Stand) -> Answer {
+    let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+    create.send(stand.gate).await.unwrap()
+}
+
+async fn control(stand: &Stand, action: &str) -> Answer {
+    let request = Request::new("POST", &format!("/channels/{action}"));
+    request.send(stand.admin).await.unwrap()
+}
+
+/// What the operators' listener says of a channel.
+async fn shown(stand: &Stand, name: &str) -> Value {
+    let answer = Request::get("/channels").send(stand.admin).await.unwrap();
+    let channels = answer.json()["channels"].as_array().unwrap().clone();
+    let mut channels = channels.into_iter();
+    channels.find(|channel| channel["name"] == name).unwrap()
+}
+
+async fn state(stand: &Stand, name: &str) -> String {
+    let states = ["active", "drain", "off", "resting", "trial"];
+    let metrics = stand.metrics().await;
+    let sample = |state: &str| {
+        let sample = format!("tollgate_channel_state{{channel=\"{name}\",state=\"{state}\"}}");
+        metrics[&sample]
+    };
+    let held: Vec<_> = states.into_iter().filter(|s| sample(s) == 1.0).collect();
+    let [state] = held[..] else {
+        panic!("{held:?}");
+    };
+    assert_eq!(shown(stand, name).await["state"], state);
+    state.to_owned()
+}
+
+async fn ejections(stand: &Stand, reason: &str) -> f64 {
+    let labels = format!("channel=\"mock\",reason=\"{reason}\"");
+    let sample = format!("tollgate_channel_ejections_total{{{labels}}}");
+    // It is there from the start.
+    stand.metrics().await[&sample]
+}
+
+impl Two {
+    fn pass(&self, span: Duration) {
+        let now = self.clock.now().0 + u64::try_from(span.as_millis()).unwrap();
+        self.clock.set(Timestamp(now));
+    }
+
+    /// Sends creates until the channel `mock` has had one more.
+    async fn reach_mock(&self) {
+        let before = self.stand.mock.stats().creates_complete;
+        for _ in 0..2 {
+            create(&self.stand).await;
+        }
+        assert_eq!(self.stand.mock.stats().creates_complete, before + 1);
+    }
+
+    /// Sends creates, all of which the channel `other` takes.
+    async fn reach_other_only(&self) {
+        let before = self.stand.mock.stats().creates_complete;
+        for _ in 0..4 {
+            let answer = create(&self.stand).await;
+            assert_eq!(answer.status, 200, "{}", answer.json());
+        }
+        assert_eq!(self.stand.mock.stats().creates_complete, before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_account_rests_until_an_operator_restores_it() {
+    let two = two("").await;
+    let mock = &two.stand.mock;
+    assert_eq!(ejections(&two.stand, "account").await, 0.0);
+    mock.set_faults(faults("create:401"), None);
+    two.reach_mock().await;
+    assert_eq!(state(&two.stand, "mock").await, "resting");
+    assert_eq!(shown(&two.stand, "mock").await["reason"], "account");
+    assert_eq!(shown(&two.stand, "mock").await["until"], Value::Null);
+    assert_eq!(ejections(&two.stand, "account").await, 1.0);
+    let up = "tollgate_channel_up{channel=\"mock\"}";
+    assert_eq!(two.stand.metric(up).await, 0.0);
+
+    // No time ends it.
+    mock.set_faults(vec![], None);
+    two.pass(Duration::from_secs(86_400));
+    two.reach_other_only().await;
+
+    let answer = control(&two.stand, "mock/restore").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["state"], "active");
+    two.reach_mock().await;
+    assert_eq!(state(&two.stand, "mock").await, "active");
+    assert_eq!(two.stand.metric(up).await, 1.0);
+    assert_eq!(ejections(&two.stand, "account").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_limit_is_kept_for_as_long_as_it_says() {
+    let two = two("").await;
+    // The mock says `Retry-After: 2`.
+    two.stand.mock.set_faults(faults("create:429"), Some(1));
+    two.reach_mock().await;
+    assert_eq!(shown(&two.stand, "mock").await["reason"], "rate_limited");
+    two.pass(Duration::from_millis(1999));
+    two.reach_other_only().await;
+    two.pass(Duration::from_millis(1));
+    assert_eq!(state(&two.stand, "mock").await, "trial");
+    let before = two.stand.mock.stats().creates_complete;
+    assert_eq!(create(&two.stand).await.status, 200);
+    assert_eq!(two.stand.mock.stats().creates_complete, before + 1);
+    assert_eq!(state(&two.stand, "mock").await, "active");
+    two.reach_mock().await;
+    assert_eq!(ejections(&two.stand, "rate_limited").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_rest_for_pauses_that_grow() {
+    let two = two("    ejection: { failures: 2, pause: 10s }\n").await;
+    let mock = &two.stand.mock;
+    mock.set_faults(faults("create:500"), None);
+    two.reach_mock().await;
+    assert_eq!(state(&two.stand, "mock").await, "active");
+    two.reach_mock().await;
+    assert_eq!(state(&two.stand, "mock").await, "resting");
+    two.pass(Duration::from_secs(9));
+    two.reach_other_only().await;
+    two.pass(Duration::from_secs(1));
+    let before = mock.stats().creates_complete;
+    create(&two.stand).await;
+    assert_eq!(mock.stats().creates_complete, before + 1, "the trial");
+    two.pass(Duration::from_secs(19));
+    two.reach_other_only().await;
+    mock.set_faults(vec![], None);
+    two.pass(Duration::from_secs(1));
+    assert_eq!(state(&two.stand, "mock").await, "trial");
+    create(&two.stand).await;
+    assert_eq!(state(&two.stand, "mock").await, "active");
+    assert_eq!(ejections(&two.stand, "failed").await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_request_ejects_nobody() {
+    let two = two("").await;
+    for fault in ["create:400", "create:403", "create:404", "create:422"] {
+        two.stand.mock.set_faults(faults(fault), None);
+        two.reach_mock().await;
+        assert_eq!(state(&two.stand, "mock").await, "active", "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_no_other_can_replace_is_tried_all_the_same() {
+    let stand = Stand::start().await;
+    stand.mock.set_faults(faults("create:401"), Some(1));
+    assert_eq!(create(&stand).await.status, 502);
+    assert_eq!(state(&stand, "mock").await, "resting");
+    assert_eq!(create(&stand).await.status, 200);
+    assert_eq!(state(&stand, "mock").await, "active");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_channel_takes_no_creates_and_its_jobs_go_on() {
+    let two = two("").await;
+    let mut polled = None;
+    while two.stand.mock.stats().creates_accepted == 0 {
+        polled = Some(create(&two.stand).await.json()["id"].clone());
+    }
+    let id = polled.unwrap().as_str().unwrap().to_owned();
+    let answer = control(&two.stand, "mock/drain").await;
+    assert_eq!(
+        (answer.status, answer.json()["state"].clone()),
+        (200, "drain".into())
+    );
+    assert_eq!(answer.json()["configured_state"], "active");
+    two.reach_other_only().await;
+    let path = format!("/v1/videos/{id}");
+    let get = async |path: &str| {
+        let request = Request::get(path).key(KEY);
+        request.send(two.stand.gate).await.unwrap()
+    };
+    two.stand
+        .until("the job is completed", async || {
+            get(&path).await.json()["status"] == "completed"
+        })
+        .await;
+    assert_eq!(get(&format!("{path}/content")).await.status, 200);
+
+    assert_eq!(control(&two.stand, "mock/off").await.status, 200);
+    assert_eq!(state(&two.stand, "mock").await, "off");
+    let before = two.stand.mock.stats().requests_total;
+    for path in [path.clone(), format!("{path}/content")] {
+        let answer = get(&path).await;
+        assert_eq!((answer.status, &*answer.code()), (503, "unavailable"));
+        assert_eq!(answer.header("retry-after"), Some("30"));
+    }
+    assert_eq!(get("/v1/videos").await.status, 200);
+    two.reach_other_only().await;
+    assert_eq!(two.stand.mock.stats().requests_total, before);
+
+    assert_eq!(control(&two.stand, "other/drain").await.status, 200);
+    let answer = create(&two.stand).await;
+    assert_eq!((answer.status, &*answer.code()), (503, "unavailable"));
+    assert_eq!(control(&two.stand, "mock/activate").await.status, 200);
+    assert_eq!(create(&two.stand).await.status, 200);
+    assert_eq!(get(&path).await.status, 200);
+    assert_eq!(two.other.stats().creates_broken, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_ejects_a_channel_before_a_create_does_and_lets_it_back() {
+    let probed = "    models: [sora-2, sora-2-pro]\n    probe: { every: 1s }";
+    let mut setup = Setup::default().replacing("    models: [sora-2, sora-2-pro]", probed);
+    setup.mock.faults = faults("list:401");
+    let stand = setup.start().await;
+    stand
+        .until("the probe was refused", async || {
+            shown(&stand, "mock").await["state"] == "resting"
+        })
+        .await;
+    assert_eq!(stand.mock.stats().creates_complete, 0);
+    stand.mock.set_faults(vec![], None);
+    stand
+        .until("the probe was answered", async || {
+            shown(&stand, "mock").await["state"] == "active"
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_operators_control_channels() {
+    let stand = Stand::start().await;
+    let get = Request::get("/channels/mock/drain");
+    assert_eq!(get.send(stand.admin).await.unwrap().status, 405);
+    let post = async |path: &str, origin: bool| {
+        let mut request = Request::new("POST", path);
+        if origin {
+            request = request.header("Origin", "http://127.0.0.1:9090");
+        }
+        request.send(stand.admin).await.unwrap().status
+    };
+    assert_eq!(post("/channels/mock/drain", true).await, 403);
+    for path in ["/channels/mock", "/channels/mock/dry", "/channels/x/drain"] {
+        assert_eq!(post(path, false).await, 404, "{path}");
+    }
+    assert_eq!(state(&stand, "mock").await, "active");
+    assert_eq!(post("/channels/mock/drain", false).await, 200);
+    assert_eq!(state(&stand, "mock").await, "drain");
+}
