@@ -139,6 +139,12 @@ impl ApiError {
                 "Invalid value for 'prompt': the request was rejected.",
             ),
             StatusCode::UNAUTHORIZED => ApiError::credential(Some("sk-proj-rejected-by-a-fault")),
+            StatusCode::FORBIDDEN => ApiError::new(
+                status,
+                "You have insufficient permissions for this operation. Check that you have the \
+                 correct role in your organization, and if you're using a restricted API key, that \
+                 it has the necessary scopes.",
+            ),
             StatusCode::TOO_MANY_REQUESTS => ApiError::rate_limited(Some(2)),
             _ if status.is_server_error() => ApiError {
                 kind: "server_error",

@@ -35,7 +35,7 @@
 //! | `fail` | the job ends `failed` | yes |
 //! | `moderated` | the job ends `failed` with `moderation_blocked` | yes |
 //! | `cancelled` | the job ends `cancelled` | yes |
-//! | `400` ... `599` | that status after the body, with the real body for 400, 401, 429, 500; 429 carries `Retry-After: 2` and `x-ratelimit-*` | no |
+//! | `400` ... `599` | that status after the body, with the real body for 400, 401, 403, 429, 500; 429 carries `Retry-After: 2` and `x-ratelimit-*` | no |
 //! | `429=SECONDS`, `429=none` | 429 with that `Retry-After`, or without | no |
 //! | `quota` | 429 `insufficient_quota` | no |
 //! | `hang` | no answer, for as long as the connection stays | no |

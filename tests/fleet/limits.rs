@@ -91,6 +91,32 @@ async fn one_gate_lets_no_more_through_than_a_limit_allows() {
     nothing_slips_through(Plan::sqlite()).await;
 }
 
+/// What a channel may take, of all keys together.
+async fn nothing_slips_through_a_channels_limit(plan: Plan) {
+    let plan = Plan {
+        channel_limits: "requests: 500/total",
+        ..plan
+    };
+    let stage = Arc::new(plan.start().await);
+    assert_eq!(hammer(&stage, "demo", "rate_limit_exceeded").await, 500);
+    let stats = stage.mock.stats();
+    assert_eq!((stats.creates_complete, stats.creates_broken), (500, 0));
+    stage.settled(Duration::from_secs(30)).await;
+    assert_eq!(stage.books.count("posted").await, 500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gates_let_no_more_through_than_a_channel_may_take() {
+    if let Some(plan) = Plan::postgres() {
+        nothing_slips_through_a_channels_limit(plan).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_gate_lets_no_more_through_than_a_channel_may_take() {
+    nothing_slips_through_a_channels_limit(Plan::sqlite()).await;
+}
+
 /// Asks for a job, and is given one or refused.
 async fn ask(stage: &Stage, numbers: &AtomicUsize, gate: usize) -> Option<String> {
     let prompt = format!("key=demo n={}", numbers.fetch_add(1, Ordering::Relaxed));

@@ -29,6 +29,10 @@ pub struct Plan {
     pub rendering: Duration,
     /// Where gates find the channel, if not at the mock itself.
     pub channel: Option<SocketAddr>,
+    /// What stands in the channel's section of limits.
+    pub channel_limits: &'static str,
+    /// Another channel, which takes no create and is never ejected for it.
+    pub refusing: Option<SocketAddr>,
     /// The database, or a file.
     pub database: Option<String>,
     /// How gates find the database, if otherwise than this test does: the variables of their
@@ -63,6 +67,8 @@ impl Plan {
             answer_timeout: "3s",
             rendering: Duration::from_millis(20),
             channel: None,
+            channel_limits: "",
+            refusing: None,
             database: None,
             environment: vec![],
         }
@@ -133,12 +139,15 @@ impl Plan {
              jobs: {{ {} }}\n\
              channels:\n  mock:\n    url: http://{channel}\n    \
              credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    models: [sora-2]\n    \
-             answer_timeout: {}\n    read_timeout: 2s\n\
+             answer_timeout: {}\n    read_timeout: 2s\n    limits: {{ {} }}\n{}\
              catalog:\n  sora-2:\n    seconds: {{ allowed: ['4', '8'], default: '4' }}\n    \
              sizes: {{ default: 1280x720, usd_per_second: {{ 1280x720: 0.10 }} }}\n\
              groups: {{ all: {{ multiplier: 5, currency: CNY }} }}\n\
              keys:\n",
-            self.jobs, self.answer_timeout,
+            self.jobs,
+            self.answer_timeout,
+            self.channel_limits,
+            self.refusing_channel(),
         );
         for (name, limits) in &self.keys {
             let digest = hex(&Sha256::digest(secret(name)));
@@ -148,6 +157,21 @@ impl Plan {
             );
         }
         text
+    }
+}
+
+impl Plan {
+    fn refusing_channel(&self) -> String {
+        let channel = self.refusing.map(|address| {
+            format!(
+                "  refusing:\n    url: http://{address}\n    \
+                 credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    models: [sora-2]\n    \
+                 ejection: {{ failures: 1000000 }}\n    answer_timeout: {}\n    \
+                 read_timeout: 2s\n",
+                self.answer_timeout
+            )
+        });
+        channel.unwrap_or_default()
     }
 }
 
