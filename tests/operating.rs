@@ -2,8 +2,6 @@
 
 #[path = "operating/channel_log.rs"]
 mod channel_log;
-#[path = "operating/channels.rs"]
-mod channels;
 #[path = "operating/check.rs"]
 mod check;
 #[path = "operating/client_log.rs"]

@@ -269,9 +269,9 @@ impl Worker {
         }
         for (name, count) in removed.into_iter().filter(|(_, count)| *count > 0) {
             log::warn!(
-                "jobs of channel {name} that have not ended: {count}. It was removed from the \
-                 configuration, and nobody can poll or download them until it is back: to end its \
-                 use, write `state: drain`, and remove it later"
+                "channel {name} was removed from the configuration with {count} jobs that have not \
+                 ended: nobody can poll or download them until it is back; to end its use, write \
+                 `state: drain` and remove it later"
             );
         }
     }

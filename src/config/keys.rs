@@ -115,14 +115,13 @@ impl<'a> Keys<'a> {
         let limits = limits::build(file.limits.as_ref(), problems);
         let channels = self.channels(file, &group, &allow, problems);
         let key = || {
-            let mut key = Key {
+            let key = Key {
                 name: name?,
                 group: group?,
                 allow: allow?,
                 limits: limits?,
                 channels: channels?,
             };
-            self.allow_served_only(&mut key);
             Ok::<_, Reported>((digest?, Arc::new(key)))
         };
         // An error has been reported, and then none of the keys will be used.
@@ -202,20 +201,6 @@ impl<'a> Keys<'a> {
             ));
         }
         Ok(own)
-    }
-
-    /// Leaves a key that is restricted to channels the models that these serve: it is refused the
-    /// others for what it may ask for, and not since no channel takes them.
-    fn allow_served_only(&self, key: &mut Key) {
-        if key.channels.is_none() && key.group.channels.is_none() {
-            return;
-        }
-        let channels = self.channels.0.iter();
-        let usable = channels.filter(|(name, _)| key.may_use_channel(&name.value));
-        let served = usable.flat_map(|(_, channel)| &channel.models.value);
-        let models = served.filter(|model| key.allow.model(&model.value));
-        let models = models.map(|model| model.value.as_str().into()).collect();
-        key.allow.models = Some(models);
     }
 
     fn allow(&self, key: &file::Key, problems: &mut Problems) -> Result<Allow, Reported> {

@@ -45,6 +45,7 @@ impl Requests {
 pub(super) struct Charges {
     pub(super) list_cost: Family<MoneyCounter>,
     pub(super) billed_cost: Family<MoneyCounter>,
+    pub(super) channel_cost: Family<MoneyCounter>,
     pub(super) video_seconds: Family<IntCounter>,
     pub(super) jobs: Family<IntCounter>,
     pub(super) job_duration: Family<Histogram>,
@@ -66,6 +67,12 @@ impl Charges {
                 &[
                     "key", "model", "size", "channel", "event", "group", "currency",
                 ],
+            )?,
+            channel_cost: d.money(
+                "channel_cost_total",
+                "What is paid to the channel, in the currency of the purchase, by what became of the \
+                 charge.",
+                &["key", "model", "size", "channel", "event", "currency"],
             )?,
             video_seconds: d.counter(
                 "video_seconds_total",

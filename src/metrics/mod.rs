@@ -245,6 +245,13 @@ impl Metrics {
         self.charges
             .billed_cost
             .with(labels, |n| n.add(charge.billed));
+        if let Some(cost) = &charge.purchase {
+            let [key, model, size, channel, event, ..] = *labels;
+            let labels = [key, model, size, channel, event, &*cost.currency];
+            self.charges
+                .channel_cost
+                .with(&labels, |n| n.add(cost.amount));
+        }
     }
 
     /// Sets the labels that the families of costs have from now on, besides the event and the

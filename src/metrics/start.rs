@@ -6,16 +6,22 @@ use super::{Event, Metrics};
 use crate::ledger::Payer;
 
 impl Metrics {
-    /// How many series [`start_charge`](Self::start_charge) starts: three families of three
+    /// How many series [`start_charge`](Self::start_charge) starts at most: four families of three
     /// events.
-    pub const CHARGE_SERIES: usize = 9;
+    pub const CHARGE_SERIES: usize = 12;
     /// How many [`start_answered`](Self::start_answered): buckets, one for infinity, sum and count.
     pub const RESPONSE_SERIES: usize = RESPONSES.len() + 3;
     /// How many [`start_ended`](Self::start_ended): those of a histogram, and a counter.
     pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
 
-    /// Starts what counts the charges of a key for a model in a size on a channel.
-    pub fn start_charge(&self, payer: &Payer, model: &str, size: &str, channel: &str) {
+    /// Starts what counts the charges of a key for a model in a size on a channel, which is paid in
+    /// that currency if its price is known.
+    pub fn start_charge(
+        &self,
+        payer: &Payer,
+        (model, size): (&str, &str),
+        (channel, paid_in): (&str, Option<&str>),
+    ) {
         let Payer {
             key,
             group,
@@ -28,6 +34,11 @@ impl Metrics {
             self.charges.list_cost.with(&labels[..5], |_| ());
             self.charges.video_seconds.with(&labels[..5], |_| ());
             self.charges.billed_cost.with(labels, |_| ());
+            if let Some(currency) = paid_in {
+                let [key, model, size, channel, event, ..] = *labels;
+                let labels = [key, model, size, channel, event, currency];
+                self.charges.channel_cost.with(&labels, |_| ());
+            }
         }
     }
 

@@ -101,7 +101,9 @@ fn start_key(config: &Config, key: &Arc<Key>, metrics: &Metrics, left: &mut Seri
             let channels = config.channels.iter();
             for channel in channels.filter(|channel| channel.models.contains(model.name())) {
                 if left.take(Metrics::CHARGE_SERIES) {
-                    metrics.start_charge(&payer, model.name(), &size.name, &channel.name);
+                    let paid_in = channel.purchase.as_ref().map(|p| &*p.currency);
+                    let made = (&**model.name(), &*size.name);
+                    metrics.start_charge(&payer, made, (&channel.name, paid_in));
                 }
             }
         }
