@@ -291,3 +291,20 @@ async fn only_operators_control_channels() {
     assert_eq!(post("/channels/mock/drain", false).await, 200);
     assert_eq!(state(&stand, "mock").await, "drain");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_that_refuses_the_credential_ejects_as_well() {
+    let stand = Stand::start().await;
+    let id = create(&stand).await.json()["id"].clone();
+    let poll = Request::get(&format!("/v1/videos/{}", id.as_str().unwrap())).key(KEY);
+    for (fault, label) in [
+        ("poll:500", "active"),
+        ("poll:429", "active"),
+        ("poll:401", "resting"),
+    ] {
+        stand.mock.set_faults(faults(fault), None);
+        poll.send(stand.gate).await.unwrap();
+        assert_eq!(state(&stand, "mock").await, label, "{fault}");
+    }
+    assert_eq!(ejections(&stand, "account").await, 1.0);
+}
