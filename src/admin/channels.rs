@@ -49,6 +49,7 @@ fn describe(channel: &LiveChannel, now: Timestamp) -> Value {
     let (spec, status) = (channel.spec(), channel.status(now));
     json!({
         "name": &*spec.name,
+        "url": spec.url.text(),
         "state": status.label,
         "configured_state": spec.state.name(),
         "reason": status.reason.map(|reason| reason.name()),

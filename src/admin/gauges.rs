@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::readiness::Readiness;
+use super::readiness::{ChannelReadiness, Readiness};
 use crate::gate::{BodySize, Gate};
 use crate::ledger::{self, Scope};
 use crate::policy::{Limit, Timestamp};
@@ -41,11 +41,16 @@ fn show_channels(gate: &Gate, readiness: &Readiness) {
     let (up, states) = (&gate.metrics().channel_up, &gate.metrics().channel_state);
     up.reset();
     states.reset();
-    for channel in &readiness.channels {
-        let name = &*channel.name;
-        up.with_label_values(&[name]).set(i64::from(channel.is_up));
+    // A channel with several addresses stands as the best of them.
+    let same = |a: &ChannelReadiness, b: &ChannelReadiness| a.name == b.name;
+    for addresses in readiness.channels.chunk_by(same) {
+        let Some(best) = addresses.iter().min_by_key(|at| !at.is_up) else {
+            continue;
+        };
+        let name = &*best.name;
+        up.with_label_values(&[name]).set(i64::from(best.is_up));
         for state in CHANNEL_STATES {
-            let value = i64::from(channel.status.label == state);
+            let value = i64::from(best.status.label == state);
             states.with_label_values(&[name, state]).set(value);
         }
     }

@@ -35,6 +35,8 @@ pub struct Readiness {
 pub struct ChannelReadiness {
     /// Its name.
     pub name: Arc<str>,
+    /// Which of its addresses this is, where it has several.
+    pub address: Option<Arc<str>>,
     /// Whether it is used, and not ejected or to be tried again.
     pub is_up: bool,
     /// How it stands.
@@ -45,6 +47,7 @@ impl ChannelReadiness {
     fn of(channel: &LiveChannel, now: Timestamp) -> Self {
         Self {
             name: channel.spec().name.clone(),
+            address: channel.address().cloned(),
             is_up: channel.is_up(now),
             status: channel.status(now),
         }
@@ -63,7 +66,10 @@ impl ChannelReadiness {
 impl fmt::Display for ChannelReadiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, status, .. } = self;
-        write!(f, "channel {name}: ")?;
+        match &self.address {
+            Some(address) => write!(f, "channel {name} ({address}): ")?,
+            None => write!(f, "channel {name}: ")?,
+        }
         match (status.label, status.reason) {
             ("active", _) => f.write_str("ok"),
             ("resting", Some(EjectionReason::Unreachable)) => f.write_str("cannot be reached"),
@@ -171,6 +177,7 @@ mod tests {
 
     fn channel(label: &'static str, reason: Option<EjectionReason>) -> ChannelReadiness {
         ChannelReadiness {
+            address: None,
             name: "c".into(),
             is_up: !matches!(label, "resting" | "off"),
             status: ChannelStatus {

@@ -164,10 +164,14 @@ async fn poll(task: &ChannelTask, entry: &JobEntry) -> Result<(), QueryError> {
         billing,
         client,
         snapshot,
-        channel,
+        ..
     } = task;
     let (name, jobs) = (task.name(), &snapshot.config.jobs);
-    let report = fetch_and_settle(billing, client, snapshot, channel, entry).await;
+    let report = match snapshot.channels.at(name, entry.job.address.as_deref()) {
+        Some(channel) => fetch_and_settle(billing, client, snapshot, channel, entry).await,
+        // Its address is not configured any more: nobody can be asked.
+        None => Err(QueryError::Refused),
+    };
     let wanted = report.as_ref().ok().and_then(|report| report.poll_after_ms);
     let noted = if entry.is_resolved() {
         Ok(())

@@ -94,7 +94,7 @@ impl Worker {
         self.send_heartbeat(&mut Reachability::default()).await;
         for channel in snapshot.channels.all() {
             let mut memory = Memory::default();
-            for task in [Task::Poll, Task::Reconcile] {
+            for task in tasks_at(&snapshot, channel) {
                 let of = self.channel_task(&snapshot, channel.clone());
                 self.run_once(&of, task, &mut memory).await;
             }
@@ -230,7 +230,7 @@ impl Worker {
             for channel in snapshot.channels.all() {
                 let (worker, of) = (self.clone(), self.channel_task(&snapshot, channel.clone()));
                 tasks.spawn(async move { worker.probe_regularly(&of).await });
-                for task in [Task::Poll, Task::Reconcile] {
+                for task in tasks_at(&snapshot, channel) {
                     let of = self.channel_task(&snapshot, channel.clone());
                     let worker = self.clone();
                     tasks.spawn(async move { worker.supervise(of, task).await });
@@ -343,9 +343,10 @@ impl Worker {
             return false;
         }
         let name = of.name();
-        let lease = match task {
-            Task::Poll => format!("watch:{name}"),
-            Task::Reconcile => format!("resolve:{name}"),
+        let lease = match (task, of.channel.address()) {
+            (Task::Poll, _) => format!("watch:{name}"),
+            (Task::Reconcile, None) => format!("resolve:{name}"),
+            (Task::Reconcile, Some(address)) => format!("resolve:{name} {address}"),
         };
         if !self.has_lease(&lease, HEARTBEAT * 4).await {
             return false;
@@ -358,6 +359,15 @@ impl Worker {
             log::debug!("{lease}: {error}");
             false
         })
+    }
+}
+
+/// Lists what is done at an address of a channel: jobs are polled by one task for all addresses, and
+/// each address has a list of its own.
+fn tasks_at(snapshot: &Snapshot, channel: &Arc<LiveChannel>) -> Vec<Task> {
+    match snapshot.channels.is_first(channel) {
+        true => vec![Task::Poll, Task::Reconcile],
+        false => vec![Task::Reconcile],
     }
 }
 

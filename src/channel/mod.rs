@@ -19,12 +19,14 @@ use crate::key::Secret;
 use crate::policy::Limit;
 
 /// An upstream account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Channel {
     /// What the channel is labelled by.
     pub name: Arc<str>,
     /// Where it is.
     pub url: ServerUrl,
+    /// Further addresses of it, with the same credential: each job is asked for where it was made.
+    pub replicas: Vec<ServerUrl>,
     /// What opens it: non-empty, visible ASCII. There is one exactly where `auth` is not
     /// [`Auth::None`].
     pub credential: Option<Secret>,
@@ -85,11 +87,17 @@ impl Channel {
         waits + EARLY_RESPONSE_TIMEOUT * 2
     }
 
+    /// Lists all addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = &ServerUrl> {
+        std::iter::once(&self.url).chain(&self.replicas)
+    }
+
     /// Makes another server that has a video of this channel's: nothing shows it the credential.
     pub fn content_server(&self, url: ServerUrl) -> Self {
         Self {
             name: self.name.clone(),
             url,
+            replicas: Vec::new(),
             credential: None,
             auth: Auth::None,
             models: BTreeSet::new(),
@@ -146,6 +154,7 @@ impl Channel {
         Self {
             name: name.into(),
             url,
+            replicas: Vec::new(),
             credential: None,
             auth: Auth::None,
             models: BTreeSet::new(),

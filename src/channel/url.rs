@@ -83,6 +83,12 @@ impl ServerUrl {
         })
     }
 
+    /// Writes the URL as ledgers keep it, in one spelling.
+    pub fn text(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.base_path)
+    }
+
     /// Writes `HOST[:PORT]` as it stands in a `Host` header: the default port left out, an IPv6
     /// address in brackets (RFC 9110, section 7.2).
     pub fn authority(&self) -> String {

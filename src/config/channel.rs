@@ -69,7 +69,8 @@ fn build_one(
 ) -> Result<Channel, Reported> {
     let p = problems;
     let name = parsed(name_text, name, p);
-    let url = parsed(&file.url, ServerUrl::parse, p);
+    let urls = build_urls(name_text, file, p);
+    let url = urls.as_ref().map(|(url, _)| url);
     let credential = match &file.credential {
         Some(c) => sources.credential(&c.value, c.referenced, p).map(Some),
         None => Ok(None),
@@ -79,7 +80,7 @@ fn build_one(
     let seconds_type = build_seconds_type(&file.seconds_type, p);
     let http2 = build_http2(&file.http2, p);
     let ca = match &file.ca {
-        Some(text) if url.as_ref().is_ok_and(|url| !url.tls) => Err(p.report_hint(
+        Some(text) if url.is_ok_and(|url| !url.tls) => Err(p.report_hint(
             text.referenced,
             "`ca` is of no use to a channel without TLS",
             "remove it, or write https:// in `url`",
@@ -99,10 +100,11 @@ fn build_one(
     let content_hosts = build_content_hosts(file, p);
     let operation = operation::build(file, &models, catalog, p);
     // Every part has been judged before the first one that is wrong ends it.
-    let (models, operation) = (models?, operation?);
+    let (models, operation, (url, replicas)) = (models?, operation?, urls?);
     Ok(Channel {
         name: name?,
-        url: url?,
+        url,
+        replicas,
         credential: credential?,
         auth: auth?,
         models,
@@ -124,6 +126,58 @@ fn build_one(
         ejection: operation.ejection,
         probe: operation.probe,
     })
+}
+
+/// One address, or several, of which the first stands apart.
+fn build_urls(
+    name: &Text,
+    file: &file::Channel,
+    problems: &mut Problems,
+) -> Result<(ServerUrl, Vec<ServerUrl>), Reported> {
+    let texts: Vec<&Text> = match (&file.url, &file.urls) {
+        (Some(url), None) => vec![url],
+        (None, Some(urls)) if !urls.value.is_empty() => urls.value.iter().collect(),
+        (Some(_), Some(urls)) => {
+            return Err(problems.report_hint(
+                urls.referenced,
+                "`url` and `urls` exclude each other",
+                "write all addresses under `urls`",
+            ));
+        }
+        _ => {
+            return Err(problems.report_hint(
+                name.referenced,
+                "this channel has no address",
+                "write `url: https://HOST`, or `urls` with several",
+            ));
+        }
+    };
+    let mut urls: Vec<ServerUrl> = Vec::new();
+    let mut wrong = None;
+    for text in texts {
+        match parsed(text, ServerUrl::parse, problems) {
+            Ok(url) if urls.contains(&url) => {
+                wrong = Some(problems.report_hint(
+                    text.referenced,
+                    format!("`{}` stands here twice", text.value),
+                    "remove one",
+                ));
+            }
+            Ok(url) if urls.first().is_some_and(|first| first.tls != url.tls) => {
+                wrong = Some(problems.report(
+                    text.referenced,
+                    "the addresses of one channel are all https:// or all http://",
+                ));
+            }
+            Ok(url) => urls.push(url),
+            Err(reported) => wrong = Some(reported),
+        }
+    }
+    match (wrong, urls.is_empty()) {
+        (Some(wrong), _) => Err(wrong),
+        (None, true) => Err(problems.report(name.referenced, "this channel has no address")),
+        (None, false) => Ok((urls.remove(0), urls)),
+    }
 }
 
 /// Credential and auth belong together. That a channel is open to everybody must be said

@@ -119,7 +119,7 @@ async fn describe_one(
 ) -> String {
     let (billing, name) = (&services.billing, &job.charge.channel);
     let _permit = page.permits.acquire().await;
-    if let Some(channel) = snapshot.channels.get(name)
+    if let Some(channel) = snapshot.channels.at(name, job.address.as_deref())
         && channel.state() != ChannelState::Off
         && !page.silent().contains(name)
     {

@@ -35,7 +35,10 @@ impl Services {
     pub(super) fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
         loop {
             let snapshot = self.runtime.snapshot();
-            self.client.control(snapshot.channels.get(name)?, control);
+            snapshot.channels.get(name)?;
+            for channel in snapshot.channels.addresses(name) {
+                self.client.control(channel, control);
+            }
             // A reload at the same time may have taken over what was before.
             if Arc::ptr_eq(&snapshot, &self.runtime.snapshot()) {
                 return Some(());
@@ -87,7 +90,8 @@ impl RequestContext {
 
 /// Finds the channel that made a job, and that may be asked about it.
 pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
-    let channel = snapshot.channels.get(&job.charge.channel);
+    let address = job.address.as_deref();
+    let channel = snapshot.channels.at(&job.charge.channel, address);
     let channel = channel.ok_or(Refusal::Busy(Busy::ChannelGone))?;
     match channel.state() {
         ChannelState::Off => Err(Refusal::Busy(Busy::ChannelOff)),

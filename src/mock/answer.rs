@@ -193,6 +193,12 @@ impl ApiError {
     }
 }
 
+/// Makes the page of some other server.
+pub(super) fn page() -> Answer {
+    let page = Bytes::from_static(b"<html><body><h1>It works!</h1></body></html>\n");
+    with_type(StatusCode::OK, "text/html", page.into())
+}
+
 /// The body of an answer, which may go wrong on purpose.
 #[derive(Debug, Default)]
 pub(super) struct AnswerBody {

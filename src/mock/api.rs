@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::{ALLOW, EXPECT, HeaderName};
 use http::{Method, Request, StatusCode, request};
 use hyper::body::Incoming;
@@ -12,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::State;
-use super::answer::{Answer, AnswerBody, ApiError, Closed, json, set, with_type};
+use super::answer::{Answer, AnswerBody, ApiError, Closed, json, page, set};
 use super::body::{self, BadBody, Upload};
 use super::content::Content;
 use super::fault::{Fault, Kind};
@@ -263,10 +262,7 @@ impl Exchange<'_> {
             Some(Kind::DropBefore | Kind::DropBody) => Err(Failure::Closed),
             // Nobody gets this answer.
             Some(Kind::Hang) => Err(ApiError::of_status(StatusCode::GATEWAY_TIMEOUT).into()),
-            Some(Kind::Garbage) => {
-                let page = Bytes::from_static(b"<html><body><h1>It works!</h1></body></html>\n");
-                Ok(Some(with_type(StatusCode::OK, "text/html", page.into())))
-            }
+            Some(Kind::Garbage) => Ok(Some(page())),
             _ => Ok(None),
         }
     }

@@ -93,7 +93,8 @@ fn show(config: &Config, metrics: &Metrics, at: Timestamp) {
 
 /// Says which channels are in another state from now on than before.
 fn log_states(channels: &Channels, before: &Channels) {
-    for channel in channels.all() {
+    let first = channels.all().iter().filter(|at| channels.is_first(at));
+    for channel in first {
         let (name, state) = (&channel.spec().name, channel.state());
         let was = before.get(name).map(|before| before.state());
         if let Some(was) = was.filter(|was| *was != state) {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::channel::LiveChannel;
 use crate::channel::Channel;
 
-/// All channels of a configuration.
+/// All channels of a configuration. One that has several addresses is there once for each, in a
+/// row.
 #[derive(Debug)]
 pub struct Channels {
     all: Vec<Arc<LiveChannel>>,
@@ -17,7 +18,7 @@ impl Channels {
     /// Makes the channels live.
     pub fn new(specs: &[Arc<Channel>]) -> Self {
         Self {
-            all: specs.iter().cloned().map(LiveChannel::new).collect(),
+            all: specs.iter().flat_map(LiveChannel::of).collect(),
             turn: AtomicUsize::new(0),
         }
     }
@@ -35,16 +36,49 @@ impl Channels {
         channels
     }
 
-    /// All of them, as configured.
+    /// All of them, as configured, at all addresses.
     pub fn all(&self) -> &[Arc<LiveChannel>] {
         &self.all
     }
 
-    /// The channel of that name.
+    /// The channel of that name, at its first address.
     pub fn get(&self, name: &str) -> Option<&Arc<LiveChannel>> {
         self.all
             .iter()
             .find(|channel| &*channel.spec().name == name)
+    }
+
+    /// The channel of that name at one of its addresses, as the ledger names it; the first, where it
+    /// names none. `None` where that is not configured any more.
+    pub fn at(&self, name: &str, address: Option<&str>) -> Option<&Arc<LiveChannel>> {
+        let Some(address) = address else {
+            return self.get(name);
+        };
+        let is_it = |channel: &LiveChannel| match channel.address() {
+            Some(own) => **own == *address,
+            // It has one address by now.
+            None => channel.spec().url.text() == address,
+        };
+        let mut of_name = self.addresses(name);
+        of_name.find(|channel| is_it(channel))
+    }
+
+    /// The channel of that name at all of its addresses.
+    pub fn addresses(&self, name: &str) -> impl Iterator<Item = &Arc<LiveChannel>> {
+        self.all
+            .iter()
+            .filter(move |channel| &*channel.spec().name == name)
+    }
+
+    /// Whether this is a channel's first address.
+    pub fn is_first(&self, channel: &Arc<LiveChannel>) -> bool {
+        let first = self.get(&channel.spec().name);
+        first.is_some_and(|first| Arc::ptr_eq(first, channel))
+    }
+
+    /// The channels, each with all of its addresses.
+    pub(super) fn by_name(&self) -> impl Iterator<Item = &[Arc<LiveChannel>]> {
+        self.all.chunk_by(|a, b| a.spec().name == b.spec().name)
     }
 
     /// Counts the creates, for those that channels take in turn.

@@ -18,7 +18,7 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use super::channel_clock::ChannelClock;
 use super::health::{Change, Event, Standing};
 use super::operation::{ChannelStatus, Operation};
-use crate::channel::{Auth, Channel, ChannelState, ContentUrl, Http2, is_public};
+use crate::channel::{Auth, Channel, ChannelState, ContentUrl, Http2, ServerUrl, is_public};
 use crate::policy::Timestamp;
 
 /// How long a name's addresses are used before they are looked up again.
@@ -27,6 +27,8 @@ const RESOLVED_FOR_MS: u64 = 30_000;
 #[derive(Debug)]
 pub struct LiveChannel {
     spec: Arc<Channel>,
+    /// Which of the channel's addresses this is, where it has several.
+    address: Option<Arc<str>>,
     /// See [`LiveChannel::identity`]; `None` where what was configured fits no header.
     identity: Option<Vec<(HeaderName, HeaderValue)>>,
     ca: Option<Arc<CaType>>,
@@ -74,17 +76,33 @@ pub struct Unresolved {
 }
 
 impl LiveChannel {
-    pub(super) fn new(spec: Arc<Channel>) -> Arc<Self> {
-        Self::made(spec, false, false)
+    /// Makes a channel live: one for each of its addresses.
+    pub(super) fn of(spec: &Arc<Channel>) -> Vec<Arc<Self>> {
+        if spec.replicas.is_empty() {
+            return vec![Self::made(spec.clone(), None, false, false)];
+        }
+        let at = |url: &ServerUrl| {
+            let spec = Channel {
+                url: url.clone(),
+                ..Channel::clone(spec)
+            };
+            Self::made(Arc::new(spec), Some(url.text().into()), false, false)
+        };
+        spec.addresses().map(at).collect()
     }
 
     /// Makes the server that a redirect of the channel's leads to.
     pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
         let spec = self.spec.content_server(url.server.clone());
-        Self::made(Arc::new(spec), true, url.public_only)
+        Self::made(Arc::new(spec), None, true, url.public_only)
     }
 
-    fn made(spec: Arc<Channel>, is_content_server: bool, public_only: bool) -> Arc<Self> {
+    fn made(
+        spec: Arc<Channel>,
+        address: Option<Arc<str>>,
+        is_content_server: bool,
+        public_only: bool,
+    ) -> Arc<Self> {
         let roots = spec
             .ca
             .iter()
@@ -96,6 +114,7 @@ impl LiveChannel {
             identity: identity(&spec),
             operation: Operation::new(spec.state),
             spec,
+            address,
             resolved: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             address_index: AtomicUsize::new(0),
@@ -173,8 +192,8 @@ impl LiveChannel {
     }
 
     /// Which of the channel's addresses this is, where it has several.
-    pub(crate) fn address(&self) -> Option<&Arc<str>> {
-        None
+    pub fn address(&self) -> Option<&Arc<str>> {
+        self.address.as_ref()
     }
 
     /// How many requests are in flight here.

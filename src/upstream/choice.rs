@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::balance::Channels;
 use super::channel::LiveChannel;
 use super::health::Standing;
-use super::routing::{Candidate, order};
+use super::routing::{Candidate, order_addresses};
 use crate::channel::{Channel, ChannelState};
 use crate::inspect::{SecondsType, Written};
 use crate::policy::{Key, Timestamp};
@@ -88,7 +88,7 @@ impl ChannelChoice<'_> {
         whole: bool,
         now: Timestamp,
     ) -> Vec<Arc<LiveChannel>> {
-        let (all, turn) = (self.channels.all(), self.channels.next_turn());
+        let turn = self.channels.next_turn();
         let candidate = |channel: &Arc<LiveChannel>| Candidate {
             open: self.is_open(channel),
             serves: serves(channel.spec()),
@@ -99,17 +99,18 @@ impl ChannelChoice<'_> {
             full: channel.is_full(now),
         };
         loop {
-            let candidates: Vec<_> = all.iter().map(candidate).collect();
-            let places = order(&candidates, turn, whole);
-            let on_trial = places.first().and_then(|place| {
-                let is_on_trial = candidates.get(*place)?.standing == Standing::Trial;
-                all.get(*place).filter(|_| is_on_trial)
+            let candidates = self.channels.by_name();
+            let candidates = candidates.map(|addresses| {
+                let addresses = addresses.iter();
+                addresses.map(|at| (candidate(at), at)).collect::<Vec<_>>()
             });
+            let ordered = order_addresses(candidates.collect(), turn, whole);
+            let first = ordered.first();
+            let on_trial = first.filter(|(first, _)| first.standing == Standing::Trial);
             // Where another create was faster, the channel rests for this one when all is ordered
             // anew; so this ends.
-            if on_trial.is_none_or(|channel| channel.begin_trial(now)) {
-                let places = places.iter().filter_map(|place| all.get(*place));
-                return places.cloned().collect();
+            if on_trial.is_none_or(|(_, channel)| channel.begin_trial(now)) {
+                return ordered.into_iter().map(|(_, at)| at.clone()).collect();
             }
         }
     }

@@ -54,6 +54,39 @@ impl Candidate {
     }
 }
 
+/// Orders the addresses of channels that may be tried for a create. `channels` has the addresses of
+/// each channel; a channel is tried at the best of its addresses first, and stands where that one
+/// stands among the channels. Addresses that fit less well than their channel come after all that
+/// fit as well.
+pub(crate) fn order_addresses<T>(
+    channels: Vec<Vec<(Candidate, T)>>,
+    turn: usize,
+    whole: bool,
+) -> Vec<(Candidate, T)> {
+    let mut best = Vec::with_capacity(channels.len());
+    let mut ordered: Vec<Option<Vec<(Candidate, T)>>> = Vec::with_capacity(channels.len());
+    for mut addresses in channels {
+        let from = turn % addresses.len().max(1);
+        addresses.rotate_left(from);
+        addresses.sort_by_key(|(at, _)| {
+            let is_active = at.standing != Standing::Trial;
+            (at.fit(whole), at.rests_until(), is_active, at.in_flight)
+        });
+        if let Some((first, _)) = addresses.first() {
+            best.push(*first);
+            ordered.push(Some(addresses));
+        }
+    }
+    let places = order(&best, turn, whole);
+    let mut all = places
+        .into_iter()
+        .filter_map(|place| ordered.get_mut(place)?.take());
+    let mut all: Vec<_> = all.by_ref().flatten().collect();
+    // A stable sort: what fits equally well stays in its order.
+    all.sort_by_key(|(at, _)| at.fit(whole));
+    all
+}
+
 /// Orders the channels that may be tried for a create, by their place in `candidates`; the others
 /// are left out. `turn` counts the creates. `whole` is whether the body is held as a whole, so that
 /// it can still go elsewhere after a channel has failed.

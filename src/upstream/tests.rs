@@ -22,6 +22,7 @@ fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
             port: 8081,
             base_path: String::new(),
         },
+        replicas: vec![],
         credential: Some(Secret::new("sk-channel".into())),
         auth: Auth::Bearer,
         models: models.iter().map(|m| Arc::from(*m)).collect(),
@@ -227,7 +228,7 @@ fn a_channel_is_seen_in_one_state_at_a_time() {
 async fn a_channel_names_itself_by_its_host_and_credential() {
     let mut spec = Arc::into_inner(channel("a", &["m"])).unwrap();
     spec.auth = Auth::Header(http::HeaderName::from_static("api-key"));
-    let live = LiveChannel::new(Arc::new(spec));
+    let live = LiveChannel::of(&Arc::new(spec)).remove(0);
     let named = |name: &str| {
         let mut headers = live.identity().unwrap().iter();
         headers.find(|(own, _)| own == name).map(|(_, value)| value)

@@ -70,10 +70,12 @@ impl Unresolved {
     /// Reads them from the ledger.
     async fn load(task: &ChannelTask) -> Result<Self, Unavailable> {
         let (billing, ledger) = (&task.billing, task.billing.ledger());
-        let unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
+        let mut unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
+        let unseen = unseen_from(&unmatched, MAX_UNMATCHED);
+        unmatched.retain(|unmatched| task.is_here(unmatched));
         let mut unresolved = Self {
             candidates: Vec::with_capacity(unmatched.len()),
-            unseen_from: unseen_from(&unmatched, MAX_UNMATCHED),
+            unseen_from: unseen,
             unmatched,
         };
         let Some(oldest) = unresolved.oldest() else {
@@ -87,7 +89,8 @@ impl Unresolved {
         let voided = voided.await?;
         let unseen = [unresolved.unseen_from, unseen_from(&voided, MAX_VOIDED)];
         unresolved.unseen_from = unseen.into_iter().flatten().min();
-        for unmatched in unresolved.unmatched.iter().chain(&voided) {
+        let voided = voided.iter().filter(|voided| task.is_here(voided));
+        for unmatched in unresolved.unmatched.iter().chain(voided) {
             let source = match &unmatched.remix_of {
                 Some(id) => billing.job(id).await?,
                 None => None,
@@ -249,7 +252,8 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     let expiry = millis(task.snapshot.config.jobs.expire_after);
     let now = billing.now();
     for unmatched in billing.ledger().unmatched(channel, MAX_UNMATCHED).await? {
-        if unmatched.state == State::Unknown && now.since(unmatched.since) > expiry {
+        let is_over = now.since(unmatched.since) > expiry;
+        if unmatched.state == State::Unknown && is_over && task.is_here(&unmatched) {
             let id = unmatched.id;
             log::error!(
                 "reservation {id} on channel {channel}: what became of it was not found out, it \

@@ -7,7 +7,8 @@ use super::{Credential, Entries, OneOrMany, Text, WordOr};
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Channel {
-    pub url: Text,
+    pub url: Option<Text>,
+    pub urls: Option<Spanned<Vec<Text>>>,
     pub credential: Option<Spanned<Credential>>,
     pub auth: Option<Spanned<WordOr<AuthHeader>>>,
     pub models: Spanned<Vec<Text>>,

@@ -230,3 +230,72 @@ fn no_channel_that_does_not_fit_is_picked_while_another_fits() {
     }
     assert!(picked > 50_000, "{picked}");
 }
+
+fn addresses(channels: &[&[Candidate]], whole: bool) -> Vec<(usize, usize)> {
+    let channels = channels.iter().enumerate().map(|(channel, addresses)| {
+        let addresses = addresses.iter().enumerate();
+        addresses.map(|(at, c)| (*c, (channel, at))).collect()
+    });
+    let ordered = order_addresses(channels.collect(), 0, whole);
+    ordered.into_iter().map(|(_, place)| place).collect()
+}
+
+#[test]
+fn a_channel_stands_where_its_best_address_does() {
+    let busy = |in_flight| Candidate {
+        in_flight,
+        ..ACTIVE
+    };
+    let second = |candidate| Candidate {
+        tier: 1,
+        ..candidate
+    };
+    let dead = resting(Some(9));
+    for (channels, whole, wanted) in [
+        (&[][..], true, vec![]),
+        // The least busy address first, and each other one before the next channel.
+        (
+            &[&[busy(2), busy(1)][..], &[second(ACTIVE)]][..],
+            true,
+            vec![(0, 1), (0, 0), (1, 0)],
+        ),
+        // A dead address is ejected alone, and is the last resort.
+        (
+            &[&[dead, busy(5)], &[second(ACTIVE)]],
+            true,
+            vec![(0, 1), (1, 0), (0, 0)],
+        ),
+        (
+            &[&[dead, dead], &[second(ACTIVE)]],
+            true,
+            vec![(1, 0), (0, 0), (0, 1)],
+        ),
+        // One is on trial.
+        (&[&[ACTIVE, on_trial()]], true, vec![(0, 1), (0, 0)]),
+        (&[&[ACTIVE, on_trial()]], false, vec![(0, 0), (0, 1)]),
+    ] {
+        assert_eq!(addresses(channels, whole), wanted, "{channels:?} {whole}");
+    }
+}
+
+/// The addresses of a channel do not give it more than its weight.
+#[test]
+fn weights_are_of_channels_and_not_of_addresses() {
+    let heavy = Candidate {
+        weight: 80,
+        ..ACTIVE
+    };
+    let light = Candidate {
+        weight: 20,
+        ..ACTIVE
+    };
+    let mut of_heavy = 0;
+    for turn in 0..5000 {
+        let channels = vec![
+            vec![(heavy, 'a')],
+            vec![(light, 'b'), (light, 'c'), (light, 'd')],
+        ];
+        of_heavy += u32::from(order_addresses(channels, turn, true)[0].1 == 'a');
+    }
+    assert!((3950..=4050).contains(&of_heavy), "{of_heavy}");
+}
