@@ -114,6 +114,8 @@ impl World<'_> {
         task.abort();
         let _ = task.await;
         self.made[number].sent = Sent::Left;
+        // A channel that it goes on to from there answers the same.
+        self.channels.truth().next = Some((number, play, create.render));
         let held = self.channels.truth().held.remove(&number);
         let _ = held.unwrap().send(play);
         self.resolves(number).await;
