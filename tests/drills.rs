@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::client::{Answer, Body, Request};
-use support::{CREDENTIAL, Setup, Stand, form, form_type, png};
+use support::{CREDENTIAL, KEY, Setup, Stand, form, form_type, png};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -38,6 +38,11 @@ struct Drill {
 impl Drill {
     /// `bad` has these lines in its configuration, and is at that address if at none of its own.
     async fn start(lines: &str, elsewhere: Option<SocketAddr>) -> Self {
+        Self::start_with(lines, "", elsewhere).await
+    }
+
+    /// `good` has lines of its own, too.
+    async fn start_with(lines: &str, of_good: &str, elsewhere: Option<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = Options {
             credential: CREDENTIAL.into(),
@@ -49,7 +54,7 @@ impl Drill {
         let models = "    models: [sora-2, sora-2-pro]";
         let both = format!(
             "{models}\n    answer_timeout: 2s\n    read_timeout: 1s\n{lines}  good:\n    url: http://{}\n    \
-             credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n{models}",
+             credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n{of_good}{models}",
             good.addr()
         );
         let mut setup = Setup::default()
@@ -272,4 +277,48 @@ async fn uploads_fail_only_where_they_had_begun() {
         drill.fail("");
         drill.audit(&answers).await;
     }
+}
+
+/// Drained under load: no create goes there any more, every poll is answered, and all of its jobs are
+/// settled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_is_drained_under_load() {
+    let drill = Drill::start("", None).await;
+    let mut answers = drill.creates(creates() / 2, &small(), RATE).await;
+    let drain = Request::new("POST", "/channels/bad/drain");
+    assert_eq!(drain.send(drill.stand.admin).await.unwrap().status, 200);
+    let before = drill.bad().stats().creates_complete;
+    assert!(before > 0, "it had creates");
+    let create = small();
+    let load = drill.creates(creates() / 2, &create, RATE);
+    let polls = async {
+        let mut failed = Vec::new();
+        for job in drill.bad().jobs() {
+            let poll = Request::get(&format!("/v1/videos/{}", job.job.id.unwrap())).key(KEY);
+            let answer = poll.send(drill.stand.gate).await.unwrap();
+            failed.extend((answer.status != 200).then_some(answer));
+        }
+        failed
+    };
+    let (more, failed) = tokio::join!(load, polls);
+    answers.extend(more);
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(
+        drill.bad().stats().creates_complete,
+        before,
+        "creates after it was drained"
+    );
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    drill.audit(&answers).await;
+}
+
+/// Within three points, over the creates of the drill (5,000 with `TOLLGATE_DRILL_CREATES=5000`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_share_creates_by_their_weights() {
+    let drill = Drill::start_with("    weight: 20\n", "    weight: 80\n", None).await;
+    let answers = drill.creates(creates(), &small(), 20 * RATE).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let of_heavy = drill.good.jobs().len() as f64 / answers.len() as f64;
+    assert!((0.77..=0.83).contains(&of_heavy), "{of_heavy}");
+    drill.audit(&answers).await;
 }
