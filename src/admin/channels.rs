@@ -51,7 +51,10 @@ fn describe(channel: &LiveChannel, now: Timestamp) -> Value {
         "name": &*spec.name,
         "url": spec.url.text(),
         "state": status.label,
-        "configured_state": spec.state.name(),
+        "configured_state": match channel.is_removed() {
+            true => "removed",
+            false => spec.state.name(),
+        },
         "reason": status.reason.map(|reason| reason.name()),
         "until": status.until.map(Timestamp::seconds),
         "in_flight": status.in_flight,

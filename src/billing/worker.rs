@@ -246,10 +246,14 @@ impl Worker {
 
     /// Warns of channels that are not configured any more and have jobs that have not ended.
     async fn warn_of_removed(&self, before: &Snapshot, now: &Snapshot) {
-        let names = before.channels.all().iter();
-        let names = names.map(|channel| &channel.spec().name);
-        let mut removed: BTreeMap<_, u64> = names
-            .filter(|name| now.channels.get(name).is_none())
+        let was_there = |name: &Arc<str>| {
+            let before = before.channels.get(name);
+            before.is_some_and(|before| !before.is_removed())
+        };
+        let removed = now.channels.all().iter().filter(|at| at.is_removed());
+        let removed = removed.map(|channel| &channel.spec().name);
+        let mut removed: BTreeMap<_, u64> = removed
+            .filter(|name| was_there(name))
             .map(|name| (name.clone(), 0))
             .collect();
         if removed.is_empty() {
@@ -269,9 +273,9 @@ impl Worker {
         }
         for (name, count) in removed.into_iter().filter(|(_, count)| *count > 0) {
             log::warn!(
-                "channel {name} was removed from the configuration with {count} jobs that have not \
-                 ended: nobody can poll or download them until it is back; to end its use, write \
-                 `state: drain` and remove it later"
+                "channel {name}, or an address of it, was removed from the configuration with {count} \
+                 jobs that have not ended: this process goes on to poll and download them, and after \
+                 its end nobody can; to end a channel's use, write `state: drain` and remove it later"
             );
         }
     }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::inspect::{Plan, SecondsType};
 use crate::metrics::Metrics;
 use crate::policy::Timestamp;
-use crate::upstream::Channels;
+use crate::upstream::{Channels, LiveChannel};
 use crate::{json, multipart};
 
 /// A configuration, with what is made of it once. A request keeps the one that it began with.
@@ -93,7 +93,8 @@ fn show(config: &Config, metrics: &Metrics, at: Timestamp) {
 
 /// Says which channels are in another state from now on than before.
 fn log_states(channels: &Channels, before: &Channels) {
-    let first = channels.all().iter().filter(|at| channels.is_first(at));
+    let is_shown = |at: &&Arc<LiveChannel>| channels.is_first(at) && !at.is_removed();
+    let first = channels.all().iter().filter(is_shown);
     for channel in first {
         let (name, state) = (&channel.spec().name, channel.state());
         let was = before.get(name).map(|before| before.state());

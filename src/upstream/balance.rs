@@ -25,12 +25,22 @@ impl Channels {
 
     /// Makes the channels live in place of those that were in force. Ejections end with those. The
     /// state that an operator has set stays, unless the configuration now has another than then.
+    ///
+    /// Channels and addresses that are not configured any more are kept, drained: their jobs are
+    /// polled and downloaded for as long as this process runs.
     pub fn replacing(specs: &[Arc<Channel>], before: &Self) -> Self {
-        let channels = Self::new(specs);
+        let mut channels = Self::new(specs);
         for channel in &channels.all {
             let before = before.get(&channel.spec().name);
+            let before = before.filter(|before| !before.is_removed());
             if let Some(before) = before.filter(|b| b.spec().state == channel.spec().state) {
                 channel.set_state(before.state());
+            }
+        }
+        for before in &before.all {
+            let address = before.address().map(|address| &**address);
+            if channels.at(&before.spec().name, address).is_none() {
+                channels.all.push(before.removed());
             }
         }
         channels

@@ -45,6 +45,8 @@ pub struct LiveChannel {
     page_size: AtomicUsize,
     /// Whether it is where a redirect leads, rather than a channel.
     is_content_server: bool,
+    /// See [`LiveChannel::is_removed`].
+    is_removed: bool,
     /// Whether addresses that are not public are left out.
     public_only: bool,
     clock: ChannelClock,
@@ -79,14 +81,15 @@ impl LiveChannel {
     /// Makes a channel live: one for each of its addresses.
     pub(super) fn of(spec: &Arc<Channel>) -> Vec<Arc<Self>> {
         if spec.replicas.is_empty() {
-            return vec![Self::made(spec.clone(), None, false, false)];
+            return vec![Arc::new(Self::made(spec.clone(), None, false, false))];
         }
         let at = |url: &ServerUrl| {
             let spec = Channel {
                 url: url.clone(),
                 ..Channel::clone(spec)
             };
-            Self::made(Arc::new(spec), Some(url.text().into()), false, false)
+            let address = Some(url.text().into());
+            Arc::new(Self::made(Arc::new(spec), address, false, false))
         };
         spec.addresses().map(at).collect()
     }
@@ -94,7 +97,7 @@ impl LiveChannel {
     /// Makes the server that a redirect of the channel's leads to.
     pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
         let spec = self.spec.content_server(url.server.clone());
-        Self::made(Arc::new(spec), None, true, url.public_only)
+        Arc::new(Self::made(Arc::new(spec), None, true, url.public_only))
     }
 
     fn made(
@@ -102,13 +105,13 @@ impl LiveChannel {
         address: Option<Arc<str>>,
         is_content_server: bool,
         public_only: bool,
-    ) -> Arc<Self> {
+    ) -> Self {
         let roots = spec
             .ca
             .iter()
             .map(|der| WrappedX509::new(der.clone(), parse_x509));
         let roots: Arc<CaType> = roots.collect();
-        Arc::new(Self {
+        Self {
             ca: (!roots.is_empty()).then_some(roots),
             trust: FixedState::default().hash_one(&spec.ca),
             identity: identity(&spec),
@@ -121,10 +124,30 @@ impl LiveChannel {
             turned_at: AtomicU64::new(0),
             page_size: AtomicUsize::new(usize::MAX),
             is_content_server,
+            is_removed: false,
             public_only,
             clock: ChannelClock::default(),
             unknown_words: Mutex::default(),
-        })
+        }
+    }
+
+    /// Makes what stays of it when it is not configured any more.
+    pub(super) fn removed(&self) -> Arc<Self> {
+        let (spec, address) = (self.spec.clone(), self.address.clone());
+        let removed = Self {
+            is_removed: true,
+            ..Self::made(spec, address, false, false)
+        };
+        removed.set_state(match self.state() {
+            ChannelState::Off => ChannelState::Off,
+            ChannelState::Active | ChannelState::Drain => ChannelState::Drain,
+        });
+        Arc::new(removed)
+    }
+
+    /// Whether the configuration in force does not have it: it is kept for the jobs that it has.
+    pub fn is_removed(&self) -> bool {
+        self.is_removed
     }
 
     /// The channel as configured.

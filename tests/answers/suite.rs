@@ -2,7 +2,10 @@
 
 use crate::support::client::{Answer, Body, Connection, Request};
 use crate::support::{CREDENTIAL, KEY, STUDIO, Setup, Stand, form, form_type, plain_form, png};
+use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tollgate::ledger::{Ledger, MemoryLedger};
 
 pub fn create() -> Request {
     Request::create(&form_type(), Body::Length(plain_form(), vec![]))
@@ -448,15 +451,49 @@ async fn a_list_does_not_fail_because_a_channel_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_job_of_a_channel_that_is_gone_is_not_tried_for_ever() {
-    let stand = Stand::start().await;
+    let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::default());
+    let setup = || Setup {
+        ledger: ledger.clone(),
+        ..Setup::default()
+    };
+    let stand = setup().start().await;
     let job = job_of(&create().send(stand.gate).await.unwrap()).await;
-    let renamed = Setup::default().replacing("  mock:\n", "  other:\n");
-    stand.handle.reload(renamed.config_for(stand.mock.addr()));
+    // As after a restart.
+    let renamed = setup().replacing("  mock:\n", "  other:\n").start().await;
     let poll = Request::get(&format!("/v1/videos/{job}")).key(KEY);
-    let answer = poll.send(stand.gate).await.unwrap();
+    let answer = poll.send(renamed.gate).await.unwrap();
     assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
     assert_eq!(answer.header("x-should-retry"), Some("false"));
-    let up = |name| format!("tollgate_channel_up{{channel=\"{name}\"}}");
-    let metrics = stand.metrics().await;
-    assert!(metrics.contains_key(&up("other")) && !metrics.contains_key(&up("mock")));
+}
+
+/// The process that loads a configuration without a channel goes on to follow the jobs of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_jobs_of_a_channel_that_was_removed_are_followed() {
+    let setup = || Setup::default().with("\njobs: { poll_after: 200ms, polls_per_second: 1000 }\n");
+    let stand = setup().start().await;
+    let job = job_of(&create().send(stand.gate).await.unwrap()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = tollgate::mock::Options {
+        credential: CREDENTIAL.into(),
+        ..Default::default()
+    };
+    let other = tollgate::mock::Mock::start(listener, options);
+    let renamed = setup().replacing("  mock:\n", "  other:\n");
+    stand.handle.reload(renamed.config_for(other.addr()));
+    let poll = Request::get(&format!("/v1/videos/{job}")).key(KEY);
+    assert_eq!(poll.send(stand.gate).await.unwrap().status, 200);
+    let before = stand.mock.jobs().len();
+    assert_eq!(create().send(stand.gate).await.unwrap().status, 200);
+    assert_eq!((stand.mock.jobs().len(), other.jobs().len()), (before, 1));
+    let posted = "tollgate_jobs_total{channel=\"mock\",model=\"sora-2\",status=\"completed\"}";
+    stand
+        .until("it is settled", async || stand.metric(posted).await == 1.0)
+        .await;
+    let state = "tollgate_channel_state{channel=\"mock\",state=\"drain\"}";
+    assert_eq!(stand.metric(state).await, 1.0);
+    // Configured again, it takes creates as before.
+    let both = setup().config_for(stand.mock.addr());
+    stand.handle.reload(both);
+    assert_eq!(create().send(stand.gate).await.unwrap().status, 200);
+    assert_eq!(stand.mock.jobs().len(), before + 1);
 }
