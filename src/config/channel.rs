@@ -144,9 +144,10 @@ fn build_urls(
                 "write all addresses under `urls`",
             ));
         }
-        _ => {
+        (None, urls) => {
             return Err(problems.report_hint(
-                name.referenced,
+                urls.as_ref()
+                    .map_or(name.referenced, |urls| urls.referenced),
                 "this channel has no address",
                 "write `url: https://HOST`, or `urls` with several",
             ));

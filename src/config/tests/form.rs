@@ -131,9 +131,9 @@ fn errors_of_form_have_a_place() {
         ),
         // The place is the mapping's last key.
         (
-            "    url: https://a.example\n    credential: { env: CRED }\n    models",
-            "    credential: { env: CRED }\n    §models",
-            &["the key `url` is missing from this mapping"],
+            "    sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n    group",
+            "    §group",
+            &["the key `sha256` is missing from this mapping"],
         ),
         (
             "listen: {",
@@ -146,11 +146,7 @@ fn errors_of_form_have_a_place() {
             "§[a]",
             &["a single value is expected here"],
         ),
-        (
-            "url: https://a.example",
-            "url§:",
-            &["a value is missing here"],
-        ),
+        ("group: g\n", "group§:\n", &["a value is missing here"]),
         ("{ default: 1x2", "§x\n#", &["a mapping is expected here"]),
         ("[m, n]", "[m, n]\n   §]", &["this is not YAML: "]),
         ("https://a.example", "§*b", &["no anchor of this name"]),

@@ -1,6 +1,7 @@
 //! What is refused in the sections of the machinery: addresses, ledger, channels, bounds.
 
 use super::*;
+use crate::channel::ServerUrl;
 
 #[test]
 fn addresses_must_be_free_and_whole() {
@@ -153,6 +154,67 @@ fn channels_have_a_plain_url_and_one_way_to_authenticate() {
             &["`host` has another duty"],
         ),
     ]);
+}
+
+#[test]
+fn channels_have_one_address_or_several_that_differ() {
+    let url = "    url: https://a.example\n";
+    let urls = "    urls: [https://a.example, \"https://b.example:8443/x\"]\n";
+    let channel = accepted(&changed(&[(url, urls)])).channels[0].clone();
+    let parsed = |url| ServerUrl::parse(url).unwrap();
+    assert_eq!(channel.url, parsed("https://a.example"));
+    assert_eq!(channel.replicas, [parsed("https://b.example:8443/x")]);
+    let one = accepted(&changed(&[(url, "    urls: [http://a.example]\n")]));
+    assert_eq!(one.channels[0].url, parsed("http://a.example"));
+    assert!(one.channels[0].replicas.is_empty());
+
+    let without = changed(&[("  one:\n    url: https://a.example\n", "  §one:\n")]);
+    let wanted = "this channel has no address (write `url: https://HOST`, or `urls` with several)";
+    refused_in(Path::new("/nonexistent"), &without, &[wanted]);
+
+    let mixed = "are all https:// or all http://";
+    for (lines, wanted) in [
+        (
+            "    url: https://a.example\n    urls: §[https://b.example]\n",
+            &["`url` and `urls` exclude each other"][..],
+        ),
+        (
+            "    url: https://a.example\n    urls: §[]\n",
+            &["`url` and `urls` exclude each other"],
+        ),
+        ("    urls: §[]\n", &["this channel has no address"]),
+        (
+            "    urls:\n      - https://a.example\n      - §https://a.example\n",
+            &["`https://a.example` stands here twice"],
+        ),
+        // It is the same one, written otherwise.
+        (
+            "    urls: [https://a.example, §\"https://A.example:443/\"]\n",
+            &["stands here twice"],
+        ),
+        (
+            "    urls: [https://a.example, §http://b.example, https://c.example]\n",
+            &[mixed],
+        ),
+        (
+            "    urls: [http://a.example, §https://a.example]\n",
+            &[mixed],
+        ),
+        (
+            "    urls: [§a.example, http://b.example, §https://c.example, \
+             §https://u:SECRET@d.example, §http://b.example]\n",
+            &[
+                "begins with https:// or http://",
+                mixed,
+                "no user or password",
+                "stands here twice",
+            ],
+        ),
+        ("    urls: §https://a.example\n", &["expected"]),
+    ] {
+        let text = changed(&[(url, lines)]);
+        refused_in(Path::new("/nonexistent"), &text, wanted);
+    }
 }
 
 #[test]
