@@ -17,21 +17,32 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<u64>,
 }
 
-/// Reads how many seconds `Retry-After` says, as a number or as a date; `None` where it says nothing.
+/// Reads after how many seconds an answer invites another request: by `retry-after-ms`, which OpenAI's
+/// API sends and its SDKs read first, or by `Retry-After`, as a number or as a date. `None` where it says
+/// nothing.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
+    let text = |value: &HeaderValue| Some(value.to_str().ok()?.trim().to_owned());
+    let milliseconds = headers.get("retry-after-ms").and_then(text);
+    if let Some(milliseconds) = milliseconds.as_deref().and_then(rounded_up) {
+        return Some(milliseconds.div_ceil(1000));
+    }
+    let text = headers.get(header::RETRY_AFTER).and_then(text)?;
+    if let Some(seconds) = rounded_up(&text) {
         return Some(seconds);
     }
-    // Some write a fraction.
-    if let Some((whole, _)) = text.split_once('.') {
-        return whole.parse::<u64>().ok()?.checked_add(1);
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
+    let date = httpdate::parse_http_date(&text).ok()?;
     Some(
         date.duration_since(now)
             .map_or(0, |wait| wait.as_secs() + 1),
     )
+}
+
+/// Reads a number without a sign. Some write a fraction.
+fn rounded_up(number: &str) -> Option<u64> {
+    match number.split_once('.') {
+        Some((whole, _)) => whole.parse::<u64>().ok()?.checked_add(1),
+        None => number.parse().ok(),
+    }
 }
 
 impl Answer {
@@ -101,6 +112,28 @@ mod tests {
             assert_eq!(retry_after(&headers, now), seconds, "{text}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn milliseconds_come_first_and_are_rounded_up() {
+        for (milliseconds, seconds, wait) in [
+            ("0", None, Some(0)),
+            ("1", None, Some(1)),
+            ("1000", None, Some(1)),
+            ("1001", Some("30"), Some(2)),
+            ("1499.5", Some("30"), Some(2)),
+            ("soon", Some("30"), Some(30)),
+            ("-5", Some("30"), Some(30)),
+            ("soon", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("retry-after-ms", HeaderValue::from_static(milliseconds));
+            if let Some(seconds) = seconds {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+            }
+            let found = retry_after(&headers, SystemTime::UNIX_EPOCH);
+            assert_eq!(found, wait, "{milliseconds} {seconds:?}");
+        }
     }
 
     #[test]
