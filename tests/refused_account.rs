@@ -1,12 +1,15 @@
 //! What a channel says of its own account, and what it says on the way, stays with the gate.
 
 mod support;
+#[path = "support/upstream.rs"]
+mod upstream;
 
 use support::client::{Body, Request};
 use support::{KEY, Setup, form_type, plain_form};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::mock::{Mock, Options};
+use upstream::{Upstream, json};
 
 /// Plays a channel that creates one job, and answers every other request so.
 async fn polled(answer: &'static [u8]) -> String {
@@ -131,4 +134,55 @@ async fn a_create_that_no_other_channel_takes_is_for_operators() {
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     let message = answer.json()["error"]["message"].to_string();
     assert!(message.contains("Tell whoever"), "{message}");
+}
+
+/// A 403 is about the request or about the account, and only what an API has written tells which.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_a_filter_refuses_is_for_its_client() {
+    let filtered = r#"{"error":{"message":"Your prompt was blocked by our safety system.","type":"invalid_request_error","param":"prompt","code":"moderation_blocked"}}"#;
+    let flat = r#"{"code":"content_policy_violation","message":"blocked","data":null}"#;
+    let account = r#"{"error":{"message":"This account of org-7 is blocked.","type":"t","param":null,"code":"account_blocked"}}"#;
+    let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+    let upstream = Upstream::start(|_| json(403, "")).await;
+    let stand = upstream.behind(Setup::default(), "").start().await;
+    for (status, body, passes) in [
+        (403, filtered, true),
+        (403, flat, true),
+        (403, account, false),
+        (403, "", false),
+        (
+            403,
+            "<html>the content filter of a gateway, sk-ab</html>",
+            false,
+        ),
+        // Of others that are about the account, nothing passes.
+        (401, filtered, false),
+        (402, filtered, false),
+    ] {
+        upstream.says(move |_| json(status, body));
+        let answer = create.send(stand.gate).await.unwrap();
+        if passes {
+            assert_eq!(answer.status, status, "{body}: {answer:?}");
+            assert_eq!(answer.body, body.as_bytes());
+            assert_eq!(answer.header("x-should-retry"), None);
+            assert!(stand.channel_errors().await.is_empty(), "{body}");
+        } else {
+            assert_eq!((answer.status, &*answer.code()), (502, "upstream_error"));
+            assert_eq!(answer.header("x-should-retry"), Some("false"), "{body}");
+            let text = String::from_utf8(answer.body).unwrap();
+            assert!(!text.contains("org-7") && !text.contains("sk-ab"), "{text}");
+        }
+        // Nothing was created, and nothing is charged.
+        let in_flight = "tollgate_jobs_in_flight{key=\"demo\"}";
+        assert_eq!(stand.metric(in_flight).await, 0.0, "{body}");
+    }
+    // Of a job, the account alone can be meant.
+    let job = r#"{"id":"video_1","object":"video","status":"queued"}"#;
+    upstream.says(move |heard| match heard.method.as_str() {
+        "POST" => json(200, job),
+        _ => json(403, filtered),
+    });
+    assert_eq!(create.send(stand.gate).await.unwrap().status, 200);
+    let poll = Request::get("/v1/videos/video_1").key(KEY);
+    assert_eq!(poll.send(stand.gate).await.unwrap().status, 502);
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::idempotency::{Idempotency, answer_claimed};
 use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
-use super::response::{Response, relay_failure};
+use super::response::{Response, relay_refused_create};
 use super::services::Services;
 use super::upload::Upload;
 use crate::billing::{
@@ -149,7 +149,7 @@ impl CreateEnd<'_> {
                         client.declined(&channel, why);
                         Err(self.not_taken(&channel, why, model).into())
                     }
-                    None => Ok(relay_failure(client, &channel, answer)?),
+                    None => Ok(relay_refused_create(client, &channel, answer)?),
                 }
             }
             _ => {
@@ -325,7 +325,9 @@ impl CreateEnd<'_> {
                 return Ok(Released::Declined(Box::new(reservation), why));
             }
             billing.void(reservation, "refused").await;
-            return Ok(Released::Ended(relay_failure(client, channel, answer)?));
+            return Ok(Released::Ended(relay_refused_create(
+                client, channel, answer,
+            )?));
         }
         billing.mark_unknown(reservation).await;
         let what = format_args!("a create was answered with {status}");

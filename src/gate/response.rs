@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::client::{Client, gone, in_time};
 use super::refusal::{ChannelFault, Refusal};
 use super::services::{RequestContext, Services};
-use crate::dialect::ApiError;
+use crate::dialect::{ApiError, Blame};
 use crate::upstream::headers::passing_down;
 use crate::upstream::redirect::is_redirect;
 use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
@@ -128,8 +128,26 @@ pub(super) fn relay(
     Ok(Response::of(answer))
 }
 
+/// Passes a channel's refusal of a create on to the client, unless it is about the channel's account. A
+/// 403 may be about either: it passes where an API has written what is wrong with the request, as its
+/// filter of contents does.
+pub(super) fn relay_refused_create(
+    client: &UpstreamClient,
+    channel: &LiveChannel,
+    answer: Answer,
+) -> Result<Response, Refusal> {
+    let dialect = &channel.spec().dialect;
+    let is_about_request = answer.status == StatusCode::FORBIDDEN
+        && dialect.blame(403, &answer.body) == Blame::Request
+        && ApiError::read(&answer.body, dialect).is_some();
+    match is_about_request {
+        true => Ok(Response::of(answer)),
+        false => relay_failure(client, channel, answer),
+    }
+}
+
 /// Passes a channel's refusal on to the client, unless it is about the channel's account.
-pub(super) fn relay_failure(
+fn relay_failure(
     client: &UpstreamClient,
     channel: &LiveChannel,
     answer: Answer,
