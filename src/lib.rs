@@ -65,8 +65,9 @@
 //!   atomic step, and says which call it was, which alone moves the metrics.
 //! - Heads keep what stands on a list of what passes and nothing else, in both directions.
 //!
-//! Absent on purpose: nothing is retried once a byte of a body has left; no body is
-//! buffered to be parsed by a library; nothing about Sora is in the gate's code (the mock
+//! Absent on purpose: nothing is sent again that may have created a job, nor what was streamed (a
+//! body that is held as a whole goes to the next channel where one has proved that it created
+//! nothing); no body is buffered to be parsed by a library; nothing about Sora is in the gate's code (the mock
 //! channel has its models), all of it is in the configuration.
 //!
 //! # Embedding
