@@ -6,9 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use support::client::{Body, Request};
-use support::{CREDENTIAL, KEY, Setup, Stand, form_type, plain_form};
+use support::{CREDENTIAL, KEY, STUDIO, Setup, Stand, form_type, plain_form};
 use tokio::net::TcpListener;
+use tollgate::ledger::{State, Unmatched};
 use tollgate::mock::{Mock, Options};
+
+const BOUNDS: &str = "\n    answer_timeout: 2s\n    read_timeout: 1s\n    credential: ";
+const JOBS: &str = "\njobs: { poll_after: 200ms, polls_per_second: 1000, unknown_grace: 2s }\n";
 
 /// A gate before one channel at two addresses: the stand's own, and this one.
 async fn stand() -> (Stand, Mock) {
@@ -20,14 +24,14 @@ async fn stand() -> (Stand, Mock) {
         ..Options::default()
     };
     let second = Mock::start(listener, options);
-    let bounds = "]\n    answer_timeout: 2s\n    read_timeout: 1s\n    credential: ";
+    let bounds = format!("]{BOUNDS}");
     let setup = Setup::default()
         .replacing(
             "    url: ",
             &format!("    urls: ['http://{}', ", second.addr()),
         )
-        .replacing("\n    credential: ", bounds)
-        .with("\njobs: { poll_after: 200ms, polls_per_second: 1000, unknown_grace: 2s }\n");
+        .replacing("\n    credential: ", &bounds)
+        .with(JOBS);
     (setup.start().await, second)
 }
 
@@ -119,4 +123,97 @@ async fn a_lost_answer_is_found_at_its_address() {
     })
     .await;
     assert_eq!(stand.mock.jobs().len() + second.jobs().len(), 4);
+}
+
+/// Loses the answer of a create while no list is given.
+async fn lose(stand: &Stand, mock: &Mock, key: &str, fault: &str) {
+    let faults = [fault, "list:500"].map(|name| name.parse().unwrap());
+    mock.set_faults(faults.into(), None);
+    let mut request = create();
+    request.headers.retain(|(name, _)| name != "Authorization");
+    let answer = request.key(key).send(stand.gate).await.unwrap();
+    assert_eq!(answer.status, 502, "{answer:?}");
+}
+
+async fn unknown(stand: &Stand) -> Vec<Unmatched> {
+    let unmatched = stand.handle.ledger().unmatched("mock", 100).await.unwrap();
+    let is_unknown = |unmatched: &Unmatched| unmatched.state == State::Unknown;
+    unmatched.into_iter().filter(is_unknown).collect()
+}
+
+async fn until_lists_are_read(stand: &Stand, mock: &Mock, times: usize) {
+    let read = || {
+        let requests = mock.requests().into_iter();
+        requests.filter(|request| request.method == "GET").count()
+    };
+    let before = read();
+    stand
+        .until("the lists are read", async || read() >= before + times)
+        .await;
+}
+
+/// Addresses that share an account have one list: what is on it may be what became of a request that
+/// was sent to another address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_on_a_shared_list_goes_to_no_other_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = Options {
+        credential: CREDENTIAL.into(),
+        ..Options::default()
+    };
+    let mock = Mock::start(listener, options);
+    let port = mock.addr().port();
+    let urls = format!("    urls: ['http://127.0.0.1:{port}', 'http://localhost:{port}'] # ");
+    let setup = Setup::default()
+        .replacing("    url: ", &urls)
+        .replacing("\n    credential: ", BOUNDS)
+        .with("\njobs: { polls_per_second: 100, unknown_grace: 1s }\n");
+    let stand = setup.start().await;
+    // The address that fails is not used for the next create.
+    lose(&stand, &mock, KEY, "create:drop-before").await;
+    lose(&stand, &mock, STUDIO, "create:drop-after").await;
+    let made_at = unknown(&stand).await.into_iter().map(|made| made.address);
+    assert_eq!(made_at.collect::<BTreeSet<_>>().len(), 2);
+    assert_eq!(mock.jobs().len(), 1);
+    mock.set_faults(vec![], None);
+    until_lists_are_read(&stand, &mock, 8).await;
+    assert_eq!(
+        unknown(&stand).await.len(),
+        2,
+        "whose it is cannot be known"
+    );
+}
+
+/// No list that can be read tells what became of a request to an address that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_made_at_an_address_that_is_gone_is_held() {
+    let (stand, second) = stand().await;
+    for (mock, fault) in [
+        (&stand.mock, "create:drop-before"),
+        (&second, "create:drop-after"),
+    ] {
+        let faults = [fault, "list:500"].map(|name| name.parse().unwrap());
+        mock.set_faults(faults.into(), None);
+    }
+    // The address that fails is not used for the next create.
+    for _ in 0..2 {
+        assert_eq!(create().send(stand.gate).await.unwrap().status, 502);
+    }
+    assert_eq!(second.jobs().len(), 1);
+    let setup = Setup::default()
+        .replacing("\n    credential: ", BOUNDS)
+        .with(JOBS);
+    stand.handle.reload(setup.config_for(stand.mock.addr()));
+    // Once this one is voided, the time of the others is over as well.
+    assert_eq!(create().send(stand.gate).await.unwrap().status, 502);
+    assert_eq!(unknown(&stand).await.len(), 3);
+    stand.mock.set_faults(vec![], None);
+    stand
+        .until("what was made here is voided", async || {
+            unknown(&stand).await.len() == 1
+        })
+        .await;
+    let held = unknown(&stand).await.remove(0);
+    let address = format!("http://{}", second.addr());
+    assert_eq!(held.address.as_deref(), Some(&*address));
 }

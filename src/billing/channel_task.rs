@@ -17,14 +17,24 @@ pub(super) struct ChannelTask {
 }
 
 impl ChannelTask {
-    /// Whether a reservation was made at this address of the channel.
+    /// Whether it is decided at this address of the channel what became of a reservation: where it
+    /// was made, or at the first one, where that address is gone.
     pub(super) fn is_here(&self, unmatched: &Unmatched) -> bool {
-        let (channels, address) = (&self.snapshot.channels, unmatched.address.as_deref());
-        match channels.at(self.name(), address) {
+        match self.made_at(unmatched) {
             Some(at) => Arc::ptr_eq(at, &self.channel),
-            // The address is gone: it is expired with those of the first one.
-            None => channels.is_first(&self.channel),
+            None => self.snapshot.channels.is_first(&self.channel),
         }
+    }
+
+    /// Whether the address where a reservation was made is not configured any more: no list proves
+    /// that it became nothing, and it is held until it expires.
+    pub(super) fn is_gone(&self, unmatched: &Unmatched) -> bool {
+        self.made_at(unmatched).is_none()
+    }
+
+    fn made_at(&self, unmatched: &Unmatched) -> Option<&Arc<LiveChannel>> {
+        let address = unmatched.address.as_deref();
+        self.snapshot.channels.at(self.name(), address)
     }
 
     /// The channel's name.

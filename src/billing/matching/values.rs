@@ -245,6 +245,15 @@ impl ListedJob {
 }
 
 impl Candidate {
+    /// Makes it one of which it is decided elsewhere what became of it: no job is assigned to it here,
+    /// and none that it fits is taken for another key's, as with one that was voided.
+    pub(in crate::billing) fn decided_elsewhere(mut self) -> Self {
+        if self.is_unknown() {
+            self.state = State::Voided;
+        }
+        self
+    }
+
     pub(super) fn is_unknown(&self) -> bool {
         self.state == State::Unknown
     }

@@ -58,7 +58,8 @@ pub(super) struct Reconciler {
     notices: Notices,
 }
 
-/// The reservations of a channel that a job may belong to.
+/// The reservations of a channel that a job may belong to: those of all its addresses, since these may
+/// share an account, and so a list.
 struct Unresolved {
     unmatched: Vec<Unmatched>,
     candidates: Vec<Candidate>,
@@ -70,15 +71,13 @@ impl Unresolved {
     /// Reads them from the ledger.
     async fn load(task: &ChannelTask) -> Result<Self, Unavailable> {
         let (billing, ledger) = (&task.billing, task.billing.ledger());
-        let mut unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
-        let unseen = unseen_from(&unmatched, MAX_UNMATCHED);
-        unmatched.retain(|unmatched| task.is_here(unmatched));
+        let unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
         let mut unresolved = Self {
             candidates: Vec::with_capacity(unmatched.len()),
-            unseen_from: unseen,
+            unseen_from: unseen_from(&unmatched, MAX_UNMATCHED),
             unmatched,
         };
-        let Some(oldest) = unresolved.oldest() else {
+        let Some(oldest) = unresolved.oldest(task) else {
             return Ok(unresolved);
         };
         // Nothing that was voided before could have had a job that the oldest may have. The clock of
@@ -89,22 +88,27 @@ impl Unresolved {
         let voided = voided.await?;
         let unseen = [unresolved.unseen_from, unseen_from(&voided, MAX_VOIDED)];
         unresolved.unseen_from = unseen.into_iter().flatten().min();
-        let voided = voided.iter().filter(|voided| task.is_here(voided));
-        for unmatched in unresolved.unmatched.iter().chain(voided) {
+        for unmatched in unresolved.unmatched.iter().chain(&voided) {
             let source = match &unmatched.remix_of {
                 Some(id) => billing.job(id).await?,
                 None => None,
             };
             let source = source.map(|source| source.job.upstream_id.clone());
             let source = source.or_else(|| unmatched.remix_of.clone());
-            unresolved.candidates.push(candidate(unmatched, source));
+            let candidate = candidate(unmatched, source);
+            unresolved.candidates.push(match task.is_here(unmatched) {
+                true => candidate,
+                false => candidate.decided_elsewhere(),
+            });
         }
         Ok(unresolved)
     }
 
-    fn oldest(&self) -> Option<Timestamp> {
+    /// When the oldest one was made that is to be decided about here.
+    fn oldest(&self, task: &ChannelTask) -> Option<Timestamp> {
         let unknown = self.unmatched.iter().filter(|u| u.state == State::Unknown);
-        unknown.map(|u| u.created).min()
+        let here = unknown.filter(|unknown| task.is_here(unknown));
+        here.map(|u| u.created).min()
     }
 
     fn get(&self, id: ReservationId) -> Option<&Unmatched> {
@@ -118,7 +122,7 @@ impl Reconciler {
         let (billing, name) = (&task.billing, task.name());
         expire_unknown(task).await?;
         let unresolved = Unresolved::load(task).await?;
-        let Some(oldest) = unresolved.oldest() else {
+        let Some(oldest) = unresolved.oldest(task) else {
             self.reader = None;
             return Ok(());
         };
@@ -148,6 +152,9 @@ impl Reconciler {
                         assign(task, unknown, listing).await?;
                     }
                 }
+                // The list of its own address may have the job that came of it.
+                Decision::Void { reservation }
+                    if unresolved.get(reservation).is_some_and(|u| task.is_gone(u)) => {}
                 Decision::Void { reservation } => {
                     log::info!("reservation {reservation} on channel {name}: no job came of it");
                     billing.void_by_id(reservation, NOT_CREATED).await?;
