@@ -104,4 +104,5 @@ on_every_ledger! {
     what_is_not_pending_moves_no_more
     a_moved_reservation_is_voided_where_it_is
     a_correction_changes_what_a_channel_is_paid
+    a_correction_may_change_only_what_a_channel_is_paid
 }

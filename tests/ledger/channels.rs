@@ -325,3 +325,40 @@ pub async fn a_correction_changes_what_a_channel_is_paid(ledger: Arc<dyn Ledger>
         );
     }
 }
+
+/// A channel may charge more for a size that the list has at the same price: what it is paid is
+/// corrected all the same, and given back as a whole.
+pub async fn a_correction_may_change_only_what_a_channel_is_paid(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![]);
+    let a = on("a", &charge(&key, 4));
+    let cost = a.purchase.clone().unwrap();
+    let rendered = Arc::new(Charge {
+        size: "720x1280".into(),
+        purchase: Some(PurchaseCost {
+            amount: "0.5".parse().unwrap(),
+            ..cost
+        }),
+        ..(*a).clone()
+    });
+    let cost_limit = |text| [limit(Measure::Cost, text)];
+    let draft = placed(1, &a, &cost_limit("10/day"));
+    assert_eq!(
+        ledger.reserve(&draft, &key, NOW).await.unwrap(),
+        Reserved::Done
+    );
+    let tie = confirmation(&rendered, "video_1");
+    let binding = binding(&key);
+    let confirmed = ledger.confirm(ReservationId(1), &tie, &binding, NOW);
+    confirmed.await.unwrap();
+    // Of another 0.34.
+    for (text, fits) in [("0.83/day", false), ("0.84/day", true)] {
+        assert_eq!(
+            has_room(&*ledger, &a, &cost_limit(text)).await,
+            fits,
+            "{text}"
+        );
+    }
+    let voided = ledger.settle(ReservationId(1), Resolution::Voided, "failed", NOW);
+    assert_eq!(voided.await.unwrap(), Some(rendered));
+    assert!(has_room(&*ledger, &a, &cost_limit("0.34/day")).await);
+}

@@ -8,9 +8,9 @@ use tokio_postgres::{Error, IsolationLevel};
 use super::row::Id;
 
 /// The changes of every version to the tables, the oldest first. What has been released never
-/// changes. A version may change the decisions alone, as the second, the fifth and the
-/// sixth did.
-const VERSIONS: [&str; 7] = [
+/// changes. A version may change the decisions alone, as the second, the fifth, the sixth and
+/// the eighth did.
+const VERSIONS: [&str; 8] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
     include_str!("../schema/postgres/003_ids_and_prices.sql"),
@@ -18,6 +18,7 @@ const VERSIONS: [&str; 7] = [
     "",
     "",
     include_str!("../schema/postgres/007_channels.sql"),
+    "",
 ];
 
 /// The functions, as they are in the newest version: every upgrade replaces all of them.

@@ -399,8 +399,9 @@ BEGIN
 
     o_taken := v_was.created_ms;
     v_starts := tollgate.window_starts(v_was.created_ms);
-    PERFORM pg_advisory_xact_lock_shared(tollgate.scope_lock('channel', v_was.channel)),
-            pg_advisory_xact_lock_shared(tollgate.scope_lock('channel', p_channel));
+    -- In one order: two moves would else wait for each other behind those who ask for a scope alone.
+    PERFORM pg_advisory_xact_lock_shared(tollgate.scope_lock('channel', least(v_was.channel, p_channel)));
+    PERFORM pg_advisory_xact_lock_shared(tollgate.scope_lock('channel', greatest(v_was.channel, p_channel)));
     INSERT INTO tollgate.counter
     SELECT t.scope, t.name, tollgate.start_of(t.window_name, v_starts), t.window_name,
            t.measure, t.currency, 0
@@ -529,7 +530,8 @@ BEGIN
     END IF;
 
     o_corrected := true;
-    IF (p_seconds, p_list, p_billed) <> (v_was.seconds, v_was.list_nanos, v_was.billed_nanos) THEN
+    IF ROW(p_seconds, p_list, p_billed, p_purchase)
+            IS DISTINCT FROM ROW(v_was.seconds, v_was.list_nanos, v_was.billed_nanos, v_was.purchase_nanos) THEN
         v_starts := tollgate.window_starts(v_was.created_ms);
         PERFORM tollgate.share_scopes(v_was.key, v_was.group_name, v_was.channel);
         PERFORM tollgate.lock_counters(v_was.key, v_was.group_name, v_was.currency,
