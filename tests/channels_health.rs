@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::client::{Answer, Body, Request};
-use support::{CREDENTIAL, KEY, Setup, Stand, form_type, plain_form};
+use support::{CREDENTIAL, KEY, STUDIO, Setup, Stand, form, form_type, plain_form, png};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tollgate::clock::{self, Clock};
 use tollgate::mock::{Fault, Mock, Options};
 use tollgate::policy::Timestamp;
@@ -19,6 +21,10 @@ struct Two {
 }
 
 async fn two(lines: &str) -> Two {
+    two_behind(Setup::default(), lines).await
+}
+
+async fn two_behind(setup: Setup, lines: &str) -> Two {
     let options = Options {
         credential: CREDENTIAL.into(),
         ..Options::default()
@@ -32,7 +38,7 @@ async fn two(lines: &str) -> Two {
         other.addr()
     );
     let clock = Clock::manual(clock::now());
-    let setup = Setup::default().replacing(models, &both);
+    let setup = setup.replacing(models, &both);
     let stand = setup.start_with_clock(clock.clone()).await;
     Two {
         stand,
@@ -181,6 +187,120 @@ async fn failures_rest_for_pauses_that_grow() {
     create(&two.stand).await;
     assert_eq!(state(&two.stand, "mock").await, "active");
     assert_eq!(ejections(&two.stand, "failed").await, 2.0);
+}
+
+/// A client that has reached its limit takes the trial of no channel.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_goes_nowhere_is_no_trial() {
+    let setup = Setup::default().replacing("requests: 60/min", "requests: 1/total");
+    let two = two_behind(setup, "").await;
+    let studio = || {
+        let mut create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+        create.headers.retain(|(name, _)| name != "Authorization");
+        create.key(STUDIO)
+    };
+    assert_eq!(studio().send(two.stand.gate).await.unwrap().status, 200);
+    two.stand.mock.set_faults(faults("create:429"), Some(1));
+    two.reach_mock().await;
+    two.pass(Duration::from_secs(2));
+    assert_eq!(state(&two.stand, "mock").await, "trial");
+    let before = two.stand.mock.stats().creates_complete;
+    assert_eq!(studio().send(two.stand.gate).await.unwrap().status, 429);
+    assert_eq!(two.stand.mock.stats().creates_complete, before);
+    assert_eq!(create(&two.stand).await.status, 200);
+    assert_eq!(two.stand.mock.stats().creates_complete, before + 1);
+    assert_eq!(state(&two.stand, "mock").await, "active");
+}
+
+/// A create whose picture is long enough to be streamed.
+fn upload() -> Request {
+    let form = form(&[
+        ("prompt", b"A calico cat playing a piano"),
+        ("model", b"sora-2"),
+        ("seconds", b"4"),
+        ("size", b"1280x720"),
+        ("input_reference", &png(4 << 20)),
+    ]);
+    Request::create(&form_type(), Body::Length(form, vec![1 << 20]))
+}
+
+/// Servers and proxies give up waiting for a body: a client that sends slowly ejects nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_is_too_slow_for_a_channel_ejects_it_not() {
+    for (status, stands) in [
+        (408, "active"),
+        (502, "active"),
+        (504, "active"),
+        (503, "resting"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut some = [0; 1024];
+                let _ = stream.read(&mut some).await;
+                let answer = format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                tokio::spawn(
+                    async move { while let Ok(1..) = stream.read(&mut [0; 65536]).await {} },
+                );
+            }
+        });
+        let setup = Setup::default();
+        let setup = setup.replacing("url: http://", &format!("url: http://{address} # "));
+        let stand = setup.start().await;
+        let mut client = TcpStream::connect(stand.gate).await.unwrap();
+        for piece in upload().pieces().iter().take(2) {
+            client.write_all(piece).await.unwrap();
+        }
+        let mut head = [0; 12];
+        client.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 503", "{status}");
+        assert_eq!(state(&stand, "mock").await, stands, "{status}");
+    }
+}
+
+/// The last place of a channel is taken while a body is streamed to it. Another channel may take the
+/// create: it is not told to wait for this one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_whose_channel_is_full_by_its_end_is_tried_again_at_once() {
+    // The other one is of the next tier.
+    let setup = Setup::default().replacing("\n\ncatalog:", "\n    tier: 1\n\ncatalog:");
+    let two = two_behind(setup, "    limits: { requests: 1/total }\n").await;
+    let mut client = TcpStream::connect(two.stand.gate).await.unwrap();
+    let pieces = upload().header("X-Request-Id", "upload").pieces();
+    for piece in &pieces[..2] {
+        client.write_all(piece).await.unwrap();
+    }
+    let mock = &two.stand.mock;
+    two.stand
+        .until("it is streamed", async || mock.is_in_progress("upload"))
+        .await;
+    assert_eq!(create(&two.stand).await.status, 200);
+    assert_eq!(mock.jobs().len(), 1);
+    for piece in &pieces[2..] {
+        client.write_all(piece).await.unwrap();
+    }
+    let mut head = [0; 12];
+    client.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 502");
+    assert_eq!(mock.jobs().len(), 1);
+}
+
+/// Where no wait is known to help, the longest is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_no_window_ends_is_worth_no_quick_retry() {
+    for (limit, wait) in [("in_flight: 1", "5"), ("requests: 1/total", "600")] {
+        let models = "    models: [sora-2, sora-2-pro]";
+        let limited = format!("{models}\n    limits: {{ {limit} }}");
+        let setup = Setup::default().replacing(models, &limited);
+        let stand = setup.with("\njobs: { poll_after: 1h }\n").start().await;
+        assert_eq!(create(&stand).await.status, 200);
+        let refused = create(&stand).await;
+        assert_eq!(refused.status, 429, "{limit}");
+        assert_eq!(refused.header("retry-after"), Some(wait), "{limit}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
 
-use super::create_end::{CreateEnd, Placed, Released, StreamEnd, full};
+use super::create_end::{CreateEnd, Placed, Released, StreamEnd};
+use super::declined::full;
 use super::idempotency::Idempotency;
 use super::refusal::{Refusal, RequestError};
 use super::request_head;
@@ -23,8 +24,8 @@ use crate::metrics::seconds;
 use crate::policy::{self, Key, Permit};
 use crate::route::Route;
 use crate::runtime::Snapshot;
-use crate::upstream::{Attempts, ChannelChoice, Declined, Exchange, Framing, LiveChannel};
-use crate::upstream::{Sending, headers};
+use crate::upstream::{Attempts, ChannelChoice, Declined, Exchange, Framing};
+use crate::upstream::{LiveChannel, Sending, Trial, headers};
 
 /// The maximum that is read before it is sent on, if it is at hand.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
@@ -167,7 +168,8 @@ impl CreateRequest<'_> {
         if checked == Precheck::Replay {
             return self.idempotency.replay(upload).await;
         }
-        let mut exchange = self.connect_any(&upload.inspector, permit.as_ref()).await?;
+        let connected = self.connect_any(&upload.inspector, permit.as_ref()).await?;
+        let (mut exchange, _trial) = connected;
         if let Err(end) = self.stream(upload, &mut exchange).await {
             let model = upload.inspector.asked().model;
             return self.end().break_off(exchange, end, model).await;
@@ -185,10 +187,10 @@ impl CreateRequest<'_> {
                 Ok(response)
             }
             Ok(Placed::Full(_, why)) => {
-                let mut attempts = Attempts::default();
-                attempts.add(&exchange.channel().spec().name, why);
+                let channel = exchange.channel().clone();
                 exchange.abort().await;
-                Err(attempts.none_left().into())
+                let model = upload.inspector.asked().model;
+                Err(self.end().not_taken(&channel, why, model).into())
             }
             Err(error) => {
                 exchange.abort().await;
@@ -208,7 +210,7 @@ impl CreateRequest<'_> {
         let body = Sending::AtOnce(self.framing);
         let (mut attempts, mut reservation) = (Attempts::default(), None);
         let mut candidates = candidates.into_iter();
-        while let Some(channel) = candidates.next() {
+        while let Some((channel, _trial)) = candidates.next() {
             let name = &channel.spec().name;
             // The ledger must know which channel to ask if the outcome is unknown.
             let end = self.end();
@@ -220,7 +222,6 @@ impl CreateRequest<'_> {
                 Placed::Reserved(held) => held,
                 Placed::Replayed(response) => return Ok(response),
                 Placed::Full(held, why) => {
-                    channel.note_full(self.services.now());
                     attempts.add(name, why);
                     reservation = held;
                     continue;
@@ -290,7 +291,7 @@ impl CreateRequest<'_> {
         &mut self,
         inspector: &Inspector,
         permit: Option<&Permit>,
-    ) -> Result<Exchange, Refusal> {
+    ) -> Result<(Exchange, Option<Trial>), Refusal> {
         let (model, written) = (inspector.asked().model, inspector.written_seconds());
         let candidates = self
             .choice
@@ -298,14 +299,13 @@ impl CreateRequest<'_> {
         let body = Sending::Piecemeal(self.framing);
         let mut attempts = Attempts::default();
         let mut candidates = candidates.into_iter();
-        while let Some(channel) = candidates.next() {
+        while let Some((channel, trial)) = candidates.next() {
             let name = &channel.spec().name;
             let last = candidates.len() == 0;
             if let Some(why) = self.is_full(&channel, permit).await? {
-                channel.note_full(self.services.now());
                 attempts.add(name, why);
             } else if let Some(exchange) = self.connect(&channel, body, last).await {
-                return Ok(exchange);
+                return Ok((exchange, trial));
             } else {
                 attempts.add(name, Declined::Unreachable);
             }
@@ -327,7 +327,7 @@ impl CreateRequest<'_> {
         let charge = billing::charge(self.key, permit, Some(spec));
         let (ledger, now) = (self.services.billing.ledger(), self.services.now());
         let reached = ledger.check_channel(&charge, &spec.limits, now).await?;
-        Ok(reached.map(|reached| full(&reached, now)))
+        Ok(reached.map(|reached| full(channel, &reached, now)))
     }
 
     /// Opens an exchange; `None` where the channel cannot be reached, which is noted. With

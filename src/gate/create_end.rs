@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::declined::{declined, full, is_of_upload};
 use super::idempotency::{Idempotency, answer_claimed};
 use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
 use super::response::{Response, relay_refused_create};
@@ -14,8 +15,8 @@ use super::upload::Upload;
 use crate::billing::{
     NotConfirmed, Reservation, ReserveOutcome, ReserveRequest, public_source, with_public_ids,
 };
-use crate::dialect::{Blame, JobAnswer};
-use crate::ledger::{FirstAnswer, LimitReached, PromptDigest, Rerouted, Scope};
+use crate::dialect::JobAnswer;
+use crate::ledger::{FirstAnswer, PromptDigest, Rerouted, Scope};
 use crate::metrics::seconds;
 use crate::policy::{Key, Permit, Timestamp};
 use crate::route::Route;
@@ -84,7 +85,7 @@ impl CreateEnd<'_> {
             ReserveOutcome::Reserved(reservation) => Ok(Placed::Reserved(reservation)),
             ReserveOutcome::Claimed(claimed) => answer_claimed(claimed).map(Placed::Replayed),
             ReserveOutcome::LimitReached(reached) => match &reached.scope {
-                Scope::Channel(_) => Ok(Placed::Full(None, full(&reached, at))),
+                Scope::Channel(_) => Ok(Placed::Full(None, full(channel, &reached, at))),
                 _ => Err(Refusal::Limit { reached, at }.into()),
             },
         }
@@ -103,7 +104,7 @@ impl CreateEnd<'_> {
         let error = match rerouted.await {
             Ok(Rerouted::Done) => return Ok(Placed::Reserved(held)),
             Ok(Rerouted::Refused(reached)) => {
-                return Ok(Placed::Full(Some(held), full(&reached, now)));
+                return Ok(Placed::Full(Some(held), full(channel, &reached, now)));
             }
             // Another gate took this one for dead.
             Ok(Rerouted::Closed) => Refusal::Busy(Busy::Stalled),
@@ -143,7 +144,9 @@ impl CreateEnd<'_> {
         match answer {
             // A success for half a request is none.
             Some(answer) if !answer.status.is_success() => {
-                self.note_refusal(&channel, began, &answer);
+                if !is_of_upload(answer.status) {
+                    self.note_refusal(&channel, began, &answer);
+                }
                 match declined(&channel, &answer) {
                     Some(why) => {
                         client.declined(&channel, why);
@@ -180,7 +183,12 @@ impl CreateEnd<'_> {
 
     /// Says that a channel did not take a body that was streamed to it. What has left cannot be sent
     /// to another one: the client can try again, if there is one.
-    fn not_taken(&self, channel: &LiveChannel, why: Declined, model: Option<&str>) -> Refusal {
+    pub(super) fn not_taken(
+        &self,
+        channel: &LiveChannel,
+        why: Declined,
+        model: Option<&str>,
+    ) -> Refusal {
         let name = &channel.spec().name;
         if self.choice.has_other(name, model) {
             return Refusal::Channel(ChannelFault::Declined);
@@ -374,25 +382,4 @@ impl CreateEnd<'_> {
             }
         }
     }
-}
-
-/// Says why a channel did not take a create, where its answer is about the channel rather than about
-/// the request.
-fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Declined> {
-    let status = answer.status.as_u16();
-    match channel.spec().dialect.blame(status, &answer.body) {
-        Blame::Request => None,
-        Blame::Account => Some(Declined::Account { status }),
-        Blame::RateLimited => Some(Declined::RateLimited {
-            status,
-            wait: answer.retry_after,
-        }),
-        Blame::Failing => Some(Declined::Failing { status }),
-    }
-}
-
-/// Says for how long a channel whose limit is reached has no room.
-pub(super) fn full(reached: &LimitReached, now: Timestamp) -> Declined {
-    let wait = reached.resets.map(|end| end.saturating_sub(now.seconds()));
-    Declined::Full { wait }
 }

@@ -10,6 +10,7 @@ mod client;
 mod content;
 mod create;
 mod create_end;
+mod declined;
 mod delete;
 mod error_response;
 mod idempotency;

@@ -175,9 +175,14 @@ impl LiveChannel {
         self.operation.standing(now)
     }
 
-    /// Begins a trial. Answers whether it may be made.
-    pub(super) fn begin_trial(&self, now: Timestamp) -> bool {
+    /// Begins a trial. Returns when it ends at the latest; `None` where none may be made.
+    pub(super) fn begin_trial(&self, now: Timestamp) -> Option<Timestamp> {
         self.operation.begin_trial(now, self.spec.create_timeout())
+    }
+
+    /// Ends the trial that was to end then, if it is under way still.
+    pub(super) fn end_trial(&self, ends: Timestamp) {
+        self.operation.end_trial(ends);
     }
 
     /// Notes that the ledger has found a limit of the channel reached: others are tried before it

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::balance::Channels;
 use super::channel::LiveChannel;
 use super::health::Standing;
-use super::routing::{Candidate, order_addresses};
+use super::routing::{self, order_addresses};
+use super::trial::Trial;
 use crate::channel::{Channel, ChannelState};
 use crate::inspect::{SecondsType, Written};
 use crate::policy::{Key, Timestamp};
@@ -17,6 +18,10 @@ pub(crate) struct ChannelChoice<'a> {
     /// The channel that must take it: where the source of a remix was made.
     pub(crate) pinned: Option<Arc<LiveChannel>>,
 }
+
+/// A channel to try for a create. The first one has its trial, where that is to be one: it is kept while
+/// the create is at the channel.
+pub(crate) type Candidate = (Arc<LiveChannel>, Option<Trial>);
 
 /// Why no channel takes a create, or not the one that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +51,10 @@ impl ChannelChoice<'_> {
         written: Option<Written>,
         whole: bool,
         now: Timestamp,
-    ) -> Result<Vec<Arc<LiveChannel>>, NoChannel> {
+    ) -> Result<Vec<Candidate>, NoChannel> {
         if let Some(channel) = &self.pinned {
             return match self.is_open(channel) {
-                true => Ok(vec![channel.clone()]),
+                true => Ok(vec![(channel.clone(), None)]),
                 false => Err(NoChannel::Closed),
             };
         }
@@ -87,9 +92,9 @@ impl ChannelChoice<'_> {
         serves: impl Fn(&Channel) -> usize,
         whole: bool,
         now: Timestamp,
-    ) -> Vec<Arc<LiveChannel>> {
+    ) -> Vec<Candidate> {
         let turn = self.channels.next_turn();
-        let candidate = |channel: &Arc<LiveChannel>| Candidate {
+        let candidate = |channel: &Arc<LiveChannel>| routing::Candidate {
             open: self.is_open(channel),
             serves: serves(channel.spec()),
             tier: channel.spec().tier,
@@ -107,10 +112,13 @@ impl ChannelChoice<'_> {
             let ordered = order_addresses(candidates.collect(), turn, whole);
             let first = ordered.first();
             let on_trial = first.filter(|(first, _)| first.standing == Standing::Trial);
+            let trial = on_trial.map(|(_, channel)| Trial::begin(channel, now));
             // Where another create was faster, the channel rests for this one when all is ordered
             // anew; so this ends.
-            if on_trial.is_none_or(|(_, channel)| channel.begin_trial(now)) {
-                return ordered.into_iter().map(|(_, at)| at.clone()).collect();
+            if !matches!(trial, Some(None)) {
+                let mut trial = trial.flatten();
+                let ordered = ordered.into_iter();
+                return ordered.map(|(_, at)| (at.clone(), trial.take())).collect();
             }
         }
     }

@@ -175,22 +175,21 @@ impl Health {
         }
     }
 
-    /// Begins a trial, which is waited for for so long: one at a time. Answers whether it may be
-    /// made.
-    pub(super) fn begin_trial(&mut self, now: Timestamp, lasts: Duration) -> bool {
+    /// Begins a trial, which is waited for for so long: one at a time. Returns when it ends at the
+    /// latest; `None` where none may be made.
+    pub(super) fn begin_trial(&mut self, now: Timestamp, lasts: Duration) -> Option<Timestamp> {
         if self.standing(now) != Standing::Trial {
-            return false;
+            return None;
         }
-        if let Some(ejection) = &mut self.ejection {
-            ejection.trial = Some(Timestamp(now.0.saturating_add(millis(lasts))));
-        }
-        true
+        let ends = Timestamp(now.0.saturating_add(millis(lasts)));
+        self.ejection.as_mut()?.trial = Some(ends);
+        Some(ends)
     }
 
-    /// Gives the trial back that was begun and not made.
-    pub(super) fn end_trial(&mut self) {
+    /// Ends the trial that was to end then, if it is under way still.
+    pub(super) fn end_trial(&mut self, ends: Timestamp) {
         if let Some(ejection) = &mut self.ejection {
-            ejection.trial = None;
+            ejection.trial = ejection.trial.filter(|trial| *trial != ends);
         }
     }
 

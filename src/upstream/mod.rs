@@ -29,6 +29,7 @@ pub(crate) mod redirect;
 mod report;
 mod routing;
 pub(crate) mod timeout;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -50,3 +51,4 @@ pub use probe::probe;
 pub(crate) use probe::probe_health;
 pub use report::ChannelControl;
 pub(crate) use report::CreateOutcome;
+pub(crate) use trial::Trial;

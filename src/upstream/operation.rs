@@ -89,8 +89,12 @@ impl Operation {
         self.change(|health| health.note(event, began, rules, now))
     }
 
-    pub(super) fn begin_trial(&self, now: Timestamp, lasts: Duration) -> bool {
+    pub(super) fn begin_trial(&self, now: Timestamp, lasts: Duration) -> Option<Timestamp> {
         self.change(|health| health.begin_trial(now, lasts))
+    }
+
+    pub(super) fn end_trial(&self, ends: Timestamp) {
+        self.change(|health| health.end_trial(ends));
     }
 
     pub(super) fn restore(&self, now: Timestamp) -> Option<Change> {
@@ -100,10 +104,6 @@ impl Operation {
     pub(super) fn note_full(&self, now: Timestamp) {
         let until = now.0.saturating_add(FULL_FOR_MS);
         self.full_until.store(until, Ordering::Relaxed);
-        if !self.good.load(Ordering::Relaxed) {
-            // The create that was to be the trial does not get there.
-            self.change(Health::end_trial);
-        }
     }
 
     /// Whether a limit was found to be reached a moment ago. One that was noted by a clock that was

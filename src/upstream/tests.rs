@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::balance::Channels;
 use super::channel::LiveChannel;
-use super::choice::{ChannelChoice, NoChannel};
+use super::choice::{Candidate, ChannelChoice, NoChannel};
 use super::health::{EjectionReason, Event};
 use super::operation::CHANNEL_STATES;
 use crate::channel::{Auth, Channel, ChannelState, EjectionRules, Http2, ServerUrl};
@@ -71,6 +71,21 @@ fn key(models: &[&str], channels: Option<&[&str]>) -> Key {
     }
 }
 
+fn candidates(
+    channels: &Channels,
+    key: &Key,
+    model: Option<&str>,
+    whole: bool,
+    now: Timestamp,
+) -> Result<Vec<Candidate>, NoChannel> {
+    let choice = ChannelChoice {
+        channels,
+        key,
+        pinned: None,
+    };
+    choice.candidates(model, None, whole, now)
+}
+
 /// The channels that a create of that key may go to, best first.
 fn chosen(
     channels: &Channels,
@@ -79,13 +94,9 @@ fn chosen(
     whole: bool,
     now: Timestamp,
 ) -> Result<Vec<String>, NoChannel> {
-    let choice = ChannelChoice {
-        channels,
-        key,
-        pinned: None,
-    };
-    let candidates = choice.candidates(model, None, whole, now)?;
-    Ok(names(&candidates).into_iter().map(str::to_owned).collect())
+    let candidates = candidates(channels, key, model, whole, now)?;
+    let names = candidates.iter().map(|(channel, _)| &*channel.spec().name);
+    Ok(names.map(str::to_owned).collect())
 }
 
 #[test]
@@ -142,9 +153,15 @@ fn one_create_tries_a_channel_that_has_failed() {
     }
     // Not with a body that can go nowhere else.
     assert_eq!(first(false, 30), "b");
-    let trials = (0..10).filter(|_| first(true, 30) == "a").count();
-    assert_eq!(trials, 1);
-    // The ledger had no room for it there: the next one is the trial.
+    let creates: Vec<_> = (0..10)
+        .map(|_| candidates(&channels, &key, Some("m"), true, at(30)).unwrap())
+        .collect();
+    let of_a = |create: &&Vec<Candidate>| *create[0].0.spec().name == *"a";
+    assert_eq!(creates.iter().filter(of_a).count(), 1);
+    let trials = creates.iter().filter(|create| create[0].1.is_some());
+    assert_eq!(trials.count(), 1);
+    // It has shown nothing, since it was refused before: the next one is the trial.
+    drop(creates);
     a.note_full(at(30));
     assert_eq!(first(true, 30), "b");
     assert_eq!(first(true, 31), "a");

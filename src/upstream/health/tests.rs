@@ -85,7 +85,7 @@ fn a_channel_that_cannot_be_reached_needs_no_trial() {
             Standing::Resting { until: Some(until) }
         );
         assert_eq!(health.standing(until), Standing::Active);
-        assert!(!health.begin_trial(until, LASTS));
+        assert_eq!(health.begin_trial(until, LASTS), None);
         now = until;
         let change = health.note(Event::Unreachable, now, &RULES, now);
         assert!(matches!(change, Some(Change::Prolonged(_))), "{change:?}");
@@ -191,10 +191,10 @@ fn one_trial_at_a_time_lets_it_back_or_doubles_its_pause() {
     let mut health = ejected_by(Event::Failed);
     let mut now = 0;
     for pause in [30, 60, 100, 100] {
-        assert!(!health.begin_trial(at(now + pause - 1), LASTS));
+        assert_eq!(health.begin_trial(at(now + pause - 1), LASTS), None);
         now += pause;
-        assert!(health.begin_trial(at(now), LASTS));
-        assert!(!health.begin_trial(at(now), LASTS));
+        assert_eq!(health.begin_trial(at(now), LASTS), Some(at(now + 60)));
+        assert_eq!(health.begin_trial(at(now), LASTS), None);
         assert_eq!(health.standing(at(now + 59)), resting(now));
         // One that reported nothing is waited for no longer.
         assert_eq!(health.standing(at(now + 60)), Standing::Trial);
@@ -202,9 +202,12 @@ fn one_trial_at_a_time_lets_it_back_or_doubles_its_pause() {
         assert!(matches!(change, Some(Change::Prolonged(_))), "{change:?}");
     }
     now += 100;
-    assert!(health.begin_trial(at(now), LASTS));
-    health.end_trial();
-    assert!(health.begin_trial(at(now), LASTS));
+    let ends = health.begin_trial(at(now), LASTS).unwrap();
+    // Another one than that which is under way, such as one that took too long.
+    health.end_trial(at(now));
+    assert_eq!(health.begin_trial(at(now), LASTS), None);
+    health.end_trial(ends);
+    assert_eq!(health.begin_trial(at(now), LASTS), Some(ends));
     let change = note(&mut health, Event::Answered, now);
     assert_eq!(change, Some(Change::Returned(EjectionReason::Failed)));
     // The pauses are forgotten.
@@ -246,7 +249,7 @@ fn a_clock_that_is_set_back_ends_pauses() {
     let mut health = ejected_by(Event::Failed);
     let back = Timestamp(at(0).0 - 1);
     assert_eq!(health.standing(back), Standing::Trial);
-    assert!(health.begin_trial(back, LASTS));
+    assert!(health.begin_trial(back, LASTS).is_some());
     assert!(health.note(Event::Created, back, &RULES, back).is_some());
     assert!(health.is_good());
     // Nor does what was let back by the clock of before count for nothing until then.

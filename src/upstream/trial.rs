@@ -1,0 +1,32 @@
+//! Holds the create that shows whether an ejected channel works again.
+
+use std::sync::Arc;
+
+use super::channel::LiveChannel;
+use crate::policy::Timestamp;
+
+/// The trial of a channel, until it is dropped. What the create shows of the channel is noted by then;
+/// where it shows nothing, because it was refused or broken off before, another one may be the
+/// trial.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    channel: Arc<LiveChannel>,
+    ends: Timestamp,
+}
+
+impl Trial {
+    /// Begins one; `None` where none may be made.
+    pub(super) fn begin(channel: &Arc<LiveChannel>, now: Timestamp) -> Option<Self> {
+        let ends = channel.begin_trial(now)?;
+        Some(Self {
+            channel: channel.clone(),
+            ends,
+        })
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.channel.end_trial(self.ends);
+    }
+}
