@@ -46,10 +46,6 @@ fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
     })
 }
 
-fn names(channels: &[Arc<LiveChannel>]) -> Vec<&str> {
-    channels.iter().map(|c| &*c.spec().name).collect()
-}
-
 /// A key that may use these models, and those channels.
 fn key(models: &[&str], channels: Option<&[&str]>) -> Key {
     let set = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
