@@ -42,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "answer",
             "attempts",
             "channel_clock",
+            "load",
             "health",
             "routing",
             "operation",

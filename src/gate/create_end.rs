@@ -287,8 +287,10 @@ impl CreateEnd<'_> {
             let answer = exchange.read_early_response(max_bytes).await;
             return answer.map(|answer| (answer, None)).ok_or(broken);
         }
+        let waiting = channel.wait_for_create(self.services.now());
         match exchange.head(channel.spec().answer_timeout).await {
             Ok(waited) => {
+                waiting.answered(self.services.now());
                 if let Some(head) = exchange.answered() {
                     self.services.client.note_head(&channel, head);
                 }

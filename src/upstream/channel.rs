@@ -17,6 +17,7 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 
 use super::channel_clock::ChannelClock;
 use super::health::{Change, Event, Standing};
+use super::load::{InFlight, Load, WaitingCreate};
 use super::operation::{ChannelStatus, Operation};
 use crate::channel::{Auth, Channel, ChannelState, ContentUrl, Http2, ServerUrl, is_public};
 use crate::policy::Timestamp;
@@ -35,7 +36,7 @@ pub struct LiveChannel {
     /// A hash of the trust roots, to tell connections apart by.
     trust: u64,
     resolved: Mutex<Resolved>,
-    in_flight: AtomicUsize,
+    load: Arc<Load>,
     /// Which address is used: the next one after each failure, and no other until then.
     address_index: AtomicUsize,
     /// When it was changed.
@@ -58,16 +59,6 @@ pub struct LiveChannel {
 struct Resolved {
     peers: Arc<[Arc<HttpPeer>]>,
     at: Timestamp,
-}
-
-/// Counts a request as in flight on its channel until it is dropped.
-#[derive(Debug)]
-pub struct InFlight(Arc<LiveChannel>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A channel's name could not be resolved.
@@ -119,7 +110,7 @@ impl LiveChannel {
             spec,
             address,
             resolved: Mutex::default(),
-            in_flight: AtomicUsize::new(0),
+            load: Arc::default(),
             address_index: AtomicUsize::new(0),
             turned_at: AtomicU64::new(0),
             page_size: AtomicUsize::new(usize::MAX),
@@ -226,13 +217,22 @@ impl LiveChannel {
 
     /// How many requests are in flight here.
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.load.in_flight()
+    }
+
+    /// How busy it is, to be compared with others.
+    pub(super) fn load(&self, now: Timestamp) -> usize {
+        self.load.at(now)
+    }
+
+    /// Counts a create that is complete as waiting for its answer.
+    pub(crate) fn wait_for_create(&self, now: Timestamp) -> WaitingCreate {
+        self.load.begin_wait(now)
     }
 
     /// Counts a request as in flight here.
-    pub fn enter(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.clone())
+    pub fn enter(&self) -> InFlight {
+        self.load.begin()
     }
 
     /// Notes that the channel was reached.

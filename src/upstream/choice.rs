@@ -99,7 +99,7 @@ impl ChannelChoice<'_> {
             serves: serves(channel.spec()),
             tier: channel.spec().tier,
             weight: channel.spec().weight,
-            in_flight: channel.in_flight(),
+            load: channel.load(now),
             standing: channel.standing(now),
             full: channel.is_full(now),
         };

@@ -22,11 +22,12 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError};
 
 use super::answer::{Answer, BodyBuffer, retry_after};
-use super::channel::{InFlight, LiveChannel};
+use super::channel::LiveChannel;
 use super::cork::{cork, uncork};
 use super::error::{ConnectError, UpstreamError};
 use super::framing::Framing;
 use super::headers::{into_http2, passing_down};
+use super::load::InFlight;
 use super::min_rate::MinRate;
 use super::pool::Pool;
 use super::timeout::{in_time, within};

@@ -14,8 +14,8 @@ pub(crate) struct Candidate {
     pub(crate) serves: usize,
     pub(crate) tier: u32,
     pub(crate) weight: u32,
-    /// How many requests are in flight there.
-    pub(crate) in_flight: usize,
+    /// How busy it is: what is in flight there, and more where nothing is answered.
+    pub(crate) load: usize,
     pub(crate) standing: Standing,
     /// Whether a limit of its own was found to be reached a moment ago.
     pub(crate) full: bool,
@@ -70,7 +70,7 @@ pub(crate) fn order_addresses<T>(
         addresses.rotate_left(from);
         addresses.sort_by_key(|(at, _)| {
             let is_active = at.standing != Standing::Trial;
-            (at.fit(whole), at.rests_until(), is_active, at.in_flight)
+            (at.fit(whole), at.rests_until(), is_active, at.load)
         });
         if let Some((first, _)) = addresses.first() {
             best.push(*first);
@@ -137,7 +137,7 @@ fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) 
         let mut class = classes.swap_remove(drawn(&classes, draw));
         let from = turn % class.len().max(1);
         class.rotate_left(from);
-        class.sort_by_key(|(_, candidate)| candidate.in_flight);
+        class.sort_by_key(|(_, candidate)| candidate.load);
         ordered.extend(class.iter().map(|(place, _)| *place));
         draw = mixed(draw);
     }

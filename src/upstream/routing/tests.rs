@@ -7,7 +7,7 @@ const ACTIVE: Candidate = Candidate {
     serves: 1,
     tier: 0,
     weight: 1,
-    in_flight: 0,
+    load: 0,
     standing: Standing::Active,
     full: false,
 };
@@ -88,10 +88,7 @@ fn what_fits_best_comes_first() {
 
 #[test]
 fn the_least_busy_of_a_weight_comes_first_and_equals_take_turns() {
-    let busy = |in_flight| Candidate {
-        in_flight,
-        ..ACTIVE
-    };
+    let busy = |load| Candidate { load, ..ACTIVE };
     for turn in 0..10 {
         assert_eq!(order(&[busy(2), busy(0), busy(1)], turn, true), [1, 2, 0]);
         let first = order(&[ACTIVE; 3], turn, true)[0];
@@ -167,7 +164,7 @@ impl Dice {
             serves: self.below(3),
             tier: self.below(3) as u32,
             weight: 1 + self.below(3) as u32 * 40,
-            in_flight: self.below(3),
+            load: self.below(3),
             standing: match self.below(4) {
                 0 => Standing::Trial,
                 1 => Standing::Resting {
@@ -242,10 +239,7 @@ fn addresses(channels: &[&[Candidate]], whole: bool) -> Vec<(usize, usize)> {
 
 #[test]
 fn a_channel_stands_where_its_best_address_does() {
-    let busy = |in_flight| Candidate {
-        in_flight,
-        ..ACTIVE
-    };
+    let busy = |load| Candidate { load, ..ACTIVE };
     let second = |candidate| Candidate {
         tier: 1,
         ..candidate

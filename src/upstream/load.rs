@@ -1,0 +1,107 @@
+//! Measures how busy a channel is: by what is in flight there, and by how long creates have waited
+//! without an answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::policy::Timestamp;
+
+/// A wait of so many milliseconds without any answer counts as much as a request in flight. A channel
+/// that hangs gets no more creates long before one of them has timed out, as long as another answers.
+const STEP_MS: u64 = 100;
+
+/// What is in flight at a channel.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    in_flight: AtomicUsize,
+    /// Complete creates whose answer has not begun.
+    waiting: AtomicUsize,
+    /// When the first of them was complete, or the last answer to a create came, whichever is later.
+    since: AtomicU64,
+}
+
+impl Load {
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request as in flight until what is returned is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// Counts a complete create as waiting for its answer until what is returned is dropped.
+    pub(super) fn begin_wait(self: &Arc<Self>, now: Timestamp) -> WaitingCreate {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.since.store(now.0, Ordering::Relaxed);
+        }
+        WaitingCreate(self.clone())
+    }
+
+    /// Returns how busy the channel is, to be compared with others.
+    pub(super) fn at(&self, now: Timestamp) -> usize {
+        let waited = match self.waiting.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => now.since(Timestamp(self.since.load(Ordering::Relaxed))),
+        };
+        let steps = usize::try_from(waited / STEP_MS).unwrap_or(usize::MAX);
+        self.in_flight().saturating_add(steps)
+    }
+}
+
+/// Counts a request as in flight on its channel until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Load>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a create as waiting for its answer until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WaitingCreate(Arc<Load>);
+
+impl WaitingCreate {
+    /// Notes that the answer has come.
+    pub(crate) fn answered(self, now: Timestamp) {
+        self.0.since.store(now.0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for WaitingCreate {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_without_an_answer_counts_as_load() {
+        let load = Arc::<Load>::default();
+        let at = |ms: u64| Timestamp(5_000 + ms);
+        assert_eq!(load.at(at(0)), 0);
+        let (hangs, hanging) = (load.begin(), load.begin_wait(at(0)));
+        assert_eq!(
+            [0, 99, 100, 250, 2000].map(|ms| load.at(at(ms))),
+            [1, 1, 2, 3, 21]
+        );
+        // Another one is answered: it works.
+        let (other, waiting) = (load.begin(), load.begin_wait(at(1500)));
+        assert_eq!(load.at(at(1600)), 18);
+        waiting.answered(at(1600));
+        drop(other);
+        assert_eq!([1600, 1700].map(|ms| load.at(at(ms))), [1, 2]);
+        // It is given up.
+        drop((hangs, hanging));
+        assert_eq!(load.at(at(9000)), 0);
+        // A clock that was set back counts as no time.
+        let _waiting = load.begin_wait(at(9000));
+        assert_eq!(load.at(at(0)), 0);
+    }
+}
