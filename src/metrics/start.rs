@@ -6,13 +6,19 @@ use super::{Event, Metrics};
 use crate::ledger::Payer;
 
 impl Metrics {
-    /// How many series [`start_charge`](Self::start_charge) starts at most: four families of three
-    /// events.
-    pub const CHARGE_SERIES: usize = 12;
     /// How many [`start_answered`](Self::start_answered): buckets, one for infinity, sum and count.
     pub const RESPONSE_SERIES: usize = RESPONSES.len() + 3;
     /// How many [`start_ended`](Self::start_ended): those of a histogram, and a counter.
     pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
+
+    /// How many series [`start_charge`](Self::start_charge) starts: three families of three events, or
+    /// four where it is known in which currency the channel is paid.
+    pub const fn charge_series(paid_in: Option<&str>) -> usize {
+        match paid_in {
+            Some(_) => 12,
+            None => 9,
+        }
+    }
 
     /// Starts what counts the charges of a key for a model in a size on a channel, which is paid in
     /// that currency if its price is known.

@@ -100,8 +100,8 @@ fn start_key(config: &Config, key: &Arc<Key>, metrics: &Metrics, left: &mut Seri
         for size in sizes.filter(|size| key.allow.size(&size.name)) {
             let channels = config.channels.iter();
             for channel in channels.filter(|channel| channel.models.contains(model.name())) {
-                if left.take(Metrics::CHARGE_SERIES) {
-                    let paid_in = channel.purchase.as_ref().map(|p| &*p.currency);
+                let paid_in = channel.purchase.as_ref().map(|p| &*p.currency);
+                if left.take(Metrics::charge_series(paid_in)) {
                     let made = (&**model.name(), &*size.name);
                     metrics.start_charge(&payer, made, (&channel.name, paid_in));
                 }
