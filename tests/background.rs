@@ -87,20 +87,6 @@ async fn open(ledger: &dyn Ledger, state: State) -> u64 {
     open.map(|open| open.count).sum()
 }
 
-async fn until_settled(stand: &Stand) {
-    stand
-        .until("nothing is open", async || {
-            stand
-                .handle
-                .ledger()
-                .count_unresolved()
-                .await
-                .unwrap()
-                .is_empty()
-        })
-        .await;
-}
-
 /// List cost by what became of it, in cents: reserved, posted, voided.
 async fn cents(stand: &Stand) -> [i64; 3] {
     let metrics = stand.metrics().await;

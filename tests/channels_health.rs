@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::client::{Answer, Body, Request};
-use support::{CREDENTIAL, KEY, STUDIO, Setup, Stand, form, form_type, plain_form, png};
+use support::{
+    KEY, STUDIO, Setup, Stand, form, form_type, mock_options, plain_form, png, start_mock,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::clock::{self, Clock};
-use tollgate::mock::{Fault, Mock, Options};
+use tollgate::mock::{Fault, Mock};
 use tollgate::policy::Timestamp;
 
 /// A gate with the channels `mock` and `other`, by a clock that is set by hand.
@@ -25,20 +27,9 @@ async fn two(lines: &str) -> Two {
 }
 
 async fn two_behind(setup: Setup, lines: &str) -> Two {
-    let options = Options {
-        credential: CREDENTIAL.into(),
-        ..Options::default()
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let other = Mock::start(listener, options);
-    let models = "    models: [sora-2, sora-2-pro]";
-    let both = format!(
-        "{models}\n{lines}  other:\n    url: http://{}\n    credential: {{ env: \
-         TOLLGATE_MOCK_CREDENTIAL }}\n{models}",
-        other.addr()
-    );
+    let other = start_mock(mock_options()).await;
     let clock = Clock::manual(clock::now());
-    let setup = setup.replacing(models, &both);
+    let setup = setup.beside(lines, ("other", other.addr()), "");
     let stand = setup.start_with_clock(clock.clone()).await;
     Two {
         stand,

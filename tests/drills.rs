@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::client::{Answer, Body, Request};
-use support::{CREDENTIAL, KEY, Setup, Stand, form, form_type, png};
+use support::{KEY, Setup, Stand, form, form_type, mock_options, png, start_mock};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
-use tollgate::mock::{Fault, Mock, Options};
+use tollgate::mock::{Fault, Mock};
 
 /// How many creates a second.
 const RATE: u32 = 50;
@@ -43,23 +43,11 @@ impl Drill {
 
     /// `good` has lines of its own, too.
     async fn start_with(lines: &str, of_good: &str, elsewhere: Option<SocketAddr>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options = Options {
-            credential: CREDENTIAL.into(),
-            queued: Duration::ZERO,
-            rendering: Duration::from_millis(20),
-            ..Options::default()
-        };
-        let good = Mock::start(listener, options);
-        let models = "    models: [sora-2, sora-2-pro]";
-        let both = format!(
-            "{models}\n    answer_timeout: 2s\n    read_timeout: 1s\n{lines}  good:\n    url: http://{}\n    \
-             credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n{of_good}{models}",
-            good.addr()
-        );
+        let good = start_mock(mock_options()).await;
+        let lines = format!("    answer_timeout: 2s\n    read_timeout: 1s\n{lines}");
         let mut setup = Setup::default()
             .replacing("  mock:\n", "  bad:\n")
-            .replacing(models, &both)
+            .beside(&lines, ("good", good.addr()), of_good)
             .with("\njobs: { poll_after: 200ms, polls_per_second: 1000, unknown_grace: 2s }\n");
         if let Some(address) = elsewhere {
             setup = setup.replacing("    url: http://", &format!("    url: http://{address} # "));

@@ -64,14 +64,12 @@ impl ProxyHttp for Host {
 /// A host with the gate in it: where it is, the gate's channel, and the host's own upstream.
 async fn embedded() -> (SocketAddr, Mock, Mock) {
     let start = async || {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = Options {
-            credential: support::CREDENTIAL.into(),
             queued: Duration::ZERO,
             rendering: Duration::ZERO,
-            ..Options::default()
+            ..support::mock_options()
         };
-        Mock::start(listener, options)
+        support::start_mock(options).await
     };
     let (channel, other) = (start().await, start().await);
     let config = Setup::default().config_for(channel.addr());

@@ -169,17 +169,7 @@ async fn a_job_at_litellm_is_created_polled_downloaded_and_settled() {
     for prompt in ["a dog", "a bird [mock:fail]"] {
         assert_eq!(send(&stand, create(prompt)).await.status, 200);
     }
-    stand
-        .until("all are settled", async || {
-            stand
-                .handle
-                .ledger()
-                .count_unresolved()
-                .await
-                .unwrap()
-                .is_empty()
-        })
-        .await;
+    stand.until_resolved().await;
     stand
         .until("and shown", async || cents(&stand).await == [120, 80, 40])
         .await;

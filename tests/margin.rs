@@ -6,15 +6,13 @@ mod engines;
 mod support;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use engines::Engine;
 use futures_util::future::join_all;
 use sha2::{Digest as _, Sha256};
 use support::client::{Body, Request};
-use support::{CREDENTIAL, KEY, Setup, Stand, form, form_type, until};
-use tokio::net::TcpListener;
-use tollgate::mock::{Fault, Mock, Options};
+use support::{KEY, Setup, Stand, form, form_type, mock_options, start_mock, until};
+use tollgate::mock::{Fault, Mock};
 
 /// The keys: the name, the secret, what it pays times the list price in thousandths, and whether it
 /// pays in the currency of the purchases.
@@ -66,20 +64,10 @@ fn prices_of(model: &str) -> String {
 }
 
 async fn start(engine: &Engine) -> (Stand, Mock) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = Options {
-        credential: CREDENTIAL.into(),
-        queued: Duration::ZERO,
-        rendering: Duration::from_millis(20),
-        ..Options::default()
-    };
-    let second = Mock::start(listener, options);
-    let models = "    models: [sora-2, sora-2-pro]\n";
-    let both = format!(
-        "{models}    purchase: {{ currency: USD, factor: 0.{FACTOR} }}\n  second:\n    url: http://{}\n    \
-         credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n{models}    purchase:\n      currency: USD\n      \
-         prices: {{ sora-2: {{ {} }}, sora-2-pro: {{ {} }} }}\n",
-        second.addr(),
+    let second = start_mock(mock_options()).await;
+    let factor = format!("    purchase: {{ currency: USD, factor: 0.{FACTOR} }}\n");
+    let table = format!(
+        "    purchase:\n      currency: USD\n      prices: {{ sora-2: {{ {} }}, sora-2-pro: {{ {} }} }}\n",
         prices_of("sora-2"),
         prices_of("sora-2-pro"),
     );
@@ -100,7 +88,7 @@ async fn start(engine: &Engine) -> (Stand, Mock) {
                   resale: { multiplier: 1.5, currency: USD }\n";
     let mut setup = Setup::default()
         .replacing("  mock:\n", "  first:\n")
-        .replacing(models, &both)
+        .beside(&factor, ("second", second.addr()), &table)
         .replacing("groups:\n", groups)
         .with(&lines);
     setup.ledger = engine.open();
@@ -135,11 +123,7 @@ async fn run(stand: &Stand) {
             assert_eq!(answer.status, 200, "{refusal}: {answer:?}");
         }
     }
-    until("every reservation is resolved", async || {
-        let open = stand.handle.ledger().count_unresolved().await.unwrap();
-        open.is_empty()
-    })
-    .await;
+    stand.until_resolved().await;
 }
 
 /// From the jobs that are completed, and the two lists of prices.

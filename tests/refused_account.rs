@@ -5,10 +5,10 @@ mod support;
 mod upstream;
 
 use support::client::{Body, Request};
-use support::{KEY, Setup, form_type, plain_form};
+use support::{KEY, Setup, form_type, mock_options, plain_form, start_mock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tollgate::mock::{Mock, Options};
+use tollgate::mock::Mock;
 use upstream::{Upstream, json};
 
 /// Plays a channel that creates one job, and answers every other request so.
@@ -77,15 +77,9 @@ async fn interim_answers_carry_nothing() {
 
 /// The first channel refuses the gate's account. Returns the gate and the other channel.
 async fn beside_one_that_works() -> (support::Stand, Mock) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let other = Mock::start(listener, Options::default());
-    let first = "    models: [sora-2, sora-2-pro]";
-    let second = format!(
-        "{first}\n  other:\n    url: http://{}\n    credential: \
-         {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    tier: 1\n{first}",
-        other.addr()
-    );
-    let mut setup = Setup::default().replacing(first, &second);
+    let other = start_mock(mock_options()).await;
+    let tier = "    tier: 1\n";
+    let mut setup = Setup::default().beside("", ("other", other.addr()), tier);
     setup.mock.credential = "another account's".into();
     (setup.start().await, other)
 }

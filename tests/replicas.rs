@@ -3,27 +3,18 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use support::client::{Body, Request};
-use support::{CREDENTIAL, KEY, STUDIO, Setup, Stand, form_type, plain_form};
-use tokio::net::TcpListener;
+use support::{KEY, STUDIO, Setup, Stand, form_type, mock_options, plain_form, start_mock};
 use tollgate::ledger::{State, Unmatched};
-use tollgate::mock::{Mock, Options};
+use tollgate::mock::Mock;
 
 const BOUNDS: &str = "\n    answer_timeout: 2s\n    read_timeout: 1s\n    credential: ";
 const JOBS: &str = "\njobs: { poll_after: 200ms, polls_per_second: 1000, unknown_grace: 2s }\n";
 
 /// A gate before one channel at two addresses: the stand's own, and this one.
 async fn stand() -> (Stand, Mock) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = Options {
-        credential: CREDENTIAL.into(),
-        queued: Duration::ZERO,
-        rendering: Duration::from_millis(20),
-        ..Options::default()
-    };
-    let second = Mock::start(listener, options);
+    let second = start_mock(mock_options()).await;
     let bounds = format!("]{BOUNDS}");
     let setup = Setup::default()
         .replacing(
@@ -156,12 +147,7 @@ async fn until_lists_are_read(stand: &Stand, mock: &Mock, times: usize) {
 /// was sent to another address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_on_a_shared_list_goes_to_no_other_key() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = Options {
-        credential: CREDENTIAL.into(),
-        ..Options::default()
-    };
-    let mock = Mock::start(listener, options);
+    let mock = start_mock(mock_options()).await;
     let port = mock.addr().port();
     let urls = format!("    urls: ['http://127.0.0.1:{port}', 'http://localhost:{port}'] # ");
     let setup = Setup::default()

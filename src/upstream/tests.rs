@@ -8,41 +8,16 @@ use super::channel::LiveChannel;
 use super::choice::{Candidate, ChannelChoice, NoChannel};
 use super::health::{EjectionReason, Event};
 use super::operation::CHANNEL_STATES;
-use crate::channel::{Auth, Channel, ChannelState, EjectionRules, Http2, ServerUrl};
-use crate::dialect::Dialect;
+use crate::channel::{Auth, Channel, ChannelState};
 use crate::key::Secret;
 use crate::policy::{Allow, Group, Key, Timestamp};
 
 fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
     Arc::new(Channel {
-        name: name.into(),
-        url: ServerUrl {
-            tls: false,
-            host: "127.0.0.1".into(),
-            port: 8081,
-            base_path: String::new(),
-        },
-        replicas: vec![],
         credential: Some(Secret::new("sk-channel".into())),
         auth: Auth::Bearer,
         models: models.iter().map(|m| Arc::from(*m)).collect(),
-        seconds_type: crate::inspect::SecondsType::default(),
-        http2: Http2::Auto,
-        ca: vec![],
-        connect_timeout: Duration::from_secs(5),
-        answer_timeout: Duration::from_secs(120),
-        read_timeout: Duration::from_secs(60),
-        idle_timeout: Duration::from_secs(60),
-        min_download_rate: 1024,
-        dialect: Dialect::default(),
-        content_hosts: vec![],
-        tier: 0,
-        weight: 1,
-        state: ChannelState::Active,
-        limits: vec![],
-        purchase: None,
-        ejection: EjectionRules::default(),
-        probe: None,
+        ..Channel::named(name)
     })
 }
 

@@ -1,10 +1,10 @@
 //! What the channel answers, what the client sees of it, and what it means for the charge.
 
 use crate::support::client::{Answer, Body, Connection, Request};
-use crate::support::{CREDENTIAL, KEY, STUDIO, Setup, Stand, form, form_type, plain_form, png};
+use crate::support::{CREDENTIAL, KEY, STUDIO, Setup, Stand};
+use crate::support::{form, form_type, mock_options, plain_form, png, start_mock};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
 use tollgate::ledger::{Ledger, MemoryLedger};
 
 pub fn create() -> Request {
@@ -472,12 +472,7 @@ async fn the_jobs_of_a_channel_that_was_removed_are_followed() {
     let setup = || Setup::default().with("\njobs: { poll_after: 200ms, polls_per_second: 1000 }\n");
     let stand = setup().start().await;
     let job = job_of(&create().send(stand.gate).await.unwrap()).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = tollgate::mock::Options {
-        credential: CREDENTIAL.into(),
-        ..Default::default()
-    };
-    let other = tollgate::mock::Mock::start(listener, options);
+    let other = start_mock(mock_options()).await;
     let renamed = setup().replacing("  mock:\n", "  other:\n");
     stand.handle.reload(renamed.config_for(other.addr()));
     let poll = Request::get(&format!("/v1/videos/{job}")).key(KEY);

@@ -7,7 +7,7 @@ use crate::support::client::Request;
 use crate::support::{KEY, STUDIO, Setup, Stand};
 use crate::{
     LISTS, after_chances, asked, cents, create, created, created_behind, open, send, soon,
-    until_cents, until_settled,
+    until_cents,
 };
 use tollgate::ledger::State;
 use tollgate::mock::Fault;
@@ -44,7 +44,7 @@ async fn a_lost_answer_is_found_for_its_owner() {
             lost(&stand, KEY, &format!("a cat [mock:{fault}]")).await;
             lost(&stand, STUDIO, &format!("a dog [mock:{fault}]")).await;
         }
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         until_cents(&stand, [240, 240, 0]).await;
         for record in stand.mock.jobs() {
             let id = record.job.id.unwrap();
@@ -66,7 +66,7 @@ async fn what_is_found_is_charged_as_it_is_rendered() {
         let prompt = "a cat [mock:drop-before]";
         lost(&stand, KEY, prompt).await;
         let id = created_behind(&stand.mock, prompt, "8").await;
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         // What it was to cost is voided, what it costs is reserved.
         until_cents(&stand, [120, 80, 40]).await;
         let job = stand.handle.ledger().job(&id).await.unwrap().unwrap();
@@ -141,7 +141,7 @@ async fn the_same_prompt_of_one_key_is_told_apart_by_number() {
         stand.mock.set_faults(fault(name), Some(1));
         lost(&stand, KEY, "a cat").await;
     }
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [160, 80, 80]).await;
     let [first, second] = [0, 1].map(|n| stand.mock.jobs()[n].job.id.clone().unwrap());
     assert_eq!(sees(&stand, KEY, &first).await, 200);
@@ -162,7 +162,7 @@ async fn a_job_whose_answer_is_awaited_is_nobody_elses() {
         stand.mock.set_faults(faults.into(), None);
         let id = created(stand.gate, STUDIO, "a cat").await;
         stand.mock.set_faults(vec![], None);
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         assert_eq!(sees(&stand, STUDIO, &id).await, 200, "{}", engine.name());
         assert_eq!(sees(&stand, KEY, &id).await, 404, "{}", engine.name());
         until_cents(&stand, [80, 40, 40]).await;
@@ -180,7 +180,7 @@ async fn nothing_is_voided_while_the_channel_gives_no_list() {
     assert_eq!(open(&**stand.handle.ledger(), State::Unknown).await, 2);
     until_cents(&stand, [80, 0, 0]).await;
     stand.mock.set_faults(vec![], None);
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [80, 40, 40]).await;
 }
 
@@ -202,7 +202,7 @@ async fn the_same_prompt_of_two_keys_is_not_guessed_when_time_is_up() {
             .await;
     }
     stand.mock.set_faults(vec![], None);
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [80, 0, 80]).await;
     let id = stand.mock.jobs()[0].job.id.clone().unwrap();
     assert_eq!(sees(&stand, STUDIO, &id).await, 404);

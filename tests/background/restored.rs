@@ -2,7 +2,7 @@
 
 use crate::engines::Engine;
 use crate::support::KEY;
-use crate::{cents, created, soon, until_cents, until_settled};
+use crate::{cents, created, soon, until_cents};
 
 /// As a standby has it that takes over and has missed the last of what was written.
 const NOT_SETTLED: &str = "UPDATE reservation SET state = 'confirmed', outcome = NULL, \
@@ -18,11 +18,11 @@ async fn a_settlement_that_the_ledger_has_lost_is_made_again() {
     let stand = setup.start().await;
     let job = created(stand.gate, KEY, "a cat").await;
     let failed = created(stand.gate, KEY, "a dog [mock:fail]").await;
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [80, 40, 40]).await;
 
     engine.rows(NOT_SETTLED);
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     let mut rows = engine.rows("SELECT job, state, outcome FROM reservation");
     rows.sort();
     let mut expected = [[&job, "posted", "completed"], [&failed, "voided", "failed"]];

@@ -8,7 +8,7 @@ use crate::engines::{Engine, on};
 use crate::scripted::Scripted;
 use crate::support::client::{Answer, Body, Request};
 use crate::support::{KEY, STUDIO, Setup, Stand, form, form_type, png};
-use crate::{create, open, send, soon, until_cents, until_settled};
+use crate::{create, open, send, soon, until_cents};
 use serde_json::{Value, json};
 use tollgate::ledger::State;
 
@@ -57,7 +57,7 @@ async fn what_was_asked_for_tells_two_requests_of_one_key_apart() {
         lose(&stand, KEY, "drop-before", keyed("a", "4", None)).await;
         lose(&stand, KEY, "drop-after", keyed("b", "12", None)).await;
         stand.mock.set_faults(vec![], None);
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         until_cents(&stand, [160, 120, 40]).await;
         let again = send(stand.gate, KEY, keyed("b", "12", None)).await;
         assert_eq!(again.status, 200, "{}: {again:?}", engine.name());
@@ -210,7 +210,7 @@ async fn a_clock_that_is_behind_loses_no_job() {
     assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 502);
     let created = seconds_now() - 3600;
     channel.says(move |_| (200, list(&[job("video_1", "a cat", created)], false)));
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [40, 40, 0]).await;
     let found = stand.handle.ledger().job("video_1").await.unwrap();
     assert_eq!(&*found.unwrap().charge.payer.key, "demo");
@@ -242,7 +242,7 @@ async fn a_long_list_is_read_to_the_oldest_request() {
         }
         (200, list(&jobs, page < PAGES))
     });
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [80, 40, 40]).await;
     let found = stand.handle.ledger().job("video_1").await.unwrap();
     assert_eq!(&*found.unwrap().charge.payer.key, "demo");

@@ -8,7 +8,7 @@ use crate::engines::Engine;
 use crate::support::client::Answer;
 use crate::support::postgres::shared;
 use crate::support::{KEY, Stand, until};
-use crate::{POLLS, after_chances, cents, create, send, soon, until_cents, until_settled};
+use crate::{POLLS, after_chances, cents, create, send, soon, until_cents};
 
 /// Holds the commits of reservations that get into one state, from when it is made on.
 struct Hold {
@@ -82,7 +82,7 @@ async fn held(state: &str, prompt: &str, expected: [i64; 3]) -> Option<(Stand, A
     hold.until_repeated().await;
     let answer = answer.await.unwrap();
 
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, expected).await;
     // Once, whatever is looked at again.
     let another = send(stand.gate, KEY, create("a dog")).await;

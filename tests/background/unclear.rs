@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::scripted::Scripted;
 use crate::support::client::Request;
 use crate::support::{KEY, Stand};
-use crate::{create, created, open, send, soon, until_cents, until_settled};
+use crate::{create, created, open, send, soon, until_cents};
 use serde_json::json;
 use tollgate::ledger::State;
 
@@ -36,7 +36,7 @@ async fn says_nothing(status: u16, body: &'static str, kind: &str) {
     until_cents(&stand, [40, 0, 0]).await;
 
     channel.says(|_| (200, r#"{"id":"video_1","status":"completed"}"#.into()));
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [40, 40, 0]).await;
 }
 
@@ -153,6 +153,6 @@ async fn nothing_is_voided_on_the_word_of_half_a_list() {
         true => (200, LAST.into()),
         false => (200, full_page()),
     });
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [40, 0, 40]).await;
 }

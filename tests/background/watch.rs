@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::engines::{Engine, on};
 use crate::support::client::Request;
 use crate::support::{KEY, STUDIO, Setup, Stand};
-use crate::{POLLS, after_chances, asked, created, open, send, soon, until_cents, until_settled};
+use crate::{POLLS, after_chances, asked, created, open, send, soon, until_cents};
 use tollgate::ledger::State;
 
 async fn ended(stand: &Stand, status: &str) -> f64 {
@@ -33,7 +33,7 @@ async fn a_job_that_nobody_polls_is_followed_to_its_end() {
         for fault in ["fail", "moderated", "cancelled"] {
             created(stand.gate, KEY, &format!("a cat [mock:{fault}]")).await;
         }
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         until_cents(&stand, [200, 80, 120]).await;
         let counts = [
             ended(&stand, "completed").await,
@@ -52,7 +52,7 @@ async fn failed_jobs_can_be_charged() {
     for prompt in ["a cat", "a cat [mock:fail]", "a cat [mock:cancelled]"] {
         created(stand.gate, KEY, prompt).await;
     }
-    until_settled(&stand).await;
+    stand.until_resolved().await;
     until_cents(&stand, [120, 120, 0]).await;
     assert_eq!(ended(&stand, "failed").await, 1.0);
 }
@@ -143,14 +143,14 @@ async fn a_job_whose_end_is_not_seen_in_time_stays_charged() {
         let stand = endless(setup).start().await;
         let began = Instant::now();
         let first = created(stand.gate, KEY, "a cat").await;
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         assert!(began.elapsed() >= Duration::from_millis(500));
         until_cents(&stand, [40, 40, 0]).await;
         assert_eq!(ended(&stand, "expired").await, 1.0, "{}", engine.name());
         // It is not asked for any more.
         let polls = own_polls(&stand, &first);
         created(stand.gate, KEY, "a dog").await;
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         assert_eq!(own_polls(&stand, &first), polls);
     })
     .await;
@@ -162,14 +162,7 @@ async fn a_client_that_polls_keeps_no_job_from_expiring() {
     let stand = endless(setup).start().await;
     let id = created(stand.gate, KEY, "a cat").await;
     let (began, poll) = (Instant::now(), Request::get(&format!("/v1/videos/{id}")));
-    while !stand
-        .handle
-        .ledger()
-        .count_unresolved()
-        .await
-        .unwrap()
-        .is_empty()
-    {
+    while stand.has_open().await {
         assert_eq!(send(stand.gate, KEY, poll.clone()).await.status, 200);
         assert!(
             began.elapsed() < Duration::from_secs(30),
@@ -230,7 +223,7 @@ async fn the_job_of_a_channel_that_is_gone_is_given_up_in_the_end() {
         created(stand.gate, KEY, "a cat").await;
         let renamed = soon(lines).replacing("  mock:\n", "  other:\n");
         stand.handle.reload(renamed.config_for(stand.mock.addr()));
-        until_settled(&stand).await;
+        stand.until_resolved().await;
         until_cents(&stand, [40, 40, 0]).await;
     })
     .await;

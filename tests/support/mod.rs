@@ -52,17 +52,27 @@ pub struct Setup {
     pub ledger: Arc<dyn Ledger>,
 }
 
+/// Options of a mock channel that takes the gate's credential and renders within a moment.
+pub fn mock_options() -> Options {
+    Options {
+        credential: CREDENTIAL.into(),
+        queued: Duration::from_millis(20),
+        rendering: Duration::from_millis(20),
+        ..Options::default()
+    }
+}
+
+/// Starts a mock channel on a port of its own.
+pub async fn start_mock(options: Options) -> Mock {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Mock::start(listener, options)
+}
+
 impl Default for Setup {
     fn default() -> Self {
-        let mock = Options {
-            credential: CREDENTIAL.into(),
-            queued: Duration::from_millis(20),
-            rendering: Duration::from_millis(20),
-            ..Options::default()
-        };
         Self {
             replace: vec![],
-            mock,
+            mock: mock_options(),
             ledger: Arc::new(MemoryLedger::default()),
         }
     }
@@ -81,6 +91,18 @@ impl Setup {
         self
     }
 
+    /// Puts another channel behind the gate, which serves the same models; these are further lines of
+    /// the first one's configuration, and of the other's.
+    pub fn beside(self, lines: &str, other: (&str, SocketAddr), lines_of_other: &str) -> Self {
+        let models = "    models: [sora-2, sora-2-pro]\n";
+        let (name, address) = other;
+        let both = format!(
+            "{models}{lines}  {name}:\n    url: http://{address}\n    \
+             credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n{models}{lines_of_other}"
+        );
+        self.replacing(models, &both)
+    }
+
     /// Speaks HTTP/2 to the channel.
     pub fn http2_upstream(self) -> Self {
         self.replacing("    credential: ", "    http2: always\n    credential: ")
@@ -92,8 +114,7 @@ impl Setup {
 
     /// Starts a gate that goes by that clock.
     pub async fn start_with_clock(mut self, clock: Clock) -> Stand {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mock = Mock::start(listener, std::mem::take(&mut self.mock));
+        let mock = start_mock(std::mem::take(&mut self.mock)).await;
         let config = self.config_for(mock.addr());
         let metrics = Arc::new(Metrics::new().unwrap());
         let (listen, bounds) = (config.listen.clone(), config.bounds.clone());
@@ -158,6 +179,17 @@ impl Stand {
     /// Waits for a condition; there is no waiting by the clock in these tests.
     pub async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
         until(what, condition).await;
+    }
+
+    /// Whether there is a reservation that is not resolved.
+    pub async fn has_open(&self) -> bool {
+        let open = self.handle.ledger().count_unresolved().await.unwrap();
+        !open.is_empty()
+    }
+
+    /// Waits until every reservation is resolved.
+    pub async fn until_resolved(&self) {
+        until("nothing is open", async || !self.has_open().await).await;
     }
 
     /// The metrics, by family and labels as they stand in the exposition.
