@@ -98,19 +98,19 @@ const ROOMS: &[(&str, &[&str])] = &[
             "upload",
             "response",
             "idempotency",
-            "declined",
             "create_end",
             "create",
             "retrieve",
             "list",
             "content",
             "delete",
-            "background",
             "mod",
         ],
     ),
 ];
 
+/// The gate has at most so many files.
+const GATE_FILES: usize = 16;
 /// The inherent impls of one type stand in at most so many files.
 const FILES_OF_A_TYPE: usize = 3;
 /// The longest file and the longest function, in lines.
@@ -234,6 +234,12 @@ fn files_of_a_room_use_lower_files_only() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_gate_has_few_files() {
+    let files = files(&src().join("gate"));
+    assert!(files.len() <= GATE_FILES, "{} files", files.len());
 }
 
 #[test]

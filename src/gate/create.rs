@@ -10,11 +10,10 @@ use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
 
 use super::create_end::{CreateEnd, Placed, Released, StreamEnd};
-use super::declined::full;
 use super::idempotency::Idempotency;
 use super::refusal::{Refusal, RequestError};
 use super::request_head;
-use super::response::Response;
+use super::response::{Response, full};
 use super::services::{RequestContext, Services, channel_of};
 use super::upload::Upload;
 use super::upload_slots::{BodySize, READ_AHEAD, UploadSlot, slot_for};

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::declined::{declined, full, is_of_upload};
 use super::idempotency::{Idempotency, answer_claimed};
 use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
-use super::response::{Response, relay_refused_create};
+use super::response::{Response, declined, full, is_of_upload, relay_refused_create};
 use super::services::Services;
 use super::upload::Upload;
 use crate::billing::{

@@ -5,12 +5,10 @@
 //! Requests go to channels by exchanges of the gate's own (`upstream/exchange.rs` says why), and
 //! what they cost is [`crate::ledger`]'s and the billing's to say.
 
-mod background;
 mod client;
 mod content;
 mod create;
 mod create_end;
-mod declined;
 mod delete;
 mod error_response;
 mod idempotency;
@@ -31,8 +29,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
 
-pub use background::Background;
 pub use client::Client;
+pub use services::Background;
 pub(crate) use upload_slots::BodySize;
 
 use crate::billing::{Billing, JobEntry, Worker};
