@@ -79,14 +79,15 @@ impl World<'_> {
                 let expected = match self.plan.groups[key] {
                     None => 401,
                     Some(_) if key != owner => 404,
-                    Some(_) if !is_served => 503,
                     Some(_) if is_there => 200,
                     Some(_) => 404,
                 };
                 // A job that the ledger has forgotten may still be known.
                 let forgotten = job.is_none() && key == owner && answer.status == 200;
+                // A gate that has removed the channel goes on to ask it until it is started anew.
+                let unserved = !is_served && key == owner && answer.status == 503;
                 if answer.status != expected
-                    && !forgotten
+                    && !(forgotten || unserved)
                     && !(self.was_cut && answer.status == 503)
                 {
                     wrong.push(format!(
