@@ -57,7 +57,8 @@ pub struct Channel {
     pub content_hosts: Vec<ContentHost>,
     /// Which tier it is in: the next tier takes what no channel of a lower one can take.
     pub tier: u32,
-    /// Its share of the creates of its tier, as a proportion: 1 to 1000.
+    /// Its weight among the channels of its tier, 1 to 1000: one of 80 gets four times the creates of
+    /// one of 20.
     pub weight: u32,
     /// Whether it takes creates, and is asked for its jobs.
     pub state: ChannelState,

@@ -55,7 +55,7 @@ pub struct EjectionRules {
     pub failures: u32,
     /// For how long at first. Each trial that fails doubles it.
     pub pause: Duration,
-    /// For how long at most, not less than `pause`.
+    /// The longest pause, at least `pause`.
     pub max_pause: Duration,
 }
 

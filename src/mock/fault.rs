@@ -268,7 +268,7 @@ pub(super) struct Faults(Mutex<Vec<Armed>>);
 pub struct Extent {
     /// How often; `None` for ever.
     pub times: Option<u32>,
-    /// For how long from now; `None` for ever.
+    /// The time from now after which it ends; `None` if it never does.
     pub lasts: Option<Duration>,
     /// On how many of a hundred requests, evenly spread; `None` on all.
     pub percent: Option<u8>,

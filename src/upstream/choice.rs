@@ -28,7 +28,7 @@ pub(crate) type Candidate = (Arc<LiveChannel>, Option<Trial>);
 pub(crate) enum NoChannel {
     /// No channel serves the model.
     Unserved,
-    /// No channel that the key may use serves the model.
+    /// Channels serve the model, but none that the key may use.
     NotForKey,
     /// Those that serve the model are drained, or switched off.
     Closed,

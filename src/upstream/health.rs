@@ -27,7 +27,7 @@ pub enum EjectionReason {
     Account,
     /// It answered that too much was asked of it.
     RateLimited,
-    /// It answered creates with its own failures, or broke off.
+    /// It answered creates with a 5xx, or closed the connection instead.
     Failed,
     /// It did not answer creates in time.
     TimedOut,

@@ -1,4 +1,4 @@
-//! Decides in which order the channels are tried for a create. Pure.
+//! Orders the channels that a create is offered to. No IO and no clock.
 
 use std::cmp::Reverse;
 
