@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
 use crate::sha256::Sha256;
 
 /// The SHA-256 of a client key: all that the configuration knows of it.
@@ -13,6 +17,11 @@ impl KeyDigest {
     /// Computes the digest of a key as a client presents it.
     pub fn of(presented: &[u8]) -> Self {
         Self(Sha256::of(presented))
+    }
+
+    /// Writes all 64 hex digits, as the configuration has them.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -72,6 +81,29 @@ impl Secret {
     }
 }
 
+/// What a generated client key begins with, so that scanners of repositories and logs find one.
+const PREFIX: &str = "sk-tollgate-";
+/// How many random bytes a generated client key has: as many as its digest.
+const RANDOM_BYTES: usize = 32;
+
+/// The operating system gave no random bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system gives no random bytes, so no key was made: try again")]
+pub struct NoRandomness;
+
+/// Generates a client key of 256 bits from the operating system's random number generator.
+///
+/// # Errors
+/// Where that gives none.
+pub fn generate() -> Result<Secret, NoRandomness> {
+    let mut random = [0; RANDOM_BYTES];
+    let filled = SystemRandom::new().fill(&mut random);
+    filled.map_err(|_| NoRandomness)?;
+    Ok(Secret::new(
+        PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode(random),
+    ))
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
@@ -98,6 +130,32 @@ mod tests {
         for text in ["", "abc", &long, &odd, &bad] {
             assert_eq!(text.parse::<KeyDigest>(), Err(ParseDigestError), "{text}");
         }
+    }
+
+    #[test]
+    fn a_digest_is_written_as_it_is_read() {
+        let digest = KeyDigest::of(b"abc");
+        assert_eq!(digest.to_hex().parse(), Ok(digest));
+        assert!(digest.to_hex().starts_with("ba7816bf8f01"));
+    }
+
+    #[test]
+    fn generated_keys_have_256_bits_each_and_differ() {
+        let keys: Vec<Secret> = (0..64).map(|_| generate().unwrap()).collect();
+        let mut all = std::collections::BTreeSet::new();
+        let mut ones = [0; 256];
+        for key in &keys {
+            let random = key.expose().strip_prefix("sk-tollgate-").unwrap();
+            let random = URL_SAFE_NO_PAD.decode(random).unwrap();
+            assert_eq!(random.len(), 32);
+            assert!(key.expose().bytes().all(|b| b.is_ascii_graphic()));
+            for (bit, ones) in ones.iter_mut().enumerate() {
+                *ones += u32::from(random[bit / 8] >> (bit % 8) & 1);
+            }
+            assert!(all.insert(random));
+        }
+        // No bit is fixed: one that is random stays the same in 64 keys once in 2^63.
+        assert!(ones.iter().all(|ones| (1..64).contains(ones)), "{ones:?}");
     }
 
     #[test]

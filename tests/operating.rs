@@ -8,6 +8,8 @@ mod check;
 mod client_log;
 #[path = "operating/gate.rs"]
 mod gate;
+#[path = "operating/keys.rs"]
+mod keys;
 #[path = "operating/open_files.rs"]
 mod open_files;
 #[path = "operating/readiness.rs"]

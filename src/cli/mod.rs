@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod key;
 mod log_limit;
 mod open_files;
 mod serve;
@@ -28,6 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   tollgate check --config conf/tollgate.yaml   is this configuration in order?
   tollgate serve --config conf/tollgate.yaml   run the gate; SIGHUP loads the file anew
+  tollgate key new studio-a                    make a client key, and print what to paste
   tollgate mock                                a stand-in for a channel, on 127.0.0.1:8081
   tollgate demo --config conf/demo.yaml        the gate with that stand-in behind it
 
@@ -52,6 +54,11 @@ enum Command {
         /// Ask PostgreSQL and each channel as well, the latter for one entry of its list.
         #[arg(long)]
         online: bool,
+    },
+    /// Make client keys.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Run the mock channel alone: the whole Videos API without a renderer.
     ///
@@ -81,6 +88,19 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a random client key of 256 bits. Prints the key, which is kept nowhere, and the lines
+    /// of the configuration that let it in, with its SHA-256 alone.
+    New {
+        /// What the key is labelled by in the bill, the metrics and the log.
+        name: Option<String>,
+        /// The group whose price it pays.
+        #[arg(long)]
+        group: Option<String>,
+    },
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -89,6 +109,9 @@ pub fn main() -> ExitCode {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config, online } => check::run(&config, online),
         Command::Demo { config } => demo::run(&config),
+        Command::Key {
+            command: KeyCommand::New { name, group },
+        } => key::new(name.as_deref(), group.as_deref()),
         Command::Mock {
             listen,
             credential,

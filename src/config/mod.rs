@@ -134,6 +134,12 @@ const DEFAULT_FIELDS: [&str; 5] = [
 /// The most worker threads.
 const MAX_THREADS: usize = 1024;
 
+/// Whether a text can name a key, a group, a channel or a currency.
+#[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "for the commands"))]
+pub(crate) fn is_name(text: &str) -> bool {
+    scalar::name(text).is_ok()
+}
+
 /// Reads the configuration file of that path, and what it refers to, with this process's
 /// environment. Relative paths in it start from its folder.
 ///

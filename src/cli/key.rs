@@ -1,0 +1,42 @@
+//! `tollgate key`: makes client keys.
+
+use std::process::ExitCode;
+
+use crate::config;
+use crate::key::{self, KeyDigest};
+
+/// Makes a client key, and prints it once with what to paste into the configuration.
+pub(super) fn new(name: Option<&str>, group: Option<&str>) -> ExitCode {
+    for (what, text) in [("a key", name), ("a group", group)] {
+        if let Some(text) = text
+            && !config::is_name(text)
+        {
+            return super::fail(format!(
+                "`{}` is no name of {what}: write 1 to 64 letters, digits, dots, dashes and \
+                 underscores",
+                text.escape_debug()
+            ));
+        }
+    }
+    let key = match key::generate() {
+        Ok(key) => key,
+        Err(error) => return super::fail(error),
+    };
+    let digest = KeyDigest::of(key.expose().as_bytes());
+    // The one place that shows a client key. It must never reach the log.
+    println!(
+        "The key for the client. It is shown this once, and kept nowhere:\n\n{}\n\n\
+         Its entry for `keys` of the configuration, or of a file that `keys_from` names:\n\n{}",
+        key.expose(),
+        entry(name, group, digest)
+    );
+    ExitCode::SUCCESS
+}
+
+/// Writes a key's entry in the configuration. What is not known yet stands there as what no
+/// configuration accepts, so that it cannot be forgotten.
+fn entry(name: Option<&str>, group: Option<&str>, digest: KeyDigest) -> String {
+    let (name, group) = (name.unwrap_or("<NAME>"), group.unwrap_or("<GROUP>"));
+    let digest = digest.to_hex();
+    format!("  - name: {name}\n    sha256: {digest}\n    group: {group}")
+}
