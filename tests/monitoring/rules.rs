@@ -174,7 +174,47 @@ fn rules_name_families_that_the_gate_declares() {
 
 /// The names of families of the gate and of records that stand in an expression.
 fn names_in(expression: &str) -> impl Iterator<Item = &str> {
-    let of_name = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
-    let words = expression.split(move |c| !of_name(c));
+    let words = expression.split(|c| !is_of_name(c));
     words.filter(|word| word.contains("tollgate_"))
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_:".contains(c)
+}
+
+/// The selectors of series that stand in an expression, without their ranges.
+pub fn selectors_in(expression: &str) -> BTreeSet<String> {
+    let mut selectors = BTreeSet::new();
+    let mut rest = expression;
+    while let Some(start) = rest.find(is_of_name) {
+        rest = &rest[start..];
+        let name = &rest[..rest.find(|c| !is_of_name(c)).unwrap_or(rest.len())];
+        rest = &rest[name.len()..];
+        let is_family = ["tollgate_", "process_"]
+            .iter()
+            .any(|part| name.contains(part));
+        if !is_family && name != "up" {
+            continue;
+        }
+        let matchers = match rest.starts_with('{') {
+            true => &rest[..=rest.find('}').unwrap()],
+            false => "",
+        };
+        rest = &rest[matchers.len()..];
+        selectors.insert(format!("{name}{matchers}"));
+    }
+    selectors
+}
+
+#[test]
+fn selectors_are_found() {
+    let expression = "sum by (up_to) (rate(tollgate_a_total{x=~\"b|c\"}[5m])) > job:tollgate_b:rate5m \
+                      or up{job=\"t\"} == 0";
+    let found = selectors_in(expression).into_iter().collect::<Vec<_>>();
+    let wanted = [
+        "job:tollgate_b:rate5m",
+        "tollgate_a_total{x=~\"b|c\"}",
+        "up{job=\"t\"}",
+    ];
+    assert_eq!(found, wanted);
 }
