@@ -93,7 +93,7 @@ fn promtool_finds_the_rules_in_order_and_their_tests_hold() {
     };
     for arguments in [
         &["check", "config", "conf/prometheus/prometheus.yaml"][..],
-        &["test", "rules", "tests/monitoring/alerts.yaml"][..],
+        &["test", "rules", "tests/deploy/alerts.yaml"][..],
     ] {
         let (in_order, said) = promtool(&tool, arguments);
         assert!(in_order, "{arguments:?}: {said}");
@@ -109,7 +109,7 @@ fn promtool_finds_the_rules_in_order_and_their_tests_hold() {
 
 #[test]
 fn each_alert_is_tried_firing_and_quiet() {
-    let tests: Tests = read("tests/monitoring/alerts.yaml");
+    let tests: Tests = read("tests/deploy/alerts.yaml");
     let mut tried: BTreeSet<(String, bool)> = BTreeSet::new();
     for test in tests
         .tests
