@@ -123,6 +123,7 @@
 
 pub mod admin;
 mod billing;
+mod calendar;
 pub mod catalog;
 pub mod channel;
 #[cfg(feature = "cli")]

@@ -109,11 +109,22 @@ pub(super) struct Group {
 #[serde(deny_unknown_fields)]
 pub(super) struct Key {
     pub name: Text,
-    pub sha256: Text,
+    pub sha256: Option<Text>,
+    pub digests: Option<Spanned<Vec<Digest>>>,
+    pub not_after: Option<Text>,
+    pub disabled: Option<bool>,
     pub group: Text,
     pub allow: Option<Allow>,
     pub limits: Option<Limits>,
     pub channels: Option<Spanned<Vec<Text>>>,
+}
+
+/// A digest of a key, which may count for a time only.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Digest {
+    pub sha256: Text,
+    pub until: Option<Text>,
 }
 
 #[derive(serde::Deserialize, Default)]

@@ -8,11 +8,11 @@ use serde_saphyr::Spanned;
 use crate::catalog::{Catalog, Quote};
 use crate::key::KeyDigest;
 use crate::money::Multiplier;
-use crate::policy::{Allow, Group, Key};
+use crate::policy::{Allow, Group, Key, KeyEntry, Timestamp, Validity};
 
 use super::error::{Problems, Reported};
 use super::file::{self, Entries, Text};
-use super::scalar::{name, parsed};
+use super::scalar::{name, parsed, time};
 use super::{limits, models, yaml};
 
 /// The groups that the file names, each usable or not.
@@ -77,8 +77,10 @@ pub(super) struct Keys<'a> {
     channels: &'a Entries<file::Channel>,
     groups: &'a Groups,
     names: HashMap<String, String>,
-    digests: HashMap<KeyDigest, String>,
-    keys: HashMap<KeyDigest, Arc<Key>>,
+    /// Where each digest stands, and the name of its key.
+    places: HashMap<KeyDigest, [String; 2]>,
+    keys: BTreeMap<Arc<str>, Arc<Key>>,
+    digests: HashMap<KeyDigest, KeyEntry>,
 }
 
 impl<'a> Keys<'a> {
@@ -93,8 +95,9 @@ impl<'a> Keys<'a> {
             channels,
             groups,
             names: HashMap::new(),
+            places: HashMap::new(),
+            keys: BTreeMap::new(),
             digests: HashMap::new(),
-            keys: HashMap::new(),
         }
     }
 
@@ -107,9 +110,13 @@ impl<'a> Keys<'a> {
             let hint = format!("the first is at {first}");
             problems.report_hint(file.name.referenced, "two keys have this name", hint);
         } else {
-            self.names.insert(file.name.value.clone(), place.clone());
+            self.names.insert(file.name.value.clone(), place);
         }
-        let digest = self.digest(&file.sha256, place, problems);
+        let digests = self.digests(file, problems);
+        let not_after = file.not_after.as_ref();
+        let not_after = not_after
+            .map(|text| parsed(text, time, problems))
+            .transpose();
         let group = self.group(&file.group, problems);
         let allow = self.allow(file, problems);
         let limits = limits::build(file.limits.as_ref(), problems);
@@ -122,23 +129,64 @@ impl<'a> Keys<'a> {
                 limits: limits?,
                 channels: channels?,
             };
-            Ok::<_, Reported>((digest?, Arc::new(key)))
+            Ok::<_, Reported>((Arc::new(key), digests?, not_after?))
         };
         // An error has been reported, and then none of the keys will be used.
-        if let Ok((digest, key)) = key() {
-            self.keys.insert(digest, key);
+        let Ok((key, digests, not_after)) = key() else {
+            return;
+        };
+        for (digest, until) in digests {
+            let validity = Validity {
+                disabled: file.disabled.unwrap_or(false),
+                not_after,
+                until,
+            };
+            let key = key.clone();
+            self.digests.insert(digest, KeyEntry { key, validity });
         }
+        self.keys.insert(key.name.clone(), key);
     }
 
-    /// The keys by digest. All of them, if nothing was reported.
-    pub fn finish(self) -> HashMap<KeyDigest, Arc<Key>> {
-        self.keys
+    /// The keys by name, and what each digest opens. All of them, if nothing was reported.
+    pub fn finish(self) -> (BTreeMap<Arc<str>, Arc<Key>>, HashMap<KeyDigest, KeyEntry>) {
+        (self.keys, self.digests)
+    }
+
+    /// All digests of a key, each with the time until which it counts.
+    fn digests(
+        &mut self,
+        file: &file::Key,
+        problems: &mut Problems,
+    ) -> Result<Vec<(KeyDigest, Option<Timestamp>)>, Reported> {
+        let further = file.digests.as_ref();
+        let further = further.map_or(&[][..], |list| list.value.as_slice());
+        if file.sha256.is_none() && further.is_empty() {
+            let at = file.digests.as_ref().map(|list| list.referenced);
+            return Err(problems.report_hint(
+                at.unwrap_or(file.name.referenced),
+                "this key has no digest, so that nobody can use it",
+                "write `sha256: ...`; `tollgate key new` makes a key and its digest",
+            ));
+        }
+        let further = further.iter().map(|digest| (&digest.sha256, &digest.until));
+        let all = file.sha256.iter().map(|text| (text, &None)).chain(further);
+        let mut digests = Vec::new();
+        let mut wrong = None;
+        for (text, until) in all {
+            let digest = self.digest(text, &file.name, problems);
+            let until = until.as_ref().map(|text| parsed(text, time, problems));
+            match (digest, until.transpose()) {
+                (Ok(digest), Ok(until)) => digests.push((digest, until)),
+                (Err(reported), _) | (_, Err(reported)) => wrong = Some(reported),
+            }
+        }
+        wrong.map_or(Ok(digests), Err)
     }
 
     fn digest(
         &mut self,
         text: &Text,
-        place: String,
+        name: &Text,
         problems: &mut Problems,
     ) -> Result<KeyDigest, Reported> {
         let digest = parsed(text, str::parse::<KeyDigest>, problems)?;
@@ -149,11 +197,17 @@ impl<'a> Keys<'a> {
                 "the variable that should have held the key was empty",
             ));
         }
-        if let Some(first) = self.digests.get(&digest) {
+        let place = problems.place(text.referenced);
+        let name = problems.place(name.referenced);
+        if let Some([first, of]) = self.places.get(&digest) {
             let hint = format!("the first is at {first}");
-            return Err(problems.report_hint(text.referenced, "two keys have this sha256", hint));
+            let message = match *of == name {
+                true => "this key has this sha256 twice",
+                false => "two keys have this sha256",
+            };
+            return Err(problems.report_hint(text.referenced, message, hint));
         }
-        self.digests.insert(digest, place);
+        self.places.insert(digest, [place, name]);
         Ok(digest)
     }
 

@@ -36,7 +36,7 @@ use crate::catalog::Catalog;
 use crate::channel::Channel;
 use crate::key::KeyDigest;
 use crate::ledger::{BindingLimits, Payer};
-use crate::policy::{Group, Key, Limit, Measure};
+use crate::policy::{Group, Key, KeyEntry, Limit, Measure};
 
 pub use bounds::Bounds;
 pub use error::{Error, Problem};
@@ -71,8 +71,10 @@ pub struct Config {
     pub fields: BTreeSet<Arc<str>>,
     /// The groups by name.
     pub groups: BTreeMap<Arc<str>, Arc<Group>>,
-    /// The client keys by digest.
-    pub keys: HashMap<KeyDigest, Arc<Key>>,
+    /// The client keys by name.
+    pub keys: BTreeMap<Arc<str>, Arc<Key>>,
+    /// What each digest of a client key opens. A key has one at least.
+    pub digests: HashMap<KeyDigest, KeyEntry>,
     /// What the metrics show.
     pub metrics: MetricsOptions,
     /// How much of everything.
@@ -82,7 +84,7 @@ pub struct Config {
 impl Config {
     /// Finds the client key of that name.
     pub fn key_named(&self, name: &str) -> Option<&Arc<Key>> {
-        self.keys.values().find(|key| &*key.name == name)
+        self.keys.get(name)
     }
 
     /// Finds the limits that bind a correction of what that payer is charged: those of the key of
@@ -105,16 +107,12 @@ impl Config {
     /// Names the keys that pay in another currency than they did before, by the currencies
     /// of both times.
     pub fn changed_currencies(&self, before: &Self) -> BTreeMap<[Arc<str>; 2], BTreeSet<Arc<str>>> {
-        let currencies = before.keys.values();
-        let currencies = currencies.map(|key| (&key.name, &key.group.currency));
-        let currencies: HashMap<_, _> = currencies.collect();
         let mut changed = BTreeMap::<_, BTreeSet<_>>::new();
         for key in self.keys.values() {
             let now = &key.group.currency;
-            if let Some(was) = currencies.get(&key.name)
-                && *was != now
-            {
-                let keys = changed.entry([(*was).clone(), now.clone()]);
+            let was = before.key_named(&key.name).map(|key| &key.group.currency);
+            if let Some(was) = was.filter(|was| *was != now) {
+                let keys = changed.entry([was.clone(), now.clone()]);
                 keys.or_default().insert(key.name.clone());
             }
         }
@@ -228,7 +226,7 @@ fn build(
             }
         }
     }
-    let keys = keys.finish();
+    let (keys, digests) = keys.finish();
 
     let groups = groups.into_iter().map(|(name, group)| Ok((name, group?)));
     Ok(Config {
@@ -242,6 +240,7 @@ fn build(
         fields: fields?,
         groups: groups.collect::<Result<_, Reported>>()?,
         keys,
+        digests,
         metrics: metrics?,
         bounds: bounds?,
     })

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::error::{Problems, Reported};
 use super::file::Text;
+use crate::calendar::parse_rfc3339;
+use crate::policy::Timestamp;
 
 const MAX_BYTES: u64 = 1 << 40;
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
@@ -38,6 +40,9 @@ pub(super) enum ScalarError {
          [::]:8080"
     )]
     Address,
+    /// No time of day of a date, with its zone.
+    #[error("this is no time: write date, time and zone, such as 2026-12-31T18:00:00Z")]
+    Time,
     /// No name that can be a label.
     #[error("this is no name: write 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
@@ -125,6 +130,12 @@ pub(super) fn within(min: u32, max: u32) -> impl Fn(&str) -> Result<u32, ScalarE
 /// Parses an address: `IP:PORT`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, ScalarError> {
     text.parse().map_err(|_| ScalarError::Address)
+}
+
+/// Parses a time as RFC 3339 writes it: `2026-12-31T18:00:00Z`, `2026-12-31T18:00:00+08:00`.
+pub(super) fn time(text: &str) -> Result<Timestamp, ScalarError> {
+    let seconds = parse_rfc3339(text).and_then(|seconds| seconds.checked_mul(1000));
+    seconds.map(Timestamp).ok_or(ScalarError::Time)
 }
 
 /// Parses a name that becomes a label: of a key, a group, a channel or a currency.

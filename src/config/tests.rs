@@ -7,6 +7,7 @@ mod accepted;
 mod channels;
 mod currencies;
 mod form;
+mod keys;
 mod offer;
 mod operation;
 mod properties;

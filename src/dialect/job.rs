@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Dialect;
 use super::pointers::{Field, Found, Pointers, Selection, Value};
 use super::reader::{Events, Progress, Reader};
-use super::time::rfc3339;
 use super::words::{Status, printable};
+use crate::calendar::parse_rfc3339;
 use crate::catalog::MAX_SECONDS;
 
 /// The longest id, in bytes; a longer one cannot be kept.
@@ -216,7 +216,7 @@ fn id(value: &Value) -> Option<Arc<str>> {
 
 /// A time, in seconds since 1970 or as RFC 3339 writes it.
 fn time(selection: &Selection<'_>, field: Field) -> Option<u64> {
-    whole(selection, field).or_else(|| rfc3339(selection.text_of(field)?))
+    whole(selection, field).or_else(|| parse_rfc3339(selection.text_of(field)?))
 }
 
 /// A whole number, written as a number or as a text, with a fraction of zeros perhaps; of a time

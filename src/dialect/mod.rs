@@ -23,7 +23,6 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod text;
-mod time;
 mod words;
 
 pub use blame::Blame;

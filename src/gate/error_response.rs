@@ -65,7 +65,7 @@ impl ErrorResponse {
                 HeadFault::Body | HeadFault::NoBody => (S::BAD_REQUEST, INVALID, "invalid_body"),
                 _ => (S::BAD_REQUEST, INVALID, "invalid_header"),
             },
-            Refusal::Key { .. } => (S::UNAUTHORIZED, INVALID, "invalid_api_key"),
+            Refusal::Key(_) => (S::UNAUTHORIZED, INVALID, "invalid_api_key"),
             Refusal::NotFound(_) => (S::NOT_FOUND, INVALID, "not_found"),
             Refusal::Method { .. } => (S::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
             Refusal::Body(refusal) => body_error(refusal),
@@ -125,7 +125,7 @@ fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
     let no_retry = || (NO_RETRY.0, NO_RETRY.1.to_owned());
     match refusal {
         Refusal::Method { allowed } => vec![("allow", (*allowed).to_owned())],
-        Refusal::Key { .. } => vec![("www-authenticate", "Bearer".to_owned())],
+        Refusal::Key(_) => vec![("www-authenticate", "Bearer".to_owned())],
         // Nothing of an upload that came too slowly is worth trying at once again.
         Refusal::Slow => vec![no_retry()],
         Refusal::Limit { reached, at } => limit_headers(reached, *at),

@@ -38,7 +38,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::policy::{Key, Timestamp};
+use crate::policy::{Key, KeyFault, Timestamp};
 use crate::route::{self, NoRoute, Route};
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
@@ -234,9 +234,10 @@ impl Gate {
             ctx.route = route.label();
         }
         let digest = request_head::presented_key(&request.headers)?;
-        let key = snapshot.config.keys.get(&digest);
-        let key = key.ok_or(Refusal::Key { presented: true })?;
-        ctx.key = Some(key.name.clone());
+        let entry = snapshot.config.digests.get(&digest);
+        let entry = entry.ok_or(KeyFault::Unknown)?;
+        ctx.key = Some(entry.key.name.clone());
+        let key = entry.valid_key(services.now())?;
         let route = route.map_err(|no| match no {
             NoRoute::Path => Refusal::NotFound(Missing::Route),
             NoRoute::Method(allowed) => Refusal::Method { allowed },

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::inspect;
 use crate::ledger::{LimitReached, Scope, Unavailable};
-use crate::policy::{Measure, Param, Timestamp};
+use crate::policy::{KeyFault, Measure, Param, Timestamp};
 use crate::upstream::{NoChannel, NoneLeft, UpstreamError};
 
 /// Why the gate answers a request by itself.
@@ -12,11 +12,8 @@ use crate::upstream::{NoChannel, NoneLeft, UpstreamError};
 pub enum Refusal {
     /// Faults of the request's head.
     Head(HeadFault),
-    /// No key, or one that is not known.
-    Key {
-        /// Whether a key came at all.
-        presented: bool,
-    },
+    /// No key, or one that does not let its client in.
+    Key(KeyFault),
     /// No such route, or no such job of this key.
     NotFound(NotFound),
     /// The route exists for other methods.
@@ -150,6 +147,12 @@ pub enum ChannelFault {
     SecondsTooLate,
 }
 
+impl From<KeyFault> for Refusal {
+    fn from(fault: KeyFault) -> Self {
+        Self::Key(fault)
+    }
+}
+
 impl From<inspect::Refusal> for Refusal {
     fn from(refusal: inspect::Refusal) -> Self {
         Self::Body(refusal)
@@ -223,12 +226,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Head(fault) => fault.fmt(f),
-            Self::Key { presented: false } => {
-                f.write_str("No API key. Send it in the header 'Authorization: Bearer YOUR_KEY'.")
-            }
-            Self::Key { presented: true } => {
-                f.write_str("Incorrect API key. Check the key that this service gave you.")
-            }
+            Self::Key(fault) => fault.fmt(f),
             Self::NotFound(NotFound::Route) => f.write_str(
                 "No such route. Here are /v1/videos, /v1/videos/{id}, \
                  /v1/videos/{id}/content and /v1/videos/{id}/remix.",

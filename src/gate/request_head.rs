@@ -9,6 +9,7 @@ use super::refusal::{HeadFault, Refusal};
 use crate::config::Bounds;
 use crate::inspect::Syntax;
 use crate::key::KeyDigest;
+use crate::policy::KeyFault;
 use crate::upstream::Framing;
 
 // The names that are looked for in every head, which are not to be read each time.
@@ -41,13 +42,13 @@ fn single<'a>(
 /// Digests the key that the client presents.
 pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     let value = single(headers, &AUTHORIZATION)?;
-    let value = value.ok_or(Refusal::Key { presented: false })?;
+    let value = value.ok_or(KeyFault::Missing)?;
     let (scheme, key) = value.as_bytes().split_at(value.len().min(7));
     // Between the two stands at least one space (RFC 9110, section 11.4).
     let spaces = key.iter().take_while(|b| **b == b' ').count();
     let key = key.get(spaces..).unwrap_or_default();
     if !scheme.eq_ignore_ascii_case(b"bearer ") || key.is_empty() {
-        return Err(Refusal::Key { presented: false });
+        return Err(KeyFault::Missing.into());
     }
     Ok(KeyDigest::of(key))
 }

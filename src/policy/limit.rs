@@ -9,6 +9,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::calendar::civil;
 use crate::money::Amount;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
@@ -126,26 +127,6 @@ impl Window {
             Self::Total => None,
         }
     }
-}
-
-/// Days since the epoch to (year, month, day) of the proleptic Gregorian calendar, counted
-/// in eras of 400 years that begin on the first of March.
-fn civil(day: u64) -> (u64, u32, u32) {
-    let shifted = day + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month as u32, day_of_month as u32)
 }
 
 const fn days_in_month(year: u64, month: u32) -> u64 {

@@ -7,6 +7,7 @@
 mod limit;
 mod permit;
 mod refusal;
+mod validity;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use limit::{Limit, Measure, ParseLimitError, Timestamp, Window};
 pub use permit::{Permit, judge, permit, permit_remix};
 pub use refusal::Refusal;
+pub use validity::{KeyEntry, KeyFault, Validity};
 
 use crate::money::Multiplier;
 

@@ -48,9 +48,7 @@ pub(super) fn start(config: &Config, metrics: &Metrics) {
     if left.take(1) {
         metrics.start_refusal("", "invalid_api_key");
     }
-    let mut keys: Vec<&Arc<Key>> = config.keys.values().collect();
-    keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    for key in keys {
+    for key in config.keys.values() {
         start_key(config, key, metrics, &mut left);
     }
 }

@@ -43,7 +43,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(channel.read_timeout.as_secs(), 60);
     assert_eq!(channel.idle_timeout.as_secs(), 60);
 
-    let key = &config.keys[&KeyDigest::of(b"abc")];
+    let key = &config.digests[&KeyDigest::of(b"abc")].key;
     assert_eq!(&*key.name, "a");
     assert!(key.limits.is_empty() && key.allow.models.is_none());
     assert!(Arc::ptr_eq(&key.group, &config.groups["g"]));
@@ -53,7 +53,7 @@ fn what_is_left_out_has_its_default() {
 #[test]
 fn amounts_are_the_text_of_their_scalars() {
     let config = accepted(BASE);
-    let key = &config.keys[&KeyDigest::of(b"abc")];
+    let key = &config.digests[&KeyDigest::of(b"abc")].key;
     let cost = |model, size, seconds| {
         let asked = Asked {
             model: Some(model),
@@ -139,7 +139,7 @@ fn everything_can_be_set() {
     assert_eq!(channel.answer_timeout.as_secs(), 7200);
 
     assert_eq!(config.keys.len(), 2);
-    let key = &config.keys[&KeyDigest::of(b"abc")];
+    let key = &config.digests[&KeyDigest::of(b"abc")].key;
     assert!(key.allow.model("m") && !key.allow.model("n"));
     let limits: Vec<_> = key
         .limits

@@ -131,9 +131,9 @@ fn errors_of_form_have_a_place() {
         ),
         // The place is the mapping's last key.
         (
-            "    sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n    group",
-            "    §group",
-            &["the key `sha256` is missing from this mapping"],
+            "    sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n    group: g",
+            "    §sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            &["the key `group` is missing from this mapping"],
         ),
         (
             "listen: {",

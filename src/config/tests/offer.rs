@@ -129,7 +129,7 @@ fn keys_must_be_distinct_and_able_to_ask() {
         &format!("  - {{ name: §a, sha256: §{digest}, group: g }}"),
         &[
             "(the first is at t.yaml:17:11)",
-            "two keys have this sha256 (the first is at t.yaml:17:11)",
+            "two keys have this sha256 (the first is at t.yaml:18:13)",
         ],
     )]);
     let text = &BASE[..BASE.find("keys:").unwrap()];

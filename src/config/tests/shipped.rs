@@ -50,7 +50,7 @@ fn the_demo_keys_may_what_the_demo_says() {
             seconds: Some(seconds),
             size: Some(size),
         };
-        let key = &config.keys[&KeyDigest::of(key)];
+        let key = &config.digests[&KeyDigest::of(key)].key;
         let permit = permit(&config.catalog, key, asked).ok()?;
         Some(permit.quote().billed.to_string())
     };

@@ -1,8 +1,8 @@
-//! Times as RFC 3339 writes them.
+//! Dates of the Gregorian calendar, and times as RFC 3339 writes them.
 
 /// Parses the seconds since 1970 of a time such as `2026-11-28T05:40:33.5+01:00`, without its
 /// fraction; `None` for anything else, and for a time before 1970.
-pub(super) fn rfc3339(text: &str) -> Option<u64> {
+pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once(['T', 't'])?;
     let (time, zone) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-'])?)?;
     let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
@@ -18,6 +18,34 @@ pub(super) fn rfc3339(text: &str) -> Option<u64> {
         return None;
     }
     u64::try_from(minutes * 60 + second).ok()
+}
+
+/// Writes a time in seconds since 1970 in UTC, such as `2026-11-28T05:40:33Z`.
+pub(crate) fn format_rfc3339(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / 86400);
+    let second = seconds % 86400;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Converts days since 1970 to (year, month, day) of the proleptic Gregorian calendar, counted in
+/// eras of 400 years that begin on the first of March.
+pub(crate) fn civil(day: u64) -> (u64, u32, u32) {
+    let shifted = day + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month as u32, day_of_month as u32)
 }
 
 /// How many minutes a zone's time is ahead of UTC.
@@ -72,7 +100,7 @@ fn days_before(year: i64, month: i64, day: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{format_rfc3339, parse_rfc3339};
 
     #[test]
     fn times_are_read() {
@@ -90,7 +118,18 @@ mod tests {
             ("2017-01-01T05:29:60+05:30", 1_483_228_800),
             ("9999-12-31T23:59:59Z", 253_402_300_799),
         ] {
-            assert_eq!(rfc3339(text), Some(expected), "{text}");
+            assert_eq!(parse_rfc3339(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        assert_eq!(format_rfc3339(1_795_844_433), "2026-11-28T05:40:33Z");
+        // Every day of eight centuries, each at another second.
+        for day in 0..800 * 365 {
+            let seconds = day * 86_400 + day * 7 % 86_400;
+            let text = format_rfc3339(seconds);
+            assert_eq!(parse_rfc3339(&text), Some(seconds), "{text}");
         }
     }
 
@@ -133,7 +172,7 @@ mod tests {
             "1969-12-31T23:59:59Z",
             "1970-01-01T00:00:00+00:01",
         ] {
-            assert_eq!(rfc3339(text), None, "{text}");
+            assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }
 }
