@@ -1,5 +1,6 @@
-//! What operators deploy, in `conf/`: the rules for Prometheus, the dashboard and the manifests.
-//! `TOLLGATE_PROMTOOL` and `TOLLGATE_PROMETHEUS` name the programs where they are not on the PATH.
+//! What operators deploy: the rules for Prometheus, the dashboard, the manifests, the unit and the image.
+//! `TOLLGATE_PROMTOOL`, `TOLLGATE_PROMETHEUS` and `TOLLGATE_SYSTEMD_ANALYZE` name the programs where they
+//! are not on the PATH.
 
 #[path = "deploy/dashboard.rs"]
 mod dashboard;
@@ -7,6 +8,13 @@ mod dashboard;
 mod engines;
 #[path = "deploy/expressions.rs"]
 mod expressions;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "operating/gate.rs"]
+mod gate;
+#[path = "support/gates.rs"]
+mod gates;
+#[path = "deploy/image.rs"]
+mod image;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
 #[path = "deploy/prometheus.rs"]
@@ -16,3 +24,5 @@ mod rules;
 mod support;
 #[path = "deploy/traffic.rs"]
 mod traffic;
+#[path = "deploy/unit.rs"]
+mod unit;
