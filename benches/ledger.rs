@@ -22,8 +22,8 @@ use filled::{Engine, key_name};
 use tokio::task::JoinSet;
 use tollgate::catalog::PriceList;
 use tollgate::ledger::{
-    BindingLimits, Charge, Confirmation, Draft, JobsAfter, Ledger, Payer, Placement, PromptDigest,
-    ReservationId, Resolution,
+    BindingLimits, ChannelAnswer, Charge, Confirmation, Draft, JobsAfter, Ledger, Payer, Placement,
+    PromptDigest, ReservationId, Resolution,
 };
 use tollgate::money::Amount;
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
@@ -178,6 +178,7 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
     });
     let draft = Draft {
         id,
+        request_id: None,
         charge: charge.clone(),
         prompt: PromptDigest([1; 32]),
         remix_of: None,
@@ -191,6 +192,7 @@ async fn live(ledger: &dyn Ledger, key: &Key, number: u64) {
         .expect("a reservation");
     let job: Arc<str> = format!("video_{:032x}", id.0.swap_bytes()).into();
     let confirmation = Confirmation {
+        channel_answer: ChannelAnswer::default(),
         upstream_id: job.clone(),
         job,
         charge,

@@ -40,6 +40,7 @@
 //! | [`dialect`] | how channels spell the API: status words, where values are, error shapes |
 //! | `route` | the known routes and their paths |
 //! | [`ledger`] | reservations, jobs, limits, idempotency keys: in memory, SQLite, PostgreSQL |
+//! | [`access_log`] | one line for each request: its id, its client, what became of it |
 //! | [`channel`] | what a channel is, as configured |
 //! | [`metrics`] | all families |
 //! | [`config`] | the file format, and the validated configuration |
@@ -121,6 +122,7 @@
 //! [`gate::Background`] follows jobs to their end and finds out what became of requests
 //! without an answer; without it, charges wait for clients to poll.
 
+pub mod access_log;
 pub mod admin;
 mod billing;
 mod calendar;

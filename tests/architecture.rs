@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["dialect"],
     &["route"],
     &["ledger"],
-    &["channel", "metrics"],
+    &["access_log", "channel", "metrics"],
     &["config"],
     &["upstream"],
     &["runtime"],

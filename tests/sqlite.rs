@@ -511,7 +511,7 @@ async fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(used(&ledger, &key, NOW).await[3], 1);
     drop(ledger);
     let version = rows(&look(&path), "PRAGMA user_version");
-    assert_eq!(version, ["5"]);
+    assert_eq!(version, ["6"]);
     let ledger = open(&path);
     assert_eq!(used(&ledger, &key, NOW).await, [50, 3, 4_000_000_000, 1]);
 }

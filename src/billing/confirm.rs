@@ -13,8 +13,8 @@ use super::retry::LedgerCall;
 use crate::config::Config;
 use crate::dialect::JobAnswer;
 use crate::ledger::{
-    BindingLimits, Charge, Confirmation, Confirmed, FirstAnswer, Job, LimitReached, Payer,
-    ReservationId, Scope, Unavailable, generated_public_id,
+    BindingLimits, ChannelAnswer, Charge, Confirmation, Confirmed, FirstAnswer, Job, LimitReached,
+    Payer, ReservationId, Scope, Unavailable, generated_public_id,
 };
 use crate::metrics::Event;
 
@@ -44,6 +44,7 @@ impl Billing {
         &self,
         reservation: Reservation,
         answer: &JobAnswer,
+        channel_answer: ChannelAnswer,
         first: impl Fn(&str) -> Option<FirstAnswer>,
         config: &Config,
     ) -> Result<Arc<str>, NotConfirmed> {
@@ -55,6 +56,7 @@ impl Billing {
         let confirmation_as = |job: Arc<str>| Confirmation {
             charge: charge.clone(),
             answer: first(&job),
+            channel_answer: channel_answer.clone(),
             job,
             upstream_id: upstream_id.clone(),
         };

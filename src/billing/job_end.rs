@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dialect::{JobAnswer, Status};
-use crate::ledger::Resolution;
+use crate::ledger::{self, JobError, Resolution};
 
 /// How a job has ended, and how that resolves its charge.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +45,17 @@ impl JobEnd {
             lasted: None,
         })
     }
+}
+
+/// Why a job failed, where its channel says so.
+pub(super) fn job_error(answer: &JobAnswer) -> Option<JobError> {
+    if !answer.is_unsuccessful() {
+        return None;
+    }
+    let [code, message] = [&answer.error_code, &answer.error_message]
+        .map(|text| text.as_deref().and_then(ledger::kept));
+    let is_known = code.is_some() || message.is_some();
+    is_known.then_some(JobError { code, message })
 }
 
 /// How long a job took, by the times that its channel gives.

@@ -44,7 +44,7 @@ impl Reservation {
     }
 
     /// Its id.
-    pub(super) fn id(&self) -> ReservationId {
+    pub(crate) fn id(&self) -> ReservationId {
         self.draft.id
     }
 
@@ -97,6 +97,7 @@ mod tests {
         let name = || Arc::<str>::from("x");
         let draft = Draft {
             id: ReservationId(1),
+            request_id: None,
             charge: Charge::of_nothing(),
             prompt: PromptDigest([0; 32]),
             remix_of: None,

@@ -11,8 +11,8 @@ use super::reservation::Reservation;
 use super::retry::{LedgerCall, LedgerRetries};
 use crate::clock::{Clock, millis};
 use crate::ledger::{
-    Claim, Claimed, Draft, Job, Ledger, LimitReached, Placement, PromptDigest, Reroute, Rerouted,
-    ReservationId, Reserved, Unavailable,
+    ChannelAnswer, Claim, Claimed, Draft, Job, Ledger, LimitReached, Note, Placement, PromptDigest,
+    Reroute, Rerouted, ReservationId, Reserved, Unavailable,
 };
 use crate::metrics::{Event, Metrics, seconds};
 use crate::policy::{Key, Permit, Timestamp};
@@ -42,6 +42,8 @@ pub(crate) struct ReserveRequest<'a> {
     pub(crate) claim: Option<Claim>,
     /// How long after it the job is first polled, if no client asks for it before.
     pub(crate) poll_after: Duration,
+    /// The id of the client's request.
+    pub(crate) request_id: &'a str,
 }
 
 /// The outcome of [`Billing::reserve`].
@@ -108,6 +110,7 @@ impl Billing {
         let ReserveRequest { key, permit, .. } = request;
         let draft = Draft {
             id: reservation_id(at),
+            request_id: Some(request.request_id.into()),
             charge: self.charges.charge(key, permit, request.channel.spec()),
             prompt: request.prompt,
             remix_of: request.remix_of,
@@ -199,6 +202,25 @@ impl Billing {
             reservation.draft.placement = to.placement;
         }
         Ok(rerouted)
+    }
+
+    /// Keeps how a channel answered a create. Nobody waits for it: it decides nothing.
+    pub(crate) fn note_answer(&self, reservation: &Reservation, answer: ChannelAnswer) {
+        self.note(reservation.id(), Note::Answer(answer));
+    }
+
+    /// Keeps a fact about a reservation, now or as soon as the ledger can be used.
+    pub(super) fn note(&self, id: ReservationId, note: Note) {
+        let billing = self.clone();
+        tokio::spawn(async move {
+            if billing.ledger.note(id, &note).await.is_err() {
+                let (ledger, note) = (billing.ledger.clone(), Arc::new(note));
+                billing.retries.start(id, LedgerCall::Note, move || {
+                    let (ledger, note) = (ledger.clone(), note.clone());
+                    async move { ledger.note(id, &note).await }
+                });
+            }
+        });
     }
 
     /// Voids a reservation of which no job came, for sure. `reason` is a word for operators.

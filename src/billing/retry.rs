@@ -25,6 +25,7 @@ pub(super) enum LedgerCall {
     Void,
     Resolve,
     MarkDeleted,
+    Note,
 }
 
 /// Keeps the calls that are being retried. Clones share them.

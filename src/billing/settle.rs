@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::job_cache::JobEntry;
-use super::job_end::{JobEnd, duration};
+use super::job_end::{JobEnd, duration, job_error};
 use super::reserve::Billing;
 use super::retry::LedgerCall;
 use crate::dialect::JobAnswer;
-use crate::ledger::{Job, Resolution, Unavailable};
+use crate::ledger::{Job, Note, Resolution, Unavailable};
 use crate::metrics::Event;
 
 impl Billing {
@@ -21,6 +21,9 @@ impl Billing {
         let end = answer.status.and_then(|s| JobEnd::of(s, charge_failed));
         if let Some(mut end) = end {
             end.lasted = duration(answer);
+            if let Some(error) = job_error(answer) {
+                self.note(entry.job.reservation, Note::JobError(error));
+            }
             // Where the ledger cannot be used, it is repeated.
             let _ = self.resolve_job(entry, end).await;
         }

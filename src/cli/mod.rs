@@ -2,7 +2,9 @@
 
 mod check;
 mod demo;
+mod job;
 mod key;
+mod log_format;
 mod log_limit;
 mod open_files;
 mod serve;
@@ -60,6 +62,16 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Tell all that the ledger knows of a charge: each step with its time and reason.
+    ///
+    /// For disputes. A gate that uses the ledger is not disturbed.
+    Job {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        wanted: job::Wanted,
+    },
     /// Run the mock channel alone: the whole Videos API without a renderer.
     ///
     /// Jobs move by time and end as a small playable MP4. Counters of what reached it are
@@ -108,6 +120,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config, online } => check::run(&config, online),
+        Command::Job { config, wanted } => job::run(&config, &wanted),
         Command::Demo { config } => demo::run(&config),
         Command::Key {
             command: KeyCommand::New { name, group },
@@ -126,6 +139,7 @@ pub fn main() -> ExitCode {
 fn init_log() {
     let environment = env_logger::Env::default().default_filter_or("info");
     let mut builder = env_logger::Builder::from_env(environment);
+    builder.format(log_format::write);
     for library in ["pingora", "pingora_core", "pingora_proxy", "h2", "hyper"] {
         builder.filter_module(library, log::LevelFilter::Warn);
     }

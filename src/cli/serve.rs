@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::open_files;
+use super::{log_format, open_files};
 use crate::config::{self, Admin, Config, LedgerUrl, Listen, Tls};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
@@ -90,6 +90,7 @@ async fn serve(
     // Before anybody can know that the gate is there: unhandled, each would end it.
     let signals = Signals::new()?;
     let metrics = Metrics::new().map_err(io::Error::other)?;
+    log_format::set(config.log.format);
     let (socket, mut bounds) = (config.listen.clone(), config.bounds.clone());
     let started = StartupSettings::of(&config);
     if let Some(limit) = open_files::raise_limit()
@@ -223,6 +224,7 @@ fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupS
             let now = StartupSettings::of(&config);
             let waiting = started.unlike(&now);
             let tls = config.listen.tls.clone();
+            log_format::set(config.log.format);
             gate.reload(config);
             match waiting.is_empty() {
                 true => log::info!("configuration loaded anew"),

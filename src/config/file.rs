@@ -27,6 +27,7 @@ pub(super) struct File {
     pub listen: Listen,
     pub admin: Option<Spanned<WordOr<Admin>>>,
     pub server: Option<Server>,
+    pub log: Option<Log>,
     pub ledger: Option<Spanned<WordOr<Credential>>>,
     pub jobs: Option<Jobs>,
     pub channels: Spanned<Entries<Channel>>,
@@ -52,6 +53,7 @@ pub(super) struct Listen {
     pub address: Text,
     pub tls: Option<Tls>,
     pub h2c: Option<Spanned<bool>>,
+    pub trusted_proxies: Option<Vec<Text>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -66,6 +68,13 @@ pub(super) struct Tls {
 pub(super) struct Admin {
     pub address: Option<Text>,
     pub control: Option<bool>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub format: Option<Text>,
+    pub requests: Option<Text>,
 }
 
 #[derive(serde::Deserialize)]

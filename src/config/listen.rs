@@ -7,8 +7,10 @@ use serde_saphyr::{Location, Spanned};
 
 use super::error::{Problems, Reported};
 use super::file::{self, WordOr};
+use super::log;
 use super::scalar::{address, parsed, parsed_or};
 use super::sources::Sources;
+use crate::access_log::Network;
 
 /// Where clients reach the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Listen {
     /// Whether HTTP/2 with prior knowledge (RFC 9113, section 3.3) is understood on the
     /// plain port. Never together with TLS.
     pub h2c: bool,
+    /// The proxies that are believed about a client's address.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// The files that a TLS listener needs, both in PEM. They could be opened when the
@@ -76,10 +80,12 @@ impl Listen {
             Some(h2c) => Ok(h2c.value),
             None => Ok(file.tls.is_none()),
         };
+        let trusted_proxies = log::build_trusted(file, problems);
         Ok(Self {
             address: address?,
             tls: tls?,
             h2c: h2c?,
+            trusted_proxies: trusted_proxies?,
         })
     }
 }

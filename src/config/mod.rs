@@ -18,6 +18,7 @@ mod keys;
 mod ledger;
 mod limits;
 mod listen;
+mod log;
 mod metrics;
 mod models;
 mod operation;
@@ -32,6 +33,7 @@ use std::thread::available_parallelism;
 
 use serde_saphyr::Spanned;
 
+use crate::access_log::LogOptions;
 use crate::catalog::Catalog;
 use crate::channel::Channel;
 use crate::key::KeyDigest;
@@ -56,6 +58,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where operators reach it; `None` if nowhere.
     pub admin: Option<Admin>,
+    /// What is logged.
+    pub log: LogOptions,
     /// Worker threads, at least one.
     pub threads: usize,
     /// Where reservations, jobs and limits are kept.
@@ -191,6 +195,7 @@ fn build(
 ) -> Result<Config, Reported> {
     let listen = Listen::build(&file.listen, sources, problems);
     let admin = Admin::build(&file.admin, &listen, problems);
+    let log = log::build(file.log, problems);
     let threads = build_threads(file.server, problems);
     let ledger = LedgerUrl::build(&file.ledger, sources, problems);
     let jobs = Jobs::build(file.jobs, problems);
@@ -232,6 +237,7 @@ fn build(
     Ok(Config {
         listen: listen?,
         admin: admin?,
+        log: log?,
         threads: threads?,
         ledger: ledger?,
         jobs: jobs?,

@@ -251,7 +251,7 @@ impl JobAnswer {
     }
 
     /// Whether the job has ended without a video.
-    fn is_unsuccessful(&self) -> bool {
+    pub(crate) fn is_unsuccessful(&self) -> bool {
         use super::Status;
         matches!(
             self.status,

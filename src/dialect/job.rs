@@ -41,6 +41,10 @@ pub struct JobAnswer {
     pub completed: Option<u64>,
     /// The job that it is a remix of.
     pub source: Option<Box<str>>,
+    /// The code of the error that it failed with.
+    pub error_code: Option<Box<str>>,
+    /// The message of that error, or the beginning of a long one.
+    pub error_message: Option<Box<str>>,
     /// Whether the channel says that it is deleted (`true`), or is not (`false`).
     pub deleted: Option<bool>,
     /// Where the status stands in the document, quotes included, if that is in another word than
@@ -63,6 +67,10 @@ pub(super) const JOB: &[(Field, &str)] = &[
     (Field::Completed, "/completed_at"),
     (Field::Deleted, "/deleted"),
     (Field::Source, "/remixed_from_video_id"),
+    (Field::ErrorCode, "/error/code"),
+    (Field::ErrorMessage, "/error/message"),
+    (Field::ErrorMessage, "/error"),
+    (Field::ErrorMessage, "/fail_reason"),
 ];
 
 /// What is read of a job in a list besides: what it is recognised by.
@@ -93,6 +101,8 @@ impl JobAnswer {
             created: time(selection, Field::Created),
             completed: time(selection, Field::Completed),
             source: boxed(Field::Source),
+            error_code: boxed(Field::ErrorCode),
+            error_message: boxed(Field::ErrorMessage),
             deleted: match selection.value(Field::Deleted) {
                 Some(Value::Word(word)) => word.parse().ok(),
                 _ => None,

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
 
-use super::create_end::{CreateEnd, Placed, Released, StreamEnd};
+use super::create_end::{CreateEnd, Placed, Released};
 use super::idempotency::Idempotency;
 use super::refusal::{Refusal, RequestError};
 use super::request_head;
 use super::response::{Response, full};
-use super::services::{RequestContext, Services, channel_of};
-use super::upload::Upload;
+use super::services::{RequestContext, Services, asked_of, channel_of};
+use super::upload::{StreamEnd, Upload};
 use super::upload_slots::{BodySize, READ_AHEAD, UploadSlot, slot_for};
+use crate::access_log::RequestRecord;
 use crate::billing::{self, JobEntry};
-use crate::inspect::{Inspector, Source};
+use crate::inspect::Inspector;
 use crate::metrics::seconds;
 use crate::policy::{self, Key, Permit};
 use crate::route::Route;
@@ -37,6 +38,7 @@ struct CreateRequest<'a> {
     route: &'a Route,
     idempotency: Idempotency<'a>,
     choice: ChannelChoice<'a>,
+    record: &'a RequestRecord,
     /// The job that a remix is made from.
     source: Option<Arc<JobEntry>>,
     /// What of the client's headers passes.
@@ -92,6 +94,7 @@ pub(super) async fn handle(
             key,
             pinned,
         },
+        record: &ctx.record,
         source,
         headers: headers::passing_up(&request.headers),
         framing: body.framing,
@@ -111,18 +114,9 @@ pub(super) async fn handle(
     }
     let inspecting = seconds(upload.inspecting());
     services.metrics.inspection.observe(inspecting);
+    ctx.note_asked(upload.inspector.asked());
     ctx.body_complete = upload.has_ended();
     result
-}
-
-/// Makes what a remix asks for: the same as its source.
-fn asked_of(source: &JobEntry) -> Source {
-    let charge = &source.job.charge;
-    Source {
-        model: charge.model.clone(),
-        size: charge.size.clone(),
-        seconds: charge.seconds.to_string().into(),
-    }
 }
 
 impl CreateRequest<'_> {
@@ -134,6 +128,7 @@ impl CreateRequest<'_> {
             choice: &self.choice,
             key: self.key,
             idempotency: &self.idempotency,
+            record: self.record,
         }
     }
 

@@ -10,7 +10,8 @@ use super::idempotency::{Idempotency, answer_claimed};
 use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
 use super::response::{Response, declined, full, is_of_upload, relay_refused_create};
 use super::services::Services;
-use super::upload::Upload;
+use super::upload::{StreamEnd, Upload};
+use crate::access_log::RequestRecord;
 use crate::billing::{
     NotConfirmed, Reservation, ReserveOutcome, ReserveRequest, public_source, with_public_ids,
 };
@@ -31,6 +32,7 @@ pub(super) struct CreateEnd<'a> {
     pub(super) choice: &'a ChannelChoice<'a>,
     pub(super) key: &'a Arc<Key>,
     pub(super) idempotency: &'a Idempotency<'a>,
+    pub(super) record: &'a RequestRecord,
 }
 
 /// Where a request stands after the ledger was asked.
@@ -52,16 +54,6 @@ pub(super) enum Released {
     Declined(Box<Reservation>, Declined),
 }
 
-/// Why streaming to a channel stopped before the body's end.
-pub(super) enum StreamEnd {
-    /// On the client's side, or by the gate's decision.
-    Client(RequestError),
-    /// The channel's connection broke.
-    Upstream(Box<pingora::Error>),
-    /// The channel answered already.
-    Answered,
-}
-
 impl CreateEnd<'_> {
     /// Reserves what a permit costs on a channel.
     pub(super) async fn reserve(
@@ -79,9 +71,18 @@ impl CreateEnd<'_> {
             remix_of: self.route.source().map(Arc::from),
             claim: self.idempotency.claim(upload, at),
             poll_after: self.snapshot.config.jobs.poll_after,
+            request_id: self.record.id(),
         };
-        match self.services.billing.reserve(request, at).await? {
-            ReserveOutcome::Reserved(reservation) => Ok(Placed::Reserved(reservation)),
+        let asked = Instant::now();
+        let outcome = self.services.billing.reserve(request, at).await?;
+        self.record.decided(asked.elapsed());
+        match outcome {
+            ReserveOutcome::Reserved(reservation) => {
+                let (model, size) = (permit.model().name(), &permit.size().name);
+                (self.record).asks_for(Some(model), Some(size), Some(permit.seconds()));
+                self.record.reserved(reservation.id());
+                Ok(Placed::Reserved(reservation))
+            }
             ReserveOutcome::Claimed(claimed) => answer_claimed(claimed).map(Placed::Replayed),
             ReserveOutcome::LimitReached(reached) => match &reached.scope {
                 Scope::Channel(_) => Ok(Placed::Full(None, full(channel, &reached, at))),
@@ -208,6 +209,8 @@ impl CreateEnd<'_> {
     ) -> Result<Released, RequestError> {
         let channel = exchange.channel().clone();
         let (billing, client) = (&self.services.billing, &self.services.client);
+        self.record.goes_to(&channel.spec().name);
+        self.record.arrived(arrived);
         // A reservation that old may have been given up by another gate, which took this one
         // for dead.
         if reservation.age() >= self.snapshot.config.jobs.unknown_grace {
@@ -225,6 +228,7 @@ impl CreateEnd<'_> {
         let began = exchange.began();
         let answer = self.read_answer(exchange, completed.map(drop)).await;
         let answered = Instant::now();
+        self.record.answered(answered - departed);
         let response = match answer {
             Ok((answer, waited)) => {
                 let name = &channel.spec().name;
@@ -238,6 +242,7 @@ impl CreateEnd<'_> {
                     .await
             }
             Err(error) => {
+                billing.note_answer(&reservation, error.evidence());
                 billing.mark_unknown(reservation).await;
                 client.unanswered(&channel, &error);
                 let outcome = match error {
@@ -323,11 +328,13 @@ impl CreateEnd<'_> {
                 return confirmed.map(Released::Ended);
             }
             client.note_create(channel, began, CreateOutcome::Broken);
+            billing.note_answer(&reservation, answer.evidence(channel.spec()));
             billing.mark_unknown(reservation).await;
             client.failed(name, "no_job", "its answer to a create names no job");
             return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
         }
         self.note_refusal(channel, began, &answer);
+        billing.note_answer(&reservation, answer.evidence(channel.spec()));
         if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
             if let Some(why) = declined(channel, &answer) {
                 client.declined(channel, why);
@@ -365,8 +372,13 @@ impl CreateEnd<'_> {
                 body: Bytes::copy_from_slice(&public_body(id)),
             })
         };
-        match billing.confirm(reservation, &job, first, config).await {
+        let evidence = answer.evidence(channel.spec());
+        match billing
+            .confirm(reservation, &job, evidence, first, config)
+            .await
+        {
             Ok(id) => {
+                self.record.is_about(&id);
                 answer.body = public_body(&id);
                 Ok(Response::of(answer))
             }

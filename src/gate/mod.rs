@@ -33,6 +33,7 @@ pub use client::Client;
 pub use services::Background;
 pub(crate) use upload_slots::BodySize;
 
+use crate::access_log::{Ended, REQUEST_ID};
 use crate::billing::{Billing, JobEntry, Worker};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -196,7 +197,7 @@ impl Gate {
     /// # Errors
     /// Where the connection is to be broken off: see [`filter`](Self::filter).
     pub async fn handle(&self, client: &mut impl Client) -> pingora::Result<()> {
-        let mut ctx = RequestContext::new(self.snapshot());
+        let mut ctx = RequestContext::new(self.snapshot(), client.session());
         ctx.bound_connection(client.session());
         let answered = self.answer(client, &mut ctx).await;
         if let Err(error) = &answered {
@@ -229,6 +230,11 @@ impl Gate {
         let request = session.req_header();
         let bounds = &snapshot.config.bounds;
         request_head::check_size(request, bounds)?;
+        // So that it goes on to the channel, in whatever form the request does.
+        let id = ctx.record.id_header();
+        let named = session.req_header_mut().insert_header(REQUEST_ID, id);
+        named.map_err(RequestError::Disconnected)?;
+        let request = session.req_header();
         let route = Route::find(&request.method, request.uri.path());
         if let Ok(route) = &route {
             ctx.route = route.label();
@@ -243,7 +249,7 @@ impl Gate {
             NoRoute::Method(allowed) => Refusal::Method { allowed },
         })?;
         let job = match route.job() {
-            Some(id) => Some(self.own_job(key, id).await?),
+            Some(id) => Some(self.own_job(key, id).await?).inspect(|entry| ctx.note_job(entry)),
             None => None,
         };
         if !matches!(route, Route::Create | Route::Remix(_)) {
@@ -304,6 +310,7 @@ impl Gate {
         refusal: &Refusal,
     ) -> pingora::Result<()> {
         let error = ErrorResponse::of(refusal);
+        ctx.record.refused(error.code);
         self.metrics().refusal(ctx.key_name(), error.code);
         let (head, body) = error.into_response()?;
         let body = Body::Whole(body);
@@ -316,12 +323,18 @@ impl Gate {
     /// Where the client is gone.
     pub async fn refuse_unread(&self, session: &mut ServerSession) -> pingora::Result<()> {
         let error = ErrorResponse::of(&Refusal::Head(HeadFault::Malformed));
+        let ctx = RequestContext::unread(self.snapshot(), session);
+        ctx.record.refused(error.code);
         self.metrics().refusal("", error.code);
-        self.metrics().request("other", "", error.status);
-        let (head, body) = error.into_response()?;
+        let (mut head, body) = error.into_response()?;
+        head.insert_header(REQUEST_ID, ctx.record.id_header())?;
         session.set_keepalive(None);
-        session.write_response_header(head).await?;
-        session.write_response_body(body, true).await
+        let mut written = session.write_response_header(head).await;
+        if written.is_ok() {
+            written = session.write_response_body(body, true).await;
+        }
+        self.count(session, &ctx);
+        written
     }
 
     /// Answers a request that failed while it was answered, with an error in the API's shape
@@ -359,6 +372,14 @@ impl Gate {
         metrics.request(ctx.route, ctx.key_name(), code);
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
         metrics.bodies(ctx.route, received as u64, sent as u64);
+        let ended = Ended {
+            route: ctx.route,
+            key: ctx.key_name(),
+            status: code.as_u16(),
+            bytes_in: received as u64,
+            bytes_out: sent as u64,
+        };
+        ctx.record.write(&ended, ctx.snapshot.config.log.requests);
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::client::{Client, gone, in_time};
 use super::refusal::{ChannelFault, Refusal};
 use super::services::{RequestContext, Services};
+use crate::access_log::REQUEST_ID;
 use crate::dialect::{ApiError, Blame};
 use crate::ledger::LimitReached;
 use crate::policy::{Measure, Timestamp, Window};
@@ -231,7 +232,9 @@ pub(super) async fn write(
         session.set_keepalive(None);
     }
     let patience = bounds.read_timeout;
-    in_time(patience, client.write_head(response.head)).await?;
+    let mut head = response.head;
+    head.insert_header(REQUEST_ID, ctx.record.id_header())?;
+    in_time(patience, client.write_head(head)).await?;
     match response.body {
         Body::Whole(body) => {
             let body = if has_no_body { Bytes::new() } else { body };

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
 use super::refusal::{Busy, Refusal};
 use super::upload_slots::UploadSlots;
-use crate::billing::{Billing, Worker};
+use crate::access_log::{RequestRecord, client_address};
+use crate::billing::{Billing, JobEntry, Worker};
 use crate::channel::ChannelState;
+use crate::inspect::Source;
+use crate::key::KeyDigest;
 use crate::ledger::Job;
 use crate::metrics::Metrics;
-use crate::policy::Timestamp;
+use crate::policy::{Asked, Timestamp};
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
 
@@ -60,12 +64,36 @@ pub(super) struct RequestContext {
     pub(super) key: Option<Arc<str>>,
     /// Whether the request's body has been read to its end.
     pub(super) body_complete: bool,
+    /// What the access log says of it.
+    pub(super) record: RequestRecord,
 }
 
 impl RequestContext {
-    /// Begins a request of which nothing is known.
-    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
+    /// Begins a request of which nothing is known but its head.
+    pub(super) fn new(snapshot: Arc<Snapshot>, session: &ServerSession) -> Self {
+        Self::of(snapshot, session, &session.req_header().headers)
+    }
+
+    /// Begins a request whose head cannot be read.
+    pub(super) fn unread(snapshot: Arc<Snapshot>, session: &ServerSession) -> Self {
+        Self::of(snapshot, session, &HeaderMap::new())
+    }
+
+    fn of(snapshot: Arc<Snapshot>, session: &ServerSession, headers: &HeaderMap) -> Self {
+        let trusted = &snapshot.config.listen.trusted_proxies;
+        let peer = session.client_addr().and_then(|address| address.as_inet());
+        let client = peer.map(|peer| {
+            let forwarded = headers.get_all("x-forwarded-for").iter();
+            let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
+            client_address(peer.ip(), forwarded, trusted)
+        });
         Self {
+            record: RequestRecord::new(headers, client, |text| {
+                snapshot
+                    .config
+                    .keys
+                    .contains_key(&KeyDigest::of(text.as_bytes()))
+            }),
             snapshot,
             route: "other",
             key: None,
@@ -85,6 +113,27 @@ impl RequestContext {
         session.set_total_drain_timeout(Some(bounds.drain_timeout));
     }
 
+    /// Notes what the request asks for, as far as the catalog has it: nothing else of a body is
+    /// written to a log.
+    pub(super) fn note_asked(&self, asked: Asked<'_>) {
+        let model = asked
+            .model
+            .and_then(|name| self.snapshot.config.catalog.get(name));
+        let size = model.and_then(|model| model.find_size(asked.size?));
+        let seconds = model.and_then(|model| model.find_seconds(asked.seconds?));
+        let (name, size) = (model.map(|model| model.name()), size.map(|size| &size.name));
+        let seconds = seconds.map(|seconds| seconds.count);
+        self.record.asks_for(name, size, seconds);
+    }
+
+    /// Notes which job the request is about.
+    pub(super) fn note_job(&self, entry: &JobEntry) {
+        let job = &entry.job;
+        self.record.is_about(&job.id);
+        self.record.goes_to(&job.charge.channel);
+        self.record.reserved(job.reservation);
+    }
+
     /// The key's name; empty while it is not known.
     pub(super) fn key_name(&self) -> &str {
         self.key.as_deref().unwrap_or_default()
@@ -99,6 +148,16 @@ pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChann
     match channel.state() {
         ChannelState::Off => Err(Refusal::Busy(Busy::ChannelOff)),
         ChannelState::Active | ChannelState::Drain => Ok(channel.clone()),
+    }
+}
+
+/// Makes what a remix asks for: the same as its source.
+pub(super) fn asked_of(source: &JobEntry) -> Source {
+    let charge = &source.job.charge;
+    Source {
+        model: charge.model.clone(),
+        size: charge.size.clone(),
+        seconds: charge.seconds.to_string().into(),
     }
 }
 

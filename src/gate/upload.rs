@@ -41,6 +41,16 @@ pub(super) struct Upload<'s> {
     compares: bool,
 }
 
+/// Why streaming to a channel stopped before the body's end.
+pub(super) enum StreamEnd {
+    /// On the client's side, or by the gate's decision.
+    Client(RequestError),
+    /// The channel's connection broke.
+    Upstream(Box<pingora::Error>),
+    /// The channel answered already.
+    Answered,
+}
+
 impl<'s> Upload<'s> {
     pub(super) fn new(
         session: &'s mut ServerSession,

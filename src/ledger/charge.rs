@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::counters::LimitReached;
+use super::evidence::ChannelAnswer;
 use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Key, Limit, Measure, Timestamp};
@@ -180,6 +181,8 @@ pub struct PromptDigest(pub [u8; 32]);
 pub struct Draft {
     /// Its name.
     pub id: ReservationId,
+    /// The id of the client's request.
+    pub request_id: Option<Arc<str>>,
     /// What it charges.
     pub charge: Arc<Charge>,
     /// The prompt.
@@ -223,6 +226,8 @@ pub struct Confirmation {
     pub upstream_id: Arc<str>,
     /// The charge, corrected where the answer names another size or duration.
     pub charge: Arc<Charge>,
+    /// How the channel answered, where this is its answer.
+    pub channel_answer: ChannelAnswer,
     /// What repetitions under the same idempotency key are answered with: it has to be there
     /// where the reservation has one, and is dropped where it has none.
     pub answer: Option<FirstAnswer>,

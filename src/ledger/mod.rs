@@ -24,6 +24,7 @@
 mod charge;
 mod counters;
 mod error;
+mod evidence;
 mod ids;
 mod job;
 mod memory;
@@ -41,6 +42,7 @@ pub use charge::{
 };
 pub use counters::{BindingLimits, LimitReached, Scope, Usage};
 pub use error::Unavailable;
+pub use evidence::{ChannelAnswer, DisputeRecord, JobError, MAX_RECORDS, Note, RecordQuery, kept};
 pub use ids::generated_public_id;
 pub use job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched, UnresolvedCount};
 pub use memory::MemoryLedger;
@@ -242,6 +244,18 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
         limit: u32,
     ) -> Result<u64, Unavailable>;
+
+    /// Keeps a fact about a reservation for disputes. It decides nothing, and is not to be waited
+    /// for. A ledger that keeps no evidence ignores it.
+    async fn note(&self, _id: ReservationId, _note: &Note) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    /// Reads all that is known of charges, at most [`MAX_RECORDS`] of them. A ledger that keeps no
+    /// evidence has none.
+    async fn records(&self, _query: &RecordQuery) -> Result<Vec<DisputeRecord>, Unavailable> {
+        Ok(Vec::new())
+    }
 
     /// Checks that the ledger can take reservations.
     async fn ready(&self) -> Result<(), Unavailable>;

@@ -1,9 +1,15 @@
 //! Holds the answer of a channel.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::access_log::REQUEST_ID;
+use crate::channel::Channel;
+use crate::dialect::ApiError;
+use crate::ledger::{ChannelAnswer, kept};
 
 /// A complete answer, or as much of one as may be kept.
 pub(crate) struct Answer {
@@ -15,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) cut: bool,
     /// After how many seconds it says that a request may succeed (RFC 9110, section 10.2.3).
     pub(crate) retry_after: Option<u64>,
+    /// The channel's own id of the request, where it is fit to be kept.
+    pub(crate) request_id: Option<Arc<str>>,
 }
 
 /// Reads after how many seconds an answer invites another request: by `retry-after-ms`, which OpenAI's
@@ -45,7 +53,41 @@ fn rounded_up(number: &str) -> Option<u64> {
     }
 }
 
+/// The longest id of a request that is kept, in characters.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Reads a channel's own id of a request.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    (1..=MAX_REQUEST_ID)
+        .contains(&text.len())
+        .then(|| text.into())
+}
+
 impl Answer {
+    /// Describes it for disputes.
+    pub(crate) fn evidence(&self, channel: &Channel) -> ChannelAnswer {
+        ChannelAnswer {
+            status: Some(self.status.as_u16()),
+            request_id: self.request_id.clone(),
+            error: match self.status.is_success() {
+                true => None,
+                false => self.reason(channel),
+            },
+        }
+    }
+
+    /// What it gives as the reason of a refusal, without the channel's credential.
+    fn reason(&self, channel: &Channel) -> Option<Arc<str>> {
+        let ApiError { code, message, .. } = ApiError::read(&self.body, &channel.dialect)?;
+        let parts = [code.as_deref(), message.as_deref()].into_iter().flatten();
+        let text = parts.collect::<Vec<_>>().join(": ");
+        match &channel.credential {
+            Some(credential) => kept(&text.replace(credential.expose(), "[credential]")),
+            None => kept(&text),
+        }
+    }
+
     /// Whether its body is compressed, though `identity` was asked for: the gate reads
     /// nothing in it.
     pub(super) fn is_encoded(&self) -> bool {

@@ -5,6 +5,8 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
+use crate::ledger::ChannelAnswer;
+
 /// Why a request to a channel has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum UpstreamError {
@@ -26,6 +28,14 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// Describes it for disputes.
+    pub(crate) fn evidence(&self) -> ChannelAnswer {
+        ChannelAnswer {
+            error: Some(format!("{}: {self}", self.kind()).into()),
+            ..ChannelAnswer::default()
+        }
+    }
+
     /// The label of its kind in `channel_errors_total`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError};
 
-use super::answer::{Answer, BodyBuffer, retry_after};
+use super::answer::{Answer, BodyBuffer, request_id, retry_after};
 use super::channel::LiveChannel;
 use super::cork::{cork, uncork};
 use super::error::{ConnectError, UpstreamError};
@@ -341,6 +341,7 @@ impl Exchange {
         })?;
         let (status, headers) = (head.status, passing_down(&head.headers));
         let retry_after = retry_after(&head.headers, SystemTime::now());
+        let request_id = request_id(&head.headers);
         let mut body = BodyBuffer::default();
         let mut cut = false;
         while let Some(piece) = self.next().await? {
@@ -356,6 +357,7 @@ impl Exchange {
             body: body.into_bytes(),
             cut,
             retry_after,
+            request_id,
         })
     }
 

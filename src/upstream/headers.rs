@@ -57,7 +57,8 @@ fn is_redirect_header_allowed(name: &HeaderName) -> bool {
 /// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
 /// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
 /// channel, `cache-control` is the gate's to say, and how the channel framed its answer is
-/// its own affair.
+/// its own affair. `x-request-id` is
+/// kept in the ledger: the client's answer has the gate's own.
 fn is_response_header_allowed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -74,7 +75,6 @@ fn is_response_header_allowed(name: &HeaderName) -> bool {
             | "openai-version"
             | "retry-after"
             | "retry-after-ms"
-            | "x-request-id"
             | "x-should-retry"
     )
 }

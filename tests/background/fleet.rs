@@ -27,6 +27,7 @@ pub async fn reserve(
     let key = config.key_named(key).unwrap();
     let draft = Draft {
         id: ReservationId(number),
+        request_id: None,
         charge: Arc::new(Charge {
             payer: Payer::from(&**key),
             channel: "mock".into(),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tollgate::catalog::PriceList;
 use tollgate::ledger::{
-    BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, FirstAnswer,
-    Job, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, Placement, PromptDigest,
-    ReservationId, Reserved, Resolution, Scope, State, Unmatched, generated_public_id,
+    BindingLimits, ChannelAnswer, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed,
+    Draft, FirstAnswer, Job, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, Placement,
+    PromptDigest, ReservationId, Reserved, Resolution, Scope, State, Unmatched,
+    generated_public_id,
 };
 use tollgate::money::Amount;
 use tollgate::policy::{Allow, Group, Key, Limit, Measure, Timestamp};
@@ -70,6 +71,7 @@ pub fn binding(key: &Key) -> BindingLimits {
 pub fn draft(id: u128, charge: &Arc<Charge>) -> Draft {
     Draft {
         id: ReservationId(id),
+        request_id: None,
         charge: charge.clone(),
         prompt: PromptDigest([7; 32]),
         remix_of: None,
@@ -92,6 +94,7 @@ pub fn claiming(id: u128, charge: &Arc<Charge>, name: &str, fingerprint: u8) -> 
 
 pub fn confirmation(charge: &Arc<Charge>, job: &str) -> Confirmation {
     Confirmation {
+        channel_answer: ChannelAnswer::default(),
         job: job.into(),
         upstream_id: job.into(),
         charge: charge.clone(),

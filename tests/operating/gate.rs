@@ -1,4 +1,5 @@
 //! The program as an operator runs it: a process with a configuration, a log and signals.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -91,6 +92,8 @@ impl Gate {
             let line = heard.recv_timeout(Duration::from_secs(30));
             let line = line.unwrap_or_else(|_| panic!("no gate:\n{}", self.log()));
             if let Some((_, address)) = line.split_once(before) {
+                // A line of JSON goes on.
+                let address = address.trim_end_matches(['"', '}']);
                 return address.parse().unwrap();
             }
         }

@@ -23,8 +23,8 @@ use super::matching::{Candidate, Decision, ListedJob, Matcher, ReconciledJob, Ru
 use super::public_id::{public_id, public_source};
 use crate::clock::{before, millis};
 use crate::ledger::{
-    Charge, Confirmation, Confirmed, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State, Unavailable,
-    Unmatched, generated_public_id,
+    ChannelAnswer, Charge, Confirmation, Confirmed, NOT_CREATED, NOT_FOUND_OUT, ReservationId,
+    State, Unavailable, Unmatched, generated_public_id,
 };
 use crate::policy::Timestamp;
 use crate::upstream::{job_status, list_page};
@@ -314,6 +314,7 @@ async fn assign(
         answer: answer(&public),
         job: public,
         upstream_id: upstream_id.clone(),
+        channel_answer: ChannelAnswer::default(),
     };
     let limits = binding_limits(config, &unknown.charge, &confirmation.charge);
     let confirm = async |confirmation: &Confirmation| {

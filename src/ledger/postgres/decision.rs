@@ -61,8 +61,10 @@ impl PostgresLedger {
         let prompt = &draft.prompt.0[..];
         let (id, now_ms, next_poll) = (Id(draft.id.0), bigint(now.0), bigint(draft.next_poll.0));
         let remix_of = draft.remix_of.as_deref();
-        let own: [Argument<'_>; 11] = [
+        let request_id = draft.request_id.as_deref();
+        let own: [Argument<'_>; 12] = [
             ("p_id", &id, Type::UUID),
+            ("p_request_id", &request_id, Type::TEXT),
             ("p_now", &now_ms, Type::INT8),
             ("p_gate", &self.instance, Type::UUID),
             ("p_prompt", &prompt, Type::BYTEA),
@@ -128,7 +130,10 @@ impl PostgresLedger {
         let body = answer.map(|answer| &answer.body[..]);
         let mut operation = self.operations.begin(new_id(), id, State::Confirmed, job);
         let (of, name, now_ms) = (Id(id.0), operation.name, bigint(now.0));
-        let own: [Argument<'_>; 7] = [
+        let channel_answer = &confirmation.channel_answer;
+        let answer_status = channel_answer.status.map(i32::from);
+        let answer_request_id = channel_answer.request_id.as_deref();
+        let own: [Argument<'_>; 9] = [
             ("p_id", &of, Type::UUID),
             ("p_operation", &name, Type::UUID),
             ("p_job", &job, Type::TEXT),
@@ -136,6 +141,8 @@ impl PostgresLedger {
             ("p_now", &now_ms, Type::INT8),
             ("p_status", &status, Type::INT4),
             ("p_body", &body, Type::BYTEA),
+            ("p_answer_status", &answer_status, Type::INT4),
+            ("p_answer_request_id", &answer_request_id, Type::TEXT),
         ];
         let arguments = own.into_iter().chain(values.corrected());
         let (statement, parameters) = CONFIRM.call(arguments.chain(binding.arguments()));

@@ -7,6 +7,7 @@
 mod connection;
 mod decision;
 mod error;
+mod evidence;
 mod function;
 mod operations;
 mod orphans;
@@ -36,6 +37,7 @@ use self::url::Target;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
 use super::counters::{BindingLimits, ChannelLimits, KEPT, LimitReached, Usage, limits};
+use super::evidence::{DisputeRecord, Note, RecordQuery};
 use super::job::{Job, JobsAfter, State, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
@@ -360,6 +362,14 @@ impl Ledger for PostgresLedger {
             .await?;
         forgotten?;
         rows.first().map_or(Ok(0), |row| number(row, "count"))
+    }
+
+    async fn note(&self, id: ReservationId, note: &Note) -> Result<(), Unavailable> {
+        evidence::note(&self.database, id, note).await
+    }
+
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<DisputeRecord>, Unavailable> {
+        evidence::records(&self.database, query).await
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {

@@ -240,7 +240,7 @@ pub(super) fn escaped(id: &str) -> Cow<'_, str> {
 }
 
 /// Reverses `escaped`: restores NUL and U+0001 in an upstream id.
-fn unescaped(text: &str) -> Arc<str> {
+pub(super) fn unescaped(text: &str) -> Arc<str> {
     if text.contains('\u{1}') {
         text.replace("\u{1}0", "\0")
             .replace("\u{1}1", "\u{1}")
@@ -307,11 +307,11 @@ pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
         reservation: id(row)?,
         charge: charge(row)?,
         created: Timestamp(number(row, "created_ms")?),
-        remix_of: column::<Option<&str>>(row, "remix_of")?.map(Arc::from),
+        remix_of: text_if_any(row, "remix_of")?,
         resolution: state(row)?.resolution(),
-        end: column::<Option<&str>>(row, "outcome")?.map(Arc::from),
+        end: text_if_any(row, "outcome")?,
         deleted: column(row, "deleted")?,
-        address: column::<Option<&str>>(row, "address")?.map(Arc::from),
+        address: text_if_any(row, "address")?,
     })
 }
 
@@ -326,14 +326,14 @@ pub(super) fn unmatched(row: &Row) -> Result<Unmatched, Unavailable> {
         id: id(row)?,
         charge: charge(row)?,
         prompt: PromptDigest(prompt),
-        remix_of: column::<Option<&str>>(row, "remix_of")?.map(Arc::from),
+        remix_of: text_if_any(row, "remix_of")?,
         created: Timestamp(number(row, "created_ms")?),
         since: Timestamp(number(row, "since_ms")?),
         channel_clock: match column::<Option<i64>>(row, "channel_clock_ms")? {
             Some(_) => Some(Timestamp(number(row, "channel_clock_ms")?)),
             None => None,
         },
-        address: column::<Option<&str>>(row, "address")?.map(Arc::from),
+        address: text_if_any(row, "address")?,
     })
 }
 
@@ -352,7 +352,7 @@ pub(super) fn number(row: &Row, name: &str) -> Result<u64, Unavailable> {
     u64::try_from(number).map_err(|_| strange(name))
 }
 
-fn id(row: &Row) -> Result<ReservationId, Unavailable> {
+pub(super) fn id(row: &Row) -> Result<ReservationId, Unavailable> {
     let Id(id) = column(row, "id")?;
     Ok(ReservationId(id))
 }
@@ -363,6 +363,11 @@ fn amount(row: &Row, name: &str) -> Result<Amount, Unavailable> {
 
 pub(super) fn text(row: &Row, name: &str) -> Result<Arc<str>, Unavailable> {
     column::<&str>(row, name).map(Arc::from)
+}
+
+/// Reads a text that may be null.
+pub(super) fn text_if_any(row: &Row, name: &str) -> Result<Option<Arc<str>>, Unavailable> {
+    Ok(column::<Option<&str>>(row, name)?.map(Arc::from))
 }
 
 fn strange(name: &str) -> Unavailable {

@@ -10,7 +10,7 @@ use super::row::Id;
 /// The changes of every version to the tables, the oldest first. What has been released never
 /// changes. A version may change the decisions alone, as the second, the fifth, the sixth and
 /// the eighth did.
-const VERSIONS: [&str; 8] = [
+const VERSIONS: [&str; 9] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
     include_str!("../schema/postgres/003_ids_and_prices.sql"),
@@ -19,6 +19,7 @@ const VERSIONS: [&str; 8] = [
     "",
     include_str!("../schema/postgres/007_channels.sql"),
     "",
+    include_str!("../schema/postgres/009_evidence.sql"),
 ];
 
 /// The functions, as they are in the newest version: every upgrade replaces all of them.

@@ -91,6 +91,7 @@ impl WriterState {
             look_at_ms: int(draft.next_poll.0).into(),
             address: text_or_null(draft.placement.address.as_deref()),
             channel_clock_ms: time_or_null(draft.placement.channel_clock),
+            request_id: text_or_null(draft.request_id.as_deref()),
         };
         let values = own.values().chain(ChargeColumns::from(&**charge).values());
         let mut insert = db.prepare_cached(&INSERT)?;
@@ -145,7 +146,10 @@ impl WriterState {
         let upstream_id = Some(confirmation.upstream_id).filter(|id| *id != job);
         let mut update = db.prepare_cached(
             "UPDATE OR IGNORE reservation
-             SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5
+             SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5,
+                 answer_error = iif(?6 IS NULL, answer_error, NULL),
+                 answer_status = ifnull(?6, answer_status),
+                 answer_request_id = ifnull(?7, answer_request_id)
              WHERE number = ?1",
         )?;
         let place = self.last_place + 1;
@@ -155,6 +159,8 @@ impl WriterState {
             place,
             int(now.0),
             upstream_id.as_deref(),
+            confirmation.channel_answer.status,
+            confirmation.channel_answer.request_id.as_deref(),
         ])?;
         if updated == 0 {
             return Ok(Confirmed::IdTaken);
@@ -349,6 +355,7 @@ columns! {
         look_at_ms,
         address,
         channel_clock_ms,
+        request_id,
     }
 }
 

@@ -50,6 +50,20 @@ pub enum OpenError {
         /// The latest version that this program knows.
         known: u32,
     },
+    /// An earlier version of this program made it, and no gate of this one has used it yet.
+    #[error(
+        "{}: the ledger has version {found} of its tables, and this program reads version {known}: \
+         start the gate of this version once, which brings them up to date",
+        .path.display()
+    )]
+    OlderSchema {
+        /// The database.
+        path: PathBuf,
+        /// The version of its tables.
+        found: u32,
+        /// The version that this program reads.
+        known: u32,
+    },
     /// Another gate uses it.
     #[error(
         "{}: another gate uses it: stop that one first; a fleet of gates wants PostgreSQL",

@@ -14,6 +14,7 @@ mod check;
 mod claims;
 mod columns;
 mod error;
+mod evidence;
 mod open;
 mod prune;
 mod readers;
@@ -37,6 +38,7 @@ use self::writer::Writer;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
+use super::evidence::{DisputeRecord, Note, RecordQuery};
 use super::job::{Job, JobsAfter, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Limit, Timestamp};
@@ -79,6 +81,14 @@ impl SqliteLedger {
     /// gate that uses it already, and makes none.
     pub fn check(path: &Path) -> Result<(), OpenError> {
         check::check(path)
+    }
+
+    /// Reads all that is known of charges from the ledger at `path`, which a gate may be using.
+    ///
+    /// # Errors
+    /// Where there is no ledger of this program's version.
+    pub fn read_records(path: &Path, query: &RecordQuery) -> Result<Vec<DisputeRecord>, OpenError> {
+        open::read_only(path, |db| evidence::records(db, query))
     }
 
     /// Begins to count what the limits of a key ask for.
@@ -348,6 +358,18 @@ impl Ledger for SqliteLedger {
         let old = self.readers.read(read).await?;
         let call = move |_: &mut WriterState, db: &_| prune::forget(db, &old, now, limit);
         self.writer.call(call).await
+    }
+
+    async fn note(&self, id: ReservationId, note: &Note) -> Result<(), Unavailable> {
+        let note = note.clone();
+        let call = move |_: &mut WriterState, db: &_| evidence::note(db, id, &note);
+        self.writer.call(call).await
+    }
+
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<DisputeRecord>, Unavailable> {
+        let query = query.clone();
+        let read = move |db: &_| evidence::records(db, &query);
+        self.readers.read(read).await
     }
 
     /// Tries a small write where the last one failed, so that it heals without a reservation.

@@ -12,12 +12,13 @@ use super::{access, wal};
 
 /// The tables, one file for each version. What has been released is never changed: what is
 /// to be different is done by a further file.
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
     include_str!("../schema/sqlite/001_ledger.sql"),
     include_str!("../schema/sqlite/002_ids_and_prices.sql"),
     include_str!("../schema/sqlite/003_exact_sums.sql"),
     include_str!("../schema/sqlite/004_counters.sql"),
     include_str!("../schema/sqlite/005_channels.sql"),
+    include_str!("../schema/sqlite/006_evidence.sql"),
 ];
 
 /// Marks a database as a ledger, in its `application_id`: "toll".
@@ -67,6 +68,29 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     })
 }
 
+/// Reads from a database of the newest version, which a gate may be using.
+pub(super) fn read_only<T>(
+    path: &Path,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, OpenError> {
+    let real = path
+        .canonicalize()
+        .map_err(|error| OpenError::of_system(path, &error))?;
+    let sqlite = |error| OpenError::of_sqlite(&real, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(&real, flags).map_err(sqlite)?;
+    db.busy_timeout(BUSY).map_err(sqlite)?;
+    let version = known(&db, &real)?;
+    if version < SCHEMA.len() as u32 {
+        return Err(OpenError::OlderSchema {
+            path: real,
+            found: version,
+            known: SCHEMA.len() as u32,
+        });
+    }
+    read(&db).map_err(sqlite)
+}
+
 /// The path without links, so that two names of one file share one lock.
 pub(super) fn real(path: &Path) -> std::io::Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
@@ -90,8 +114,8 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Refuses what is not ours before anything is written to it.
-pub(super) fn known(db: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Refuses what is not ours before anything is written to it. Returns the schema's version.
+pub(super) fn known(db: &Connection, path: &Path) -> Result<u32, OpenError> {
     let sqlite = |error| OpenError::of_sqlite(path, &error);
     let number = |name: &str, sql| db.query_row(sql, [], |row| row.get::<_, i64>(name));
     let application = number("application_id", "PRAGMA application_id").map_err(sqlite)?;
@@ -108,7 +132,7 @@ pub(super) fn known(db: &Connection, path: &Path) -> Result<(), OpenError> {
             known: SCHEMA.len() as u32,
         });
     }
-    Ok(())
+    Ok(u32::try_from(version).unwrap_or(0))
 }
 
 fn set(db: &Connection) -> rusqlite::Result<()> {

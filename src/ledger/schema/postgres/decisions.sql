@@ -230,7 +230,7 @@ $$;
 -- o_outcome: done; refused (o_limit, o_used); in_flight, other or answered (o_status, o_body)
 -- for what the idempotency key stands for; track where a limit has no counter yet.
 CREATE FUNCTION tollgate.reserve(
-    p_id uuid, p_now bigint, p_key text, p_group text, p_currency text, p_multiplier bigint,
+    p_id uuid, p_request_id text, p_now bigint, p_key text, p_group text, p_currency text, p_multiplier bigint,
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
     p_purchase bigint, p_purchase_currency text, p_purchase_price text, p_price_list text,
     p_address text, p_channel_clock bigint, p_gate uuid, p_prompt bytea, p_remix_of text, p_next_poll bigint,
@@ -336,12 +336,12 @@ BEGIN
         id, created_ms, key, group_name, currency, multiplier_thousandths, channel, model, size,
         seconds, list_nanos, billed_nanos, purchase_nanos, purchase_currency, purchase_price,
         price_list, address, channel_clock_ms, state, gate, prompt_sha256, remix_of,
-        idempotency_key, look_at_ms)
+        idempotency_key, look_at_ms, request_id)
     VALUES (
         p_id, p_now, p_key, p_group, p_currency, p_multiplier, p_channel, p_model, p_size,
         p_seconds, p_list, p_billed, p_purchase, p_purchase_currency, p_purchase_price,
         p_price_list, p_address, p_channel_clock, 'pending', p_gate, p_prompt, p_remix_of,
-        p_idempotency_key, p_next_poll);
+        p_idempotency_key, p_next_poll, p_request_id);
     o_outcome := 'done';
 END
 $$;
@@ -486,6 +486,7 @@ CREATE FUNCTION tollgate.confirm(
     p_id uuid, p_operation uuid, p_job text, p_upstream_id text, p_now bigint,
     p_channel text, p_model text, p_size text, p_seconds bigint, p_list bigint, p_billed bigint,
     p_purchase bigint, p_status integer, p_body bytea,
+    p_answer_status integer, p_answer_request_id text,
     p_scopes text[], p_measures text[], p_windows text[], p_mosts bigint[],
     OUT o_outcome text, OUT o_job text, OUT o_corrected boolean,
     OUT o_limit bigint, OUT o_used bigint, OUT o_was tollgate.reservation)
@@ -580,6 +581,9 @@ BEGIN
     UPDATE tollgate.reservation AS r
     SET state = 'confirmed', job = p_job, upstream_id = p_upstream_id, place = v_place, confirmed_ms = p_now,
         last_operation = p_operation,
+        answer_error = CASE WHEN p_answer_status IS NULL THEN v_was.answer_error END,
+        answer_status = coalesce(p_answer_status, v_was.answer_status),
+        answer_request_id = coalesce(p_answer_request_id, v_was.answer_request_id),
         channel      = CASE WHEN o_corrected THEN p_channel ELSE v_was.channel END,
         model        = CASE WHEN o_corrected THEN p_model ELSE v_was.model END,
         size         = CASE WHEN o_corrected THEN p_size ELSE v_was.size END,

@@ -1,0 +1,282 @@
+//! The access log: one line for each request, with what is known of it and nothing secret.
+//!
+//! Lines go through the crate `log`, at the level `info` and under the target [`TARGET`], with
+//! their values as key-value pairs: the binary writes them as JSON or as text, and a host that
+//! embeds the gate gives them to whatever logger it has. What a client has written stands in no
+//! line, but for a request id and a trace id of a harmless form.
+
+mod client_address;
+mod options;
+mod request_id;
+mod trace;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use http::header::HeaderValue;
+use log::kv::{self, Key, Value, VisitSource};
+
+pub use client_address::{Network, ParseNetworkError, client_address};
+pub use options::{LogFormat, LogOptions, LoggedRequests};
+pub(crate) use request_id::REQUEST_ID;
+use request_id::RequestId;
+
+use crate::ledger::ReservationId;
+
+/// The target of the lines of requests.
+pub const TARGET: &str = "tollgate::request";
+
+/// Collects what is known of one request, until it has been answered.
+pub(crate) struct RequestRecord {
+    id: RequestId,
+    trace: Option<Box<str>>,
+    client: Option<IpAddr>,
+    began: Instant,
+    facts: Mutex<Facts>,
+}
+
+/// What becomes known of a request while it is answered.
+#[derive(Default)]
+struct Facts {
+    code: Option<&'static str>,
+    model: Option<Arc<str>>,
+    size: Option<Arc<str>>,
+    seconds: Option<u32>,
+    reservation: Option<ReservationId>,
+    job: Option<Arc<str>>,
+    channel: Option<Arc<str>>,
+    upload: Option<Duration>,
+    reserve: Option<Duration>,
+    answer: Option<Duration>,
+}
+
+/// How a request ended.
+pub(crate) struct Ended<'a> {
+    pub(crate) route: &'static str,
+    /// Empty where no key is known.
+    pub(crate) key: &'a str,
+    pub(crate) status: u16,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl RequestRecord {
+    /// Begins the record of a request with these headers, which came from `client`. `is_key`
+    /// tells whether a text is the key of some client, which is no id.
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        client: Option<IpAddr>,
+        is_key: impl Fn(&str) -> bool,
+    ) -> Self {
+        Self {
+            id: RequestId::of(headers, is_key),
+            trace: trace::trace_id(headers).map(Box::from),
+            client,
+            began: Instant::now(),
+            facts: Mutex::default(),
+        }
+    }
+
+    /// The id that the request has everywhere, as the value of a header.
+    pub(crate) fn id_header(&self) -> HeaderValue {
+        self.id.header()
+    }
+
+    /// The id that the request has everywhere.
+    pub(crate) fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// Notes by which code it is refused.
+    pub(crate) fn refused(&self, code: &'static str) {
+        self.facts().code = Some(code);
+    }
+
+    /// Notes what it asks for, in the words of the catalog and as far as that is known. What has
+    /// been noted before stays.
+    pub(crate) fn asks_for(
+        &self,
+        model: Option<&Arc<str>>,
+        size: Option<&Arc<str>>,
+        seconds: Option<u32>,
+    ) {
+        let mut facts = self.facts();
+        facts.model = facts.model.take().or_else(|| model.cloned());
+        facts.size = facts.size.take().or_else(|| size.cloned());
+        facts.seconds = facts.seconds.or(seconds);
+    }
+
+    /// Notes which reservation it has made, or is about.
+    pub(crate) fn reserved(&self, reservation: ReservationId) {
+        self.facts().reservation = Some(reservation);
+    }
+
+    /// Notes which channel it goes to.
+    pub(crate) fn goes_to(&self, channel: &Arc<str>) {
+        self.facts().channel = Some(channel.clone());
+    }
+
+    /// Notes which job it has made, or is about.
+    pub(crate) fn is_about(&self, job: &Arc<str>) {
+        self.facts().job = Some(job.clone());
+    }
+
+    /// Notes when its body had arrived.
+    pub(crate) fn arrived(&self, at: Instant) {
+        self.facts().upload = Some(at.saturating_duration_since(self.began));
+    }
+
+    /// Notes how long the ledger took for a decision: several are added up.
+    pub(crate) fn decided(&self, took: Duration) {
+        let mut facts = self.facts();
+        facts.reserve = Some(facts.reserve.unwrap_or_default() + took);
+    }
+
+    /// Notes how long the channel took for its answer, from the request's last byte on.
+    pub(crate) fn answered(&self, took: Duration) {
+        self.facts().answer = Some(took);
+    }
+
+    /// Writes the line, if such lines are wanted.
+    pub(crate) fn write(&self, ended: &Ended<'_>, wanted: LoggedRequests) {
+        if !wanted.includes(ended.status) || !log::log_enabled!(target: TARGET, log::Level::Info) {
+            return;
+        }
+        let line = Line {
+            record: self,
+            facts: &self.facts(),
+            ended,
+            total: self.began.elapsed(),
+        };
+        let mut record = log::Record::builder();
+        record
+            .level(log::Level::Info)
+            .target(TARGET)
+            .key_values(&line);
+        let message = format_args!("{} {}", ended.route, ended.status);
+        log::logger().log(&record.args(message).build());
+    }
+
+    /// No panic can leave the facts half-written: so a poisoned lock is taken as it is.
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The values of a line.
+struct Line<'a> {
+    record: &'a RequestRecord,
+    facts: &'a Facts,
+    ended: &'a Ended<'a>,
+    total: Duration,
+}
+
+impl kv::Source for Line<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+        let Self {
+            record,
+            facts,
+            ended,
+            total,
+        } = self;
+        let mut pair = |key: &'static str, value: Option<Value<'kvs>>| match value {
+            Some(value) => visitor.visit_pair(Key::from_str(key), value),
+            None => Ok(()),
+        };
+        pair("id", Some(record.id.as_str().into()))?;
+        pair("route", Some(ended.route.into()))?;
+        pair("status", Some(ended.status.into()))?;
+        pair("code", facts.code.map(Value::from))?;
+        pair("key", text((!ended.key.is_empty()).then_some(ended.key)))?;
+        pair("client", record.client.as_ref().map(Value::from_display))?;
+        pair("model", text(facts.model.as_deref()))?;
+        pair("size", text(facts.size.as_deref()))?;
+        pair("seconds", facts.seconds.map(Value::from))?;
+        let reservation = facts.reservation.as_ref();
+        pair("reservation", reservation.map(Value::from_display))?;
+        pair("job", text(facts.job.as_deref()))?;
+        pair("channel", text(facts.channel.as_deref()))?;
+        pair("bytes_in", Some(ended.bytes_in.into()))?;
+        pair("bytes_out", Some(ended.bytes_out.into()))?;
+        pair("upload_ms", facts.upload.map(milliseconds))?;
+        pair("reserve_ms", facts.reserve.map(milliseconds))?;
+        pair("channel_ms", facts.answer.map(milliseconds))?;
+        pair("total_ms", Some(milliseconds(*total)))?;
+        pair("trace", text(record.trace.as_deref()))
+    }
+}
+
+fn text(text: Option<&str>) -> Option<Value<'_>> {
+    text.map(Value::from)
+}
+
+/// Milliseconds with three decimals: as a fraction of a number that is small enough to be exact.
+fn milliseconds(span: Duration) -> Value<'static> {
+    let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+    Value::from(f64::from(micros) / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Collects the pairs of a line.
+    struct Pairs(Vec<(String, String)>);
+
+    impl<'kvs> VisitSource<'kvs> for Pairs {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+            self.0.push((key.to_string(), value.to_string()));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_has_what_is_known_and_no_more() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-request-id", HeaderValue::from_static("mine-1"));
+        let record = RequestRecord::new(&headers, Some([192, 0, 2, 7].into()), |_| false);
+        let pairs = |status, key| {
+            let ended = Ended {
+                route: "create",
+                key,
+                status,
+                bytes_in: 10,
+                bytes_out: 20,
+            };
+            let line = Line {
+                record: &record,
+                facts: &record.facts(),
+                ended: &ended,
+                total: Duration::from_micros(1500),
+            };
+            let mut pairs = Pairs(Vec::new());
+            kv::Source::visit(&line, &mut pairs).unwrap();
+            let pairs = pairs.0.into_iter();
+            let pairs = pairs.map(|(key, value)| format!("{key}={value}"));
+            pairs.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            pairs(401, ""),
+            "id=mine-1 route=create status=401 client=192.0.2.7 bytes_in=10 bytes_out=20 \
+             total_ms=1.5"
+        );
+        record.refused("rate_limit_exceeded");
+        record.asks_for(Some(&"sora-2".into()), None, Some(8));
+        record.asks_for(Some(&"other".into()), Some(&"1280x720".into()), None);
+        record.reserved(ReservationId(1));
+        record.goes_to(&"east".into());
+        record.is_about(&"video_1".into());
+        record.decided(Duration::from_millis(1));
+        record.decided(Duration::from_millis(2));
+        record.answered(Duration::from_millis(40));
+        assert_eq!(
+            pairs(429, "studio"),
+            "id=mine-1 route=create status=429 code=rate_limit_exceeded key=studio \
+             client=192.0.2.7 model=sora-2 size=1280x720 seconds=8 \
+             reservation=00000000000000000000000000000001 job=video_1 channel=east bytes_in=10 \
+             bytes_out=20 reserve_ms=3 channel_ms=40 total_ms=1.5"
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! The id of a request: the client's where it is harmless, else one of the gate's own.
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
+
+/// The header that carries it, in both directions and towards channels.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id of a client's that is taken, in characters.
+const MAX_CHARS: usize = 128;
+
+/// The shortest part of a credential that no id may be.
+const PART_CHARS: usize = 8;
+
+/// The id that a request has in answers, logs, the ledger and towards its channel.
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Takes the id that a client has given, or makes one. `is_key` tells whether a text is the
+    /// key of some client.
+    pub(super) fn of(headers: &HeaderMap, is_key: impl Fn(&str) -> bool) -> Self {
+        let mut given = headers.get_all(REQUEST_ID).iter();
+        let only = given.next().filter(|_| given.next().is_none());
+        let fit = only.filter(|value| {
+            let text = value.to_str().unwrap_or_default();
+            is_valid(text) && !shows_credential(text, headers) && !is_key(text)
+        });
+        Self(fit.cloned().unwrap_or_else(generated))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+/// Tests whether a text is fit for an id: letters, digits and the marks that UUIDs, Base64 and
+/// trace headers have. What begins as API keys do is none, whoever's it may be.
+fn is_valid(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:+/=@".contains(&b);
+    let is_key_like = text
+        .get(..3)
+        .is_some_and(|start| start.eq_ignore_ascii_case("sk-"));
+    (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(fits) && !is_key_like
+}
+
+/// Tests whether an id is the request's credential, has it in it, or is a part of it: ids are
+/// written to logs.
+fn shows_credential(id: &str, headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    values.any(|value| {
+        let text = value.to_str().unwrap_or_default();
+        let mut words = text.split_ascii_whitespace();
+        words.any(|word| {
+            let part = id.len() >= PART_CHARS && word.contains(id);
+            part || (word.len() >= PART_CHARS && id.contains(word))
+        })
+    })
+}
+
+/// Makes an id: a UUID of version 7 (RFC 9562), so that ids are in the order of time.
+fn generated() -> HeaderValue {
+    let mut buffer = [0; uuid::fmt::Simple::LENGTH + 4];
+    let (prefix, id) = buffer.split_at_mut(4);
+    prefix.copy_from_slice(b"req_");
+    Uuid::now_v7().simple().encode_lower(id);
+    HeaderValue::from_bytes(&buffer).unwrap_or(HeaderValue::from_static("req_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(values: &[&str], credential: &str) -> String {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(REQUEST_ID, HeaderValue::from_str(value).unwrap());
+        }
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(credential).unwrap());
+        let is_key = |text: &str| text == "known-key";
+        RequestId::of(&headers, is_key).as_str().to_owned()
+    }
+
+    #[test]
+    fn harmless_ids_of_clients_are_kept() {
+        for given in [
+            "a",
+            "7d444840-9dc0-11d1-b245-5ffdce74fad2",
+            "Root=1-67891233-abcdef012345678912345678",
+            "YWJj+/==",
+            &"x".repeat(MAX_CHARS),
+        ] {
+            assert_eq!(id(&[given], "Bearer sk-tollgate-1"), given);
+        }
+    }
+
+    #[test]
+    fn others_get_one_of_the_gates_own() {
+        let long = "x".repeat(MAX_CHARS + 1);
+        for given in [
+            &[][..],
+            &[""],
+            &["two words"],
+            &["a\"b"],
+            &["a;b"],
+            &["one", "two"],
+            &[&long],
+            // A credential, or enough of one.
+            &["sk-tollgate-1"],
+            &["id-sk-tollgate-1-id"],
+            &["tollgate"],
+            &["known-key"],
+            &["SK-of-nobody"],
+        ] {
+            let made = id(given, "Bearer sk-tollgate-1");
+            assert_eq!(made.len(), 36, "{given:?}");
+            assert!(made.starts_with("req_"), "{given:?}");
+        }
+        assert_ne!(id(&[], "Bearer x"), id(&[], "Bearer x"));
+    }
+}

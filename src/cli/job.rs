@@ -1,0 +1,351 @@
+//! `tollgate job`: tells all that the ledger knows of a charge, for disputes.
+
+use std::fmt::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp as Time;
+use jiff::civil;
+use jiff::tz::TimeZone;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::config::{self, LedgerUrl};
+use crate::ledger::{DisputeRecord, JobError, Ledger, MAX_RECORDS, PostgresLedger, RecordQuery};
+use crate::ledger::{SqliteLedger, State, Unavailable};
+use crate::policy::Timestamp;
+
+/// How long the ledger is waited for.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// How far around `--at` is looked, in milliseconds.
+const AROUND: u64 = 2 * 60 * 1000;
+
+/// What is looked for.
+#[derive(Args)]
+pub(super) struct Wanted {
+    /// A job's id, the client's or the channel's; a request's id (x-request-id); or a
+    /// reservation's, as the log names it.
+    #[arg(required_unless_present = "key", conflicts_with_all = ["key", "at"])]
+    id: Option<String>,
+    /// The name of a key: what it was charged for around a time.
+    #[arg(long, value_name = "NAME", requires = "at")]
+    key: Option<String>,
+    /// That time: 2026-11-28T10:32:00Z, or 10:32 for today in UTC. Two minutes before and after
+    /// it are searched.
+    #[arg(long, value_name = "TIME", requires = "key")]
+    at: Option<String>,
+    /// Print JSON: an object in each line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
+    let query = match query(wanted, Time::now()) {
+        Ok(query) => query,
+        Err(problem) => return super::fail(problem),
+    };
+    let config = match config::load(config) {
+        Ok(config) => config,
+        Err(error) => return super::fail(error),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return super::fail(error),
+    };
+    let found = runtime.block_on(async {
+        let read = read(&config.ledger, &query);
+        timeout(WITHIN, read)
+            .await
+            .unwrap_or_else(|_| Err("the ledger does not answer in time".into()))
+    });
+    runtime.shutdown_background();
+    let records = match found {
+        Ok(records) => records,
+        Err(problem) => return super::fail(problem),
+    };
+    if records.is_empty() {
+        return super::fail(
+            "the ledger has no such charge: a refused request makes none (see the log), and old \
+             ones are pruned (jobs.keep_days)",
+        );
+    }
+    for record in &records {
+        match wanted.json {
+            true => println!("{}", to_json(record)),
+            false => println!("{}", to_text(record)),
+        }
+    }
+    if records.len() >= MAX_RECORDS as usize {
+        eprintln!("there may be more: these are the first {MAX_RECORDS}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn query(wanted: &Wanted, now: Time) -> Result<RecordQuery, String> {
+    match (&wanted.id, &wanted.key, &wanted.at) {
+        (Some(id), None, None) => Ok(RecordQuery::Named(id.as_str().into())),
+        (None, Some(key), Some(at)) => {
+            let at = moment(at, now).ok_or("write --at as 2026-11-28T10:32:00Z or 10:32")?;
+            Ok(RecordQuery::OfKey {
+                key: key.as_str().into(),
+                from: Timestamp(at.saturating_sub(AROUND)),
+                to: Timestamp(at.saturating_add(AROUND)),
+            })
+        }
+        _ => Err("name an id, or a key and a time".into()),
+    }
+}
+
+/// Reads a time, in milliseconds since 1970; a time of day is one of today, in UTC.
+fn moment(text: &str, now: Time) -> Option<u64> {
+    let time = match text.parse::<Time>() {
+        Ok(time) => time,
+        Err(_) => {
+            let time: civil::Time = text.parse().ok()?;
+            let today = now.to_zoned(TimeZone::UTC).date();
+            today
+                .to_datetime(time)
+                .to_zoned(TimeZone::UTC)
+                .ok()?
+                .timestamp()
+        }
+    };
+    u64::try_from(time.as_millisecond()).ok()
+}
+
+async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>, String> {
+    let text = |error: Unavailable| error.to_string();
+    match url {
+        LedgerUrl::Memory => Err(
+            "the ledger is in memory: it keeps no evidence, and nobody but \
+             its gate can read it"
+                .into(),
+        ),
+        LedgerUrl::Sqlite(path) => {
+            // While a gate runs, too: it alone writes, and everybody may read.
+            let path = path.clone();
+            let found = SqliteLedger::read_records(&path, query);
+            found.map_err(|error| format!("{}: {error}", path.display()))
+        }
+        LedgerUrl::Postgres(url) => {
+            let ledger = PostgresLedger::new(url, PostgresLedger::CONNECTIONS);
+            let ledger: Arc<dyn Ledger> = Arc::new(ledger.map_err(|error| error.to_string())?);
+            ledger.records(query).await.map_err(text)
+        }
+    }
+}
+
+/// Writes a time as RFC 3339.
+fn shown(time: Timestamp) -> String {
+    let time = i64::try_from(time.0).ok();
+    let time = time.and_then(|ms| Time::from_millisecond(ms).ok());
+    time.map_or_else(|| "?".into(), |time| format!("{time:.3}"))
+}
+
+/// The steps of a charge in the order of time, each with its time and its reason.
+fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
+    let charge = &record.charge;
+    let mut steps = Vec::new();
+    let mut reserved = format!(
+        "reserved {} {} for key {} (list cost {} USD)",
+        charge.billed, charge.payer.currency, charge.payer.key, charge.list
+    );
+    if let Some(id) = &record.request_id {
+        let _ = write!(reserved, ", request {id}");
+    }
+    steps.push((Some(record.reserved), reserved));
+    if let Some(refused) = &record.refused_by {
+        steps.push((None, format!("refused by other channels before: {refused}")));
+    }
+    steps.extend(answer(record).map(|answer| (None, answer)));
+    if let Some(at) = record.unknown {
+        let text = "outcome unknown: whether there is a job had to be found out".to_owned();
+        steps.push((Some(at), text));
+    }
+    if let (Some(at), Some(job)) = (record.confirmed, &record.job) {
+        let how = match record.unknown {
+            Some(_) => "found in the channel's list",
+            None => "confirmed by the channel's answer",
+        };
+        let upstream = record.upstream_id.as_deref().unwrap_or_default();
+        let named = match upstream == &**job {
+            true => String::new(),
+            false => format!(", {upstream:?} at the channel"),
+        };
+        steps.push((Some(at), format!("job {job}{named}: {how}")));
+    }
+    if let Some(at) = record.resolved {
+        let outcome = record.outcome.as_deref().unwrap_or("no reason known");
+        let owed = match record.state {
+            State::Posted => format!("posted: {} {} owed", charge.billed, charge.payer.currency),
+            _ => "voided: nothing owed".to_owned(),
+        };
+        let why = match record.job {
+            Some(_) => format!("the job is {outcome}"),
+            None => outcome.to_owned(),
+        };
+        steps.push((
+            Some(at),
+            format!("{owed}: {why}{}", failure(&record.job_error)),
+        ));
+    }
+    if record.deleted {
+        steps.push((None, "the job was deleted at its channel".to_owned()));
+    }
+    steps
+}
+
+/// How the channel answered.
+fn answer(record: &DisputeRecord) -> Option<String> {
+    let (answer, channel) = (&record.answer, &record.charge.channel);
+    let mut text = match (answer.status, &answer.error) {
+        (None, None) => return None,
+        (None, Some(error)) => format!("channel {channel} did not answer: {error}"),
+        (Some(status), None) => format!("channel {channel} answered {status}"),
+        (Some(status), Some(error)) => format!("channel {channel} answered {status}: {error}"),
+    };
+    if let Some(id) = &answer.request_id {
+        let _ = write!(text, " (its request id is {id})");
+    }
+    Some(text)
+}
+
+fn failure(error: &JobError) -> String {
+    let parts = [error.code.as_deref(), error.message.as_deref()];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", parts.join(": ")),
+    }
+}
+
+fn to_text(record: &DisputeRecord) -> String {
+    let charge = &record.charge;
+    let mut text = String::new();
+    let named = match &record.job {
+        Some(job) => format!("job {job}"),
+        None => format!("reservation {}, no job", record.id),
+    };
+    let state = record.state.name();
+    let mut write = |arguments: fmt::Arguments<'_>| {
+        let _ = text.write_fmt(arguments);
+    };
+    write(format_args!("{named}: {state}\n"));
+    write(format_args!(
+        "  {} {} {} s on channel {}{}\n",
+        charge.model,
+        charge.size,
+        charge.seconds,
+        charge.channel,
+        record
+            .address
+            .as_deref()
+            .map_or_else(String::new, |at| format!(" ({at})")),
+    ));
+    if let Some(source) = &record.remix_of {
+        write(format_args!("  a remix of {source}\n"));
+    }
+    write(format_args!(
+        "  key {}, group {}, multiplier {}; reservation {}\n",
+        charge.payer.key, charge.payer.group, charge.payer.multiplier, record.id
+    ));
+    if let Some(key) = &record.idempotency_key {
+        write(format_args!("  Idempotency-Key {key:?}\n"));
+    }
+    if let Some(cost) = &charge.purchase {
+        write(format_args!(
+            "  costs the channel's account {} {}\n",
+            cost.amount, cost.currency
+        ));
+    }
+    for (at, step) in steps(record) {
+        let at = at.map_or_else(|| " ".repeat(24), shown);
+        write(format_args!("  {at}  {step}\n"));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn to_json(record: &DisputeRecord) -> serde_json::Value {
+    let charge = &record.charge;
+    let time = |at: Option<Timestamp>| at.map(shown);
+    json!({
+        "reservation": record.id.to_string(),
+        "request_id": record.request_id.as_deref(),
+        "key": &*charge.payer.key,
+        "group": &*charge.payer.group,
+        "currency": &*charge.payer.currency,
+        "multiplier": charge.payer.multiplier.to_string(),
+        "channel": &*charge.channel,
+        "address": record.address.as_deref(),
+        "model": &*charge.model,
+        "size": &*charge.size,
+        "seconds": charge.seconds,
+        "list_cost_usd": charge.list.to_string(),
+        "billed_cost": charge.billed.to_string(),
+        "purchase_cost": charge.purchase.as_ref().map(|cost| cost.amount.to_string()),
+        "purchase_currency": charge.purchase.as_ref().map(|cost| &*cost.currency),
+        "state": record.state.name(),
+        "outcome": record.outcome.as_deref(),
+        "reserved": shown(record.reserved),
+        "refused_by": record.refused_by.as_deref(),
+        "answer_status": record.answer.status,
+        "answer_request_id": record.answer.request_id.as_deref(),
+        "answer_error": record.answer.error.as_deref(),
+        "unknown": time(record.unknown),
+        "confirmed": time(record.confirmed),
+        "job": record.job.as_deref(),
+        "upstream_id": record.upstream_id.as_deref(),
+        "remix_of": record.remix_of.as_deref(),
+        "idempotency_key": record.idempotency_key.as_deref(),
+        "resolved": time(record.resolved),
+        "job_error_code": record.job_error.code.as_deref(),
+        "job_error_message": record.job_error.message.as_deref(),
+        "deleted": record.deleted,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(id: Option<&str>, key: Option<&str>, at: Option<&str>) -> Wanted {
+        Wanted {
+            id: id.map(str::to_owned),
+            key: key.map(str::to_owned),
+            at: at.map(str::to_owned),
+            json: false,
+        }
+    }
+
+    #[test]
+    fn a_time_of_day_is_one_of_today() {
+        let now: Time = "2026-11-28T15:00:00Z".parse().unwrap();
+        let of_key = |at| query(&wanted(None, Some("client-5"), Some(at)), now);
+        let expected = RecordQuery::OfKey {
+            key: "client-5".into(),
+            from: Timestamp(1_795_861_800_000),
+            to: Timestamp(1_795_862_040_000),
+        };
+        for at in [
+            "10:32",
+            "10:32:00",
+            "2026-11-28T10:32:00Z",
+            "2026-11-28T11:32:00+01:00",
+        ] {
+            assert_eq!(of_key(at).as_ref(), Ok(&expected), "{at}");
+        }
+        for at in ["", "25:00", "yesterday", "2026-11-28"] {
+            assert!(of_key(at).is_err(), "{at}");
+        }
+        let named = query(&wanted(Some("video_1"), None, None), now);
+        assert_eq!(named, Ok(RecordQuery::Named("video_1".into())));
+    }
+}
