@@ -91,7 +91,7 @@ impl RequestContext {
             record: RequestRecord::new(headers, client, |text| {
                 snapshot
                     .config
-                    .keys
+                    .digests
                     .contains_key(&KeyDigest::of(text.as_bytes()))
             }),
             snapshot,
