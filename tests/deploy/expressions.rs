@@ -13,11 +13,12 @@ use crate::support::until;
 use crate::traffic::Traffic;
 
 /// The alerts that this run does not give a cause for, and why.
-const QUIET: [(&str, &str); 13] = [
+const QUIET: [(&str, &str); 14] = [
     ("TollgateNoneReady", "the gate is ready"),
     ("TollgateDown", "the gate is scraped"),
     ("TollgateNotReady", "the gate is ready"),
     ("TollgateRestarts", "the gate is started once"),
+    ("TollgateRulesMissing", "the recording rules are loaded"),
     ("TollgateVersionsDiffer", "there is one gate"),
     ("TollgateLedgerDown", "the ledger can be used"),
     ("TollgateLedgerWalGrows", "nobody reads the ledger for long"),

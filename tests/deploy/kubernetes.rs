@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate::config::{self, Config, LedgerUrl};
 
+use crate::dashboard::python;
 use crate::rules::repository;
 use crate::support::folder::Folder;
-use crate::support::programs::skip;
 
 /// The oldest version that the manifests are for, and the newest whose schemas are known here.
 const VERSIONS: [&str; 2] = ["1.30", "1.37"];
@@ -86,8 +86,7 @@ fn config() -> Config {
 
 #[test]
 fn manifests_are_valid_by_the_schemas() {
-    let Some(python) = std::env::var_os("TOLLGATE_PYTHON") else {
-        skip("kubernetes-validate: TOLLGATE_PYTHON names no interpreter with it");
+    let Some(python) = python() else {
         return;
     };
     let known = manifests().len();
