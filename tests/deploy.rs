@@ -8,7 +8,6 @@ mod dashboard;
 mod engines;
 #[path = "deploy/expressions.rs"]
 mod expressions;
-#[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "operating/gate.rs"]
 mod gate;
 #[path = "support/gates.rs"]
