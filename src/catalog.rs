@@ -24,7 +24,7 @@ pub struct Catalog {
 ///
 /// Holds at least one size and one duration; the defaults are among them, and the longest
 /// duration at the highest price is an [`Amount`](crate::money::Amount).
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Model {
     name: Arc<str>,
     seconds: Vec<Seconds>,

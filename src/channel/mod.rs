@@ -19,7 +19,7 @@ use crate::key::Secret;
 use crate::policy::Limit;
 
 /// An upstream account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channel {
     /// What the channel is labelled by.
     pub name: Arc<str>,

@@ -35,7 +35,8 @@ pub(super) struct File {
     pub fields: Option<Spanned<Vec<Text>>>,
     pub groups: Entries<Group>,
     pub keys: Option<Vec<Key>>,
-    pub keys_from: Option<Vec<Text>>,
+    pub keys_from: Option<Spanned<OneOrMany>>,
+    pub reload: Option<Reload>,
     pub metrics: Option<Metrics>,
     pub bounds: Option<Bounds>,
 }
@@ -152,6 +153,12 @@ pub(super) struct Limits {
     pub list_cost_usd: Option<Spanned<OneOrMany>>,
     pub billed_cost: Option<Spanned<OneOrMany>>,
     pub in_flight: Option<Text>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reload {
+    pub watch: Option<Text>,
 }
 
 #[derive(serde::Deserialize, Default)]

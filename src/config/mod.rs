@@ -10,6 +10,7 @@
 //! shows a secret.
 
 mod bounds;
+mod change;
 mod channel;
 mod error;
 mod file;
@@ -22,12 +23,14 @@ mod log;
 mod metrics;
 mod models;
 mod operation;
+mod reload;
 mod scalar;
 mod sources;
 mod yaml;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -41,15 +44,17 @@ use crate::ledger::{BindingLimits, Payer};
 use crate::policy::{Group, Key, KeyEntry, Limit, Measure};
 
 pub use bounds::Bounds;
+pub use change::{ConfigChange, KeyMoved};
 pub use error::{Error, Problem};
 pub use jobs::Jobs;
 pub use ledger::LedgerUrl;
 pub use listen::{Admin, Listen, Tls};
 pub use metrics::MetricsOptions;
+pub use reload::{ConfigHash, Reload};
 
 use error::{Problems, Reported};
 use file::Text;
-use sources::Sources;
+use sources::{FilesRead, Sources};
 
 /// A whole configuration that holds together.
 #[derive(Debug)]
@@ -83,6 +88,18 @@ pub struct Config {
     pub metrics: MetricsOptions,
     /// How much of everything.
     pub bounds: Bounds,
+    /// When it is read anew.
+    pub reload: Reload,
+    /// Of the files that it was read from.
+    pub hash: ConfigHash,
+}
+
+/// A configuration that was read, and what it was read from.
+pub struct Loaded {
+    /// The configuration, or all that is wrong.
+    pub config: Result<Config, Error>,
+    /// The files and folders that it depends on, whether or not they are there.
+    pub paths: BTreeSet<PathBuf>,
 }
 
 impl Config {
@@ -157,17 +174,32 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 /// # Errors
 /// All that is wrong, by place.
 pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
+    load_files(path, env).config
+}
+
+/// Does what [`load_with`] does, and tells what has to be watched for changes.
+pub fn load_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let name = path.display().to_string();
-    let text = match sources::read_text(path, sources::MAX_FILE) {
-        Ok(text) => text,
+    let read = RefCell::new(FilesRead::default());
+    read.borrow_mut().paths.insert(path.to_owned());
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let sources = Sources {
+        env,
+        dir,
+        read: &read,
+    };
+    let config = match sources::read_text(path, sources::MAX_FILE) {
+        Ok(text) => parse_from(&text, &name, sources),
         Err(error) => {
             let mut problems = Problems::new(&name);
             let reported = problems.report_file(format!("cannot read this file: {error}"));
-            return problems.finish(Err(reported));
+            problems.finish(Err(reported))
         }
     };
-    let dir = path.parent().unwrap_or(Path::new(""));
-    parse(&text, &name, env, dir)
+    Loaded {
+        config,
+        paths: read.into_inner().paths,
+    }
 }
 
 /// Reads a configuration from its text. `name` stands for it in messages, `env` looks an
@@ -181,15 +213,19 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
     dir: &Path,
 ) -> Result<Config, Error> {
+    let read = &RefCell::default();
+    parse_from(text, name, Sources { env, dir, read })
+}
+
+fn parse_from(text: &str, name: &str, sources: Sources<'_>) -> Result<Config, Error> {
     let mut problems = Problems::new(name);
-    let sources = Sources { env, dir };
     let config = yaml::read(text, &mut problems)
-        .and_then(|file: file::File| build(file, sources, &mut problems));
+        .and_then(|file: file::File| build((file, text), sources, &mut problems));
     problems.finish(config)
 }
 
 fn build(
-    file: file::File,
+    (file, text): (file::File, &str),
     sources: Sources<'_>,
     problems: &mut Problems,
 ) -> Result<Config, Reported> {
@@ -206,23 +242,20 @@ fn build(
     let groups = keys::build_groups(&file.groups, &file.channels.value, &catalog, problems);
     let metrics = MetricsOptions::build(file.metrics, problems);
     let bounds = Bounds::build(file.bounds, problems);
+    let reload = Reload::build(file.reload, problems);
 
     let own = file.keys.unwrap_or_default();
-    let further = file.keys_from.unwrap_or_default();
-    if own.is_empty() && further.is_empty() {
+    let further = sources.key_files(file.keys_from, problems);
+    if own.is_empty() && further.as_ref().is_ok_and(Vec::is_empty) {
         problems.report_file(
-            "no client keys: list them under `keys`, or files of them under `keys_from`",
+            "no client keys: list them under `keys`, or files or folders of them under \
+             `keys_from`",
         );
     }
     let mut keys = keys::Keys::new(offer, &file.channels.value, &groups);
     for key in &own {
         keys.add(key, problems);
     }
-    // Every file is opened while the problems are still about the one that names it.
-    let further: Vec<_> = further
-        .iter()
-        .map(|path| sources.text(path, problems))
-        .collect();
     for (path, text) in further.into_iter().flatten() {
         problems.enter(&path.display().to_string());
         if let Ok(file) = yaml::read::<file::KeysFile>(&text, problems) {
@@ -233,6 +266,7 @@ fn build(
     }
     let (keys, digests) = keys.finish();
 
+    let hash = ConfigHash::of(text, &ledger, sources);
     let groups = groups.into_iter().map(|(name, group)| Ok((name, group?)));
     Ok(Config {
         listen: listen?,
@@ -249,6 +283,8 @@ fn build(
         digests,
         metrics: metrics?,
         bounds: bounds?,
+        reload: reload?,
+        hash,
     })
 }
 

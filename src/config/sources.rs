@@ -1,28 +1,59 @@
 //! What a configuration refers to beyond its own text: environment and files.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde_saphyr::Spanned;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use crate::key::Secret;
+use crate::sha256::Sha256;
 
 use super::error::{Problems, Reported};
-use super::file::{Credential, Text};
+use super::file::{Credential, OneOrMany, Text};
 
 /// The longest configuration file, in bytes.
 pub(super) const MAX_FILE: u64 = 64 << 20;
 /// The longest credential, in bytes.
 const MAX_CREDENTIAL: usize = 8 << 10;
+/// The most files of client keys, and the most bytes of all of them together.
+const MAX_KEY_FILES: usize = 4096;
+const MAX_KEY_BYTES: u64 = 256 << 20;
 
-/// The environment, and the folder that relative paths start from.
+/// The environment, the folder that relative paths start from, and what is noted of all that is
+/// read.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub dir: &'a Path,
+    pub read: &'a RefCell<FilesRead>,
+}
+
+/// Notes what is read while a configuration is built.
+#[derive(Default)]
+pub(super) struct FilesRead {
+    /// The files and folders that the configuration depends on, whether or not they are there.
+    pub paths: BTreeSet<PathBuf>,
+    /// Of all contents that are no secret.
+    hash: Sha256,
+}
+
+impl FilesRead {
+    /// Adds a text to the hash, so that no two lists of texts have the same.
+    pub fn hash(&mut self, text: &str) {
+        self.hash.update(text.len().to_le_bytes());
+        self.hash.update(text);
+    }
+
+    /// Returns the hash of what has been added.
+    pub fn digest(&self) -> [u8; 32] {
+        self.hash.clone().finish()
+    }
 }
 
 impl Sources<'_> {
@@ -31,7 +62,9 @@ impl Sources<'_> {
         if text.value.is_empty() || text.value.contains('\0') {
             return Err(problems.report(text.referenced, "this is no path: name a file"));
         }
-        Ok(self.dir.join(&text.value))
+        let path = self.dir.join(&text.value);
+        self.read.borrow_mut().paths.insert(path.clone());
+        Ok(path)
     }
 
     /// The path of a file that is there and may be read. It is opened, not looked into.
@@ -50,6 +83,7 @@ impl Sources<'_> {
         problems: &mut Problems,
     ) -> Result<Vec<Vec<u8>>, Reported> {
         let (path, content) = self.text(text, problems)?;
+        self.read.borrow_mut().hash(&content);
         let mut roots = RootCertStore::empty();
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content.as_bytes()).collect();
         let certificates = read.unwrap_or_default();
@@ -69,12 +103,83 @@ impl Sources<'_> {
         Ok(certificates.into_iter().map(|der| der.to_vec()).collect())
     }
 
-    /// Reads the text of a file.
-    pub fn text(
+    /// Reads the files of client keys that `keys_from` stands for: a file, a folder or a list of
+    /// both. Each is read while the problems are still about the file that names it.
+    pub fn key_files(
+        &self,
+        from: Option<Spanned<OneOrMany>>,
+        problems: &mut Problems,
+    ) -> Result<Vec<(PathBuf, String)>, Reported> {
+        let mut files = Vec::new();
+        let Some(from) = from else {
+            return Ok(files);
+        };
+        let at = from.referenced;
+        let paths = match from.value {
+            OneOrMany::Many(paths) => paths,
+            OneOrMany::One(path) => vec![Spanned::new(path, at, from.defined)],
+            OneOrMany::Other => {
+                let message = "write a path, or a list of paths: [a.yaml, keys.d]";
+                return Err(problems.report(at, message));
+            }
+        };
+        for path in &paths {
+            // What is wrong has been reported, and the rest is read for its own problems.
+            let _ = self.add_key_files(path, &mut files, problems);
+        }
+        Ok(files)
+    }
+
+    /// Reads the files that one path stands for.
+    fn add_key_files(
         &self,
         text: &Text,
+        files: &mut Vec<(PathBuf, String)>,
         problems: &mut Problems,
-    ) -> Result<(PathBuf, String), Reported> {
+    ) -> Result<(), Reported> {
+        let path = self.path(text, problems)?;
+        let paths = match path.is_dir() {
+            true => key_files_of(&path),
+            false => Ok(vec![path.clone()]),
+        };
+        let paths = paths.map_err(|error| cannot_read(text, &path, &error, problems))?;
+        if paths.is_empty() {
+            return Err(problems.report_hint(
+                text.referenced,
+                format!(
+                    "the folder `{}` has no *.yaml or *.yml file",
+                    path.display()
+                ),
+                "put one there; one that says `keys: []` is enough",
+            ));
+        }
+        let mut wrong = None;
+        for path in paths {
+            let bytes: u64 = files.iter().map(|(_, text)| text.len() as u64).sum();
+            if files.len() == MAX_KEY_FILES || bytes > MAX_KEY_BYTES {
+                let message = format!(
+                    "too many client keys: at most {MAX_KEY_FILES} files and {} MiB are read",
+                    MAX_KEY_BYTES >> 20
+                );
+                return Err(problems.report_hint(text.referenced, message, "write fewer files"));
+            }
+            let mut read = self.read.borrow_mut();
+            read.paths.insert(path.clone());
+            match read_text(&path, MAX_FILE) {
+                Ok(content) => {
+                    let name = path.file_name().unwrap_or_default();
+                    read.hash(&name.to_string_lossy());
+                    read.hash(&content);
+                    files.push((path, content));
+                }
+                Err(error) => wrong = Some(cannot_read(text, &path, &error, problems)),
+            }
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// Reads the text of a file.
+    fn text(&self, text: &Text, problems: &mut Problems) -> Result<(PathBuf, String), Reported> {
         let path = self.path(text, problems)?;
         match read_text(&path, MAX_FILE) {
             Ok(content) => Ok((path, content)),
@@ -143,6 +248,24 @@ impl Sources<'_> {
 fn cannot_read(text: &Text, path: &Path, error: &io::Error, problems: &mut Problems) -> Reported {
     let message = format!("cannot read `{}`: {error}", path.display());
     problems.report(text.referenced, message)
+}
+
+/// Lists the `*.yaml` and `*.yml` files of a folder by name, one more than may be at most. Editors
+/// keep what they have not finished under other names: `.a.yaml.swp`, `#a.yaml#`, `a.yaml~`.
+fn key_files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = BTreeSet::new();
+    for entry in folder.read_dir()? {
+        let name = entry?.file_name();
+        let is_hidden = name.as_encoded_bytes().first() == Some(&b'.');
+        let extension = Path::new(&name).extension();
+        if !is_hidden && extension.is_some_and(|e| e == "yaml" || e == "yml") {
+            paths.insert(folder.join(name));
+        }
+        if paths.len() > MAX_KEY_FILES {
+            break;
+        }
+    }
+    Ok(paths.into_iter().collect())
 }
 
 /// Opens a file that can be read. A folder opens as well on Unix, so that is asked for.

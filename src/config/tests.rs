@@ -4,6 +4,7 @@
 //! expected, in the order of the file; the marks are taken out before the text is read.
 
 mod accepted;
+mod change;
 mod channels;
 mod currencies;
 mod form;

@@ -35,7 +35,7 @@ pub use words::{MAX_WORD, Status, StatusWords, WordError};
 use pointers::Pointers;
 
 /// How one channel spells the API.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
     words: StatusWords,
     job: Pointers,

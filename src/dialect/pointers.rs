@@ -32,10 +32,10 @@ pub(super) const MAX_TEXT: usize = 1024;
 
 /// Pointers in the way of RFC 6901, each with what its value means. Where several mean the same,
 /// the first of them that the document has is read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pointers(Vec<Pointer>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Pointer {
     field: Field,
     path: Vec<Box<str>>,

@@ -36,7 +36,7 @@ pub(crate) use upload_slots::BodySize;
 use crate::access_log::{Ended, REQUEST_ID};
 use crate::billing::{Billing, JobEntry, Worker};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigChange};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::policy::{Key, KeyFault, Timestamp};
@@ -85,10 +85,10 @@ impl Gate {
         })
     }
 
-    /// Puts another configuration in force. Requests under way keep the one that they
-    /// began with.
-    pub fn reload(&self, config: Config) {
-        self.services.runtime.replace(config, self.now());
+    /// Puts another configuration in force, and returns what it changes. Requests under way keep
+    /// the one that they began with.
+    pub fn reload(&self, config: Config) -> ConfigChange {
+        self.services.runtime.replace(config, self.now())
     }
 
     /// Does to a channel what an operator asks for. A state lasts until a reload whose configuration

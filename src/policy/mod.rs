@@ -42,7 +42,7 @@ impl Key {
 }
 
 /// A multiplier and a currency for the keys in it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Group {
     /// The label.
     pub name: Arc<str>,
@@ -57,7 +57,7 @@ pub struct Group {
 }
 
 /// What a key may ask for. `None` stands for all that the catalog offers.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// Models.
     pub models: Option<BTreeSet<Arc<str>>>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigChange};
 use crate::inspect::{Plan, SecondsType};
 use crate::metrics::Metrics;
 use crate::policy::Timestamp;
@@ -74,14 +74,17 @@ impl Runtime {
         self.snapshot.load_full()
     }
 
-    /// Puts another configuration in force.
-    pub(crate) fn replace(&self, config: Config, at: Timestamp) {
+    /// Puts another configuration in force, and tells what it changes.
+    pub(crate) fn replace(&self, config: Config, at: Timestamp) -> ConfigChange {
         show(&config, &self.metrics, at);
         let before = self.snapshot();
+        let change = ConfigChange::between(&before.config, &config);
         self.snapshot.store(Snapshot::new(config, Some(&before)));
         let now = self.snapshot();
+        log::info!("configuration {change}");
         log_states(&now.channels, &before.channels);
         warn_of_currencies(&now.config, &before.config);
+        change
     }
 }
 

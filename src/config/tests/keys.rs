@@ -91,3 +91,133 @@ fn digests_and_times_that_make_no_sense() {
         ),
     ]);
 }
+
+/// A file with one key of that name, whose digest is that of its name.
+fn keys_file(name: &str) -> String {
+    let digest = KeyDigest::of(name.as_bytes()).to_hex();
+    format!("keys:\n  - {{ name: {name}, sha256: {digest}, group: g }}\n")
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new();
+    std::fs::create_dir(dir.0.join("keys.d")).unwrap();
+    let write = |dir: TempDir, (name, text): &(&str, &str)| dir.with(name, text);
+    files.iter().fold(dir, write)
+}
+
+#[test]
+fn a_folder_has_the_keys_of_its_finished_files() {
+    let [b, c, d] = ["b", "c", "d"].map(keys_file);
+    let half = "keys:\n  - { name: half";
+    let files = [
+        ("keys.d/20-c.yaml", &*c),
+        ("keys.d/10-b.yml", &*b),
+        ("more.yaml", &*d),
+        ("keys.d/.30.yaml", half),
+        ("keys.d/.30.yaml.swp", half),
+        ("keys.d/30.yaml~", half),
+        ("keys.d/#30.yaml#", half),
+        ("keys.d/30.yaml.tmp", half),
+        ("keys.d/README", half),
+    ];
+    let dir = folder(&files);
+    let names = |keys_from: &str| {
+        let text = format!("{BASE}keys_from: {keys_from}\n");
+        let config = parse_in(&dir.0, &text).unwrap_or_else(|error| panic!("{error}"));
+        let names: Vec<_> = config.keys.keys().map(|name| name.to_string()).collect();
+        (names.join(" "), config.hash)
+    };
+    assert_eq!(names("keys.d").0, "a b c");
+    assert_eq!(names("[keys.d]").0, "a b c");
+    assert_eq!(names("[keys.d/, more.yaml]").0, "a b c d");
+    assert_eq!(names("more.yaml").0, "a d");
+    let hash = names("keys.d").1;
+    std::fs::write(dir.0.join("keys.d/20-c.yaml"), format!("{c}\n")).unwrap();
+    assert_ne!(
+        names("keys.d").1,
+        hash,
+        "the hash is of the files of keys as well"
+    );
+}
+
+#[test]
+fn problems_of_a_folder_name_its_files_in_order() {
+    let files = [
+        (
+            "keys.d/2.yaml",
+            "keys:\n  - { name: a, sha256: 1, group: h }\n",
+        ),
+        ("keys.d/1.yaml", "keys: {}\n"),
+        ("keys.d/3.yaml", "keys: ["),
+    ];
+    let dir = folder(&files);
+    let error = parse_in(&dir.0, &format!("{BASE}keys_from: keys.d\n")).unwrap_err();
+    let (shown, text) = (dir.0.join("keys.d"), error.to_string());
+    let starts = [
+        "1.yaml:1:7: a list is expected here",
+        "2.yaml:2:13: two keys have this name",
+        "2.yaml:2:24: write the 64 hex digits",
+        "2.yaml:2:34: there is no group `h`",
+        "3.yaml:",
+    ];
+    assert_eq!(text.lines().count(), starts.len(), "{text}");
+    for (line, start) in text.lines().zip(starts) {
+        let start = shown.join(start).display().to_string();
+        assert!(line.starts_with(&start), "{line}\nwanted: {start}");
+    }
+
+    let empty = folder(&[("keys.d/keys.json", "{}")]);
+    let refused = |keys_from: &str, wanted: &str| {
+        refused_in(
+            &empty.0,
+            &format!("{BASE}keys_from: {keys_from}\n"),
+            &[wanted],
+        );
+    };
+    refused("§keys.d", "has no *.yaml or *.yml file (put one there");
+    refused("[§keys.d]", "has no *.yaml or *.yml file");
+    refused("§none.d", "cannot read `");
+    refused("§{}", "write a path, or a list of paths");
+    std::fs::create_dir(empty.0.join("keys.d/folder.yaml")).unwrap();
+    refused("§keys.d", "folder.yaml`: ");
+    for n in 0..4097 {
+        std::fs::write(empty.0.join(format!("keys.d/{n}.yaml")), "keys: []\n").unwrap();
+    }
+    std::fs::remove_dir(empty.0.join("keys.d/folder.yaml")).unwrap();
+    refused(
+        "§keys.d",
+        "too many client keys: at most 4096 files and 256 MiB are read",
+    );
+}
+
+#[test]
+fn what_is_read_is_told_so_that_it_can_be_watched() {
+    let b = keys_file("b");
+    let text = format!("{BASE}keys_from: keys.d\nreload: {{ watch: 2s }}\n");
+    let text = text.replace("{ env: CRED }", "{ file: credential }");
+    let files = [
+        ("keys.d/b.yaml", &*b),
+        ("credential", SECRET),
+        ("t.yaml", &*text),
+    ];
+    let dir = folder(&files);
+    let main = dir.0.join("t.yaml");
+    let paths = || load_files(&main, &env).paths;
+    let expected = ["t.yaml", "credential", "keys.d", "keys.d/b.yaml"];
+    let expected: BTreeSet<_> = expected.iter().map(|name| dir.0.join(name)).collect();
+    assert_eq!(paths(), expected);
+    let config = load_with(&main, &env).unwrap();
+    assert_eq!(config.reload.watch, Some(std::time::Duration::from_secs(2)));
+    // Also what is at fault, or not there.
+    std::fs::write(dir.0.join("keys.d/b.yaml"), "keys: [").unwrap();
+    std::fs::remove_file(dir.0.join("credential")).unwrap();
+    assert_eq!(paths(), expected);
+    refused_with(&[
+        ("reload: { watch: §99ms }", &["write at least 100ms"]),
+        ("reload: { watch: §never }", &["this is no duration"]),
+    ]);
+    assert_eq!(
+        accepted(&format!("{BASE}reload: {{ watch: off }}\n")).reload,
+        Reload::default()
+    );
+}
