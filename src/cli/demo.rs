@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded};
 use crate::mock::{self, Options};
 
 /// The mock channel's credential where none is given.
@@ -73,12 +73,12 @@ pub(super) fn run(path: &Path) -> ExitCode {
 }
 
 /// Reads the configuration with the mock channel's credential at hand.
-fn load(path: &Path) -> Result<Config, config::Error> {
+fn load(path: &Path) -> Loaded {
     load_with(path, &|name| std::env::var(name).ok())
 }
 
-fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, config::Error> {
-    config::load_with(path, &|name| match name {
+fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    config::load_files(path, &|name| match name {
         CREDENTIAL_VARIABLE => Some(credential(env(name))),
         _ => env(name),
     })
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn the_demonstration_needs_no_environment() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo.yaml");
-        let config = load_with(&path, &|_| None).unwrap();
+        let config = load_with(&path, &|_| None).config.unwrap();
         let channel = &config.channels[0];
         let credential = channel.credential.as_ref().unwrap();
         assert_eq!(credential.expose(), CREDENTIAL);

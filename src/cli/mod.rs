@@ -8,6 +8,7 @@ mod log_format;
 mod log_limit;
 mod open_files;
 mod serve;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,16 +1,19 @@
 //! `tollgate serve`
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::watch::{Stamps, Watcher};
 use super::{log_format, open_files};
-use crate::config::{self, Admin, Config, LedgerUrl, Listen, Tls};
+use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded, Tls};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
@@ -19,10 +22,11 @@ use crate::sha256::Sha256;
 use crate::{admin, server};
 
 /// How a configuration file is read, at the start and whenever it is read anew.
-pub(super) type Load = fn(&Path) -> Result<Config, config::Error>;
+pub(super) type Load = fn(&Path) -> Loaded;
 
 pub(super) fn run(path: &Path) -> ExitCode {
-    run_with(path, config::load, |_| std::future::ready(Ok(())))
+    let load = |path: &Path| config::load_files(path, &|name| std::env::var(name).ok());
+    run_with(path, load, |_| std::future::ready(Ok(())))
 }
 
 /// Runs the gate, and `beside` on the same runtime: when the gate has its addresses, and
@@ -31,7 +35,8 @@ pub(super) fn run_with<F>(path: &Path, load: Load, beside: impl FnOnce(&Config) 
 where
     F: Future<Output = io::Result<()>>,
 {
-    let config = match load(path) {
+    let Loaded { config, paths } = load(path);
+    let config = match config {
         Ok(config) => config,
         Err(error) => return super::fail(error),
     };
@@ -44,7 +49,8 @@ where
         Err(error) => return super::fail(error),
     };
     let beside = beside(&config);
-    let outcome = runtime.block_on(serve(path, load, config, beside));
+    let load = || load(path);
+    let outcome = runtime.block_on(serve(load, (config, paths), beside));
     // What has not ended within its time does not get more.
     runtime.shutdown_background();
     match outcome {
@@ -82,9 +88,8 @@ fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
 }
 
 async fn serve(
-    path: &Path,
-    load: Load,
-    config: Config,
+    load: impl Fn() -> Loaded,
+    (config, paths): (Config, BTreeSet<PathBuf>),
     beside: impl Future<Output = io::Result<()>>,
 ) -> io::Result<Result<(), StillInProgress>> {
     // Before anybody can know that the gate is there: unhandled, each would end it.
@@ -121,7 +126,8 @@ async fn serve(
     let background = Background::new(gate.clone());
     let background = tokio::spawn(async move { background.run().await });
 
-    run_until_stopped(signals, || load(path), &gate, &started).await;
+    let reloader = Reloader::new(load, paths, &gate, started);
+    run_until_stopped(signals, reloader).await;
     gate.stopping();
     log::info!("stopping: requests under way may end");
     let patience = gate.snapshot().config.bounds.shutdown_timeout;
@@ -150,19 +156,25 @@ impl Signals {
     }
 }
 
-/// Loads the configuration anew at each SIGHUP, until SIGTERM or SIGINT.
-async fn run_until_stopped(
-    mut signals: Signals,
-    load: impl Fn() -> Result<Config, config::Error>,
-    gate: &Gate,
-    started: &StartupSettings,
-) {
+/// Loads the configuration anew at each SIGHUP, and when its files have changed if that is wanted,
+/// until SIGTERM or SIGINT.
+async fn run_until_stopped(mut signals: Signals, mut reloader: Reloader<'_, impl Fn() -> Loaded>) {
     loop {
+        let watch = reloader.gate.snapshot().config.reload.watch;
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            received = recv(&mut signals.hangup) => if received { reload(load(), gate, started) },
+            received = recv(&mut signals.hangup) => if received { reloader.reload() },
+            () = after(watch) => reloader.reload_changed(),
         }
+    }
+}
+
+/// Waits that long; for ever where there is nothing to wait for.
+async fn after(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -171,6 +183,7 @@ async fn recv(signal: &mut Signal) -> bool {
 }
 
 /// The settings that take effect at the start only.
+#[derive(Clone, PartialEq, Eq)]
 struct StartupSettings {
     listen: Listen,
     admin: Option<Admin>,
@@ -217,8 +230,77 @@ fn digest(tls: &Tls) -> Option<[u8; 32]> {
     Some(Sha256::of(files.concat()))
 }
 
+/// Puts configurations in force that are read anew; one that is not valid replaces nothing.
+struct Reloader<'a, L> {
+    load: L,
+    gate: &'a Gate,
+    started: StartupSettings,
+    /// What the last reading came to.
+    last: Result<StartupSettings, config::Error>,
+    /// The files that it was of.
+    paths: BTreeSet<PathBuf>,
+    watcher: Watcher,
+}
+
+impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
+    fn new(load: L, paths: BTreeSet<PathBuf>, gate: &'a Gate, started: StartupSettings) -> Self {
+        Self {
+            load,
+            gate,
+            last: Ok(started.clone()),
+            started,
+            paths,
+            watcher: Watcher::default(),
+        }
+    }
+
+    /// Reads the files because somebody says so.
+    fn reload(&mut self) {
+        let loaded = (self.load)();
+        self.paths = loaded.paths;
+        self.watcher.reset();
+        self.apply(loaded.config);
+    }
+
+    /// Looks at the files, and reads them if they have changed and stand still.
+    fn reload_changed(&mut self) {
+        let before = Stamps::of(&self.paths);
+        if !self.watcher.is_due(&before) {
+            return;
+        }
+        let loaded = (self.load)();
+        self.paths = loaded.paths;
+        let after = Stamps::of(&self.paths);
+        if self.watcher.is_whole(before, after) && !self.is_known(&loaded.config) {
+            self.apply(loaded.config);
+        }
+    }
+
+    /// Whether what was read comes to the same as before.
+    fn is_known(&self, config: &Result<Config, config::Error>) -> bool {
+        match (config, &self.last) {
+            (Ok(config), Ok(last)) => {
+                let change = ConfigChange::between(&self.gate.snapshot().config, config);
+                change.before == change.now
+                    && change.is_empty()
+                    && *last == StartupSettings::of(config)
+            }
+            (Err(error), Err(last)) => error == last,
+            _ => false,
+        }
+    }
+
+    fn apply(&mut self, config: Result<Config, config::Error>) {
+        self.last = match &config {
+            Ok(config) => Ok(StartupSettings::of(config)),
+            Err(error) => Err(error.clone()),
+        };
+        apply(config, self.gate, &self.started);
+    }
+}
+
 /// Applies a configuration that was read anew; one that is not valid replaces nothing.
-fn reload(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupSettings) {
+fn apply(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupSettings) {
     match loaded {
         Ok(config) => {
             let now = StartupSettings::of(&config);
