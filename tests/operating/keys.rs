@@ -196,13 +196,20 @@ impl Load {
                     _ => Request::get("/v1/videos?limit=1"),
                 };
                 let answer = connection.send(&request.by(&key)).await.unwrap();
+                *self
+                    .turns
+                    .lock()
+                    .unwrap()
+                    .under_way
+                    .entry(rotation)
+                    .or_default() -= 1;
+                self.answered.fetch_add(1, Ordering::Relaxed);
                 if answer.status != 200 {
                     let text = String::from_utf8_lossy(&answer.body).into_owned();
                     self.refused.lock().unwrap().push(text);
+                    // A refusal in mid-upload ends the connection.
+                    break;
                 }
-                let mut turns = self.turns.lock().unwrap();
-                *turns.under_way.entry(rotation).or_default() -= 1;
-                self.answered.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
