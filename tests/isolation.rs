@@ -38,11 +38,14 @@ async fn completed(stand: &Stand, key: &str, id: &str) {
         .await;
 }
 
-/// What is seen of an answer, but for the time of day.
+/// What is seen of an answer, but for the time of day and the request's own id, which tells of no
+/// job.
 fn seen(answer: &Answer) -> String {
-    let head = answer.head.lines();
-    let head = head.filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
-    let head: Vec<_> = head.collect();
+    let is_own = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("date:") || line.starts_with("x-request-id:")
+    };
+    let head: Vec<_> = answer.head.lines().filter(|line| !is_own(line)).collect();
     format!(
         "{}\n\n{}",
         head.join("\n"),
