@@ -44,7 +44,7 @@ impl Drill {
         let mut setup = Setup::default()
             .replacing("  mock:\n", "  bad:\n")
             .beside(&lines, ("good", good.addr()), of_good)
-            .with("\njobs: { poll_after: 200ms, polls_per_second: 1000, unknown_grace: 2s }\n");
+            .with("\njobs: { poll_after: 200ms, polls_per_second: 1000, unknown_grace: 10s }\n");
         if let Some(address) = elsewhere {
             setup = setup.replacing("    url: http://", &format!("    url: http://{address} # "));
         }

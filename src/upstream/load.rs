@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::policy::Timestamp;
 
-/// A wait of so many milliseconds without any answer counts as much as a request in flight. A channel
-/// that hangs gets no more creates long before one of them has timed out, as long as another answers.
+/// A wait of so many milliseconds without any answer counts as much as a request in flight, twice that as
+/// much as four, three times as nine, and so on: the longer a channel is silent, the likelier it hangs,
+/// and it gets no more creates long before one of them has timed out, as long as another answers.
 const STEP_MS: u64 = 100;
 
 /// What is in flight at a channel.
@@ -46,7 +47,7 @@ impl Load {
             _ => now.since(Timestamp(self.since.load(Ordering::Relaxed))),
         };
         let steps = usize::try_from(waited / STEP_MS).unwrap_or(usize::MAX);
-        self.in_flight().saturating_add(steps)
+        self.in_flight().saturating_add(steps.saturating_mul(steps))
     }
 }
 
@@ -89,11 +90,11 @@ mod tests {
         let (hangs, hanging) = (load.begin(), load.begin_wait(at(0)));
         assert_eq!(
             [0, 99, 100, 250, 2000].map(|ms| load.at(at(ms))),
-            [1, 1, 2, 3, 21]
+            [1, 1, 2, 5, 401]
         );
         // Another one is answered: it works.
         let (other, waiting) = (load.begin(), load.begin_wait(at(1500)));
-        assert_eq!(load.at(at(1600)), 18);
+        assert_eq!(load.at(at(1600)), 258);
         waiting.answered(at(1600));
         drop(other);
         assert_eq!([1600, 1700].map(|ms| load.at(at(ms))), [1, 2]);
