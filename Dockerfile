@@ -18,5 +18,7 @@ COPY --from=build --chown=65532:65532 /rootfs/var/lib/tollgate /var/lib/tollgate
 USER 65532:65532
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s \
+    CMD ["/usr/bin/tollgate", "health", "--config", "/etc/tollgate/tollgate.yaml"]
 ENTRYPOINT ["/usr/bin/tollgate"]
 CMD ["serve", "--config", "/etc/tollgate/tollgate.yaml"]

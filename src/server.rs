@@ -42,6 +42,10 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// PING that Pingora sends with its GOAWAY, and keeps its connection open until it is closed.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bounds how long a connection that was just accepted may take for the first bytes of its first
+/// request, once the server stops: a client that was let in is answered.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
+
 /// A service that runs.
 pub struct Server {
     address: SocketAddr,
@@ -247,13 +251,19 @@ impl ServerApp for Bounded {
         // Pingora looks for the preface without a time limit.
         let mut start = [0; PREFACE.len()];
         let mut stops = shutdown.clone();
-        tokio::select! {
+        let peeked = tokio::select! {
             biased;
-            peeked = timeout(first_byte, stream.try_peek(&mut start)) => match peeked {
-                Ok(Ok(_)) => http2 = http2 || start == *PREFACE,
-                Ok(Err(_)) | Err(_) => return None,
-            },
-            Ok(_) = stops.wait_for(|stops| *stops) => return None,
+            peeked = timeout(first_byte, stream.try_peek(&mut start)) => Some(peeked),
+            Ok(_) = stops.wait_for(|stops| *stops) => None,
+        };
+        let peeked = match peeked {
+            Some(peeked) => peeked,
+            // Its client has been let in, and may be about to send its only request.
+            None => timeout(LAST_CHANCE, stream.try_peek(&mut start)).await,
+        };
+        match peeked {
+            Ok(Ok(_)) => http2 = http2 || start == *PREFACE,
+            Ok(Err(_)) | Err(_) => return None,
         }
         let served = app.process_new(stream, shutdown);
         if http2 {

@@ -9,6 +9,7 @@ mod client_address;
 mod options;
 mod request_id;
 mod trace;
+mod under_way;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ pub use client_address::{Network, ParseNetworkError, client_address};
 pub use options::{LogFormat, LogOptions, LoggedRequests};
 pub(crate) use request_id::REQUEST_ID;
 use request_id::RequestId;
+pub(crate) use under_way::UnderWay;
 
 use crate::ledger::ReservationId;
 
@@ -40,6 +42,8 @@ pub(crate) struct RequestRecord {
 /// What becomes known of a request while it is answered.
 #[derive(Default)]
 struct Facts {
+    route: Option<&'static str>,
+    key: Option<Arc<str>>,
     code: Option<&'static str>,
     model: Option<Arc<str>>,
     size: Option<Arc<str>>,
@@ -87,6 +91,30 @@ impl RequestRecord {
     /// The id that the request has everywhere.
     pub(crate) fn id(&self) -> &str {
         self.id.as_str()
+    }
+
+    /// Describes a request that has not ended.
+    fn description(&self) -> String {
+        let facts = self.facts();
+        let mut text = format!("request {}, since {:.1?}", self.id(), self.began.elapsed());
+        for (name, value) in [
+            ("route", facts.route.map(str::to_owned)),
+            ("key", facts.key.as_deref().map(str::to_owned)),
+            ("channel", facts.channel.as_deref().map(str::to_owned)),
+            ("reservation", facts.reservation.map(|id| id.to_string())),
+            ("job", facts.job.as_deref().map(str::to_owned)),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!(", {name} {value}"));
+            }
+        }
+        text
+    }
+
+    /// Notes which route it takes, and whose it is.
+    pub(crate) fn is_of(&self, route: &'static str, key: &Arc<str>) {
+        let mut facts = self.facts();
+        (facts.route, facts.key) = (Some(route), Some(key.clone()));
     }
 
     /// Notes by which code it is refused.

@@ -2,12 +2,15 @@
 
 mod check;
 mod demo;
+mod health;
 mod job;
 mod key;
 mod log_format;
 mod log_limit;
 mod open_files;
+mod reload;
 mod serve;
+mod systemd;
 mod watch;
 
 use std::net::SocketAddr;
@@ -62,6 +65,13 @@ enum Command {
     Key {
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Ask the gate that runs with this configuration whether it is ready, by its admin address.
+    /// The exit code is 0 where it is, and 1 otherwise.
+    Health {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Tell all that the ledger knows of a charge: each step with its time and reason.
     ///
@@ -121,6 +131,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config, online } => check::run(&config, online),
+        Command::Health { config } => health::run(&config),
         Command::Job { config, wanted } => job::run(&config, &wanted),
         Command::Demo { config } => demo::run(&config),
         Command::Key {

@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::watch::{Stamps, Watcher};
+use sd_notify::NotifyState;
+
+use super::reload::{Reloader, StartupSettings};
+use super::systemd::{self, Activated};
 use super::{log_format, open_files};
-use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded, Tls};
+use crate::config::{self, Config, LedgerUrl, Loaded};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
 use crate::server::StillInProgress;
-use crate::sha256::Sha256;
 use crate::{admin, server};
 
 /// How a configuration file is read, at the start and whenever it is read anew.
@@ -40,6 +42,8 @@ where
         Ok(config) => config,
         Err(error) => return super::fail(error),
     };
+    // Before there are other threads, which could read the environment at the same time.
+    let activated = Activated::take();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.threads)
         .enable_all()
@@ -50,7 +54,8 @@ where
     };
     let beside = beside(&config);
     let load = || load(path);
-    let outcome = runtime.block_on(serve(load, (config, paths), beside));
+    let served = serve(load, (config, paths), activated, beside);
+    let outcome = runtime.block_on(served);
     // What has not ended within its time does not get more.
     runtime.shutdown_background();
     match outcome {
@@ -60,8 +65,13 @@ where
     }
 }
 
-/// A listening socket, or an error that names the address.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listening socket, one of systemd's where there is one for the address, or an error that
+/// names the address.
+fn listen(address: SocketAddr, activated: &mut Activated) -> io::Result<TcpListener> {
+    if let Some(listener) = activated.at(address) {
+        log::info!("the socket at {address} is one that was given to this process");
+        return Ok(listener);
+    }
     TcpListener::bind(address).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })
@@ -90,6 +100,7 @@ fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
 async fn serve(
     load: impl Fn() -> Loaded,
     (config, paths): (Config, BTreeSet<PathBuf>),
+    mut activated: Activated,
     beside: impl Future<Output = io::Result<()>>,
 ) -> io::Result<Result<(), StillInProgress>> {
     // Before anybody can know that the gate is there: unhandled, each would end it.
@@ -106,9 +117,16 @@ async fn serve(
         bounds.connections = few.fitting;
     }
     let ledger = open_ledger(&config.ledger)?;
-    let listener = listen(socket.address)?;
-    let admin_listener = config.admin.as_ref().map(|admin| listen(admin.address));
-    let admin_listener = admin_listener.transpose()?;
+    let listener = listen(socket.address, &mut activated)?;
+    let admin_listener = match &config.admin {
+        Some(admin) => Some(listen(admin.address, &mut activated)?),
+        None => None,
+    };
+    for address in activated.left() {
+        log::warn!(
+            "the socket at {address} was given to this process, which does not listen there"
+        );
+    }
     beside.await?;
 
     let gate = Gate::new(config, ledger, Arc::new(metrics));
@@ -127,15 +145,33 @@ async fn serve(
     let background = tokio::spawn(async move { background.run().await });
 
     let reloader = Reloader::new(load, paths, &gate, started);
-    run_until_stopped(signals, reloader).await;
+    systemd::notify(&[NotifyState::Ready]);
+    let watched = systemd::watch();
+    let mut signals = run_until_stopped(signals, reloader).await;
     gate.stopping();
+    let (grace, patience) = stop_times(&gate);
+    // For the grace, for the requests, and for those of the admin listener.
+    systemd::notify(&[NotifyState::Stopping]);
+    systemd::extend_stop(grace + patience * 2 + STOP_MARGIN);
+    if !grace.is_zero() {
+        log::info!("stopping: not ready any more, and for {grace:?} requests are still taken");
+        tokio::select! {
+            () = tokio::time::sleep(grace) => {}
+            () = signals.stop() => log::info!("asked again to stop: it takes no more requests"),
+        }
+    }
     log::info!("stopping: requests under way may end");
-    let patience = gate.snapshot().config.bounds.shutdown_timeout;
     let ended = server.stop(patience).await;
+    if ended.is_err() {
+        log_under_way(&gate);
+    }
     if let Some(admin) = admin {
         let _ = admin.stop(patience).await;
     }
     background.abort();
+    if let Some(watched) = watched {
+        watched.abort();
+    }
     Ok(ended)
 }
 
@@ -147,6 +183,14 @@ struct Signals {
 }
 
 impl Signals {
+    /// Waits until the gate is asked to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     fn new() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -156,15 +200,41 @@ impl Signals {
     }
 }
 
+/// How long a stop may take beyond what is configured: to write what is owed and end the ledger.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// For how long a gate that stops still takes requests, and for how long those under way may go on.
+fn stop_times(gate: &Gate) -> (Duration, Duration) {
+    let config = &gate.snapshot().config;
+    (config.listen.grace, config.bounds.shutdown_timeout)
+}
+
+/// The maximum number of requests that are named when a gate stops before they have ended.
+const NAMED: usize = 20;
+
+/// Names requests that have not ended.
+fn log_under_way(gate: &Gate) {
+    for request in gate.requests_under_way(NAMED) {
+        log::warn!("still under way: {request}");
+    }
+}
+
 /// Loads the configuration anew at each SIGHUP, and when its files have changed if that is wanted,
 /// until SIGTERM or SIGINT.
-async fn run_until_stopped(mut signals: Signals, mut reloader: Reloader<'_, impl Fn() -> Loaded>) {
+async fn run_until_stopped(
+    mut signals: Signals,
+    mut reloader: Reloader<'_, impl Fn() -> Loaded>,
+) -> Signals {
     loop {
         let watch = reloader.gate.snapshot().config.reload.watch;
         tokio::select! {
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
-            received = recv(&mut signals.hangup) => if received { reloader.reload() },
+            _ = signals.terminate.recv() => return signals,
+            _ = signals.interrupt.recv() => return signals,
+            received = recv(&mut signals.hangup) => if received {
+                systemd::notify_reloading();
+                reloader.reload();
+                systemd::notify(&[NotifyState::Ready]);
+            },
             () = after(watch) => reloader.reload_changed(),
         }
     }
@@ -180,166 +250,4 @@ async fn after(span: Option<Duration>) {
 
 async fn recv(signal: &mut Signal) -> bool {
     signal.recv().await.is_some()
-}
-
-/// The settings that take effect at the start only.
-#[derive(Clone, PartialEq, Eq)]
-struct StartupSettings {
-    listen: Listen,
-    admin: Option<Admin>,
-    threads: usize,
-    ledger: LedgerUrl,
-    connections: usize,
-    /// The digest of what the certificate's files held.
-    certificate: Option<[u8; 32]>,
-}
-
-impl StartupSettings {
-    fn of(config: &Config) -> Self {
-        Self {
-            listen: config.listen.clone(),
-            admin: config.admin.clone(),
-            threads: config.threads,
-            ledger: config.ledger.clone(),
-            connections: config.bounds.connections,
-            certificate: config.listen.tls.as_ref().and_then(digest),
-        }
-    }
-
-    /// The settings that differ, by their keys.
-    fn unlike(&self, other: &Self) -> Vec<&'static str> {
-        let (listen, others) = (&self.listen, &other.listen);
-        let differ = [
-            ("listen.address", listen.address != others.address),
-            ("listen.tls", listen.tls != others.tls),
-            ("listen.h2c", listen.h2c != others.h2c),
-            ("admin", self.admin != other.admin),
-            ("server.threads", self.threads != other.threads),
-            ("ledger", self.ledger != other.ledger),
-            ("bounds.connections", self.connections != other.connections),
-        ];
-        let differ = differ.into_iter().filter(|(_, differs)| *differs);
-        differ.map(|(name, _)| name).collect()
-    }
-}
-
-/// The digest of a certificate's files; `None` where they cannot be read.
-fn digest(tls: &Tls) -> Option<[u8; 32]> {
-    let read = |path: &Path| std::fs::read(path).ok().map(Sha256::of);
-    let files = [read(&tls.cert)?, read(&tls.key)?];
-    Some(Sha256::of(files.concat()))
-}
-
-/// Puts configurations in force that are read anew; one that is not valid replaces nothing.
-struct Reloader<'a, L> {
-    load: L,
-    gate: &'a Gate,
-    started: StartupSettings,
-    /// What the last reading came to.
-    last: Result<StartupSettings, config::Error>,
-    /// The files that it was of.
-    paths: BTreeSet<PathBuf>,
-    watcher: Watcher,
-}
-
-impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
-    fn new(load: L, paths: BTreeSet<PathBuf>, gate: &'a Gate, started: StartupSettings) -> Self {
-        Self {
-            load,
-            gate,
-            last: Ok(started.clone()),
-            started,
-            paths,
-            watcher: Watcher::default(),
-        }
-    }
-
-    /// Reads the files because somebody says so.
-    fn reload(&mut self) {
-        let loaded = (self.load)();
-        self.paths = loaded.paths;
-        self.watcher.reset();
-        self.apply(loaded.config);
-    }
-
-    /// Looks at the files, and reads them if they have changed and stand still.
-    fn reload_changed(&mut self) {
-        let before = Stamps::of(&self.paths);
-        if !self.watcher.is_due(&before) {
-            return;
-        }
-        let loaded = (self.load)();
-        self.paths = loaded.paths;
-        let after = Stamps::of(&self.paths);
-        if self.watcher.is_whole(before, after) && !self.is_known(&loaded.config) {
-            self.apply(loaded.config);
-        }
-    }
-
-    /// Whether what was read comes to the same as before.
-    fn is_known(&self, config: &Result<Config, config::Error>) -> bool {
-        match (config, &self.last) {
-            (Ok(config), Ok(last)) => {
-                let change = ConfigChange::between(&self.gate.snapshot().config, config);
-                change.before == change.now
-                    && change.is_empty()
-                    && *last == StartupSettings::of(config)
-            }
-            (Err(error), Err(last)) => error == last,
-            _ => false,
-        }
-    }
-
-    fn apply(&mut self, config: Result<Config, config::Error>) {
-        self.last = match &config {
-            Ok(config) => Ok(StartupSettings::of(config)),
-            Err(error) => Err(error.clone()),
-        };
-        apply(config, self.gate, &self.started);
-    }
-}
-
-/// Applies a configuration that was read anew; one that is not valid replaces nothing.
-fn apply(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupSettings) {
-    match loaded {
-        Ok(config) => {
-            let now = StartupSettings::of(&config);
-            let waiting = started.unlike(&now);
-            let tls = config.listen.tls.clone();
-            log_format::set(config.log.format);
-            gate.reload(config);
-            match waiting.is_empty() {
-                true => log::info!("configuration loaded anew"),
-                false => log::warn!(
-                    "configuration loaded anew, but for what takes effect at the next start \
-                     only: {}",
-                    waiting.join(", ")
-                ),
-            }
-            if let Some(tls) = tls
-                && started.listen.tls == now.listen.tls
-                && started.certificate != now.certificate
-            {
-                log_certificate_changed(&tls);
-            }
-        }
-        Err(error) => {
-            gate.reload_failed();
-            log::error!("configuration not loaded, the old one stays in force:\n{error}");
-        }
-    }
-}
-
-/// Logs that the certificate in use is not the one in its files.
-fn log_certificate_changed(tls: &Tls) {
-    let cert = tls.cert.display();
-    match server::certified_key(tls) {
-        Ok(_) => log::warn!(
-            "the certificate in {cert} has changed since the start, and takes effect at the next \
-             start only"
-        ),
-        Err(error) => log::error!(
-            "the certificate has changed since the start, and the next start would fail: {error}"
-        ),
-    }
 }

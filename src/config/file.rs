@@ -55,6 +55,7 @@ pub(super) struct Listen {
     pub tls: Option<Tls>,
     pub h2c: Option<Spanned<bool>>,
     pub trusted_proxies: Option<Vec<Text>>,
+    pub grace: Option<Text>,
 }
 
 #[derive(serde::Deserialize)]

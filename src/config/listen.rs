@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
 use super::error::{Problems, Reported};
 use super::file::{self, WordOr};
 use super::log;
-use super::scalar::{address, parsed, parsed_or};
+use super::scalar::{address, duration, parsed, parsed_or};
 use super::sources::Sources;
 use crate::access_log::Network;
 
@@ -24,6 +25,9 @@ pub struct Listen {
     pub h2c: bool,
     /// The proxies that are believed about a client's address.
     pub trusted_proxies: Vec<Network>,
+    /// For how long a gate that was asked to stop is not ready and still takes requests, so that
+    /// load balancers can learn of it.
+    pub grace: Duration,
 }
 
 /// The files that a TLS listener needs, both in PEM. They could be opened when the
@@ -81,11 +85,13 @@ impl Listen {
             None => Ok(file.tls.is_none()),
         };
         let trusted_proxies = log::build_trusted(file, problems);
+        let grace = parsed_or(&file.grace, duration, Duration::ZERO, problems);
         Ok(Self {
             address: address?,
             tls: tls?,
             h2c: h2c?,
             trusted_proxies: trusted_proxies?,
+            grace: grace?,
         })
     }
 }

@@ -33,7 +33,7 @@ pub use client::Client;
 pub use services::Background;
 pub(crate) use upload_slots::BodySize;
 
-use crate::access_log::{Ended, REQUEST_ID};
+use crate::access_log::{REQUEST_ID, UnderWay};
 use crate::billing::{Billing, JobEntry, Worker};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigChange};
@@ -80,6 +80,7 @@ impl Gate {
                 billing,
                 metrics,
                 uploads: Arc::default(),
+                under_way: UnderWay::default(),
             },
             stopping: AtomicBool::new(false),
         })
@@ -113,6 +114,11 @@ impl Gate {
     /// Whether its server stops.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Describes the requests that have not ended, at most `most` of them, the oldest first.
+    pub fn requests_under_way(&self, most: usize) -> Vec<String> {
+        self.services.under_way.describe(most)
     }
 
     /// The configuration in force.
@@ -199,6 +205,7 @@ impl Gate {
     pub async fn handle(&self, client: &mut impl Client) -> pingora::Result<()> {
         let mut ctx = RequestContext::new(self.snapshot(), client.session());
         ctx.bound_connection(client.session());
+        let _under_way = self.services.under_way.enter(&ctx.record);
         let answered = self.answer(client, &mut ctx).await;
         if let Err(error) = &answered {
             self.answer_failure(client, error, &ctx).await;
@@ -242,7 +249,7 @@ impl Gate {
         let digest = request_head::presented_key(&request.headers)?;
         let entry = snapshot.config.digests.get(&digest);
         let entry = entry.ok_or(KeyFault::Unknown)?;
-        ctx.key = Some(entry.key.name.clone());
+        ctx.is_of(&entry.key.name);
         let key = entry.valid_key(services.now())?;
         let route = route.map_err(|no| match no {
             NoRoute::Path => Refusal::NotFound(Missing::Route),
@@ -372,14 +379,7 @@ impl Gate {
         metrics.request(ctx.route, ctx.key_name(), code);
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
         metrics.bodies(ctx.route, received as u64, sent as u64);
-        let ended = Ended {
-            route: ctx.route,
-            key: ctx.key_name(),
-            status: code.as_u16(),
-            bytes_in: received as u64,
-            bytes_out: sent as u64,
-        };
-        ctx.record.write(&ended, ctx.snapshot.config.log.requests);
+        ctx.write_line(code, received as u64, sent as u64);
     }
 }
 

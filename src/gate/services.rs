@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
 use super::refusal::{Busy, Refusal};
 use super::upload_slots::UploadSlots;
-use crate::access_log::{RequestRecord, client_address};
+use crate::access_log::{Ended, RequestRecord, UnderWay, client_address};
 use crate::billing::{Billing, JobEntry, Worker};
 use crate::channel::ChannelState;
 use crate::inspect::Source;
@@ -28,6 +28,7 @@ pub(super) struct Services {
     pub(super) billing: Billing,
     pub(super) metrics: Arc<Metrics>,
     pub(super) uploads: Arc<UploadSlots>,
+    pub(super) under_way: UnderWay,
 }
 
 impl Services {
@@ -65,7 +66,7 @@ pub(super) struct RequestContext {
     /// Whether the request's body has been read to its end.
     pub(super) body_complete: bool,
     /// What the access log says of it.
-    pub(super) record: RequestRecord,
+    pub(super) record: Arc<RequestRecord>,
 }
 
 impl RequestContext {
@@ -88,12 +89,12 @@ impl RequestContext {
             client_address(peer.ip(), forwarded, trusted)
         });
         Self {
-            record: RequestRecord::new(headers, client, |text| {
+            record: Arc::new(RequestRecord::new(headers, client, |text| {
                 snapshot
                     .config
                     .digests
                     .contains_key(&KeyDigest::of(text.as_bytes()))
-            }),
+            })),
             snapshot,
             route: "other",
             key: None,
@@ -111,6 +112,24 @@ impl RequestContext {
         }
         session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(bounds.drain_timeout));
+    }
+
+    /// Notes whose request it is.
+    pub(super) fn is_of(&mut self, key: &Arc<str>) {
+        self.key = Some(key.clone());
+        self.record.is_of(self.route, key);
+    }
+
+    /// Writes its line of the access log.
+    pub(super) fn write_line(&self, status: StatusCode, bytes_in: u64, bytes_out: u64) {
+        let ended = Ended {
+            route: self.route,
+            key: self.key_name(),
+            status: status.as_u16(),
+            bytes_in,
+            bytes_out,
+        };
+        self.record.write(&ended, self.snapshot.config.log.requests);
     }
 
     /// Notes what the request asks for, as far as the catalog has it: nothing else of a body is

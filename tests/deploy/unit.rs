@@ -65,6 +65,31 @@ fn systemd_finds_the_unit_in_order_and_safe() {
 }
 
 #[test]
+fn the_socket_is_at_the_address_of_the_configuration() {
+    let socket = repository().join("conf/systemd/tollgate.socket");
+    let text = std::fs::read_to_string(&socket).unwrap();
+    let config = repository().join("conf/tollgate.yaml");
+    let config = config::load_with(&config, &|_| Some("credential".into())).unwrap();
+    let listens = format!("\nListenStream={}\n", config.listen.address);
+    assert!(text.contains(&listens), "{text}");
+    let Some(analyze) = find("systemd-analyze", "TOLLGATE_SYSTEMD_ANALYZE") else {
+        return;
+    };
+    let folder = Folder::new();
+    let service = unit().replace(
+        "/usr/bin/tollgate ",
+        concat!(env!("CARGO_BIN_EXE_tollgate"), " "),
+    );
+    std::fs::write(folder.join("tollgate.service"), service).unwrap();
+    std::fs::write(folder.join("tollgate.socket"), text).unwrap();
+    let mut verify = Command::new(analyze);
+    let verify = verify.args(["verify", "--man=no"]);
+    let ran = verify.arg(folder.join("tollgate.socket")).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
 fn the_unit_gives_a_gate_time_to_stop_and_files_to_open() {
     let settings = settings();
     let one = |name: &str| settings[name].as_slice();

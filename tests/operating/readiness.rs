@@ -1,7 +1,9 @@
 //! What `/readyz` says of a gate that can serve a part of what it offers.
 
+use crate::gate::{Gate, configuration, run};
 use crate::support::client::{Body, Request};
-use crate::support::{Setup, form, form_type};
+use crate::support::folder::Folder;
+use crate::support::{Setup, form, form_type, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_without_a_channel_hides_no_other() {
@@ -49,4 +51,32 @@ async fn a_model_without_a_channel_hides_no_other() {
             "{sample}"
         );
     }
+}
+
+/// In a container there may be nothing but the program to ask with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_program_asks_a_gate_whether_it_is_ready() {
+    let folder = Folder::new();
+    let config = configuration(&folder, &[]);
+    let mut gate = Gate::start(&config, "");
+    let asked = folder.join("asked.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let any = "admin: { address: 127.0.0.1:0 }";
+    assert!(text.contains(any));
+    let known = format!("admin: {{ address: {} }}", gate.admin);
+    std::fs::write(&asked, text.replace(any, &known)).unwrap();
+    let health = || tokio::task::block_in_place(|| run(&["health"], &asked));
+    assert!(health().status.success());
+    let models = "    models: [sora-2, sora-2-pro]";
+    let off = text.replace(models, &format!("    state: off\n{models}"));
+    std::fs::write(&config, off).unwrap();
+    gate.signal("HUP");
+    let not_ready = async || {
+        let said = String::from_utf8_lossy(&health().stderr).into_owned();
+        said.starts_with("not ready: ")
+    };
+    until("the gate is not ready", not_ready).await;
+    gate.signal("TERM");
+    gate.ended().await;
+    assert!(!health().status.success());
 }

@@ -1,0 +1,90 @@
+//! The requests that have not ended: named where a gate stops before they have.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::RequestRecord;
+use crate::map::Map;
+
+/// How many parts the register has, so that threads seldom wait for each other.
+const PARTS: usize = 16;
+
+/// Registers the requests under way.
+#[derive(Default)]
+pub(crate) struct UnderWay {
+    parts: [Mutex<Map<usize, Arc<RequestRecord>>>; PARTS],
+    next: AtomicUsize,
+}
+
+/// Registers one request until it is dropped.
+pub(crate) struct Entered<'a> {
+    register: &'a UnderWay,
+    number: usize,
+}
+
+impl UnderWay {
+    /// Registers a request.
+    pub(crate) fn enter(&self, record: &Arc<RequestRecord>) -> Entered<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.part(number).insert(number, record.clone());
+        Entered {
+            register: self,
+            number,
+        }
+    }
+
+    /// Describes at most `most` requests that have not ended, the oldest first.
+    pub(crate) fn describe(&self, most: usize) -> Vec<String> {
+        let parts = self.parts.iter().map(locked);
+        let mut all: Vec<_> = parts
+            .flat_map(|part| {
+                part.iter()
+                    .map(|(n, r)| (*n, r.clone()))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        all.sort_by_key(|(number, _)| *number);
+        let all = all.into_iter().take(most);
+        all.map(|(_, record)| record.description()).collect()
+    }
+
+    fn part(&self, number: usize) -> MutexGuard<'_, Map<usize, Arc<RequestRecord>>> {
+        locked(&self.parts[number % PARTS])
+    }
+}
+
+/// No panic can leave a part half-written: so a poisoned lock is taken as it is.
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.register.part(self.number).remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn what_has_ended_is_not_under_way() {
+        let register = UnderWay::default();
+        let record = |id| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", HeaderValue::from_static(id));
+            Arc::new(RequestRecord::new(&headers, None, |_| false))
+        };
+        let first = register.enter(&record("first"));
+        let _second = register.enter(&record("second"));
+        let _third = register.enter(&record("third"));
+        drop(first);
+        let [only] = <[String; 1]>::try_from(register.describe(1)).unwrap();
+        assert!(only.starts_with("request second, since "), "{only}");
+        assert_eq!(register.describe(9).len(), 2);
+    }
+}

@@ -1,0 +1,73 @@
+//! `tollgate health`: asks the gate of a configuration whether it is ready, for containers that
+//! hold nothing else to ask with.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::config;
+
+/// How long the gate may take to connect, and for each read and write.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// The most that is read of an answer, in bytes.
+const ANSWER_BYTES: u64 = 64 * 1024;
+
+pub(super) fn run(path: &Path) -> ExitCode {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(error) => return super::fail(error),
+    };
+    let Some(admin) = config.admin else {
+        return super::fail("`admin` is off: there is nobody to ask");
+    };
+    match ask(reachable(admin.address)) {
+        Ok((true, _)) => ExitCode::SUCCESS,
+        Ok((false, why)) => super::fail(format!("not ready: {why}")),
+        Err(error) => super::fail(format!("{}: {error}", admin.address)),
+    }
+}
+
+/// The address by which one that listens everywhere is reached from here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    (ip, address.port()).into()
+}
+
+/// Asks for `/readyz`; with what the gate says.
+fn ask(address: SocketAddr) -> io::Result<(bool, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, WITHIN)?;
+    stream.set_read_timeout(Some(WITHIN))?;
+    stream.set_write_timeout(Some(WITHIN))?;
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    Ok((status == "200", body.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_that_listens_everywhere_is_asked_on_this_machine() {
+        for (listens, asked) in [
+            ("0.0.0.0:9090", "127.0.0.1:9090"),
+            ("[::]:9090", "[::1]:9090"),
+            ("10.0.0.7:9090", "10.0.0.7:9090"),
+        ] {
+            let asked: SocketAddr = asked.parse().unwrap();
+            assert_eq!(reachable(listens.parse().unwrap()), asked);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What systemd gives a service and wants to be told: sockets, readiness, the watchdog.
+//!
+//! Without systemd nothing of this happens: the environment variables by which it is asked for
+//! are not there.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+use tokio::task::JoinHandle;
+
+/// Tells systemd how the service stands. Nobody waits for it: what cannot be told is logged.
+pub(super) fn notify(states: &[NotifyState<'_>]) {
+    // The variables stay: other threads may read the environment.
+    if let Err(error) = sd_notify::notify(false, states) {
+        log::warn!("systemd was not told how the gate stands: {error}");
+    }
+}
+
+/// Tells systemd that the configuration is being loaded anew; [`NotifyState::Ready`] ends that.
+pub(super) fn notify_reloading() {
+    let states = NotifyState::monotonic_usec_now().map(|at| [NotifyState::Reloading, at]);
+    match states {
+        Ok(states) => notify(&states),
+        Err(error) => log::warn!("systemd was not told of a reload: {error}"),
+    }
+}
+
+/// Tells the watchdog that the gate's runtime goes on, for as long as it does, if systemd asks for
+/// that (`WatchdogSec`).
+pub(super) fn watch() -> Option<JoinHandle<()>> {
+    let mut micros = 0;
+    if !sd_notify::watchdog_enabled(false, &mut micros) || micros == 0 {
+        return None;
+    }
+    let limit = Duration::from_micros(micros);
+    // Twice in each span, as sd_watchdog_enabled(3) recommends.
+    let mut ticks = tokio::time::interval(limit / 2);
+    Some(tokio::spawn(async move {
+        loop {
+            ticks.tick().await;
+            notify(&[NotifyState::Watchdog]);
+        }
+    }))
+}
+
+/// Sockets that are listening already, given by systemd (`LISTEN_FDS`): connections wait in them
+/// while no gate runs.
+pub(super) struct Activated(Vec<TcpListener>);
+
+impl Activated {
+    /// Takes what was given.
+    pub(super) fn take() -> Self {
+        let mut given = ListenFd::from_env();
+        let count = given.len();
+        let listeners = (0..count).filter_map(|index| match given.take_tcp_listener(index) {
+            Ok(listener) => listener,
+            Err(error) => {
+                log::warn!("socket {index} of those that systemd gave is of no use: {error}");
+                None
+            }
+        });
+        Self(listeners.collect())
+    }
+
+    /// Takes the socket for an address of the configuration: the one that listens there.
+    pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let is_it = |listener: &TcpListener| {
+            let found = listener.local_addr();
+            found.is_ok_and(|found| serves(found, address))
+        };
+        let index = self.0.iter().position(is_it)?;
+        Some(self.0.swap_remove(index))
+    }
+
+    /// Names the addresses of sockets that nothing wanted.
+    pub(super) fn left(&self) -> Vec<SocketAddr> {
+        let left = self.0.iter();
+        left.filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+}
+
+/// Whether a socket at one address is meant by another one of the configuration. A socket at
+/// `[::]` takes what comes over IPv4 as well.
+fn serves(found: SocketAddr, wanted: SocketAddr) -> bool {
+    let any = |address: SocketAddr| address.ip().is_unspecified();
+    found == wanted || found.port() == wanted.port() && any(found) && any(wanted)
+}
+
+/// Bounds how long a stop may take, for those who tell systemd.
+pub(super) fn extend_stop(by: Duration) {
+    let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_found_by_the_address_of_the_configuration() {
+        let serves =
+            |found: &str, wanted: &str| serves(found.parse().unwrap(), wanted.parse().unwrap());
+        assert!(serves("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(serves("[::]:80", "0.0.0.0:80"));
+        assert!(!serves("127.0.0.1:80", "0.0.0.0:80"));
+        assert!(!serves("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(!serves("[::]:80", "[::]:81"));
+    }
+
+    #[test]
+    fn each_socket_is_taken_once() {
+        let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (one, other) = (bind(), bind());
+        let [at_one, at_other] = [&one, &other].map(|socket| socket.local_addr().unwrap());
+        let mut given = Activated(vec![one, other]);
+        assert!(given.at(at_one).is_some());
+        assert!(given.at(at_one).is_none());
+        assert_eq!(given.left(), [at_other]);
+    }
+}
