@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 
 use programs::Sdk;
 use serde_json::{Value, json};
-use support::{KEY, Stand, png};
+use support::{KEY, STUDIO, Stand, png};
 use tollgate::mock::{Outcome, Record};
 
 /// A reference image of `bytes` bytes and the pixels that are asked for.
@@ -113,6 +113,41 @@ async fn creates_of_every_shape_arrive() {
         let stats = stand.mock.stats();
         assert_eq!(stats.creates_accepted, shapes.len() as u64);
         assert_eq!(stats.creates_broken, 0);
+    }
+}
+
+/// A key sees what it may ask for, at its own price, and no channel is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_sees_the_models_that_it_may_use() {
+    for sdk in Sdk::all() {
+        let stand = Stand::start().await;
+        let got = sdk.play(stand.gate, KEY, &["models", "none"]).await;
+        assert_eq!(
+            got["ids"],
+            json!(["sora-2", "sora-2-pro"]),
+            "{sdk:?}: {got}"
+        );
+        let got = sdk
+            .play(stand.gate, STUDIO, &["models", "sora-2-pro"])
+            .await;
+        assert_eq!(got["ids"], json!(["sora-2"]), "{sdk:?}: {got}");
+        let one = &got["one"];
+        for (member, value) in [
+            ("id", json!("sora-2")),
+            ("object", json!("model")),
+            ("seconds", json!(["4", "8"])),
+            ("default_seconds", json!("4")),
+            ("default_size", json!("720x1280")),
+            (
+                "price_per_second",
+                json!({ "720x1280": "0.50", "1280x720": "0.50" }),
+            ),
+            ("currency", json!("CNY")),
+        ] {
+            assert_eq!(one[member], value, "{member} of {sdk:?}: {got}");
+        }
+        assert_eq!(got["other"]["code"], "model_not_found", "{sdk:?}: {got}");
+        assert_eq!(stand.mock.stats().requests_total, 0);
     }
 }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use pingora::http::ResponseHeader;
 use serde_json::json;
 
-use super::refusal::{Busy, ChannelFault, HeadFault, Refusal};
+use super::refusal::{Busy, ChannelFault, HeadFault, NotFound, Refusal};
 use crate::inspect;
 use crate::ledger::LimitReached;
 use crate::policy::{self, Measure, Timestamp};
@@ -66,6 +66,7 @@ impl ErrorResponse {
                 _ => (S::BAD_REQUEST, INVALID, "invalid_header"),
             },
             Refusal::Key(_) => (S::UNAUTHORIZED, INVALID, "invalid_api_key"),
+            Refusal::NotFound(NotFound::Model) => (S::NOT_FOUND, INVALID, "model_not_found"),
             Refusal::NotFound(_) => (S::NOT_FOUND, INVALID, "not_found"),
             Refusal::Method { .. } => (S::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
             Refusal::Body(refusal) => body_error(refusal),
@@ -115,7 +116,9 @@ impl ErrorResponse {
 fn param(refusal: &Refusal) -> Option<&str> {
     match refusal {
         Refusal::Body(refusal) => refusal.param(),
-        Refusal::Channel(ChannelFault::ModelTooLate) => Some("model"),
+        Refusal::Channel(ChannelFault::ModelTooLate) | Refusal::NotFound(NotFound::Model) => {
+            Some("model")
+        }
         Refusal::Channel(ChannelFault::SecondsTooLate) => Some("seconds"),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Handles `GET /v1/videos`: the jobs of one key.
+//! Handles `GET /v1/videos`, the jobs of one key, and `GET /v1/models`, the models that it may use.
 //!
 //! Which jobs, and in which order, the ledger says: a channel lists every job of an account
 //! that many keys share. How each of them stands, its channel says, asked for a few at a
@@ -23,7 +23,7 @@ use super::services::Services;
 use crate::billing::fetch_status;
 use crate::channel::ChannelState;
 use crate::ledger::{Job, JobsAfter, Resolution};
-use crate::policy::Key;
+use crate::policy::{self, Key, Offer};
 use crate::route::JobId;
 use crate::runtime::Snapshot;
 
@@ -95,6 +95,57 @@ pub(super) async fn handle(
          \"has_more\":{has_more},\"data\":[{data}]}}"
     );
     Ok(Response::json(StatusCode::OK, body.into()))
+}
+
+/// Handles a request for the models that a key may use, or for the one of that name: those that some
+/// channel serves which the key may use. That is the configuration's to say: no channel is asked.
+pub(super) fn models(
+    snapshot: &Snapshot,
+    key: &Key,
+    name: Option<&str>,
+) -> Result<Response, Refusal> {
+    let channels = snapshot.channels.all();
+    let is_served = |model: &str| {
+        let mut specs = channels.iter().map(|channel| channel.spec());
+        specs.any(|spec| key.may_use_channel(&spec.name) && spec.models.contains(model))
+    };
+    let offers = policy::offers(&snapshot.config.catalog, key).into_iter();
+    let mut offers = offers.filter(|offer| is_served(offer.model.name()));
+    let body = match name {
+        Some(name) => {
+            let offer = offers.find(|offer| **offer.model.name() == *name);
+            let offer = offer.ok_or(Refusal::NotFound(NotFound::Model))?;
+            described_model(&offer, &key.group.currency)
+        }
+        None => {
+            let data = offers.map(|offer| described_model(&offer, &key.group.currency));
+            json!({ "object": "list", "data": data.collect::<Vec<_>>() })
+        }
+    };
+    Ok(Response::json(StatusCode::OK, body.to_string().into()))
+}
+
+/// Describes a model as OpenAI's API does, with what the key may ask for and what that costs it as
+/// further members. (When a model was created nobody knows here.)
+fn described_model(offer: &Offer<'_>, currency: &str) -> Value {
+    let model = offer.model;
+    let sizes = offer.sizes.iter();
+    let sizes = sizes.map(|(size, price)| (size.name.to_string(), price.to_string().into()));
+    let seconds: Vec<_> = offer.seconds.iter().map(|s| &*s.text).collect();
+    let (size, default) = (&model.default_size().name, &model.default_seconds().text);
+    let may_size = offer.sizes.iter().any(|(allowed, _)| allowed.name == *size);
+    let may_seconds = offer.seconds.iter().any(|allowed| allowed.text == *default);
+    json!({
+        "id": &**model.name(),
+        "object": "model",
+        "created": 0,
+        "owned_by": "tollgate",
+        "seconds": seconds,
+        "default_seconds": may_seconds.then_some(&**default),
+        "price_per_second": sizes.collect::<serde_json::Map<_, _>>(),
+        "default_size": may_size.then_some(&**size),
+        "currency": currency,
+    })
 }
 
 /// Describes how each job stands, in the order of the jobs.

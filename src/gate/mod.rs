@@ -287,6 +287,8 @@ impl Gate {
                 ))
                 .await
             }
+            (Route::Models, _) => Ok(list::models(&snapshot, key, None)?),
+            (Route::Model(name), _) => Ok(list::models(&snapshot, key, Some(name))?),
             _ => {
                 let request = session.req_header();
                 Box::pin(list::handle(services, &snapshot, key, request)).await

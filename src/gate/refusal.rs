@@ -84,6 +84,8 @@ pub enum NotFound {
     Route,
     /// The job: unknown, or another key's.
     Job,
+    /// The model, likewise.
+    Model,
 }
 
 /// Why the gate cannot take a request now.
@@ -162,11 +164,10 @@ impl From<inspect::Refusal> for Refusal {
 impl From<UpstreamError> for Refusal {
     /// Maps the error of a request that creates nothing.
     fn from(error: UpstreamError) -> Self {
-        let created = false;
         match error {
             UpstreamError::Connect(_) => Self::Busy(Busy::Channels),
-            UpstreamError::Timeout => Self::Channel(ChannelFault::Timeout { created }),
-            UpstreamError::Broken { .. } => Self::Channel(ChannelFault::Broken { created }),
+            UpstreamError::Timeout => Self::Channel(ChannelFault::Timeout { created: false }),
+            UpstreamError::Broken { .. } => Self::Channel(ChannelFault::Broken { created: false }),
         }
     }
 }
@@ -222,16 +223,17 @@ impl From<Unavailable> for Refusal {
     }
 }
 
+const NO_ROUTE: &str = "No such route. Here are /v1/videos, /v1/videos/{id}, \
+    /v1/videos/{id}/content, /v1/videos/{id}/remix and /v1/models.";
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Head(fault) => fault.fmt(f),
             Self::Key(fault) => fault.fmt(f),
-            Self::NotFound(NotFound::Route) => f.write_str(
-                "No such route. Here are /v1/videos, /v1/videos/{id}, \
-                 /v1/videos/{id}/content and /v1/videos/{id}/remix.",
-            ),
+            Self::NotFound(NotFound::Route) => f.write_str(NO_ROUTE),
             Self::NotFound(NotFound::Job) => f.write_str("No such video."),
+            Self::NotFound(NotFound::Model) => f.write_str("No such model: see /v1/models."),
             Self::Method { allowed } => {
                 write!(
                     f,

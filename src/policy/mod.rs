@@ -5,6 +5,7 @@
 //! permission takes one, so that forgetting to ask does not compile.
 
 mod limit;
+mod offer;
 mod permit;
 mod refusal;
 mod validity;
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use limit::{Limit, Measure, ParseLimitError, Timestamp, Window};
+pub use offer::{Offer, offers};
 pub use permit::{Permit, judge, permit, permit_remix};
 pub use refusal::Refusal;
 pub use validity::{KeyEntry, KeyFault, Validity};

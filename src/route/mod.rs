@@ -20,6 +20,10 @@ pub(crate) enum Route {
     Delete(JobId),
     Content(JobId),
     Remix(JobId),
+    /// The models that a key may use: the gate answers that itself.
+    Models,
+    /// One of them, by its name as the client has written it.
+    Model(String),
 }
 
 /// A job's public id: 1 to 128 of `[A-Za-z0-9_-]`, so that it stands in any path as it is and
@@ -37,6 +41,10 @@ pub(crate) enum NoRoute {
 }
 
 const VIDEOS: &str = "/v1/videos";
+const MODELS: &str = "/v1/models";
+
+/// The longest name of a model that is looked for, in bytes.
+const MODEL_BYTES: usize = 128;
 
 impl Route {
     /// Finds the route. HEAD is GET without the answer's body. The path is compared as it was
@@ -44,7 +52,9 @@ impl Route {
     /// `/v1/videos/../models` are other paths. Only a job's id may be percent-encoded: what goes
     /// upstream is built anew.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, NoRoute> {
-        let rest = path.strip_prefix(VIDEOS).ok_or(NoRoute::Path)?;
+        let Some(rest) = path.strip_prefix(VIDEOS) else {
+            return Self::find_models(method, path);
+        };
         let mut segments = rest.split('/');
         if segments.next() != Some("") {
             return Err(NoRoute::Path);
@@ -79,6 +89,23 @@ impl Route {
         }
     }
 
+    /// Finds the routes of models, which go to no channel. Models' names are as in the catalog: where
+    /// they are encoded, nothing is found.
+    fn find_models(method: &Method, path: &str) -> Result<Self, NoRoute> {
+        let rest = path.strip_prefix(MODELS).ok_or(NoRoute::Path)?;
+        let route = match rest.strip_prefix('/') {
+            None if rest.is_empty() => Self::Models,
+            Some(name) if (1..=MODEL_BYTES).contains(&name.len()) && !name.contains('/') => {
+                Self::Model(name.into())
+            }
+            _ => return Err(NoRoute::Path),
+        };
+        match *method {
+            Method::GET | Method::HEAD => Ok(route),
+            _ => Err(NoRoute::Method("GET, HEAD")),
+        }
+    }
+
     /// Names the route in metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {
@@ -88,13 +115,14 @@ impl Route {
             Self::Delete(_) => "delete",
             Self::Content(_) => "content",
             Self::Remix(_) => "remix",
+            Self::Models | Self::Model(_) => "models",
         }
     }
 
     /// The job that it is about.
     pub(crate) fn job(&self) -> Option<&str> {
         match self {
-            Self::Create | Self::List => None,
+            Self::Create | Self::List | Self::Models | Self::Model(_) => None,
             Self::Retrieve(id) | Self::Delete(id) | Self::Content(id) | Self::Remix(id) => {
                 Some(&id.0)
             }
@@ -123,7 +151,8 @@ impl Route {
         let under = match self {
             Self::Content(_) => "/content",
             Self::Remix(_) => "/remix",
-            Self::Create | Self::List | Self::Retrieve(_) | Self::Delete(_) => "",
+            // No request for models leaves the gate.
+            _ => "",
         };
         let id = self.job().map(|public| segment(job.unwrap_or(public)));
         let (slash, id) = id.as_deref().map_or(("", ""), |id| ("/", id));
@@ -208,12 +237,26 @@ mod tests {
     }
 
     #[test]
+    fn models_are_read_and_nothing_else() {
+        assert_eq!(find(Method::GET, "/v1/models"), Ok("models"));
+        assert_eq!(find(Method::HEAD, "/v1/models/sora-2"), Ok("models"));
+        for method in [Method::POST, Method::DELETE] {
+            let found = find(method, "/v1/models/sora-2");
+            assert_eq!(found, Err(NoRoute::Method("GET, HEAD")));
+        }
+        let long = format!("/v1/models/{}", "a".repeat(129));
+        assert_eq!(find(Method::GET, &long), Err(NoRoute::Path));
+    }
+
+    #[test]
     fn nothing_else_is() {
         for path in [
             "/",
             "*",
             "/v1",
-            "/v1/models",
+            "/v1/models/",
+            "/v1/models/a/b",
+            "/v1/modelsx",
             "/v1/chat/completions",
             "/v1/videos/",
             "//v1/videos",

@@ -15,7 +15,9 @@ use crate::upstream::EjectionReason;
 /// nobody ever needs.
 const MAX_SERIES: usize = 5_000;
 
-const ROUTES: [&str; 6] = ["create", "list", "retrieve", "delete", "content", "remix"];
+const ROUTES: [&str; 7] = [
+    "create", "list", "retrieve", "delete", "content", "remix", "models",
+];
 const ENDS: [&str; 6] = [
     "completed",
     "failed",

@@ -101,6 +101,16 @@ async function life() {
   };
 }
 
+async function models(other) {
+  const ids = [];
+  for await (const model of client.models.list()) ids.push(model.id);
+  return {
+    ids,
+    one: await client.models.retrieve("sora-2"),
+    other: await attempt(() => client.models.retrieve(other)),
+  };
+}
+
 /** One create twice under one Idempotency-Key, then another one. */
 async function again(image) {
   const named = client.withOptions({ defaultHeaders: { "Idempotency-Key": "again-1" } });
@@ -136,6 +146,7 @@ const SCENARIOS = {
     attempt(() => client.videos.create({ prompt: PROMPT, model, seconds, size })),
   retrieve: (id) => attempt(() => client.videos.retrieve(id)),
   life,
+  models,
   again,
   "refused-upload": refusedUpload,
 };

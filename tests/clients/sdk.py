@@ -119,6 +119,15 @@ def life(client):
     return got
 
 
+def models(client, other):
+    one = client.models.retrieve("sora-2")
+    return {
+        "ids": [model.id for model in client.models.list()],
+        "one": one.model_dump(),
+        "other": attempt(lambda: client.models.retrieve(other)),
+    }
+
+
 def again(client, image):
     """One create twice under one Idempotency-Key, then another one."""
     client = client.with_options(default_headers={"Idempotency-Key": "again-1"})
@@ -161,6 +170,8 @@ def main():
         got = attempt(lambda: client.videos.retrieve(*arguments))
     elif scenario == "life":
         got = life(client)
+    elif scenario == "models":
+        got = models(client, *arguments)
     elif scenario == "again":
         got = again(client, *arguments)
     elif scenario == "refused-upload":

@@ -127,8 +127,16 @@ const PATHS: &[&str] = &[
 ];
 
 /// What is a route after all: a list, and a create whose target has a fragment, which the
-/// parser of targets drops (the path that goes on is built anew).
+/// parser of targets drops (the path that goes on is built anew); and the models, which the gate
+/// itself answers.
 fn is_known(method: &str, path: &str) -> bool {
+    let (_, from_authority) = path.split_once("://").unwrap_or(("", path));
+    let own = from_authority
+        .find('/')
+        .map_or("", |at| &from_authority[at..]);
+    if matches!(method, "GET" | "HEAD") && own.split(['?', '#']).next() == Some("/v1/models") {
+        return true;
+    }
     match path.split_once(['?', '#']) {
         Some(("/v1/videos", _)) if matches!(method, "GET" | "HEAD") => true,
         Some(("/v1/videos", "")) => method == "POST",
