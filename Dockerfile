@@ -19,6 +19,6 @@ USER 65532:65532
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s \
-    CMD ["/usr/bin/tollgate", "health", "--config", "/etc/tollgate/tollgate.yaml"]
+    CMD ["/usr/bin/tollgate", "health"]
 ENTRYPOINT ["/usr/bin/tollgate"]
 CMD ["serve", "--config", "/etc/tollgate/tollgate.yaml"]

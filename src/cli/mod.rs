@@ -7,6 +7,7 @@ mod job;
 mod key;
 mod log_format;
 mod log_limit;
+mod log_queue;
 mod open_files;
 mod reload;
 mod serve;
@@ -66,12 +67,11 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// Ask the gate that runs with this configuration whether it is ready, by its admin address.
-    /// The exit code is 0 where it is, and 1 otherwise.
+    /// Ask a gate whether it is ready. The exit code is 0 where it is, and 1 otherwise.
     Health {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        /// The gate's admin address.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+        address: SocketAddr,
     },
     /// Tell all that the ledger knows of a charge: each step with its time and reason.
     ///
@@ -128,10 +128,10 @@ enum KeyCommand {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     init_log();
-    match arguments.command {
+    let code = match arguments.command {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config, online } => check::run(&config, online),
-        Command::Health { config } => health::run(&config),
+        Command::Health { address } => health::run(address),
         Command::Job { config, wanted } => job::run(&config, &wanted),
         Command::Demo { config } => demo::run(&config),
         Command::Key {
@@ -143,7 +143,9 @@ pub fn main() -> ExitCode {
             render_seconds,
             fault,
         } => demo::run_mock(&listen, credential, render_seconds, fault.as_deref()),
-    }
+    };
+    log_queue::flush();
+    code
 }
 
 /// The log goes to standard error. The HTTP libraries are kept at `warn`: at lower levels
@@ -152,6 +154,10 @@ fn init_log() {
     let environment = env_logger::Env::default().default_filter_or("info");
     let mut builder = env_logger::Builder::from_env(environment);
     builder.format(log_format::write);
+    // Without a thread of its own the log is written where it is made.
+    if let Ok(lines) = log_queue::Lines::to_stderr() {
+        builder.target(env_logger::Target::Pipe(Box::new(lines)));
+    }
     for library in ["pingora", "pingora_core", "pingora_proxy", "h2", "hyper"] {
         builder.filter_module(library, log::LevelFilter::Warn);
     }
@@ -160,6 +166,8 @@ fn init_log() {
 
 /// Says on standard error what is wrong.
 fn fail(problem: impl std::fmt::Display) -> ExitCode {
+    // What led to it comes before it.
+    log_queue::flush();
     eprintln!("{problem}");
     ExitCode::FAILURE
 }
