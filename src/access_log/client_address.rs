@@ -30,7 +30,7 @@ fn bits(address: IpAddr) -> (u128, u8) {
     }
 }
 
-/// The text is no network.
+/// The text is not a valid network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write a network such as 10.0.0.0/8 or fd00::/8, or a single address")]
 pub struct ParseNetworkError;
@@ -44,6 +44,10 @@ impl FromStr for Network {
             None => (text, None),
         };
         let base: IpAddr = base.parse().map_err(|_| ParseNetworkError)?;
+        // An IPv4 network is written as such: addresses are compared in that form.
+        if base.to_canonical() != base {
+            return Err(ParseNetworkError);
+        }
         let (value, most) = bits(base);
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         let prefix = match prefix {
@@ -115,7 +119,7 @@ mod tests {
             ("10.1.2.3", &["203.0.113.9:4711"], "203.0.113.9"),
             ("fd00::1", &["[2001:db8::1]:443"], "2001:db8::1"),
             ("fd00::1", &["[2001:db8::1]"], "2001:db8::1"),
-            // What nobody can read ends the way.
+            // An unreadable entry ends the search.
             ("10.1.2.3", &["203.0.113.9, unknown"], "10.1.2.3"),
             ("10.1.2.3", &[""], "10.1.2.3"),
             ("10.1.2.3", &["10.9.9.9"], "10.9.9.9"),
@@ -150,6 +154,7 @@ mod tests {
             "::1/129",
             "::1/64",
             "host",
+            "::ffff:10.0.0.0/104",
         ] {
             assert_eq!(text.parse::<Network>(), Err(ParseNetworkError), "{text}");
         }

@@ -50,6 +50,7 @@ struct Facts {
     seconds: Option<u32>,
     reservation: Option<ReservationId>,
     job: Option<Arc<str>>,
+    source: Option<Arc<str>>,
     channel: Option<Arc<str>>,
     upload: Option<Duration>,
     reserve: Option<Duration>,
@@ -112,19 +113,19 @@ impl RequestRecord {
     }
 
     /// Notes which route it takes, and whose it is.
-    pub(crate) fn is_of(&self, route: &'static str, key: &Arc<str>) {
+    pub(crate) fn set_key(&self, route: &'static str, key: &Arc<str>) {
         let mut facts = self.facts();
         (facts.route, facts.key) = (Some(route), Some(key.clone()));
     }
 
     /// Notes by which code it is refused.
-    pub(crate) fn refused(&self, code: &'static str) {
+    pub(crate) fn set_code(&self, code: &'static str) {
         self.facts().code = Some(code);
     }
 
     /// Notes what it asks for, in the words of the catalog and as far as that is known. What has
     /// been noted before stays.
-    pub(crate) fn asks_for(
+    pub(crate) fn set_requested(
         &self,
         model: Option<&Arc<str>>,
         size: Option<&Arc<str>>,
@@ -137,33 +138,38 @@ impl RequestRecord {
     }
 
     /// Notes which reservation it has made, or is about.
-    pub(crate) fn reserved(&self, reservation: ReservationId) {
+    pub(crate) fn set_reservation(&self, reservation: ReservationId) {
         self.facts().reservation = Some(reservation);
     }
 
     /// Notes which channel it goes to.
-    pub(crate) fn goes_to(&self, channel: &Arc<str>) {
+    pub(crate) fn set_channel(&self, channel: &Arc<str>) {
         self.facts().channel = Some(channel.clone());
     }
 
     /// Notes which job it has made, or is about.
-    pub(crate) fn is_about(&self, job: &Arc<str>) {
+    pub(crate) fn set_job(&self, job: &Arc<str>) {
         self.facts().job = Some(job.clone());
     }
 
+    /// Notes which job a remix is made from.
+    pub(crate) fn set_source(&self, job: &Arc<str>) {
+        self.facts().source = Some(job.clone());
+    }
+
     /// Notes when its body had arrived.
-    pub(crate) fn arrived(&self, at: Instant) {
+    pub(crate) fn set_arrival(&self, at: Instant) {
         self.facts().upload = Some(at.saturating_duration_since(self.began));
     }
 
     /// Notes how long the ledger took for a decision: several are added up.
-    pub(crate) fn decided(&self, took: Duration) {
+    pub(crate) fn add_ledger_time(&self, took: Duration) {
         let mut facts = self.facts();
         facts.reserve = Some(facts.reserve.unwrap_or_default() + took);
     }
 
     /// Notes how long the channel took for its answer, from the request's last byte on.
-    pub(crate) fn answered(&self, took: Duration) {
+    pub(crate) fn set_channel_time(&self, took: Duration) {
         self.facts().answer = Some(took);
     }
 
@@ -225,6 +231,7 @@ impl kv::Source for Line<'_> {
         let reservation = facts.reservation.as_ref();
         pair("reservation", reservation.map(Value::from_display))?;
         pair("job", text(facts.job.as_deref()))?;
+        pair("source", text(facts.source.as_deref()))?;
         pair("channel", text(facts.channel.as_deref()))?;
         pair("bytes_in", Some(ended.bytes_in.into()))?;
         pair("bytes_out", Some(ended.bytes_out.into()))?;
@@ -290,15 +297,15 @@ mod tests {
             "id=mine-1 route=create status=401 client=192.0.2.7 bytes_in=10 bytes_out=20 \
              total_ms=1.5"
         );
-        record.refused("rate_limit_exceeded");
-        record.asks_for(Some(&"sora-2".into()), None, Some(8));
-        record.asks_for(Some(&"other".into()), Some(&"1280x720".into()), None);
-        record.reserved(ReservationId(1));
-        record.goes_to(&"east".into());
-        record.is_about(&"video_1".into());
-        record.decided(Duration::from_millis(1));
-        record.decided(Duration::from_millis(2));
-        record.answered(Duration::from_millis(40));
+        record.set_code("rate_limit_exceeded");
+        record.set_requested(Some(&"sora-2".into()), None, Some(8));
+        record.set_requested(Some(&"other".into()), Some(&"1280x720".into()), None);
+        record.set_reservation(ReservationId(1));
+        record.set_channel(&"east".into());
+        record.set_job(&"video_1".into());
+        record.add_ledger_time(Duration::from_millis(1));
+        record.add_ledger_time(Duration::from_millis(2));
+        record.set_channel_time(Duration::from_millis(40));
         assert_eq!(
             pairs(429, "studio"),
             "id=mine-1 route=create status=429 code=rate_limit_exceeded key=studio \

@@ -1,11 +1,14 @@
 //! The id of the trace that a request belongs to: W3C Trace Context.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+
+/// Not to be read for each request.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Reads the trace id of `traceparent`: 32 hexadecimal digits in lower case, not all zero
 /// (W3C Trace Context, section 3.2.2).
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+    let text = headers.get(&TRACEPARENT)?.to_str().ok()?;
     let mut parts = text.split('-');
     let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
     let is_hex = |text: &str, digits| {

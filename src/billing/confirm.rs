@@ -100,8 +100,7 @@ impl Billing {
         // Where the ledger could not be used, the public id may turn out to be the one of
         // another channel's job, which this answer says nothing about.
         if entry.job.reservation == id {
-            let charge_failed = config.jobs.charge_failed_jobs;
-            self.settle(&entry, answer, charge_failed).await;
+            self.settle(&entry, answer, config).await;
         }
         Ok(public)
     }

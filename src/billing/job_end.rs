@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::channel::Channel;
 use crate::dialect::{JobAnswer, Status};
 use crate::ledger::{self, JobError, Resolution};
 
@@ -48,12 +49,14 @@ impl JobEnd {
 }
 
 /// Why a job failed, where its channel says so.
-pub(super) fn job_error(answer: &JobAnswer) -> Option<JobError> {
+pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobError> {
     if !answer.is_unsuccessful() {
         return None;
     }
-    let [code, message] = [&answer.error_code, &answer.error_message]
-        .map(|text| text.as_deref().and_then(ledger::kept));
+    let [code, message] = [&answer.error_code, &answer.error_message].map(|text| {
+        text.as_deref()
+            .and_then(|text| ledger::kept(&channel.redacted(text)))
+    });
     let is_known = code.is_some() || message.is_some();
     is_known.then_some(JobError { code, message })
 }
@@ -62,4 +65,30 @@ pub(super) fn job_error(answer: &JobAnswer) -> Option<JobError> {
 pub(super) fn duration(answer: &JobAnswer) -> Option<Duration> {
     let seconds = answer.completed?.checked_sub(answer.created?)?;
     Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channels_words_are_kept_without_its_credential() {
+        let channel = Channel {
+            credential: Some(crate::key::Secret::new("sk-channel".to_owned())),
+            ..Channel::named("east")
+        };
+        let answer = |status| JobAnswer {
+            status: Some(status),
+            error_code: Some("bad_key".into()),
+            error_message: Some("no account for sk-channel\n".into()),
+            ..JobAnswer::default()
+        };
+        let error = job_error(&answer(Status::Failed), &channel).unwrap();
+        assert_eq!(error.code.as_deref(), Some("bad_key"));
+        assert_eq!(
+            error.message.as_deref(),
+            Some("no account for [credential]")
+        );
+        assert_eq!(job_error(&answer(Status::Completed), &channel), None);
+    }
 }

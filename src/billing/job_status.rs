@@ -43,7 +43,7 @@ pub(crate) async fn fetch_and_settle(
     entry: &JobEntry,
 ) -> Result<JobReport, QueryError> {
     let report = fetch(billing, client, snapshot, channel, entry).await?;
-    let charge_failed = snapshot.config.jobs.charge_failed_jobs;
-    billing.settle(entry, &report.job, charge_failed).await;
+    let config = &snapshot.config;
+    billing.settle(entry, &report.job, config).await;
     Ok(report)
 }

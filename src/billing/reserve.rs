@@ -206,7 +206,8 @@ impl Billing {
 
     /// Keeps how a channel answered a create. Nobody waits for it: it decides nothing.
     pub(crate) fn note_answer(&self, reservation: &Reservation, answer: ChannelAnswer) {
-        self.note(reservation.id(), Note::Answer(answer));
+        let channel = reservation.charge().channel.clone();
+        self.note(reservation.id(), Note::Answer { channel, answer });
     }
 
     /// Keeps a fact about a reservation, now or as soon as the ledger can be used.
@@ -214,8 +215,12 @@ impl Billing {
         let billing = self.clone();
         tokio::spawn(async move {
             if billing.ledger.note(id, &note).await.is_err() {
+                let call = match note {
+                    Note::Answer { .. } => LedgerCall::NoteAnswer,
+                    Note::JobError(_) => LedgerCall::NoteJobError,
+                };
                 let (ledger, note) = (billing.ledger.clone(), Arc::new(note));
-                billing.retries.start(id, LedgerCall::Note, move || {
+                billing.retries.start(id, call, move || {
                     let (ledger, note) = (ledger.clone(), note.clone());
                     async move { ledger.note(id, &note).await }
                 });

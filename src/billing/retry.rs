@@ -25,7 +25,8 @@ pub(super) enum LedgerCall {
     Void,
     Resolve,
     MarkDeleted,
-    Note,
+    NoteAnswer,
+    NoteJobError,
 }
 
 /// Keeps the calls that are being retried. Clones share them.

@@ -6,6 +6,7 @@ use super::job_cache::JobEntry;
 use super::job_end::{JobEnd, duration, job_error};
 use super::reserve::Billing;
 use super::retry::LedgerCall;
+use crate::config::Config;
 use crate::dialect::JobAnswer;
 use crate::ledger::{Job, Note, Resolution, Unavailable};
 use crate::metrics::Event;
@@ -13,15 +14,19 @@ use crate::metrics::Event;
 impl Billing {
     /// Resolves the charge of a job if an answer about it says that it has ended. An answer
     /// that is about another job changes nothing.
-    pub(crate) async fn settle(&self, entry: &JobEntry, answer: &JobAnswer, charge_failed: bool) {
+    pub(crate) async fn settle(&self, entry: &JobEntry, answer: &JobAnswer, config: &Config) {
         let about = answer.id.as_deref();
         if entry.is_resolved() || about.is_some_and(|id| id != &*entry.job.upstream_id) {
             return;
         }
-        let end = answer.status.and_then(|s| JobEnd::of(s, charge_failed));
+        let end = answer
+            .status
+            .and_then(|s| JobEnd::of(s, config.jobs.charge_failed_jobs));
         if let Some(mut end) = end {
             end.lasted = duration(answer);
-            if let Some(error) = job_error(answer) {
+            let mut channels = config.channels.iter();
+            let channel = channels.find(|channel| channel.name == entry.job.charge.channel);
+            if let Some(error) = channel.and_then(|channel| job_error(answer, channel)) {
                 self.note(entry.job.reservation, Note::JobError(error));
             }
             // Where the ledger cannot be used, it is repeated.

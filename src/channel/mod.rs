@@ -4,6 +4,7 @@ mod content;
 mod operation;
 mod url;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,16 @@ pub struct Channel {
 pub const EARLY_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Channel {
+    /// Replaces the channel's credential in a text of the channel's: some repeat what they were sent.
+    pub fn redacted<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match &self.credential {
+            Some(credential) if text.contains(credential.expose()) => {
+                text.replace(credential.expose(), "[credential]").into()
+            }
+            _ => text.into(),
+        }
+    }
+
     /// **The** bound of a create: from the moment when its last bytes are let go to the moment when
     /// its answer is there as a whole, or is given up. What is pending for longer is nobody's any
     /// more: each wait that makes it up has a total deadline, in `upstream/exchange.rs`.

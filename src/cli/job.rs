@@ -1,9 +1,9 @@
 //! `tollgate job`: tells all that the ledger knows of a charge, for disputes.
 
 use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::config::{self, LedgerUrl};
-use crate::ledger::{DisputeRecord, JobError, Ledger, MAX_RECORDS, PostgresLedger, RecordQuery};
-use crate::ledger::{SqliteLedger, State, Unavailable};
+use crate::ledger::read_postgres_records;
+use crate::ledger::{DisputeRecord, JobError, MAX_RECORDS, RecordQuery, SqliteLedger, State};
 use crate::policy::Timestamp;
 
 /// How long the ledger is waited for.
@@ -48,8 +48,8 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
         Ok(query) => query,
         Err(problem) => return super::fail(problem),
     };
-    let config = match config::load(config) {
-        Ok(config) => config,
+    let ledger = match config::load_ledger(config) {
+        Ok(ledger) => ledger,
         Err(error) => return super::fail(error),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,7 +60,7 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
         Err(error) => return super::fail(error),
     };
     let found = runtime.block_on(async {
-        let read = read(&config.ledger, &query);
+        let read = read(&ledger, &query);
         timeout(WITHIN, read)
             .await
             .unwrap_or_else(|_| Err("the ledger does not answer in time".into()))
@@ -72,14 +72,19 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
     };
     if records.is_empty() {
         return super::fail(
-            "the ledger has no such charge: a refused request makes none (see the log), and old \
-             ones are pruned (jobs.keep_days)",
+            "the ledger has no such charge: a refused request makes none, nor does a repetition under \
+             an Idempotency-Key (see the log), and old ones are pruned (jobs.keep_days)",
         );
     }
+    let mut out = std::io::stdout().lock();
     for record in &records {
-        match wanted.json {
-            true => println!("{}", to_json(record)),
-            false => println!("{}", to_text(record)),
+        let written = match wanted.json {
+            true => writeln!(out, "{}", to_json(record)),
+            false => writeln!(out, "{}", to_text(record)),
+        };
+        // Who reads no further, as `head` does, has what was wanted.
+        if written.is_err() {
+            return ExitCode::SUCCESS;
         }
     }
     if records.len() >= MAX_RECORDS as usize {
@@ -121,7 +126,6 @@ fn moment(text: &str, now: Time) -> Option<u64> {
 }
 
 async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>, String> {
-    let text = |error: Unavailable| error.to_string();
     match url {
         LedgerUrl::Memory => Err(
             "the ledger is in memory: it keeps no evidence, and nobody but \
@@ -131,13 +135,11 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
         LedgerUrl::Sqlite(path) => {
             // While a gate runs, too: it alone writes, and everybody may read.
             let path = path.clone();
-            let found = SqliteLedger::read_records(&path, query);
-            found.map_err(|error| format!("{}: {error}", path.display()))
+            SqliteLedger::read_records(&path, query).map_err(|error| error.to_string())
         }
         LedgerUrl::Postgres(url) => {
-            let ledger = PostgresLedger::new(url, PostgresLedger::CONNECTIONS);
-            let ledger: Arc<dyn Ledger> = Arc::new(ledger.map_err(|error| error.to_string())?);
-            ledger.records(query).await.map_err(text)
+            let found = read_postgres_records(url, query).await;
+            found.map_err(|error| error.to_string())
         }
     }
 }
@@ -166,7 +168,11 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     }
     steps.extend(answer(record).map(|answer| (None, answer)));
     if let Some(at) = record.unknown {
-        let text = "outcome unknown: whether there is a job had to be found out".to_owned();
+        let text = match record.state {
+            State::Unknown => "outcome unknown: a job is looked for in the channel's list",
+            _ => "outcome unknown: a job was looked for in the channel's list",
+        };
+        let text = text.to_owned();
         steps.push((Some(at), text));
     }
     if let (Some(at), Some(job)) = (record.confirmed, &record.job) {
@@ -188,7 +194,11 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
             _ => "voided: nothing owed".to_owned(),
         };
         let why = match record.job {
-            Some(_) => format!("the job is {outcome}"),
+            Some(_) => match outcome {
+                "failed" => "the job failed".to_owned(),
+                "expired" => "the end of the job was not seen in time".to_owned(),
+                outcome => format!("the job was {outcome}"),
+            },
             None => outcome.to_owned(),
         };
         steps.push((

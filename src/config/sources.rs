@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_saphyr::Spanned;
@@ -268,8 +269,14 @@ fn key_files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths.into_iter().collect())
 }
 
-/// Opens a file that can be read. A folder opens as well on Unix, so that is asked for.
+/// Opens a file that can be read. A folder opens as well on Unix, so that is asked for; and of a pipe
+/// among the files, to open it alone would wait for whoever writes there.
 fn open(path: &Path) -> io::Result<File> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_fifo() && !path.starts_with("/dev/fd") && !path.starts_with("/proc") {
+        let error = "this is a pipe: name a file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+    }
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));

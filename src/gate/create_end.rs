@@ -16,7 +16,7 @@ use crate::billing::{
     NotConfirmed, Reservation, ReserveOutcome, ReserveRequest, public_source, with_public_ids,
 };
 use crate::dialect::JobAnswer;
-use crate::ledger::{FirstAnswer, PromptDigest, Rerouted, Scope};
+use crate::ledger::{ChannelAnswer, FirstAnswer, PromptDigest, Rerouted, Scope};
 use crate::metrics::seconds;
 use crate::policy::{Key, Permit, Timestamp};
 use crate::route::Route;
@@ -75,12 +75,12 @@ impl CreateEnd<'_> {
         };
         let asked = Instant::now();
         let outcome = self.services.billing.reserve(request, at).await?;
-        self.record.decided(asked.elapsed());
+        self.record.add_ledger_time(asked.elapsed());
         match outcome {
             ReserveOutcome::Reserved(reservation) => {
                 let (model, size) = (permit.model().name(), &permit.size().name);
-                (self.record).asks_for(Some(model), Some(size), Some(permit.seconds()));
-                self.record.reserved(reservation.id());
+                (self.record).set_requested(Some(model), Some(size), Some(permit.seconds()));
+                self.record.set_reservation(reservation.id());
                 Ok(Placed::Reserved(reservation))
             }
             ReserveOutcome::Claimed(claimed) => answer_claimed(claimed).map(Placed::Replayed),
@@ -209,8 +209,8 @@ impl CreateEnd<'_> {
     ) -> Result<Released, RequestError> {
         let channel = exchange.channel().clone();
         let (billing, client) = (&self.services.billing, &self.services.client);
-        self.record.goes_to(&channel.spec().name);
-        self.record.arrived(arrived);
+        self.record.set_channel(&channel.spec().name);
+        self.record.set_arrival(arrived);
         // A reservation that old may have been given up by another gate, which took this one
         // for dead.
         if reservation.age() >= self.snapshot.config.jobs.unknown_grace {
@@ -228,7 +228,7 @@ impl CreateEnd<'_> {
         let began = exchange.began();
         let answer = self.read_answer(exchange, completed.map(drop)).await;
         let answered = Instant::now();
-        self.record.answered(answered - departed);
+        self.record.set_channel_time(answered - departed);
         let response = match answer {
             Ok((answer, waited)) => {
                 let name = &channel.spec().name;
@@ -373,18 +373,18 @@ impl CreateEnd<'_> {
             })
         };
         let evidence = answer.evidence(channel.spec());
-        match billing
-            .confirm(reservation, &job, evidence, first, config)
-            .await
-        {
+        let confirmed = billing.confirm(reservation, &job, evidence.clone(), first, config);
+        match confirmed.await {
             Ok(id) => {
-                self.record.is_about(&id);
+                self.record.set_job(&id);
                 answer.body = public_body(&id);
                 Ok(Response::of(answer))
             }
             Err(NotConfirmed::Taken(reservation)) => {
-                billing.mark_unknown(*reservation).await;
                 let what = "its answer to a create names a job that there is already";
+                let error = Some(what.into());
+                billing.note_answer(&reservation, ChannelAnswer { error, ..evidence });
+                billing.mark_unknown(*reservation).await;
                 client.failed(name, "job_taken", what);
                 Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
             }

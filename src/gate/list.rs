@@ -179,8 +179,8 @@ async fn describe_one(
         match timeout_at(page.until, status).await {
             Ok(Ok(report)) => {
                 // Not within the time: what the ledger does is to be shown in the metrics.
-                let charge_failed = snapshot.config.jobs.charge_failed_jobs;
-                billing.settle(&entry, &report.job, charge_failed).await;
+                let config = &snapshot.config;
+                billing.settle(&entry, &report.job, config).await;
                 if let Some(json) = as_json(&report.body) {
                     return json;
                 }

@@ -249,14 +249,14 @@ impl Gate {
         let digest = request_head::presented_key(&request.headers)?;
         let entry = snapshot.config.digests.get(&digest);
         let entry = entry.ok_or(KeyFault::Unknown)?;
-        ctx.is_of(&entry.key.name);
+        ctx.set_key(&entry.key.name);
         let key = entry.valid_key(services.now())?;
         let route = route.map_err(|no| match no {
             NoRoute::Path => Refusal::NotFound(Missing::Route),
             NoRoute::Method(allowed) => Refusal::Method { allowed },
         })?;
         let job = match route.job() {
-            Some(id) => Some(self.own_job(key, id).await?).inspect(|entry| ctx.note_job(entry)),
+            Some(id) => Some(self.own_job(key, id).await?).inspect(|e| ctx.note_job(e, &route)),
             None => None,
         };
         if !matches!(route, Route::Create | Route::Remix(_)) {
@@ -319,7 +319,7 @@ impl Gate {
         refusal: &Refusal,
     ) -> pingora::Result<()> {
         let error = ErrorResponse::of(refusal);
-        ctx.record.refused(error.code);
+        ctx.record.set_code(error.code);
         self.metrics().refusal(ctx.key_name(), error.code);
         let (head, body) = error.into_response()?;
         let body = Body::Whole(body);
@@ -333,7 +333,7 @@ impl Gate {
     pub async fn refuse_unread(&self, session: &mut ServerSession) -> pingora::Result<()> {
         let error = ErrorResponse::of(&Refusal::Head(HeadFault::Malformed));
         let ctx = RequestContext::unread(self.snapshot(), session);
-        ctx.record.refused(error.code);
+        ctx.record.set_code(error.code);
         self.metrics().refusal("", error.code);
         let (mut head, body) = error.into_response()?;
         head.insert_header(REQUEST_ID, ctx.record.id_header())?;

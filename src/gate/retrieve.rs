@@ -95,8 +95,8 @@ async fn read_and_settle(
 /// slow notes it later.
 async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx: &RequestContext) {
     let (billing, entry) = (services.billing.clone(), entry.clone());
-    let charge_failed = ctx.snapshot.config.jobs.charge_failed_jobs;
-    let settled = tokio::spawn(async move { billing.settle(&entry, &job, charge_failed).await });
+    let snapshot = ctx.snapshot.clone();
+    let settled = tokio::spawn(async move { billing.settle(&entry, &job, &snapshot.config).await });
     let _ = timeout(SETTLE_WITHIN, settled).await;
 }
 

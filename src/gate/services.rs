@@ -18,6 +18,7 @@ use crate::key::KeyDigest;
 use crate::ledger::Job;
 use crate::metrics::Metrics;
 use crate::policy::{Asked, Timestamp};
+use crate::route::Route;
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
 
@@ -84,6 +85,10 @@ impl RequestContext {
         let trusted = &snapshot.config.listen.trusted_proxies;
         let peer = session.client_addr().and_then(|address| address.as_inet());
         let client = peer.map(|peer| {
+            // Most gates trust no proxy: nothing is looked for then.
+            if trusted.is_empty() {
+                return peer.ip().to_canonical();
+            }
             let forwarded = headers.get_all("x-forwarded-for").iter();
             let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
             client_address(peer.ip(), forwarded, trusted)
@@ -115,9 +120,9 @@ impl RequestContext {
     }
 
     /// Notes whose request it is.
-    pub(super) fn is_of(&mut self, key: &Arc<str>) {
+    pub(super) fn set_key(&mut self, key: &Arc<str>) {
         self.key = Some(key.clone());
-        self.record.is_of(self.route, key);
+        self.record.set_key(self.route, key);
     }
 
     /// Writes its line of the access log.
@@ -142,15 +147,18 @@ impl RequestContext {
         let seconds = model.and_then(|model| model.find_seconds(asked.seconds?));
         let (name, size) = (model.map(|model| model.name()), size.map(|size| &size.name));
         let seconds = seconds.map(|seconds| seconds.count);
-        self.record.asks_for(name, size, seconds);
+        self.record.set_requested(name, size, seconds);
     }
 
     /// Notes which job the request is about.
-    pub(super) fn note_job(&self, entry: &JobEntry) {
+    pub(super) fn note_job(&self, entry: &JobEntry, route: &Route) {
         let job = &entry.job;
-        self.record.is_about(&job.id);
-        self.record.goes_to(&job.charge.channel);
-        self.record.reserved(job.reservation);
+        if let Route::Remix(_) = route {
+            return self.record.set_source(&job.id);
+        }
+        self.record.set_job(&job.id);
+        self.record.set_channel(&job.charge.channel);
+        self.record.set_reservation(job.reservation);
     }
 
     /// The key's name; empty while it is not known.

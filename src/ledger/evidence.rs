@@ -41,8 +41,14 @@ pub fn kept(text: &str) -> Option<Arc<str>> {
 /// A fact about a reservation that decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// How its channel answered the create.
-    Answer(ChannelAnswer),
+    /// How a channel answered the create: kept while that is the reservation's channel, and no job
+    /// has come of it.
+    Answer {
+        /// The channel.
+        channel: Arc<str>,
+        /// Its answer.
+        answer: ChannelAnswer,
+    },
     /// Why its job failed.
     JobError(JobError),
 }

@@ -46,7 +46,7 @@ pub use evidence::{ChannelAnswer, DisputeRecord, JobError, MAX_RECORDS, Note, Re
 pub use ids::generated_public_id;
 pub use job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched, UnresolvedCount};
 pub use memory::MemoryLedger;
-pub use postgres::{ParseUrlError, PostgresLedger};
+pub use postgres::{ParseUrlError, PostgresLedger, read_records as read_postgres_records};
 pub use sqlite::{OpenError, SqliteLedger};
 
 use crate::policy::{Key, Limit, Timestamp};

@@ -69,7 +69,10 @@ impl Answer {
     pub(crate) fn evidence(&self, channel: &Channel) -> ChannelAnswer {
         ChannelAnswer {
             status: Some(self.status.as_u16()),
-            request_id: self.request_id.clone(),
+            request_id: self
+                .request_id
+                .as_deref()
+                .and_then(|id| kept(&channel.redacted(id))),
             error: match self.status.is_success() {
                 true => None,
                 false => self.reason(channel),
@@ -82,10 +85,7 @@ impl Answer {
         let ApiError { code, message, .. } = ApiError::read(&self.body, &channel.dialect)?;
         let parts = [code.as_deref(), message.as_deref()].into_iter().flatten();
         let text = parts.collect::<Vec<_>>().join(": ");
-        match &channel.credential {
-            Some(credential) => kept(&text.replace(credential.expose(), "[credential]")),
-            None => kept(&text),
-        }
+        kept(&channel.redacted(&text))
     }
 
     /// Whether its body is compressed, though `identity` was asked for: the gate reads

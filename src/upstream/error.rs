@@ -31,7 +31,7 @@ impl UpstreamError {
     /// Describes it for disputes.
     pub(crate) fn evidence(&self) -> ChannelAnswer {
         ChannelAnswer {
-            error: Some(format!("{}: {self}", self.kind()).into()),
+            error: Some(self.to_string().into()),
             ..ChannelAnswer::default()
         }
     }

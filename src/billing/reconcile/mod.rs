@@ -332,8 +332,7 @@ async fn assign(
         let job = &confirmation.job;
         log::info!("reservation {}: job {job} came of it", unknown.id);
         if let Some(entry) = billing.job(job).await? {
-            let charge_failed = config.jobs.charge_failed_jobs;
-            billing.settle(&entry, &listing.answer, charge_failed).await;
+            billing.settle(&entry, &listing.answer, config).await;
         }
     }
     Ok(())

@@ -1,10 +1,15 @@
 //! Keeps and reads what disputes ask for.
 
-use tokio_postgres::Row;
-use tokio_postgres::types::Type;
+use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row};
 
-use super::connection::{ANSWER, Database, LONG_ANSWER};
+use super::connection::{ANSWER, Database, LONG_ANSWER, Parameter};
+use super::error::{explain, unavailable};
 use super::row::{self, CHARGE, Id, bigint, column, number, state, text_if_any};
+use super::schema;
+use super::url::Target;
+use crate::key::Secret;
 use crate::ledger::Unavailable;
 use crate::ledger::charge::ReservationId;
 use crate::ledger::evidence::{
@@ -25,18 +30,16 @@ pub(super) async fn note(
 ) -> Result<(), Unavailable> {
     let id = Id(id.0);
     match note {
-        Note::Answer(ChannelAnswer {
-            status,
-            request_id,
-            error,
-        }) => {
+        Note::Answer { channel, answer } => {
             let statement = "UPDATE tollgate.reservation SET answer_status = $2, \
-                 answer_request_id = $3, answer_error = $4 WHERE id = $1";
+                 answer_request_id = $3, answer_error = $4 \
+                 WHERE id = $1 AND channel = $5 AND job IS NULL";
             let parameters = [
                 (&id as _, Type::UUID),
-                (&status.map(i32::from) as _, Type::INT4),
-                (&request_id.as_deref() as _, Type::TEXT),
-                (&error.as_deref() as _, Type::TEXT),
+                (&answer.status.map(i32::from) as _, Type::INT4),
+                (&answer.request_id.as_deref() as _, Type::TEXT),
+                (&answer.error.as_deref() as _, Type::TEXT),
+                (&&**channel as _, Type::TEXT),
             ];
             database.query(statement, &parameters, ANSWER).await?;
         }
@@ -54,50 +57,104 @@ pub(super) async fn note(
     Ok(())
 }
 
+/// A statement that reads records, with its parameters.
+struct Select {
+    statement: String,
+    parameters: Vec<(Box<dyn ToSql + Sync + Send>, Type)>,
+}
+
+impl Select {
+    fn new(rest: &str, parameters: Vec<(Box<dyn ToSql + Sync + Send>, Type)>) -> Self {
+        Self {
+            statement: format!("SELECT {RECORD}, {CHARGE} FROM tollgate.reservation {rest}"),
+            parameters,
+        }
+    }
+
+    /// Makes the statements of a query, to be tried one after the other until one finds something.
+    fn of(query: &RecordQuery) -> Vec<Self> {
+        let most = || (Box::new(i64::from(MAX_RECORDS)) as _, Type::INT8);
+        let text = |text: &str| (Box::new(text.to_owned()) as _, Type::TEXT);
+        match query {
+            RecordQuery::OfKey { key, from, to } => {
+                let time = |at: &Timestamp| (Box::new(bigint(at.0)) as _, Type::INT8);
+                let rest = "WHERE key = $1 AND created_ms BETWEEN $2 AND $3 \
+                     ORDER BY created_ms, id LIMIT $4";
+                vec![Self::new(
+                    rest,
+                    vec![text(key), time(from), time(to), most()],
+                )]
+            }
+            RecordQuery::Named(name) => {
+                let rest = "WHERE id IN (
+                         SELECT id FROM tollgate.reservation WHERE job = $1
+                         UNION SELECT id FROM tollgate.reservation WHERE request_id = $1
+                         UNION SELECT $2)
+                     ORDER BY created_ms, id LIMIT $3";
+                let reservation = u128::from_str_radix(name, 16).ok().map(Id);
+                let reservation = (Box::new(reservation) as _, Type::UUID);
+                let named = Self::new(rest, vec![text(name), reservation, most()]);
+                // No index finds an upstream id without its channel: a whole one is read.
+                let rest = "WHERE upstream_id = $1 ORDER BY created_ms, id LIMIT $2";
+                let upstream = Self::new(rest, vec![text(&row::escaped(name)), most()]);
+                vec![named, upstream]
+            }
+        }
+    }
+
+    fn parameters(&self) -> Vec<Parameter<'_>> {
+        let parameters = self.parameters.iter();
+        parameters
+            .map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone()))
+            .collect()
+    }
+}
+
 /// Reads all that is known of the charges that a query selects.
 pub(super) async fn records(
     database: &Database,
     query: &RecordQuery,
 ) -> Result<Vec<DisputeRecord>, Unavailable> {
-    let most = i64::from(MAX_RECORDS);
-    let rows = match query {
-        RecordQuery::OfKey { key, from, to } => {
-            let statement = select(
-                "WHERE key = $1 AND created_ms BETWEEN $2 AND $3 \
-                 ORDER BY created_ms, id LIMIT $4",
-            );
-            let parameters = [
-                (&&**key as _, Type::TEXT),
-                (&bigint(from.0) as _, Type::INT8),
-                (&bigint(to.0) as _, Type::INT8),
-                (&most as _, Type::INT8),
-            ];
-            database.query(&statement, &parameters, LONG_ANSWER).await?
+    for select in Select::of(query) {
+        let parameters = select.parameters();
+        let rows = database.query(&select.statement, &parameters, LONG_ANSWER);
+        let rows = rows.await?;
+        if !rows.is_empty() {
+            return rows.iter().map(record).collect();
         }
-        RecordQuery::Named(name) => {
-            let statement = select(
-                "WHERE id IN (
-                     SELECT id FROM tollgate.reservation WHERE job = $1
-                     UNION SELECT id FROM tollgate.reservation WHERE request_id = $1
-                     UNION SELECT id FROM tollgate.reservation WHERE upstream_id = $2
-                     UNION SELECT $3)
-                 ORDER BY created_ms, id LIMIT $4",
-            );
-            let reservation = u128::from_str_radix(name, 16).ok().map(Id);
-            let parameters = [
-                (&&**name as _, Type::TEXT),
-                (&row::escaped(name) as _, Type::TEXT),
-                (&reservation as _, Type::UUID),
-                (&most as _, Type::INT8),
-            ];
-            database.query(&statement, &parameters, LONG_ANSWER).await?
-        }
-    };
-    rows.iter().map(record).collect()
+    }
+    Ok(Vec::new())
 }
 
-fn select(rest: &str) -> String {
-    format!("SELECT {RECORD}, {CHARGE} FROM tollgate.reservation {rest}")
+/// Reads all that is known of charges from the ledger in the database of that URL, which gates may
+/// be using: in a transaction that only reads, so that a standby and a role that may do no more will
+/// do. Nothing is made or brought up to date there.
+///
+/// # Errors
+/// Where the database cannot be reached, or has no ledger of this program's version.
+pub async fn read_records(
+    url: &Secret,
+    query: &RecordQuery,
+) -> Result<Vec<DisputeRecord>, Unavailable> {
+    let target = Target::parse(url).map_err(|error| Unavailable::permanent(error.to_string()))?;
+    let failed = |error: Error| unavailable(explain(&error), error);
+    let connected = timeout(target.patience, target.config.connect(target.tls)).await;
+    let connected = connected.map_err(|_| Unavailable::transient("connecting took too long"))?;
+    let (mut client, connection) = connected.map_err(failed)?;
+    // It ends with the client.
+    tokio::spawn(connection);
+    let transaction = client.build_transaction().read_only(true).start();
+    let transaction = transaction.await.map_err(failed)?;
+    schema::check_newest(&transaction).await?;
+    for select in Select::of(query) {
+        let parameters = select.parameters();
+        let rows = transaction.query_typed(&select.statement, &parameters);
+        let rows = rows.await.map_err(failed)?;
+        if !rows.is_empty() {
+            return rows.iter().map(record).collect();
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn record(row: &Row) -> Result<DisputeRecord, Unavailable> {

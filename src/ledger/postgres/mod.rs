@@ -43,6 +43,7 @@ use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Limit, Timestamp};
 
+pub use self::evidence::read_records;
 pub use self::url::ParseUrlError;
 
 /// A [`Ledger`] in the schema `tollgate` of a PostgreSQL database, version 13 or later.

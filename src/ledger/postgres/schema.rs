@@ -1,11 +1,15 @@
 //! Applies the versioned schema: the first gate that connects does so.
 
+use std::cmp::Ordering;
+
 use deadpool_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Error, IsolationLevel};
+use tokio_postgres::{Error, IsolationLevel, Transaction};
 
+use super::error::{explain, unavailable};
 use super::row::Id;
+use crate::ledger::Unavailable;
 
 /// The changes of every version to the tables, the oldest first. What has been released never
 /// changes. A version may change the decisions alone, as the second, the fifth, the sixth and
@@ -118,6 +122,30 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
         transaction.batch_execute(DECISIONS).await?;
     }
     Ok(transaction.commit().await?)
+}
+
+/// Checks that the database has the schema of the newest version, and changes nothing.
+///
+/// # Errors
+/// What is to be done about another one.
+pub(super) async fn check_newest(transaction: &Transaction<'_>) -> Result<(), Unavailable> {
+    let found = transaction.query_typed_one(VERSION, &[]).await;
+    let newest = VERSIONS.len() as i32;
+    let version = match found.and_then(|row| row.try_get::<_, i32>("version")) {
+        Ok(version) => version,
+        Err(error) if is_missing(&error) => 0,
+        Err(error) => return Err(unavailable(explain(&error), error)),
+    };
+    match version.cmp(&newest) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(Unavailable::permanent(
+            SchemaError::Newer(version).to_string(),
+        )),
+        Ordering::Less => Err(Unavailable::permanent(format!(
+            "the database has version {version} of the ledger's schema, and this program reads \
+             version {newest}: start a gate of this version, which brings it up to date"
+        ))),
+    }
 }
 
 /// Tests whether an error says that the schema, or a part of it, is not there.

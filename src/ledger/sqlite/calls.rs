@@ -147,9 +147,9 @@ impl WriterState {
         let mut update = db.prepare_cached(
             "UPDATE OR IGNORE reservation
              SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5,
+                 answer_request_id = iif(?6 IS NULL, answer_request_id, ?7),
                  answer_error = iif(?6 IS NULL, answer_error, NULL),
-                 answer_status = ifnull(?6, answer_status),
-                 answer_request_id = ifnull(?7, answer_request_id)
+                 answer_status = ifnull(?6, answer_status)
              WHERE number = ?1",
         )?;
         let place = self.last_place + 1;

@@ -41,20 +41,18 @@ columns! {
 /// Keeps a fact about a reservation.
 pub(super) fn note(db: &Connection, id: ReservationId, note: &Note) -> rusqlite::Result<()> {
     match note {
-        Note::Answer(ChannelAnswer {
-            status,
-            request_id,
-            error,
-        }) => db
+        Note::Answer { channel, answer } => db
             .prepare_cached(
                 "UPDATE reservation
-                 SET answer_status = ?2, answer_request_id = ?3, answer_error = ?4 WHERE id = ?1",
+                 SET answer_status = ?2, answer_request_id = ?3, answer_error = ?4
+                 WHERE id = ?1 AND channel = ?5 AND job IS NULL",
             )?
             .execute(params![
                 blob(id),
-                status,
-                request_id.as_deref(),
-                error.as_deref()
+                answer.status,
+                answer.request_id.as_deref(),
+                answer.error.as_deref(),
+                &**channel,
             ])?,
         Note::JobError(JobError { code, message }) => db
             .prepare_cached(

@@ -49,7 +49,8 @@ pub(super) fn reroute(
     }
     correct(db, number, after)?;
     let mut update = db.prepare_cached(
-        "UPDATE reservation SET address = ?2, channel_clock_ms = ?3, refused_by = ?4
+        "UPDATE reservation SET address = ?2, channel_clock_ms = ?3, refused_by = ?4,
+             answer_status = NULL, answer_request_id = NULL, answer_error = NULL
          WHERE number = ?1",
     )?;
     update.execute(params![

@@ -453,7 +453,8 @@ BEGIN
     UPDATE tollgate.reservation
     SET channel = p_channel, address = p_address, channel_clock_ms = p_channel_clock,
         purchase_nanos = p_purchase, purchase_currency = p_purchase_currency,
-        purchase_price = p_purchase_price, refused_by = p_refused_by, last_operation = p_operation
+        purchase_price = p_purchase_price, refused_by = p_refused_by, last_operation = p_operation,
+        answer_status = NULL, answer_request_id = NULL, answer_error = NULL
     WHERE id = p_id;
     o_outcome := 'done';
 END
@@ -583,7 +584,8 @@ BEGIN
         last_operation = p_operation,
         answer_error = CASE WHEN p_answer_status IS NULL THEN v_was.answer_error END,
         answer_status = coalesce(p_answer_status, v_was.answer_status),
-        answer_request_id = coalesce(p_answer_request_id, v_was.answer_request_id),
+        answer_request_id = CASE WHEN p_answer_status IS NULL THEN v_was.answer_request_id
+            ELSE p_answer_request_id END,
         channel      = CASE WHEN o_corrected THEN p_channel ELSE v_was.channel END,
         model        = CASE WHEN o_corrected THEN p_model ELSE v_was.model END,
         size         = CASE WHEN o_corrected THEN p_size ELSE v_was.size END,
