@@ -127,6 +127,7 @@ pub mod admin;
 mod billing;
 mod calendar;
 pub mod catalog;
+pub mod certificate;
 pub mod channel;
 #[cfg(feature = "cli")]
 pub mod cli;

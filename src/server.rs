@@ -26,12 +26,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::rustls::sign::SingleCertAndKey;
 
 use crate::config::{Bounds, Listen};
 use crate::gate::Gate;
 use app::App;
-pub use certificate::{CertificateError, certified_key};
+pub use certificate::{CertificateError, ServerCertificate, read_identity};
 use in_progress::{Guard, InProgress};
 
 /// The connection preface of HTTP/2 (RFC 9113, section 3.4).
@@ -55,6 +54,7 @@ pub struct Server {
     service: JoinHandle<()>,
     requests: Arc<InProgress>,
     connections: Arc<InProgress>,
+    certificate: Option<Arc<ServerCertificate>>,
 }
 
 /// A server stopped before all requests had ended.
@@ -81,7 +81,8 @@ pub fn serve(
 ) -> io::Result<Server> {
     let (connections, requests) = (Arc::<InProgress>::default(), Arc::<InProgress>::default());
     let limit = i64::try_from(bounds.connections).unwrap_or(i64::MAX);
-    gate.metrics().connections_limit.set(limit);
+    let (metrics, gate_now) = (gate.metrics().clone(), gate.now().seconds());
+    metrics.connections_limit.set(limit);
     let close = watch::Sender::new(false);
     let app = Bounded {
         gate,
@@ -93,21 +94,33 @@ pub fn serve(
     };
     let mut service = Service::new("tollgate".into(), app);
     let address = listener.local_addr()?;
-    match &listen.tls {
-        None => service.add_tcp(&address.to_string()),
+    let certificate = match &listen.tls {
+        None => {
+            service.add_tcp(&address.to_string());
+            None
+        }
         Some(tls) => {
             let settings = TlsSettings::intermediate("", "");
             let mut settings = settings.map_err(|e| io::Error::other(e.to_string()))?;
-            let certified = certified_key(tls).map_err(io::Error::other)?;
-            settings.set_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+            let identity = read_identity(tls).map_err(io::Error::other)?;
+            let validity = identity.validity();
+            if let Err(not_valid) = validity.check(gate_now) {
+                // Of no use to clients that check, and still more than none at all.
+                log::error!("{}: {not_valid}", tls.cert.display());
+            }
+            metrics.certificates.set_listener(validity.not_after);
+            let certificate = ServerCertificate::new(identity);
+            settings.set_cert_resolver(certificate.clone());
             settings.enable_h2();
             service.add_tls_with_settings(&address.to_string(), None, settings);
+            Some(certificate)
         }
-    }
+    };
     Ok(Server {
         close,
         requests,
         connections,
+        certificate,
         ..start(service, listener)?
     })
 }
@@ -136,6 +149,7 @@ where
         service,
         requests: Arc::default(),
         connections: Arc::default(),
+        certificate: None,
     })
 }
 
@@ -143,6 +157,11 @@ impl Server {
     /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns its certificate, which can be replaced; `None` without TLS.
+    pub fn certificate(&self) -> Option<&Arc<ServerCertificate>> {
+        self.certificate.as_ref()
     }
 
     /// Stops listening, tells clients of HTTP/2 by GOAWAY, and lets the requests under way end

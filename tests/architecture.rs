@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["map", "sha256", "calendar"],
     &["money", "key", "form"],
-    &["catalog"],
+    &["catalog", "certificate"],
     &["policy"],
     &["clock", "multipart", "json", "image"],
     &["inspect"],

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::open_files;
+use crate::certificate::TlsIdentity;
+use crate::clock::Clock;
 use crate::config::{self, Config, LedgerUrl};
 use crate::gate::Gate;
 use crate::ledger::{Ledger as _, MemoryLedger, PostgresLedger, SqliteLedger};
@@ -57,10 +59,10 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
 /// Lists what would stop a gate on this machine.
 fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
-    if let Some(tls) = &config.listen.tls
-        && let Err(error) = server::certified_key(tls)
-    {
-        problems.push(error.to_string());
+    match config.listen.tls.as_ref().map(server::read_identity) {
+        Some(Err(error)) => problems.push(error.to_string()),
+        Some(Ok(identity)) => warn_of_validity("listen.tls", &identity),
+        None => {}
     }
     if let LedgerUrl::Sqlite(path) = &config.ledger
         && let Err(error) = SqliteLedger::check(path)
@@ -74,6 +76,15 @@ fn problems(config: &Config) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Warns of a certificate that is not valid now: a gate starts with it all the same, and whoever
+/// checks it refuses it.
+fn warn_of_validity(place: &str, identity: &TlsIdentity) {
+    let now = Clock::default().now().seconds();
+    if let Err(not_valid) = identity.validity().check(now) {
+        eprintln!("warning: {place}: {not_valid}");
+    }
 }
 
 /// Whether an address is one of this machine's. One that is in use is: by the gate that this

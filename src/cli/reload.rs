@@ -1,14 +1,16 @@
 //! Puts configurations in force that are read anew, and says what has to wait for the next start.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::log_format;
 use super::watch::{Stamps, Watcher};
-use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded, Tls};
+use crate::calendar::format_rfc3339;
+use crate::certificate::TlsIdentity;
+use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded};
 use crate::gate::Gate;
-use crate::server;
-use crate::sha256::Sha256;
+use crate::server::{self, CertificateError, ServerCertificate};
 
 /// The settings that take effect at the start only.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,8 +20,6 @@ pub(super) struct StartupSettings {
     threads: usize,
     ledger: LedgerUrl,
     connections: usize,
-    /// The digest of what the certificate's files held.
-    certificate: Option<[u8; 32]>,
 }
 
 impl StartupSettings {
@@ -30,7 +30,6 @@ impl StartupSettings {
             threads: config.threads,
             ledger: config.ledger.clone(),
             connections: config.bounds.connections,
-            certificate: config.listen.tls.as_ref().and_then(digest),
         }
     }
 
@@ -39,7 +38,7 @@ impl StartupSettings {
         let (listen, others) = (&self.listen, &other.listen);
         let differ = [
             ("listen.address", listen.address != others.address),
-            ("listen.tls", listen.tls != others.tls),
+            ("listen.tls", listen.tls.is_some() != others.tls.is_some()),
             ("listen.h2c", listen.h2c != others.h2c),
             ("admin", self.admin != other.admin),
             ("server.threads", self.threads != other.threads),
@@ -51,20 +50,32 @@ impl StartupSettings {
     }
 }
 
-/// The digest of a certificate's files; `None` where they cannot be read.
-fn digest(tls: &Tls) -> Option<[u8; 32]> {
-    let read = |path: &Path| std::fs::read(path).ok().map(Sha256::of);
-    let files = [read(&tls.cert)?, read(&tls.key)?];
-    Some(Sha256::of(files.concat()))
+/// What a reading of the files came to.
+#[derive(PartialEq, Eq)]
+struct Reading {
+    settings: StartupSettings,
+    /// What the files of the listener's certificate hold, where it has one.
+    certificate: Option<Result<TlsIdentity, CertificateError>>,
+}
+
+impl Reading {
+    fn of(config: &Config) -> Self {
+        Self {
+            settings: StartupSettings::of(config),
+            certificate: config.listen.tls.as_ref().map(server::read_identity),
+        }
+    }
 }
 
 /// Puts configurations in force that are read anew; one that is not valid replaces nothing.
 pub(super) struct Reloader<'a, L> {
     load: L,
     pub(super) gate: &'a Gate,
+    /// The listener's certificate, which is replaced by what its files hold.
+    certificate: Option<Arc<ServerCertificate>>,
     started: StartupSettings,
     /// What the last reading came to.
-    last: Result<StartupSettings, config::Error>,
+    last: Result<Reading, config::Error>,
     /// The files that it was of.
     paths: BTreeSet<PathBuf>,
     watcher: Watcher,
@@ -74,13 +85,18 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
     pub(super) fn new(
         load: L,
         paths: BTreeSet<PathBuf>,
-        gate: &'a Gate,
+        (gate, certificate): (&'a Gate, Option<&Arc<ServerCertificate>>),
         started: StartupSettings,
     ) -> Self {
+        let in_force = certificate.map(|certificate| certificate.current());
         Self {
             load,
             gate,
-            last: Ok(started.clone()),
+            certificate: certificate.cloned(),
+            last: Ok(Reading {
+                settings: started.clone(),
+                certificate: in_force.map(|identity| Ok(TlsIdentity::clone(&identity))),
+            }),
             started,
             paths,
             watcher: Watcher::default(),
@@ -92,7 +108,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         let loaded = (self.load)();
         self.paths = loaded.paths;
         self.watcher.reset();
-        self.apply(loaded.config);
+        self.apply(with_reading(loaded.config));
     }
 
     /// Looks at the files, and reads them if they have changed and stand still.
@@ -103,76 +119,96 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
         let loaded = (self.load)();
         self.paths = loaded.paths;
+        let read = with_reading(loaded.config);
         let after = Stamps::of(&self.paths);
-        if self.watcher.is_whole(before, after) && !self.is_known(&loaded.config) {
-            self.apply(loaded.config);
+        if self.watcher.is_whole(before, after) && !self.is_known(&read) {
+            self.apply(read);
         }
     }
 
     /// Whether what was read comes to the same as before.
-    fn is_known(&self, config: &Result<Config, config::Error>) -> bool {
-        match (config, &self.last) {
-            (Ok(config), Ok(last)) => {
+    fn is_known(&self, read: &Result<(Config, Reading), config::Error>) -> bool {
+        match (read, &self.last) {
+            (Ok((config, reading)), Ok(last)) => {
                 let change = ConfigChange::between(&self.gate.snapshot().config, config);
-                change.before == change.now
-                    && change.is_empty()
-                    && *last == StartupSettings::of(config)
+                change.before == change.now && change.is_empty() && reading == last
             }
             (Err(error), Err(last)) => error == last,
             _ => false,
         }
     }
 
-    fn apply(&mut self, config: Result<Config, config::Error>) {
-        self.last = match &config {
-            Ok(config) => Ok(StartupSettings::of(config)),
-            Err(error) => Err(error.clone()),
-        };
-        apply(config, self.gate, &self.started);
-    }
-}
-
-/// Applies a configuration that was read anew; one that is not valid replaces nothing.
-fn apply(loaded: Result<Config, config::Error>, gate: &Gate, started: &StartupSettings) {
-    match loaded {
-        Ok(config) => {
-            let now = StartupSettings::of(&config);
-            let waiting = started.unlike(&now);
-            let tls = config.listen.tls.clone();
-            log_format::set(config.log.format);
-            gate.reload(config);
-            match waiting.is_empty() {
-                true => log::info!("configuration loaded anew"),
-                false => log::warn!(
-                    "configuration loaded anew, but for what takes effect at the next start \
-                     only: {}",
-                    waiting.join(", ")
-                ),
+    /// Applies what was read anew; a configuration that is not valid replaces nothing.
+    fn apply(&mut self, read: Result<(Config, Reading), config::Error>) {
+        self.last = read.map(|(config, reading)| {
+            self.apply_config(config, &reading.settings);
+            if let (Some(in_force), Some(read)) = (&self.certificate, &reading.certificate) {
+                replace_certificate(in_force, read, self.gate);
             }
-            if let Some(tls) = tls
-                && started.listen.tls == now.listen.tls
-                && started.certificate != now.certificate
-            {
-                log_certificate_changed(&tls);
-            }
-        }
-        Err(error) => {
-            gate.reload_failed();
+            reading
+        });
+        if let Err(error) = &self.last {
+            self.gate.reload_failed();
             log::error!("configuration not loaded, the old one stays in force:\n{error}");
         }
     }
+
+    fn apply_config(&self, config: Config, settings: &StartupSettings) {
+        let waiting = self.started.unlike(settings);
+        log_format::set(config.log.format);
+        self.gate.reload(config);
+        match waiting.is_empty() {
+            true => log::info!("configuration loaded anew"),
+            false => log::warn!(
+                "configuration loaded anew, but for what takes effect at the next start only: {}",
+                waiting.join(", ")
+            ),
+        }
+    }
 }
 
-/// Logs that the certificate in use is not the one in its files.
-fn log_certificate_changed(tls: &Tls) {
-    let cert = tls.cert.display();
-    match server::certified_key(tls) {
-        Ok(_) => log::warn!(
-            "the certificate in {cert} has changed since the start, and takes effect at the next \
-             start only"
-        ),
-        Err(error) => log::error!(
-            "the certificate has changed since the start, and the next start would fail: {error}"
-        ),
+/// Adds what else the files came to.
+fn with_reading(config: Result<Config, config::Error>) -> Result<(Config, Reading), config::Error> {
+    config.map(|config| {
+        let reading = Reading::of(&config);
+        (config, reading)
+    })
+}
+
+/// Puts what the files of the listener's certificate hold in force for handshakes to come. One that
+/// cannot be used replaces nothing, nor does one that is not valid now: clients that check would
+/// be lost, and the old one is no worse.
+fn replace_certificate(
+    in_force: &ServerCertificate,
+    read: &Result<TlsIdentity, CertificateError>,
+    gate: &Gate,
+) {
+    let current = in_force.current();
+    let now = gate.now().seconds();
+    let usable = read.as_ref().map_err(ToString::to_string);
+    let usable = usable.and_then(|read| {
+        let is_new = *read != *current;
+        let valid = read.validity().check(now);
+        match valid {
+            Err(not_valid) if is_new => Err(not_valid.to_string()),
+            _ => Ok(is_new.then_some(read)),
+        }
+    });
+    let metrics = &gate.metrics().certificates;
+    match usable {
+        Ok(None) => metrics.set_listener(current.validity().not_after),
+        Ok(Some(identity)) => {
+            let validity = identity.validity();
+            in_force.replace(identity.clone());
+            metrics.set_listener(validity.not_after);
+            log::info!(
+                "the listener's certificate is replaced, by one that is valid until {}",
+                format_rfc3339(validity.not_after)
+            );
+        }
+        Err(problem) => {
+            metrics.set_listener_failed();
+            log::error!("the listener's certificate stays the old one: {problem}");
+        }
     }
 }

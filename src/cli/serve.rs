@@ -144,7 +144,7 @@ async fn serve(
     let background = Background::new(gate.clone());
     let background = tokio::spawn(async move { background.run().await });
 
-    let reloader = Reloader::new(load, paths, &gate, started);
+    let reloader = Reloader::new(load, paths, (&gate, server.certificate()), started);
     systemd::notify(&[NotifyState::Ready]);
     let watched = systemd::watch();
     let mut signals = run_until_stopped(signals, reloader).await;

@@ -2,6 +2,7 @@
 //! configuration and from closed sets: a key's name, never the key; a route's name, never
 //! a path.
 
+mod certificates;
 mod cost_labels;
 mod declare;
 mod family;
@@ -18,6 +19,7 @@ use prometheus::{GaugeVec, Histogram, IntGauge, IntGaugeVec, Registry, TextEncod
 
 use crate::ledger::{Charge, Payer};
 use crate::policy::Timestamp;
+pub use certificates::Certificates;
 pub use cost_labels::CostLabels;
 use declare::Declare;
 use groups::{Channels, Charges, Reloads, Requests};
@@ -86,6 +88,8 @@ pub struct Metrics {
     pub channel_up: IntGaugeVec,
     /// 1 for the state that a channel is in, and 0 for the others, by channel and state.
     pub channel_state: IntGaugeVec,
+    /// The certificates that the gate shows to others.
+    pub certificates: Certificates,
     reloads: Reloads,
     cost_labels: ArcSwap<CostLabels>,
 }
@@ -187,6 +191,7 @@ impl Metrics {
             )?,
             channel_up,
             channel_state,
+            certificates: Certificates::declare(&d)?,
             reloads: Reloads::declare(&d)?,
             cost_labels: ArcSwap::default(),
             registry,

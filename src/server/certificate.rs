@@ -1,75 +1,82 @@
-//! The certificate of the clients' listener and its key, read here because Pingora panics
-//! over files that it cannot use.
+//! The certificate of the clients' listener, which can be replaced while it listens.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, InconsistentKeys};
 
+use crate::certificate::{Part, TlsIdentity};
 use crate::config::Tls;
 
+/// The longest file of certificates or of a key, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
 /// A certificate or a key that cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("cannot use {}: {problem}", file.display())]
 pub struct CertificateError {
     file: PathBuf,
     problem: String,
 }
 
-/// The certificate chain and its key, which belong together.
+/// Reads the certificate chain and its key, which belong together.
 ///
 /// # Errors
 /// Where either file cannot be read or used, or they do not belong together.
-pub fn certified_key(tls: &Tls) -> Result<CertifiedKey, CertificateError> {
-    let cannot = |file: &Path, problem: String| CertificateError {
-        file: file.to_owned(),
-        problem,
+pub fn read_identity(tls: &Tls) -> Result<TlsIdentity, CertificateError> {
+    let read = |file: &Path| {
+        read(file).map_err(|error| CertificateError {
+            file: file.to_owned(),
+            problem: format!("it cannot be read: {error}"),
+        })
     };
-    let chain = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
-    let chain: Vec<_> = chain.map_err(|error| cannot(&tls.cert, unreadable(&error)))?;
-    if chain.is_empty() {
-        let problem = "it holds no certificate: name a PEM file with `BEGIN CERTIFICATE` lines, \
-                       the gate's own certificate first";
-        return Err(cannot(&tls.cert, problem.into()));
+    TlsIdentity::from_pem(&read(&tls.cert)?, &read(&tls.key)?).map_err(|error| CertificateError {
+        file: match error.part {
+            Part::Certificate => tls.cert.clone(),
+            Part::Key => tls.key.clone(),
+        },
+        problem: error.problem,
+    })
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = std::fs::File::open(file)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_FILE {
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| match error {
-        pem::Error::NoItemsFound => cannot(
-            &tls.key,
-            "it holds no private key: name a PEM file with a `BEGIN PRIVATE KEY` line".into(),
-        ),
-        error => cannot(&tls.key, unreadable(&error)),
-    })?;
-    let provider = ring::default_provider();
-    let signing = provider.key_provider.load_private_key(key);
-    let signing = signing.map_err(|_| {
-        let problem = "its private key cannot be read: write an RSA, ECDSA or Ed25519 key in PEM, \
-                       without a passphrase";
-        cannot(&tls.key, problem.into())
-    })?;
-    let certified = CertifiedKey::new(chain, signing);
-    match certified.keys_match() {
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            let problem = format!(
-                "it is not the key of the first certificate in {}",
-                tls.cert.display()
-            );
-            Err(cannot(&tls.key, problem))
-        }
-        Err(error) => Err(cannot(
-            &tls.cert,
-            format!("its first certificate cannot be read: {error}"),
-        )),
+    Ok(content)
+}
+
+/// The certificate in force at a listener: each handshake is made with the one of its moment, and
+/// connections go on with theirs.
+#[derive(Debug)]
+pub struct ServerCertificate(ArcSwap<TlsIdentity>);
+
+impl ServerCertificate {
+    pub(super) fn new(identity: TlsIdentity) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::from_pointee(identity)))
+    }
+
+    /// The certificate in force.
+    pub fn current(&self) -> Arc<TlsIdentity> {
+        self.0.load_full()
+    }
+
+    /// Puts another certificate in force.
+    pub fn replace(&self, identity: TlsIdentity) {
+        self.0.store(Arc::new(identity));
     }
 }
 
-fn unreadable(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => format!("it cannot be read: {error}"),
-        error => format!("it is no PEM: {error}"),
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load().certified().clone())
     }
 }
 
@@ -78,61 +85,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_named() {
+    fn the_file_with_the_problem_is_named() {
         let folder = std::env::temp_dir().join(format!("tollgate-tls-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let made = || {
-            let names = vec!["localhost".to_owned()];
-            rcgen::generate_simple_self_signed(names).unwrap()
-        };
-        let (one, other) = (made(), made());
-        let garbled = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let (cert, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+        let names = vec!["localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
         for (name, text) in [
-            ("cert", cert.as_str()),
-            ("key", key.as_str()),
-            ("other", &other.signing_key.serialize_pem()),
-            ("junk", "junk\n"),
-            ("garbled", garbled),
-            ("half", &cert[..60]),
+            ("cert", made.cert.pem()),
+            ("key", made.signing_key.serialize_pem()),
+            ("long", "a".repeat(1 << 20) + "a"),
         ] {
             std::fs::write(folder.join(name), text).unwrap();
         }
-        let load = |cert: &str, key: &str| {
-            let tls = Tls {
+        let read = |cert: &str, key: &str| {
+            read_identity(&Tls {
                 cert: folder.join(cert),
                 key: folder.join(key),
-            };
-            let loaded = certified_key(&tls);
-            loaded.map(drop).map_err(|error| error.to_string())
+            })
         };
-        assert_eq!(load("cert", "key"), Ok(()));
+        assert!(read("cert", "key").is_ok());
         for (cert, key, file, wanted) in [
-            ("junk", "key", "junk", "holds no certificate"),
             ("key", "key", "key", "holds no certificate"),
-            (
-                "garbled",
-                "key",
-                "garbled",
-                "first certificate cannot be read",
-            ),
-            ("half", "key", "half", "is no PEM"),
-            ("missing", "key", "missing", "cannot be read: No such file"),
-            (
-                "cert",
-                "other",
-                "other",
-                "it is not the key of the first certificate",
-            ),
-            ("cert", "junk", "junk", "holds no private key"),
             ("cert", "cert", "cert", "holds no private key"),
+            ("missing", "key", "missing", "cannot be read: No such file"),
+            ("cert", "missing", "missing", "cannot be read: No such file"),
+            ("cert", "long", "long", "cannot be read: file too large"),
         ] {
-            let error = load(cert, key).unwrap_err();
+            let error = read(cert, key).unwrap_err().to_string();
             let path = folder.join(file);
-            assert!(
-                error.starts_with(&format!("cannot use {}: ", path.display())),
-                "{error}"
-            );
+            let named = format!("cannot use {}: ", path.display());
+            assert!(error.starts_with(&named), "{error}");
             assert!(error.contains(wanted), "{wanted}: {error}");
         }
         std::fs::remove_dir_all(&folder).unwrap();

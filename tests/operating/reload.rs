@@ -45,29 +45,3 @@ async fn what_waits_for_a_restart_is_named_and_nothing_else() {
     gate.logged("this is negative").await;
     gate.logged("the old one stays in force").await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewed_certificate_is_said_to_wait() {
-    let folder = Folder::new();
-    let renew = || {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    };
-    renew();
-    let listen = "listen: { address: 127.0.0.1:0, tls: { cert: cert.pem, key: key.pem } }";
-    let config = configuration(&folder, &[("listen: { address: 127.0.0.1:8080 }", listen)]);
-    let mut gate = Gate::start(&config, "");
-    gate.signal("HUP");
-    gate.logged("configuration loaded anew").await;
-    assert!(!gate.log().contains("next start"), "{}", gate.log());
-    renew();
-    gate.signal("HUP");
-    gate.logged("has changed since the start, and takes effect at the next start only")
-        .await;
-    std::fs::write(folder.join("cert.pem"), "junk").unwrap();
-    gate.signal("HUP");
-    gate.logged("the next start would fail: cannot use ").await;
-    gate.signal("TERM");
-    assert!(gate.ended().await.success());
-}

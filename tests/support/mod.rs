@@ -8,6 +8,7 @@ pub mod h2;
 pub mod host;
 pub mod postgres;
 pub mod programs;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,0 +1,59 @@
+//! Shows until when the gate's own certificates are valid.
+
+use prometheus::{IntGauge, IntGaugeVec};
+
+use super::declare::Declare;
+
+/// What is shown of the certificates that the gate shows to others: the listener's to clients, and
+/// those of channels to them.
+pub struct Certificates {
+    not_after: IntGaugeVec,
+    reload_successful: IntGauge,
+}
+
+/// The label of the listener's certificate, which is no channel's.
+const LISTENER: &str = "";
+
+impl Certificates {
+    pub(super) fn declare(d: &Declare<'_>) -> prometheus::Result<Self> {
+        let reload_successful = d.single(
+            "tls_cert_last_reload_successful",
+            "0 where the files of the listener's certificate hold another one that cannot be used.",
+        )?;
+        reload_successful.set(1);
+        Ok(Self {
+            not_after: d.gauge(
+                "tls_cert_not_after_seconds",
+                "The last second, since 1970, of the client certificate for a channel, or of the \
+                 listener's.",
+                &["channel"],
+            )?,
+            reload_successful,
+        })
+    }
+
+    /// Shows the last second of the listener's certificate.
+    pub fn set_listener(&self, not_after: u64) {
+        self.set(LISTENER, not_after);
+        self.reload_successful.set(1);
+    }
+
+    /// Shows that the listener's files hold a certificate that cannot be used.
+    pub fn set_listener_failed(&self) {
+        self.reload_successful.set(0);
+    }
+
+    /// Shows the last second of a channel's client certificate; nothing where it has none.
+    pub fn set_channel(&self, channel: &str, not_after: Option<u64>) {
+        match not_after {
+            Some(not_after) => self.set(channel, not_after),
+            // Not there already, where it had none before.
+            None => drop(self.not_after.remove_label_values(&[channel])),
+        }
+    }
+
+    fn set(&self, label: &str, not_after: u64) {
+        let not_after = i64::try_from(not_after).unwrap_or(i64::MAX);
+        self.not_after.with_label_values(&[label]).set(not_after);
+    }
+}
