@@ -33,7 +33,15 @@ pub(super) const MAX_TEXT: usize = 1024;
 /// Pointers in the way of RFC 6901, each with what its value means. Where several mean the same,
 /// the first of them that the document has is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pointers(Vec<Pointer>);
+pub(super) struct Pointers {
+    all: Vec<Pointer>,
+    /// Those with a path of that many segments.
+    by_length: Vec<u64>,
+    /// Those to prompts, of which nothing but the digest is kept.
+    digested: u64,
+    /// Those to messages: of a long one the beginning is kept.
+    cut: u64,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pointer {
@@ -52,26 +60,38 @@ impl Pointers {
             // The part before the first slash is empty.
             path: text.split('/').skip(1).map(Box::from).collect(),
         };
-        Self(pointers.map(pointer).collect())
+        let all: Vec<Pointer> = pointers.map(pointer).collect();
+        // Each value of a document asks which pointers end there: that is looked up.
+        let longest = all.iter().map(|p| p.path.len()).max().unwrap_or(0);
+        let of_length = |length| set_of(&all, |pointer| pointer.path.len() == length);
+        Self {
+            by_length: (0..=longest).map(of_length).collect(),
+            digested: set_of(&all, |pointer| pointer.field == Field::Prompt),
+            cut: set_of(&all, |pointer| {
+                use Field::{Detail, Error, ErrorMessage, FlatMessage};
+                matches!(pointer.field, Detail | Error | ErrorMessage | FlatMessage)
+            }),
+            all,
+        }
     }
 
     /// Of those in `set`, the ones that go on like this at a depth.
     fn through(&self, set: u64, depth: usize, segment: &str) -> u64 {
-        self.filter(set, |pointer| {
-            pointer.path.get(depth).is_some_and(|s| &**s == segment)
+        set & set_of(&self.all, |pointer| {
+            pointer.path.get(depth).is_some_and(|s| **s == *segment)
         })
     }
 
     /// Of those in `set`, the ones that end at a depth.
     fn ending(&self, set: u64, depth: usize) -> u64 {
-        self.filter(set, |pointer| pointer.path.len() == depth)
+        set & self.by_length.get(depth).copied().unwrap_or(0)
     }
+}
 
-    fn filter(&self, set: u64, is: impl Fn(&Pointer) -> bool) -> u64 {
-        let bits = self.0.iter().enumerate();
-        let bits = bits.filter(|(bit, pointer)| set >> bit & 1 == 1 && is(pointer));
-        bits.fold(0, |set, (bit, _)| set | 1 << bit)
-    }
+/// The set of the pointers that are so: a bit for each.
+fn set_of(all: &[Pointer], is: impl Fn(&Pointer) -> bool) -> u64 {
+    let bits = all.iter().enumerate();
+    bits.fold(0, |set, (bit, pointer)| set | u64::from(is(pointer)) << bit)
 }
 
 /// A value, as far as it was wanted.
@@ -125,7 +145,7 @@ impl<'p> Selection<'p> {
             pointers,
             frames: Vec::new(),
             current: u64::MAX,
-            values: pointers.0.iter().map(|_| None).collect(),
+            values: pointers.all.iter().map(|_| None).collect(),
             text: String::new(),
             cut: false,
             digest: None,
@@ -134,7 +154,7 @@ impl<'p> Selection<'p> {
 
     /// What the document has for a field; `None` where it has nothing or `null`.
     pub(super) fn found(&self, field: Field) -> Option<&Found> {
-        let pairs = self.pointers.0.iter().zip(&self.values);
+        let pairs = self.pointers.all.iter().zip(&self.values);
         let mut found = pairs.filter(|(pointer, _)| pointer.field == field);
         found.find_map(|(_, found)| {
             let found = found.as_ref()?;
@@ -144,7 +164,7 @@ impl<'p> Selection<'p> {
 
     /// Where in the document the scalars of a field stand.
     pub(super) fn spans(&self, field: Field) -> impl Iterator<Item = Range<usize>> {
-        let pairs = self.pointers.0.iter().zip(&self.values);
+        let pairs = self.pointers.all.iter().zip(&self.values);
         let found = pairs.filter(move |(pointer, _)| pointer.field == field);
         found.filter_map(|(_, found)| match &found.as_ref()?.value {
             Value::Text(_) | Value::Word(_) => Some(found.as_ref()?.span.clone()),
@@ -169,28 +189,20 @@ impl<'p> Selection<'p> {
         self.pointers.ending(self.current, self.frames.len())
     }
 
-    fn ends_at(&self, field: Field) -> bool {
-        let of_field = |pointer: &Pointer| pointer.field == field;
-        self.pointers.filter(self.ending(), of_field) != 0
-    }
-
     /// Notes a value for all pointers that end at it.
-    fn set(&mut self, value: &Value, span: &Range<usize>) {
+    fn set(&mut self, mut value: Value, span: &Range<usize>) {
         let ending = self.ending();
-        for (bit, place) in self.values.iter_mut().enumerate() {
-            if ending >> bit & 1 == 0 {
-                continue;
-            }
-            let same = place.as_ref().is_none_or(|before| before.value == *value);
-            let value = if same {
-                value.clone()
-            } else {
-                Value::Unreadable
+        let places = self.values.iter_mut().enumerate();
+        for (bit, place) in places.filter(|(bit, _)| ending >> bit & 1 == 1) {
+            let same = place.as_ref().is_none_or(|before| before.value == value);
+            let is_last = ending >> bit == 1;
+            let value = match (same, is_last) {
+                (false, _) => Value::Unreadable,
+                (true, false) => value.clone(),
+                (true, true) => std::mem::replace(&mut value, Value::Unreadable),
             };
-            *place = Some(Found {
-                value,
-                span: span.clone(),
-            });
+            let span = span.clone();
+            *place = Some(Found { value, span });
         }
     }
 }
@@ -216,7 +228,7 @@ impl Events for Selection<'_> {
 
     fn open(&mut self, object: bool) {
         let value = if object { Value::Object } else { Value::Array };
-        self.set(&value, &(0..0));
+        self.set(value, &(0..0));
         self.frames.push((self.current, 0));
     }
 
@@ -225,45 +237,44 @@ impl Events for Selection<'_> {
     }
 
     fn text(&mut self, piece: &str) {
-        if self.ends_at(Field::Prompt) {
+        if self.ending() & self.pointers.digested != 0 {
             let Hashing(digest) = self
                 .digest
                 .get_or_insert_with(|| Hashing(Sha256::default()));
             digest.update(piece);
             return;
         }
-        for character in piece.chars() {
-            if self.cut || self.text.len() + character.len_utf8() > MAX_TEXT {
-                self.cut = true;
-                return;
-            }
-            self.text.push(character);
+        if self.cut {
+            return;
         }
+        let mut fits = MAX_TEXT.saturating_sub(self.text.len()).min(piece.len());
+        while !piece.is_char_boundary(fits) {
+            fits -= 1;
+        }
+        self.cut = fits < piece.len();
+        self.text.push_str(piece.get(..fits).unwrap_or_default());
     }
 
     fn text_end(&mut self, readable: bool, span: Range<usize>) {
         let (digest, cut) = (self.digest.take(), std::mem::take(&mut self.cut));
-        let text = std::mem::take(&mut self.text);
-        let may_be_cut = self.ends_at(Field::ErrorMessage)
-            || self.ends_at(Field::FlatMessage)
-            || self.ends_at(Field::Error)
-            || self.ends_at(Field::Detail);
-        let value = if self.ends_at(Field::Prompt) {
+        let ending = self.ending();
+        let value = if ending & self.pointers.digested != 0 {
             let Hashing(digest) = digest.unwrap_or(Hashing(Sha256::default()));
             match readable {
                 true => Value::Digest(digest.finish()),
                 false => Value::Unreadable,
             }
-        } else if may_be_cut || (readable && !cut) {
-            Value::Text(text.into())
+        } else if ending & self.pointers.cut != 0 || (readable && !cut) {
+            Value::Text(self.text.as_str().into())
         } else {
             Value::Unreadable
         };
-        self.set(&value, &span);
+        self.text.clear();
+        self.set(value, &span);
     }
 
     fn word(&mut self, word: Option<&str>, span: Range<usize>) {
         let value = word.map_or(Value::Unreadable, |word| Value::Word(word.into()));
-        self.set(&value, &span);
+        self.set(value, &span);
     }
 }

@@ -15,32 +15,49 @@ const COUNTS_FOR: u64 = 60_000;
 /// The clock of a channel, as far as its answers tell it.
 #[derive(Debug, Default)]
 pub struct ChannelClock {
-    /// The last date, and the gate's time when it came.
-    last: Mutex<Option<(Timestamp, Timestamp)>>,
+    last: Mutex<Option<Shown>>,
+}
+
+/// What a clock has shown.
+#[derive(Debug)]
+struct Shown {
+    /// The date as it was written: all answers of one second have the same, which is read once.
+    text: Box<[u8]>,
+    date: Timestamp,
+    /// The gate's time when it came.
+    seen: Timestamp,
 }
 
 impl ChannelClock {
     /// Notes the header `Date` of an answer that comes at `now` by the gate's clock.
     pub(super) fn note(&self, date: &HeaderValue, now: Timestamp) {
-        let date = date
-            .to_str()
-            .ok()
-            .and_then(|text| httpdate::parse_http_date(text).ok());
-        let since = date.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let mut last = self.lock();
+        if let Some(last) = last.as_mut().filter(|last| *last.text == *date.as_bytes()) {
+            last.seen = now;
+            return;
+        }
+        let parsed = date.to_str().ok();
+        let parsed = parsed.and_then(|text| httpdate::parse_http_date(text).ok());
+        let since = parsed.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
         if let Some(since) = since {
-            *self.lock() = Some((Timestamp(millis(since)), now));
+            *last = Some(Shown {
+                text: date.as_bytes().into(),
+                date: Timestamp(millis(since)),
+                seen: now,
+            });
         }
     }
 
     /// Reads the clock at `now` by the gate's clock; `None` where the channel has not told it within
     /// the last minute.
     pub(crate) fn at(&self, now: Timestamp) -> Option<Timestamp> {
-        let (date, seen) = (*self.lock())?;
+        let last = self.lock();
+        let Shown { date, seen, .. } = last.as_ref()?;
         let passed = now.0.checked_sub(seen.0)?;
         (passed <= COUNTS_FOR).then_some(Timestamp(date.0.saturating_add(passed)))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Timestamp, Timestamp)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Shown>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,6 +78,12 @@ mod tests {
             seen,
         );
         let date = 1_795_844_433_000;
+        // The same second is shown again, a moment later.
+        let later = Timestamp(seen.0 + 400);
+        let same = HeaderValue::from_static("Sat, 28 Nov 2026 05:40:33 GMT");
+        clock.note(&same, later);
+        assert_eq!(clock.at(later), Some(Timestamp(date)));
+        clock.note(&same, seen);
         for (passed, shows) in [
             (0, Some(date)),
             (60_000, Some(date + 60_000)),
