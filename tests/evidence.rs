@@ -174,7 +174,10 @@ async fn one_id_is_in_the_answer_the_log_the_ledger_and_at_the_channel() {
         let created = stand.create("a dog", None).await;
         let id = created.header("x-request-id").unwrap().to_owned();
         assert!(id.starts_with("req_"), "{id}");
-        assert_eq!(stand.line(&id).await["status"], 200);
+        let line = stand.line(&id).await;
+        assert_eq!(line["status"], 200);
+        // It names the reservation as well.
+        assert_eq!(line["reservation"], id["req_".len()..]);
         assert!(stand.job(&[&id]).contains(&format!("request {id}")));
     })
     .await;

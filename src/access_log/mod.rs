@@ -26,6 +26,7 @@ use request_id::RequestId;
 pub(crate) use under_way::UnderWay;
 
 use crate::ledger::ReservationId;
+use crate::policy::Timestamp;
 
 /// The target of the lines of requests.
 pub const TARGET: &str = "tollgate::request";
@@ -68,15 +69,16 @@ pub(crate) struct Ended<'a> {
 }
 
 impl RequestRecord {
-    /// Begins the record of a request with these headers, which came from `client`. `is_key`
-    /// tells whether a text is the key of some client, which is no id.
+    /// Begins the record of a request with these headers, which came from `client` at that time of
+    /// day. `is_key` tells whether a text is the key of some client, which is no id.
     pub(crate) fn new(
         headers: &HeaderMap,
         client: Option<IpAddr>,
+        at: Timestamp,
         is_key: impl Fn(&str) -> bool,
     ) -> Self {
         Self {
-            id: RequestId::of(headers, is_key),
+            id: RequestId::of(headers, at, is_key),
             trace: trace::trace_id(headers).map(Box::from),
             client,
             began: Instant::now(),
@@ -92,6 +94,11 @@ impl RequestRecord {
     /// The id that the request has everywhere.
     pub(crate) fn id(&self) -> &str {
         self.id.as_str()
+    }
+
+    /// The reservation that its id names; `None` where the client has given the id.
+    pub(crate) fn named_reservation(&self) -> Option<ReservationId> {
+        self.id.reservation()
     }
 
     /// Describes a request that has not ended.
@@ -271,7 +278,10 @@ mod tests {
     fn a_line_has_what_is_known_and_no_more() {
         let mut headers = HeaderMap::new();
         headers.insert("x-request-id", HeaderValue::from_static("mine-1"));
-        let record = RequestRecord::new(&headers, Some([192, 0, 2, 7].into()), |_| false);
+        let record =
+            RequestRecord::new(&headers, Some([192, 0, 2, 7].into()), Timestamp(1), |_| {
+                false
+            });
         let pairs = |status, key| {
             let ended = Ended {
                 route: "create",

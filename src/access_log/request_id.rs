@@ -1,10 +1,10 @@
 //! The id of a request: the client's where it is harmless, else one of the gate's own.
 
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use uuid::Uuid;
+
+use crate::ledger::ReservationId;
+use crate::policy::Timestamp;
 
 /// The header that carries it, in both directions and towards channels.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -16,27 +16,49 @@ const MAX_CHARS: usize = 128;
 const PART_CHARS: usize = 8;
 
 /// The id that a request has in answers, logs, the ledger and towards its channel.
-pub(super) struct RequestId(HeaderValue);
+pub(super) struct RequestId {
+    header: HeaderValue,
+    /// The reservation that it names, where the client has given no id.
+    reservation: Option<ReservationId>,
+}
 
 impl RequestId {
     /// Takes the id that a client has given, or makes one. `is_key` tells whether a text is the
     /// key of some client.
-    pub(super) fn of(headers: &HeaderMap, is_key: impl Fn(&str) -> bool) -> Self {
+    pub(super) fn of(headers: &HeaderMap, at: Timestamp, is_key: impl Fn(&str) -> bool) -> Self {
         let mut given = headers.get_all(REQUEST_ID).iter();
         let only = given.next().filter(|_| given.next().is_none());
         let fit = only.filter(|value| {
             let text = value.to_str().unwrap_or_default();
             is_valid(text) && !shows_credential(text, headers) && !is_key(text)
         });
-        Self(fit.cloned().unwrap_or_else(generated))
+        match fit {
+            Some(given) => Self {
+                header: given.clone(),
+                reservation: None,
+            },
+            None => {
+                let reservation = ReservationId::generate(at);
+                let header = HeaderValue::from_maybe_shared(Bytes::from(reservation.request_id()));
+                Self {
+                    header: header.unwrap_or(HeaderValue::from_static("req_")),
+                    reservation: Some(reservation),
+                }
+            }
+        }
+    }
+
+    /// The reservation that it names; `None` where the client has given it.
+    pub(super) fn reservation(&self) -> Option<ReservationId> {
+        self.reservation
     }
 
     pub(super) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        self.header.to_str().unwrap_or_default()
     }
 
     pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+        self.header.clone()
     }
 }
 
@@ -64,31 +86,6 @@ fn shows_credential(id: &str, headers: &HeaderMap) -> bool {
     })
 }
 
-/// What the ids of this process begin with: the time of its start and random bits (a UUID of version
-/// 7, RFC 9562, without its last digits).
-static PROCESS: LazyLock<String> = LazyLock::new(|| {
-    let mut text = format!("req_{}", Uuid::now_v7().simple());
-    text.truncate("req_".len() + 24);
-    text
-});
-
-/// How many ids this process has made.
-static MADE: AtomicU64 = AtomicU64::new(0);
-
-/// Makes an id: no other process begins its own like this one, and here they count up. To ask the
-/// system for random bits for each would cost more than the rest of a request's record.
-fn generated() -> HeaderValue {
-    let number = MADE.fetch_add(1, Ordering::Relaxed);
-    let mut id = Vec::with_capacity(PROCESS.len() + 12);
-    id.extend_from_slice(PROCESS.as_bytes());
-    for shift in (0..12).rev() {
-        let digit = number >> (4 * shift) & 0xf;
-        id.extend(char::from_digit(digit as u32, 16).map(|c| c as u8));
-    }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(id))
-        .unwrap_or(HeaderValue::from_static("req_"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +97,9 @@ mod tests {
         }
         headers.insert(AUTHORIZATION, HeaderValue::from_str(credential).unwrap());
         let is_key = |text: &str| text == "known-key";
-        RequestId::of(&headers, is_key).as_str().to_owned()
+        RequestId::of(&headers, Timestamp(1), is_key)
+            .as_str()
+            .to_owned()
     }
 
     #[test]
@@ -135,7 +134,7 @@ mod tests {
             &["SK-of-nobody"],
         ] {
             let made = id(given, "Bearer sk-tollgate-1");
-            assert_eq!(made.len(), 40, "{given:?}");
+            assert_eq!(made.len(), 36, "{given:?}");
             assert!(made.starts_with("req_"), "{given:?}");
         }
         assert_ne!(id(&[], "Bearer x"), id(&[], "Bearer x"));

@@ -70,6 +70,7 @@ mod tests {
     use http::header::HeaderValue;
 
     use super::*;
+    use crate::policy::Timestamp;
 
     #[test]
     fn what_has_ended_is_not_under_way() {
@@ -77,7 +78,7 @@ mod tests {
         let record = |id| {
             let mut headers = HeaderMap::new();
             headers.insert("x-request-id", HeaderValue::from_static(id));
-            Arc::new(RequestRecord::new(&headers, None, |_| false))
+            Arc::new(RequestRecord::new(&headers, None, Timestamp(1), |_| false))
         };
         let first = register.enter(&record("first"));
         let _second = register.enter(&record("second"));

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use uuid::{NoContext, Uuid};
-
 use super::charge::ChargeCache;
 use super::job_cache::{JobCache, JobEntry};
 use super::reservation::Reservation;
@@ -42,8 +40,10 @@ pub(crate) struct ReserveRequest<'a> {
     pub(crate) claim: Option<Claim>,
     /// How long after it the job is first polled, if no client asks for it before.
     pub(crate) poll_after: Duration,
-    /// The id of the client's request.
-    pub(crate) request_id: &'a str,
+    /// How the reservation is to be named.
+    pub(crate) id: ReservationId,
+    /// The id of the client's request, where that is not the reservation's own.
+    pub(crate) request_id: Option<&'a str>,
 }
 
 /// The outcome of [`Billing::reserve`].
@@ -109,8 +109,8 @@ impl Billing {
     ) -> Result<ReserveOutcome, Unavailable> {
         let ReserveRequest { key, permit, .. } = request;
         let draft = Draft {
-            id: reservation_id(at),
-            request_id: Some(request.request_id.into()),
+            id: request.id,
+            request_id: request.request_id.map(Arc::from),
             charge: self.charges.charge(key, permit, request.channel.spec()),
             prompt: request.prompt,
             remix_of: request.remix_of,
@@ -157,10 +157,13 @@ impl Billing {
             limits: Arc::default(),
             ..draft.placement.clone()
         };
+        let request_id = draft.request_id.clone();
+        let request_id = request_id.unwrap_or_else(|| draft.id.request_id().into());
         // Its idempotency key was free meanwhile, and may stand for a later request.
         for claim in [draft.claim.clone(), None] {
             let draft = Draft {
-                id: reservation_id(at),
+                id: ReservationId::generate(at),
+                request_id: Some(request_id.clone()),
                 claim,
                 placement: placement.clone(),
                 ..draft.clone()
@@ -295,12 +298,4 @@ fn placement(channel: &LiveChannel, at: Timestamp) -> Placement {
             false => limits.as_slice().into(),
         },
     }
-}
-
-/// Makes the id of a reservation: a UUID of version 7 (RFC 9562), whose time comes first, so
-/// that a ledger on disk adds to the end of its index; random ids would touch a page each.
-fn reservation_id(at: Timestamp) -> ReservationId {
-    let nanos = u32::try_from(at.0 % 1000).unwrap_or(0) * 1_000_000;
-    let time = uuid::Timestamp::from_unix(NoContext, at.0 / 1000, nanos);
-    ReservationId(Uuid::new_v7(time).as_u128())
 }

@@ -159,9 +159,7 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
         "reserved {} {} for key {} (list cost {} USD)",
         charge.billed, charge.payer.currency, charge.payer.key, charge.list
     );
-    if let Some(id) = &record.request_id {
-        let _ = write!(reserved, ", request {id}");
-    }
+    let _ = write!(reserved, ", request {}", record.request_id);
     steps.push((Some(record.reserved), reserved));
     if let Some(refused) = &record.refused_by {
         steps.push((None, format!("refused by other channels before: {refused}")));
@@ -288,7 +286,7 @@ fn to_json(record: &DisputeRecord) -> serde_json::Value {
     let time = |at: Option<Timestamp>| at.map(shown);
     json!({
         "reservation": record.id.to_string(),
-        "request_id": record.request_id.as_deref(),
+        "request_id": &*record.request_id,
         "key": &*charge.payer.key,
         "group": &*charge.payer.group,
         "currency": &*charge.payer.currency,

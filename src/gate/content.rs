@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use super::client::gone;
 use super::refusal::{ChannelFault, Refusal, RequestError};
 use super::response::{Body, Response, relay, streamed_head};
-use super::services::{Services, channel_of};
+use super::services::{RequestContext, Services, channel_of};
 use crate::billing::JobEntry;
 use crate::route::Route;
 use crate::runtime::Snapshot;
@@ -22,10 +22,11 @@ use crate::upstream::{
 pub(super) async fn handle(
     services: &Services,
     session: &mut ServerSession,
-    snapshot: &Snapshot,
     route: &Route,
     entry: &JobEntry,
+    ctx: &RequestContext,
 ) -> Result<Response, RequestError> {
+    let snapshot = &ctx.snapshot;
     let (upstream, channel) = (&services.client, channel_of(snapshot, &entry.job)?);
     let client = session.req_header();
     let (version, query) = (client.version, client.uri.query().map(str::to_owned));
@@ -36,7 +37,7 @@ pub(super) async fn handle(
         job: entry.upstream_id(),
         query: query.as_deref(),
         path: None,
-        headers: headers::passing_up(&client.headers),
+        headers: headers::passing_up(&client.headers, ctx.record.id_header()),
     };
     let sent = client.headers.clone();
     let begun = async {

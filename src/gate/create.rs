@@ -96,7 +96,7 @@ pub(super) async fn handle(
         },
         record: &ctx.record,
         source,
-        headers: headers::passing_up(&request.headers),
+        headers: headers::passing_up(&request.headers, ctx.record.id_header()),
         framing: body.framing,
     };
     let inspector = Box::new(inspector);

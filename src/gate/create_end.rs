@@ -16,7 +16,7 @@ use crate::billing::{
     NotConfirmed, Reservation, ReserveOutcome, ReserveRequest, public_source, with_public_ids,
 };
 use crate::dialect::JobAnswer;
-use crate::ledger::{ChannelAnswer, FirstAnswer, PromptDigest, Rerouted, Scope};
+use crate::ledger::{ChannelAnswer, FirstAnswer, PromptDigest, Rerouted, ReservationId, Scope};
 use crate::metrics::seconds;
 use crate::policy::{Key, Permit, Timestamp};
 use crate::route::Route;
@@ -62,7 +62,7 @@ impl CreateEnd<'_> {
         permit: &Permit,
         channel: &LiveChannel,
     ) -> Result<Placed, RequestError> {
-        let at = self.services.now();
+        let (at, named) = (self.services.now(), self.record.named_reservation());
         let request = ReserveRequest {
             key: self.key,
             permit,
@@ -71,7 +71,8 @@ impl CreateEnd<'_> {
             remix_of: self.route.source().map(Arc::from),
             claim: self.idempotency.claim(upload, at),
             poll_after: self.snapshot.config.jobs.poll_after,
-            request_id: self.record.id(),
+            id: named.unwrap_or_else(|| ReservationId::generate(at)),
+            request_id: named.is_none().then(|| self.record.id()),
         };
         let asked = Instant::now();
         let outcome = self.services.billing.reserve(request, at).await?;

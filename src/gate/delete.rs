@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
 use super::response::{Response, relay};
-use super::services::{Services, channel_of};
+use super::services::{RequestContext, Services, channel_of};
 use crate::billing::{JobEntry, fetch_and_settle_status, fetch_status, with_public_ids};
 use crate::dialect::{Deletion, Dialect, JobAnswer, Status};
 use crate::route::Route;
@@ -24,10 +24,11 @@ use crate::upstream::{Answer, FetchRequest, LiveChannel, QueryError, headers};
 pub(super) async fn handle(
     services: &Services,
     session: &ServerSession,
-    snapshot: &Snapshot,
     route: &Route,
     entry: &JobEntry,
+    ctx: &RequestContext,
 ) -> Result<Response, RequestError> {
+    let snapshot = &ctx.snapshot;
     let (upstream, billing) = (&services.client, &services.billing);
     let channel = channel_of(snapshot, &entry.job)?;
     billing.ledger().ready().await?;
@@ -49,7 +50,7 @@ pub(super) async fn handle(
         job: entry.upstream_id(),
         query: client.uri.query(),
         path: None,
-        headers: headers::passing_up(&client.headers),
+        headers: headers::passing_up(&client.headers, ctx.record.id_header()),
     };
     let max_bytes = snapshot.config.bounds.answer_bytes;
     let mut answer = upstream.fetch(&channel, request, max_bytes).await?;

@@ -203,7 +203,7 @@ impl Gate {
     /// # Errors
     /// Where the connection is to be broken off: see [`filter`](Self::filter).
     pub async fn handle(&self, client: &mut impl Client) -> pingora::Result<()> {
-        let mut ctx = RequestContext::new(self.snapshot(), client.session());
+        let mut ctx = RequestContext::new(self.snapshot(), client.session(), self.now());
         ctx.bound_connection(client.session());
         let _under_way = self.services.under_way.enter(&ctx.record);
         let answered = self.answer(client, &mut ctx).await;
@@ -237,11 +237,6 @@ impl Gate {
         let request = session.req_header();
         let bounds = &snapshot.config.bounds;
         request_head::check_size(request, bounds)?;
-        // So that it goes on to the channel, in whatever form the request does.
-        let id = ctx.record.id_header();
-        let named = session.req_header_mut().insert_header(REQUEST_ID, id);
-        named.map_err(RequestError::Disconnected)?;
-        let request = session.req_header();
         let route = Route::find(&request.method, request.uri.path());
         if let Ok(route) = &route {
             ctx.route = route.label();
@@ -269,13 +264,10 @@ impl Gate {
                 Box::pin(retrieve::handle(services, session, &route, entry, ctx)).await
             }
             (Route::Content(_), Some(entry)) => {
-                Box::pin(content::handle(
-                    services, session, &snapshot, &route, &entry,
-                ))
-                .await
+                Box::pin(content::handle(services, session, &route, &entry, ctx)).await
             }
             (Route::Delete(_), Some(entry)) => {
-                Box::pin(delete::handle(services, session, &snapshot, &route, &entry)).await
+                Box::pin(delete::handle(services, session, &route, &entry, ctx)).await
             }
             (Route::Create | Route::Remix(_), source) => {
                 Box::pin(create::handle(
@@ -332,7 +324,7 @@ impl Gate {
     /// Where the client is gone.
     pub async fn refuse_unread(&self, session: &mut ServerSession) -> pingora::Result<()> {
         let error = ErrorResponse::of(&Refusal::Head(HeadFault::Malformed));
-        let ctx = RequestContext::unread(self.snapshot(), session);
+        let ctx = RequestContext::unread(self.snapshot(), session, self.now());
         ctx.record.set_code(error.code);
         self.metrics().refusal("", error.code);
         let (mut head, body) = error.into_response()?;

@@ -37,7 +37,7 @@ pub(super) async fn handle(
         job: entry.upstream_id(),
         query: query.as_deref(),
         path: None,
-        headers: headers::passing_up(&client.headers),
+        headers: headers::passing_up(&client.headers, ctx.record.id_header()),
     };
     let max_bytes = snapshot.config.bounds.answer_bytes;
     let answer = tokio::select! {

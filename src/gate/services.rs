@@ -72,16 +72,21 @@ pub(super) struct RequestContext {
 
 impl RequestContext {
     /// Begins a request of which nothing is known but its head.
-    pub(super) fn new(snapshot: Arc<Snapshot>, session: &ServerSession) -> Self {
-        Self::of(snapshot, session, &session.req_header().headers)
+    pub(super) fn new(snapshot: Arc<Snapshot>, session: &ServerSession, now: Timestamp) -> Self {
+        Self::of(snapshot, session, &session.req_header().headers, now)
     }
 
     /// Begins a request whose head cannot be read.
-    pub(super) fn unread(snapshot: Arc<Snapshot>, session: &ServerSession) -> Self {
-        Self::of(snapshot, session, &HeaderMap::new())
+    pub(super) fn unread(snapshot: Arc<Snapshot>, session: &ServerSession, now: Timestamp) -> Self {
+        Self::of(snapshot, session, &HeaderMap::new(), now)
     }
 
-    fn of(snapshot: Arc<Snapshot>, session: &ServerSession, headers: &HeaderMap) -> Self {
+    fn of(
+        snapshot: Arc<Snapshot>,
+        session: &ServerSession,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Self {
         let trusted = &snapshot.config.listen.trusted_proxies;
         let peer = session.client_addr().and_then(|address| address.as_inet());
         let client = peer.map(|peer| {
@@ -94,7 +99,7 @@ impl RequestContext {
             client_address(peer.ip(), forwarded, trusted)
         });
         Self {
-            record: Arc::new(RequestRecord::new(headers, client, |text| {
+            record: Arc::new(RequestRecord::new(headers, client, now, |text| {
                 snapshot
                     .config
                     .digests

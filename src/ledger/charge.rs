@@ -1,26 +1,15 @@
 //! What is charged: the content of a reservation, from its draft to its resolution.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::counters::LimitReached;
 use super::evidence::ChannelAnswer;
+pub use super::reservation_id::ReservationId;
 use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Key, Limit, Measure, Timestamp};
-
-/// Identifies a reservation. It begins with the time and is random, so that gates need no common
-/// counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReservationId(pub u128);
-
-impl fmt::Display for ReservationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
 
 /// Who pays, by the names in force when the reservation was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,11 +170,12 @@ pub struct PromptDigest(pub [u8; 32]);
 pub struct Draft {
     /// Its name.
     pub id: ReservationId,
-    /// The id of the client's request.
+    /// The id of the client's request, where that is not
+    /// [the reservation's own](ReservationId::request_id).
     pub request_id: Option<Arc<str>>,
     /// What it charges.
     pub charge: Arc<Charge>,
-    /// The prompt.
+    /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
     /// The job that a remix is made from.
     pub remix_of: Option<Arc<str>>,

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::charge::{Charge, ReservationId};
+use super::charge::Charge;
 use super::job::State;
+use super::reservation_id::ReservationId;
 use crate::policy::Timestamp;
 
 /// How a channel answered a create.
@@ -78,7 +79,7 @@ pub struct DisputeRecord {
     /// The reservation.
     pub id: ReservationId,
     /// The id of the client's request, as it stands in the client's answer and in the log.
-    pub request_id: Option<Arc<str>>,
+    pub request_id: Arc<str>,
     /// What is charged and to whom.
     pub charge: Arc<Charge>,
     /// Which of its channel's addresses got the request, where there are several.

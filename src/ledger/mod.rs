@@ -29,6 +29,7 @@ mod ids;
 mod job;
 mod memory;
 mod postgres;
+mod reservation_id;
 mod sqlite;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer, ReservationId};
+pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer};
 pub use charge::{
     FirstAnswer, Placement, PromptDigest, PurchaseCost, Reroute, Rerouted, Resolution,
 };
@@ -47,6 +48,7 @@ pub use ids::generated_public_id;
 pub use job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched, UnresolvedCount};
 pub use memory::MemoryLedger;
 pub use postgres::{ParseUrlError, PostgresLedger, read_records as read_postgres_records};
+pub use reservation_id::ReservationId;
 pub use sqlite::{OpenError, SqliteLedger};
 
 use crate::policy::{Key, Limit, Timestamp};

@@ -9,6 +9,7 @@ use pingora::http::RequestHeader;
 use pingora::{Error, InvalidHTTPHeader};
 
 use super::channel::LiveChannel;
+use crate::access_log::REQUEST_ID;
 use crate::route::Route;
 
 /// Whether a client's header goes on to the channel.
@@ -33,7 +34,6 @@ fn is_request_header_allowed(name: &HeaderName) -> bool {
             | "tracestate"
             | "user-agent"
             | "x-client-request-id"
-            | "x-request-id"
     ) || name.starts_with("x-stainless-")
 }
 
@@ -79,9 +79,12 @@ fn is_response_header_allowed(name: &HeaderName) -> bool {
     )
 }
 
-/// Selects the headers of a client's request that go on to a channel.
-pub(crate) fn passing_up(headers: &HeaderMap) -> HeaderMap {
-    passing(headers, is_request_header_allowed)
+/// Selects the headers of a client's request that go on to a channel. The id that the gate knows
+/// the request by goes with them, whatever the client has written.
+pub(crate) fn passing_up(headers: &HeaderMap, request_id: HeaderValue) -> HeaderMap {
+    let mut passing = passing(headers, is_request_header_allowed);
+    passing.insert(REQUEST_ID, request_id);
+    passing
 }
 
 /// Selects the headers of a client's request that go on to where a redirect leads.

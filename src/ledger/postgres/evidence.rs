@@ -91,7 +91,7 @@ impl Select {
                          UNION SELECT id FROM tollgate.reservation WHERE request_id = $1
                          UNION SELECT $2)
                      ORDER BY created_ms, id LIMIT $3";
-                let reservation = u128::from_str_radix(name, 16).ok().map(Id);
+                let reservation = ReservationId::read(name).map(|ReservationId(id)| Id(id));
                 let reservation = (Box::new(reservation) as _, Type::UUID);
                 let named = Self::new(rest, vec![text(name), reservation, most()]);
                 // No index finds an upstream id without its channel: a whole one is read.
@@ -158,12 +158,14 @@ pub async fn read_records(
 }
 
 fn record(row: &Row) -> Result<DisputeRecord, Unavailable> {
+    let id = row::id(row)?;
+    let request_id = text_if_any(row, "request_id")?;
     let job = text_if_any(row, "job")?;
     let upstream_id = column::<Option<&str>>(row, "upstream_id")?.map(row::unescaped);
     let status = column::<Option<i32>>(row, "answer_status")?;
     Ok(DisputeRecord {
-        id: row::id(row)?,
-        request_id: text_if_any(row, "request_id")?,
+        id,
+        request_id: request_id.unwrap_or_else(|| id.request_id().into()),
         charge: row::charge(row)?,
         address: text_if_any(row, "address")?,
         state: state(row)?,

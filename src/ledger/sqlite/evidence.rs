@@ -82,8 +82,7 @@ pub(super) fn records(
                      UNION SELECT number FROM reservation WHERE request_id = ?1
                      UNION SELECT number FROM reservation WHERE id = ?2)
                  ORDER BY number LIMIT ?3";
-            let reservation = u128::from_str_radix(name, 16).ok();
-            let reservation = reservation.map(|id| blob(ReservationId(id)));
+            let reservation = ReservationId::read(name).map(blob);
             let found = select(db, rest, params![&**name, reservation, MAX_RECORDS])?;
             if !found.is_empty() {
                 return Ok(found);
@@ -112,11 +111,13 @@ fn record(
     charge: &ChargeColumns,
     own: &RecordColumns,
 ) -> rusqlite::Result<DisputeRecord> {
+    let id = id(row, own.id)?;
+    let request_id = row.get::<_, Option<Arc<str>>>(own.request_id)?;
     let job = row.get::<_, Option<Arc<str>>>(own.job)?;
     let upstream_id = row.get::<_, Option<Arc<str>>>(own.upstream_id)?;
     Ok(DisputeRecord {
-        id: id(row, own.id)?,
-        request_id: row.get(own.request_id)?,
+        id,
+        request_id: request_id.unwrap_or_else(|| id.request_id().into()),
         charge: charge.read(row, &mut |text| text.into())?,
         address: row.get(own.address)?,
         state: state(row, own.state)?,

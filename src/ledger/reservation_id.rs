@@ -1,0 +1,113 @@
+//! Names reservations, and the requests that they are made for.
+
+use std::fmt;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use uuid::{NoContext, Uuid};
+
+use crate::policy::Timestamp;
+
+/// Identifies a reservation: a UUID of version 7 (RFC 9562). It begins with the time and is random
+/// in the rest, so that gates need no common counter, and a ledger adds to the end of its index:
+/// ids without order would touch a page each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReservationId(pub u128);
+
+/// What all ids of this process have in common: a UUID of version 7 whose time is zero.
+static PROCESS: LazyLock<u128> =
+    LazyLock::new(|| Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_u128());
+
+/// How many ids this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// The first bits of an id, which are its time.
+const TIME_BITS: u32 = 48;
+
+/// What an id begins with where it names a request.
+const REQUEST: &str = "req_";
+
+impl ReservationId {
+    /// Makes an id that no other reservation has. The last 32 bits count up and the 42 before them
+    /// are the process's own: to ask the system for random bits for each would cost more than
+    /// all else that a request is named by.
+    pub fn generate(at: Timestamp) -> Self {
+        let time = u128::from(at.0) << (u128::BITS - TIME_BITS);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let low = (*PROCESS as u32).wrapping_add(number);
+        Self(time | (*PROCESS >> u32::BITS << u32::BITS) | u128::from(low))
+    }
+
+    /// Returns the id of the request that was the first to have this reservation made, where the
+    /// client gave it none: one name for both is found by one index.
+    pub fn request_id(self) -> String {
+        let mut text = String::with_capacity(REQUEST.len() + 32);
+        text.push_str(REQUEST);
+        // By hand, since each request has one: to format it takes six times as long.
+        for shift in (0..u128::BITS).step_by(4).rev() {
+            let digit = (self.0 >> shift & 0xf) as u32;
+            text.extend(char::from_digit(digit, 16));
+        }
+        text
+    }
+
+    /// Reads an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it.
+    pub fn read(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(REQUEST).unwrap_or(text);
+        let is_id = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let id = u128::from_str_radix(digits, 16).ok().map(Self);
+        id.filter(|_| is_id)
+    }
+}
+
+impl fmt::Display for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_uuids_that_begin_with_the_time() {
+        let at = Timestamp(0x0193_7000_0001);
+        let ids = [at, at, Timestamp(at.0 + 1)].map(ReservationId::generate);
+        for (id, time) in ids
+            .iter()
+            .zip(["019370000001", "019370000001", "019370000002"])
+        {
+            let uuid = Uuid::from_u128(id.0);
+            assert_eq!(uuid.get_version_num(), 7);
+            assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+            assert!(id.to_string().starts_with(time), "{id}");
+        }
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids[1] < ids[2]);
+    }
+
+    #[test]
+    fn a_request_is_named_like_its_reservation() {
+        let id = ReservationId(0x0193_7000_0001_7abc_8def_0000_0000_0010);
+        assert_eq!(id.request_id(), format!("req_{id}"));
+    }
+
+    #[test]
+    fn an_id_is_read_in_both_forms_and_in_no_other() {
+        let id = ReservationId::generate(Timestamp(1));
+        assert_eq!(ReservationId::read(&id.to_string()), Some(id));
+        assert_eq!(ReservationId::read(&id.request_id()), Some(id));
+        for text in [
+            "",
+            "req_",
+            "req_1",
+            "1",
+            "req_req_",
+            &format!("x{id}"),
+            &format!("+{id}"),
+        ] {
+            assert_eq!(ReservationId::read(text), None, "{text}");
+        }
+    }
+}
