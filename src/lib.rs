@@ -28,6 +28,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `map`, `sha256` | a fast hash for trusted names; the one digest that is used |
+//! | `calendar` | dates and times as texts: of the configuration, of windows, of channels |
 //! | [`money`] | exact amounts |
 //! | [`key`] | client key digests; secrets that cannot be printed |
 //! | [`catalog`] | models, sizes, seconds, list prices; a quote |

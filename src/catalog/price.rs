@@ -11,7 +11,7 @@ use crate::money::{Amount, Multiplier, PricePerSecond};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceList(Arc<str>);
 
-/// By what the account of a channel is charged for a job.
+/// How the cost of a job to the channel's account is computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurchaseTerms {
     /// A factor of the list cost.

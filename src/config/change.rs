@@ -46,7 +46,7 @@ pub struct ConfigChange {
     pub models_added: Names,
     /// Models that are not on offer any more.
     pub models_removed: Names,
-    /// Models with a size whose list price is another.
+    /// Models of which a size has another list price than before.
     pub models_repriced: Names,
     /// Models that offer other sizes, seconds or defaults.
     pub models_changed: Names,

@@ -113,7 +113,7 @@ impl Form {
         self.refused.as_ref()
     }
 
-    /// Judges the whole request, once the body has ended and its syntax held.
+    /// Judges the whole request, once the body has ended and is well-formed.
     pub(super) fn finish(&self) -> Result<Permit, Refusal> {
         let permit = match self.is_remix {
             true => policy::permit_remix,

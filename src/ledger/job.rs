@@ -126,7 +126,7 @@ pub struct Unmatched {
     pub id: ReservationId,
     /// What it charges.
     pub charge: Arc<Charge>,
-    /// The prompt.
+    /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
     /// The job that it was to be a remix of.
     pub remix_of: Option<Arc<str>>,

@@ -32,7 +32,7 @@ pub struct Stats {
     pub creates_complete: u64,
     /// Creates whose body failed or ended early.
     pub creates_broken: u64,
-    /// Creates that a fault stopped reading.
+    /// Creates whose body the mock stopped reading, because of a fault.
     pub creates_dropped: u64,
     /// Creates that made a job.
     pub creates_accepted: u64,
@@ -40,7 +40,7 @@ pub struct Stats {
     pub remixes_complete: u64,
     /// Remixes whose body failed or ended early.
     pub remixes_broken: u64,
-    /// Remixes that a fault stopped reading.
+    /// Remixes whose body the mock stopped reading, because of a fault.
     pub remixes_dropped: u64,
     /// Remixes that made a job.
     pub remixes_accepted: u64,

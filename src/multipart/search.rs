@@ -73,7 +73,7 @@ impl Search {
         self.boundary.delimiter()
     }
 
-    /// Whether the boundary is anywhere in these bytes, line breaks left out.
+    /// Returns whether the boundary occurs in these bytes, even interrupted by line breaks.
     pub(super) fn occurs_in(&self, bytes: &[u8]) -> bool {
         self.find(bytes, 0).is_some()
     }

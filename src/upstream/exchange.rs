@@ -195,7 +195,7 @@ impl Exchange {
         }
     }
 
-    /// When it was opened, by the clock of day.
+    /// Returns the time of day at which it was opened.
     pub(crate) fn began(&self) -> Timestamp {
         self.began
     }
