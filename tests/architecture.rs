@@ -35,6 +35,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "upstream",
         &[
+            "proxy",
+            "peer",
             "error",
             "framing",
             "timeout",

@@ -14,8 +14,12 @@ mod gate;
 mod keys;
 #[path = "operating/open_files.rs"]
 mod open_files;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "operating/readiness.rs"]
 mod readiness;
 #[path = "operating/reload.rs"]
 mod reload;
+#[path = "operating/secrets.rs"]
+mod secrets;
 mod support;

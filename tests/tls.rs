@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use support::client::{Body, Request};
-use support::{KEY, Setup, Stand, form_type, plain_form};
+use support::folder::Folder;
+use support::tls::{Authority, Issued};
+use support::{KEY, Setup, Stand, form_type, mock_options, plain_form, start_mock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -122,6 +124,78 @@ async fn another_certificate_is_asked_for_at_once() {
             .reload(setup(&files).config_for(stand.mock.addr()));
         assert_eq!(create().send(stand.gate).await.unwrap().status, 200);
         assert_eq!(stand.mock.stats().creates_complete, 4);
+    }
+}
+
+/// Lines by which a channel is shown this certificate.
+fn shown(folder: &Folder, name: &str, issued: &Issued) -> String {
+    let (cert, key) = (format!("{name}.pem"), format!("{name}-key.pem"));
+    std::fs::write(folder.join(&cert), &issued.pem).unwrap();
+    std::fs::write(folder.join(&key), &issued.key).unwrap();
+    let path = |file: &str| folder.join(file).display().to_string();
+    format!(
+        "    client_cert: {{ cert: {}, key: {} }}\n",
+        path(&cert),
+        path(&key)
+    )
+}
+
+/// A channel that asks for certificates of an authority takes those alone, and what it refuses is
+/// known to have created nothing, in either version.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_asks_for_certificates_is_shown_them() {
+    let (folder, files) = (Folder::new(), Files::new("mtls"));
+    let (authority, stranger) = (Authority::new("trusted"), Authority::new("stranger"));
+    let trusted = shown(&folder, "trusted", &authority.issue());
+    let strange = shown(&folder, "strange", &stranger.issue());
+    let ca = format!("    ca: {}\n", files.path("cert.pem").display());
+    for version in ["", "    http2: never\n"] {
+        let setup = |lines: &str| {
+            let mut setup = before_tls(&files, &format!("{ca}{version}{lines}"));
+            let (pem, key) = (files.pem.as_bytes(), files.key.as_bytes());
+            let asks = mock::Tls::asking_clients(pem, key, authority.pem().as_bytes());
+            setup.mock.tls = Some(asks.unwrap());
+            setup
+        };
+        let stand = setup(&trusted).start().await;
+        assert_eq!(create().send(stand.gate).await.unwrap().status, 200);
+        let open = async || {
+            let open = stand.handle.ledger().count_unresolved().await.unwrap();
+            open.iter().map(|open| open.count).sum::<u64>()
+        };
+        assert_eq!(open().await, 1);
+        let not_after = "tollgate_tls_cert_not_after_seconds{channel=\"mock\"}";
+        assert!(stand.metric(not_after).await > 2e9);
+        // No connection is shared with what is configured to show another, or none.
+        for lines in [&*strange, ""] {
+            let connections = stand.mock.stats().connections_total;
+            let config = setup(lines).config_for(stand.mock.addr());
+            stand.handle.reload(config);
+            let answer = create().send(stand.gate).await.unwrap();
+            assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
+            assert_eq!(open().await, 1, "nothing was created: {lines}");
+            assert!(stand.mock.stats().connections_total > connections);
+            let poll = Request::get("/v1/videos/none").key(KEY);
+            assert_eq!(poll.send(stand.gate).await.unwrap().status, 404);
+            assert_eq!(stand.channel_errors().await, ["account"]);
+        }
+        assert_eq!(
+            stand.metric(not_after).await,
+            0.0,
+            "it is not shown any more"
+        );
+        // What it refuses goes on to another one.
+        let other = start_mock(mock_options()).await;
+        let beside = setup(&strange).beside("", ("other", other.addr()), "    tier: 1\n");
+        let both = beside.start().await;
+        assert_eq!(create().send(both.gate).await.unwrap().status, 200);
+        assert_eq!(other.stats().creates_complete, 1);
+        // Renewed, with the same names: it is opened anew, by the new one.
+        let renewed = shown(&folder, "trusted", &authority.issue());
+        let config = setup(&renewed).config_for(stand.mock.addr());
+        stand.handle.reload(config);
+        assert_eq!(create().send(stand.gate).await.unwrap().status, 200);
+        assert_eq!(stand.mock.stats().creates_complete, 2);
     }
 }
 

@@ -7,6 +7,10 @@ mod deletes;
 mod drips;
 #[path = "upstream/lists.rs"]
 mod lists;
+#[path = "upstream/proxies.rs"]
+mod proxies;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "upstream/redirects.rs"]
 mod redirects;
 mod support;

@@ -2,6 +2,7 @@
 
 mod content;
 mod operation;
+mod proxy;
 mod url;
 
 use std::borrow::Cow;
@@ -12,8 +13,10 @@ use std::time::Duration;
 pub(crate) use content::is_public;
 pub use content::{ContentHost, ContentUrl, NotFollowed, ParseContentHostError};
 pub use operation::{ChannelState, EjectionRules, Probe, Purchase, PurchasePrice};
+pub use proxy::{EgressProxy, ParseProxyError};
 pub use url::{ParseUrlError, ServerUrl};
 
+use crate::certificate::TlsIdentity;
 use crate::dialect::Dialect;
 use crate::inspect::SecondsType;
 use crate::key::Secret;
@@ -41,7 +44,11 @@ pub struct Channel {
     pub http2: Http2,
     /// The trust roots of a private channel, in DER; where there are none, the system's.
     pub ca: Vec<Vec<u8>>,
-    /// How long a connection may take to be made; with TLS, twice that.
+    /// What the gate proves itself by in TLS (mTLS), where the channel asks for that.
+    pub client_cert: Option<TlsIdentity>,
+    /// What it is connected to through, its content hosts included.
+    pub proxy: Option<EgressProxy>,
+    /// How long a connection may take to be made, through a proxy as well; with TLS, twice that.
     pub connect_timeout: Duration,
     /// From the last byte of a request to the head of its answer.
     pub answer_timeout: Duration,
@@ -104,7 +111,8 @@ impl Channel {
         std::iter::once(&self.url).chain(&self.replicas)
     }
 
-    /// Makes another server that has a video of this channel's: nothing shows it the credential.
+    /// Makes another server that has a video of this channel's: nothing shows it the credential or
+    /// the client certificate.
     pub fn content_server(&self, url: ServerUrl) -> Self {
         Self {
             name: self.name.clone(),
@@ -116,6 +124,8 @@ impl Channel {
             seconds_type: SecondsType::default(),
             http2: Http2::Auto,
             ca: self.ca.clone(),
+            client_cert: None,
+            proxy: self.proxy.clone(),
             connect_timeout: self.connect_timeout,
             answer_timeout: self.answer_timeout,
             read_timeout: self.read_timeout,
@@ -173,6 +183,8 @@ impl Channel {
             seconds_type: SecondsType::default(),
             http2: Http2::Auto,
             ca: vec![],
+            client_cert: None,
+            proxy: None,
             connect_timeout: second,
             answer_timeout: second,
             read_timeout: second,

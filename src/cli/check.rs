@@ -69,6 +69,12 @@ fn problems(config: &Config) -> Vec<String> {
     {
         problems.push(error.to_string());
     }
+    for channel in &config.channels {
+        if let Some(identity) = &channel.client_cert {
+            let place = format!("client_cert of channel {}", channel.name);
+            warn_of_validity(&place, identity);
+        }
+    }
     let admin = config.admin.as_ref().map(|admin| admin.address);
     for address in std::iter::once(config.listen.address).chain(admin) {
         if let Err(error) = can_listen(address) {

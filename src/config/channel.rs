@@ -17,7 +17,7 @@ use super::error::{Problems, Reported};
 use super::file::{self, Entries, Text, WordOr};
 use super::scalar::{bytes, duration, name, parsed, parsed_or};
 use super::sources::Sources;
-use super::{models, operation, yaml};
+use super::{connection, models, operation, yaml};
 
 /// Headers that frame or route a message, so that no credential can stand in them.
 const NO_CREDENTIAL_IN: [HeaderName; 10] = [
@@ -88,6 +88,9 @@ fn build_one(
         Some(text) => sources.certificates(text, p),
         None => Ok(vec![]),
     };
+    let is_plain = url.is_ok_and(|url| !url.tls);
+    let client_cert = connection::build_client_cert(file, is_plain, sources, p);
+    let proxy = connection::build_proxy(file, sources, p);
     let timeout = |text, seconds, p: &mut Problems| {
         parsed_or(text, duration, Duration::from_secs(seconds), p)
     };
@@ -111,6 +114,8 @@ fn build_one(
         seconds_type: seconds_type?,
         http2: http2?,
         ca: ca?,
+        client_cert: client_cert?,
+        proxy: proxy?,
         connect_timeout: connect_timeout?,
         answer_timeout: answer_timeout?,
         read_timeout: read_timeout?,

@@ -12,6 +12,7 @@
 mod bounds;
 mod change;
 mod channel;
+mod connection;
 mod error;
 mod file;
 mod jobs;

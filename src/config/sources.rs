@@ -12,6 +12,7 @@ use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
+use crate::certificate::Validity;
 use crate::key::Secret;
 use crate::sha256::Sha256;
 
@@ -90,7 +91,7 @@ impl Sources<'_> {
         let certificates = read.unwrap_or_default();
         let fit = certificates
             .iter()
-            .all(|der| roots.add(der.clone()).is_ok());
+            .all(|der| roots.add(der.clone()).is_ok() && Validity::of(der).is_some());
         if certificates.is_empty() || !fit {
             return Err(problems.report_hint(
                 text.referenced,
@@ -180,7 +181,11 @@ impl Sources<'_> {
     }
 
     /// Reads the text of a file.
-    fn text(&self, text: &Text, problems: &mut Problems) -> Result<(PathBuf, String), Reported> {
+    pub fn text(
+        &self,
+        text: &Text,
+        problems: &mut Problems,
+    ) -> Result<(PathBuf, String), Reported> {
         let path = self.path(text, problems)?;
         match read_text(&path, MAX_FILE) {
             Ok(content) => Ok((path, content)),

@@ -137,7 +137,7 @@ impl CreateEnd<'_> {
         }
         let max_bytes = self.snapshot.config.bounds.answer_bytes;
         let began = exchange.began();
-        let answer = exchange.read_early_response(max_bytes).await;
+        let answer = exchange.read_early_response(max_bytes).await.ok();
         match &answer {
             Some(answer) => client.answered(name, answer.status),
             None => self.services.metrics.upstream_request(name, "none"),
@@ -242,20 +242,24 @@ impl CreateEnd<'_> {
                 self.settle_answer(reservation, &channel, began, answer)
                     .await
             }
+            // The channel has broken the handshake off, and read nothing: another one may take it.
+            Err(UpstreamError::Connect(error)) => {
+                client.unreachable(&channel, &error, began);
+                let held = Box::new(reservation);
+                Ok(Released::Declined(held, Declined::Unreachable))
+            }
             Err(error) => {
                 billing.note_answer(&reservation, error.evidence());
                 billing.mark_unknown(reservation).await;
                 client.unanswered(&channel, &error);
-                let outcome = match error {
-                    UpstreamError::Timeout => CreateOutcome::TimedOut,
-                    _ => CreateOutcome::Broken,
+                let created = true;
+                let (outcome, fault) = match error {
+                    UpstreamError::Timeout => {
+                        (CreateOutcome::TimedOut, ChannelFault::Timeout { created })
+                    }
+                    _ => (CreateOutcome::Broken, ChannelFault::Broken { created }),
                 };
                 client.note_create(&channel, began, outcome);
-                let created = true;
-                let fault = match error {
-                    UpstreamError::Timeout => ChannelFault::Timeout { created },
-                    _ => ChannelFault::Broken { created },
-                };
                 Err(Refusal::Channel(fault).into())
             }
         };
@@ -285,12 +289,9 @@ impl CreateEnd<'_> {
         if let Err(error) = completed {
             let (name, kind) = (&channel.spec().name, error.etype().as_str());
             log::debug!("channel {name}: end of upload: {kind}");
-            let broken = UpstreamError::Broken {
-                answer_begun: false,
-            };
             // It came before the request was complete.
             let answer = exchange.read_early_response(max_bytes).await;
-            return answer.map(|answer| (answer, None)).ok_or(broken);
+            return answer.map(|answer| (answer, None));
         }
         let waiting = channel.wait_for_create(self.services.now());
         match exchange.head(channel.spec().answer_timeout).await {

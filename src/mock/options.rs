@@ -9,6 +9,8 @@ use http::header::{AUTHORIZATION, HeaderName};
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 
 use super::Fault;
 
@@ -185,6 +187,37 @@ impl Tls {
     ///
     /// When either is not PEM, or they do not belong together.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Tls, TlsError> {
+        Self::with_verifier(certificates, key, WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// Does what [`from_pem`](Self::from_pem) does, and asks clients for certificates of these
+    /// authorities, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// When either is not PEM, or they do not belong together.
+    pub fn asking_clients(
+        certificates: &[u8],
+        key: &[u8],
+        authorities: &[u8],
+    ) -> Result<Tls, TlsError> {
+        let mut roots = rustls::RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(authorities) {
+            let authority = authority.map_err(TlsError::Certificate)?;
+            roots.add(authority).map_err(TlsError::Pair)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(TlsError::Authorities)?;
+        Self::with_verifier(certificates, key, verifier)
+    }
+
+    fn with_verifier(
+        certificates: &[u8],
+        key: &[u8],
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Tls, TlsError> {
         let chain = CertificateDer::pem_slice_iter(certificates)
             .collect::<Result<Vec<_>, _>>()
             .map_err(TlsError::Certificate)?;
@@ -192,7 +225,11 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .and_then(|builder| {
+                builder
+                    .with_client_cert_verifier(verifier)
+                    .with_single_cert(chain, key)
+            })
             .map_err(TlsError::Pair)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Tls(Arc::new(config)))
@@ -208,6 +245,9 @@ pub enum TlsError {
     /// The private key is not PEM.
     #[error("the private key is not PEM: {0}")]
     Key(pem::Error),
+    /// No client's certificate could be verified.
+    #[error("clients cannot be verified: {0}")]
+    Authorities(VerifierBuilderError),
     /// They do not belong together, or are of a sort that TLS does not take.
     #[error("certificate and key cannot be served with: {0}")]
     Pair(rustls::Error),

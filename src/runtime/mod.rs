@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::certificate::TlsIdentity;
 use crate::config::{Config, ConfigChange};
 use crate::inspect::{Plan, SecondsType};
 use crate::metrics::Metrics;
@@ -76,8 +77,11 @@ impl Runtime {
 
     /// Puts another configuration in force, and tells what it changes.
     pub(crate) fn replace(&self, config: Config, at: Timestamp) -> ConfigChange {
-        show(&config, &self.metrics, at);
         let before = self.snapshot();
+        for channel in &before.config.channels {
+            self.metrics.certificates.set_channel(&channel.name, None);
+        }
+        show(&config, &self.metrics, at);
         let change = ConfigChange::between(&before.config, &config);
         self.snapshot.store(Snapshot::new(config, Some(&before)));
         let now = self.snapshot();
@@ -91,6 +95,14 @@ impl Runtime {
 fn show(config: &Config, metrics: &Metrics, at: Timestamp) {
     metrics.show_cost_labels(config.metrics.cost_labels);
     zero_series::start(config, metrics);
+    for channel in &config.channels {
+        let validity = channel.client_cert.as_ref().map(TlsIdentity::validity);
+        let not_after = validity.map(|validity| validity.not_after);
+        metrics.certificates.set_channel(&channel.name, not_after);
+        if let Some(Err(not_valid)) = validity.map(|validity| validity.check(at.seconds())) {
+            log::error!("channel {}: client_cert: {not_valid}", channel.name);
+        }
+    }
     metrics.config_loaded(true, at);
 }
 

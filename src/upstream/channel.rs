@@ -2,24 +2,19 @@
 //! reached, and the headers that open it.
 
 use std::collections::HashSet;
-use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use foldhash::quality::FixedState;
 use http::{HeaderName, HeaderValue, header};
-use pingora::protocols::ALPN;
-use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{WrappedX509, parse_x509};
 
 use super::channel_clock::ChannelClock;
 use super::health::{Change, Event, Standing};
 use super::load::{InFlight, Load, WaitingCreate};
 use super::operation::{ChannelStatus, Operation};
-use crate::channel::{Auth, Channel, ChannelState, ContentUrl, Http2, ServerUrl, is_public};
+use super::peer::PeerTemplate;
+use crate::channel::{Auth, Channel, ChannelState, ContentUrl, ServerUrl};
 use crate::policy::Timestamp;
 
 /// How long a name's addresses are used before they are looked up again.
@@ -32,9 +27,7 @@ pub struct LiveChannel {
     address: Option<Arc<str>>,
     /// See [`LiveChannel::identity`]; `None` where what was configured fits no header.
     identity: Option<Vec<(HeaderName, HeaderValue)>>,
-    ca: Option<Arc<CaType>>,
-    /// A hash of the trust roots, to tell connections apart by.
-    trust: u64,
+    peers: PeerTemplate,
     resolved: Mutex<Resolved>,
     load: Arc<Load>,
     /// Which address is used: the next one after each failure, and no other until then.
@@ -48,8 +41,6 @@ pub struct LiveChannel {
     is_content_server: bool,
     /// See [`LiveChannel::is_removed`].
     is_removed: bool,
-    /// Whether addresses that are not public are left out.
-    public_only: bool,
     clock: ChannelClock,
     /// Status words whose meaning is not known, and which the log has named.
     unknown_words: Mutex<HashSet<Arc<str>>>,
@@ -97,14 +88,8 @@ impl LiveChannel {
         is_content_server: bool,
         public_only: bool,
     ) -> Self {
-        let roots = spec
-            .ca
-            .iter()
-            .map(|der| WrappedX509::new(der.clone(), parse_x509));
-        let roots: Arc<CaType> = roots.collect();
         Self {
-            ca: (!roots.is_empty()).then_some(roots),
-            trust: FixedState::default().hash_one(&spec.ca),
+            peers: PeerTemplate::new(&spec, public_only),
             identity: identity(&spec),
             operation: Operation::new(spec.state),
             spec,
@@ -116,7 +101,6 @@ impl LiveChannel {
             page_size: AtomicUsize::new(usize::MAX),
             is_content_server,
             is_removed: false,
-            public_only,
             clock: ChannelClock::default(),
             unknown_words: Mutex::default(),
         }
@@ -267,7 +251,7 @@ impl LiveChannel {
         let peers = if fresh && !known.peers.is_empty() {
             known.peers
         } else {
-            match self.look_up().await {
+            match self.peers.look_up(&self.spec).await {
                 // In an order of their own, since resolvers shuffle them: the address in use
                 // stays the one in use.
                 Ok(mut found) => {
@@ -294,50 +278,13 @@ impl LiveChannel {
     ) -> Arc<[Arc<HttpPeer>]> {
         let peers = addresses
             .iter()
-            .map(|address| Arc::new(self.peer_at(*address)));
+            .map(|address| Arc::new(self.peers.peer_at(&self.spec, *address)));
         let peers: Arc<[_]> = peers.collect();
         *self.lock_resolved() = Resolved {
             peers: peers.clone(),
             at,
         };
         peers
-    }
-
-    fn peer_at(&self, address: SocketAddr) -> HttpPeer {
-        let url = &self.spec.url;
-        // The SNI is never empty: Pingora would take that as "do not verify".
-        let mut peer = HttpPeer::new(address, url.tls, url.host.clone());
-        // Pingora does not tell connections apart by the roots that they were verified by.
-        peer.group_key = self.trust;
-        let options = &mut peer.options;
-        options.connection_timeout = Some(self.spec.connect_timeout);
-        options.total_connection_timeout = Some(self.spec.connect_timeout * 2);
-        options.ca = self.ca.clone();
-        options.h2_ping_interval = Some(Duration::from_secs(30));
-        // A connection for each request under way. Pingora gives a stream the whole window of
-        // its connection: a client that takes its video slowly would hold up all the others.
-        options.max_h2_streams = 1;
-        options.alpn = match self.spec.http2 {
-            Http2::Auto if url.tls => ALPN::H2H1,
-            Http2::Auto | Http2::Never => ALPN::H1,
-            Http2::Always => ALPN::H2,
-        };
-        peer
-    }
-
-    async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
-        let url = &self.spec.url;
-        let found = tokio::net::lookup_host((url.host.as_str(), url.port));
-        match tokio::time::timeout(self.spec.connect_timeout, found).await {
-            Ok(Ok(found)) => Ok(found.filter(|at| self.is_allowed_address(at)).collect()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer from the resolver in time".into()),
-        }
-    }
-
-    /// Judged by the address that is connected to, whatever the name said a moment before.
-    fn is_allowed_address(&self, address: &SocketAddr) -> bool {
-        !self.public_only || is_public(address.ip())
     }
 
     /// Chooses how many jobs a page of its list is asked for: the first of these sizes, largest

@@ -12,6 +12,7 @@ use super::channel::LiveChannel;
 use super::error::{ConnectError, UpstreamError};
 use super::exchange::{Exchange, Sending};
 use super::failures::FailureLog;
+use super::health::Event;
 use super::pool::Pool;
 use crate::clock::Clock;
 use crate::dialect::JobAnswer;
@@ -53,14 +54,16 @@ impl UpstreamClient {
     }
 
     /// Notes that a request that began then could not reach its channel.
-    pub(super) fn unreachable(
+    pub(crate) fn unreachable(
         &self,
         channel: &LiveChannel,
         error: &ConnectError,
         began: Timestamp,
     ) {
         self.failed(&channel.spec().name, error.kind, &error.reason);
-        if !error.is_local {
+        if error.kind == ConnectError::REFUSED_CLIENT {
+            self.note(channel, Event::Account, began);
+        } else if !error.is_local {
             let change = channel.failed(began, self.clock.now());
             self.changed(channel, change);
         }

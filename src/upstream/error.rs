@@ -5,12 +5,13 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
+use super::proxy::ProxyError;
 use crate::ledger::ChannelAnswer;
 
 /// Why a request to a channel has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum UpstreamError {
-    /// No connection, or one that did not take the head. No byte of a body has left.
+    /// No connection, or one that did not take the head. No byte of a body has left, or was read.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// No answer, or not all of it, within the time.
@@ -50,7 +51,7 @@ impl UpstreamError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{reason}")]
 pub(crate) struct ConnectError {
-    /// `resolve` or `connect`, as the metrics label it.
+    /// `resolve`, `connect` or `account`, as the metrics label it.
     pub(crate) kind: &'static str,
     /// What went wrong, without what was sent.
     pub(crate) reason: String,
@@ -61,6 +62,22 @@ pub(crate) struct ConnectError {
 }
 
 impl ConnectError {
+    /// The kind of those that are about the gate's client certificate: the channel does not know
+    /// its account.
+    pub(super) const REFUSED_CLIENT: &str = "account";
+
+    /// Describes a handshake that the channel has broken off for want of a client certificate that
+    /// it takes.
+    pub(super) fn refused_client() -> Self {
+        Self {
+            kind: Self::REFUSED_CLIENT,
+            reason: "it refuses the gate's client certificate, or asks for one: see `client_cert`"
+                .into(),
+            was_pooled: false,
+            is_local: false,
+        }
+    }
+
     /// Describes a name that cannot be resolved.
     pub(super) fn unresolved(reason: String) -> Self {
         Self {
@@ -75,20 +92,47 @@ impl ConnectError {
 impl From<Box<pingora::Error>> for ConnectError {
     /// Keeps the kind of Pingora's error only: its text could repeat what stands in the head.
     fn from(error: Box<pingora::Error>) -> Self {
-        let cause = error.root_cause().downcast_ref::<io::Error>();
+        let cause = error.root_cause();
+        let of_proxy = cause.downcast_ref::<ProxyError>();
+        let cause = match of_proxy {
+            Some(ProxyError::Unreachable(cause)) => Some(cause),
+            _ => cause.downcast_ref::<io::Error>(),
+        };
         let code = cause.and_then(io::Error::raw_os_error);
         let shortages = [Errno::EMFILE, Errno::ENFILE].map(|errno| errno as i32);
         let is_local = code.is_some_and(|code| shortages.contains(&code));
         Self {
             kind: "connect",
-            reason: match is_local {
-                true => "no more files may be open here".to_owned(),
-                false => error.etype().as_str().to_owned(),
+            reason: match of_proxy {
+                _ if is_local => "no more files may be open here".to_owned(),
+                Some(of_proxy) => of_proxy.to_string(),
+                None => error.etype().as_str().to_owned(),
             },
             was_pooled: false,
             is_local,
         }
     }
+}
+
+/// Whether reading has failed because the channel refuses the gate's client certificate, or wants
+/// one: an alert of the handshake, after which nothing that was sent in it is processed.
+///
+/// By rustls's words, since the client of HTTP/2 keeps no more of the cause. `tests/tls.rs` would
+/// notice others.
+pub(super) fn is_client_refused(error: &pingora::Error) -> bool {
+    const ALERTS: [&str; 8] = [
+        "AccessDenied",
+        "BadCertificate",
+        "CertificateExpired",
+        "CertificateRequired",
+        "CertificateRevoked",
+        "CertificateUnknown",
+        "UnknownCA",
+        "UnsupportedCertificate",
+    ];
+    let cause = error.root_cause().to_string();
+    let alert = cause.strip_prefix("received fatal alert: ");
+    alert.is_some_and(|alert| ALERTS.contains(&alert))
 }
 
 /// Names why a question about a channel's jobs has no usable answer. It has been counted and logged.

@@ -24,7 +24,7 @@ use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError};
 use super::answer::{Answer, BodyBuffer, request_id, retry_after};
 use super::channel::LiveChannel;
 use super::cork::{cork, uncork};
-use super::error::{ConnectError, UpstreamError};
+use super::error::{ConnectError, UpstreamError, is_client_refused};
 use super::framing::Framing;
 use super::headers::{into_http2, passing_down};
 use super::load::InFlight;
@@ -61,6 +61,9 @@ pub(crate) struct Exchange {
     /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
     /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
+    /// Whether that was since the channel has refused the gate's client certificate. With TLS 1.3
+    /// the gate hears of it only then (RFC 8446, section 4.4.2.4): what it sent was read by nobody.
+    is_refused_client: bool,
     min_rate: MinRate,
     /// When it was opened.
     began: Timestamp,
@@ -124,6 +127,7 @@ impl Exchange {
             channel: channel.clone(),
             finished: finished.then(Instant::now),
             headless: false,
+            is_refused_client: false,
             min_rate: MinRate::new(
                 channel.spec().min_download_rate,
                 channel.spec().read_timeout,
@@ -184,8 +188,10 @@ impl Exchange {
     /// Waits for the head of the final answer. Cancel safe.
     pub(crate) async fn answer_head(&mut self) -> pingora::Result<()> {
         loop {
+            let is_first = !self.was_pooled && self.session.response_header().is_none();
             if let Err(error) = self.session.read_response_header().await {
                 self.headless = true;
+                self.is_refused_client = is_first && is_client_refused(&error);
                 return Err(error);
             }
             let head = self.session.response_header();
@@ -205,6 +211,7 @@ impl Exchange {
     pub(crate) async fn head(&mut self, limit: Duration) -> Result<Duration, UpstreamError> {
         match within(|| limit, self.answer_head()).await {
             Ok(Ok(())) => Ok(self.finished.map_or(Duration::ZERO, |at| at.elapsed())),
+            Ok(Err(_)) if self.is_refused_client => Err(ConnectError::refused_client().into()),
             Ok(Err(error)) => {
                 // Its text could repeat what the channel sent, and that what it was sent.
                 let kind = error.etype().as_str();
@@ -316,11 +323,23 @@ impl Exchange {
     }
 
     /// Reads an answer that the channel sent before it had the whole request, and closes the
-    /// connection. `None` where it sent none in time.
-    pub(crate) async fn read_early_response(mut self, max_bytes: usize) -> Option<Answer> {
+    /// connection.
+    ///
+    /// # Errors
+    /// Where it sent none in time.
+    pub(crate) async fn read_early_response(
+        mut self,
+        max_bytes: usize,
+    ) -> Result<Answer, UpstreamError> {
         let answer = within(|| EARLY_RESPONSE_TIMEOUT, self.early_response(max_bytes)).await;
+        let none = match self.is_refused_client {
+            true => ConnectError::refused_client().into(),
+            false => UpstreamError::Broken {
+                answer_begun: false,
+            },
+        };
         self.abort().await;
-        answer.ok()?
+        answer.ok().flatten().ok_or(none)
     }
 
     async fn early_response(&mut self, max_bytes: usize) -> Option<Answer> {

@@ -105,7 +105,12 @@ impl UpstreamClient {
                     let was_stale = exchange.was_stale(&error);
                     exchange.abort().await;
                     if !was_stale || stale == STALE {
-                        self.unanswered(channel, &error);
+                        match &error {
+                            UpstreamError::Connect(error) => {
+                                self.unreachable(channel, error, began);
+                            }
+                            error => self.unanswered(channel, error),
+                        }
                         return Err(error);
                     }
                     stale += 1;

@@ -45,6 +45,7 @@ async fn status_of_list(
     exchange.abort().await;
     match (answered, status) {
         (Ok(_), Some(status)) => Ok(status),
+        (Err(UpstreamError::Connect(error)), _) => Err(format!("{url} cannot be reached: {error}")),
         _ => Err(format!("{url} gives no answer")),
     }
 }

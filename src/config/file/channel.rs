@@ -2,7 +2,7 @@
 
 use serde_saphyr::Spanned;
 
-use super::{Credential, Entries, OneOrMany, Text, WordOr};
+use super::{Credential, Entries, OneOrMany, Text, Tls, WordOr};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +15,8 @@ pub(in crate::config) struct Channel {
     pub seconds_type: Option<Text>,
     pub http2: Option<Text>,
     pub ca: Option<Text>,
+    pub client_cert: Option<Spanned<Tls>>,
+    pub proxy: Option<Spanned<WordOr<Credential>>>,
     pub connect_timeout: Option<Text>,
     pub answer_timeout: Option<Text>,
     pub read_timeout: Option<Text>,

@@ -88,11 +88,15 @@ fn certificate() -> String {
 
 #[test]
 fn everything_can_be_set() {
+    let own = rcgen::generate_simple_self_signed(vec!["gate.test".to_owned()]).unwrap();
     let dir = TempDir::new()
         .with("cert.pem", "c")
         .with("key.pem", "k")
         .with("ca.pem", certificate())
         .with("credential", format!("{SECRET}\r\n"))
+        .with("own.pem", own.cert.pem())
+        .with("own-key.pem", own.signing_key.serialize_pem())
+        .with("proxy", format!("http://u:{SECRET}@Proxy.example:3128\n"))
         .with(
             "more.yaml",
             "keys:\n  - { name: b, group: g, sha256: \
@@ -106,7 +110,8 @@ fn everything_can_be_set() {
         (
             "{ env: CRED }",
             "{ file: credential }\n    auth: { header: API-Key }\n    http2: always\n    \
-             seconds_type: either\n    ca: ca.pem\n    connect_timeout: 500ms\n    answer_timeout: 2h",
+             seconds_type: either\n    ca: ca.pem\n    client_cert: { cert: own.pem, \
+             key: own-key.pem }\n    proxy: { file: proxy }\n    connect_timeout: 500ms\n    answer_timeout: 2h",
         ),
         (
             "group: g",
@@ -135,6 +140,12 @@ fn everything_can_be_set() {
     assert_eq!(channel.http2, Http2::Always);
     assert_eq!(channel.seconds_type, SecondsType::Either);
     assert_eq!(channel.ca.len(), 1);
+    let shown = channel.client_cert.as_ref().unwrap().chain();
+    assert_eq!(shown, [own.cert.der().to_vec()]);
+    let proxy = channel.proxy.as_ref().unwrap();
+    assert_eq!((&*proxy.host, proxy.port), ("proxy.example", 3128));
+    let shown = format!("{channel:?}");
+    assert!(!shown.contains(SECRET) && !shown.contains("Basic"));
     assert_eq!(channel.connect_timeout.as_millis(), 500);
     assert_eq!(channel.answer_timeout.as_secs(), 7200);
 

@@ -153,6 +153,44 @@ fn channels_have_settings_that_hold_together() {
         ),
         (
             "https://a.example",
+            "http://a.example\n    client_cert: §{ cert: a.pem, key: b.pem }",
+            &["of no use to a channel without TLS"],
+        ),
+        (
+            "https://a.example",
+            "https://a.example\n    client_cert: { cert: §a.pem, key: §b.pem }",
+            &[
+                "cannot read `/nonexistent/a.pem`",
+                "cannot read `/nonexistent/b.pem`",
+            ],
+        ),
+        (
+            "https://a.example",
+            "https://a.example\n    proxy: §http://u:SECRET@proxy.example:3128",
+            &["do not stand in the configuration (write http://HOST:PORT, or { env: NAME }"],
+        ),
+        (
+            "https://a.example",
+            "https://a.example\n    proxy: §http://u:SECRET@proxy.example:none",
+            &["names no port"],
+        ),
+        (
+            "https://a.example",
+            "https://a.example\n    proxy: §socks5://u:SECRET@proxy.example:1",
+            &["begins with http://"],
+        ),
+        (
+            "https://a.example",
+            "https://a.example\n    proxy: §[http://proxy.example:1]",
+            &["this is no proxy"],
+        ),
+        (
+            "https://a.example",
+            "https://a.example\n    proxy: { env: §NOT_SET }",
+            &["the environment variable `NOT_SET` is not set"],
+        ),
+        (
+            "https://a.example",
             "http://a.example\n    ca: §ca.pem",
             &["without TLS"],
         ),
