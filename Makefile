@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench metrics-check clean
+.PHONY: help run test lint bench metrics-check deb clean
 
 CARGO ?= cargo
 # Where metrics-check finds a gate's metrics.
@@ -47,6 +47,15 @@ metrics-check: ## let promtool judge the metrics of a gate that runs
 	@.ci/tools curl promtool
 	curl -fsS $(METRICS) | promtool check metrics
 	echo "$(METRICS): in order"
+
+deb: ## make a Debian package in target/debian
+	@.ci/tools cmake
+	if ! command -v cargo-deb >/dev/null; then
+	  echo "== cargo-deb makes the package: cargo install --locked cargo-deb" >&2
+	  exit 1
+	fi
+	# --locked is for the build.
+	$(CARGO) deb -- --locked
 
 clean: ## remove what was built and installed in this folder
 	$(CARGO) clean

@@ -1,4 +1,5 @@
-//! What operators deploy: the rules for Prometheus, the dashboard, the manifests, the unit and the image.
+//! What operators deploy: the rules for Prometheus, the dashboard, the manifests, the unit, the
+//! image and the Debian package.
 //! `TOLLGATE_PROMTOOL`, `TOLLGATE_PROMETHEUS` and `TOLLGATE_SYSTEMD_ANALYZE` name the programs where they
 //! are not on the PATH.
 
@@ -16,6 +17,8 @@ mod gates;
 mod image;
 #[path = "deploy/kubernetes.rs"]
 mod kubernetes;
+#[path = "deploy/package.rs"]
+mod package;
 #[path = "deploy/prometheus.rs"]
 mod prometheus;
 #[path = "deploy/rules.rs"]
