@@ -9,6 +9,8 @@ mod fleet;
 mod gates;
 #[path = "background/race.rs"]
 mod race;
+#[path = "background/reloaded.rs"]
+mod reloaded;
 #[path = "background/resolve.rs"]
 mod resolve;
 #[path = "background/restored.rs"]

@@ -359,6 +359,9 @@ async fn connections_at_once() {
         assert_eq!(connection.send(&list).await.unwrap().status, 200);
         held.push(connection);
     }
+    for sample in ["tollgate_connections_open", "tollgate_connections_limit"] {
+        assert_eq!(stand.metric(sample).await, 2.0, "{sample}");
+    }
     let refused = Request::get("/v1/videos")
         .key(KEY)
         .send(stand.gate)

@@ -61,22 +61,29 @@ impl ProxyHttp for Host {
     }
 }
 
+async fn start_channel() -> Mock {
+    let options = Options {
+        queued: Duration::ZERO,
+        rendering: Duration::ZERO,
+        ..support::mock_options()
+    };
+    support::start_mock(options).await
+}
+
 /// A host with the gate in it: where it is, the gate's channel, and the host's own upstream.
 async fn embedded() -> (SocketAddr, Mock, Mock) {
-    let start = async || {
-        let options = Options {
-            queued: Duration::ZERO,
-            rendering: Duration::ZERO,
-            ..support::mock_options()
-        };
-        support::start_mock(options).await
-    };
-    let (channel, other) = (start().await, start().await);
+    let other = start_channel().await;
+    let (to, channel) = embedded_before(other.addr()).await;
+    (to, channel, other)
+}
+
+/// A host with that upstream and the gate in it: where it is, and the gate's channel.
+async fn embedded_before(upstream: SocketAddr) -> (SocketAddr, Mock) {
+    let channel = start_channel().await;
     let config = Setup::default().config_for(channel.addr());
     let ledger = Arc::new(MemoryLedger::default());
     let gate = Gate::new(config, ledger, Arc::new(Metrics::new().unwrap()));
-    let upstream = other.addr();
-    (host(Host { upstream, gate }), channel, other)
+    (host(Host { upstream, gate }), channel)
 }
 
 /// The answer to a request line as it stands.
@@ -92,7 +99,10 @@ async fn ask_raw(to: SocketAddr, line: &[u8]) -> Answer {
 /// and known routes alone go on to its channel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_lines_are_judged_as_they_came() {
-    let (to, channel, other) = embedded().await;
+    // Nobody is there. A server of the mock channel's kind would refuse most of these lines as the
+    // gate does, and what went there would not show.
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let (to, channel) = embedded_before(nowhere).await;
     for line in [
         &b"GET  /v1/videos HTTP/1.1"[..],
         b"POST  /v1/videos HTTP/1.1",
@@ -125,9 +135,9 @@ async fn request_lines_are_judged_as_they_came() {
         let line = line.escape_ascii();
         assert!(matches!(answer.status, 400 | 404), "{line}: {answer:?}");
     }
-    assert_eq!(other.stats().requests_total, 0);
     assert_eq!(channel.stats().requests_total, 0);
 
+    let (to, _channel, other) = embedded().await;
     // What the host makes of a target is the gate's as well.
     let list = ask_raw(to, b"GET /old/jobs HTTP/1.1").await;
     assert_eq!(

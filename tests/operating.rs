@@ -23,3 +23,5 @@ mod reload;
 #[path = "operating/secrets.rs"]
 mod secrets;
 mod support;
+#[path = "support/upstream.rs"]
+mod upstream;

@@ -5,6 +5,8 @@
 mod deletes;
 #[path = "upstream/drips.rs"]
 mod drips;
+#[path = "support/engines.rs"]
+mod engines;
 #[path = "upstream/lists.rs"]
 mod lists;
 #[path = "upstream/proxies.rs"]

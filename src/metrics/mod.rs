@@ -358,4 +358,21 @@ mod tests {
             assert!(text.contains(line), "{line}\n{text}");
         }
     }
+
+    /// Some channels answer a create only when the video is rendered.
+    #[test]
+    fn answers_that_take_minutes_are_told_apart() {
+        let metrics = Metrics::new().unwrap();
+        for seconds in [90, 170] {
+            let waited = Duration::from_secs(seconds);
+            metrics.answered("official", "create", waited);
+        }
+        let text = metrics.exposition().unwrap();
+        for (up_to, answers) in [(60, 0), (120, 1), (180, 2)] {
+            let labels = format!("channel=\"official\",route=\"create\",le=\"{up_to}\"");
+            let bucket = "tollgate_upstream_response_seconds_bucket";
+            let line = format!("{bucket}{{{labels}}} {answers}\n");
+            assert!(text.contains(&line), "{line}\n{text}");
+        }
+    }
 }

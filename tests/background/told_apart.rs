@@ -142,19 +142,19 @@ async fn a_correction_tells_no_two_requests_apart() {
     .await;
 }
 
-fn seconds_now() -> u64 {
+pub fn seconds_now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     now.as_secs()
 }
 
-fn job(id: &str, prompt: &str, created: u64) -> Value {
+pub fn job(id: &str, prompt: &str, created: u64) -> Value {
     json!({
         "id": id, "object": "video", "model": "sora-2", "status": "completed",
         "prompt": prompt, "seconds": "4", "size": "1280x720", "created_at": created,
     })
 }
 
-fn list(jobs: &[Value], has_more: bool) -> String {
+pub fn list(jobs: &[Value], has_more: bool) -> String {
     json!({"object": "list", "data": jobs, "has_more": has_more}).to_string()
 }
 

@@ -49,8 +49,11 @@ impl Hold {
 
     async fn until_held(&self) {
         until("the lock is held", async || {
-            let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
-                 AND objid = 42 AND granted AND mode = 'ExclusiveLock'";
+            // Of this database alone: other tests hold theirs at the same time.
+            let sql = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d \
+                 ON d.oid = l.database AND d.datname = current_database() \
+                 WHERE locktype = 'advisory' AND objid = 42 AND granted \
+                 AND mode = 'ExclusiveLock'";
             tokio::task::block_in_place(|| shared().unwrap().psql(&self.url, sql)) == "1"
         })
         .await;

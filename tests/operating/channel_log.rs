@@ -1,9 +1,17 @@
-//! A channel that fails for many requests in a row.
+//! What is said of a channel and its jobs, and what the mock channel says of itself.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use crate::gate::{Gate, configuration};
 use crate::support::client::{Body, Request};
 use crate::support::folder::Folder;
-use crate::support::{form_type, plain_form};
+use crate::support::{form_type, mock_options, plain_form, start_mock, until};
+use crate::upstream::{Upstream, json};
+
+fn create() -> Request {
+    Request::create(&form_type(), Body::Length(plain_form(), vec![]))
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_fails_is_said_once() {
@@ -11,8 +19,7 @@ async fn a_channel_that_fails_is_said_once() {
     let dead = [("http://127.0.0.1:8081", "http://127.0.0.1:1")];
     let gate = Gate::start(&configuration(&folder, &dead), "");
     for _ in 0..20 {
-        let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
-        assert_eq!(create.send(gate.address).await.unwrap().status, 503);
+        assert_eq!(create().send(gate.address).await.unwrap().status, 503);
     }
     gate.logged("channel mock fails (connect)").await;
     let log = gate.log();
@@ -23,4 +30,66 @@ async fn a_channel_that_fails_is_said_once() {
     let metrics = String::from_utf8(metrics.body).unwrap();
     let counted = "tollgate_channel_errors_total{channel=\"mock\",kind=\"connect\"} 20\n";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+/// A gate that polls its jobs soon.
+fn polling(folder: &Folder, channel: std::net::SocketAddr) -> Gate {
+    let url = format!("http://{channel}");
+    let replace = [
+        ("http://127.0.0.1:8081", &*url),
+        ("", "jobs: { poll_after: 50ms }\n"),
+    ];
+    Gate::start(&configuration(folder, &replace), "")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_about_a_job_names_it() {
+    let folder = Folder::new();
+    let mock = start_mock(mock_options()).await;
+    mock.set_faults(vec!["poll:500".parse().unwrap()], None);
+    let gate = polling(&folder, mock.addr());
+    let created = create().send(gate.address).await.unwrap();
+    let id = created.json()["id"].as_str().unwrap().to_owned();
+    let line = format!("retrieve of job {id} was answered with 500");
+    gate.logged(&line).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_word_that_nobody_knows_is_said_once() {
+    let channel = Upstream::start(|heard| match heard.method.as_str() {
+        "POST" => json(200, r#"{"id":"video_1","status":"queued"}"#),
+        _ => json(200, r#"{"id":"video_1","status":"warming"}"#),
+    })
+    .await;
+    let folder = Folder::new();
+    let gate = polling(&folder, channel.address);
+    let created = create().send(gate.address).await.unwrap();
+    assert_eq!(created.status, 200, "{created:?}");
+    until("it was said more than once", async || {
+        channel.times("GET", "/v1/videos/video_1") >= 4
+    })
+    .await;
+    gate.logged("the status `warming` of a job").await;
+    let log = gate.log();
+    let lines: Vec<_> = log.lines().filter(|l| l.contains("`warming`")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+}
+
+/// Beside a gate's lines its own are told apart.
+#[test]
+fn the_mock_channel_logs_as_itself() {
+    let mut mock = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["mock", "--listen", "127.0.0.1:0"])
+        .env("RUST_LOG", "info")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stderr = mock.stderr.take().unwrap();
+    let read = BufReader::new(stderr).read_line(&mut line);
+    mock.kill().unwrap();
+    mock.wait().unwrap();
+    read.unwrap();
+    assert!(line.contains(" mock] listens on 127.0.0.1:"), "{line}");
 }

@@ -1,11 +1,9 @@
 //! Deletions that delete nothing, and such as cannot be noted.
 
-use std::sync::Arc;
-
-use crate::support::folder::Folder;
+use crate::engines::{Engine, on};
+use crate::support::postgres::shared;
 use crate::upstream::{Heard, Say, Upstream, json};
 use crate::*;
-use tollgate::ledger::SqliteLedger;
 
 const GOING_ON: &str = r#"{"id":"video_1","object":"video","status":"in_progress"}"#;
 const ABSENT: &str = r#"{"error":{"message":"no such video","code":"not_found"}}"#;
@@ -96,28 +94,79 @@ async fn a_job_that_is_gone_is_deleted() {
     assert_eq!(ended(&stand, "deleted").await, 1.0);
 }
 
+/// A ledger that another program keeps from being written.
+enum Unwritable {
+    Sqlite(rusqlite::Connection),
+    /// The name of the database, whose transactions are read-only.
+    Postgres(String),
+}
+
+impl Unwritable {
+    fn make(engine: &Engine) -> Self {
+        match engine {
+            Engine::Sqlite(folder) => {
+                let other = rusqlite::Connection::open(folder.join("tollgate.db")).unwrap();
+                other.execute_batch("BEGIN IMMEDIATE").unwrap();
+                Self::Sqlite(other)
+            }
+            Engine::Postgres(_) => {
+                let mut rows = engine.rows("SELECT current_database()");
+                let name = rows.remove(0).remove(0);
+                alter(&name, "SET default_transaction_read_only = on");
+                Self::Postgres(name)
+            }
+            Engine::Memory => panic!("memory can be written"),
+        }
+    }
+
+    fn end(self) {
+        match self {
+            Self::Sqlite(other) => other.execute_batch("ROLLBACK").unwrap(),
+            Self::Postgres(name) => alter(&name, "RESET default_transaction_read_only"),
+        }
+    }
+}
+
+/// Changes a setting of a database, for those too who are connected: they have to come again.
+fn alter(database: &str, setting: &str) {
+    let alter = format!("ALTER DATABASE {database} {setting}");
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'"
+    );
+    for sql in [alter, end] {
+        tokio::task::block_in_place(|| shared().unwrap().psql("postgres", &sql));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_deleted_while_its_end_cannot_be_noted() {
-    let folder = Folder::new();
-    let path = folder.join("tollgate.db");
-    let channel = Upstream::start(|heard| match heard.method.as_str() {
-        "POST" => json(200, CREATED),
-        "DELETE" => json(200, r#"{"id":"video_1","deleted":true}"#),
-        _ => json(200, r#"{"id":"video_1","status":"failed"}"#),
+    on(Engine::durable(), async |engine| {
+        let channel = Upstream::start(|heard| match heard.method.as_str() {
+            "POST" => json(200, CREATED),
+            "DELETE" => json(200, r#"{"id":"video_1","deleted":true}"#),
+            _ => json(200, r#"{"id":"video_1","status":"failed"}"#),
+        })
+        .await;
+        let mut setup = soon("  poll_after: 1h\n");
+        setup.ledger = engine.open();
+        let stand = channel.behind(setup, "").start().await;
+        created(&stand).await;
+        let unwritable = Unwritable::make(&engine);
+        let answer = send(&stand, "DELETE", JOB).await;
+        let told = (answer.status, &*answer.code());
+        assert_eq!(told, (503, "unavailable"), "{}", engine.name());
+        assert_eq!(channel.times("DELETE", JOB), 0, "{}", engine.name());
+        unwritable.end();
+        let ledger = stand.handle.ledger();
+        stand
+            .until("it can be written again", async || {
+                ledger.ready().await.is_ok()
+            })
+            .await;
+        let answer = send(&stand, "DELETE", JOB).await;
+        assert_eq!(answer.status, 200, "{}: {answer:?}", engine.name());
+        assert_eq!(cents(&stand).await, [40, 0, 40], "{}", engine.name());
+        assert_eq!(ended(&stand, "failed").await, 1.0, "{}", engine.name());
     })
     .await;
-    let mut setup = soon("  poll_after: 1h\n");
-    setup.ledger = Arc::new(SqliteLedger::open(&path).unwrap());
-    let stand = channel.behind(setup, "").start().await;
-    created(&stand).await;
-    let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let answer = send(&stand, "DELETE", JOB).await;
-    assert_eq!((answer.status, &*answer.code()), (503, "unavailable"));
-    assert_eq!(channel.times("DELETE", JOB), 0);
-    other.execute_batch("ROLLBACK").unwrap();
-    let answer = send(&stand, "DELETE", JOB).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(cents(&stand).await, [40, 0, 40]);
-    assert_eq!(ended(&stand, "failed").await, 1.0);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::engines::{Engine, on};
 use crate::upstream::{Say, Upstream, json, with};
 use crate::*;
 
@@ -180,6 +181,7 @@ async fn a_rate_holds_while_enough_jobs_are_due() {
 /// What comes of a create whose reservation is voided before its channel answers with a job, as
 /// another gate does to one that it takes for dead; and what `meanwhile` sends before the answer.
 async fn given_up(
+    engine: &Engine,
     setup: impl FnOnce(Setup) -> Setup,
     meanwhile: impl AsyncFnOnce(&Stand),
 ) -> (Stand, Answer) {
@@ -204,8 +206,9 @@ async fn given_up(
         json(200, CREATED)
     })
     .await;
-    let stand = setup(channel.behind(soon("  poll_after: 1h\n"), ""));
-    let stand = stand.start().await;
+    let mut setup = setup(channel.behind(soon("  poll_after: 1h\n"), ""));
+    setup.ledger = engine.open();
+    let stand = setup.start().await;
     let gate = stand.gate;
     let request = create("a cat").header("Idempotency-Key", "once");
     let answer = tokio::spawn(async move { request.send(gate).await.unwrap() });
@@ -225,17 +228,20 @@ async fn given_up(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_job_is_charged_although_its_create_was_given_up_before_its_answer() {
-    let (stand, answer) = given_up(|setup| setup, async |_| {}).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(open(&stand, State::Confirmed).await, 1);
-    assert_eq!(send(&stand, "GET", JOB).await.status, 200);
-    // What was voided here was voided by nobody who counts.
-    assert_eq!(cents(&stand).await, [80, 0, 0]);
-    // A repetition makes no second job.
-    let again = create("a cat").header("Idempotency-Key", "once");
-    let again = again.send(stand.gate).await.unwrap();
-    assert_eq!(again.header("idempotent-replayed"), Some("true"));
-    assert_eq!(again.body, answer.body);
+    on(Engine::all(), async |engine| {
+        let (stand, answer) = given_up(&engine, |setup| setup, async |_| {}).await;
+        assert_eq!(answer.status, 200, "{}: {answer:?}", engine.name());
+        assert_eq!(open(&stand, State::Confirmed).await, 1);
+        assert_eq!(send(&stand, "GET", JOB).await.status, 200);
+        // What was voided here was voided by nobody who counts.
+        assert_eq!(cents(&stand).await, [80, 0, 0], "{}", engine.name());
+        // A repetition makes no second job.
+        let again = create("a cat").header("Idempotency-Key", "once");
+        let again = again.send(stand.gate).await.unwrap();
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(again.body, answer.body);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -244,15 +250,20 @@ async fn a_repetition_that_came_before_the_late_answer_keeps_its_own() {
         let again = create("a cat").header("Idempotency-Key", "once");
         again.send(stand.gate).await.unwrap()
     };
-    let (stand, answer) = given_up(
-        |setup| setup,
-        async |stand| assert_eq!(repeat(stand).await.status, 200),
-    )
+    on(Engine::all(), async |engine| {
+        let (stand, answer) = given_up(
+            &engine,
+            |setup| setup,
+            async |stand| assert_eq!(repeat(stand).await.status, 200),
+        )
+        .await;
+        assert_eq!(answer.status, 200, "{}: {answer:?}", engine.name());
+        assert_eq!(open(&stand, State::Confirmed).await, 2);
+        let again = repeat(&stand).await;
+        let again = String::from_utf8_lossy(&again.body);
+        assert!(again.contains("video_2"), "{}: {again}", engine.name());
+    })
     .await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(open(&stand, State::Confirmed).await, 2);
-    let again = repeat(&stand).await;
-    assert!(String::from_utf8_lossy(&again.body).contains("video_2"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -263,14 +274,18 @@ async fn a_late_answer_never_exceeds_a_budget() {
             "sora2: { multiplier: 5, currency: CNY, limits: { list_cost_usd: 0.5/total } }",
         )
     };
-    let (stand, answer) = given_up(tight, async |stand| {
-        let other = create("a dog").send(stand.gate).await.unwrap();
-        assert_eq!(other.status, 200);
+    on(Engine::all(), async |engine| {
+        let (stand, answer) = given_up(&engine, tight, async |stand| {
+            let other = create("a dog").send(stand.gate).await.unwrap();
+            assert_eq!(other.status, 200);
+        })
+        .await;
+        let told = (answer.status, &*answer.code());
+        assert_eq!(told, (502, "upstream_error"), "{}", engine.name());
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        assert_eq!(stand.channel_errors().await, ["too_late"]);
+        assert_eq!(send(&stand, "GET", JOB).await.status, 404);
+        assert_eq!(open(&stand, State::Confirmed).await, 1);
     })
     .await;
-    assert_eq!((answer.status, &*answer.code()), (502, "upstream_error"));
-    assert_eq!(answer.header("x-should-retry"), Some("false"));
-    assert_eq!(stand.channel_errors().await, ["too_late"]);
-    assert_eq!(send(&stand, "GET", JOB).await.status, 404);
-    assert_eq!(open(&stand, State::Confirmed).await, 1);
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::ledger::{Ledger, ReservationId, Reserved, State};
+use tokio_postgres::NoTls;
+use tollgate::ledger::{Claimed, Ledger, ReservationId, Reserved, State};
 use tollgate::policy::Measure;
 
-use super::{WRONG_COUNTERS, open};
-use crate::suite::{NOW, charge, draft, key, limit};
+use super::{FEW, WRONG_COUNTERS, open};
+use crate::suite::{NOW, charge, claiming, draft, key, limit};
 use crate::support::postgres::shared;
+use crate::support::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gates_share_a_budget() {
@@ -38,6 +40,52 @@ async fn gates_share_a_budget() {
     let rows = postgres.psql(&url, "SELECT count(*) FROM tollgate.reservation");
     assert_eq!(rows, "500");
     assert_eq!(postgres.psql(&url, WRONG_COUNTERS), "");
+}
+
+/// Requests under one idempotency key that have all found nothing under it, while they wait for the
+/// counter of a budget for one of them: the losers are told to come back for the winner's answer,
+/// and not that the budget is spent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repetitions_that_wait_for_a_counter_are_never_refused_by_its_limit() {
+    let Some(postgres) = shared() else { return };
+    let url = postgres.create_database();
+    let ledger = Arc::new(open(&url));
+    let key = key(vec![limit(Measure::ListCost, "0.4/total")]);
+    let charge = charge(&key, 4);
+    // Afterwards there is a counter to wait for.
+    let first = ledger.reserve(&draft(1, &charge), &key, NOW).await;
+    assert_eq!(first, Ok(Reserved::Done));
+    let voided = ledger.void(ReservationId(1), "refused", NOW).await;
+    assert!(voided.unwrap().is_some());
+
+    let (holder, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let hold = "BEGIN; SELECT 1 FROM tollgate.counter FOR UPDATE";
+    holder.batch_execute(hold).await.unwrap();
+    let tasks = (0..FEW as u128).map(|task| {
+        let (ledger, charge, key) = (ledger.clone(), charge.clone(), key.clone());
+        tokio::spawn(async move {
+            let draft = claiming(2 + task, &charge, "order-17", 1);
+            ledger.reserve(&draft, &key, NOW).await.unwrap()
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("all wait for the counter", async || {
+        let waiting = tokio::task::block_in_place(|| postgres.psql(&url, waiting));
+        waiting == FEW.to_string()
+    })
+    .await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    let mut done = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Reserved::Done => done += 1,
+            other => assert_eq!(other, Reserved::Claimed(Claimed::InFlight)),
+        }
+    }
+    assert_eq!(done, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
