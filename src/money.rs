@@ -5,8 +5,12 @@
 //! always a whole number of nanos: nothing is ever rounded, in this program or in the
 //! ledger, and no float takes part.
 
+mod signed;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use self::signed::SignedAmount;
 
 const NANOS: u64 = 1_000_000_000;
 

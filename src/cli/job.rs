@@ -4,22 +4,19 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp as Time;
 use jiff::civil;
 use jiff::tz::TimeZone;
 use serde_json::json;
-use tokio::time::timeout;
 
+use super::beside::{self, shown};
 use crate::config::{self, LedgerUrl};
 use crate::ledger::read_postgres_records;
-use crate::ledger::{DisputeRecord, JobError, MAX_RECORDS, RecordQuery, SqliteLedger, State};
+use crate::ledger::{Author, DisputeRecord, JobError, MAX_RECORDS, RecordQuery};
+use crate::ledger::{SqliteLedger, State};
 use crate::policy::Timestamp;
-
-/// How long the ledger is waited for.
-const WITHIN: Duration = Duration::from_secs(30);
 
 /// How far around `--at` is looked, in milliseconds.
 const AROUND: u64 = 2 * 60 * 1000;
@@ -52,21 +49,7 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
         Ok(ledger) => ledger,
         Err(error) => return super::fail(error),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return super::fail(error),
-    };
-    let found = runtime.block_on(async {
-        let read = read(&ledger, &query);
-        timeout(WITHIN, read)
-            .await
-            .unwrap_or_else(|_| Err("the ledger does not answer in time".into()))
-    });
-    runtime.shutdown_background();
-    let records = match found {
+    let records = match beside::run(read(&ledger, &query)) {
         Ok(records) => records,
         Err(problem) => return super::fail(problem),
     };
@@ -144,13 +127,6 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
     }
 }
 
-/// Writes a time as RFC 3339.
-fn shown(time: Timestamp) -> String {
-    let time = i64::try_from(time.0).ok();
-    let time = time.and_then(|ms| Time::from_millisecond(ms).ok());
-    time.map_or_else(|| "?".into(), |time| format!("{time:.3}"))
-}
-
 /// The steps of a charge in the order of time, each with its time and its reason.
 fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     let charge = &record.charge;
@@ -204,6 +180,19 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
             format!("{owed}: {why}{}", failure(&record.job_error)),
         ));
     }
+    if let Some(void) = &record.voided_by {
+        let Author {
+            at,
+            made_by,
+            reason,
+        } = &void.author;
+        let billed = charge.billed;
+        let text = format!(
+            "voided by {made_by}: {billed} {} not owed any more: {reason}",
+            charge.payer.currency
+        );
+        steps.push((Some(*at), text));
+    }
     if record.deleted {
         steps.push((None, "the job was deleted at its channel".to_owned()));
     }
@@ -241,7 +230,10 @@ fn to_text(record: &DisputeRecord) -> String {
         Some(job) => format!("job {job}"),
         None => format!("reservation {}, no job", record.id),
     };
-    let state = record.state.name();
+    let mut state = record.state.name();
+    if record.voided_by.is_some() {
+        state = "posted, and voided later";
+    }
     let mut write = |arguments: fmt::Arguments<'_>| {
         let _ = text.write_fmt(arguments);
     };
@@ -317,6 +309,9 @@ fn to_json(record: &DisputeRecord) -> serde_json::Value {
         "job_error_code": record.job_error.code.as_deref(),
         "job_error_message": record.job_error.message.as_deref(),
         "deleted": record.deleted,
+        "voided_at": time(record.voided_by.as_ref().map(|void| void.author.at)),
+        "voided_by": record.voided_by.as_ref().map(|void| &*void.author.made_by),
+        "void_reason": record.voided_by.as_ref().map(|void| &*void.author.reason),
     })
 }
 

@@ -1,5 +1,8 @@
 //! The commands.
 
+mod adjust;
+mod beside;
+mod bill;
 mod check;
 mod demo;
 mod health;
@@ -10,6 +13,7 @@ mod log_limit;
 mod log_queue;
 mod open_files;
 mod reload;
+mod reloads;
 mod serve;
 mod systemd;
 mod watch;
@@ -83,6 +87,48 @@ enum Command {
         #[command(flatten)]
         wanted: job::Wanted,
     },
+    /// Print the bill of a month: lines with unit prices, and totals by key and currency.
+    ///
+    /// A charge is billed in the month (UTC) in which it was posted, an adjustment in the one in which
+    /// it was recorded: a month that is over does not change. A gate that uses the ledger is not
+    /// disturbed.
+    Bill {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        wanted: bill::Wanted,
+    },
+    /// Take off the bill what a job costs that was posted.
+    ///
+    /// It is a line of its own, in the month that runs, and the limits of its key and group have room
+    /// again. A job is voided once: to repeat this changes nothing. A gate may be running.
+    Void {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        wanted: adjust::WantedVoid,
+    },
+    /// Take an amount off the bill of a key.
+    ///
+    /// It is a line of its own, in the month that runs, and changes no limit. With --id it can be
+    /// repeated safely. A gate may be running.
+    Credit {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        wanted: adjust::WantedCredit,
+    },
+    /// List the starts of gates and the reloads of their configurations, with what each changed.
+    Reloads {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        wanted: reloads::Wanted,
+    },
     /// Run the mock channel alone: the whole Videos API without a renderer.
     ///
     /// Jobs move by time and end as a small playable MP4. Counters of what reached it are
@@ -133,6 +179,10 @@ pub fn main() -> ExitCode {
         Command::Check { config, online } => check::run(&config, online),
         Command::Health { address } => health::run(address),
         Command::Job { config, wanted } => job::run(&config, &wanted),
+        Command::Bill { config, wanted } => bill::run(&config, &wanted),
+        Command::Void { config, wanted } => adjust::void(&config, &wanted),
+        Command::Credit { config, wanted } => adjust::credit(&config, &wanted),
+        Command::Reloads { config, wanted } => reloads::run(&config, &wanted),
         Command::Demo { config } => demo::run(&config),
         Command::Key {
             command: KeyCommand::New { name, group },

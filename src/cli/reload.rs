@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::log_format;
 use super::watch::{Stamps, Watcher};
+use super::{log_format, reloads};
 use crate::calendar::format_rfc3339;
 use crate::certificate::TlsIdentity;
 use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded};
@@ -156,7 +156,8 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
     fn apply_config(&self, config: Config, settings: &StartupSettings) {
         let waiting = self.started.unlike(settings);
         log_format::set(config.log.format);
-        self.gate.reload(config);
+        let change = self.gate.reload(config);
+        reloads::keep_reload(self.gate, &change);
         match waiting.is_empty() {
             true => log::info!("configuration loaded anew"),
             false => log::warn!(

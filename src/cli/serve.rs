@@ -15,7 +15,7 @@ use sd_notify::NotifyState;
 
 use super::reload::{Reloader, StartupSettings};
 use super::systemd::{self, Activated};
-use super::{log_format, open_files};
+use super::{log_format, open_files, reloads};
 use crate::config::{self, Config, LedgerUrl, Loaded};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
@@ -144,6 +144,7 @@ async fn serve(
     let background = Background::new(gate.clone());
     let background = tokio::spawn(async move { background.run().await });
 
+    reloads::keep_start(&gate);
     let reloader = Reloader::new(load, paths, (&gate, server.certificate()), started);
     systemd::notify(&[NotifyState::Ready]);
     let watched = systemd::watch();

@@ -24,6 +24,7 @@ mod log;
 mod metrics;
 mod models;
 mod operation;
+mod part;
 mod reload;
 mod scalar;
 mod sources;
@@ -51,6 +52,7 @@ pub use jobs::Jobs;
 pub use ledger::LedgerUrl;
 pub use listen::{Admin, Listen, Tls};
 pub use metrics::MetricsOptions;
+pub use part::{KeyGroup, load_key_group, load_ledger};
 pub use reload::{ConfigHash, Reload};
 
 use error::{Problems, Reported};
@@ -201,31 +203,6 @@ pub fn load_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
         config,
         paths: read.into_inner().paths,
     }
-}
-
-/// Reads from the configuration file of that path where the ledger is, and nothing else: what the rest
-/// refers to, such as credentials of channels, need not be there.
-///
-/// # Errors
-/// All that is wrong with that, by place.
-pub fn load_ledger(path: &Path) -> Result<LedgerUrl, Error> {
-    let name = path.display().to_string();
-    let mut problems = Problems::new(&name);
-    let read = std::cell::RefCell::default();
-    let env: &dyn Fn(&str) -> Option<String> = &|name| std::env::var(name).ok();
-    let dir = path.parent().unwrap_or(Path::new(""));
-    let ledger = match sources::read_text(path, sources::MAX_FILE) {
-        Err(error) => Err(problems.report_file(format!("cannot read this file: {error}"))),
-        Ok(text) => yaml::read(&text, &mut problems).and_then(|file: file::File| {
-            let sources = Sources {
-                env,
-                dir,
-                read: &read,
-            };
-            LedgerUrl::build(&file.ledger, sources, &mut problems)
-        }),
-    };
-    problems.finish(ledger)
 }
 
 /// Reads a configuration from its text. `name` stands for it in messages, `env` looks an

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::adjustment::Adjustment;
 use super::charge::Charge;
 use super::job::State;
 use super::reservation_id::ReservationId;
@@ -112,4 +113,6 @@ pub struct DisputeRecord {
     pub job_error: JobError,
     /// Whether the job was deleted at its channel.
     pub deleted: bool,
+    /// What an operator voided it by after it was posted.
+    pub voided_by: Option<Adjustment>,
 }

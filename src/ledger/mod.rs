@@ -21,6 +21,8 @@
 //! - No clock is read: the caller says what time it is. (How long a lease lasts is the one
 //!   thing that a database's own clock may decide.)
 
+mod adjustment;
+mod bill;
 mod charge;
 mod counters;
 mod error;
@@ -29,6 +31,7 @@ mod ids;
 mod job;
 mod memory;
 mod postgres;
+mod reload;
 mod reservation_id;
 mod sqlite;
 
@@ -37,6 +40,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use adjustment::{Adjustment, AdjustmentKind, Author, CreditDecision, VOID_ID};
+pub use adjustment::{VoidDecision, VoidRefusal, VoidedCharge};
+pub use bill::{AdjustmentLine, BillLine, BillQuery, BillSum, BillTotals, LineKind};
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer};
 pub use charge::{
     FirstAnswer, Placement, PromptDigest, PurchaseCost, Reroute, Rerouted, Resolution,
@@ -48,8 +54,17 @@ pub use ids::generated_public_id;
 pub use job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched, UnresolvedCount};
 pub use memory::MemoryLedger;
 pub use postgres::{ParseUrlError, PostgresLedger, read_records as read_postgres_records};
+pub use postgres::{
+    credit as credit_postgres, read_bill as read_postgres_bill,
+    read_reloads as read_postgres_reloads, void as void_postgres,
+};
+pub use reload::{ConfigLoad, LoadEvent};
 pub use reservation_id::ReservationId;
 pub use sqlite::{OpenError, SqliteLedger};
+pub use sqlite::{
+    credit as credit_sqlite, read_bill as read_sqlite_bill, read_reloads as read_sqlite_reloads,
+    void as void_sqlite,
+};
 
 use crate::policy::{Key, Limit, Timestamp};
 
@@ -257,6 +272,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// evidence has none.
     async fn records(&self, _query: &RecordQuery) -> Result<Vec<DisputeRecord>, Unavailable> {
         Ok(Vec::new())
+    }
+
+    /// Keeps that a gate has loaded a configuration. It decides nothing, and is not to be waited for.
+    /// A ledger that keeps no evidence ignores it.
+    async fn note_load(&self, _load: &ConfigLoad) -> Result<(), Unavailable> {
+        Ok(())
     }
 
     /// Checks that the ledger can take reservations.

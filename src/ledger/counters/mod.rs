@@ -247,6 +247,19 @@ impl Counters {
         });
     }
 
+    /// Counts that a posted charge which was taken at `taken` is not owed any more: its key and group
+    /// have room again, and its channel has done the work.
+    pub(in crate::ledger) fn give_back(&mut self, charge: &Charge, taken: Timestamp) {
+        for series in self.of_payer(charge) {
+            let measure = series.measure;
+            if measure != Measure::InFlight
+                && let Some(counter) = series.counter(taken)
+            {
+                counter.change(charge.takes(measure), 0);
+            }
+        }
+    }
+
     /// Moves a charge that was taken at `taken` to another channel.
     pub(in crate::ledger) fn reroute(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
         let (gives, takes) = (before, after);
@@ -273,13 +286,15 @@ impl Counters {
     }
 
     fn each(&mut self, charge: &Charge, change: impl Fn(&mut Series)) {
+        self.of_payer(charge).for_each(&change);
+        self.of_channel(charge).for_each(change);
+    }
+
+    fn of_payer<'a>(&'a mut self, charge: &'a Charge) -> impl Iterator<Item = &'a mut Series> {
         let payer = &charge.payer;
         let series = self.keys.get_mut(&payer.key).into_iter();
         let series = series.chain(self.groups.get_mut(&payer.group)).flatten();
-        series
-            .filter(|series| series.counts(&payer.currency))
-            .for_each(&change);
-        self.of_channel(charge).for_each(change);
+        series.filter(|series| series.counts(&payer.currency))
     }
 
     fn of_channel(&mut self, charge: &Charge) -> impl Iterator<Item = &mut Series> {

@@ -1,14 +1,12 @@
 //! Keeps and reads what disputes ask for.
 
-use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Error, Row};
+use tokio_postgres::{Row, Transaction};
 
+use super::adjustments;
+use super::beside::{connect, failed, read_only};
 use super::connection::{ANSWER, Database, LONG_ANSWER, Parameter};
-use super::error::{explain, unavailable};
 use super::row::{self, CHARGE, Id, bigint, column, number, state, text_if_any};
-use super::schema;
-use super::url::Target;
 use crate::key::Secret;
 use crate::ledger::Unavailable;
 use crate::ledger::charge::ReservationId;
@@ -58,7 +56,7 @@ pub(super) async fn note(
 }
 
 /// A statement that reads records, with its parameters.
-struct Select {
+pub(super) struct Select {
     statement: String,
     parameters: Vec<(Box<dyn ToSql + Sync + Send>, Type)>,
 }
@@ -102,6 +100,22 @@ impl Select {
         }
     }
 
+    /// Reads the records that a query selects, in a transaction.
+    pub(super) async fn read(
+        transaction: &Transaction<'_>,
+        query: &RecordQuery,
+    ) -> Result<Vec<DisputeRecord>, Unavailable> {
+        for select in Self::of(query) {
+            let parameters = select.parameters();
+            let rows = transaction.query_typed(&select.statement, &parameters);
+            let rows = rows.await.map_err(failed)?;
+            if !rows.is_empty() {
+                return rows.iter().map(record).collect();
+            }
+        }
+        Ok(Vec::new())
+    }
+
     fn parameters(&self) -> Vec<Parameter<'_>> {
         let parameters = self.parameters.iter();
         parameters
@@ -120,7 +134,9 @@ pub(super) async fn records(
         let rows = database.query(&select.statement, &parameters, LONG_ANSWER);
         let rows = rows.await?;
         if !rows.is_empty() {
-            return rows.iter().map(record).collect();
+            let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+            adjustments::add(database, &mut records).await?;
+            return Ok(records);
         }
     }
     Ok(Vec::new())
@@ -136,25 +152,9 @@ pub async fn read_records(
     url: &Secret,
     query: &RecordQuery,
 ) -> Result<Vec<DisputeRecord>, Unavailable> {
-    let target = Target::parse(url).map_err(|error| Unavailable::permanent(error.to_string()))?;
-    let failed = |error: Error| unavailable(explain(&error), error);
-    let connected = timeout(target.patience, target.config.connect(target.tls)).await;
-    let connected = connected.map_err(|_| Unavailable::transient("connecting took too long"))?;
-    let (mut client, connection) = connected.map_err(failed)?;
-    // It ends with the client.
-    tokio::spawn(connection);
-    let transaction = client.build_transaction().read_only(true).start();
-    let transaction = transaction.await.map_err(failed)?;
-    schema::check_newest(&transaction).await?;
-    for select in Select::of(query) {
-        let parameters = select.parameters();
-        let rows = transaction.query_typed(&select.statement, &parameters);
-        let rows = rows.await.map_err(failed)?;
-        if !rows.is_empty() {
-            return rows.iter().map(record).collect();
-        }
-    }
-    Ok(Vec::new())
+    let mut client = connect(url).await?;
+    let transaction = read_only(&mut client).await?;
+    adjustments::records(&transaction, query).await
 }
 
 fn record(row: &Row) -> Result<DisputeRecord, Unavailable> {
@@ -189,6 +189,7 @@ fn record(row: &Row) -> Result<DisputeRecord, Unavailable> {
             message: text_if_any(row, "job_error_message")?,
         },
         deleted: column(row, "deleted")?,
+        voided_by: None,
     })
 }
 

@@ -4,6 +4,8 @@
 //! transaction and one round trip; see `schema/postgres`. The database's clock is asked for
 //! nothing but leases.
 
+mod adjustments;
+mod beside;
 mod connection;
 mod decision;
 mod error;
@@ -39,10 +41,13 @@ use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
 use super::counters::{BindingLimits, ChannelLimits, KEPT, LimitReached, Usage, limits};
 use super::evidence::{DisputeRecord, Note, RecordQuery};
 use super::job::{Job, JobsAfter, State, Unmatched, UnresolvedCount};
+use super::reload::ConfigLoad;
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::key::Secret;
 use crate::policy::{Key, Limit, Timestamp};
 
+pub use self::adjustments::{credit, void};
+pub use self::beside::{read_bill, read_reloads};
 pub use self::evidence::read_records;
 pub use self::url::ParseUrlError;
 
@@ -371,6 +376,10 @@ impl Ledger for PostgresLedger {
 
     async fn records(&self, query: &RecordQuery) -> Result<Vec<DisputeRecord>, Unavailable> {
         evidence::records(&self.database, query).await
+    }
+
+    async fn note_load(&self, load: &ConfigLoad) -> Result<(), Unavailable> {
+        beside::note_load(&self.database, load).await
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {

@@ -370,7 +370,7 @@ pub(super) fn text_if_any(row: &Row, name: &str) -> Result<Option<Arc<str>>, Una
     Ok(column::<Option<&str>>(row, name)?.map(Arc::from))
 }
 
-fn strange(name: &str) -> Unavailable {
+pub(super) fn strange(name: &str) -> Unavailable {
     Unavailable::permanent(format!(
         "the database answers with a value in {name} that no gate writes: see whether \
          somebody has changed the schema tollgate"

@@ -14,7 +14,7 @@ use crate::ledger::Unavailable;
 /// The changes of every version to the tables, the oldest first. What has been released never
 /// changes. A version may change the decisions alone, as the second, the fifth, the sixth and
 /// the eighth did.
-const VERSIONS: [&str; 9] = [
+const VERSIONS: [&str; 10] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
     include_str!("../schema/postgres/003_ids_and_prices.sql"),
@@ -24,6 +24,7 @@ const VERSIONS: [&str; 9] = [
     include_str!("../schema/postgres/007_channels.sql"),
     "",
     include_str!("../schema/postgres/009_evidence.sql"),
+    include_str!("../schema/postgres/010_adjustments.sql"),
 ];
 
 /// The functions, as they are in the newest version: every upgrade replaces all of them.

@@ -70,6 +70,13 @@ pub enum OpenError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// Other programs hold its lock.
+    #[error(
+        "{}: other programs hold its lock for too long, so nothing was written: try again, and \
+         see what else writes to it",
+        .0.display()
+    )]
+    Busy(PathBuf),
     /// Something else.
     #[error(
         "{}: cannot be opened as a ledger: {reason}",

@@ -8,6 +8,8 @@ use super::super::charge::ReservationId;
 use super::super::evidence::{
     ChannelAnswer, DisputeRecord, JobError, MAX_RECORDS, Note, RecordQuery,
 };
+use super::super::job::State;
+use super::adjustments;
 use super::columns::{ChargeColumns, Columns as _, blob, columns, id, int, state};
 use super::columns::{time, time_if_any};
 use crate::policy::Timestamp;
@@ -103,7 +105,14 @@ fn select(
     let mut read = db.prepare_cached(&format!("SELECT {list} FROM reservation {rest}"))?;
     let (charge, own) = <(ChargeColumns, RecordColumns)>::find(&read)?;
     let found = read.query_map(parameters, |row| record(row, &charge, &own))?;
-    found.collect()
+    let mut found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    for record in found
+        .iter_mut()
+        .filter(|record| record.state == State::Posted)
+    {
+        record.voided_by = adjustments::of_reservation(db, record.id)?;
+    }
+    Ok(found)
 }
 
 fn record(
@@ -141,5 +150,6 @@ fn record(
             message: row.get(own.job_error_message)?,
         },
         deleted: row.get(own.deleted)?,
+        voided_by: None,
     })
 }

@@ -9,6 +9,8 @@
 //! The database is in WAL mode: operators may read it at any time, with any client.
 
 mod access;
+mod adjustments;
+mod bill;
 mod calls;
 mod check;
 mod claims;
@@ -18,6 +20,7 @@ mod evidence;
 mod open;
 mod prune;
 mod readers;
+mod reloads;
 mod reroute;
 mod rows;
 mod state;
@@ -40,10 +43,14 @@ use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
 use super::evidence::{DisputeRecord, Note, RecordQuery};
 use super::job::{Job, JobsAfter, Unmatched, UnresolvedCount};
+use super::reload::ConfigLoad;
 use super::{ClaimState, Claimed, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Limit, Timestamp};
 
+pub use self::adjustments::{credit, void};
+pub use self::bill::read_bill;
 pub use self::error::OpenError;
+pub use self::reloads::read_reloads;
 
 /// A [`Ledger`] in an SQLite file, which it alone writes.
 ///
@@ -306,7 +313,10 @@ impl Ledger for SqliteLedger {
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
         self.log.watch();
-        let call = move |state: &mut WriterState, db: &_| state.mark_lost(db, now, lost_after);
+        let call = move |state: &mut WriterState, db: &_| {
+            adjustments::count_voids(state, db)?;
+            state.mark_lost(db, now, lost_after)
+        };
         self.writer.call(call).await
     }
 
@@ -370,6 +380,12 @@ impl Ledger for SqliteLedger {
         let query = query.clone();
         let read = move |db: &_| evidence::records(db, &query);
         self.readers.read(read).await
+    }
+
+    async fn note_load(&self, load: &ConfigLoad) -> Result<(), Unavailable> {
+        let load = load.clone();
+        let call = move |_: &mut WriterState, db: &_| reloads::insert(db, &load);
+        self.writer.call(call).await
     }
 
     /// Tries a small write where the last one failed, so that it heals without a reservation.

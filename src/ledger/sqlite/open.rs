@@ -2,9 +2,10 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
 use super::error::OpenError;
@@ -12,13 +13,14 @@ use super::{access, wal};
 
 /// The tables, one file for each version. What has been released is never changed: what is
 /// to be different is done by a further file.
-const SCHEMA: [&str; 6] = [
+const SCHEMA: [&str; 7] = [
     include_str!("../schema/sqlite/001_ledger.sql"),
     include_str!("../schema/sqlite/002_ids_and_prices.sql"),
     include_str!("../schema/sqlite/003_exact_sums.sql"),
     include_str!("../schema/sqlite/004_counters.sql"),
     include_str!("../schema/sqlite/005_channels.sql"),
     include_str!("../schema/sqlite/006_evidence.sql"),
+    include_str!("../schema/sqlite/007_adjustments.sql"),
 ];
 
 /// Marks a database as a ledger, in its `application_id`: "toll".
@@ -73,11 +75,55 @@ pub(super) fn read_only<T>(
     path: &Path,
     read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, OpenError> {
+    let (real, db) = open_beside(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    read(&db).map_err(|error| OpenError::of_sqlite(&real, &error))
+}
+
+/// Writes to a database of the newest version, which a gate may be using, in one transaction. A busy
+/// gate holds the lock nearly all of the time, so that it is asked for often, for up to `within`: the
+/// gate waits for it in turn.
+pub(super) fn write_beside<T>(
+    path: &Path,
+    within: Duration,
+    write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> Result<T, OpenError> {
+    let began = Instant::now();
+    let (real, db) = open_beside(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let sqlite = |error| OpenError::of_sqlite(&real, &error);
+    if db.is_readonly("main").map_err(sqlite)? {
+        return Err(OpenError::ReadOnly(real));
+    }
+    // To move the log into the database is for the gate to do.
+    db.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")
+        .map_err(sqlite)?;
+    db.busy_timeout(Duration::ZERO).map_err(sqlite)?;
+    let transaction = loop {
+        match Transaction::new_unchecked(&db, TransactionBehavior::Immediate) {
+            Ok(transaction) => break transaction,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                if began.elapsed() >= within {
+                    return Err(OpenError::Busy(real));
+                }
+                thread::sleep(BUSY_PAUSE);
+            }
+            Err(error) => return Err(sqlite(error)),
+        }
+    };
+    let written = write(&transaction).map_err(sqlite)?;
+    transaction.commit().map_err(sqlite)?;
+    Ok(written)
+}
+
+/// How long a writer beside the gate waits until it asks for the lock again.
+const BUSY_PAUSE: Duration = Duration::from_micros(500);
+
+/// Opens a database of the newest version, which a gate may be using, and makes none.
+fn open_beside(path: &Path, access: OpenFlags) -> Result<(PathBuf, Connection), OpenError> {
     let real = path
         .canonicalize()
         .map_err(|error| OpenError::of_system(path, &error))?;
     let sqlite = |error| OpenError::of_sqlite(&real, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(&real, flags).map_err(sqlite)?;
     db.busy_timeout(BUSY).map_err(sqlite)?;
     let version = known(&db, &real)?;
@@ -88,7 +134,7 @@ pub(super) fn read_only<T>(
             known: SCHEMA.len() as u32,
         });
     }
-    read(&db).map_err(sqlite)
+    Ok((real, db))
 }
 
 /// The path without links, so that two names of one file share one lock.

@@ -32,6 +32,7 @@ columns! {
     PrunedColumns {
         state,
         day = "date(created_ms / 1000, 'unixepoch')",
+        posted = "date(resolved_ms / 1000, 'unixepoch')",
     }
 }
 
@@ -45,6 +46,48 @@ struct Line {
     list: u128,
     billed: u128,
     purchase: u128,
+}
+
+impl Line {
+    fn add(&mut self, charge: &Charge) {
+        self.jobs += 1;
+        self.seconds += i64::from(charge.seconds);
+        self.list += u128::from(charge.list.nanos());
+        self.billed += u128::from(charge.billed.nanos());
+        let purchase = charge.purchase.as_ref();
+        self.purchase += purchase.map_or(0, |cost| u128::from(cost.amount.nanos()));
+    }
+}
+
+/// What a line of `bill_line` says of pruned charges, besides their sums.
+#[derive(PartialEq, Eq, Hash)]
+struct PostedLine {
+    /// The day of the posting, and the names of the payer and of what was made.
+    names: [String; 6],
+    multiplier: i64,
+    list_price: i64,
+}
+
+impl PostedLine {
+    fn of(charge: &Charge, posted: String) -> Self {
+        let payer = &charge.payer;
+        let names = [
+            &payer.key,
+            &payer.group,
+            &payer.currency,
+            &charge.model,
+            &charge.size,
+        ];
+        let [key, group, currency, model, size] = names.map(|name| name.to_string());
+        let price = charge.list.nanos().checked_rem(charge.seconds.into());
+        let price = price.filter(|rest| *rest == 0);
+        let price = price.map(|_| charge.list.nanos() / u64::from(charge.seconds));
+        Self {
+            names: [posted, key, group, currency, model, size],
+            multiplier: int(payer.multiplier.thousandths()),
+            list_price: price.map_or(-1, int),
+        }
+    }
 }
 
 /// Splits a sum of costs as the totals keep it: whole units, and the nanos that are left over.
@@ -77,14 +120,15 @@ pub(super) fn forget(
     let (charge, own) = <(ChargeColumns, PrunedColumns)>::find(&read)?;
     let mut delete = db.prepare_cached("DELETE FROM reservation WHERE number = ?1")?;
     let mut forgotten = expired as u64;
-    let mut lines = HashMap::<_, Line>::new();
+    let (mut lines, mut posted_lines) = (HashMap::<_, Line>::new(), HashMap::<_, Line>::new());
     for number in old {
         if forgotten >= u64::from(limit) {
             break;
         }
         let found = read.query_row([number], |row| {
             let charge = charge.read(row, &mut |text| text.into())?;
-            Ok((charge, state(row, own.state)?, row.get(own.day)?))
+            let days = (row.get(own.day)?, row.get(own.posted)?);
+            Ok((charge, state(row, own.state)?, days))
         });
         let found = match found.optional() {
             // Somebody has written what no gate does. That it stays is not to keep the rest.
@@ -94,22 +138,19 @@ pub(super) fn forget(
             }
             found => found?,
         };
-        let Some((charge, state, day)) = found else {
+        let Some((charge, state, (day, posted))) = found else {
             continue;
         };
         delete.execute([number])?;
         forgotten += 1;
         if state == State::Posted {
-            let line = lines.entry(names(&charge, day)).or_default();
-            line.jobs += 1;
-            line.seconds += i64::from(charge.seconds);
-            line.list += u128::from(charge.list.nanos());
-            line.billed += u128::from(charge.billed.nanos());
-            let purchase = charge.purchase.as_ref();
-            line.purchase += purchase.map_or(0, |cost| u128::from(cost.amount.nanos()));
+            lines.entry(names(&charge, day)).or_default().add(&charge);
+            let line = PostedLine::of(&charge, posted);
+            posted_lines.entry(line).or_default().add(&charge);
         }
     }
     add_to_totals(db, lines)?;
+    add_to_posted(db, posted_lines)?;
     Ok(forgotten)
 }
 
@@ -138,6 +179,40 @@ fn add_to_totals(db: &Connection, lines: HashMap<[String; 8], Line>) -> rusqlite
         let names = names.iter().map(|name| ToSqlOutput::from(&**name));
         let sums = sums.into_iter().map(ToSqlOutput::from);
         add.execute(params_from_iter(names.chain(sums)))?;
+    }
+    Ok(())
+}
+
+/// Adds what was posted to the totals by the day of the posting.
+fn add_to_posted(db: &Connection, lines: HashMap<PostedLine, Line>) -> rusqlite::Result<()> {
+    let mut add = db.prepare_cached(
+        "INSERT INTO posted_total (day, key, \"group\", currency, model, size,
+                                   multiplier_thousandths, list_price_nanos, jobs, video_seconds,
+                                   list_units, list_fraction, billed_units, billed_fraction)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+         ON CONFLICT DO UPDATE SET
+             jobs = jobs + ?9, video_seconds = video_seconds + ?10,
+             list_units = list_units + ?11 + (list_fraction + ?12) / 1000000000,
+             list_fraction = (list_fraction + ?12) % 1000000000,
+             billed_units = billed_units + ?13 + (billed_fraction + ?14) / 1000000000,
+             billed_fraction = (billed_fraction + ?14) % 1000000000",
+    )?;
+    for (of, line) in lines {
+        let ((list, list_rest), (billed, rest)) = (parts(line.list)?, parts(line.billed)?);
+        let numbers = [
+            of.multiplier,
+            of.list_price,
+            line.jobs,
+            line.seconds,
+            list,
+            list_rest,
+            billed,
+            rest,
+        ];
+        let names = of.names.iter().map(|name| ToSqlOutput::from(&**name));
+        add.execute(params_from_iter(
+            names.chain(numbers.map(ToSqlOutput::from)),
+        ))?;
     }
     Ok(())
 }

@@ -46,32 +46,25 @@ impl WriterState {
             scope,
             currency,
         } = scoped;
-        let (own, pruned) = match limit.measure {
-            Measure::InFlight => {
-                let open = self.open.values();
-                let open = open.filter(|entry| scoped.counts(&entry.charge)).count();
-                return Ok(BTreeMap::from([(span.start, open as u64)]));
-            }
-            Measure::Requests => ("1", ["0", "jobs"]),
-            Measure::VideoSeconds => ("seconds", ["0", "video_seconds"]),
-            Measure::ListCost => ("list_nanos", ["list_units", "list_fraction"]),
-            Measure::BilledCost => ("billed_nanos", ["billed_units", "billed_fraction"]),
-            Measure::Cost => (
-                "ifnull(purchase_nanos, 0)",
-                ["purchase_units", "purchase_fraction"],
-            ),
+        let Some(Expressions {
+            own,
+            pruned,
+            voided,
+        }) = expressions(limit.measure)
+        else {
+            let open = self.open.values();
+            let open = open.filter(|entry| scoped.counts(&entry.charge)).count();
+            return Ok(BTreeMap::from([(span.start, open as u64)]));
         };
-        let own = [
-            &*format!("{own} / 1000000000"),
-            &*format!("{own} % 1000000000"),
-        ];
+        let halves = |sum| [format!("{sum} / 1000000000"), format!("{sum} % 1000000000")];
+        let (own, voided) = (halves(own), halves(voided));
         let (of, of_currency) = match scope {
             Scope::Channel(_) => ("channel", "purchase_currency"),
             Scope::Key(_) | Scope::Group(_) => ("\"group\"", "currency"),
         };
         // Added up in two parts, as the totals are, since SQLite fails where a sum exceeds 63
         // bits.
-        let parts = |[whole, rest]: [&str; 2], start: &str, table, more| {
+        let parts = |[whole, rest]: &[String; 2], start: &str, table, more| {
             format!(
                 "SELECT {start} AS start, sum({whole}) AS units, sum({rest}) AS fraction
                  FROM {table} WHERE key = ?1 AND (?2 IS NULL OR {of} = ?2)
@@ -81,30 +74,41 @@ impl WriterState {
         let starts = starts(limit.window);
         let recent = "created_ms >= ?4 AND created_ms < ?5 AND state <> 'voided'";
         let of = "reservation INDEXED BY reservation_key";
-        let mut recent = db.prepare(&parts(own, starts.of_time, of, recent))?;
+        let mut recent = db.prepare(&parts(&own, starts.of_time, of, recent))?;
         let of_days = "day >= date(?4 / 1000, 'unixepoch')
              AND (?5 = 9223372036854775807 OR day < date(?5 / 1000, 'unixepoch'))";
         let pruned = starts
             .of_day
-            .map(|start| parts(pruned, start, "total", of_days));
+            .map(|start| parts(&pruned.map(str::to_owned), start, "total", of_days));
         let mut pruned = pruned.map(|sql| db.prepare(&sql)).transpose()?;
+        let voids = "created_ms >= ?4 AND created_ms < ?5";
+        let mut voids = match scope {
+            Scope::Channel(_) => None,
+            _ => Some(db.prepare(&parts(&voided, starts.of_time, VOIDS, voids))?),
+        };
 
         let (shared_by, keys) = self.keys_of(scope);
         let [from, to] = [span.start, span.end].map(|at| int(at.saturating_mul(1000)));
-        let mut sums = BTreeMap::<u64, u128>::new();
+        let mut sums = BTreeMap::<u64, i128>::new();
         for key in keys {
-            for read in [Some(&mut recent), pruned.as_mut()].into_iter().flatten() {
+            let read = [
+                (Some(&mut recent), 1),
+                (pruned.as_mut(), 1),
+                (voids.as_mut(), -1),
+            ];
+            for (read, sign) in read {
+                let Some(read) = read else { continue };
                 let parameters = params![&**key, shared_by, currency.as_deref(), from, to];
                 let mut found = read.query(parameters)?;
                 while let Some(row) = found.next()? {
                     let sum = sums.entry(uint(row, "start")?).or_default();
-                    *sum += u128::from(uint(row, "units")?) * 1_000_000_000;
-                    *sum += u128::from(uint(row, "fraction")?);
+                    *sum += sign * i128::from(uint(row, "units")?) * 1_000_000_000;
+                    *sum += sign * i128::from(uint(row, "fraction")?);
                 }
             }
         }
         let sums = sums.into_iter();
-        let whole = |sum| u64::try_from(sum).unwrap_or(u64::MAX);
+        let whole = |sum: i128| u64::try_from(sum.max(0)).unwrap_or(u64::MAX);
         Ok(sums.map(|(start, sum)| (start, whole(sum))).collect())
     }
 
@@ -123,6 +127,45 @@ impl WriterState {
             }
         }
     }
+}
+
+/// What was voided after it was posted, as far as the counters that there were have given it back.
+const VOIDS: &str = "(SELECT *, reserved_ms AS created_ms FROM adjustment WHERE kind = 'void' \
+     AND number <= (SELECT number FROM adjustment_counted)) AS void";
+
+/// Expressions of SQL for what is taken from a measure.
+struct Expressions {
+    /// By a reservation.
+    own: &'static str,
+    /// By a line of the totals: whole units, and what is left over in nanos.
+    pruned: [&'static str; 2],
+    /// By a charge that was voided after it was posted.
+    voided: &'static str,
+}
+
+/// The expressions of a measure; `None` of what is in flight, which no table has.
+fn expressions(measure: Measure) -> Option<Expressions> {
+    let (own, pruned, voided) = match measure {
+        Measure::InFlight => return None,
+        Measure::Requests => ("1", ["0", "jobs"], "-jobs"),
+        Measure::VideoSeconds => ("seconds", ["0", "video_seconds"], "-video_seconds"),
+        Measure::ListCost => ("list_nanos", ["list_units", "list_fraction"], "-list_nanos"),
+        Measure::BilledCost => (
+            "billed_nanos",
+            ["billed_units", "billed_fraction"],
+            "-billed_nanos",
+        ),
+        Measure::Cost => (
+            "ifnull(purchase_nanos, 0)",
+            ["purchase_units", "purchase_fraction"],
+            "0",
+        ),
+    };
+    Some(Expressions {
+        own,
+        pruned,
+        voided,
+    })
 }
 
 /// Expressions of SQL for the start of a window, in seconds.

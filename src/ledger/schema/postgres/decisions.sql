@@ -15,14 +15,15 @@
 -- to keep counters, or forgets some, has it alone. So a decision either finds the new counter
 -- or is in its first sum. Who has a scope alone waits for nothing else.
 
--- Those of earlier versions, which may have other parameters. Two are the tables' own.
+-- Those of earlier versions, which may have other parameters. Three are the tables' own.
 DO $$
 DECLARE
     v_function regprocedure;
 BEGIN
     FOR v_function IN
         SELECT oid FROM pg_proc
-        WHERE pronamespace = 'tollgate'::regnamespace AND proname NOT IN ('window_start', 'day_of')
+        WHERE pronamespace = 'tollgate'::regnamespace
+            AND proname NOT IN ('window_start', 'day_of', 'refuse_change')
     LOOP
         EXECUTE 'DROP FUNCTION ' || v_function;
     END LOOP;
@@ -140,10 +141,11 @@ BEGIN
             AND currency = v_currency AND window_name = v_window;
         CONTINUE WHEN v_since <= v_start;
         -- One statement, so that both are of one moment: pruning moves rows from one to the
-        -- other. The totals are by day, and nothing is pruned within the hour.
+        -- other. The totals are by day, and nothing is pruned within the hour. What was voided after
+        -- it was posted counts for its channel alone.
         INSERT INTO tollgate.counter
         SELECT p_scope, p_name, s.start, v_window, v_measure, v_currency,
-               least(sum(s.used), tollgate.most_counted())::bigint
+               greatest(0, least(sum(s.used), tollgate.most_counted()))::bigint
         FROM (
             SELECT tollgate.window_start(v_window, created_ms) AS start,
                    tollgate.takes(v_measure, seconds, list_nanos, billed_nanos, purchase_nanos)::numeric
@@ -169,6 +171,14 @@ BEGIN
               AND (v_since IS NULL OR day < tollgate.day_of(v_since))
               AND v_currency IN ('', tollgate.currency_of(p_scope, currency, purchase_currency))
               AND v_window IN ('day', 'month', 'total')
+            UNION ALL
+            SELECT tollgate.window_start(v_window, reserved_ms),
+                   -tollgate.takes(v_measure, -seconds, -list_nanos, -billed_nanos, NULL)::numeric
+            FROM tollgate.adjustment
+            WHERE kind = 'void' AND v_measure <> 'in_flight'
+              AND (p_scope = 'key' AND key = p_name OR p_scope = 'group' AND group_name = p_name)
+              AND reserved_ms >= v_start AND (v_since IS NULL OR reserved_ms < v_since)
+              AND v_currency IN ('', currency)
         ) AS s
         GROUP BY s.start
         ON CONFLICT DO NOTHING;
@@ -651,6 +661,32 @@ BEGIN
 END
 $$;
 
+-- Gives back to the limits of its key and group what a reservation took that was posted and is
+-- voided by an adjustment of this transaction. Its channel has done the work, and is in flight no
+-- more.
+CREATE FUNCTION tollgate.give_back(p_id uuid) RETURNS void
+LANGUAGE plpgsql SET lock_timeout = '4s'
+AS $$
+DECLARE
+    v_was    tollgate.reservation;
+    v_starts bigint[];
+BEGIN
+    SELECT * INTO v_was FROM tollgate.reservation WHERE id = p_id FOR UPDATE;
+    v_starts := tollgate.window_starts(v_was.created_ms);
+    PERFORM tollgate.share_scopes(v_was.key, v_was.group_name, v_was.channel);
+    IF tollgate.lock_counters(v_was.key, v_was.group_name, v_was.currency,
+                              v_was.channel, v_was.purchase_currency, v_starts) THEN
+        UPDATE tollgate.counter
+        SET used = tollgate.minus(used, tollgate.takes(
+            measure, v_was.seconds, v_was.list_nanos, v_was.billed_nanos, NULL))
+        WHERE (scope, name) IN (('key', v_was.key), ('group', v_was.group_name))
+            AND window_start_ms = ANY (v_starts)
+            AND window_start_ms = tollgate.start_of(window_name, v_starts)
+            AND measure <> 'in_flight' AND currency IN ('', v_was.currency);
+    END IF;
+END
+$$;
+
 -- Renews the lease of a gate for 20 seconds, and marks as unknown what gates without a
 -- lease have left pending, or this one for longer than p_lost_after. Answers how many.
 CREATE FUNCTION tollgate.heartbeat(p_gate uuid, p_now bigint, p_lost_after bigint) RETURNS bigint
@@ -709,6 +745,20 @@ BEGIN
                 list_nanos = t.list_nanos + excluded.list_nanos,
                 billed_nanos = t.billed_nanos + excluded.billed_nanos,
                 purchase_nanos = t.purchase_nanos + excluded.purchase_nanos
+    ), posted AS (
+        INSERT INTO tollgate.posted_total AS t
+        SELECT tollgate.day_of(resolved_ms), key, group_name, currency, multiplier_thousandths,
+               model, size,
+               CASE WHEN seconds > 0 AND mod(list_nanos, greatest(seconds, 1)) = 0
+                    THEN list_nanos / greatest(seconds, 1) ELSE -1 END,
+               count(*), sum(seconds), sum(list_nanos), sum(billed_nanos)
+        FROM gone WHERE state = 'posted'
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 2, 1, 3, 4, 5, 6, 7, 8
+        ON CONFLICT (key, day, group_name, currency, multiplier_thousandths, model, size,
+                     list_price_nanos) DO UPDATE
+            SET jobs = t.jobs + excluded.jobs, seconds = t.seconds + excluded.seconds,
+                list_nanos = t.list_nanos + excluded.list_nanos,
+                billed_nanos = t.billed_nanos + excluded.billed_nanos
     )
     SELECT count(*) INTO v_reservations FROM gone;
     RETURN v_keys + v_reservations;

@@ -1,0 +1,224 @@
+//! `tollgate void` and `tollgate credit`: record what is taken off a bill, while gates run.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::beside::{self, IN_MEMORY, WITHIN, shown};
+use crate::config::{self, LedgerUrl};
+use crate::ledger::{
+    Adjustment, AdjustmentKind, Author, CreditDecision, VOID_ID, VoidDecision, credit_postgres,
+    credit_sqlite, kept, void_postgres, void_sqlite,
+};
+use crate::money::SignedAmount;
+
+/// What is to be voided.
+#[derive(Args)]
+pub(super) struct WantedVoid {
+    /// The job's id, or its reservation's or request's, as for `tollgate job`.
+    job: String,
+    /// Why, for the bill and whoever asks.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+/// What is to be credited.
+#[derive(Args)]
+pub(super) struct WantedCredit {
+    /// The name of the key.
+    key: String,
+    /// By how much it owes less, in the currency of its group, such as 12.50; -12.50 for more.
+    #[arg(allow_hyphen_values = true)]
+    amount: SignedAmount,
+    /// Why, for the bill and whoever asks.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// An id of your own, such as a ticket's number: with it the command can be repeated, and is
+    /// recorded once.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+}
+
+pub(super) fn void(config: &Path, wanted: &WantedVoid) -> ExitCode {
+    let voided = author(&wanted.reason).and_then(|author| {
+        let ledger = config::load_ledger(config).map_err(|error| error.to_string())?;
+        beside::run(void_in(ledger, wanted.job.clone(), author))
+    });
+    told(voided.and_then(|decision| tell_void(&decision)))
+}
+
+pub(super) fn credit(config: &Path, wanted: &WantedCredit) -> ExitCode {
+    told(record_credit(config, wanted))
+}
+
+fn told(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => super::fail(problem),
+    }
+}
+
+/// Who records something now: whoever called sudo comes before whom it was called for.
+fn author(reason: &str) -> Result<Author, String> {
+    let users = ["SUDO_USER", "USER", "LOGNAME"];
+    let user = users.iter().find_map(|name| std::env::var(name).ok());
+    let user = user.unwrap_or_else(|| "somebody".into());
+    let by = format!("{user}@{}", beside::host());
+    Ok(Author {
+        at: beside::now(),
+        made_by: kept(&by).unwrap_or_default(),
+        reason: kept(reason).ok_or("--reason is empty: say why, for the bill")?,
+    })
+}
+
+async fn void_in(ledger: LedgerUrl, job: String, author: Author) -> Result<VoidDecision, String> {
+    match ledger {
+        LedgerUrl::Memory => Err(IN_MEMORY.into()),
+        LedgerUrl::Sqlite(path) => {
+            // It ends within its own time, and not in the middle of a write.
+            let voided = void_sqlite(&path, &job, &author, WITHIN / 2);
+            voided.map_err(|error| error.to_string())
+        }
+        LedgerUrl::Postgres(url) => {
+            let voided = void_postgres(&url, &job, &author).await;
+            voided.map_err(|error| {
+                format!("{error}; where it is not known whether this was done, repeat it")
+            })
+        }
+    }
+}
+
+fn tell_void(decision: &VoidDecision) -> Result<String, String> {
+    let of = |adjustment: &Adjustment| match &adjustment.kind {
+        AdjustmentKind::Void(voided) => {
+            let (charge, name) = (&voided.charge, voided.job.as_deref());
+            let name = name.map_or_else(|| voided.reservation.to_string(), str::to_owned);
+            let payer = &charge.payer;
+            let (billed, currency, key) = (charge.billed, &payer.currency, &payer.key);
+            format!("{name}: {billed} {currency} of key {key}")
+        }
+        AdjustmentKind::Credit { .. } => adjustment.id.to_string(),
+    };
+    match decision {
+        VoidDecision::Record(void) => Ok(format!(
+            "voided {}; the limits of the key and its group have room again within seconds",
+            of(void)
+        )),
+        VoidDecision::Already(void) => Ok(format!(
+            "already voided {}, {} by {}: {}",
+            of(void),
+            shown(void.author.at),
+            void.author.made_by,
+            void.author.reason
+        )),
+        VoidDecision::NothingOwed(id) => Ok(format!(
+            "nothing is owed for reservation {id}: it was voided when it ended"
+        )),
+        VoidDecision::Refuse(refusal) => Err(refusal.to_string()),
+    }
+}
+
+fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String> {
+    let author = author(&wanted.reason)?;
+    if wanted.amount == SignedAmount::ZERO {
+        return Err("a credit of nothing: write an amount, such as 12.50".into());
+    }
+    let id = match &wanted.id {
+        Some(id) => usable_id(id)?,
+        None => format!("adj_{}", Uuid::now_v7().simple()).into(),
+    };
+    let (ledger, group) =
+        config::load_key_group(config, &wanted.key).map_err(|error| error.to_string())?;
+    let group = group.ok_or_else(|| {
+        format!(
+            "the configuration has no key named {:?}: the currency is that of its group (keep the \
+             entry of a key that has ended, with `disabled: true`)",
+            wanted.key
+        )
+    })?;
+    let adjustment = Adjustment {
+        id,
+        author,
+        kind: AdjustmentKind::Credit {
+            group: group.name,
+            key: wanted.key.as_str().into(),
+            currency: group.currency,
+            amount: wanted.amount,
+        },
+    };
+    let decision = beside::run(credit_in(ledger, adjustment.clone()))?;
+    tell_credit(&adjustment, &decision)
+}
+
+/// An id that an operator chose. What may have been done is known by it again.
+fn usable_id(id: &str) -> Result<Arc<str>, String> {
+    let visible = id.bytes().all(|byte| byte.is_ascii_graphic());
+    match (1..=128).contains(&id.len()) && visible && !id.starts_with(VOID_ID) {
+        true => Ok(id.into()),
+        false => Err(format!(
+            "write --id as 1 to 128 visible ASCII characters that do not begin with {VOID_ID}"
+        )),
+    }
+}
+
+async fn credit_in(ledger: LedgerUrl, wanted: Adjustment) -> Result<CreditDecision, String> {
+    match ledger {
+        LedgerUrl::Memory => Err(IN_MEMORY.into()),
+        LedgerUrl::Sqlite(path) => {
+            let recorded = credit_sqlite(&path, &wanted, WITHIN / 2);
+            recorded.map_err(|error| error.to_string())
+        }
+        LedgerUrl::Postgres(url) => {
+            let recorded = credit_postgres(&url, &wanted).await;
+            recorded.map_err(|error| {
+                format!(
+                    "{error}; where it is not known whether this was done, repeat it with --id {}",
+                    wanted.id
+                )
+            })
+        }
+    }
+}
+
+fn tell_credit(wanted: &Adjustment, decision: &CreditDecision) -> Result<String, String> {
+    let of = |adjustment: &Adjustment| match &adjustment.kind {
+        AdjustmentKind::Credit {
+            key,
+            currency,
+            amount,
+            ..
+        } => {
+            let amount = if *amount < SignedAmount::ZERO {
+                -*amount
+            } else {
+                *amount
+            };
+            let kind = adjustment.kind_name();
+            format!(
+                "{kind} of {amount} {currency} for key {key}, id {}",
+                adjustment.id
+            )
+        }
+        AdjustmentKind::Void(_) => format!("void, id {}", adjustment.id),
+    };
+    match decision {
+        CreditDecision::Record => Ok(format!("recorded a {}", of(wanted))),
+        CreditDecision::Already(found) => Ok(format!(
+            "already recorded {} by {}: a {}",
+            shown(found.author.at),
+            found.author.made_by,
+            of(found)
+        )),
+        CreditDecision::IdTaken(found) => Err(format!(
+            "that id is the one of another adjustment, and nothing was recorded: a {}: {}",
+            of(found),
+            found.author.reason
+        )),
+    }
+}

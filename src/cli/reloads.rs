@@ -1,0 +1,153 @@
+//! `tollgate reloads`, and what keeps for it which configurations a gate has loaded.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::beside::{self, IN_MEMORY, shown};
+use crate::config::{self, ConfigChange, ConfigHash, LedgerUrl};
+use crate::gate::Gate;
+use crate::ledger::{ConfigLoad, LoadEvent, read_postgres_reloads, read_sqlite_reloads};
+
+/// What is to be listed.
+#[derive(Args)]
+pub(super) struct Wanted {
+    /// How many, the last ones.
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    last: u32,
+    /// Print JSON: an object in each line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
+    let ledger = config::load_ledger(config).map_err(|error| error.to_string());
+    let loads = match ledger.and_then(|ledger| beside::run(read(ledger, wanted.last))) {
+        Ok(loads) => loads,
+        Err(problem) => return super::fail(problem),
+    };
+    let mut out = std::io::stdout().lock();
+    for load in loads.iter().rev() {
+        let written = match wanted.json {
+            true => writeln!(out, "{}", to_json(load)),
+            false => writeln!(out, "{}", to_text(load)),
+        };
+        // Who reads no further, as `head` does, has what was wanted.
+        if written.is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+async fn read(ledger: LedgerUrl, last: u32) -> Result<Vec<ConfigLoad>, String> {
+    match ledger {
+        LedgerUrl::Memory => Err(IN_MEMORY.into()),
+        LedgerUrl::Sqlite(path) => {
+            read_sqlite_reloads(&path, last).map_err(|error| error.to_string())
+        }
+        LedgerUrl::Postgres(url) => {
+            let loads = read_postgres_reloads(&url, last).await;
+            loads.map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn to_text(load: &ConfigLoad) -> String {
+    let ConfigLoad { host, process, .. } = load;
+    let at = shown(load.at);
+    let (event, version) = (load.event.name(), &load.version);
+    format!(
+        "{at}  {event}  {host} (process {process}, version {version})  {}",
+        load.changes
+    )
+}
+
+fn to_json(load: &ConfigLoad) -> serde_json::Value {
+    json!({
+        "at": shown(load.at),
+        "event": load.event.name(),
+        "host": &*load.host,
+        "process": load.process,
+        "version": &*load.version,
+        "hash": &*load.hash,
+        "hash_before": load.hash_before.as_deref(),
+        "changes": &*load.changes,
+    })
+}
+
+/// How long a ledger that is away is waited for, to keep a load there, and how many loads wait at most.
+const KEEP_WITHIN: Duration = Duration::from_secs(600);
+const MAX_WAITING: usize = 32;
+/// The pause between two attempts, the first and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Keeps in the ledger that the gate has started.
+pub(super) fn keep_start(gate: &Gate) {
+    let hash = gate.snapshot().config.hash;
+    keep(gate, LoadEvent::Start, hash, None, hash.to_string());
+}
+
+/// Keeps in the ledger what a reload has changed.
+pub(super) fn keep_reload(gate: &Gate, change: &ConfigChange) {
+    let before = Some(change.before);
+    keep(
+        gate,
+        LoadEvent::Reload,
+        change.now,
+        before,
+        change.to_string(),
+    );
+}
+
+/// Does not wait for the ledger: a reload decides nothing there, and the log has it too.
+fn keep(
+    gate: &Gate,
+    event: LoadEvent,
+    hash: ConfigHash,
+    before: Option<ConfigHash>,
+    changes: String,
+) {
+    static WAITING: AtomicUsize = AtomicUsize::new(0);
+    let load = ConfigLoad {
+        id: Uuid::now_v7().as_u128(),
+        at: gate.now(),
+        event,
+        host: beside::host().into(),
+        process: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        hash: hash.to_string().into(),
+        hash_before: before.map(|hash| hash.to_string().into()),
+        changes: Arc::from(changes),
+    };
+    let ledger = gate.ledger().clone();
+    if WAITING.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        log::warn!(
+            "not kept in the ledger, which is away: configuration {}",
+            load.changes
+        );
+        return;
+    }
+    tokio::spawn(async move {
+        let (end, mut pause) = (Instant::now() + KEEP_WITHIN, PAUSES.0);
+        while let Err(error) = ledger.note_load(&load).await {
+            if Instant::now() + pause >= end {
+                let changes = &load.changes;
+                log::warn!("not kept in the ledger: configuration {changes}: {error}");
+                break;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    });
+}

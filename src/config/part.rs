@@ -1,0 +1,86 @@
+//! Reads parts of a configuration file, for commands that need no more: what the rest refers to, such
+//! as credentials of channels, need not be there.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{Error, Problems, Reported};
+use super::sources::{self, Sources};
+use super::{LedgerUrl, file, models, yaml};
+
+/// Reads from the configuration file of that path where the ledger is, and nothing else.
+///
+/// # Errors
+/// All that is wrong with that, by place.
+pub fn load_ledger(path: &Path) -> Result<LedgerUrl, Error> {
+    load(path, |file, sources, problems| {
+        LedgerUrl::build(&file.ledger, sources, problems)
+    })
+}
+
+/// The group of a key, as far as its bill depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyGroup {
+    /// The group's name.
+    pub name: Arc<str>,
+    /// The currency that its keys pay in.
+    pub currency: Arc<str>,
+}
+
+/// Reads from the configuration file of that path, and the files of keys that it names, where the
+/// ledger is and which group the key of that name is in; `None` where there is no such key.
+///
+/// # Errors
+/// All that is wrong with that, by place.
+pub fn load_key_group(path: &Path, key: &str) -> Result<(LedgerUrl, Option<KeyGroup>), Error> {
+    load(path, |file, sources, problems| {
+        let ledger = LedgerUrl::build(&file.ledger, sources, problems);
+        let catalog = models::build(&file.catalog, problems);
+        let channels = &file.channels.value;
+        let groups = super::keys::build_groups(&file.groups, channels, &catalog, problems);
+        let mut keys = file.keys.unwrap_or_default();
+        for (path, text) in sources.key_files(file.keys_from, problems)? {
+            problems.enter(&path.display().to_string());
+            keys.extend(yaml::read::<file::KeysFile>(&text, problems)?.keys);
+        }
+        let key = keys.iter().find(|entry| entry.name.value == key);
+        let group = match key {
+            Some(key) => match groups.get(key.group.value.as_str()) {
+                Some(group) => Some(group.clone()?),
+                None => {
+                    let message = format!("there is no group `{}`", key.group.value);
+                    return Err(problems.report(key.group.referenced, message));
+                }
+            },
+            None => None,
+        };
+        let group = group.map(|group| KeyGroup {
+            name: group.name.clone(),
+            currency: group.currency.clone(),
+        });
+        Ok((ledger?, group))
+    })
+}
+
+fn load<T>(
+    path: &Path,
+    build: impl FnOnce(file::File, Sources<'_>, &mut Problems) -> Result<T, Reported>,
+) -> Result<T, Error> {
+    let mut problems = Problems::new(&path.display().to_string());
+    let read = RefCell::default();
+    let env: &dyn Fn(&str) -> Option<String> = &|name| std::env::var(name).ok();
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let built = match sources::read_text(path, sources::MAX_FILE) {
+        Err(error) => Err(problems.report_file(format!("cannot read this file: {error}"))),
+        Ok(text) => yaml::read(&text, &mut problems).and_then(|file: file::File| {
+            let sources = Sources {
+                env,
+                dir,
+                read: &read,
+            };
+            build(file, sources, &mut problems)
+        }),
+    };
+    problems.finish(built)
+}

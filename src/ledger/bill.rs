@@ -1,0 +1,213 @@
+//! The bill of a span of time: its lines as the ledger has them, and their totals.
+//!
+//! Every line is dated by when it fell: a charge by when it was posted, an adjustment by when it was
+//! recorded. So a month that is over gets no more lines, whatever becomes of its charges later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::money::{Amount, Multiplier, SignedAmount};
+use crate::policy::Timestamp;
+
+/// Selects the lines of a bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BillQuery {
+    /// When the span begins.
+    pub from: Timestamp,
+    /// When it has ended.
+    pub until: Timestamp,
+    /// The key whose bill it is; `None` for all keys.
+    pub key: Option<Arc<str>>,
+}
+
+/// What a line of a bill is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LineKind {
+    /// Jobs that were posted.
+    Charge,
+    /// A posted job that is not owed any more.
+    Void,
+    /// What the key owes less.
+    Credit,
+    /// What the key owes more.
+    Debit,
+}
+
+impl LineKind {
+    const ALL: [Self; 4] = [Self::Charge, Self::Void, Self::Credit, Self::Debit];
+
+    /// Returns the word that stands for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Charge => "charge",
+            Self::Void => "void",
+            Self::Credit => "credit",
+            Self::Debit => "debit",
+        }
+    }
+
+    /// Finds the kind that a word stands for.
+    pub(in crate::ledger) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A line of a bill: jobs that are alike, or one adjustment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BillLine {
+    /// What it is for.
+    pub kind: LineKind,
+    /// Who pays.
+    pub key: Arc<str>,
+    /// The key's group at the time of the reservation, or of the adjustment.
+    pub group: Arc<str>,
+    /// The currency of `billed`.
+    pub currency: Arc<str>,
+    /// What was made; `None` where the line is for no job.
+    pub model: Option<Arc<str>>,
+    /// In which size.
+    pub size: Option<Arc<str>>,
+    /// The list price of one second, USD; `None` where the line is for no job, or for jobs that an
+    /// earlier version pruned.
+    pub list_price: Option<Amount>,
+    /// What one USD of list price is billed as; `None` as above.
+    pub multiplier: Option<Multiplier>,
+    /// How many jobs. Negative where they are taken back.
+    pub jobs: i64,
+    /// Seconds of video.
+    pub video_seconds: i64,
+    /// List cost, USD.
+    pub list: SignedAmount,
+    /// Billed cost.
+    pub billed: SignedAmount,
+    /// What is known of an adjustment.
+    pub adjustment: Option<AdjustmentLine>,
+}
+
+/// What a line says of an adjustment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdjustmentLine {
+    /// Its id.
+    pub id: Arc<str>,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// The public id of the job that is not owed any more.
+    pub job: Option<Arc<str>>,
+    /// Why, in the operator's words.
+    pub reason: Arc<str>,
+    /// Who recorded it.
+    pub made_by: Arc<str>,
+}
+
+impl BillLine {
+    /// Whether it is for jobs that an earlier version pruned: then nobody knows their prices, nor when
+    /// they were posted, and the line is dated by their reservations.
+    pub fn is_approximate(&self) -> bool {
+        self.kind == LineKind::Charge && self.multiplier.is_none()
+    }
+}
+
+/// The sum of some lines, all of one currency.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BillSum {
+    /// How many jobs.
+    pub jobs: i64,
+    /// Seconds of video.
+    pub video_seconds: i64,
+    /// List cost, USD.
+    pub list: SignedAmount,
+    /// Billed cost.
+    pub billed: SignedAmount,
+}
+
+impl BillSum {
+    fn add(&mut self, line: &BillLine) -> Option<()> {
+        self.jobs = self.jobs.checked_add(line.jobs)?;
+        self.video_seconds = self.video_seconds.checked_add(line.video_seconds)?;
+        self.list = self.list.checked_add(line.list)?;
+        self.billed = self.billed.checked_add(line.billed)?;
+        Some(())
+    }
+}
+
+/// The totals of a bill.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BillTotals {
+    /// By key and currency.
+    pub by_key: BTreeMap<(Arc<str>, Arc<str>), BillSum>,
+    /// By currency.
+    pub by_currency: BTreeMap<Arc<str>, BillSum>,
+}
+
+impl BillTotals {
+    /// Adds up lines. `None` where no number holds a sum.
+    pub fn of(lines: &[BillLine]) -> Option<Self> {
+        let mut totals = Self::default();
+        for line in lines {
+            let key = (line.key.clone(), line.currency.clone());
+            totals.by_key.entry(key).or_default().add(line)?;
+            let currency = line.currency.clone();
+            totals.by_currency.entry(currency).or_default().add(line)?;
+        }
+        Some(totals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(kind: LineKind, key: &str, currency: &str, nanos: i128, jobs: i64) -> BillLine {
+        BillLine {
+            kind,
+            key: key.into(),
+            group: "video".into(),
+            currency: currency.into(),
+            model: None,
+            size: None,
+            list_price: None,
+            multiplier: Multiplier::from_thousandths(1000),
+            jobs,
+            video_seconds: jobs * 4,
+            list: SignedAmount::from_nanos(nanos / 2),
+            billed: SignedAmount::from_nanos(nanos),
+            adjustment: None,
+        }
+    }
+
+    #[test]
+    fn totals_keep_currencies_apart_and_take_off_what_is_taken_back() {
+        let lines = [
+            line(LineKind::Charge, "a", "USD", 10, 2),
+            line(LineKind::Void, "a", "USD", -4, -1),
+            line(LineKind::Credit, "b", "USD", -20, 0),
+            line(LineKind::Charge, "a", "CNY", 7, 1),
+        ];
+        let totals = BillTotals::of(&lines).unwrap();
+        let sums = totals.by_key.iter();
+        let sums: Vec<_> = sums
+            .map(|((key, currency), sum)| (&**key, &**currency, sum.billed.nanos(), sum.jobs))
+            .collect();
+        assert_eq!(
+            sums,
+            [("a", "CNY", 7, 1), ("a", "USD", 6, 1), ("b", "USD", -20, 0)]
+        );
+        let usd = &totals.by_currency["USD"];
+        assert_eq!((usd.billed.nanos(), usd.list.nanos()), (-14, -7));
+        assert_eq!((usd.jobs, usd.video_seconds), (1, 4));
+
+        let most = [
+            line(LineKind::Charge, "a", "USD", i128::MAX, 1),
+            line(LineKind::Charge, "a", "USD", i128::MAX, 1),
+        ];
+        assert_eq!(BillTotals::of(&most), None);
+    }
+
+    #[test]
+    fn kinds_have_words() {
+        for kind in LineKind::ALL {
+            assert_eq!(LineKind::from_name(kind.name()), Some(kind));
+        }
+        assert_eq!(LineKind::from_name("refund"), None);
+    }
+}

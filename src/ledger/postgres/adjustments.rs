@@ -1,0 +1,293 @@
+//! Adjustments of the bill. They are written beside the gates, by processes of their own.
+
+use std::sync::Arc;
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Row, Transaction};
+
+use super::beside::{connect, failed, read_write};
+use super::connection::{ANSWER, Database};
+use super::evidence::Select;
+use super::row::{Id, bigint, column, number, strange, text, text_if_any};
+use crate::catalog::PriceList;
+use crate::key::Secret;
+use crate::ledger::Unavailable;
+use crate::ledger::adjustment::{
+    Adjustment, AdjustmentKind, Author, CreditDecision, VoidDecision, VoidedCharge, decide_credit,
+    decide_void, meant_by,
+};
+use crate::ledger::charge::{Charge, Payer};
+use crate::ledger::evidence::{DisputeRecord, RecordQuery};
+use crate::ledger::job::State;
+use crate::ledger::reservation_id::ReservationId;
+use crate::money::{Amount, Multiplier, SignedAmount};
+use crate::policy::Timestamp;
+
+const COLUMNS: &str = "id, kind, at_ms, made_by, reason, key, group_name, currency, billed_nanos, \
+     list_nanos, seconds, reservation, reserved_ms, job, channel, model, size, multiplier_thousandths";
+
+/// Voids a posted charge in the ledger in the database of that URL, which gates may be using.
+///
+/// # Errors
+/// Where the database cannot be reached, or has no ledger of this program's version.
+pub async fn void(url: &Secret, name: &str, author: &Author) -> Result<VoidDecision, Unavailable> {
+    let mut client = connect(url).await?;
+    let transaction = read_write(&mut client).await?;
+    let found = records(&transaction, &RecordQuery::Named(name.into())).await?;
+    let found = meant_by(name, found);
+    // What is decided by is read anew once nobody else can resolve, void or prune it.
+    let found = match &found[..] {
+        [record] => {
+            let id = Id(record.id.0);
+            let lock = "SELECT 1 FROM tollgate.reservation WHERE id = $1 FOR UPDATE";
+            let locked = transaction.query_typed(lock, &[(&id, Type::UUID)]).await;
+            locked.map_err(failed)?;
+            let named = RecordQuery::Named(record.id.to_string().into());
+            meant_by(&record.id.to_string(), records(&transaction, &named).await?)
+        }
+        _ => found,
+    };
+    let pruned = match found.is_empty() {
+        true => void_named(&transaction, name).await?,
+        false => None,
+    };
+    let decision = decide_void(&found, pruned, author.clone());
+    if let VoidDecision::Record(void) = &decision {
+        insert(&transaction, void).await?;
+        if let AdjustmentKind::Void(voided) = &void.kind {
+            let id = Id(voided.reservation.0);
+            let give_back = "SELECT tollgate.give_back($1)";
+            let parameters = [(&id as _, Type::UUID)];
+            let done = transaction.query_typed(give_back, &parameters).await;
+            done.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+    }
+    Ok(decision)
+}
+
+/// Records a credit or debit, as [`void`] does.
+///
+/// # Errors
+/// As those of [`void`].
+pub async fn credit(url: &Secret, wanted: &Adjustment) -> Result<CreditDecision, Unavailable> {
+    let mut client = connect(url).await?;
+    let transaction = read_write(&mut client).await?;
+    // Who else records that id now is waited for.
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended('tollgate adjustment ' || $1, 0))";
+    let parameters = [(&&*wanted.id as _, Type::TEXT)];
+    let locked = transaction.query_typed(lock, &parameters).await;
+    locked.map_err(failed)?;
+    let found = find(&transaction, "id = $1", &wanted.id).await?;
+    let decision = decide_credit(found, wanted);
+    if decision == CreditDecision::Record {
+        insert(&transaction, wanted).await?;
+        transaction.commit().await.map_err(failed)?;
+    }
+    Ok(decision)
+}
+
+/// Reads records, with what they were voided by after they were posted.
+pub(super) async fn records(
+    transaction: &Transaction<'_>,
+    query: &RecordQuery,
+) -> Result<Vec<DisputeRecord>, Unavailable> {
+    let mut records = Select::read(transaction, query).await?;
+    let posted = posted(&records);
+    if !posted.is_empty() {
+        let parameters = [(&posted as _, Type::UUID_ARRAY)];
+        let rows = transaction
+            .query_typed(&of_reservations(), &parameters)
+            .await;
+        add_voids(&mut records, &rows.map_err(failed)?)?;
+    }
+    Ok(records)
+}
+
+/// Adds to records what they were voided by after they were posted.
+pub(super) async fn add(
+    database: &Database,
+    records: &mut [DisputeRecord],
+) -> Result<(), Unavailable> {
+    let posted = posted(records);
+    if posted.is_empty() {
+        return Ok(());
+    }
+    let parameters = [(&posted as _, Type::UUID_ARRAY)];
+    let rows = database
+        .query(&of_reservations(), &parameters, ANSWER)
+        .await;
+    add_voids(records, &rows?)
+}
+
+fn posted(records: &[DisputeRecord]) -> Vec<Id> {
+    let posted = records
+        .iter()
+        .filter(|record| record.state == State::Posted);
+    posted.map(|record| Id(record.id.0)).collect()
+}
+
+fn of_reservations() -> String {
+    format!("SELECT {COLUMNS} FROM tollgate.adjustment WHERE reservation = ANY ($1)")
+}
+
+fn add_voids(records: &mut [DisputeRecord], rows: &[Row]) -> Result<(), Unavailable> {
+    for row in rows {
+        let void = adjustment(row)?;
+        let AdjustmentKind::Void(voided) = &void.kind else {
+            continue;
+        };
+        let record = records
+            .iter_mut()
+            .find(|record| record.id == voided.reservation);
+        if let Some(record) = record {
+            record.voided_by = Some(void);
+        }
+    }
+    Ok(())
+}
+
+/// Finds the void of a reservation or job that has been pruned since.
+async fn void_named(
+    transaction: &Transaction<'_>,
+    name: &str,
+) -> Result<Option<Adjustment>, Unavailable> {
+    let id = ReservationId::read(name).map(|id| Id(id.0));
+    let statement = format!(
+        "SELECT {COLUMNS} FROM tollgate.adjustment
+         WHERE kind = 'void' AND (reservation = $1 OR job = $2) ORDER BY number LIMIT 1"
+    );
+    let parameters = [(&id as _, Type::UUID), (&name as _, Type::TEXT)];
+    let rows = transaction.query_typed(&statement, &parameters).await;
+    rows.map_err(failed)?.first().map(adjustment).transpose()
+}
+
+async fn find(
+    transaction: &Transaction<'_>,
+    condition: &str,
+    name: &str,
+) -> Result<Option<Adjustment>, Unavailable> {
+    let statement = format!("SELECT {COLUMNS} FROM tollgate.adjustment WHERE {condition}");
+    let parameters = [(&name as _, Type::TEXT)];
+    let rows = transaction.query_typed(&statement, &parameters).await;
+    rows.map_err(failed)?.first().map(adjustment).transpose()
+}
+
+async fn insert(transaction: &Transaction<'_>, adjustment: &Adjustment) -> Result<(), Unavailable> {
+    let author = &adjustment.author;
+    let (voided, payer) = match &adjustment.kind {
+        AdjustmentKind::Void(voided) => {
+            let payer = &voided.charge.payer;
+            (Some(voided), (&payer.key, &payer.group, &payer.currency))
+        }
+        AdjustmentKind::Credit {
+            key,
+            group,
+            currency,
+            ..
+        } => (None, (key, group, currency)),
+    };
+    let charge = voided.map(|voided| &*voided.charge);
+    let billed = i64::try_from(adjustment.billed().nanos());
+    let billed = billed.map_err(|_| Unavailable::permanent("the amount is too large"))?;
+    let zero_or = |value: fn(&Charge) -> i64| charge.map_or(0, value);
+    let parameters = [
+        (&&*adjustment.id as _, Type::TEXT),
+        (&adjustment.kind_name() as _, Type::TEXT),
+        (&bigint(author.at.0) as _, Type::INT8),
+        (&&*author.made_by as _, Type::TEXT),
+        (&&*author.reason as _, Type::TEXT),
+        (&&**payer.0 as _, Type::TEXT),
+        (&&**payer.1 as _, Type::TEXT),
+        (&&**payer.2 as _, Type::TEXT),
+        (&billed as _, Type::INT8),
+        (
+            &zero_or(|charge| -bigint(charge.list.nanos())) as _,
+            Type::INT8,
+        ),
+        (&zero_or(|_| -1) as _, Type::INT8),
+        (
+            &zero_or(|charge| -i64::from(charge.seconds)) as _,
+            Type::INT8,
+        ),
+        (
+            &voided.map(|voided| Id(voided.reservation.0)) as _,
+            Type::UUID,
+        ),
+        (
+            &voided.map(|voided| bigint(voided.reserved.0)) as _,
+            Type::INT8,
+        ),
+        (
+            &voided.and_then(|voided| voided.job.as_deref()) as _,
+            Type::TEXT,
+        ),
+        (&charge.map(|charge| &*charge.channel) as _, Type::TEXT),
+        (&charge.map(|charge| &*charge.model) as _, Type::TEXT),
+        (&charge.map(|charge| &*charge.size) as _, Type::TEXT),
+        (
+            &charge.map(|charge| bigint(charge.payer.multiplier.thousandths())) as _,
+            Type::INT8,
+        ),
+    ];
+    let statement = "INSERT INTO tollgate.adjustment (id, kind, at_ms, made_by, reason, key, \
+             group_name, currency, billed_nanos, list_nanos, jobs, seconds, reservation, \
+             reserved_ms, job, channel, model, size, multiplier_thousandths) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+             $19)";
+    let inserted = transaction.query_typed(statement, &parameters).await;
+    inserted.map(drop).map_err(failed)
+}
+
+fn adjustment(row: &Row) -> Result<Adjustment, Unavailable> {
+    let kind = match column(row, "kind")? {
+        "void" => AdjustmentKind::Void(voided(row)?),
+        _ => AdjustmentKind::Credit {
+            group: text(row, "group_name")?,
+            key: text(row, "key")?,
+            currency: text(row, "currency")?,
+            amount: -SignedAmount::from_nanos(column::<i64>(row, "billed_nanos")?.into()),
+        },
+    };
+    Ok(Adjustment {
+        id: text(row, "id")?,
+        author: Author {
+            at: Timestamp(number(row, "at_ms")?),
+            made_by: text(row, "made_by")?,
+            reason: text(row, "reason")?,
+        },
+        kind,
+    })
+}
+
+/// Reads what a void takes back, which stands there as what it adds.
+fn voided(row: &Row) -> Result<VoidedCharge, Unavailable> {
+    let taken = |name: &str| {
+        let value = column::<i64>(row, name)?.checked_neg();
+        let value = value.and_then(|value| u64::try_from(value).ok());
+        value.ok_or_else(|| strange(name))
+    };
+    let amount = |name: &str| Amount::from_nanos(taken(name)?).ok_or_else(|| strange(name));
+    let multiplier = Multiplier::from_thousandths(number(row, "multiplier_thousandths")?);
+    Ok(VoidedCharge {
+        reservation: ReservationId(column::<Id>(row, "reservation")?.0),
+        reserved: Timestamp(number(row, "reserved_ms")?),
+        job: text_if_any(row, "job")?,
+        charge: Arc::new(Charge {
+            payer: Payer {
+                key: text(row, "key")?,
+                group: text(row, "group_name")?,
+                currency: text(row, "currency")?,
+                multiplier: multiplier.ok_or_else(|| strange("multiplier_thousandths"))?,
+            },
+            channel: text(row, "channel")?,
+            model: text(row, "model")?,
+            size: text(row, "size")?,
+            seconds: u32::try_from(taken("seconds")?).map_err(|_| strange("seconds"))?,
+            list: amount("list_nanos")?,
+            billed: amount("billed_nanos")?,
+            prices: PriceList::default(),
+            purchase: None,
+        }),
+    })
+}

@@ -1,0 +1,238 @@
+//! Adjustments of the bill. They are written beside the gate, by processes of their own; the gate
+//! gives back to its limits what they void.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::super::adjustment::{
+    Adjustment, AdjustmentKind, Author, CreditDecision, VoidDecision, VoidedCharge, decide_credit,
+    decide_void, meant_by,
+};
+use super::super::charge::{Charge, Payer};
+use super::super::evidence::RecordQuery;
+use super::super::reservation_id::ReservationId;
+use super::columns::{blob, id, int, text, time, uint, unreadable};
+use super::error::OpenError;
+use super::evidence;
+use super::open::write_beside;
+use super::state::{WriterState, locked};
+use crate::catalog::PriceList;
+use crate::money::{Amount, Multiplier, SignedAmount};
+
+const COLUMNS: &str = "id, kind, at_ms, made_by, reason, key, \"group\", currency, billed_nanos, \
+     list_nanos, video_seconds, reservation, reserved_ms, job, channel, model, size, multiplier";
+
+/// Voids a posted charge in the ledger at `path`, which a gate may be using. Its lock is waited for
+/// up to `within`.
+///
+/// # Errors
+/// Where there is no ledger of this program's version, or it cannot be written.
+pub fn void(
+    path: &Path,
+    name: &str,
+    author: &Author,
+    within: Duration,
+) -> Result<VoidDecision, OpenError> {
+    write_beside(path, within, |db| {
+        let records = evidence::records(db, &RecordQuery::Named(name.into()))?;
+        let records = meant_by(name, records);
+        let pruned = match records.is_empty() {
+            true => void_named(db, name)?,
+            false => None,
+        };
+        let decision = decide_void(&records, pruned, author.clone());
+        if let VoidDecision::Record(void) = &decision {
+            insert(db, void)?;
+        }
+        Ok(decision)
+    })
+}
+
+/// Records a credit or debit in the ledger at `path`, as [`void`] does.
+///
+/// # Errors
+/// As those of [`void`].
+pub fn credit(
+    path: &Path,
+    wanted: &Adjustment,
+    within: Duration,
+) -> Result<CreditDecision, OpenError> {
+    write_beside(path, within, |db| {
+        let found = find(db, "id = ?1", &wanted.id)?;
+        let decision = decide_credit(found, wanted);
+        if decision == CreditDecision::Record {
+            insert(db, wanted)?;
+        }
+        Ok(decision)
+    })
+}
+
+/// Reads what a reservation was voided by after it was posted.
+pub(super) fn of_reservation(
+    db: &Connection,
+    id: ReservationId,
+) -> rusqlite::Result<Option<Adjustment>> {
+    let sql = format!("SELECT {COLUMNS} FROM adjustment WHERE reservation = ?1");
+    let mut read = db.prepare_cached(&sql)?;
+    read.query_row([blob(id)], adjustment).optional()
+}
+
+/// Finds the void of a reservation or job that has been pruned since.
+fn void_named(db: &Connection, name: &str) -> rusqlite::Result<Option<Adjustment>> {
+    if let Some(id) = ReservationId::read(name)
+        && let Some(void) = of_reservation(db, id)?
+    {
+        return Ok(Some(void));
+    }
+    find(db, "kind = 'void' AND job = ?1", name)
+}
+
+fn find(db: &Connection, condition: &str, name: &str) -> rusqlite::Result<Option<Adjustment>> {
+    let sql = format!("SELECT {COLUMNS} FROM adjustment WHERE {condition} ORDER BY number LIMIT 1");
+    db.query_row(&sql, [name], adjustment).optional()
+}
+
+fn insert(db: &Connection, adjustment: &Adjustment) -> rusqlite::Result<()> {
+    let text = |text: &str| Value::from(text.to_owned());
+    let author = &adjustment.author;
+    let of_void = |value: fn(&VoidedCharge) -> Value| match &adjustment.kind {
+        AdjustmentKind::Void(voided) => value(voided),
+        AdjustmentKind::Credit { .. } => Value::Null,
+    };
+    let (key, group, currency) = match &adjustment.kind {
+        AdjustmentKind::Void(voided) => {
+            let payer = &voided.charge.payer;
+            (&payer.key, &payer.group, &payer.currency)
+        }
+        AdjustmentKind::Credit {
+            key,
+            group,
+            currency,
+            ..
+        } => (key, group, currency),
+    };
+    let zero_or = |value: fn(&Charge) -> i64| match &adjustment.kind {
+        AdjustmentKind::Void(voided) => value(&voided.charge),
+        AdjustmentKind::Credit { .. } => 0,
+    };
+    let billed = i64::try_from(adjustment.billed().nanos());
+    let billed = billed.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    db.execute(
+        "INSERT INTO adjustment (id, kind, at_ms, made_by, reason, key, \"group\", currency,
+             billed_nanos, list_nanos, jobs, video_seconds, reservation, reserved_ms, job, channel,
+             model, size, multiplier)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+             ?19)",
+        params![
+            &*adjustment.id,
+            adjustment.kind_name(),
+            int(author.at.0),
+            text(&author.made_by),
+            text(&author.reason),
+            &**key,
+            &**group,
+            &**currency,
+            billed,
+            zero_or(|charge| -int(charge.list.nanos())),
+            zero_or(|_| -1),
+            zero_or(|charge| -i64::from(charge.seconds)),
+            of_void(|voided| Value::from(blob(voided.reservation).to_vec())),
+            of_void(|voided| Value::from(int(voided.reserved.0))),
+            of_void(|voided| voided.job.as_ref().map(|job| job.to_string()).into()),
+            of_void(|voided| Value::from(voided.charge.channel.to_string())),
+            of_void(|voided| Value::from(voided.charge.model.to_string())),
+            of_void(|voided| Value::from(voided.charge.size.to_string())),
+            of_void(|voided| Value::from(int(voided.charge.payer.multiplier.thousandths()))),
+        ],
+    )?;
+    Ok(())
+}
+
+fn adjustment(row: &Row<'_>) -> rusqlite::Result<Adjustment> {
+    let kind = match text(row, "kind")? {
+        "void" => AdjustmentKind::Void(voided(row)?),
+        _ => AdjustmentKind::Credit {
+            group: row.get("group")?,
+            key: row.get("key")?,
+            currency: row.get("currency")?,
+            amount: -SignedAmount::from_nanos(row.get::<_, i64>("billed_nanos")?.into()),
+        },
+    };
+    Ok(Adjustment {
+        id: row.get("id")?,
+        author: Author {
+            at: time(row, "at_ms")?,
+            made_by: row.get("made_by")?,
+            reason: row.get("reason")?,
+        },
+        kind,
+    })
+}
+
+/// Reads what a void takes back, which stands there as what it adds.
+fn voided(row: &Row<'_>) -> rusqlite::Result<VoidedCharge> {
+    let amount = |column: &str| {
+        let amount = row.get::<_, i64>(column)?.checked_neg();
+        let amount = amount.and_then(|nanos| u64::try_from(nanos).ok());
+        let amount = amount.and_then(Amount::from_nanos);
+        amount.ok_or_else(|| unreadable(row, column, "no amount"))
+    };
+    let seconds = row.get::<_, i64>("video_seconds")?.checked_neg();
+    let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+    let multiplier = Multiplier::from_thousandths(uint(row, "multiplier")?);
+    Ok(VoidedCharge {
+        reservation: id(row, "reservation")?,
+        reserved: time(row, "reserved_ms")?,
+        job: row.get("job")?,
+        charge: Arc::new(Charge {
+            payer: Payer {
+                key: row.get("key")?,
+                group: row.get("group")?,
+                currency: row.get("currency")?,
+                multiplier: multiplier
+                    .ok_or_else(|| unreadable(row, "multiplier", "no multiplier"))?,
+            },
+            channel: row.get("channel")?,
+            model: row.get("model")?,
+            size: row.get("size")?,
+            seconds: seconds.ok_or_else(|| unreadable(row, "video_seconds", "no seconds"))?,
+            list: amount("list_nanos")?,
+            billed: amount("billed_nanos")?,
+            prices: PriceList::default(),
+            purchase: None,
+        }),
+    })
+}
+
+/// The maximum number of voids that are counted in one transaction.
+const MAX_COUNTED_AT_ONCE: u32 = 500;
+
+/// Gives back to the limits of keys and groups what was voided since this was last done. Exactly
+/// once: up to which adjustment is written with the counters.
+pub(super) fn count_voids(state: &mut WriterState, db: &Connection) -> rusqlite::Result<()> {
+    let sql = format!(
+        "SELECT number, {COLUMNS} FROM adjustment
+         WHERE number > (SELECT number FROM adjustment_counted) ORDER BY number LIMIT ?1"
+    );
+    let mut read = db.prepare_cached(&sql)?;
+    let found = read.query_map([MAX_COUNTED_AT_ONCE], |row| {
+        Ok((row.get::<_, i64>("number")?, adjustment(row)?))
+    })?;
+    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    let Some((last, _)) = found.last() else {
+        return Ok(());
+    };
+    for (_, adjustment) in &found {
+        if let AdjustmentKind::Void(voided) = &adjustment.kind {
+            locked(&state.counters).give_back(&voided.charge, voided.reserved);
+            state.touch(&voided.charge);
+        }
+    }
+    db.prepare_cached("UPDATE adjustment_counted SET number = ?1")?
+        .execute([last])?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Keeps and reads which configurations gates have loaded.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Row, params};
+
+use super::super::reload::{ConfigLoad, LoadEvent};
+use super::columns::{int, text, time, unreadable};
+use super::error::OpenError;
+use super::open::read_only;
+
+/// Keeps a load, unless it is there already.
+pub(super) fn insert(db: &Connection, load: &ConfigLoad) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO reload (id, at_ms, event, host, process, version, hash, hash_before, changes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+    )?;
+    insert.execute(params![
+        load.id.to_be_bytes(),
+        int(load.at.0),
+        load.event.name(),
+        &*load.host,
+        load.process,
+        &*load.version,
+        &*load.hash,
+        load.hash_before.as_deref(),
+        &*load.changes,
+    ])?;
+    Ok(())
+}
+
+/// Reads the last loads, the newest first, from the ledger at `path`, which a gate may be using.
+///
+/// # Errors
+/// Where there is no ledger of this program's version.
+pub fn read_reloads(path: &Path, most: u32) -> Result<Vec<ConfigLoad>, OpenError> {
+    read_only(path, |db| {
+        let mut read = db.prepare(
+            "SELECT id, at_ms, event, host, process, version, hash, hash_before, changes
+             FROM reload ORDER BY at_ms DESC, number DESC LIMIT ?1",
+        )?;
+        let found = read.query_map([most], load)?;
+        found.collect()
+    })
+}
+
+fn load(row: &Row<'_>) -> rusqlite::Result<ConfigLoad> {
+    let event = LoadEvent::from_name(text(row, "event")?);
+    Ok(ConfigLoad {
+        id: row.get("id").map(u128::from_be_bytes)?,
+        at: time(row, "at_ms")?,
+        event: event.ok_or_else(|| unreadable(row, "event", "no event"))?,
+        host: row.get("host")?,
+        process: row.get("process")?,
+        version: row.get("version")?,
+        hash: row.get("hash")?,
+        hash_before: row.get("hash_before")?,
+        changes: row.get("changes")?,
+    })
+}
