@@ -54,8 +54,7 @@ deb: ## make a Debian package in target/debian
 	  echo "== cargo-deb makes the package: cargo install --locked cargo-deb" >&2
 	  exit 1
 	fi
-	# --locked is for the build.
-	$(CARGO) deb -- --locked
+	$(CARGO) deb --locked
 
 clean: ## remove what was built and installed in this folder
 	$(CARGO) clean
