@@ -14,6 +14,9 @@ pub(crate) struct Reservation {
     /// Whose limits hold for it.
     pub(super) key: Arc<Key>,
     pub(super) created: Timestamp,
+    /// How much of each limit of the key, and then of its group, is used with it; empty where the
+    /// ledger's decision has not told.
+    pub(super) used: Box<[u64]>,
     /// When it was made, by [`Clock::running`].
     made: Duration,
     ledger: Arc<dyn Ledger>,
@@ -36,6 +39,7 @@ impl Reservation {
             draft,
             key,
             created,
+            used: Box::default(),
             made,
             ledger,
             clock,
@@ -51,6 +55,11 @@ impl Reservation {
     /// What it charges.
     pub(crate) fn charge(&self) -> &Arc<Charge> {
         &self.draft.charge
+    }
+
+    /// Takes how much of each limit of its key was used when it was made, and when that was.
+    pub(crate) fn take_used(&mut self) -> (Box<[u64]>, Timestamp) {
+        (std::mem::take(&mut self.used), self.created)
     }
 
     /// Marks that the outcome is known, or noted as unknown: nothing is left to be done when

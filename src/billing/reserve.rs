@@ -128,14 +128,16 @@ impl Billing {
         at: Timestamp,
     ) -> Result<ReserveOutcome, Unavailable> {
         let (made, started) = (self.clock.running(), Instant::now());
-        let reserved = self.ledger.reserve(&draft, key, at).await;
+        let reserved = self.ledger.reserve_counted(&draft, key, at).await;
         let took = seconds(started.elapsed());
         self.metrics.ledger_commit.observe(took);
-        Ok(match reserved? {
+        let (reserved, used) = reserved?;
+        Ok(match reserved {
             Reserved::Done => {
                 self.metrics.charge(Event::Reserved, &draft.charge);
                 let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
-                let reservation = Reservation::new(draft, key.clone(), at, made, ledger, clock);
+                let mut reservation = Reservation::new(draft, key.clone(), at, made, ledger, clock);
+                reservation.used = used;
                 ReserveOutcome::Reserved(reservation)
             }
             Reserved::Refused(reached) => ReserveOutcome::LimitReached(reached),

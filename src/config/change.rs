@@ -249,6 +249,7 @@ fn settings(before: &Config, now: &Config) -> Vec<&'static str> {
     let Config {
         listen,
         admin,
+        cors,
         log,
         threads,
         ledger,
@@ -267,6 +268,7 @@ fn settings(before: &Config, now: &Config) -> Vec<&'static str> {
     let sections = [
         ("listen", *listen != before.listen),
         ("admin", *admin != before.admin),
+        ("cors", *cors != before.cors),
         ("log", *log != before.log),
         ("server", *threads != before.threads),
         ("ledger", *ledger != before.ledger),

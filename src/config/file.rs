@@ -26,6 +26,7 @@ pub(super) type Text = Spanned<String>;
 pub(super) struct File {
     pub listen: Listen,
     pub admin: Option<Spanned<WordOr<Admin>>>,
+    pub cors: Option<Cors>,
     pub server: Option<Server>,
     pub log: Option<Log>,
     pub ledger: Option<Spanned<WordOr<Credential>>>,
@@ -70,6 +71,14 @@ pub(super) struct Tls {
 pub(super) struct Admin {
     pub address: Option<Text>,
     pub control: Option<bool>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cors {
+    pub origins: Spanned<OneOrMany>,
+    pub headers: Option<Vec<Text>>,
+    pub max_age: Option<Text>,
 }
 
 #[derive(serde::Deserialize, Default)]

@@ -13,6 +13,7 @@ mod bounds;
 mod change;
 mod channel;
 mod connection;
+mod cors;
 mod error;
 mod file;
 mod jobs;
@@ -43,7 +44,7 @@ use crate::catalog::Catalog;
 use crate::channel::Channel;
 use crate::key::KeyDigest;
 use crate::ledger::{BindingLimits, Payer};
-use crate::policy::{Group, Key, KeyEntry, Limit, Measure};
+use crate::policy::{Cors, Group, Key, KeyEntry, Limit, Measure};
 
 pub use bounds::Bounds;
 pub use change::{ConfigChange, KeyMoved};
@@ -66,6 +67,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where operators reach it; `None` if nowhere.
     pub admin: Option<Admin>,
+    /// Which web pages may use the gate; `None` if none.
+    pub cors: Option<Cors>,
     /// What is logged.
     pub log: LogOptions,
     /// Worker threads, at least one.
@@ -234,6 +237,7 @@ fn build(
 ) -> Result<Config, Reported> {
     let listen = Listen::build(&file.listen, sources, problems);
     let admin = Admin::build(&file.admin, &listen, problems);
+    let cors = cors::build(&file.cors, problems);
     let log = log::build(file.log, problems);
     let threads = build_threads(file.server, problems);
     let ledger = LedgerUrl::build(&file.ledger, sources, problems);
@@ -274,6 +278,7 @@ fn build(
     Ok(Config {
         listen: listen?,
         admin: admin?,
+        cors: cors?,
         log: log?,
         threads: threads?,
         ledger: ledger?,

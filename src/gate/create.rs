@@ -13,7 +13,7 @@ use super::create_end::{CreateEnd, Placed, Released};
 use super::idempotency::Idempotency;
 use super::refusal::{Refusal, RequestError};
 use super::request_head;
-use super::response::{Response, full};
+use super::response::Response;
 use super::services::{RequestContext, Services, asked_of, channel_of};
 use super::upload::{StreamEnd, Upload};
 use super::upload_slots::{BodySize, READ_AHEAD, UploadSlot, slot_for};
@@ -25,7 +25,7 @@ use crate::policy::{self, Key, Permit};
 use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{Attempts, ChannelChoice, Declined, Exchange, Framing};
-use crate::upstream::{LiveChannel, Sending, Trial, headers};
+use crate::upstream::{LiveChannel, Sending, Trial, full, headers};
 
 /// The maximum that is read before it is sent on, if it is at hand.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
@@ -258,7 +258,7 @@ impl CreateRequest<'_> {
         // meanwhile.
         match self.idempotency.was_answered().await? {
             true => Ok(Precheck::Replay),
-            false => Err(Refusal::Limit { reached, at }.into()),
+            false => Err(Refusal::limit(reached, self.key, at, charge.is_some()).into()),
         }
     }
 

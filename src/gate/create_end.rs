@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::idempotency::{Idempotency, answer_claimed};
 use super::refusal::{Busy, ChannelFault, Refusal, RequestError};
-use super::response::{Response, declined, full, is_of_upload, relay_refused_create};
+use super::response::{Response, is_of_upload, relay_refused_create};
 use super::services::Services;
 use super::upload::{StreamEnd, Upload};
 use crate::access_log::RequestRecord;
@@ -22,7 +22,7 @@ use crate::policy::{Key, Permit, Timestamp};
 use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{Answer, Attempts, ChannelChoice, CreateOutcome, Declined};
-use crate::upstream::{Exchange, LiveChannel, UpstreamError};
+use crate::upstream::{Exchange, LiveChannel, UpstreamError, declined, full};
 
 /// Ends a create: completes it, or breaks it off.
 pub(super) struct CreateEnd<'a> {
@@ -87,7 +87,7 @@ impl CreateEnd<'_> {
             ReserveOutcome::Claimed(claimed) => answer_claimed(claimed).map(Placed::Replayed),
             ReserveOutcome::LimitReached(reached) => match &reached.scope {
                 Scope::Channel(_) => Ok(Placed::Full(None, full(channel, &reached, at))),
-                _ => Err(Refusal::Limit { reached, at }.into()),
+                _ => Err(Refusal::limit(reached, self.key, at, true).into()),
             },
         }
     }
@@ -356,7 +356,7 @@ impl CreateEnd<'_> {
     /// Confirms the reservation with the job of its answer, and answers the client.
     async fn confirm(
         &self,
-        reservation: Reservation,
+        mut reservation: Reservation,
         channel: &LiveChannel,
         mut answer: Answer,
         job: JobAnswer,
@@ -374,13 +374,13 @@ impl CreateEnd<'_> {
                 body: Bytes::copy_from_slice(&public_body(id)),
             })
         };
-        let evidence = answer.evidence(channel.spec());
+        let (evidence, used) = (answer.evidence(channel.spec()), reservation.take_used());
         let confirmed = billing.confirm(reservation, &job, evidence.clone(), first, config);
         match confirmed.await {
             Ok(id) => {
                 self.record.set_job(&id);
                 answer.body = public_body(&id);
-                Ok(Response::of(answer))
+                Ok(Response::of(answer).with_rate_limits(self.key, &used))
             }
             Err(NotConfirmed::Taken(reservation)) => {
                 let what = "its answer to a create names a job that there is already";

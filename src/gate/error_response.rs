@@ -7,8 +7,7 @@ use serde_json::json;
 
 use super::refusal::{Busy, ChannelFault, HeadFault, NotFound, Refusal};
 use crate::inspect;
-use crate::ledger::LimitReached;
-use crate::policy::{self, Measure, Timestamp};
+use crate::policy::{self, Exceeded, Measure, RateLimit};
 
 /// Holds a response in the shape of the API's errors.
 #[derive(Debug)]
@@ -72,12 +71,12 @@ impl ErrorResponse {
             Refusal::Body(refusal) => body_error(refusal),
             Refusal::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, INVALID, "request_too_large"),
             Refusal::Slow => (S::REQUEST_TIMEOUT, INVALID, "request_timeout"),
-            Refusal::Limit { reached, .. } if reached.limit.measure.is_budget() => (
+            Refusal::Limit(exceeded) if exceeded.limit.measure.is_budget() => (
                 S::TOO_MANY_REQUESTS,
                 "insufficient_quota",
                 "insufficient_quota",
             ),
-            Refusal::Limit { .. } | Refusal::UploadsOfKey { .. } => {
+            Refusal::Limit(_) | Refusal::UploadsOfKey { .. } => {
                 (S::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded")
             }
             Refusal::IdempotencyInFlight => (S::CONFLICT, INVALID, "idempotency_conflict"),
@@ -131,7 +130,7 @@ fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
         Refusal::Key(_) => vec![("www-authenticate", "Bearer".to_owned())],
         // Nothing of an upload that came too slowly is worth trying at once again.
         Refusal::Slow => vec![no_retry()],
-        Refusal::Limit { reached, at } => limit_headers(reached, *at),
+        Refusal::Limit(exceeded) => limit_headers(exceeded),
         Refusal::IdempotencyInFlight | Refusal::UploadsOfKey { .. } => {
             vec![("retry-after", "1".to_owned())]
         }
@@ -155,6 +154,7 @@ fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
         _ => vec![],
     }
 }
+
 fn body_error(refusal: &inspect::Refusal) -> (StatusCode, &'static str, &'static str) {
     use inspect::Refusal as R;
     let bad = StatusCode::BAD_REQUEST;
@@ -184,25 +184,42 @@ fn body_error(refusal: &inspect::Refusal) -> (StatusCode, &'static str, &'static
 }
 
 /// Makes the headers that SDKs read: when to retry, or that it is of no use.
-fn limit_headers(reached: &LimitReached, at: Timestamp) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::new();
-    let wait = reached
-        .resets
-        .map(|end| end.saturating_sub(at.seconds()).max(1));
-    match (reached.limit.measure, wait) {
-        (Measure::InFlight, _) => headers.push(("retry-after", "5".to_owned())),
-        (measure, Some(wait)) if !measure.is_budget() => {
-            headers.push(("retry-after", wait.to_string()));
-        }
-        _ => headers.push((NO_RETRY.0, NO_RETRY.1.to_owned())),
-    }
-    if reached.limit.measure == Measure::Requests {
-        let remaining = reached.limit.max.saturating_sub(reached.used);
-        headers.push(("x-ratelimit-limit-requests", reached.limit.max.to_string()));
-        headers.push(("x-ratelimit-remaining-requests", remaining.to_string()));
-        if let Some(wait) = wait {
-            headers.push(("x-ratelimit-reset-requests", format!("{wait}s")));
-        }
-    }
+fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
+    let limit = exceeded.limit;
+    let mut headers = vec![match (limit.measure, exceeded.wait()) {
+        (Measure::InFlight, _) => ("retry-after", "5".to_owned()),
+        (measure, Some(wait)) if !measure.is_budget() => ("retry-after", wait.to_string()),
+        _ => (NO_RETRY.0, NO_RETRY.1.to_owned()),
+    }];
+    let told = RateLimit::new(limit, Some(exceeded.used), exceeded.at);
+    headers.extend(rate_limit_headers(&told).into_iter().flatten());
     headers
+}
+
+/// Makes the headers that tell how a limit stands: OpenAI's for requests, and others after their
+/// model. Of budgets there are none: the usage tells of them.
+pub(super) fn rate_limit_headers(told: &RateLimit) -> [Option<(&'static str, String)>; 3] {
+    let [limit, remaining, reset] = match told.limit.measure {
+        Measure::Requests => [
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+        ],
+        Measure::VideoSeconds => [
+            "x-ratelimit-limit-video-seconds",
+            "x-ratelimit-remaining-video-seconds",
+            "x-ratelimit-reset-video-seconds",
+        ],
+        Measure::InFlight => [
+            "x-ratelimit-limit-in-flight",
+            "x-ratelimit-remaining-in-flight",
+            "x-ratelimit-reset-in-flight",
+        ],
+        Measure::ListCost | Measure::BilledCost | Measure::Cost => return [None, None, None],
+    };
+    [
+        Some((limit, told.limit.max.to_string())),
+        told.remaining.map(|left| (remaining, left.to_string())),
+        told.resets_in.map(|wait| (reset, format!("{wait}s"))),
+    ]
 }

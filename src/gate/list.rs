@@ -1,4 +1,5 @@
-//! Handles `GET /v1/videos`, the jobs of one key, and `GET /v1/models`, the models that it may use.
+//! Handles `GET /v1/videos`, the jobs of one key, `GET /v1/models`, the models that it may use, and
+//! `GET /v1/usage`, what it has used of its limits.
 //!
 //! Which jobs, and in which order, the ledger says: a channel lists every job of an account
 //! that many keys share. How each of them stands, its channel says, asked for a few at a
@@ -22,8 +23,9 @@ use super::response::Response;
 use super::services::Services;
 use crate::billing::fetch_status;
 use crate::channel::ChannelState;
-use crate::ledger::{Job, JobsAfter, Resolution};
-use crate::policy::{self, Key, Offer};
+use crate::ledger::{Job, JobsAfter, Resolution, Scope, Usage};
+use crate::money::Amount;
+use crate::policy::{self, Group, Key, Measure, Offer, Terms, Timestamp};
 use crate::route::JobId;
 use crate::runtime::Snapshot;
 
@@ -145,6 +147,68 @@ fn described_model(offer: &Offer<'_>, currency: &str) -> Value {
         "price_per_second": sizes.collect::<serde_json::Map<_, _>>(),
         "default_size": may_size.then_some(&**size),
         "currency": currency,
+    })
+}
+
+/// Handles a request for what a key has used of its limits and of its group's, by one read of the ledger's
+/// counters. Of other keys, and of channels, nothing is told.
+pub(super) async fn usage(services: &Services, key: &Key) -> Result<Response, Refusal> {
+    let now = services.now();
+    let usage = services.billing.ledger().usage(key, now).await?;
+    let limits = usage.iter().filter_map(|usage| {
+        let scope = match usage.scope {
+            Scope::Key(_) => "key",
+            Scope::Group(_) => "group",
+            Scope::Channel(_) => return None,
+        };
+        Some(described_limit(usage, scope, &key.group, now))
+    });
+    let body = json!({
+        "object": "usage",
+        "key": &*key.name,
+        "currency": &*key.group.currency,
+        "multiplier": key.group.multiplier.to_string(),
+        "as_of": now.seconds(),
+        "limits": limits.collect::<Vec<_>>(),
+    });
+    Ok(Response::json(StatusCode::OK, body.to_string().into()))
+}
+
+/// Describes how a limit stands. Of a budget at list price `billed` tells what that is for the client, by
+/// what its group pays now.
+fn described_limit(usage: &Usage, scope: &str, group: &Group, now: Timestamp) -> Value {
+    let (limit, used) = (usage.limit, usage.used);
+    let (measure, remaining) = (limit.measure, limit.remaining(used));
+    let amount = |nanos| Amount::from_nanos(nanos).unwrap_or(Amount::MAX);
+    let value = |value: u64| match measure.is_budget() {
+        true => Value::from(amount(value).to_string()),
+        false => value.into(),
+    };
+    let terms = Terms::from(group);
+    let billed = |nanos| terms.billed(nanos).map(|billed| billed.to_string());
+    let billed = (measure == Measure::ListCost).then(|| {
+        json!({
+            "limit": billed(limit.max),
+            "used": billed(used),
+            "remaining": billed(remaining),
+            "currency": &*terms.currency,
+        })
+    });
+    let has_window = measure != Measure::InFlight;
+    json!({
+        "scope": scope,
+        "measure": measure.name(),
+        "window": has_window.then(|| limit.window.name()),
+        "limit": value(limit.max),
+        "used": value(used),
+        "remaining": value(remaining),
+        "currency": match measure {
+            Measure::ListCost => Some("USD"),
+            Measure::BilledCost => Some(&*group.currency),
+            _ => None,
+        },
+        "billed": billed.filter(|billed| billed["limit"].is_string()),
+        "resets_at": limit.window.end(now),
     })
 }
 

@@ -237,6 +237,9 @@ impl Gate {
         let request = session.req_header();
         let bounds = &snapshot.config.bounds;
         request_head::check_size(request, bounds)?;
+        if let Some(answer) = Response::preflight(&snapshot.config, request) {
+            return Ok(answer);
+        }
         let route = Route::find(&request.method, request.uri.path());
         if let Ok(route) = &route {
             ctx.route = route.label();
@@ -281,6 +284,7 @@ impl Gate {
             }
             (Route::Models, _) => Ok(list::models(&snapshot, key, None)?),
             (Route::Model(name), _) => Ok(list::models(&snapshot, key, Some(name))?),
+            (Route::Usage, _) => Ok(list::usage(services, key).await?),
             _ => {
                 let request = session.req_header();
                 Box::pin(list::handle(services, &snapshot, key, request)).await

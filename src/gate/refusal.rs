@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::inspect;
 use crate::ledger::{LimitReached, Scope, Unavailable};
-use crate::policy::{KeyFault, Measure, Param, Timestamp};
+use crate::policy::{Exceeded, Key, KeyFault, Measure, Param, Terms, Timestamp};
 use crate::upstream::{NoChannel, NoneLeft, UpstreamError};
 
 /// Why the gate answers a request by itself.
@@ -31,12 +31,7 @@ pub enum Refusal {
     /// The body came too slowly.
     Slow,
     /// A limit of the key or its group.
-    Limit {
-        /// Which one.
-        reached: LimitReached,
-        /// When it was found to be reached.
-        at: Timestamp,
-    },
+    Limit(Box<Exceeded>),
     /// As many uploads of this key as allowed are under way.
     UploadsOfKey {
         /// How many are allowed.
@@ -149,6 +144,23 @@ pub enum ChannelFault {
     SecondsTooLate,
 }
 
+impl Refusal {
+    /// Makes the refusal of a request of that key that exceeds a limit. `is_priced` where it is known
+    /// what the request asks for.
+    pub(super) fn limit(reached: LimitReached, key: &Key, at: Timestamp, is_priced: bool) -> Self {
+        let is_one = matches!(reached.limit.measure, Measure::Requests | Measure::InFlight);
+        Self::Limit(Box::new(Exceeded {
+            limit: reached.limit,
+            is_shared: matches!(reached.scope, Scope::Group(_)),
+            used: reached.used,
+            takes: Some(reached.takes).filter(|_| is_priced || is_one),
+            resets: reached.resets,
+            at,
+            terms: Terms::from(&*key.group),
+        }))
+    }
+}
+
 impl From<KeyFault> for Refusal {
     fn from(fault: KeyFault) -> Self {
         Self::Key(fault)
@@ -224,7 +236,7 @@ impl From<Unavailable> for Refusal {
 }
 
 const NO_ROUTE: &str = "No such route. Here are /v1/videos, /v1/videos/{id}, \
-    /v1/videos/{id}/content, /v1/videos/{id}/remix and /v1/models.";
+    /v1/videos/{id}/content, /v1/videos/{id}/remix, /v1/models and /v1/usage.";
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,7 +257,7 @@ impl fmt::Display for Refusal {
                 write!(f, "The request body is too large: at most {max} bytes.")
             }
             Self::Slow => f.write_str("The request body came too slowly."),
-            Self::Limit { reached, .. } => fmt_limit(reached, f),
+            Self::Limit(exceeded) => exceeded.fmt(f),
             Self::UploadsOfKey { max } => write!(
                 f,
                 "Too many uploads of this key are under way: it may have {max} at a time. Try \
@@ -340,35 +352,6 @@ impl ChannelFault {
             Self::ModelTooLate => {
                 "This model must be named before the file: put the field 'model' first."
             }
-        }
-    }
-}
-
-/// Writes which limit is reached, and whose it is.
-fn fmt_limit(reached: &LimitReached, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let whose = if matches!(reached.scope, Scope::Group(_)) {
-        "this key's group"
-    } else {
-        "this key"
-    };
-    let LimitReached {
-        limit, currency, ..
-    } = reached;
-    if limit.measure.is_budget() {
-        f.write_str("You exceeded your current quota: ")?;
-    } else {
-        f.write_str("Rate limit reached: ")?;
-    }
-    match limit.measure {
-        Measure::InFlight => {
-            write!(f, "{whose} may have {limit} under way at a time.")
-        }
-        measure => {
-            write!(f, "{whose} may use {limit} of {}", measure.name())?;
-            if let Some(currency) = currency {
-                write!(f, " in {currency}")?;
-            }
-            f.write_str(".")
         }
     }
 }

@@ -3,21 +3,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use pingora::http::ResponseHeader;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::client::{Client, gone, in_time};
+use super::error_response::rate_limit_headers;
 use super::refusal::{ChannelFault, Refusal};
 use super::services::{RequestContext, Services};
 use crate::access_log::REQUEST_ID;
+use crate::config::Config;
 use crate::dialect::{ApiError, Blame};
-use crate::ledger::LimitReached;
-use crate::policy::{Measure, Timestamp, Window};
+use crate::policy::{self, Key, Timestamp};
 use crate::upstream::headers::passing_down;
 use crate::upstream::redirect::is_redirect;
-use crate::upstream::{Answer, Declined, Exchange, LiveChannel, UpstreamClient};
+use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
 
 /// What the gate says of every answer: it is for one client alone.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
@@ -51,6 +52,39 @@ impl Response {
         }
     }
 
+    /// Makes the answer to a CORS preflight request, if this is one and pages may use the gate. A browser
+    /// sends no key with it.
+    pub(super) fn preflight(config: &Config, request: &RequestHeader) -> Option<Self> {
+        let cors = config.cors.as_ref()?;
+        let has = |name| request.headers.contains_key(name);
+        let is_preflight = request.method == Method::OPTIONS
+            && has(header::ORIGIN)
+            && has(header::ACCESS_CONTROL_REQUEST_METHOD);
+        is_preflight.then(|| {
+            let mut head = answer_head(StatusCode::NO_CONTENT, HeaderMap::new(), 0);
+            add(&mut head, cors.preflight_headers());
+            Self {
+                head: Box::new(head),
+                body: Body::Whole(Bytes::new()),
+            }
+        })
+    }
+
+    /// Tells the client how the rate limits of its key stand, by what of them was used at that time.
+    pub(super) fn with_rate_limits(
+        mut self,
+        key: &Key,
+        (used, at): &(Box<[u64]>, Timestamp),
+    ) -> Self {
+        for limit in policy::rate_limits(key, used, *at) {
+            add(
+                &mut self.head,
+                rate_limit_headers(&limit).into_iter().flatten(),
+            );
+        }
+        self
+    }
+
     /// Makes a response of the gate's own.
     pub(super) fn json(status: StatusCode, body: Bytes) -> Self {
         let mut headers = HeaderMap::with_capacity(4);
@@ -60,6 +94,14 @@ impl Response {
             head: Box::new(answer_head(status, headers, body.len())),
             body: Body::Whole(body),
         }
+    }
+}
+
+/// Adds headers, whose values are plain text.
+fn add(head: &mut ResponseHeader, headers: impl IntoIterator<Item = (&'static str, String)>) {
+    for (name, value) in headers {
+        // Without a copy of a name that is known beforehand: creates tell how limits stand.
+        let _ = head.append_header(HeaderName::from_static(name), value);
     }
 }
 
@@ -181,37 +223,6 @@ pub(super) fn is_of_upload(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 502 | 504)
 }
 
-/// Says why a channel did not take a create, where its answer is about the channel rather than about
-/// the request.
-pub(super) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Declined> {
-    let status = answer.status.as_u16();
-    match channel.spec().dialect.blame(status, &answer.body) {
-        Blame::Request => None,
-        Blame::Account => Some(Declined::Account { status }),
-        Blame::RateLimited => Some(Declined::RateLimited {
-            status,
-            wait: answer.retry_after,
-        }),
-        Blame::Failing => Some(Declined::Failing { status }),
-    }
-}
-
-/// Notes that a limit of a channel is reached, and says for how long it has no room.
-pub(super) fn full(channel: &LiveChannel, reached: &LimitReached, now: Timestamp) -> Declined {
-    let LimitReached { limit, resets, .. } = reached;
-    // That a request is more than the whole limit says nothing of the room for others.
-    if resets.is_some() || limit.window == Window::Total {
-        channel.note_full(now);
-    }
-    let wait = match limit.measure {
-        // Jobs end at any time.
-        Measure::InFlight => None,
-        // No wait helps: the longest one that is told.
-        _ => Some(resets.map_or(u64::MAX, |end| end.saturating_sub(now.seconds()))),
-    };
-    Declined::Full { wait }
-}
-
 /// Writes a response so that it arrives: a client that still sends is read on, within bounds,
 /// since closing the connection under its hands would destroy the answer before it is read.
 ///
@@ -234,6 +245,11 @@ pub(super) async fn write(
     let patience = bounds.read_timeout;
     let mut head = response.head;
     head.insert_header(REQUEST_ID, ctx.record.id_header())?;
+    if let Some(cors) = &ctx.snapshot.config.cors {
+        let origin = client.session().req_header().headers.get(header::ORIGIN);
+        let origin = origin.and_then(|origin| origin.to_str().ok());
+        add(&mut head, cors.headers(origin));
+    }
     in_time(patience, client.write_head(head)).await?;
     match response.body {
         Body::Whole(body) => {

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::refusal::{Busy, Refusal};
 use crate::config::Bounds;
-use crate::ledger::{LimitReached, Scope};
-use crate::policy::{Key, Limit, Measure, Timestamp};
+use crate::policy::{Exceeded, Key, Limit, Measure, Terms, Timestamp};
 use crate::upstream::Framing;
 
 /// How much of a body is read before a channel is connected to, if it is at hand.
@@ -145,35 +144,27 @@ pub(super) fn slot_for(
     slot.map_err(|no| match (no, in_flight) {
         (NoSlot::All, _) => Refusal::Busy(Busy::Uploads),
         (NoSlot::OfKey, None) => Refusal::UploadsOfKey { max: of_key },
-        (NoSlot::OfKey, Some((limit, scope))) => Refusal::Limit {
-            reached: LimitReached {
-                limit,
-                scope,
-                currency: None,
-                used: limit.max,
-                resets: None,
-            },
+        (NoSlot::OfKey, Some((limit, is_shared))) => Refusal::Limit(Box::new(Exceeded {
+            limit,
+            is_shared,
+            used: limit.max,
+            takes: Some(1),
+            resets: None,
             at: now,
-        },
+            terms: Terms::from(&*key.group),
+        })),
     })
 }
 
-/// The least that a key, or its group, may have in flight.
-fn in_flight_limit(key: &Key) -> Option<(Limit, Scope)> {
-    let own = key
-        .limits
-        .iter()
-        .map(|limit| (limit, Scope::Key(key.name.clone())));
-    let group = &key.group;
-    let shared = group
-        .limits
-        .iter()
-        .map(|limit| (limit, Scope::Group(group.name.clone())));
+/// The least that a key, or its group, may have in flight, and whether it is the group's.
+fn in_flight_limit(key: &Key) -> Option<(Limit, bool)> {
+    let own = key.limits.iter().map(|limit| (limit, false));
+    let shared = key.group.limits.iter().map(|limit| (limit, true));
     let limits = own
         .chain(shared)
         .filter(|(limit, _)| limit.measure == Measure::InFlight);
     let least = limits.min_by_key(|(limit, _)| limit.max);
-    least.map(|(limit, scope)| (*limit, scope))
+    least.map(|(limit, is_shared)| (*limit, is_shared))
 }
 
 #[cfg(test)]

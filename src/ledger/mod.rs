@@ -137,6 +137,18 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Reserved, Unavailable>;
 
+    /// Does what [`Ledger::reserve`] does, and tells how much of each limit of the key, and then of its
+    /// group, is used with it. Nothing where it was not made, or where the engine's decision does not
+    /// tell that at no further cost: nobody waits for it.
+    async fn reserve_counted(
+        &self,
+        draft: &Draft,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
+        Ok((self.reserve(draft, key, now).await?, Box::default()))
+    }
+
     /// Checks whether the limits of its channel have room for a charge now. A hint, like
     /// [`Ledger::check`].
     async fn check_channel(

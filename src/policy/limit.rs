@@ -169,6 +169,11 @@ pub enum ParseLimitError {
 }
 
 impl Limit {
+    /// Returns what is left where so much is used: nothing where the limit was lowered below that.
+    pub const fn remaining(&self, used: u64) -> u64 {
+        self.max.saturating_sub(used)
+    }
+
     /// Reads `600/hour`, or a plain number for [`Measure::InFlight`].
     pub fn parse(measure: Measure, text: &str) -> Result<Self, ParseLimitError> {
         let (number, window) = match text.split_once('/') {

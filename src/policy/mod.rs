@@ -4,18 +4,24 @@
 //! **Invariant**: a [`Permit`] comes out of [`permit()`] and [`permit_remix`] alone. What needs
 //! permission takes one, so that forgetting to ask does not compile.
 
+mod cors;
+mod exceeded;
 mod limit;
 mod offer;
 mod permit;
+mod rate_limit;
 mod refusal;
 mod validity;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use cors::Cors;
+pub use exceeded::{Exceeded, Terms};
 pub use limit::{Limit, Measure, ParseLimitError, Timestamp, Window};
 pub use offer::{Offer, offers};
 pub use permit::{Permit, judge, permit, permit_remix};
+pub use rate_limit::{RateLimit, rate_limits};
 pub use refusal::Refusal;
 pub use validity::{KeyEntry, KeyFault, Validity};
 

@@ -24,6 +24,8 @@ pub(crate) enum Route {
     Models,
     /// One of them, by its name as the client has written it.
     Model(String),
+    /// How much of its limits a key has used: the gate answers that itself.
+    Usage,
 }
 
 /// A job's public id: 1 to 128 of `[A-Za-z0-9_-]`, so that it stands in any path as it is and
@@ -42,6 +44,8 @@ pub(crate) enum NoRoute {
 
 const VIDEOS: &str = "/v1/videos";
 const MODELS: &str = "/v1/models";
+/// No path of OpenAI's API, whose usage is below `/v1/organization`.
+const USAGE: &str = "/v1/usage";
 
 /// The longest name of a model that is looked for, in bytes.
 const MODEL_BYTES: usize = 128;
@@ -53,7 +57,7 @@ impl Route {
     /// upstream is built anew.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, NoRoute> {
         let Some(rest) = path.strip_prefix(VIDEOS) else {
-            return Self::find_models(method, path);
+            return Self::find_own(method, path);
         };
         let mut segments = rest.split('/');
         if segments.next() != Some("") {
@@ -89,16 +93,19 @@ impl Route {
         }
     }
 
-    /// Finds the routes of models, which go to no channel. Models' names are as in the catalog: where
-    /// they are encoded, nothing is found.
-    fn find_models(method: &Method, path: &str) -> Result<Self, NoRoute> {
-        let rest = path.strip_prefix(MODELS).ok_or(NoRoute::Path)?;
-        let route = match rest.strip_prefix('/') {
-            None if rest.is_empty() => Self::Models,
-            Some(name) if (1..=MODEL_BYTES).contains(&name.len()) && !name.contains('/') => {
-                Self::Model(name.into())
-            }
-            _ => return Err(NoRoute::Path),
+    /// Finds the routes that the gate answers itself, of models and of usage. Models' names are as in
+    /// the catalog: where they are encoded, nothing is found.
+    fn find_own(method: &Method, path: &str) -> Result<Self, NoRoute> {
+        let route = match path.strip_prefix(MODELS) {
+            None if path == USAGE => Self::Usage,
+            Some("") => Self::Models,
+            Some(rest) => match rest.strip_prefix('/') {
+                Some(name) if (1..=MODEL_BYTES).contains(&name.len()) && !name.contains('/') => {
+                    Self::Model(name.into())
+                }
+                _ => return Err(NoRoute::Path),
+            },
+            None => return Err(NoRoute::Path),
         };
         match *method {
             Method::GET | Method::HEAD => Ok(route),
@@ -116,13 +123,14 @@ impl Route {
             Self::Content(_) => "content",
             Self::Remix(_) => "remix",
             Self::Models | Self::Model(_) => "models",
+            Self::Usage => "usage",
         }
     }
 
     /// The job that it is about.
     pub(crate) fn job(&self) -> Option<&str> {
         match self {
-            Self::Create | Self::List | Self::Models | Self::Model(_) => None,
+            Self::Create | Self::List | Self::Models | Self::Model(_) | Self::Usage => None,
             Self::Retrieve(id) | Self::Delete(id) | Self::Content(id) | Self::Remix(id) => {
                 Some(&id.0)
             }
@@ -151,7 +159,7 @@ impl Route {
         let under = match self {
             Self::Content(_) => "/content",
             Self::Remix(_) => "/remix",
-            // No request for models leaves the gate.
+            // No request for models or usage leaves the gate.
             _ => "",
         };
         let id = self.job().map(|public| segment(job.unwrap_or(public)));
@@ -237,13 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn models_are_read_and_nothing_else() {
+    fn models_and_usage_are_read_and_nothing_else() {
         assert_eq!(find(Method::GET, "/v1/models"), Ok("models"));
         assert_eq!(find(Method::HEAD, "/v1/models/sora-2"), Ok("models"));
         for method in [Method::POST, Method::DELETE] {
             let found = find(method, "/v1/models/sora-2");
             assert_eq!(found, Err(NoRoute::Method("GET, HEAD")));
         }
+        assert_eq!(find(Method::GET, "/v1/usage"), Ok("usage"));
+        let found = find(Method::POST, "/v1/usage");
+        assert_eq!(found, Err(NoRoute::Method("GET, HEAD")));
         let long = format!("/v1/models/{}", "a".repeat(129));
         assert_eq!(find(Method::GET, &long), Err(NoRoute::Path));
     }
@@ -257,6 +268,9 @@ mod tests {
             "/v1/models/",
             "/v1/models/a/b",
             "/v1/modelsx",
+            "/v1/usage/",
+            "/v1/usage/x",
+            "/v1/usages",
             "/v1/chat/completions",
             "/v1/videos/",
             "//v1/videos",

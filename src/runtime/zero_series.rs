@@ -15,8 +15,8 @@ use crate::upstream::EjectionReason;
 /// nobody ever needs.
 const MAX_SERIES: usize = 5_000;
 
-const ROUTES: [&str; 7] = [
-    "create", "list", "retrieve", "delete", "content", "remix", "models",
+const ROUTES: [&str; 8] = [
+    "create", "list", "retrieve", "delete", "content", "remix", "models", "usage",
 ];
 const ENDS: [&str; 6] = [
     "completed",

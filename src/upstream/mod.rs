@@ -54,5 +54,5 @@ pub use operation::{CHANNEL_STATES, ChannelStatus};
 pub use probe::probe;
 pub(crate) use probe::probe_health;
 pub use report::ChannelControl;
-pub(crate) use report::CreateOutcome;
+pub(crate) use report::{CreateOutcome, declined, full};
 pub(crate) use trial::Trial;

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::answer::Answer;
+use super::attempts::Declined;
 use super::channel::LiveChannel;
 use super::client::UpstreamClient;
 use super::health::{Change, Ejection, EjectionReason, Event};
 use crate::channel::ChannelState;
 use crate::dialect::Blame;
-use crate::policy::Timestamp;
+use crate::ledger::LimitReached;
+use crate::policy::{Measure, Timestamp, Window};
 
 /// What became of a create at its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,37 @@ pub enum ChannelControl {
     Set(ChannelState),
     /// Lets it back at once where it is ejected.
     Restore,
+}
+
+/// Says why a channel did not take a create, where its answer is about the channel rather than about
+/// the request.
+pub(crate) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Declined> {
+    let status = answer.status.as_u16();
+    match channel.spec().dialect.blame(status, &answer.body) {
+        Blame::Request => None,
+        Blame::Account => Some(Declined::Account { status }),
+        Blame::RateLimited => Some(Declined::RateLimited {
+            status,
+            wait: answer.retry_after,
+        }),
+        Blame::Failing => Some(Declined::Failing { status }),
+    }
+}
+
+/// Notes that a limit of a channel is reached, and says for how long it has no room.
+pub(crate) fn full(channel: &LiveChannel, reached: &LimitReached, now: Timestamp) -> Declined {
+    let LimitReached { limit, resets, .. } = reached;
+    // That a request is more than the whole limit says nothing of the room for others.
+    if resets.is_some() || limit.window == Window::Total {
+        channel.note_full(now);
+    }
+    let wait = match limit.measure {
+        // Jobs end at any time.
+        Measure::InFlight => None,
+        // No wait helps: the longest one that is told.
+        _ => Some(resets.map_or(u64::MAX, |end| end.saturating_sub(now.seconds()))),
+    };
+    Declined::Full { wait }
 }
 
 impl UpstreamClient {

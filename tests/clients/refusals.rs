@@ -74,6 +74,28 @@ async fn a_spent_budget_is_not_tried_again() {
     }
 }
 
+/// What a client sees of its limits: with an answer, when it asks, and with a refusal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_told_with_each_create_and_on_request() {
+    for sdk in Sdk::all() {
+        let stand = limited("requests: 5/total, list_cost_usd: 1/total")
+            .start()
+            .await;
+        let got = sdk.play(stand.gate, KEY, &["limits"]).await;
+        let what = format!("{sdk:?} {got:#}");
+        let made = &got["made"];
+        assert_eq!(made["x-ratelimit-limit-requests"], "5", "{what}");
+        assert_eq!(made["x-ratelimit-remaining-requests"], "4", "{what}");
+        let limits = got["usage"]["limits"].as_array().unwrap();
+        assert_eq!(limits[0]["remaining"], 4, "{what}");
+        assert_eq!(limits[1]["remaining"], "0.20", "{what}");
+        assert_eq!(limits[1]["billed"]["remaining"], "1.00", "{what}");
+        let message = got["refused"]["message"].as_str().unwrap();
+        let words = "1.00 CNY billed) remain. This request costs 0.80 USD (4.00 CNY billed).";
+        assert!(message.contains(words), "{what}");
+    }
+}
+
 /// The same setting shows that the count above would have seen a retry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_the_channel_is_tried_again() {

@@ -122,6 +122,21 @@ async function again(image) {
   };
 }
 
+const told = (headers) =>
+  Object.fromEntries([...headers].filter(([name]) => name.startsWith("x-ratelimit")));
+
+/** What a create says of the limits, then the usage, then a refusal. */
+async function limits() {
+  const made = await client.videos.create(fields("plain")).asResponse();
+  const usage = await client.get("/usage");
+  try {
+    await client.videos.create(fields("plain"));
+  } catch (error) {
+    const refused = { headers: told(error.headers), message: error.error.message };
+    return { made: told(made.headers), usage, refused };
+  }
+}
+
 /** How `rounds` uploads end that ask for a model that the key may not have. */
 async function refusedUpload(order, framing, image, rounds) {
   const asked = { ...ASKED, model: "sora-2-pro" };
@@ -147,6 +162,7 @@ const SCENARIOS = {
   retrieve: (id) => attempt(() => client.videos.retrieve(id)),
   life,
   models,
+  limits,
   again,
   "refused-upload": refusedUpload,
 };

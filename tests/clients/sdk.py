@@ -128,6 +128,21 @@ def models(client, other):
     }
 
 
+def told(headers):
+    return {name.lower(): value for name, value in headers.items() if "x-ratelimit" in name.lower()}
+
+
+def limits(client):
+    """What a create says of the limits, then the usage, then a refusal."""
+    made = client.videos.with_raw_response.create(prompt=PROMPT, **ASKED)
+    usage = client.get("/usage", cast_to=object)
+    try:
+        client.videos.create(prompt=PROMPT, **ASKED)
+    except openai.RateLimitError as error:
+        refused = {"headers": told(error.response.headers), "message": error.body["message"]}
+    return {"made": told(made.headers), "usage": usage, "refused": refused}
+
+
 def again(client, image):
     """One create twice under one Idempotency-Key, then another one."""
     client = client.with_options(default_headers={"Idempotency-Key": "again-1"})
@@ -172,6 +187,8 @@ def main():
         got = life(client)
     elif scenario == "models":
         got = models(client, *arguments)
+    elif scenario == "limits":
+        got = limits(client)
     elif scenario == "again":
         got = again(client, *arguments)
     elif scenario == "refused-upload":

@@ -26,6 +26,8 @@ const PATHS: &[&str] = &[
     "/videos",
     "/videos/v1",
     "/v1/models",
+    "/v1/usage",
+    "/v1/usage/",
     "/v1/chat/completions",
     "/v1/responses",
     "/v1/files",
@@ -127,14 +129,19 @@ const PATHS: &[&str] = &[
 ];
 
 /// What is a route after all: a list, and a create whose target has a fragment, which the
-/// parser of targets drops (the path that goes on is built anew); and the models, which the gate
-/// itself answers.
+/// parser of targets drops (the path that goes on is built anew); and the models and the usage,
+/// which the gate itself answers.
 fn is_known(method: &str, path: &str) -> bool {
     let (_, from_authority) = path.split_once("://").unwrap_or(("", path));
     let own = from_authority
         .find('/')
         .map_or("", |at| &from_authority[at..]);
-    if matches!(method, "GET" | "HEAD") && own.split(['?', '#']).next() == Some("/v1/models") {
+    if matches!(method, "GET" | "HEAD")
+        && matches!(
+            own.split(['?', '#']).next(),
+            Some("/v1/models" | "/v1/usage")
+        )
+    {
         return true;
     }
     match path.split_once(['?', '#']) {
@@ -234,9 +241,14 @@ async fn nor_over_http2() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_opens_another_route() {
     let stand = Stand::start().await;
-    for path in ["/v1/models", "/v1/videos", "/v1/videos/../models"] {
-        // In a host's proxy this one is the host's.
-        if is_embedded() && path == "/v1/models" {
+    for path in [
+        "/v1/models",
+        "/v1/usage",
+        "/v1/videos",
+        "/v1/videos/../models",
+    ] {
+        // In a host's proxy these are the host's.
+        if is_embedded() && matches!(path, "/v1/models" | "/v1/usage") {
             continue;
         }
         for key in [

@@ -43,6 +43,44 @@ fn addresses_must_be_free_and_whole() {
 }
 
 #[test]
+fn origins_are_written_as_browsers_write_them() {
+    let with = |origins: &str| format!("cors: {{ origins: {origins} }}\nlisten:");
+    for wrong in [
+        "app.example.com",
+        "https://app.example.com/",
+        "https://App.example.com",
+        "https://app.example.com:443",
+        "http://app.example.com:80",
+        "https://*.example.com",
+        "https://user@app.example.com",
+        "https://",
+        "ftp://app.example.com",
+        "\"null\"",
+        "\"*\"",
+    ] {
+        let list = with(&format!("[§{wrong}]"));
+        refused(&[("listen:", &list, &["this is no origin"])]);
+    }
+    for wrong in ["§[]", "§https://app.example.com", "§{ a: b }"] {
+        refused(&[("listen:", &with(wrong), &["write a list of origins"])]);
+    }
+    refused(&[(
+        "listen:",
+        "cors: { origins: any, headers: [§a b] }\nlisten:",
+        &["this is no name of a header"],
+    )]);
+    let list = with(
+        "[https://app.example.com, http://localhost:3000, http://127.0.0.1, \"http://[::1]:8000\"]",
+    );
+    let cors = accepted(&changed(&[("listen:", &list)])).cors.unwrap();
+    assert_eq!(cors.origins.unwrap().len(), 4);
+    assert_eq!(cors.max_age.as_secs(), 600);
+    let any = accepted(&changed(&[("listen:", &with("any"))])).cors;
+    assert_eq!(any.unwrap().origins, None);
+    assert_eq!(accepted(BASE).cors, None);
+}
+
+#[test]
 fn tls_needs_its_files_and_has_its_own_http2() {
     let dir = TempDir::new().with("c.pem", "c");
     let text = changed(&[("8080 }", "8080, tls: { cert: c.pem, key: §k.pem } }")]);

@@ -76,6 +76,8 @@ pub struct LimitReached {
     pub currency: Option<Arc<str>>,
     /// How much is reserved or posted already.
     pub used: u64,
+    /// How much it takes that exceeds it.
+    pub takes: u64,
     /// When the window ends, in seconds since the epoch; `None` where waiting for it does
     /// not help: it never ends, or the request alone is more than the limit.
     pub resets: Option<u64>,
@@ -136,6 +138,7 @@ impl ScopedLimit {
             scope,
             currency,
             used,
+            takes,
         }
     }
 }

@@ -18,6 +18,7 @@ mod series;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::Reserved;
 use super::charge::{Charge, Resolution};
 use crate::map::Map;
 use crate::policy::{Key, Limit, Measure, Timestamp};
@@ -207,6 +208,29 @@ impl Counters {
                 .is_some_and(|sum| sum <= scoped.limit.max);
             (!fits && takes > 0).then(|| scoped.reached(takes, used, taken))
         })
+    }
+
+    /// Returns how much of each limit of a key, and then of its group, is used, where a reservation was
+    /// made: of another outcome nobody asks that.
+    pub(in crate::ledger) fn used_after(
+        &self,
+        reserved: &Reserved,
+        key: &Key,
+        now: Timestamp,
+    ) -> Box<[u64]> {
+        let (group, currency) = (&key.group, &*key.group.currency);
+        let is_limited = !key.limits.is_empty() || !group.limits.is_empty();
+        if *reserved != Reserved::Done || !is_limited {
+            return Box::default();
+        }
+        let (own, shared) = (
+            series_of(&self.keys, &key.name),
+            series_of(&self.groups, &group.name),
+        );
+        let own = key.limits.iter().map(|limit| (own, limit));
+        let all = own.chain(group.limits.iter().map(|limit| (shared, limit)));
+        let used = all.map(|(series, limit)| used(series, *limit, currency, now).unwrap_or(0));
+        used.collect()
     }
 
     /// Returns how far each limit of a key is used up.

@@ -123,6 +123,18 @@ impl Ledger for MemoryLedger {
         Ok(self.accounts().reserve(draft, key, now))
     }
 
+    async fn reserve_counted(
+        &self,
+        draft: &Draft,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
+        let mut accounts = self.accounts();
+        let reserved = accounts.reserve(draft, key, now);
+        let used = accounts.counters.used_after(&reserved, key, now);
+        Ok((reserved, used))
+    }
+
     async fn confirm(
         &self,
         id: ReservationId,

@@ -35,7 +35,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::readers::Readers;
-use self::state::{Running, WriterState, locked};
+use self::state::{Running, WriterState, limits_of, locked};
 use self::wal::WriteAheadLog;
 use self::writer::Writer;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
@@ -109,17 +109,6 @@ impl SqliteLedger {
     }
 }
 
-/// Copies what the limits of a key are looked up by, to be sent to the writer.
-fn limits_of(key: &Key) -> Key {
-    Key {
-        name: key.name.clone(),
-        group: key.group.clone(),
-        allow: Default::default(),
-        limits: key.limits.clone(),
-        channels: None,
-    }
-}
-
 impl Drop for SqliteLedger {
     fn drop(&mut self) {
         self.readers.close();
@@ -178,9 +167,21 @@ impl Ledger for SqliteLedger {
         key: &Key,
         now: Timestamp,
     ) -> Result<Reserved, Unavailable> {
+        Ok(self.reserve_counted(draft, key, now).await?.0)
+    }
+
+    async fn reserve_counted(
+        &self,
+        draft: &Draft,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
         let (draft, key) = (draft.clone(), limits_of(key));
-        let call =
-            move |state: &mut WriterState, db: &_| state.reserve(db, draft.clone(), &key, now);
+        let call = move |state: &mut WriterState, db: &_| {
+            let reserved = state.reserve(db, draft.clone(), &key, now)?;
+            let used = locked(&state.counters).used_after(&reserved, &key, now);
+            Ok((reserved, used))
+        };
         self.writer.call(call).await
     }
 

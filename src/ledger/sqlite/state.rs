@@ -11,7 +11,7 @@ use super::super::job::{Job, State};
 use super::columns::{ChargeColumns, Columns as _, columns};
 use super::columns::{id, int, state, text, time, uint, unreadable};
 use crate::map::Map;
-use crate::policy::{Measure, Timestamp, Window};
+use crate::policy::{Key, Measure, Timestamp, Window};
 
 /// The state of the database as of the transaction that runs. Loaded anew after one that
 /// failed.
@@ -110,6 +110,17 @@ impl Entry {
             deleted: false,
         };
         Some((name, Box::new(job)))
+    }
+}
+
+/// Copies what the limits of a key are looked up by, to be sent to the writer.
+pub(super) fn limits_of(key: &Key) -> Key {
+    Key {
+        name: key.name.clone(),
+        group: key.group.clone(),
+        allow: Default::default(),
+        limits: key.limits.clone(),
+        channels: None,
     }
 }
 

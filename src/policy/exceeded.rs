@@ -1,0 +1,262 @@
+//! Tells a client which limit its request exceeds: what remains, what the request takes and when the
+//! limit is whole again, in the client's currency.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Group, Limit, Measure, Timestamp, Window};
+use crate::calendar::format_rfc3339;
+use crate::money::{Amount, Multiplier};
+
+/// A limit that a request exceeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The limit.
+    pub limit: Limit,
+    /// Whether it is that of the key's group, which other keys share.
+    pub is_shared: bool,
+    /// How much is reserved or posted already.
+    pub used: u64,
+    /// How much the request takes; `None` while that is not known.
+    pub takes: Option<u64>,
+    /// When the window ends, in seconds since the epoch; `None` where waiting for it does not help.
+    pub resets: Option<u64>,
+    /// When it was found to be exceeded.
+    pub at: Timestamp,
+    /// What the client pays, and in what.
+    pub terms: Terms,
+}
+
+/// What a client pays for one USD of list price, and in what currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The currency's name.
+    pub currency: Arc<str>,
+    /// The multiple.
+    pub multiplier: Multiplier,
+}
+
+impl From<&Group> for Terms {
+    fn from(group: &Group) -> Self {
+        Self {
+            currency: group.currency.clone(),
+            multiplier: group.multiplier,
+        }
+    }
+}
+
+impl Terms {
+    /// Returns what a list cost in nanos of USD is for the client; `None` where it is the same, or has
+    /// no exact amount.
+    pub fn billed(&self, list: u64) -> Option<Amount> {
+        let is_list = &*self.currency == "USD" && self.multiplier.thousandths() == 1000;
+        let billed = self.multiplier.apply(Amount::from_nanos(list)?);
+        billed.filter(|_| !is_list)
+    }
+}
+
+impl Exceeded {
+    /// Returns what is left of the limit.
+    pub fn remaining(&self) -> u64 {
+        self.limit.remaining(self.used)
+    }
+
+    /// Returns in how many seconds the limit is whole again, at least one; `None` where waiting does not
+    /// help.
+    pub fn wait(&self) -> Option<u64> {
+        let resets = self.resets?;
+        Some(resets.saturating_sub(self.at.seconds()).max(1))
+    }
+
+    /// Writes an amount of what the limit counts, with its unit.
+    fn write(&self, f: &mut fmt::Formatter<'_>, value: u64) -> fmt::Result {
+        let amount = Amount::from_nanos(value).unwrap_or(Amount::MAX);
+        match self.limit.measure {
+            Measure::Requests => count(f, value, "request"),
+            Measure::InFlight => count(f, value, "video"),
+            Measure::VideoSeconds => count(f, value, "second"),
+            Measure::BilledCost => write!(f, "{amount} {}", self.terms.currency),
+            Measure::ListCost => {
+                write!(f, "{amount} USD")?;
+                match self.terms.billed(value) {
+                    Some(billed) => write!(f, " ({billed} {} billed)", self.terms.currency),
+                    None => Ok(()),
+                }
+            }
+            Measure::Cost => write!(f, "{amount}"),
+        }
+    }
+}
+
+fn count(f: &mut fmt::Formatter<'_>, value: u64, what: &str) -> fmt::Result {
+    let plural = if value == 1 { "" } else { "s" };
+    write!(f, "{value} {what}{plural}")
+}
+
+/// The message for the client.
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Limit {
+            measure, window, ..
+        } = self.limit;
+        let whose = match self.is_shared {
+            true => "this key's group",
+            false => "this key",
+        };
+        f.write_str(match measure.is_budget() {
+            true => "You exceeded your current quota: ",
+            false => "Rate limit reached: ",
+        })?;
+        if measure == Measure::InFlight {
+            write!(f, "{whose} may have ")?;
+            self.write(f, self.limit.max)?;
+            return f.write_str(" under way at a time. Try again when one has ended.");
+        }
+        let may = match measure {
+            Measure::Requests => "make",
+            Measure::VideoSeconds => "ask for",
+            _ => "spend",
+        };
+        write!(f, "{whose} may {may} ")?;
+        self.write(f, self.limit.max)?;
+        f.write_str(match measure {
+            Measure::VideoSeconds => " of video",
+            Measure::ListCost => " of list price",
+            _ => "",
+        })?;
+        f.write_str(match window {
+            Window::Minute => " a minute",
+            Window::Hour => " an hour",
+            Window::Day => " a day (UTC)",
+            Window::Month => " a month (UTC)",
+            Window::Total => " in all",
+        })?;
+        f.write_str(", of which ")?;
+        self.write(f, self.remaining())?;
+        f.write_str(" remain.")?;
+        if let Some(takes) = self.takes.filter(|_| measure != Measure::Requests) {
+            let costs = if measure.is_budget() {
+                "costs"
+            } else {
+                "takes"
+            };
+            write!(f, " This request {costs} ")?;
+            self.write(f, takes)?;
+            f.write_str(".")?;
+        }
+        match (self.resets, window) {
+            (Some(resets), _) => {
+                write!(f, " All of it is there again at {}", format_rfc3339(resets))?;
+                write!(f, ", in {} s.", self.wait().unwrap_or(1))
+            }
+            (None, Window::Total) => {
+                f.write_str(" It is not renewed: ask whoever runs this service for more.")
+            }
+            (None, _) => f.write_str(
+                " That is more than the whole limit, so that waiting does not help: ask for less, \
+                 or ask whoever runs this service for more.",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-28T23:59:00Z.
+    const AT: Timestamp = Timestamp(1_795_910_340_000);
+
+    fn exceeded(measure: Measure, limit: &str, used: u64, takes: u64) -> Exceeded {
+        let limit = Limit::parse(measure, limit).unwrap();
+        Exceeded {
+            limit,
+            is_shared: false,
+            used,
+            takes: Some(takes),
+            resets: limit.window.end(AT).filter(|_| takes <= limit.max),
+            at: AT,
+            terms: Terms {
+                currency: "CNY".into(),
+                multiplier: Multiplier::from_thousandths(5000).unwrap(),
+            },
+        }
+    }
+
+    const UNIT: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_budget_says_what_remains_what_is_asked_and_when_it_is_whole_again() {
+        let day = exceeded(Measure::ListCost, "1/day", 7 * UNIT / 10, 4 * UNIT / 10);
+        assert_eq!(
+            day.to_string(),
+            "You exceeded your current quota: this key may spend 1.00 USD (5.00 CNY billed) of list \
+             price a day (UTC), of which 0.30 USD (1.50 CNY billed) remain. This request costs 0.40 USD \
+             (2.00 CNY billed). All of it is there again at 2026-11-29T00:00:00Z, in 60 s."
+        );
+        let mut month = exceeded(Measure::BilledCost, "9/month", 8 * UNIT, 2 * UNIT);
+        month.is_shared = true;
+        assert_eq!(
+            month.to_string(),
+            "You exceeded your current quota: this key's group may spend 9.00 CNY a month (UTC), of \
+             which 1.00 CNY remain. This request costs 2.00 CNY. All of it is there again at \
+             2026-12-01T00:00:00Z, in 172860 s."
+        );
+    }
+
+    #[test]
+    fn where_waiting_does_not_help_nothing_is_promised() {
+        let total = exceeded(Measure::BilledCost, "9/total", 9 * UNIT, 2 * UNIT);
+        assert_eq!(
+            total.to_string(),
+            "You exceeded your current quota: this key may spend 9.00 CNY in all, of which 0.00 CNY \
+             remain. This request costs 2.00 CNY. It is not renewed: ask whoever runs this service \
+             for more."
+        );
+        let large = exceeded(Measure::VideoSeconds, "8/hour", 0, 12);
+        assert_eq!(
+            large.to_string(),
+            "Rate limit reached: this key may ask for 8 seconds of video an hour, of which 8 seconds \
+             remain. This request takes 12 seconds. That is more than the whole limit, so that waiting \
+             does not help: ask for less, or ask whoever runs this service for more."
+        );
+    }
+
+    #[test]
+    fn rates_are_told_in_words() {
+        let requests = exceeded(Measure::Requests, "1/min", 1, 1);
+        assert_eq!(
+            requests.to_string(),
+            "Rate limit reached: this key may make 1 request a minute, of which 0 requests remain. \
+             All of it is there again at 2026-11-29T00:00:00Z, in 60 s."
+        );
+        let in_flight = exceeded(Measure::InFlight, "4", 4, 1);
+        assert_eq!(
+            in_flight.to_string(),
+            "Rate limit reached: this key may have 4 videos under way at a time. Try again when one \
+             has ended."
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told_and_dollars_are_told_once() {
+        let mut unknown = exceeded(Measure::ListCost, "1/total", UNIT, 1);
+        unknown.takes = None;
+        unknown.terms = Terms {
+            currency: "USD".into(),
+            multiplier: Multiplier::from_thousandths(1000).unwrap(),
+        };
+        assert_eq!(
+            unknown.to_string(),
+            "You exceeded your current quota: this key may spend 1.00 USD of list price in all, of \
+             which 0.00 USD remain. It is not renewed: ask whoever runs this service for more."
+        );
+        // Dollars that are not list price are told apart.
+        unknown.terms.multiplier = Multiplier::from_thousandths(1500).unwrap();
+        let text = unknown.to_string();
+        assert!(text.contains("1.00 USD (1.50 USD billed)"), "{text}");
+        // A limit that was lowered has nothing left, rather than less than nothing.
+        unknown.used = 3 * UNIT;
+        assert_eq!(unknown.remaining(), 0);
+    }
+}
