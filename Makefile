@@ -19,7 +19,7 @@ run: ## build, and run a gate with a mock channel behind it on 127.0.0.1:8080
 
 test: ## run all tests; with CI=true, what cannot be tried is a failure
 	@.ci/tools cmake
-	if ! .ci/tools python litellm node parsers curl prometheus systemd postgres pgbouncer; then
+	if ! .ci/tools python litellm node parsers curl prometheus systemd postgres pgbouncer browser; then
 	  if [ "$${CI:-}" = true ]; then exit 1; fi
 	  echo "== what is missing is skipped: see the lines that begin with SKIPPED" >&2
 	fi

@@ -455,7 +455,13 @@ async fn no_key_credential_or_prompt_is_logged_or_shown() {
         shown[0].1.lines().count() > wanted / 2,
         "there are lines of requests"
     );
-    for page in ["/metrics", "/readyz?verbose", "/channels"] {
+    for page in [
+        "/metrics",
+        "/readyz?verbose",
+        "/channels",
+        "/config",
+        "/status",
+    ] {
         let answer = Request::get(page).send(stand.gate.admin).await.unwrap();
         shown.push((page, String::from_utf8_lossy(&answer.body).into_owned()));
     }

@@ -1,5 +1,7 @@
 //! What an operator meets: limits of the system, signals, commands and messages.
 
+#[path = "operating/admin.rs"]
+mod admin;
 #[path = "operating/certificates.rs"]
 mod certificates;
 #[path = "operating/channel_log.rs"]

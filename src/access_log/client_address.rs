@@ -1,5 +1,6 @@
 //! The address of a client, behind proxies that are trusted to tell it.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -19,6 +20,13 @@ impl Network {
         let shift = u32::from(ours.1 - self.prefix);
         let lead = |value: u128| value.checked_shr(shift).unwrap_or(0);
         bits.1 == ours.1 && lead(bits.0) == lead(ours.0)
+    }
+}
+
+/// As it is written in the configuration, its prefix included.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
     }
 }
 

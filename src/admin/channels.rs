@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::policy::Timestamp;
 use crate::upstream::{ChannelControl, LiveChannel};
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Lists the channels, as configured and as they stand.
 pub(super) fn list(gate: &Gate) -> Response<Vec<u8>> {
@@ -63,6 +63,6 @@ fn describe(channel: &LiveChannel, now: Timestamp) -> Value {
     })
 }
 
-fn answer_json(value: &Value) -> Response<Vec<u8>> {
+pub(super) fn answer_json(value: &Value) -> Response<Vec<u8>> {
     answer(StatusCode::OK, JSON, &format!("{value:#}\n"))
 }

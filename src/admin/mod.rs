@@ -1,12 +1,16 @@
-//! The operators' listener: metrics, health and channels, on an address of its own.
+//! The operators' listener: metrics, health, channels and configuration, on an address of its own.
 
+mod access;
 mod channels;
 mod gauges;
 mod readiness;
+mod reload;
+mod status;
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
@@ -17,27 +21,44 @@ use pingora::services::listening::Service;
 
 pub use gauges::refresh_metrics;
 pub use readiness::{ChannelReadiness, Readiness, why_not_ready};
+pub use reload::{ReloadOutcome, ReloadRequests, ReloadTrigger, Reloaded, reload_trigger};
 
+use crate::config;
 use crate::gate::Gate;
 use crate::server::{self, Server};
 
 /// What the operators' listener answers with.
 struct Admin {
     gate: Arc<Gate>,
-    /// Whether channels may be controlled here.
-    may_control: bool,
+    /// Whether it listens at a loopback address, which nobody reaches from elsewhere.
+    is_loopback: bool,
+    reload: Option<ReloadTrigger>,
+    started: Instant,
 }
 
-/// Serves `/metrics`, `/livez`, `/readyz` and `/channels` on a socket that is listening already.
+/// Serves metrics, health, channels and the configuration on a socket that is listening already.
 ///
 /// # Errors
 /// Where the socket cannot be used.
 pub fn serve(gate: Arc<Gate>, listener: TcpListener) -> io::Result<Server> {
+    serve_with(gate, listener, None)
+}
+
+/// Does what [`serve`] does, and has the configuration read anew where operators ask for it.
+///
+/// # Errors
+/// Where the socket cannot be used.
+pub fn serve_with(
+    gate: Arc<Gate>,
+    listener: TcpListener,
+    reload: Option<ReloadTrigger>,
+) -> io::Result<Server> {
     let address = listener.local_addr()?;
-    let configured = gate.snapshot().config.admin.clone();
     let admin = Admin {
-        may_control: address.ip().is_loopback() || configured.is_some_and(|admin| admin.control),
         gate,
+        is_loopback: address.ip().is_loopback(),
+        reload,
+        started: Instant::now(),
     };
     let mut service = Service::new("tollgate admin".into(), admin);
     service.add_tcp(&address.to_string());
@@ -47,26 +68,39 @@ pub fn serve(gate: Arc<Gate>, listener: TcpListener) -> io::Result<Server> {
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The Prometheus text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-const INDEX: &str = "Tollgate\n\n/metrics  for Prometheus\n/livez    the process runs\n\
-    /readyz   it can serve requests (?verbose: what works)\n\
-    /channels how each channel stands; POST /channels/NAME/drain, off, activate or restore\n";
+const INDEX: &str = "Tollgate\n\n/status   how it stands, for a browser\n/metrics  for Prometheus\n\
+    /livez    the process runs\n/readyz   it can serve requests (?verbose: what works)\n\
+    /channels how each channel stands; POST /channels/NAME/drain, off, activate or restore\n\
+    /config   what is configured, without secrets\n\
+    /reload   POST reads the configuration anew, as SIGHUP does\n";
 
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let path = request.uri.path();
-        if let Some(action) = path.strip_prefix("/channels/") {
-            return self.control(request, action);
+        let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
+        let snapshot = self.gate.snapshot();
+        // An embedding host may serve this without the section: nothing is asked for then.
+        let configured = snapshot.config.admin.clone().unwrap_or_default();
+        if !access::is_allowed(&configured, path, query, &request.headers) {
+            return unauthorized();
+        }
+        if path == "/reload" || path.starts_with("/channels/") {
+            return match self.why_not_changed(&configured, request) {
+                Some(refused) => refused,
+                None => self.change(path).await,
+            };
         }
         if !matches!(request.method, http::Method::GET | http::Method::HEAD) {
             return answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n");
         }
         match path {
             "/channels" => channels::list(&self.gate),
+            "/config" => channels::answer_json(&snapshot.config.describe()),
+            "/status" => status::page(&self.gate, self.started).await,
             "/" => answer(StatusCode::OK, TEXT, INDEX),
             "/livez" => answer(StatusCode::OK, TEXT, "ok\n"),
-            "/readyz" => self.ready(request.uri.query()).await,
+            "/readyz" => self.ready(query).await,
             "/metrics" => self.metrics().await,
             _ => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
         }
@@ -75,13 +109,12 @@ impl ServeHttp for Admin {
 
 impl Admin {
     /// Whether a load balancer may send requests here; with `verbose`, what works.
-    async fn ready(&self, query: Option<&str>) -> Response<Vec<u8>> {
+    async fn ready(&self, query: &str) -> Response<Vec<u8>> {
         let status = |ready| match ready {
             true => StatusCode::OK,
             false => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let mut words = query.unwrap_or_default().split('&');
-        if words.any(|word| word == "verbose" || word.starts_with("verbose=")) {
+        if access::is_verbose(query) {
             let readiness = Readiness::of(&self.gate).await;
             let status = status(readiness.why_not().is_none());
             return answer(status, TEXT, &readiness.to_string());
@@ -92,21 +125,32 @@ impl Admin {
         }
     }
 
-    /// Does to a channel what an operator asks for.
-    fn control(&self, request: &RequestHeader, action: &str) -> Response<Vec<u8>> {
+    /// Does what an operator asks for: to a channel, or to the configuration.
+    async fn change(&self, path: &str) -> Response<Vec<u8>> {
+        match path.strip_prefix("/channels/") {
+            Some(action) => channels::control(&self.gate, action),
+            None => reload::reload(self.reload.as_ref()).await,
+        }
+    }
+
+    /// Refuses a request that would change something, unless it is an operator's.
+    fn why_not_changed(
+        &self,
+        configured: &config::Admin,
+        request: &RequestHeader,
+    ) -> Option<Response<Vec<u8>>> {
         if request.method != http::Method::POST {
-            return answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "POST only\n");
+            return Some(answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "POST only\n"));
         }
-        if !self.may_control {
-            let why = "channels are not controlled at this address: write `admin: { control: true }` \
-                       if only operators reach it\n";
-            return answer(StatusCode::FORBIDDEN, TEXT, why);
+        if !(self.is_loopback || configured.control || configured.token.is_some()) {
+            let why = "nothing is changed at this address: configure `admin: { token: ... }`, or \
+                       `admin: { control: true }` if only operators reach it\n";
+            return Some(answer(StatusCode::FORBIDDEN, TEXT, why));
         }
-        // A page that an operator looks at could send it otherwise.
-        if request.headers.contains_key(header::ORIGIN) {
-            return answer(StatusCode::FORBIDDEN, TEXT, "not from a browser\n");
-        }
-        channels::control(&self.gate, action)
+        // A page that an operator looks at could send it otherwise: a browser adds the password that it
+        // was given.
+        let is_of_page = request.headers.contains_key(header::ORIGIN);
+        is_of_page.then(|| answer(StatusCode::FORBIDDEN, TEXT, "not from a browser\n"))
     }
 
     async fn metrics(&self) -> Response<Vec<u8>> {
@@ -119,6 +163,20 @@ impl Admin {
             }
         }
     }
+}
+
+/// Asks for the token, in the two ways in which it can be shown.
+fn unauthorized() -> Response<Vec<u8>> {
+    let why = "show the token of `admin.token`, as `Authorization: Bearer TOKEN`; in a browser it is the \
+               password, with any name\n";
+    let mut response = answer(StatusCode::UNAUTHORIZED, TEXT, why);
+    for scheme in ["Bearer realm=\"tollgate\"", "Basic realm=\"tollgate\""] {
+        let scheme = header::HeaderValue::from_static(scheme);
+        response
+            .headers_mut()
+            .append(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: &str) -> Response<Vec<u8>> {

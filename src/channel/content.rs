@@ -6,6 +6,7 @@
 //! hosts that are named there, by TLS unless the channel itself is spoken to without, and at
 //! public addresses unless the very host is named.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Channel;
@@ -20,6 +21,18 @@ pub struct ContentHost {
     is_wildcard: bool,
     /// The port, where it is not the scheme's own.
     port: Option<u16>,
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for ContentHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wildcard = if self.is_wildcard { "*." } else { "" };
+        write!(f, "{wildcard}{}", self.name)?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a text names no host that videos may be fetched from.

@@ -1,11 +1,13 @@
 //! Puts configurations in force that are read anew, and says what has to wait for the next start.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::watch::{Stamps, Watcher};
 use super::{log_format, reloads};
+use crate::admin::{ReloadOutcome, Reloaded};
 use crate::calendar::format_rfc3339;
 use crate::certificate::TlsIdentity;
 use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded};
@@ -40,7 +42,7 @@ impl StartupSettings {
             ("listen.address", listen.address != others.address),
             ("listen.tls", listen.tls.is_some() != others.tls.is_some()),
             ("listen.h2c", listen.h2c != others.h2c),
-            ("admin", self.admin != other.admin),
+            ("admin", address(&self.admin) != address(&other.admin)),
             ("server.threads", self.threads != other.threads),
             ("ledger", self.ledger != other.ledger),
             ("bounds.connections", self.connections != other.connections),
@@ -48,6 +50,11 @@ impl StartupSettings {
         let differ = differ.into_iter().filter(|(_, differs)| *differs);
         differ.map(|(name, _)| name).collect()
     }
+}
+
+/// Where operators reach the gate. All else about that holds at once.
+fn address(admin: &Option<Admin>) -> Option<SocketAddr> {
+    admin.as_ref().map(|admin| admin.address)
 }
 
 /// What a reading of the files came to.
@@ -104,11 +111,11 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
     }
 
     /// Reads the files because somebody says so.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self) -> ReloadOutcome {
         let loaded = (self.load)();
         self.paths = loaded.paths;
         self.watcher.reset();
-        self.apply(with_reading(loaded.config));
+        self.apply(with_reading(loaded.config))
     }
 
     /// Looks at the files, and reads them if they have changed and stand still.
@@ -122,7 +129,8 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         let read = with_reading(loaded.config);
         let after = Stamps::of(&self.paths);
         if self.watcher.is_whole(before, after) && !self.is_known(&read) {
-            self.apply(read);
+            // The log has it all.
+            let _ = self.apply(read);
         }
     }
 
@@ -139,21 +147,36 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
     }
 
     /// Applies what was read anew; a configuration that is not valid replaces nothing.
-    fn apply(&mut self, read: Result<(Config, Reading), config::Error>) {
-        self.last = read.map(|(config, reading)| {
-            self.apply_config(config, &reading.settings);
-            if let (Some(in_force), Some(read)) = (&self.certificate, &reading.certificate) {
-                replace_certificate(in_force, read, self.gate);
+    fn apply(&mut self, read: Result<(Config, Reading), config::Error>) -> ReloadOutcome {
+        match read {
+            Ok((config, reading)) => {
+                let (change, next_start) = self.apply_config(config, &reading.settings);
+                let certificate = match (&self.certificate, &reading.certificate) {
+                    (Some(in_force), Some(read)) => replace_certificate(in_force, read, self.gate),
+                    _ => Ok(None),
+                };
+                self.last = Ok(reading);
+                Ok(Reloaded {
+                    change,
+                    next_start,
+                    certificate,
+                })
             }
-            reading
-        });
-        if let Err(error) = &self.last {
-            self.gate.reload_failed();
-            log::error!("configuration not loaded, the old one stays in force:\n{error}");
+            Err(error) => {
+                self.gate.reload_failed();
+                log::error!("configuration not loaded, the old one stays in force:\n{error}");
+                self.last = Err(error.clone());
+                Err(error)
+            }
         }
     }
 
-    fn apply_config(&self, config: Config, settings: &StartupSettings) {
+    /// Applies a configuration, and returns what it changes and what waits for the next start.
+    fn apply_config(
+        &self,
+        config: Config,
+        settings: &StartupSettings,
+    ) -> (ConfigChange, Vec<&'static str>) {
         let waiting = self.started.unlike(settings);
         log_format::set(config.log.format);
         let change = self.gate.reload(config);
@@ -165,6 +188,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
                 waiting.join(", ")
             ),
         }
+        (change, waiting)
     }
 }
 
@@ -178,12 +202,13 @@ fn with_reading(config: Result<Config, config::Error>) -> Result<(Config, Readin
 
 /// Puts what the files of the listener's certificate hold in force for handshakes to come. One that
 /// cannot be used replaces nothing, nor does one that is not valid now: clients that check would
-/// be lost, and the old one is no worse.
+/// be lost, and the old one is no worse. Returns until when another one is valid, in seconds since the
+/// epoch, or what is wrong with it.
 fn replace_certificate(
     in_force: &ServerCertificate,
     read: &Result<TlsIdentity, CertificateError>,
     gate: &Gate,
-) {
+) -> Result<Option<u64>, String> {
     let current = in_force.current();
     let now = gate.now().seconds();
     let usable = read.as_ref().map_err(ToString::to_string);
@@ -197,7 +222,10 @@ fn replace_certificate(
     });
     let metrics = &gate.metrics().certificates;
     match usable {
-        Ok(None) => metrics.set_listener(current.validity().not_after),
+        Ok(None) => {
+            metrics.set_listener(current.validity().not_after);
+            Ok(None)
+        }
         Ok(Some(identity)) => {
             let validity = identity.validity();
             in_force.replace(identity.clone());
@@ -206,10 +234,12 @@ fn replace_certificate(
                 "the listener's certificate is replaced, by one that is valid until {}",
                 format_rfc3339(validity.not_after)
             );
+            Ok(Some(validity.not_after))
         }
         Err(problem) => {
             metrics.set_listener_failed();
             log::error!("the listener's certificate stays the old one: {problem}");
+            Err(problem)
         }
     }
 }

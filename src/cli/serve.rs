@@ -16,6 +16,7 @@ use sd_notify::NotifyState;
 use super::reload::{Reloader, StartupSettings};
 use super::systemd::{self, Activated};
 use super::{log_format, open_files, reloads};
+use crate::admin::{ReloadOutcome, ReloadRequests};
 use crate::config::{self, Config, LedgerUrl, Loaded};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
@@ -132,9 +133,10 @@ async fn serve(
     let gate = Gate::new(config, ledger, Arc::new(metrics));
     let server = server::serve(gate.clone(), listener, &socket, &bounds)?;
     log::info!("gate listens on {}", server.address());
+    let (trigger, reloads) = admin::reload_trigger();
     let admin = match admin_listener {
         Some(listener) => {
-            let admin = admin::serve(gate.clone(), listener)?;
+            let admin = admin::serve_with(gate.clone(), listener, Some(trigger))?;
             log::info!("metrics and health on {}", admin.address());
             Some(admin)
         }
@@ -148,7 +150,7 @@ async fn serve(
     let reloader = Reloader::new(load, paths, (&gate, server.certificate()), started);
     systemd::notify(&[NotifyState::Ready]);
     let watched = systemd::watch();
-    let mut signals = run_until_stopped(signals, reloader).await;
+    let mut signals = run_until_stopped(signals, reloads, reloader).await;
     gate.stopping();
     let (grace, patience) = stop_times(&gate);
     // For the grace, for the requests, and for those of the admin listener.
@@ -220,10 +222,11 @@ fn log_under_way(gate: &Gate) {
     }
 }
 
-/// Loads the configuration anew at each SIGHUP, and when its files have changed if that is wanted,
+/// Loads the configuration anew at each SIGHUP, when an operator asks for it, and when its files have changed if that is wanted,
 /// until SIGTERM or SIGINT.
 async fn run_until_stopped(
     mut signals: Signals,
+    mut reloads: ReloadRequests,
     mut reloader: Reloader<'_, impl Fn() -> Loaded>,
 ) -> Signals {
     loop {
@@ -232,13 +235,23 @@ async fn run_until_stopped(
             _ = signals.terminate.recv() => return signals,
             _ = signals.interrupt.recv() => return signals,
             received = recv(&mut signals.hangup) => if received {
-                systemd::notify_reloading();
-                reloader.reload();
-                systemd::notify(&[NotifyState::Ready]);
+                let _ = reload(&mut reloader);
             },
+            Some(reply) = reloads.recv() => {
+                // Who has asked may have gone.
+                let _ = reply.send(reload(&mut reloader));
+            }
             () = after(watch) => reloader.reload_changed(),
         }
     }
+}
+
+/// Loads the configuration anew, and tells systemd.
+fn reload(reloader: &mut Reloader<'_, impl Fn() -> Loaded>) -> ReloadOutcome {
+    systemd::notify_reloading();
+    let outcome = reloader.reload();
+    systemd::notify(&[NotifyState::Ready]);
+    outcome
 }
 
 /// Waits that long; for ever where there is nothing to wait for.

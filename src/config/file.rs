@@ -71,6 +71,8 @@ pub(super) struct Tls {
 pub(super) struct Admin {
     pub address: Option<Text>,
     pub control: Option<bool>,
+    pub token: Option<Spanned<Credential>>,
+    pub open_metrics: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]

@@ -7,11 +7,15 @@ use std::time::Duration;
 use serde_saphyr::{Location, Spanned};
 
 use super::error::{Problems, Reported};
-use super::file::{self, WordOr};
+use super::file::{self, Credential, WordOr};
 use super::log;
 use super::scalar::{address, duration, parsed, parsed_or};
 use super::sources::Sources;
 use crate::access_log::Network;
+use crate::key::Secret;
+
+/// The shortest token of operators, in characters.
+const MIN_TOKEN: usize = 16;
 
 /// Where clients reach the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +49,13 @@ pub struct Tls {
 pub struct Admin {
     /// The address to bind.
     pub address: SocketAddr,
-    /// Whether channels can be controlled there though the address is no loopback address.
+    /// Whether operators can change something there though the address is no loopback address and there
+    /// is no token.
     pub control: bool,
+    /// What a request has to show; `None` where nothing is asked for.
+    pub token: Option<Secret>,
+    /// Whether the metrics are told without the token.
+    pub open_metrics: bool,
 }
 
 impl Default for Admin {
@@ -55,6 +64,8 @@ impl Default for Admin {
         Self {
             address,
             control: false,
+            token: None,
+            open_metrics: false,
         }
     }
 }
@@ -101,6 +112,7 @@ impl Admin {
     pub(super) fn build(
         file: &Option<Spanned<WordOr<file::Admin>>>,
         listen: &Result<Listen, Reported>,
+        sources: Sources<'_>,
         problems: &mut Problems,
     ) -> Result<Option<Self>, Reported> {
         let (admin, at) = match file {
@@ -116,9 +128,14 @@ impl Admin {
                 WordOr::Section(admin) => {
                     let or = Self::default();
                     let address = parsed_or(&admin.address, address, or.address, problems)?;
-                    let control = admin.control.unwrap_or(or.control);
                     let at = admin.address.as_ref().map(|text| text.referenced);
-                    (Self { address, control }, at.unwrap_or(section.referenced))
+                    let built = Self {
+                        address,
+                        control: admin.control.unwrap_or(or.control),
+                        token: token(&admin.token, sources, problems)?,
+                        open_metrics: admin.open_metrics.unwrap_or(or.open_metrics),
+                    };
+                    (built, at.unwrap_or(section.referenced))
                 }
             },
         };
@@ -131,6 +148,26 @@ impl Admin {
             _ => Ok(Some(admin)),
         }
     }
+}
+
+/// Reads the operators' token, which must be long enough not to be guessed.
+fn token(
+    file: &Option<Spanned<Credential>>,
+    sources: Sources<'_>,
+    problems: &mut Problems,
+) -> Result<Option<Secret>, Reported> {
+    let Some(credential) = file else {
+        return Ok(None);
+    };
+    let token = sources.credential(&credential.value, credential.referenced, problems)?;
+    if token.expose().len() < MIN_TOKEN {
+        return Err(problems.report_hint(
+            credential.referenced,
+            format!("the token found there is shorter than {MIN_TOKEN} characters"),
+            "make one with `openssl rand -hex 32`",
+        ));
+    }
+    Ok(Some(token))
 }
 
 /// Whether the second of two sockets could not be bound. Port 0 stands for any free one.

@@ -14,6 +14,7 @@ mod change;
 mod channel;
 mod connection;
 mod cors;
+mod describe;
 mod error;
 mod file;
 mod jobs;
@@ -236,7 +237,7 @@ fn build(
     problems: &mut Problems,
 ) -> Result<Config, Reported> {
     let listen = Listen::build(&file.listen, sources, problems);
-    let admin = Admin::build(&file.admin, &listen, problems);
+    let admin = Admin::build(&file.admin, &listen, sources, problems);
     let cors = cors::build(&file.cors, problems);
     let log = log::build(file.log, problems);
     let threads = build_threads(file.server, problems);

@@ -74,6 +74,7 @@ fn env(name: &str) -> Option<String> {
     match name {
         "CRED" | "OPENAI_API_KEY" | "TOLLGATE_MOCK_CREDENTIAL" => Some(SECRET.to_owned()),
         "EMPTY" => Some(String::new()),
+        "SHORT" => Some("0123456789abcde".to_owned()),
         "SPACED" => Some(format!("Bearer {SECRET}")),
         _ => None,
     }

@@ -42,6 +42,15 @@ impl CostLabels {
     /// The names that a configuration can list.
     pub const NAMES: [&str; 5] = ["key", "model", "size", "channel", "group"];
 
+    /// Lists the labels that are shown, by their names.
+    pub fn names(&self) -> Vec<&'static str> {
+        let shown = [self.key, self.model, self.size, self.channel, self.group];
+        let names = Self::NAMES.into_iter().zip(shown);
+        names
+            .filter_map(|(name, is_shown)| is_shown.then_some(name))
+            .collect()
+    }
+
     /// Finds the label of that name, to be switched on.
     pub fn by_name(&mut self, name: &str) -> Option<&mut bool> {
         match name {
@@ -88,6 +97,7 @@ mod tests {
             *one.by_name(name).unwrap() = true;
             let shown = one.shown(labels);
             assert_eq!(shown[at], labels[at]);
+            assert_eq!(one.names(), [name]);
             assert_eq!(shown.iter().filter(|label| !label.is_empty()).count(), 3);
         }
         assert!(CostLabels::default().by_name("event").is_none());

@@ -317,6 +317,18 @@ impl Metrics {
         }
     }
 
+    /// Returns whether the last attempt to load the configuration succeeded, and when one last did, in
+    /// seconds since the epoch.
+    pub fn config_status(&self) -> (bool, u64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds since 1970"
+        )]
+        let at = self.reloads.success_time.get() as u64;
+        (self.reloads.successful.get() == 1, at)
+    }
+
     /// Writes all families in the text format, the process's own included.
     ///
     /// # Errors

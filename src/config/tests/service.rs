@@ -43,6 +43,25 @@ fn addresses_must_be_free_and_whole() {
 }
 
 #[test]
+fn the_operators_token_is_a_secret_of_some_length() {
+    for (section, wanted) in [
+        (
+            "{ token: §abcdefghijklmnopqrstuvwxyz }",
+            "a credential does not stand in the configuration",
+        ),
+        ("{ token: { env: §MISSING } }", "is not set"),
+        ("{ token: §{ env: SHORT } }", "shorter than 16 characters"),
+    ] {
+        let admin = format!("admin: {section}\nlisten:");
+        refused(&[("listen:", &admin, &[wanted])]);
+    }
+    let set = "admin: { token: { env: CRED }, open_metrics: true }\nlisten:";
+    let admin = accepted(&changed(&[("listen:", set)])).admin.unwrap();
+    assert!(admin.open_metrics && admin.token.unwrap().is_same(SECRET.as_bytes()));
+    assert_eq!(accepted(BASE).admin.unwrap().token, None);
+}
+
+#[test]
 fn origins_are_written_as_browsers_write_them() {
     let with = |origins: &str| format!("cors: {{ origins: {origins} }}\nlisten:");
     for wrong in [
