@@ -125,7 +125,10 @@ async fn send_all(stand: &Stand, count: usize) {
         if n % 9 == 8 {
             let mut connection = Connection::open(stand.gate).await.unwrap();
             for piece in create.pieces() {
-                connection.stream.write_all(&piece).await.unwrap();
+                // A connection that the gate has closed before is gone as well.
+                if connection.stream.write_all(&piece).await.is_err() {
+                    break;
+                }
             }
         } else {
             create.send(stand.gate).await.unwrap();
