@@ -48,7 +48,7 @@ pub(crate) fn civil(day: u64) -> (u64, u32, u32) {
     (year, month as u32, day_of_month as u32)
 }
 
-/// How many minutes a zone's time is ahead of UTC.
+/// Returns how many minutes a zone's time is ahead of UTC.
 fn offset(zone: &str) -> Option<i64> {
     if matches!(zone, "Z" | "z") {
         return Some(0);
@@ -86,8 +86,8 @@ fn days_in(year: i64, month: i64) -> Option<i64> {
     }
 }
 
-/// The days from 1970-01-01 to a date of the Gregorian calendar, whose years begin in March here
-/// so that the leap day is their last.
+/// Returns the days from 1970-01-01 to a date of the Gregorian calendar, whose years begin in March
+/// here so that the leap day is their last.
 fn days_before(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = match month {
         1 | 2 => (year - 1, month + 9),

@@ -167,7 +167,7 @@ impl Model {
         &self.default_size
     }
 
-    /// Whether a reference image must have the pixel size that is asked for.
+    /// Returns whether a reference image must have the pixel size that is asked for.
     pub fn check_image(&self) -> bool {
         self.check_image
     }

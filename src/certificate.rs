@@ -165,7 +165,7 @@ impl TlsIdentity {
         })))
     }
 
-    /// The chain and the signer, as rustls wants them.
+    /// Returns the chain and the signer, as rustls wants them.
     pub fn certified(&self) -> &Arc<CertifiedKey> {
         &self.0.certified
     }
@@ -186,7 +186,7 @@ impl TlsIdentity {
         self.0.validity
     }
 
-    /// The digest of chain and key, which tells identities apart.
+    /// Returns the digest of chain and key, which tells identities apart.
     pub fn digest(&self) -> &[u8; 32] {
         &self.0.digest
     }

@@ -54,7 +54,7 @@ pub trait Sink {
     fn begin(&mut self, field: Field<'_>) -> Result<Release, Self::Refusal>;
     /// A piece of the field's value.
     fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Refusal>;
-    /// The field is complete.
+    /// Returns the field is complete.
     fn end(&mut self) -> Result<(), Self::Refusal>;
 }
 

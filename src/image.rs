@@ -207,7 +207,7 @@ fn judge(head: &[u8]) -> Judgement {
     }
 }
 
-/// Whether `head` starts with `signature`, as far as it goes.
+/// Returns whether `head` starts with `signature`, as far as it goes.
 fn agrees(head: &[u8], signature: &[u8]) -> bool {
     head.iter().zip(signature).all(|(a, b)| a == b)
 }

@@ -203,7 +203,7 @@ struct Bounded {
 }
 
 impl Bounded {
-    /// What serves a connection's requests.
+    /// Returns what serves a connection's requests.
     fn app(&self, bounds: &Bounds) -> Arc<App> {
         let mut options = HttpServerOptions::default();
         options.h2c = self.h2c;

@@ -30,7 +30,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The bits of an address, and how many it has.
+/// Returns the bits of an address, and how many it has.
 fn bits(address: IpAddr) -> (u128, u8) {
     match address {
         IpAddr::V4(address) => (address.to_bits().into(), 32),

@@ -86,17 +86,17 @@ impl RequestRecord {
         }
     }
 
-    /// The id that the request has everywhere, as the value of a header.
+    /// Returns the id that the request has everywhere, as the value of a header.
     pub(crate) fn id_header(&self) -> HeaderValue {
         self.id.header()
     }
 
-    /// The id that the request has everywhere.
+    /// Returns the id that the request has everywhere.
     pub(crate) fn id(&self) -> &str {
         self.id.as_str()
     }
 
-    /// The reservation that its id names; `None` where the client has given the id.
+    /// Returns the reservation that its id names; `None` where the client has given the id.
     pub(crate) fn named_reservation(&self) -> Option<ReservationId> {
         self.id.reservation()
     }

@@ -48,7 +48,7 @@ impl RequestId {
         }
     }
 
-    /// The reservation that it names; `None` where the client has given it.
+    /// Returns the reservation that it names; `None` where the client has given it.
     pub(super) fn reservation(&self) -> Option<ReservationId> {
         self.reservation
     }

@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use crate::config::Admin;
 use crate::key::Secret;
 
-/// Whether a request for that path is answered.
+/// Returns whether a request for that path is answered.
 ///
 /// What load balancers and orchestrators ask stays open: they hold no secret, and learn one word. The
 /// metrics name keys and what they spend, so that they are open only where the configuration says so.
@@ -24,14 +24,14 @@ pub(super) fn is_allowed(configured: &Admin, path: &str, query: &str, headers: &
     is_open || shows(token, headers)
 }
 
-/// Whether a query asks for what works of the gate, rather than whether it does.
+/// Returns whether a query asks for what works of the gate, rather than whether it does.
 pub(super) fn is_verbose(query: &str) -> bool {
     let mut words = query.split('&');
     words.any(|word| word == "verbose" || word.starts_with("verbose="))
 }
 
-/// Whether a request shows the token: as RFC 6750 has it, or as a password of any user (RFC 7617),
-/// which is what a browser can ask a person for.
+/// Returns whether a request shows the token: as RFC 6750 has it, or as a password of any user (RFC
+/// 7617), which is what a browser can ask a person for.
 fn shows(token: &Secret, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

@@ -108,7 +108,7 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
-    /// Whether a load balancer may send requests here; with `verbose`, what works.
+    /// Returns whether a load balancer may send requests here; with `verbose`, what works.
     async fn ready(&self, query: &str) -> Response<Vec<u8>> {
         let status = |ready| match ready {
             true => StatusCode::OK,

@@ -53,7 +53,7 @@ impl ChannelReadiness {
         }
     }
 
-    /// Whether anything at all can be asked of it: one that takes no creates has jobs.
+    /// Returns whether anything at all can be asked of it: one that takes no creates has jobs.
     fn can_be_reached(&self) -> bool {
         self.is_up || self.status.label != "off" && !self.is_unreachable()
     }

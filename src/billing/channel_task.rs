@@ -17,8 +17,8 @@ pub(super) struct ChannelTask {
 }
 
 impl ChannelTask {
-    /// Whether it is decided at this address of the channel what became of a reservation: where it
-    /// was made, or at the first one, where that address is gone.
+    /// Returns whether it is decided at this address of the channel what became of a reservation:
+    /// where it was made, or at the first one, where that address is gone.
     pub(super) fn is_here(&self, unmatched: &Unmatched) -> bool {
         match self.made_at(unmatched) {
             Some(at) => Arc::ptr_eq(at, &self.channel),
@@ -26,8 +26,8 @@ impl ChannelTask {
         }
     }
 
-    /// Whether the address where a reservation was made is not configured any more: no list proves
-    /// that it became nothing, and it is held until it expires.
+    /// Returns whether the address where a reservation was made is not configured any more: no list
+    /// proves that it became nothing, and it is held until it expires.
     pub(super) fn is_gone(&self, unmatched: &Unmatched) -> bool {
         self.made_at(unmatched).is_none()
     }
@@ -37,7 +37,7 @@ impl ChannelTask {
         self.snapshot.channels.at(self.name(), address)
     }
 
-    /// The channel's name.
+    /// Returns the channel's name.
     pub(super) fn name(&self) -> &Arc<str> {
         &self.channel.spec().name
     }

@@ -33,7 +33,7 @@ impl Default for ChargeCache {
 }
 
 impl ChargeCache {
-    /// What a permit costs a key on a channel.
+    /// Returns what a permit costs a key on a channel.
     pub(super) fn charge(&self, key: &Key, permit: &Permit, channel: &Channel) -> Arc<Charge> {
         let (model, size) = (permit.model().name(), &permit.size().name);
         let names = [&key.name, &channel.name, model, size];
@@ -49,7 +49,7 @@ impl ChargeCache {
     }
 }
 
-/// Whether a charge is what [`charge`] would make.
+/// Returns whether a charge is what [`charge`] would make.
 fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Channel) -> bool {
     let Quote { list, billed } = permit.quote();
     let Charge {
@@ -70,7 +70,7 @@ fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Channel) -> bool
         && *purchase == purchase_cost(permit, channel)
 }
 
-/// What a permit costs a key on a channel, where that is known.
+/// Returns what a permit costs a key on a channel, where that is known.
 pub(crate) fn charge(key: &Key, permit: &Permit, channel: Option<&Channel>) -> Arc<Charge> {
     let Quote { list, billed } = permit.quote();
     Arc::new(Charge {
@@ -86,8 +86,8 @@ pub(crate) fn charge(key: &Key, permit: &Permit, channel: Option<&Channel>) -> A
     })
 }
 
-/// What the account of a channel pays for what is permitted. The configuration has a price for
-/// each size, or none at all.
+/// Returns what the account of a channel pays for what is permitted. The configuration has a price
+/// for each size, or none at all.
 fn purchase_cost(permit: &Permit, channel: &Channel) -> Option<PurchaseCost> {
     let purchase = channel.purchase.as_ref()?;
     let terms = match &purchase.price {
@@ -104,7 +104,7 @@ fn purchase_cost(permit: &Permit, channel: &Channel) -> Option<PurchaseCost> {
     })
 }
 
-/// The charge for what the answer says is rendered, at the prices that the reservation was
+/// Returns the charge for what the answer says is rendered, at the prices that the reservation was
 /// made at. A size that had no price keeps the price that was agreed on. The catalog is asked
 /// only for a reservation that is older than the keeping of prices.
 pub(super) fn corrected(

@@ -320,7 +320,7 @@ fn log_uncorrected(
     );
 }
 
-/// The limits that bind a correction, where it is one.
+/// Returns the limits that bind a correction, where it is one.
 pub(super) fn binding_limits(config: &Config, before: &Charge, after: &Charge) -> BindingLimits {
     match before == after {
         true => BindingLimits::default(),

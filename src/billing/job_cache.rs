@@ -52,13 +52,14 @@ impl JobEntry {
         })
     }
 
-    /// The id that the channel has for the job, where clients know it by another one.
+    /// Returns the id that the channel has for the job, where clients know it by another one.
     pub(crate) fn upstream_id(&self) -> Option<&str> {
         let job = &self.job;
         (job.upstream_id != job.id).then_some(&*job.upstream_id)
     }
 
-    /// Whether its charge is resolved, as far as this gate has seen: the ledger's word wins.
+    /// Returns whether its charge is resolved, as far as this gate has seen: the ledger's word
+    /// wins.
     pub(crate) fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Relaxed)
     }
@@ -79,8 +80,8 @@ impl JobEntry {
         self.last_answer.store(0, Ordering::Relaxed);
     }
 
-    /// Whether this answer is the last one that was read: most polls get the same answer as the
-    /// one before, and to read that again would be the largest part of their cost.
+    /// Returns whether this answer is the last one that was read: most polls get the same answer as
+    /// the one before, and to read that again would be the largest part of their cost.
     pub(crate) fn is_last_answer(&self, answer: AnswerDigest) -> bool {
         self.last_answer.load(Ordering::Relaxed) == answer.0
     }
@@ -95,7 +96,7 @@ impl JobEntry {
         self.polled.store(now.0, Ordering::Relaxed);
     }
 
-    /// When a client last asked for it here.
+    /// Returns when a client last asked for it here.
     pub(crate) fn last_poll(&self) -> Timestamp {
         Timestamp(self.polled.load(Ordering::Relaxed))
     }

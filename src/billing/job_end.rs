@@ -48,7 +48,7 @@ impl JobEnd {
     }
 }
 
-/// Why a job failed, where its channel says so.
+/// Returns why a job failed, where its channel says so.
 pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobError> {
     if !answer.is_unsuccessful() {
         return None;
@@ -61,7 +61,7 @@ pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobErro
     is_known.then_some(JobError { code, message })
 }
 
-/// How long a job took, by the times that its channel gives.
+/// Returns how long a job took, by the times that its channel gives.
 pub(super) fn duration(answer: &JobAnswer) -> Option<Duration> {
     let seconds = answer.completed?.checked_sub(answer.created?)?;
     Some(Duration::from_secs(seconds))

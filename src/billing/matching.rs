@@ -77,13 +77,13 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Whether any reservation fits the job.
+    /// Returns whether any reservation fits the job.
     pub(super) fn concerns(&self, job: &ListedJob) -> bool {
         self.fitting(job).next().is_some()
     }
 
-    /// What is to be done, given the jobs of the list that belong to no reservation, and those
-    /// that were matched with one before.
+    /// Returns what is to be done, given the jobs of the list that belong to no reservation, and
+    /// those that were matched with one before.
     pub(super) fn decide(&self, jobs: &[ListedJob], reconciled: &[ReconciledJob]) -> Vec<Decision> {
         let mut jobs: Vec<_> = jobs.iter().collect();
         jobs.sort_by_key(|job| (self.created(job), &job.id));
@@ -112,14 +112,14 @@ impl<'a> Matcher<'a> {
         decisions
     }
 
-    /// The reservations that fit a job.
+    /// Returns the reservations that fit a job.
     fn fitting(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
         let fits = |at: &usize| self.rules.differences(job, self.candidates[*at]).is_some();
         self.alike(job).iter().copied().filter(fits)
     }
 
-    /// The reservations that a job may belong to, by all but the time of those whose time is not
-    /// known for sure.
+    /// Returns the reservations that a job may belong to, by all but the time of those whose time
+    /// is not known for sure.
     fn possible(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
         let rules = &self.rules;
         let is_possible = move |at: &usize| {
@@ -322,8 +322,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Whether a job may still be confirmed by its answer, or may have come of a reservation
-    /// that was not given.
+    /// Returns whether a job may still be confirmed by its answer, or may have come of a
+    /// reservation that was not given.
     fn waits(&self, job: &ListedJob, fitting: &[&Candidate]) -> bool {
         let rules = &self.rules;
         let is_pending =
@@ -332,16 +332,16 @@ impl<'a> Matcher<'a> {
         rules.unseen_from.is_some_and(unseen) || fitting.iter().any(|c| is_pending(&c))
     }
 
-    /// Whether a list cannot tell which of two requests a job came of, though the answer to a
-    /// repetition of one of them depends on it.
+    /// Returns whether a list cannot tell which of two requests a job came of, though the answer to
+    /// a repetition of one of them depends on it.
     fn are_exchangeable(&self, job: &ListedJob, one: &Candidate, other: &Candidate) -> bool {
         one.id != other.id
             && one.fingerprint != other.fingerprint
             && self.rules.differences(job, one) == self.rules.differences(job, other)
     }
 
-    /// Whether a reservation that got no job may be the one that an owner's job came of, and a
-    /// repetition of it could make a second one.
+    /// Returns whether a reservation that got no job may be the one that an owner's job came of,
+    /// and a repetition of it could make a second one.
     fn is_held_for(&self, left: &Candidate, job: &ListedJob, owner: &Candidate) -> bool {
         left.fingerprint.is_some()
             && left.key == owner.key
@@ -349,7 +349,7 @@ impl<'a> Matcher<'a> {
             && self.are_exchangeable(job, left, owner)
     }
 
-    /// Whether a job fits a reservation and is no evidence for it.
+    /// Returns whether a job fits a reservation and is no evidence for it.
     fn is_vague(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         self.rules.differences(job, candidate).is_some() && !self.rules.is_evidence(job, candidate)
     }
@@ -373,8 +373,8 @@ impl<'a> Matcher<'a> {
         is_held.then(|| Decision::ambiguous(candidate, job, Ambiguity::Evidence))
     }
 
-    /// Whether the channel has had its time to list what became of a reservation, and its job
-    /// would have been noticed.
+    /// Returns whether the channel has had its time to list what became of a reservation, and its
+    /// job would have been noticed.
     fn is_due(&self, candidate: &Candidate) -> bool {
         let Rules {
             listed_at,
@@ -388,7 +388,7 @@ impl<'a> Matcher<'a> {
         complete && was_seen && listed_at.0 >= over.0.saturating_add(grace)
     }
 
-    /// When a job was created by the gates' clock.
+    /// Returns when a job was created by the gates' clock.
     fn created(&self, job: &ListedJob) -> Timestamp {
         let at = job.created.map(|at| self.rules.by_our_clock(at));
         at.unwrap_or(self.rules.listed_at)

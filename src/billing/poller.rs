@@ -200,7 +200,7 @@ async fn set_next_poll(
     ledger.set_next_poll(entry.job.reservation, at).await
 }
 
-/// Whether a job has been followed for long enough, even if a client still polls it.
+/// Returns whether a job has been followed for long enough, even if a client still polls it.
 fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
     now.since(entry.job.created) > millis(jobs.expire_after)
 }

@@ -52,7 +52,7 @@ impl Reservation {
         self.draft.id
     }
 
-    /// What it charges.
+    /// Returns what it charges.
     pub(crate) fn charge(&self) -> &Arc<Charge> {
         &self.draft.charge
     }
@@ -68,7 +68,7 @@ impl Reservation {
         self.is_open = false;
     }
 
-    /// How old it is, by a clock that goes on while the machine is suspended.
+    /// Returns how old it is, by a clock that goes on while the machine is suspended.
     pub(crate) fn age(&self) -> Duration {
         self.clock.running().saturating_sub(self.made)
     }

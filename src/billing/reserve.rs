@@ -69,12 +69,12 @@ impl Billing {
         }
     }
 
-    /// The time, by the clock that charges go by.
+    /// Returns the time, by the clock that charges go by.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The ledger.
+    /// Returns the ledger.
     pub(crate) fn ledger(&self) -> &Arc<dyn Ledger> {
         &self.ledger
     }
@@ -96,7 +96,7 @@ impl Billing {
         }
     }
 
-    /// Whether any job is cached, and can be polled without the ledger.
+    /// Returns whether any job is cached, and can be polled without the ledger.
     pub(crate) fn has_cached_jobs(&self) -> bool {
         !self.jobs.is_empty()
     }
@@ -289,7 +289,7 @@ impl Billing {
     }
 }
 
-/// What counts of a channel for a reservation that is made at `at`.
+/// Returns what counts of a channel for a reservation that is made at `at`.
 fn placement(channel: &LiveChannel, at: Timestamp) -> Placement {
     let limits = &channel.spec().limits;
     Placement {

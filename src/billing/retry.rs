@@ -34,7 +34,7 @@ pub(super) enum LedgerCall {
 pub(super) struct LedgerRetries(Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>);
 
 impl LedgerRetries {
-    /// Whether that call is being retried.
+    /// Returns whether that call is being retried.
     pub(super) fn has(&self, id: ReservationId, step: LedgerCall) -> bool {
         self.lock().contains(&(id, step))
     }

@@ -210,7 +210,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether this gate is the one that does a task. Where the ledger is away, none is.
+    /// Returns whether this gate is the one that does a task. Where the ledger is away, none is.
     async fn has_lease(&self, task: &str, span: Duration) -> bool {
         let leased = self.billing.ledger().lease(task, span).await;
         leased.unwrap_or(false)

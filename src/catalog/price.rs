@@ -74,7 +74,7 @@ impl PriceList {
         &self.0
     }
 
-    /// Whether no price is known.
+    /// Returns whether no price is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -204,8 +204,8 @@ fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     Some((server, format!("{slash}{path}")))
 }
 
-/// Whether an address is one of the public internet, rather than of this machine, its network or
-/// a network of its provider's, where what answers trusts whoever asks.
+/// Returns whether an address is one of the public internet, rather than of this machine, its
+/// network or a network of its provider's, where what answers trusts whoever asks.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

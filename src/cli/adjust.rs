@@ -64,7 +64,7 @@ fn told(outcome: Result<String, String>) -> ExitCode {
     }
 }
 
-/// Who records something now: whoever called sudo comes before whom it was called for.
+/// Returns who records something now: whoever called sudo comes before whom it was called for.
 fn author(reason: &str) -> Result<Author, String> {
     let users = ["SUDO_USER", "USER", "LOGNAME"];
     let user = users.iter().find_map(|name| std::env::var(name).ok());

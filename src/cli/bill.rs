@@ -112,7 +112,7 @@ async fn read(ledger: LedgerUrl, query: BillQuery) -> Result<Vec<BillLine>, Stri
     }
 }
 
-/// The beginning and the end of a month in UTC.
+/// Returns the beginning and the end of a month in UTC.
 fn month(text: &str) -> Option<(Timestamp, Timestamp)> {
     let (year, month) = text.split_once('-')?;
     let digits =
@@ -201,7 +201,7 @@ impl Bill<'_> {
         notes
     }
 
-    /// The lines and then the totals, as texts in the order of [`COLUMNS`].
+    /// Returns the lines and then the totals, as texts in the order of [`COLUMNS`].
     fn rows(&self) -> Vec<[String; 18]> {
         let lines = self.lines.iter().map(|line| {
             let text = |text: Option<&str>| text.unwrap_or_default().to_owned();

@@ -93,8 +93,8 @@ fn warn_of_validity(place: &str, identity: &TlsIdentity) {
     }
 }
 
-/// Whether an address is one of this machine's. One that is in use is: by the gate that this
-/// configuration is for, perhaps.
+/// Returns whether an address is one of this machine's. One that is in use is: by the gate that
+/// this configuration is for, perhaps.
 fn can_listen(address: SocketAddr) -> io::Result<()> {
     match TcpListener::bind(address) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),

@@ -84,7 +84,7 @@ fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     })
 }
 
-/// The mock channel's credential, which need not be set.
+/// Returns the mock channel's credential, which need not be set.
 fn credential(set: Option<String>) -> String {
     set.unwrap_or_else(|| CREDENTIAL.to_owned())
 }
@@ -95,7 +95,7 @@ async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
-/// What to paste, for the keys of `conf/demo.yaml`.
+/// Returns what to paste, for the keys of `conf/demo.yaml`.
 fn hints(config: &Config) -> String {
     let gate = config.listen.address;
     let metrics = match &config.admin {

@@ -20,7 +20,7 @@ pub(super) fn run(address: SocketAddr) -> ExitCode {
     }
 }
 
-/// The address by which one that listens everywhere is reached from here.
+/// Returns the address by which one that listens everywhere is reached from here.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -127,7 +127,7 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
     }
 }
 
-/// The steps of a charge in the order of time, each with its time and its reason.
+/// Returns the steps of a charge in the order of time, each with its time and its reason.
 fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     let charge = &record.charge;
     let mut steps = Vec::new();
@@ -199,7 +199,7 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     steps
 }
 
-/// How the channel answered.
+/// Returns how the channel answered.
 fn answer(record: &DisputeRecord) -> Option<String> {
     let (answer, channel) = (&record.answer, &record.charge.channel);
     let mut text = match (answer.status, &answer.error) {

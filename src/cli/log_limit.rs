@@ -61,7 +61,7 @@ impl Limited {
     }
 }
 
-/// Whether a line is the program's own.
+/// Returns whether a line is the program's own.
 fn is_own(target: &str) -> bool {
     let first = target.split("::").next().unwrap_or_default();
     matches!(first, "tollgate" | "mock")

@@ -45,7 +45,7 @@ pub(super) struct TooFewFiles {
     pub(super) fitting: usize,
 }
 
-/// Whether these bounds fit into the limit. Each upload has a connection of its own to a
+/// Returns whether these bounds fit into the limit. Each upload has a connection of its own to a
 /// channel, beside that of its client, which may share one over HTTP/2.
 pub(super) fn check(limit: u64, bounds: &Bounds) -> Result<(), TooFewFiles> {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);

@@ -35,7 +35,7 @@ impl StartupSettings {
         }
     }
 
-    /// The settings that differ, by their keys.
+    /// Returns the settings that differ, by their keys.
     fn unlike(&self, other: &Self) -> Vec<&'static str> {
         let (listen, others) = (&self.listen, &other.listen);
         let differ = [
@@ -134,7 +134,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
     }
 
-    /// Whether what was read comes to the same as before.
+    /// Returns whether what was read comes to the same as before.
     fn is_known(&self, read: &Result<(Config, Reading), config::Error>) -> bool {
         match (read, &self.last) {
             (Ok((config, reading)), Ok(last)) => {

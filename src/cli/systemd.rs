@@ -82,8 +82,8 @@ impl Activated {
     }
 }
 
-/// Whether a socket at one address is meant by another one of the configuration. A socket at
-/// `[::]` takes what comes over IPv4 as well.
+/// Returns whether a socket at one address is meant by another one of the configuration. A socket
+/// at `[::]` takes what comes over IPv4 as well.
 fn serves(found: SocketAddr, wanted: SocketAddr) -> bool {
     let any = |address: SocketAddr| address.ip().is_unspecified();
     found == wanted || found.port() == wanted.port() && any(found) && any(wanted)

@@ -46,7 +46,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Whether the files are to be read, as they stand at a look.
+    /// Returns whether the files are to be read, as they stand at a look.
     pub(super) fn is_due(&mut self, now: &Stamps) -> bool {
         if self.read.as_ref() == Some(now) {
             self.changed = None;
@@ -57,8 +57,8 @@ impl Watcher {
         stand_still
     }
 
-    /// Whether what was read between two looks is whole. Otherwise the files are to be looked at
-    /// again; they may be others, as the configuration names them.
+    /// Returns whether what was read between two looks is whole. Otherwise the files are to be
+    /// looked at again; they may be others, as the configuration names them.
     pub(super) fn is_whole(&mut self, before: Stamps, after: Stamps) -> bool {
         let is_whole = before == after;
         self.read = is_whole.then_some(before);

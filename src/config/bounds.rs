@@ -56,7 +56,7 @@ pub struct Bounds {
     pub shutdown_timeout: Duration,
 }
 
-/// The part of the uploads that one key may have where the file does not say: four keys
+/// Returns the part of the uploads that one key may have where the file does not say: four keys
 /// together fill the gate, and none alone does.
 fn share(concurrent_uploads: usize) -> usize {
     (concurrent_uploads / 4).max(1)
@@ -89,7 +89,7 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// What the file says, and the defaults for the rest.
+    /// Returns what the file says, and the defaults for the rest.
     pub(super) fn build(
         file: Option<file::Bounds>,
         problems: &mut Problems,

@@ -106,7 +106,7 @@ impl ConfigChange {
         change
     }
 
-    /// Whether both configurations mean the same.
+    /// Returns whether both configurations mean the same.
     pub fn is_empty(&self) -> bool {
         *self == Self::none(self.before, self.now)
     }
@@ -224,7 +224,7 @@ fn models(config: &Config) -> BTreeMap<Arc<str>, &Model> {
         .collect()
 }
 
-/// What a model offers, apart from its prices.
+/// Returns what a model offers, apart from its prices.
 fn offer(model: &Model) -> impl PartialEq {
     let sizes: Vec<Arc<str>> = model.sizes().iter().map(|size| size.name.clone()).collect();
     (
@@ -243,7 +243,7 @@ fn channels(config: &Config) -> BTreeMap<Arc<str>, &Channel> {
         .collect()
 }
 
-/// The sections that differ and are told of by nothing else.
+/// Returns the sections that differ and are told of by nothing else.
 fn settings(before: &Config, now: &Config) -> Vec<&'static str> {
     // Written out, so that a field that is added has to be told of.
     let Config {

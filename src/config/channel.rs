@@ -33,7 +33,7 @@ const NO_CREDENTIAL_IN: [HeaderName; 10] = [
     header::UPGRADE,
 ];
 
-/// The channels, in the order of the file. Reports as well which model none of them serves.
+/// Returns the channels, in the order of the file. Reports as well which model none of them serves.
 pub(super) fn build(
     file: &Spanned<Entries<file::Channel>>,
     offer: (&Entries<file::Model>, &Result<Catalog, Reported>),
@@ -315,7 +315,7 @@ pub(super) fn choice<T: Copy + Default>(
     Err(problems.report_hint(text.referenced, problem, hint))
 }
 
-/// The channel's own words for how a job stands.
+/// Returns the channel's own words for how a job stands.
 fn build_words(
     file: Option<&Entries<Text>>,
     problems: &mut Problems,

@@ -10,7 +10,7 @@ use super::sources::Sources;
 const PROXY_HINT: &str = "write http://HOST:PORT, or { env: NAME } or { file: PATH } for what holds \
                           http://USER:PASSWORD@HOST:PORT";
 
-/// The client certificate and its key, which belong together.
+/// Returns the client certificate and its key, which belong together.
 pub(super) fn build_client_cert(
     file: &file::Channel,
     is_plain: bool,
@@ -45,7 +45,7 @@ pub(super) fn build_client_cert(
     Ok(Some(identity))
 }
 
-/// The egress proxy. Its password does not stand in the configuration, and is not repeated.
+/// Returns the egress proxy. Its password does not stand in the configuration, and is not repeated.
 pub(super) fn build_proxy(
     file: &file::Channel,
     sources: Sources<'_>,

@@ -46,7 +46,7 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    /// What the file says, and the defaults for the rest.
+    /// Returns what the file says, and the defaults for the rest.
     pub(super) fn build(
         file: Option<file::Jobs>,
         problems: &mut Problems,

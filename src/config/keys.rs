@@ -18,7 +18,7 @@ use super::{limits, models, yaml};
 /// The groups that the file names, each usable or not.
 pub(super) type Groups = BTreeMap<Arc<str>, Result<Arc<Group>, Reported>>;
 
-/// The groups.
+/// Returns the groups.
 pub(super) fn build_groups(
     file: &Entries<file::Group>,
     channels: &Entries<file::Channel>,
@@ -61,7 +61,7 @@ fn build_group(
     })
 }
 
-/// Whether everything on offer has a cost that can be expressed.
+/// Returns whether everything on offer has a cost that can be expressed.
 fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
     catalog.models().all(|model| {
         let longest = model.seconds().iter().map(|s| s.count).max();
@@ -147,7 +147,7 @@ impl<'a> Keys<'a> {
         self.keys.insert(key.name.clone(), key);
     }
 
-    /// The keys by name, and what each digest opens. All of them, if nothing was reported.
+    /// Returns the keys by name, and what each digest opens. All of them, if nothing was reported.
     pub fn finish(self) -> (BTreeMap<Arc<str>, Arc<Key>>, HashMap<KeyDigest, KeyEntry>) {
         (self.keys, self.digests)
     }
@@ -224,7 +224,8 @@ impl<'a> Keys<'a> {
         Err(problems.report_hint(text.referenced, message, hint))
     }
 
-    /// The channels that its requests may go to: one of them must serve a model that it may use.
+    /// Returns the channels that its requests may go to: one of them must serve a model that it may
+    /// use.
     fn channels(
         &self,
         key: &file::Key,

@@ -29,7 +29,7 @@ const HINT: &str = "write `sqlite:tollgate.db`, `postgres://...`, { env: NAME } 
                     for what holds such a URL, or `memory`";
 
 impl LedgerUrl {
-    /// What the file says; a database beside it where it says nothing.
+    /// Returns what the file says; a database beside it where it says nothing.
     pub(super) fn build(
         file: &Option<Spanned<WordOr<Credential>>>,
         sources: Sources<'_>,

@@ -10,7 +10,7 @@ use super::error::{Problems, Reported};
 use super::file::{self, OneOrMany, Text};
 use super::scalar::parsed;
 
-/// The limits of a key or a group.
+/// Returns the limits of a key or a group.
 pub(super) fn build(
     file: Option<&file::Limits>,
     problems: &mut Problems,
@@ -27,7 +27,7 @@ pub(super) fn build(
     build_all(&windowed, file.in_flight.as_ref(), problems)
 }
 
-/// The limits of a channel. Those of its cost need to know what it charges.
+/// Returns the limits of a channel. Those of its cost need to know what it charges.
 pub(super) fn build_of_channel(
     file: Option<&file::ChannelLimits>,
     has_purchase: bool,

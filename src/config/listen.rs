@@ -71,7 +71,7 @@ impl Default for Admin {
 }
 
 impl Listen {
-    /// What the file says.
+    /// Returns what the file says.
     pub(super) fn build(
         file: &file::Listen,
         sources: Sources<'_>,
@@ -108,7 +108,7 @@ impl Listen {
 }
 
 impl Admin {
-    /// What the file says; `None` where it is switched off.
+    /// Returns what the file says; `None` where it is switched off.
     pub(super) fn build(
         file: &Option<Spanned<WordOr<file::Admin>>>,
         listen: &Result<Listen, Reported>,
@@ -170,7 +170,7 @@ fn token(
     Ok(Some(token))
 }
 
-/// Whether the second of two sockets could not be bound. Port 0 stands for any free one.
+/// Returns whether the second of two sockets could not be bound. Port 0 stands for any free one.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && same_ip

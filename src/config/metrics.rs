@@ -12,7 +12,7 @@ pub struct MetricsOptions {
 }
 
 impl MetricsOptions {
-    /// What the file says, and all labels where it says nothing.
+    /// Returns what the file says, and all labels where it says nothing.
     pub(super) fn build(
         file: Option<file::Metrics>,
         problems: &mut Problems,

@@ -160,7 +160,7 @@ const DEFAULT_FIELDS: [&str; 5] = [
 /// The most worker threads.
 const MAX_THREADS: usize = 1024;
 
-/// Whether a text can name a key, a group, a channel or a currency.
+/// Returns whether a text can name a key, a group, a channel or a currency.
 #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "for the commands"))]
 pub(crate) fn is_name(text: &str) -> bool {
     scalar::name(text).is_ok()

@@ -15,7 +15,7 @@ use super::yaml;
 /// The longest name of a model, in bytes.
 const MAX_NAME: usize = 128;
 
-/// The catalog.
+/// Returns the catalog.
 pub(super) fn build(
     file: &Spanned<Entries<file::Model>>,
     problems: &mut Problems,
@@ -29,7 +29,7 @@ pub(super) fn build(
     Catalog::new(models).map_err(|error| problems.report(file.referenced, error.to_string()))
 }
 
-/// What the file says of the model of that name.
+/// Returns what the file says of the model of that name.
 pub(super) fn find<'a>(catalog: &'a Entries<file::Model>, name: &str) -> Option<&'a file::Model> {
     let mut entries = catalog.0.iter();
     let found = entries.find(|(entry, _)| entry.value == name);

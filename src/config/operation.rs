@@ -168,7 +168,7 @@ fn no_price(at: Location, what: &str, name: &str, problems: &mut Problems) -> Re
     problems.report_hint(at, message, "write the price of one second")
 }
 
-/// The prices of one model, where it is known which that is: of each of its sizes.
+/// Returns the prices of one model, where it is known which that is: of each of its sizes.
 fn build_sizes(
     file: &Spanned<Entries<Text>>,
     model: Option<&Arc<Model>>,

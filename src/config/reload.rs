@@ -20,7 +20,7 @@ pub struct Reload {
 const MIN_WATCH: Duration = Duration::from_millis(100);
 
 impl Reload {
-    /// What the file says; nothing is watched where it says nothing.
+    /// Returns what the file says; nothing is watched where it says nothing.
     pub(super) fn build(
         file: Option<file::Reload>,
         problems: &mut Problems,

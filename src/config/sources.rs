@@ -69,7 +69,7 @@ impl Sources<'_> {
         Ok(path)
     }
 
-    /// The path of a file that is there and may be read. It is opened, not looked into.
+    /// Returns the path of a file that is there and may be read. It is opened, not looked into.
     pub fn readable(&self, text: &Text, problems: &mut Problems) -> Result<PathBuf, Reported> {
         let path = self.path(text, problems)?;
         match open(&path) {

@@ -119,7 +119,7 @@ fn no_secret(result: &Result<Config, Error>) {
     assert!(!shown.contains("SECRET"), "{shown}");
 }
 
-/// The text without its marks, and their places.
+/// Returns the text without its marks, and their places.
 fn marked(text: &str) -> (String, Vec<(u64, u64)>) {
     let (mut clean, mut places) = (String::new(), Vec::new());
     let (mut line, mut column) = (1, 1);

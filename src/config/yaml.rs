@@ -37,7 +37,7 @@ pub(super) fn read<T: DeserializeOwned>(
     serde_saphyr::from_str_with_options(text, options).map_err(|e| problems.report_yaml(&e))
 }
 
-/// The message and the hint. Repeats no value of the file: it could be a secret that
+/// Returns the message and the hint. Repeats no value of the file: it could be a secret that
 /// stands in the wrong place.
 pub(super) fn explain(error: &Error) -> (String, Option<String>) {
     let (message, hint): (&str, &str) = match error {
@@ -95,7 +95,7 @@ fn unknown_key(found: &str, known: &[&'static str]) -> (String, Option<String>) 
     (message, Some(hint))
 }
 
-/// The known word that a typing error could have made into `found`: at most a third of its
+/// Returns the known word that a typing error could have made into `found`: at most a third of its
 /// letters differ.
 pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     // The distance takes time by the product of the lengths.

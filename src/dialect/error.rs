@@ -81,8 +81,8 @@ impl ApiError {
         })
     }
 
-    /// Whether it says that the channel's own account is spent, which is none of the client's
-    /// business.
+    /// Returns whether it says that the channel's own account is spent, which is none of the
+    /// client's business.
     pub fn is_spent_account(&self) -> bool {
         self.code.as_deref() == Some(INSUFFICIENT_QUOTA)
     }
@@ -123,8 +123,8 @@ impl Dialect {
         }
     }
 
-    /// Whether an answer says that there is no such job: a page that some gateway shows for what
-    /// it cannot route does not.
+    /// Returns whether an answer says that there is no such job: a page that some gateway shows for
+    /// what it cannot route does not.
     fn is_absent(&self, status: u16, body: &[u8]) -> bool {
         match status {
             404 | 410 => body.trim_ascii().is_empty() || ApiError::read(body, self).is_some(),
@@ -134,8 +134,9 @@ impl Dialect {
         }
     }
 
-    /// Whether the answer to a create proves that nothing was created, by the table `PROOFS`. Whatever it
-    /// leaves open is found out by the channel's list, or held until somebody decides.
+    /// Returns whether the answer to a create proves that nothing was created, by the table
+    /// `PROOFS`. Whatever it leaves open is found out by the channel's list, or held until somebody
+    /// decides.
     pub fn proves_nothing_created(&self, status: u16, body: &[u8]) -> bool {
         let mut rows = PROOFS.iter();
         let row = rows.find(|(statuses, _)| statuses.contains(&status));
@@ -245,12 +246,12 @@ impl Dialect {
 }
 
 impl JobAnswer {
-    /// Whether the job was stopped, or is deleted.
+    /// Returns whether the job was stopped, or is deleted.
     pub fn is_cancelled(&self) -> bool {
         self.status == Some(super::Status::Cancelled)
     }
 
-    /// Whether the job has ended without a video.
+    /// Returns whether the job has ended without a video.
     pub(crate) fn is_unsuccessful(&self) -> bool {
         use super::Status;
         matches!(

@@ -134,19 +134,19 @@ impl JobAnswer {
         }
     }
 
-    /// Whether it can be what a channel says of the job of that id.
+    /// Returns whether it can be what a channel says of the job of that id.
     pub fn is_about(&self, id: &str) -> bool {
         self.id.as_deref().is_none_or(|own| own == id)
     }
 
-    /// Whether it says how the job stands, in whatever words.
+    /// Returns whether it says how the job stands, in whatever words.
     pub fn has_status(&self) -> bool {
         self.status.is_some() || self.unknown_word.is_some()
     }
 
-    /// The document that it was read from as a client is told it: with the status in the word
-    /// that clients know, and with that id and that source in place of its own if there are some
-    /// to put there. All other bytes stay as they are. `None` where nothing is to be changed.
+    /// Returns the document that it was read from as a client is told it: with the status in the
+    /// word that clients know, and with that id and that source in place of its own if there are
+    /// some to put there. All other bytes stay as they are. `None` where nothing is to be changed.
     pub fn rewritten(
         &self,
         body: &[u8],
@@ -178,7 +178,7 @@ impl JobAnswer {
     }
 }
 
-/// What pointers lead to in a document that is one object.
+/// Returns what pointers lead to in a document that is one object.
 pub(super) fn select<'p>(body: &[u8], pointers: &'p Pointers) -> Option<Selection<'p>> {
     /// Tells an object from what else a document can be.
     struct Root<'p>(Selection<'p>, bool);

@@ -88,7 +88,7 @@ impl Pointers {
     }
 }
 
-/// The set of the pointers that are so: a bit for each.
+/// Returns the set of the pointers that are so: a bit for each.
 fn set_of(all: &[Pointer], is: impl Fn(&Pointer) -> bool) -> u64 {
     let bits = all.iter().enumerate();
     bits.fold(0, |set, (bit, pointer)| set | u64::from(is(pointer)) << bit)
@@ -152,7 +152,7 @@ impl<'p> Selection<'p> {
         }
     }
 
-    /// What the document has for a field; `None` where it has nothing or `null`.
+    /// Returns what the document has for a field; `None` where it has nothing or `null`.
     pub(super) fn found(&self, field: Field) -> Option<&Found> {
         let pairs = self.pointers.all.iter().zip(&self.values);
         let mut found = pairs.filter(|(pointer, _)| pointer.field == field);
@@ -172,7 +172,7 @@ impl<'p> Selection<'p> {
         })
     }
 
-    /// The value of [`Self::found`].
+    /// Returns the value of [`Self::found`].
     pub(super) fn value(&self, field: Field) -> Option<&Value> {
         self.found(field).map(|found| &found.value)
     }

@@ -28,7 +28,7 @@ pub(super) trait Events {
     /// A member's key, `None` where it is too long or unreadable. Returns whether its value is
     /// wanted.
     fn key(&mut self, key: Option<&str>) -> bool;
-    /// The next element of an array. Returns whether it is wanted.
+    /// Returns the next element of an array. Returns whether it is wanted.
     fn element(&mut self) -> bool;
     /// A wanted value is an object, or else an array.
     fn open(&mut self, object: bool);
@@ -140,7 +140,7 @@ impl Reader {
         }
     }
 
-    /// How far the document has come.
+    /// Returns how far the document has come.
     pub(super) fn progress(&self) -> Progress {
         match self.state {
             State::End => Progress::Whole,
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// The input has ended: a word at its very end is complete only then.
+    /// Returns the input has ended: a word at its very end is complete only then.
     pub(super) fn finish(&mut self, events: &mut impl Events) -> Progress {
         if self.depth == 0 && matches!(self.state, State::InWord) {
             self.end_word(self.at, events);

@@ -38,7 +38,7 @@ impl Default for Text {
 }
 
 impl Text {
-    /// Whether all of it is Unicode: no lone surrogate, no broken UTF-8, no unknown escape.
+    /// Returns whether all of it is Unicode: no lone surrogate, no broken UTF-8, no unknown escape.
     pub(super) fn is_readable(self) -> bool {
         self.readable
     }

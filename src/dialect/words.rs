@@ -69,7 +69,7 @@ impl Status {
         }
     }
 
-    /// Whether nothing more can become of the job.
+    /// Returns whether nothing more can become of the job.
     pub const fn is_end(self) -> bool {
         !matches!(self, Self::Queued | Self::InProgress)
     }

@@ -14,7 +14,7 @@ use crate::upstream::timeout::within;
 /// A session that the gate answers: Pingora's own, or one within a proxy, whose modules see
 /// what is written.
 pub trait Client: Send {
-    /// What the request is read from.
+    /// Returns what the request is read from.
     fn session(&mut self) -> &mut ServerSession;
 
     /// Writes the head of the answer.
@@ -153,7 +153,7 @@ pub(super) async fn gone(session: &mut ServerSession) -> Box<pingora::Error> {
     }
 }
 
-/// Whether an error of an idle read tells of a client that may still read: it has sent more
+/// Returns whether an error of an idle read tells of a client that may still read: it has sent more
 /// than its request, or has ended the connection's other half without TLS's `close_notify`.
 fn is_there(error: &pingora::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<std::io::Error>();

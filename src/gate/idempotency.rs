@@ -28,8 +28,8 @@ pub(super) struct Idempotency<'a> {
 }
 
 impl Idempotency<'_> {
-    /// Whether the request was answered under its idempotency key before. A hint, read before
-    /// the body is.
+    /// Returns whether the request was answered under its idempotency key before. A hint, read
+    /// before the body is.
     ///
     /// # Errors
     /// Where the first request under it is still under way.

@@ -111,7 +111,7 @@ impl Gate {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its server stops.
+    /// Returns whether its server stops.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
@@ -121,32 +121,32 @@ impl Gate {
         self.services.under_way.describe(most)
     }
 
-    /// The configuration in force.
+    /// Returns the configuration in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.services.runtime.snapshot()
     }
 
-    /// The time, by the clock that it goes by.
+    /// Returns the time, by the clock that it goes by.
     pub fn now(&self) -> Timestamp {
         self.services.now()
     }
 
-    /// The metrics.
+    /// Returns the metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.services.metrics
     }
 
-    /// The ledger.
+    /// Returns the ledger.
     pub fn ledger(&self) -> &Arc<dyn Ledger> {
         self.services.billing.ledger()
     }
 
-    /// Whether any job can be polled without the ledger.
+    /// Returns whether any job can be polled without the ledger.
     pub(crate) fn has_cached_jobs(&self) -> bool {
         self.services.billing.has_cached_jobs()
     }
 
-    /// How many bodies of a size are awaited.
+    /// Returns how many bodies of a size are awaited.
     pub(crate) fn uploads_in_flight(&self, size: BodySize) -> usize {
         self.services.uploads.taken(size)
     }
@@ -159,8 +159,8 @@ impl Gate {
         crate::upstream::probe(&self.services.client, channel).await
     }
 
-    /// Whether a request is the gate's: its target is that of the Videos API, or some server
-    /// could take it for that. Judged on the target as it came, since Pingora's URI of a
+    /// Returns whether a request is the gate's: its target is that of the Videos API, or some
+    /// server could take it for that. Judged on the target as it came, since Pingora's URI of a
     /// target that it cannot parse is `/`.
     pub fn claims(&self, request: &RequestHeader) -> bool {
         route::is_claimed(request.raw_path())

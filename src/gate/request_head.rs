@@ -138,7 +138,7 @@ pub(super) fn body_head(request: &RequestHeader, bounds: &Bounds) -> Result<Body
     })
 }
 
-/// Whether the client waits for `100 Continue` before it sends its body.
+/// Returns whether the client waits for `100 Continue` before it sends its body.
 fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
     match single(headers, &EXPECT)? {
         None => Ok(false),

@@ -105,7 +105,7 @@ fn add(head: &mut ResponseHeader, headers: impl IntoIterator<Item = (&'static st
     }
 }
 
-/// The head of an answer that was read to its end, as the client gets it.
+/// Returns the head of an answer that was read to its end, as the client gets it.
 fn answer_head(status: StatusCode, passing: HeaderMap, length: usize) -> ResponseHeader {
     let mut head = head_down(status, passing);
     // Those have no body, whose length would be told: RFC 9110, section 8.6.
@@ -115,7 +115,7 @@ fn answer_head(status: StatusCode, passing: HeaderMap, length: usize) -> Respons
     head.into()
 }
 
-/// The head of an answer whose body goes on as it comes, for a client of that version.
+/// Returns the head of an answer whose body goes on as it comes, for a client of that version.
 pub(super) fn streamed_head(answered: &ResponseHeader, version: Version) -> ResponseHeader {
     let mut head = head_down(answered.status, passing_down(&answered.headers));
     if let Some(length) = content_length(answered) {
@@ -217,8 +217,8 @@ fn relay_failure(
     Ok(Response::of(answer))
 }
 
-/// Whether an answer to half a request may be for how slowly the client sends: servers and proxies
-/// give up waiting for a body with these. Nobody is to eject a channel with that.
+/// Returns whether an answer to half a request may be for how slowly the client sends: servers and
+/// proxies give up waiting for a body with these. Nobody is to eject a channel with that.
 pub(super) fn is_of_upload(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 502 | 504)
 }
@@ -310,7 +310,7 @@ async fn pass_through(
     in_time(patience, client.write_body(Bytes::new(), true)).await
 }
 
-/// The status of the response that has been written, interim ones aside.
+/// Returns the status of the response that has been written, interim ones aside.
 pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
     let status = session.response_written()?.status;
     (!status.is_informational()).then_some(status)

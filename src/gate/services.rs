@@ -33,7 +33,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// The time, by the clock that the gate goes by.
+    /// Returns the time, by the clock that the gate goes by.
     pub(super) fn now(&self) -> Timestamp {
         self.billing.now()
     }
@@ -166,7 +166,7 @@ impl RequestContext {
         self.record.set_reservation(job.reservation);
     }
 
-    /// The key's name; empty while it is not known.
+    /// Returns the key's name; empty while it is not known.
     pub(super) fn key_name(&self) -> &str {
         self.key.as_deref().unwrap_or_default()
     }

@@ -81,12 +81,12 @@ impl<'s> Upload<'s> {
         }
     }
 
-    /// Whether the body is complete.
+    /// Returns whether the body is complete.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether any of it has come.
+    /// Returns whether any of it has come.
     pub(super) fn has_begun(&self) -> bool {
         self.received > 0
     }
@@ -99,19 +99,19 @@ impl<'s> Upload<'s> {
             .map_err(RequestError::Disconnected)
     }
 
-    /// When the last bytes so far came.
+    /// Returns when the last bytes so far came.
     pub(super) fn arrived(&self) -> Instant {
         self.arrived.unwrap_or_else(Instant::now)
     }
 
-    /// How long the inspector has taken so far.
+    /// Returns how long the inspector has taken so far.
     pub(super) fn inspecting(&self) -> Duration {
         self.inspecting
     }
 
-    /// The next piece that may go on: what the inspector calls safe, but never the last byte
-    /// of a declared length. A channel would take a body that stops in the middle of a file
-    /// as complete, and several real parsers read such a body.
+    /// Returns the next piece that may go on: what the inspector calls safe, but never the last
+    /// byte of a declared length. A channel would take a body that stops in the middle of a file as
+    /// complete, and several real parsers read such a body.
     pub(super) fn next_safe(&mut self) -> Option<Bytes> {
         self.holdback.pop(self.inspector.safe().min(self.last))
     }
@@ -244,7 +244,7 @@ const MALFORMED: [ErrorType; 2] = [
     ErrorType::new("InvalidTrailerEnd"),
 ];
 
-/// What a body that cannot be read means.
+/// Returns what a body that cannot be read means.
 fn unread(error: Box<pingora::Error>) -> RequestError {
     if *error.etype() == pingora::ReadTimedout {
         return Refusal::Slow.into();
@@ -255,7 +255,7 @@ fn unread(error: Box<pingora::Error>) -> RequestError {
     RequestError::Disconnected(error)
 }
 
-/// Whether the client's framing cannot be read, rather than its connection.
+/// Returns whether the client's framing cannot be read, rather than its connection.
 fn is_malformed(error: &pingora::Error) -> bool {
     MALFORMED.contains(error.etype())
 }

@@ -23,7 +23,7 @@ pub(crate) enum BodySize {
 }
 
 impl BodySize {
-    /// How long a body may become, by its head.
+    /// Returns how long a body may become, by its head.
     pub(super) fn of(framing: Framing) -> Self {
         match framing {
             Framing::Length(length) if length <= READ_AHEAD as u64 => Self::Small,
@@ -93,7 +93,7 @@ impl UploadSlots {
         })
     }
 
-    /// How many bodies of a size are awaited.
+    /// Returns how many bodies of a size are awaited.
     pub(crate) fn taken(&self, size: BodySize) -> usize {
         self.counts().all.get(&size).copied().unwrap_or_default()
     }
@@ -156,7 +156,7 @@ pub(super) fn slot_for(
     })
 }
 
-/// The least that a key, or its group, may have in flight, and whether it is the group's.
+/// Returns the least that a key, or its group, may have in flight, and whether it is the group's.
 fn in_flight_limit(key: &Key) -> Option<(Limit, bool)> {
     let own = key.limits.iter().map(|limit| (limit, false));
     let shared = key.group.limits.iter().map(|limit| (limit, true));

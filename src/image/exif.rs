@@ -112,7 +112,7 @@ impl Exif {
         }
     }
 
-    /// The number at that place of the record.
+    /// Returns the number at that place of the record.
     fn short(&self, at: usize) -> u16 {
         let bytes = match self.record.get(at..at + 2) {
             Some(&[a, b]) => [a, b],

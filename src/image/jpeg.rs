@@ -119,7 +119,7 @@ impl Segments {
     }
 }
 
-/// What follows the length of a segment; `None` where it is too short.
+/// Returns what follows the length of a segment; `None` where it is too short.
 fn behind_length(code: u8, length: u16) -> Option<At> {
     // It counts its own two bytes.
     let left = usize::from(length).checked_sub(2)?;
@@ -149,14 +149,14 @@ fn behind(left: usize) -> At {
 /// The marker of EXIF, and of XMP.
 const APP1: u8 = 0xE1;
 
-/// Whether it is a start of frame. Among their codes are three of other markers: Huffman tables,
-/// an extension and arithmetic conditioning.
+/// Returns whether it is a start of frame. Among their codes are three of other markers: Huffman
+/// tables, an extension and arithmetic conditioning.
 fn is_frame(code: u8) -> bool {
     matches!(code, 0xC0..=0xCF) && !matches!(code, 0xC4 | 0xC8 | 0xCC)
 }
 
-/// Whether a segment with this marker can come up to the frame header: a frame header itself,
-/// tables, a restart interval, application data or a comment.
+/// Returns whether a segment with this marker can come up to the frame header: a frame header
+/// itself, tables, a restart interval, application data or a comment.
 fn has_segment(code: u8) -> bool {
     is_frame(code) || matches!(code, 0xC4 | 0xCC | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE)
 }

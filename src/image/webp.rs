@@ -39,7 +39,7 @@ enum Read {
     Size(u32, u32),
 }
 
-/// The frame header of VP8, RFC 6386 section 9.1.
+/// Returns the frame header of VP8, RFC 6386 section 9.1.
 fn lossy(payload: &[u8], length: u32) -> Read {
     let &[t0, t1, t2, s0, s1, s2, w0, w1, h0, h1, ..] = payload else {
         return Read::More;
@@ -62,7 +62,7 @@ fn lossy(payload: &[u8], length: u32) -> Read {
     Read::Size(side(w0, w1), side(h0, h1))
 }
 
-/// The header of VP8L, RFC 9649 section 3.4.
+/// Returns the header of VP8L, RFC 9649 section 3.4.
 fn lossless(payload: &[u8], length: u32) -> Read {
     let &[signature, b0, b1, b2, b3, ..] = payload else {
         return Read::More;
@@ -75,7 +75,7 @@ fn lossless(payload: &[u8], length: u32) -> Read {
     Read::Size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
 }
 
-/// The canvas of the extended format, RFC 9649 section 2.7.
+/// Returns the canvas of the extended format, RFC 9649 section 2.7.
 fn extended(payload: &[u8], length: u32) -> Read {
     if length != 10 {
         return Read::Malformed;

@@ -80,7 +80,7 @@ impl Fingerprint {
         }
     }
 
-    /// The fingerprint of the fields that have ended.
+    /// Returns the fingerprint of the fields that have ended.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::default();
         hash.update(DOMAIN);
@@ -89,7 +89,8 @@ impl Fingerprint {
         hash.finish()
     }
 
-    /// The number of the list element that a field belongs to: from 1, and 0 outside of lists.
+    /// Returns the number of the list element that a field belongs to: from 1, and 0 outside of
+    /// lists.
     ///
     /// Neither a form nor the JSON scanner marks where an element ends. So it ends where one
     /// of its members comes again, which is how form parsers read lists too. What follows

@@ -156,7 +156,8 @@ impl Inspector {
         }
     }
 
-    /// Whether the policy refuses what has been pushed so far, where a fingerprint is computed.
+    /// Returns whether the policy refuses what has been pushed so far, where a fingerprint is
+    /// computed.
     ///
     /// # Errors
     /// The refusal.

@@ -16,7 +16,8 @@ pub(super) fn policy_param(name: &str) -> Option<Param> {
     PARAMS.into_iter().find(|param| param.name() == name)
 }
 
-/// Whether a body may have a field, given the [`fields`](super::Plan::fields) besides the policy's.
+/// Returns whether a body may have a field, given the [`fields`](super::Plan::fields) besides the
+/// policy's.
 pub(super) fn is_allowed(name: &str, fields: &BTreeSet<Arc<str>>, is_remix: bool) -> bool {
     if is_remix {
         return name == PROMPT;

@@ -44,7 +44,7 @@ impl Raw {
         self.value == b"null"
     }
 
-    /// The number, where it is not `null`.
+    /// Returns the number, where it is not `null`.
     pub(super) fn digits(&self) -> String {
         String::from_utf8_lossy(&self.value).into_owned()
     }

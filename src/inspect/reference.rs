@@ -61,12 +61,12 @@ impl Reference {
         }
     }
 
-    /// Whether the value is a file's bytes rather than a text.
+    /// Returns whether the value is a file's bytes rather than a text.
     pub(super) fn is_file(&self) -> bool {
         matches!(self.source, Source::File)
     }
 
-    /// What the image is, as soon as that can be told.
+    /// Returns what the image is, as soon as that can be told.
     pub(super) fn verdict(&self) -> Option<&Result<Image, Reason>> {
         self.verdict.as_ref()
     }
@@ -108,7 +108,7 @@ impl Reference {
         Ok(())
     }
 
-    /// The value has ended.
+    /// Returns the value has ended.
     pub(super) fn end(&mut self) -> Result<(), Refusal> {
         match &self.source {
             Source::UrlHead(head) => {

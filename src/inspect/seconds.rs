@@ -22,7 +22,7 @@ pub enum Written {
 }
 
 impl SecondsType {
-    /// Whether a value that is written so is taken. One that is left out, or stands in a
+    /// Returns whether a value that is written so is taken. One that is left out, or stands in a
     /// form, always is.
     pub fn takes(self, written: Option<Written>) -> bool {
         match written {
@@ -48,7 +48,7 @@ impl SecondsType {
     }
 }
 
-/// Whether these are a number's digits: no sign, fraction, exponent or leading zero.
+/// Returns whether these are a number's digits: no sign, fraction, exponent or leading zero.
 pub(super) fn is_digits(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_digit) && !bytes.starts_with(b"0")
 }

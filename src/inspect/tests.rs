@@ -90,7 +90,7 @@ fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
     [&parts[..], b"--xx--\r\n"].concat()
 }
 
-/// The head of a PNG of that size.
+/// Returns the head of a PNG of that size.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let mut ihdr = b"IHDR".to_vec();
     ihdr.extend_from_slice(&width.to_be_bytes());
@@ -148,7 +148,7 @@ fn inspect_pieces(content_type: &str, pieces: &[&[u8]], source: Option<Source>) 
     ))
 }
 
-/// The verdict on a body, which must be the same however it is cut.
+/// Returns the verdict on a body, which must be the same however it is cut.
 fn inspect(content_type: &str, body: &[u8]) -> Verdict {
     let whole = inspect_pieces(content_type, &[body], None);
     let single: Vec<&[u8]> = body.chunks(1).collect();

@@ -54,7 +54,7 @@ impl Counter {
         Ok(())
     }
 
-    /// The text has ended.
+    /// Returns the text has ended.
     pub(super) fn finish(&self) -> Result<u64, NotUtf8> {
         if self.partial_len > 0 {
             return Err(NotUtf8);
@@ -63,7 +63,7 @@ impl Counter {
     }
 }
 
-/// How many characters of valid UTF-8 start in these bytes: continuation bytes start none.
+/// Returns how many characters of valid UTF-8 start in these bytes: continuation bytes start none.
 fn starts(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|b| **b & 0xc0 != 0x80).count() as u64
 }

@@ -9,7 +9,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// How many complete keys there are.
+    /// Returns how many complete keys there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -25,12 +25,12 @@ impl Keys {
         self.bytes.push(character);
     }
 
-    /// The key that is being read.
+    /// Returns the key that is being read.
     pub(super) fn current(&self) -> &str {
         &self.bytes[self.complete()..]
     }
 
-    /// Whether the key that is being read is among the complete ones from the `first`th on.
+    /// Returns whether the key that is being read is among the complete ones from the `first`th on.
     /// Letter case does not count: Go's `encoding/json` matches keys without regard to it.
     pub(super) fn is_duplicate(&self, first: usize) -> bool {
         let mut start = match first {

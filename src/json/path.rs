@@ -26,23 +26,23 @@ pub(super) struct Container {
 }
 
 impl Path {
-    /// How many containers are open.
+    /// Returns how many containers are open.
     pub(super) fn depth(&self) -> usize {
         self.open.len()
     }
 
-    /// Whether the innermost container is an array.
+    /// Returns whether the innermost container is an array.
     pub(super) fn is_in_array(&self) -> bool {
         self.open.last().is_some_and(|top| top.is_array)
     }
 
-    /// The name of the current field, or of its container where none has begun.
+    /// Returns the name of the current field, or of its container where none has begun.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether a container that opens here is part of its members' names (see the table in the
-    /// module's documentation). Otherwise it is a field as a whole.
+    /// Returns whether a container that opens here is part of its members' names (see the table in
+    /// the module's documentation). Otherwise it is a field as a whole.
     pub(super) fn goes_into(&self, is_array: bool) -> bool {
         match self.open.as_slice() {
             [] | [_] => true,
@@ -61,7 +61,8 @@ impl Path {
         });
     }
 
-    /// The innermost container closes. `is_named` as in [`complete_key`](Self::complete_key).
+    /// Returns the innermost container closes. `is_named` as in
+    /// [`complete_key`](Self::complete_key).
     pub(super) fn close(&mut self, is_named: bool) -> Option<Container> {
         let closed = self.open.pop()?;
         self.keys.truncate(closed.first_key);
@@ -71,7 +72,7 @@ impl Path {
         Some(closed)
     }
 
-    /// The key that is being read.
+    /// Returns the key that is being read.
     pub(super) fn key(&self) -> &str {
         self.keys.current()
     }
@@ -81,8 +82,8 @@ impl Path {
         self.keys.push(character);
     }
 
-    /// The key is complete. `is_named` says whether what is inside the innermost container has
-    /// names of its own: not so inside a field that goes on raw as a whole.
+    /// Returns the key is complete. `is_named` says whether what is inside the innermost container
+    /// has names of its own: not so inside a field that goes on raw as a whole.
     pub(super) fn complete_key(&mut self, is_named: bool, limit: usize) -> Result<(), Error> {
         let mut first_key = 0;
         if let Some(top) = self.open.last_mut() {

@@ -32,7 +32,7 @@ pub(super) enum EscapeError {
 }
 
 impl Text {
-    /// The length of the unescaped run at the start of `bytes`, and what ends it.
+    /// Returns the length of the unescaped run at the start of `bytes`, and what ends it.
     pub(super) fn run(&mut self, bytes: &[u8]) -> (usize, Next) {
         let mut len = 0;
         loop {
@@ -58,7 +58,7 @@ impl Text {
         }
     }
 
-    /// Whether the next byte belongs to an escape.
+    /// Returns whether the next byte belongs to an escape.
     pub(super) fn in_escape(&self) -> bool {
         !matches!(self.escape, Escape::None)
     }
@@ -200,7 +200,8 @@ impl Escape {
     }
 }
 
-/// The number of bytes before the first that is a quote, a backslash, a control or no ASCII.
+/// Returns the number of bytes before the first that is a quote, a backslash, a control or no
+/// ASCII.
 fn plain_len(bytes: &[u8]) -> usize {
     // Blocks of a fixed size without an early exit are what the compiler turns into
     // vector instructions.

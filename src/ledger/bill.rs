@@ -100,8 +100,8 @@ pub struct AdjustmentLine {
 }
 
 impl BillLine {
-    /// Whether it is for jobs that an earlier version pruned: then nobody knows their prices, nor when
-    /// they were posted, and the line is dated by their reservations.
+    /// Returns whether it is for jobs that an earlier version pruned: then nobody knows their
+    /// prices, nor when they were posted, and the line is dated by their reservations.
     pub fn is_approximate(&self) -> bool {
         self.kind == LineKind::Charge && self.multiplier.is_none()
     }

@@ -36,7 +36,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The label.
+    /// Returns the label.
     const fn name(self) -> &'static str {
         match self {
             Self::Reserved => "reserved",

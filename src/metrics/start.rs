@@ -11,8 +11,8 @@ impl Metrics {
     /// How many [`start_ended`](Self::start_ended): those of a histogram, and a counter.
     pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
 
-    /// How many series [`start_charge`](Self::start_charge) starts: three families of three events, or
-    /// four where it is known in which currency the channel is paid.
+    /// Returns how many series [`start_charge`](Self::start_charge) starts: three families of three
+    /// events, or four where it is known in which currency the channel is paid.
     pub const fn charge_series(paid_in: Option<&str>) -> usize {
         match paid_in {
             Some(_) => 12,

@@ -130,7 +130,7 @@ impl ApiError {
         }
     }
 
-    /// What the API answers with this status.
+    /// Returns what the API answers with this status.
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => ApiError::parameter(
@@ -284,7 +284,7 @@ impl AnswerBody {
         self.pieces.push_back(piece);
     }
 
-    /// The next data, of at most `limit` bytes.
+    /// Returns the next data, of at most `limit` bytes.
     fn take(&mut self, limit: usize) -> Option<Bytes> {
         let data = match self.pieces.front_mut()? {
             Piece::Bytes(bytes) => bytes.split_to(bytes.len().min(limit)),

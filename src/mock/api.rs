@@ -126,7 +126,7 @@ impl Exchange<'_> {
         Ok(answer)
     }
 
-    /// The header's fault, or that of the process.
+    /// Returns the header's fault, or that of the process.
     fn find_fault(&mut self) -> Result<(), ApiError> {
         let fault = match self.head.headers.get(FAULT) {
             None => self.state.faults.take(self.route.scope()),
@@ -251,7 +251,7 @@ impl Exchange<'_> {
         Ok(self.job(&job))
     }
 
-    /// What a fault has instead of doing what was asked for.
+    /// Returns what a fault has instead of doing what was asked for.
     fn instead(&self) -> Result<Option<Answer>, Failure> {
         match self.fault {
             Some(Kind::Status(status) | Kind::Early(status)) => {

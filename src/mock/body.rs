@@ -55,7 +55,7 @@ impl Upload {
         }
     }
 
-    /// The next data; `None` when the message has ended, whole or not.
+    /// Returns the next data; `None` when the message has ended, whole or not.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         while self.outcome.is_none() {
             match self.body.frame().await {
@@ -95,7 +95,7 @@ impl Upload {
         self.outcome == Some(Outcome::Complete)
     }
 
-    /// The end of the stream of frames is not yet the end of the message: HTTP/2 also ends
+    /// Returns the end of the stream of frames is not yet the end of the message: HTTP/2 also ends
     /// it for a reset with NO_ERROR, and HTTP/1.1 where a connection goes down in between.
     fn ended_whole(&self) -> bool {
         if self.version == Version::HTTP_2 {
@@ -193,7 +193,7 @@ async fn read_json(upload: &mut Upload) -> Result<Submission, BadBody> {
     }
 }
 
-/// The parser reads from a channel of one chunk, so that a form that it gives up on is
+/// Returns the parser reads from a channel of one chunk, so that a form that it gives up on is
 /// still received to its end, and nothing piles up before it.
 async fn read_form(upload: &mut Upload, boundary: String) -> Result<Submission, BadBody> {
     let (sender, receiver) = mpsc::channel(1);

@@ -88,7 +88,7 @@ pub(super) fn apply_fault(job: &mut NewJob, fault: &Kind, options: &Options) {
     job.list_cost_micro_usd = model.map_or(0, |model| cost(model, job));
 }
 
-/// What the records show of a body.
+/// Returns what the records show of a body.
 pub(super) fn fields(submission: &Submission) -> Fields {
     Fields::new(|name| match submission.fields.get(name)? {
         Value::String(text) => Some(text.clone()),
@@ -96,7 +96,7 @@ pub(super) fn fields(submission: &Submission) -> Fields {
     })
 }
 
-/// The error that a body that says nothing is answered with.
+/// Returns the error that a body that says nothing is answered with.
 pub(super) fn bad_body(bad: &BadBody) -> ApiError {
     let message = match bad {
         BadBody::Incomplete => "The request was not received whole.".into(),
@@ -222,7 +222,7 @@ fn text<'a>(submission: &'a Submission, name: &str) -> Result<Option<&'a str>, A
     }
 }
 
-/// The image must have the video's size, where the size can be read.
+/// Returns the image must have the video's size, where the size can be read.
 fn input_reference(submission: &Submission, size: &str) -> Result<(), ApiError> {
     const NAME: &str = "input_reference";
     let mut head = None;
@@ -288,7 +288,7 @@ fn characters(submission: &Submission) -> Result<(), ApiError> {
     }
 }
 
-/// The first bytes of the image in a data URL.
+/// Returns the first bytes of the image in a data URL.
 fn data_url(url: &str) -> Option<Vec<u8>> {
     let (media_type, data) = url.strip_prefix("data:")?.split_once(',')?;
     media_type.strip_suffix(";base64")?;

@@ -231,7 +231,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// The first directive in a prompt that is a fault; a prompt may say anything else.
+    /// Returns the first directive in a prompt that is a fault; a prompt may say anything else.
     pub(super) fn in_prompt(prompt: &str) -> Option<Kind> {
         prompt
             .split("[mock:")
@@ -315,7 +315,7 @@ impl Faults {
         *self.lock() = armed.filter(|armed| armed.left != Some(0)).collect();
     }
 
-    /// The first fault that applies to a request of this scope; it has then acted once.
+    /// Returns the first fault that applies to a request of this scope; it has then acted once.
     pub(super) fn take(&self, scope: Scope) -> Option<Kind> {
         let mut armed = self.lock();
         let now = Instant::now();

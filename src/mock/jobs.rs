@@ -151,7 +151,7 @@ impl Job {
         }
     }
 
-    /// How long until the job has ended.
+    /// Returns how long until the job has ended.
     pub(super) fn remaining(&self, now: Instant) -> Duration {
         (self.new.queued + self.new.rendering)
             .saturating_sub(now.saturating_duration_since(self.created))
@@ -225,7 +225,7 @@ impl Jobs {
         (!job.deleted).then(|| job.clone())
     }
 
-    /// Whether there was such a job.
+    /// Returns whether there was such a job.
     pub(super) fn delete(&self, id: &str) -> bool {
         let mut store = self.lock();
         let Some(number) = store.by_id.get(id).copied() else {

@@ -118,26 +118,26 @@ impl Mock {
         }
     }
 
-    /// The address it listens on.
+    /// Returns the address it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The counters so far.
+    /// Returns the counters so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.state.stats()
     }
 
-    /// Whether the head of a request with this `x-request-id` has arrived, and its message
+    /// Returns whether the head of a request with this `x-request-id` has arrived, and its message
     /// has not ended.
     #[must_use]
     pub fn is_in_progress(&self, name: &str) -> bool {
         self.state.recorder.is_in_progress(name)
     }
 
-    /// The last 1000 requests whose message ended, oldest first.
+    /// Returns the last 1000 requests whose message ended, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Record> {
         self.state.recorder.requests()

@@ -102,7 +102,7 @@ impl Options {
         }
     }
 
-    /// Whether this value of the credential's header is the right one.
+    /// Returns whether this value of the credential's header is the right one.
     pub(super) fn is_credential(&self, value: &[u8]) -> bool {
         match self.auth {
             Auth::Bearer => value
@@ -149,7 +149,7 @@ pub struct Size {
     pub micro_usd_per_second: u64,
 }
 
-/// The Sora models with their list prices.
+/// Returns the Sora models with their list prices.
 fn sora() -> Vec<Model> {
     let model = |name: &str, sizes: &[(&str, u64)]| Model {
         name: name.into(),

@@ -129,7 +129,7 @@ impl Fields {
 }
 
 impl Record {
-    /// What the client named the request by: its `x-request-id`.
+    /// Returns what the client named the request by: its `x-request-id`.
     pub fn name(&self) -> Option<&str> {
         let named = self.headers.iter().find(|(name, _)| name == "x-request-id");
         named.map(|(_, value)| value.as_str())
@@ -349,7 +349,7 @@ impl Entry {
     }
 }
 
-/// The headers that can carry a credential show only whether it was the right one.
+/// Returns the headers that can carry a credential show only whether it was the right one.
 fn redacted(head: &request::Parts, options: &Options) -> Vec<(String, String)> {
     head.headers
         .iter()

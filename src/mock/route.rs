@@ -45,7 +45,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The path as documented; `None` where there is no route.
+    /// Returns the path as documented; `None` where there is no route.
     pub(super) fn template(self) -> Option<&'static str> {
         match self {
             Route::Create | Route::List => Some("/v1/videos"),
@@ -56,7 +56,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// What a fault of the process calls it.
+    /// Returns what a fault of the process calls it.
     pub(super) fn scope(self) -> Scope {
         match self {
             Route::Create | Route::Remix(_) => Scope::Create,

@@ -114,7 +114,7 @@ impl Ask {
         self
     }
 
-    /// The message with its length declared.
+    /// Returns the message with its length declared.
     fn bytes(&self) -> Vec<u8> {
         let length = self.body.len();
         let Ask { line, headers, .. } = self;
@@ -141,7 +141,7 @@ struct Got {
 }
 
 impl Got {
-    /// What came before the connection ended.
+    /// Returns what came before the connection ended.
     fn cut(came: Vec<u8>) -> Got {
         let text = String::from_utf8_lossy(&came).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else {

@@ -134,7 +134,7 @@ fn judge(name: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Whether a server is left with a name after it has cleaned this one.
+/// Returns whether a server is left with a name after it has cleaned this one.
 ///
 /// Django (4.2 to 6.0) unescapes HTML entities, cuts all up to the last slash or backslash
 /// and removes what is not printable; if nothing, `.` or `..` is left, it skips the file
@@ -206,7 +206,7 @@ fn entity(text: &str) -> (usize, Effect) {
     }
 }
 
-/// Whether any server finds this character printable: ASCII but for dots and quotes, and
+/// Returns whether any server finds this character printable: ASCII but for dots and quotes, and
 /// letters that Unicode has had for so long that all tables in use know them. A name in
 /// another script passes by its extension.
 fn is_visible(c: char) -> bool {

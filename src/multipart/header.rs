@@ -94,8 +94,8 @@ impl Block {
         &self.bytes
     }
 
-    /// The disposition of a part that has nothing else and writes it as nearly all clients do:
-    /// most parts are such.
+    /// Returns the disposition of a part that has nothing else and writes it as nearly all clients
+    /// do: most parts are such.
     fn only_disposition(&self) -> Option<&[u8]> {
         let line = self.bytes[..self.line].strip_suffix(b"\r\n")?;
         let value = line.strip_prefix(b"Content-Disposition: ")?;
@@ -103,7 +103,7 @@ impl Block {
         (self.lines == 1 && bare).then_some(value)
     }
 
-    /// The complete lines, without their CRLF.
+    /// Returns the complete lines, without their CRLF.
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes[..self.line]
             .split_inclusive(|&byte| byte == b'\n')
@@ -188,8 +188,8 @@ const KNOWN: [&str; 4] = [
 /// Not one of them decides about the price: busboy makes files of such parts.
 const OCTET_TEXTS: [&str; 2] = ["input_reference[image_url]", "input_reference[file_id]"];
 
-/// Whether a header's name is written as clients write it: with capitals at the beginnings of
-/// its words, or with none. Perl's CGI and HTTP::Body know no other.
+/// Returns whether a header's name is written as clients write it: with capitals at the beginnings
+/// of its words, or with none. Perl's CGI and HTTP::Body know no other.
 fn is_spelt(name: &[u8], known: &[u8]) -> bool {
     name == known || name.iter().eq(known.to_ascii_lowercase().iter())
 }
@@ -319,7 +319,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Whether a value is one of these tokens, in any case.
+/// Returns whether a value is one of these tokens, in any case.
 fn is_one_of(value: &[u8], tokens: &[&str]) -> bool {
     tokens
         .iter()

@@ -101,7 +101,7 @@ impl Search {
         }
     }
 
-    /// How many bytes of the boundary end with `byte`, where so many ended before it.
+    /// Returns how many bytes of the boundary end with `byte`, where so many ended before it.
     fn advance(&self, mut matched: usize, byte: u8) -> usize {
         if is_line_break(byte) {
             return matched;
@@ -201,7 +201,7 @@ impl Search {
         }
     }
 
-    /// The longest end of a window without a boundary that a delimiter or the boundary may
+    /// Returns the longest end of a window without a boundary that a delimiter or the boundary may
     /// begin with.
     ///
     /// This runs once for each piece of a body, which a client may cut small: so it takes
@@ -268,7 +268,7 @@ mod tests {
         Search::new(Boundary::from_content_type(&content_type).unwrap())
     }
 
-    /// The first end of a boundary, by trying them all with the line breaks removed.
+    /// Returns the first end of a boundary, by trying them all with the line breaks removed.
     fn first_end(data: &[u8], boundary: &str) -> Option<usize> {
         let text = |end| data[..end].iter().filter(|b| !is_line_break(**b)).copied();
         (1..=data.len()).find(|&end| {

@@ -157,7 +157,7 @@ impl Case {
         }
     }
 
-    /// The outcome, which is the same for each way to cut the body.
+    /// Returns the outcome, which is the same for each way to cut the body.
     fn check(&self) -> Outcome {
         let (expected, safe) = self.byte_by_byte();
         let length = self.body.len();
@@ -175,7 +175,7 @@ impl Case {
         expected
     }
 
-    /// The outcome, and what was safe after so many bytes.
+    /// Returns the outcome, and what was safe after so many bytes.
     fn byte_by_byte(&self) -> (Outcome, Vec<u64>) {
         let mut scanner = Scanner::new(self.boundary.clone(), self.limits);
         let mut sink = Recorder::default();
@@ -197,7 +197,7 @@ impl Case {
         (poisoned(scanner, sink, verdict), safe)
     }
 
-    /// The outcome in pieces that end at these offsets and at the end.
+    /// Returns the outcome in pieces that end at these offsets and at the end.
     fn cut_at(&self, cuts: &[usize], safe: &[u64]) -> Outcome {
         let mut scanner = Scanner::new(self.boundary.clone(), self.limits);
         let mut sink = Recorder::default();

@@ -59,12 +59,12 @@ impl Measure {
         }
     }
 
-    /// Whether sums are of one currency each.
+    /// Returns whether sums are of one currency each.
     pub const fn has_currency(self) -> bool {
         matches!(self, Self::BilledCost | Self::Cost)
     }
 
-    /// Whether reaching the limit means that money is spent, which no retry mends soon.
+    /// Returns whether reaching the limit means that money is spent, which no retry mends soon.
     pub const fn is_budget(self) -> bool {
         matches!(self, Self::ListCost | Self::BilledCost | Self::Cost)
     }

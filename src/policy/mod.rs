@@ -43,7 +43,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether the key's requests may go to that channel.
+    /// Returns whether the key's requests may go to that channel.
     pub fn may_use_channel(&self, name: &str) -> bool {
         admits(&self.channels, name) && admits(&self.group.channels, name)
     }
@@ -80,17 +80,17 @@ fn admits(allowed: &Option<BTreeSet<Arc<str>>>, value: &str) -> bool {
 }
 
 impl Allow {
-    /// Whether the key may use that model.
+    /// Returns whether the key may use that model.
     pub fn model(&self, name: &str) -> bool {
         admits(&self.models, name)
     }
 
-    /// Whether the key may use that size.
+    /// Returns whether the key may use that size.
     pub fn size(&self, name: &str) -> bool {
         admits(&self.sizes, name)
     }
 
-    /// Whether the key may use that duration.
+    /// Returns whether the key may use that duration.
     pub fn seconds(&self, text: &str) -> bool {
         admits(&self.seconds, text)
     }

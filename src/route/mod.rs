@@ -127,7 +127,7 @@ impl Route {
         }
     }
 
-    /// The job that it is about.
+    /// Returns the job that it is about.
     pub(crate) fn job(&self) -> Option<&str> {
         match self {
             Self::Create | Self::List | Self::Models | Self::Model(_) | Self::Usage => None,
@@ -137,7 +137,7 @@ impl Route {
         }
     }
 
-    /// The job that a remix is made from.
+    /// Returns the job that a remix is made from.
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
             Self::Remix(id) => Some(&id.0),
@@ -182,7 +182,7 @@ impl JobId {
         }
     }
 
-    /// Whether a text can be a public id.
+    /// Returns whether a text can be a public id.
     pub(crate) fn fits(text: &str) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         (1..=128).contains(&text.len()) && text.bytes().all(plain)

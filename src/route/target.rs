@@ -12,8 +12,8 @@ const VIDEOS: &[u8] = b"/v1/videos";
 /// How often a target is percent-decoded. One that has more layers is claimed as it is.
 const LAYERS: usize = 4;
 
-/// Whether a server could take a request target (RFC 9112, section 3.2) for one of the Videos
-/// API: some segment of its path reads `videos` once it is decoded, folded and trimmed.
+/// Returns whether a server could take a request target (RFC 9112, section 3.2) for one of the
+/// Videos API: some segment of its path reads `videos` once it is decoded, folded and trimmed.
 /// Behind a segment `v1` it may have a suffix as well: `videos.json`, `videos:create`.
 ///
 /// The query counts as a query, and in absolute form the authority as an authority. Of
@@ -144,7 +144,7 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// What a character of a path may become at a server.
+/// Returns what a character of a path may become at a server.
 fn fold(character: char) -> char {
     let character = match character {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(character) - 0xFEE0),

@@ -70,7 +70,7 @@ impl Runtime {
         })
     }
 
-    /// The configuration in force.
+    /// Returns the configuration in force.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }

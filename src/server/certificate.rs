@@ -63,7 +63,7 @@ impl ServerCertificate {
         Arc::new(Self(ArcSwap::from_pointee(identity)))
     }
 
-    /// The certificate in force.
+    /// Returns the certificate in force.
     pub fn current(&self) -> Arc<TlsIdentity> {
         self.0.load_full()
     }

@@ -28,7 +28,7 @@ impl InProgress {
         (self.count() <= max).then_some(guard)
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }

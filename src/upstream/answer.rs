@@ -80,7 +80,7 @@ impl Answer {
         }
     }
 
-    /// What it gives as the reason of a refusal, without the channel's credential.
+    /// Returns what it gives as the reason of a refusal, without the channel's credential.
     fn reason(&self, channel: &Channel) -> Option<Arc<str>> {
         let ApiError { code, message, .. } = ApiError::read(&self.body, &channel.dialect)?;
         let parts = [code.as_deref(), message.as_deref()].into_iter().flatten();
@@ -88,7 +88,7 @@ impl Answer {
         kept(&channel.redacted(&text))
     }
 
-    /// Whether its body is compressed, though `identity` was asked for: the gate reads
+    /// Returns whether its body is compressed, though `identity` was asked for: the gate reads
     /// nothing in it.
     pub(super) fn is_encoded(&self) -> bool {
         let codings = self.headers.get_all(header::CONTENT_ENCODING);

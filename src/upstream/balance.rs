@@ -51,15 +51,15 @@ impl Channels {
         &self.all
     }
 
-    /// The channel of that name, at its first address.
+    /// Returns the channel of that name, at its first address.
     pub fn get(&self, name: &str) -> Option<&Arc<LiveChannel>> {
         self.all
             .iter()
             .find(|channel| &*channel.spec().name == name)
     }
 
-    /// The channel of that name at one of its addresses, as the ledger names it; the first, where it
-    /// names none. `None` where that is not configured any more.
+    /// Returns the channel of that name at one of its addresses, as the ledger names it; the first,
+    /// where it names none. `None` where that is not configured any more.
     pub fn at(&self, name: &str, address: Option<&str>) -> Option<&Arc<LiveChannel>> {
         let Some(address) = address else {
             return self.get(name);
@@ -73,20 +73,20 @@ impl Channels {
         of_name.find(|channel| is_it(channel))
     }
 
-    /// The channel of that name at all of its addresses.
+    /// Returns the channel of that name at all of its addresses.
     pub fn addresses(&self, name: &str) -> impl Iterator<Item = &Arc<LiveChannel>> {
         self.all
             .iter()
             .filter(move |channel| &*channel.spec().name == name)
     }
 
-    /// Whether this is a channel's first address.
+    /// Returns whether this is a channel's first address.
     pub fn is_first(&self, channel: &Arc<LiveChannel>) -> bool {
         let first = self.get(&channel.spec().name);
         first.is_some_and(|first| Arc::ptr_eq(first, channel))
     }
 
-    /// The channels, each with all of its addresses.
+    /// Returns the channels, each with all of its addresses.
     pub(super) fn by_name(&self) -> impl Iterator<Item = &[Arc<LiveChannel>]> {
         self.all.chunk_by(|a, b| a.spec().name == b.spec().name)
     }

@@ -120,17 +120,18 @@ impl LiveChannel {
         Arc::new(removed)
     }
 
-    /// Whether the configuration in force does not have it: it is kept for the jobs that it has.
+    /// Returns whether the configuration in force does not have it: it is kept for the jobs that it
+    /// has.
     pub fn is_removed(&self) -> bool {
         self.is_removed
     }
 
-    /// The channel as configured.
+    /// Returns the channel as configured.
     pub fn spec(&self) -> &Arc<Channel> {
         &self.spec
     }
 
-    /// Whether it is used, as operators have decided.
+    /// Returns whether it is used, as operators have decided.
     pub fn state(&self) -> ChannelState {
         self.operation.state()
     }
@@ -140,7 +141,7 @@ impl LiveChannel {
         self.operation.set_state(state)
     }
 
-    /// Whether it is used, and not ejected or to be tried again.
+    /// Returns whether it is used, and not ejected or to be tried again.
     pub fn is_up(&self, now: Timestamp) -> bool {
         let rests = matches!(self.standing(now), Standing::Resting { .. });
         !rests && self.state() != ChannelState::Off
@@ -189,22 +190,22 @@ impl LiveChannel {
         self.is_content_server
     }
 
-    /// What its clock shows.
+    /// Returns what its clock shows.
     pub(crate) fn clock(&self) -> &ChannelClock {
         &self.clock
     }
 
-    /// Which of the channel's addresses this is, where it has several.
+    /// Returns which of the channel's addresses this is, where it has several.
     pub fn address(&self) -> Option<&Arc<str>> {
         self.address.as_ref()
     }
 
-    /// How many requests are in flight here.
+    /// Returns how many requests are in flight here.
     pub(super) fn in_flight(&self) -> usize {
         self.load.in_flight()
     }
 
-    /// How busy it is, to be compared with others.
+    /// Returns how busy it is, to be compared with others.
     pub(super) fn load(&self, now: Timestamp) -> usize {
         self.load.at(now)
     }
@@ -312,8 +313,8 @@ impl LiveChannel {
         words.len() < MAX_WORDS && words.insert(word.clone())
     }
 
-    /// The channel's host and credential, as headers of a request to it: each stands in place
-    /// of whatever a client has sent under its name.
+    /// Returns the channel's host and credential, as headers of a request to it: each stands in
+    /// place of whatever a client has sent under its name.
     ///
     /// # Errors
     /// Never for a validated channel: both were checked to be header values.

@@ -41,10 +41,10 @@ pub(crate) enum NoChannel {
 }
 
 impl ChannelChoice<'_> {
-    /// The channels to try, best first, of those that take `seconds` as they are written: by
-    /// the model where it is known; else those that serve the most of what the key may ask
-    /// for. `whole` is whether the body is held as a whole, and can go elsewhere after a channel
-    /// has failed.
+    /// Returns the channels to try, best first, of those that take `seconds` as they are written:
+    /// by the model where it is known; else those that serve the most of what the key may ask for.
+    /// `whole` is whether the body is held as a whole, and can go elsewhere after a channel has
+    /// failed.
     pub(crate) fn candidates(
         &self,
         model: Option<&str>,
@@ -69,7 +69,7 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// How many of the models in question a channel serves.
+    /// Returns how many of the models in question a channel serves.
     fn serves(&self, channel: &Channel, model: Option<&str>) -> usize {
         match model {
             Some(model) => usize::from(channel.models.contains(model)),
@@ -80,13 +80,13 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Whether the channel takes creates, and those of this key.
+    /// Returns whether the channel takes creates, and those of this key.
     fn is_open(&self, channel: &LiveChannel) -> bool {
         channel.state() == ChannelState::Active && self.key.may_use_channel(&channel.spec().name)
     }
 
-    /// The channels that serve something, best first. A trial of the first one begins, where that is
-    /// what it is to get.
+    /// Returns the channels that serve something, best first. A trial of the first one begins,
+    /// where that is what it is to get.
     fn ordered(
         &self,
         serves: impl Fn(&Channel) -> usize,
@@ -169,7 +169,7 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Whether another channel than the one of that name takes creates of the model.
+    /// Returns whether another channel than the one of that name takes creates of the model.
     pub(crate) fn has_other(&self, name: &str, model: Option<&str>) -> bool {
         let takes = |channel: &Arc<LiveChannel>| {
             let spec = channel.spec();

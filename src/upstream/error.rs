@@ -37,7 +37,7 @@ impl UpstreamError {
         }
     }
 
-    /// The label of its kind in `channel_errors_total`.
+    /// Returns the label of its kind in `channel_errors_total`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.kind,
@@ -114,8 +114,8 @@ impl From<Box<pingora::Error>> for ConnectError {
     }
 }
 
-/// Whether reading has failed because the channel refuses the gate's client certificate, or wants
-/// one: an alert of the handshake, after which nothing that was sent in it is processed.
+/// Returns whether reading has failed because the channel refuses the gate's client certificate, or
+/// wants one: an alert of the handshake, after which nothing that was sent in it is processed.
 ///
 /// By rustls's words, since the client of HTTP/2 keeps no more of the cause. `tests/tls.rs` would
 /// notice others.
@@ -153,7 +153,7 @@ pub(crate) enum QueryError {
 }
 
 impl QueryError {
-    /// Whether asking the channel about other jobs is of no use now.
+    /// Returns whether asking the channel about other jobs is of no use now.
     pub(crate) fn is_channel_down(&self) -> bool {
         matches!(
             self,
@@ -161,7 +161,7 @@ impl QueryError {
         )
     }
 
-    /// Whether the channel gave no whole answer in time, or broke off.
+    /// Returns whether the channel gave no whole answer in time, or broke off.
     pub(crate) fn is_slow(&self) -> bool {
         matches!(
             self,

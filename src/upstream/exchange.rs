@@ -136,8 +136,8 @@ impl Exchange {
         })
     }
 
-    /// Whether there was no answer because the pooled connection was stale. The other pooled
-    /// connections to the channel are dropped then.
+    /// Returns whether there was no answer because the pooled connection was stale. The other
+    /// pooled connections to the channel are dropped then.
     pub(crate) fn was_stale(&self, error: &UpstreamError) -> bool {
         let before = UpstreamError::Broken {
             answer_begun: false,
@@ -225,7 +225,7 @@ impl Exchange {
         }
     }
 
-    /// The head of the answer, once [`Self::head`] has come.
+    /// Returns the head of the answer, once [`Self::head`] has come.
     pub(crate) fn answered(&self) -> Option<&ResponseHeader> {
         self.session.response_header()
     }

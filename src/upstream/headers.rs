@@ -12,7 +12,7 @@ use super::channel::LiveChannel;
 use crate::access_log::REQUEST_ID;
 use crate::route::Route;
 
-/// Whether a client's header goes on to the channel.
+/// Returns whether a client's header goes on to the channel.
 ///
 /// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
 /// channel would answer one of them with another's job.
@@ -37,8 +37,8 @@ fn is_request_header_allowed(name: &HeaderName) -> bool {
     ) || name.starts_with("x-stainless-")
 }
 
-/// Whether a client's header goes on to a server that a redirect leads to: what says which part
-/// of the video is wanted, and nothing about the client.
+/// Returns whether a client's header goes on to a server that a redirect leads to: what says which
+/// part of the video is wanted, and nothing about the client.
 fn is_redirect_header_allowed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -52,7 +52,7 @@ fn is_redirect_header_allowed(name: &HeaderName) -> bool {
     )
 }
 
-/// Whether a channel's header goes on to the client.
+/// Returns whether a channel's header goes on to the client.
 ///
 /// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
 /// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the

@@ -125,8 +125,8 @@ pub(crate) struct Ejection {
 }
 
 impl Ejection {
-    /// Whether its pause is over. Where the clock was set back behind its beginning, it is: nobody
-    /// knows how much of it is left.
+    /// Returns whether its pause is over. Where the clock was set back behind its beginning, it is:
+    /// nobody knows how much of it is left.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.until
             .is_some_and(|until| until <= now || now < self.at)
@@ -150,17 +150,17 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Whether nothing speaks against the channel.
+    /// Returns whether nothing speaks against the channel.
     pub(super) fn is_good(&self) -> bool {
         self.ejection.is_none() && self.failures == 0 && self.probe_failures == 0
     }
 
-    /// The ejection in force, whether or not its pause is over.
+    /// Returns the ejection in force, whether or not its pause is over.
     pub(super) fn ejection(&self) -> Option<Ejection> {
         self.ejection
     }
 
-    /// Whether the channel is to get creates.
+    /// Returns whether the channel is to get creates.
     pub(super) fn standing(&self, now: Timestamp) -> Standing {
         let Some(ejection) = &self.ejection else {
             return Standing::Active;
@@ -244,8 +244,8 @@ impl Health {
         }
     }
 
-    /// Whether a request began after the channel was ejected, where it is. One that began before
-    /// shows how the channel was.
+    /// Returns whether a request began after the channel was ejected, where it is. One that began
+    /// before shows how the channel was.
     fn began_after_ejection(&self, began: Timestamp, now: Timestamp) -> bool {
         let at = self.ejection.map(|ejection| ejection.at);
         at.is_none_or(|at| began >= at || now < at)

@@ -106,8 +106,8 @@ impl Operation {
         self.full_until.store(until, Ordering::Relaxed);
     }
 
-    /// Whether a limit was found to be reached a moment ago. One that was noted by a clock that was
-    /// ahead counts for nothing.
+    /// Returns whether a limit was found to be reached a moment ago. One that was noted by a clock
+    /// that was ahead counts for nothing.
     pub(super) fn is_full(&self, now: Timestamp) -> bool {
         let until = self.full_until.load(Ordering::Relaxed);
         until > now.0 && until - now.0 <= FULL_FOR_MS

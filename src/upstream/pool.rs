@@ -99,8 +99,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Whether it can serve: its time is not over, and the channel has neither closed it nor
-    /// sent what nobody has asked for.
+    /// Returns whether it can serve: its time is not over, and the channel has neither closed it
+    /// nor sent what nobody has asked for.
     fn is_usable(&mut self, now: Instant) -> bool {
         // Without Tokio's budget: a task that has used it up would be told that nothing has come.
         let read = unconstrained(self.stream.read(&mut [0; 1])).now_or_never();

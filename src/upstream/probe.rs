@@ -77,8 +77,8 @@ pub(crate) async fn probe_health(
     }
 }
 
-/// What the status of a probe's answer shows. Of one that is limited, or asks for what is not
-/// there, nothing.
+/// Returns what the status of a probe's answer shows. Of one that is limited, or asks for what is
+/// not there, nothing.
 fn shown_by(status: StatusCode) -> Option<Event> {
     match status.as_u16() {
         200..=299 => Some(Event::Probed),

@@ -131,7 +131,7 @@ async fn read_status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, Proxy
     }
 }
 
-/// The status of an answer, by its first line.
+/// Returns the status of an answer, by its first line.
 fn status_of(head: &[u8]) -> Option<u16> {
     let rest = head.strip_prefix(b"HTTP/1.")?;
     let (version, rest) = rest.split_first()?;

@@ -17,7 +17,7 @@ use crate::route::Route;
 /// How many redirects of one request are followed.
 const HOPS: usize = 3;
 
-/// Whether a status says that the answer is somewhere else.
+/// Returns whether a status says that the answer is somewhere else.
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

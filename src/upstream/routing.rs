@@ -45,7 +45,7 @@ impl Candidate {
         }
     }
 
-    /// When its rest ends, where that decides.
+    /// Returns when its rest ends, where that decides.
     fn rests_until(&self) -> Timestamp {
         match self.standing {
             Standing::Resting { until } => until.unwrap_or(Timestamp(u64::MAX)),
@@ -143,7 +143,7 @@ fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) 
     }
 }
 
-/// The class that the draw falls on: each has the share of its channels' weights together.
+/// Returns the class that the draw falls on: each has the share of its channels' weights together.
 fn drawn(classes: &[Vec<(usize, &Candidate)>], draw: u64) -> usize {
     let shares = classes.iter().map(|class| {
         let weights = class

@@ -57,7 +57,7 @@ fn candidates(
     choice.candidates(model, None, whole, now)
 }
 
-/// The channels that a create of that key may go to, best first.
+/// Returns the channels that a create of that key may go to, best first.
 fn chosen(
     channels: &Channels,
     key: &Key,

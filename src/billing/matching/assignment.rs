@@ -25,12 +25,12 @@ impl Assignment {
         }
     }
 
-    /// The job of a reservation.
+    /// Returns the job of a reservation.
     pub(super) fn job(&self, reservation: usize) -> Option<usize> {
         self.jobs.get(reservation).copied().flatten()
     }
 
-    /// The reservation that has a job.
+    /// Returns the reservation that has a job.
     pub(super) fn owner(&self, job: usize) -> Option<usize> {
         self.owners.get(job).copied().flatten()
     }

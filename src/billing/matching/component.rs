@@ -12,7 +12,7 @@ pub(super) struct Component<'a> {
 }
 
 impl Component<'_> {
-    /// The key of all its reservations, if it is one.
+    /// Returns the key of all its reservations, if it is one.
     pub(super) fn single_key(&self) -> Option<&Arc<str>> {
         let mut keys = self.candidates.iter().map(|candidate| &candidate.key);
         let first = keys.next()?;

@@ -149,14 +149,15 @@ impl Rules {
         Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
     }
 
-    /// Whether a job may be another key's than those that it fits: that of a reservation which was
-    /// made at any time. The clock of the gate that reserved it may have been wrong, and what the
-    /// channel's clock showed is not known.
+    /// Returns whether a job may be another key's than those that it fits: that of a reservation
+    /// which was made at any time. The clock of the gate that reserved it may have been wrong, and
+    /// what the channel's clock showed is not known.
     pub(super) fn may_be_at_any_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         candidate.channel_clock.is_none() && job.is_like(candidate)
     }
 
-    /// Whether a job may be assigned to a reservation that it fits, by what the list shows of it.
+    /// Returns whether a job may be assigned to a reservation that it fits, by what the list shows
+    /// of it.
     ///
     /// A listed prompt is enough. Without one, the job's time must fit by the channel's clock, as
     /// its answers told it then and as they tell it now, and by the gates', with the size and the
@@ -177,8 +178,8 @@ impl Rules {
             && job.renders_other(candidate) == (false, false)
     }
 
-    /// Whether the job was created while the reservation's request was under way, by its time
-    /// as it is written, or as its channel's clock corrects it: what stamps an answer with its
+    /// Returns whether the job was created while the reservation's request was under way, by its
+    /// time as it is written, or as its channel's clock corrects it: what stamps an answer with its
     /// date may be another machine than the one that creates jobs, and the clock of the gate may
     /// have been wrong.
     fn is_in_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
@@ -191,14 +192,15 @@ impl Rules {
             || self.fits_channel_clock(written, candidate)
     }
 
-    /// Whether the job was created while the request was under way, by the channel's clock alone.
+    /// Returns whether the job was created while the request was under way, by the channel's clock
+    /// alone.
     fn fits_channel_clock(&self, written: Timestamp, candidate: &Candidate) -> bool {
         let clock = candidate.channel_clock;
         clock.is_some_and(|began| self.window(candidate, began).contains(&written))
     }
 
-    /// When the job of a reservation may have been created, by the clock that showed `began` when
-    /// it was made.
+    /// Returns when the job of a reservation may have been created, by the clock that showed
+    /// `began` when it was made.
     fn window(&self, candidate: &Candidate, began: Timestamp) -> RangeInclusive<Timestamp> {
         let from = began.0.saturating_sub(self.skew);
         let lasted = self.over(candidate).since(candidate.created);
@@ -207,7 +209,7 @@ impl Rules {
         Timestamp(from)..=Timestamp(to)
     }
 
-    /// When a reservation's request was under way no more.
+    /// Returns when a reservation's request was under way no more.
     pub(super) fn over(&self, candidate: &Candidate) -> Timestamp {
         let deadline = candidate.created.0.saturating_add(self.create_timeout);
         candidate.since.max(Timestamp(deadline))
@@ -223,8 +225,8 @@ impl Rules {
 }
 
 impl ListedJob {
-    /// Whether all that the list tells of it but its time is what a reservation asked for. Size and
-    /// seconds need not be.
+    /// Returns whether all that the list tells of it but its time is what a reservation asked for.
+    /// Size and seconds need not be.
     fn is_like(&self, candidate: &Candidate) -> bool {
         let named = [&self.model, &self.offered];
         let mut named = named.into_iter().flatten();
@@ -234,7 +236,7 @@ impl ListedJob {
         is_model && is_prompt && is_source
     }
 
-    /// Whether its size, and its seconds, are others than a reservation asked for.
+    /// Returns whether its size, and its seconds, are others than a reservation asked for.
     fn renders_other(&self, candidate: &Candidate) -> (bool, bool) {
         let size = self.size.as_ref();
         (

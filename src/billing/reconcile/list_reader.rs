@@ -89,7 +89,7 @@ impl ListReader {
         }
     }
 
-    /// The job that the next page comes after.
+    /// Returns the job that the next page comes after.
     pub(super) fn after(&self) -> Option<&Arc<str>> {
         self.after.as_ref()
     }
@@ -180,7 +180,7 @@ impl ListReader {
         self.failures += 1;
     }
 
-    /// Whether the next page is to be asked for, rather than the list from its beginning.
+    /// Returns whether the next page is to be asked for, rather than the list from its beginning.
     pub(super) fn has_next_page(&self) -> bool {
         self.after.is_some() && self.failures < MAX_PAGE_FAILURES
     }

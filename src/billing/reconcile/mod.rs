@@ -104,7 +104,7 @@ impl Unresolved {
         Ok(unresolved)
     }
 
-    /// When the oldest one was made that is to be decided about here.
+    /// Returns when the oldest one was made that is to be decided about here.
     fn oldest(&self, task: &ChannelTask) -> Option<Timestamp> {
         let unknown = self.unmatched.iter().filter(|u| u.state == State::Unknown);
         let here = unknown.filter(|unknown| task.is_here(unknown));

@@ -4,7 +4,7 @@ use super::*;
 
 const OTHER: &str = "1931e83dd823d76523d6ca08b28b851b9806b94e4f11885cea19873c4a3eca0a";
 
-/// What the log says behind the hashes, of `BASE` with these changes.
+/// Returns what the log says behind the hashes, of `BASE` with these changes.
 fn told(changes: &[(&str, &str)]) -> String {
     let (before, now) = (accepted(BASE), accepted(&changed(changes)));
     let change = ConfigChange::between(&before, &now);

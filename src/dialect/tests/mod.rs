@@ -9,7 +9,7 @@ mod words;
 
 use super::*;
 
-/// The job that a body is read as by the dialect that every channel has.
+/// Returns the job that a body is read as by the dialect that every channel has.
 fn job(body: impl AsRef<[u8]>) -> Option<JobAnswer> {
     JobAnswer::read(body.as_ref(), &Dialect::default())
 }

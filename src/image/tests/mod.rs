@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{Format, Image, Probe, Progress, Reason};
 use encoded::ENCODED;
 
-/// What a probe says of `file`, cut at `cuts` (ascending).
+/// Returns what a probe says of `file`, cut at `cuts` (ascending).
 fn probe(file: &[u8], cuts: &[usize]) -> Result<Image, Reason> {
     let mut probe = Probe::new();
     let mut start = 0;
@@ -29,7 +29,7 @@ fn probe(file: &[u8], cuts: &[usize]) -> Result<Image, Reason> {
     end
 }
 
-/// The same whole, byte by byte and cut in two at every offset.
+/// Returns the same whole, byte by byte and cut in two at every offset.
 fn probe_every_way(file: &[u8]) -> Result<Image, Reason> {
     let whole = probe(file, &[]);
     let bytes: Vec<usize> = (0..=file.len()).collect();
@@ -46,7 +46,7 @@ fn from_hex(hex: &str) -> Vec<u8> {
     pairs.map(|d| digit(d[0]) << 4 | digit(d[1])).collect()
 }
 
-/// The picture of this name in the table.
+/// Returns the picture of this name in the table.
 fn encoded(name: &str) -> Vec<u8> {
     let found = ENCODED.iter().find(|(n, ..)| *n == name);
     from_hex(found.expect("in the table").4)

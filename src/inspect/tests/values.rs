@@ -131,8 +131,8 @@ fn null_is_a_field_that_is_left_out() {
     assert_eq!(no_prompt, Refusal::Missing { name: "prompt" });
 }
 
-/// The outcome of a JSON body with these seconds where that type is taken, and how they were
-/// written.
+/// Returns the outcome of a JSON body with these seconds where that type is taken, and how they
+/// were written.
 fn with_seconds(
     seconds_type: SecondsType,
     seconds: &str,

@@ -7,7 +7,7 @@ use super::{Seen, raw, scan, text};
 use crate::form::Stop;
 use crate::json::Error;
 
-/// The fields of a body, as another parser has read it: raw values in one spelling, sorted.
+/// Returns the fields of a body, as another parser has read it: raw values in one spelling, sorted.
 fn fields_of(body: &Value) -> Vec<Seen> {
     fn leaf(name: String, value: &Value) -> Seen {
         match value {
@@ -41,7 +41,7 @@ fn fields_of(body: &Value) -> Vec<Seen> {
     seen
 }
 
-/// The same for what the scanner has reported.
+/// Returns the same for what the scanner has reported.
 fn normal(mut seen: Vec<Seen>) -> Vec<Seen> {
     for field in seen.iter_mut().filter(|field| !field.is_text) {
         let value: Value = serde_json::from_slice(&field.data).expect("raw JSON");
@@ -132,7 +132,7 @@ fn bodies() -> impl Strategy<Value = (Value, String)> {
     })
 }
 
-/// Whether it has a key twice, letter case aside, or U+0000 in a string.
+/// Returns whether it has a key twice, letter case aside, or U+0000 in a string.
 fn is_ambiguous(value: &Value) -> bool {
     match value {
         Value::String(string) => string.contains('\0'),

@@ -32,7 +32,7 @@ struct Recorder {
 struct Refusal(String);
 
 impl Recorder {
-    /// Whether a field is open whose bytes must all be withheld.
+    /// Returns whether a field is open whose bytes must all be withheld.
     fn withholds(&self) -> bool {
         self.after_end && self.seen.last().is_some_and(|seen| !seen.ended)
     }

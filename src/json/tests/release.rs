@@ -44,7 +44,8 @@ fn what_was_refused_is_not_safe() {
     }
 }
 
-/// The moves of `safe()` while `body` comes byte by byte: how much was pushed, how much is safe.
+/// Returns the moves of `safe()` while `body` comes byte by byte: how much was pushed, how much is
+/// safe.
 fn trace(body: &str) -> Vec<(usize, usize)> {
     let mut scanner = Scanner::new(Limits::default());
     let mut recorder = Recorder::default();

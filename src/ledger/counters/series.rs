@@ -66,7 +66,7 @@ impl Series {
         self.measure == limit.measure && self.window == limit.window && self.counts(currency)
     }
 
-    /// Whether charges in that currency count.
+    /// Returns whether charges in that currency count.
     pub(super) fn counts(&self, currency: &str) -> bool {
         let own = self.currency.as_ref();
         own.is_none_or(|own| **own == *currency)
@@ -76,7 +76,7 @@ impl Series {
         self.counters.binary_search_by_key(&start, |c| c.start)
     }
 
-    /// The sum in the window that holds `at`; `None` where it is not known.
+    /// Returns the sum in the window that holds `at`; `None` where it is not known.
     pub(super) fn used(&self, at: Timestamp) -> Option<u64> {
         let start = self.window.start(at);
         match self.place(start) {
@@ -119,7 +119,7 @@ impl Series {
         }
     }
 
-    /// The counter of the window that holds `at`, if something was taken there.
+    /// Returns the counter of the window that holds `at`, if something was taken there.
     pub(super) fn counter(&mut self, at: Timestamp) -> Option<&mut Counter> {
         let place = self.place(self.window.start(at)).ok()?;
         self.counters.get_mut(place)

@@ -44,7 +44,7 @@ pub(super) fn restrict(path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn restrict(_: &Path) {}
 
-/// The name of a file beside the database's.
+/// Returns the name of a file beside the database's.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

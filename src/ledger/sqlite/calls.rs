@@ -186,7 +186,7 @@ impl WriterState {
         })
     }
 
-    /// Why a reservation cannot be tied to that job, if it cannot.
+    /// Returns why a reservation cannot be tied to that job, if it cannot.
     fn confirmed_before(
         &self,
         db: &Connection,

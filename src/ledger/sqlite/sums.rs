@@ -34,7 +34,7 @@ impl WriterState {
         Ok(())
     }
 
-    /// The sums by window, of all windows that began within a span of time, in seconds.
+    /// Returns the sums by window, of all windows that began within a span of time, in seconds.
     fn sums(
         &self,
         db: &Connection,
@@ -143,7 +143,7 @@ struct Expressions {
     voided: &'static str,
 }
 
-/// The expressions of a measure; `None` of what is in flight, which no table has.
+/// Returns the expressions of a measure; `None` of what is in flight, which no table has.
 fn expressions(measure: Measure) -> Option<Expressions> {
     let (own, pruned, voided) = match measure {
         Measure::InFlight => return None,

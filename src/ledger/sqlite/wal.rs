@@ -16,7 +16,7 @@ pub(super) struct WriteAheadLog {
 }
 
 impl WriteAheadLog {
-    /// The log of the database at `path`.
+    /// Returns the log of the database at `path`.
     pub(super) fn of(path: &Path) -> Self {
         Self {
             path: access::beside(path, "-wal"),
@@ -24,7 +24,7 @@ impl WriteAheadLog {
         }
     }
 
-    /// How long it is. There is none before the first write.
+    /// Returns how long it is. There is none before the first write.
     pub(super) fn bytes(&self) -> u64 {
         self.path.metadata().map_or(0, |file| file.len())
     }

@@ -35,7 +35,7 @@ mod h2 {
     }
 }
 
-/// The start of a connection and the head of a create.
+/// Returns the start of a connection and the head of a create.
 fn h2_head(extra: &[(&str, &str)]) -> Vec<u8> {
     let mut headers = vec![
         (":method", "POST"),
@@ -51,7 +51,7 @@ fn h2_head(extra: &[(&str, &str)]) -> Vec<u8> {
     [h2::PREFACE, &settings, &head].concat()
 }
 
-/// The data of the answer on stream 1, and whether it ended or was reset.
+/// Returns the data of the answer on stream 1, and whether it ended or was reset.
 async fn h2_answer(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> (Vec<u8>, bool) {
     let answer = async {
         let mut data = Vec::new();

@@ -9,7 +9,7 @@ pub(super) fn ask() -> Ask {
     Ask::form(&[("prompt", "a cat"), ("seconds", "4")])
 }
 
-/// The head of a chunked create, and its body in chunks.
+/// Returns the head of a chunked create, and its body in chunks.
 fn chunked(body: &[u8], chunk: usize) -> (String, Vec<u8>) {
     let Ask { line, headers, .. } = ask();
     let head = format!("{line} HTTP/1.1\r\n{headers}Transfer-Encoding: chunked\r\n\r\n");

@@ -175,7 +175,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// The fields that the parser of another crate reads.
+/// Returns the fields that the parser of another crate reads.
 fn read_by_multer(case: &Case) -> Result<Vec<(String, bool, Vec<u8>)>, multer::Error> {
     let stream = BodyDataStream::new(Full::new(Bytes::copy_from_slice(&case.body)));
     let boundary = std::str::from_utf8(case.boundary.as_bytes()).expect("ASCII");

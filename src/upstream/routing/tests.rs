@@ -96,7 +96,7 @@ fn the_least_busy_of_a_weight_comes_first_and_equals_take_turns() {
     }
 }
 
-/// How often each comes first, in percent.
+/// Returns how often each comes first, in percent.
 fn shares(candidates: &[Candidate], turns: usize) -> Vec<f64> {
     let mut first = vec![0_u32; candidates.len()];
     for turn in 0..turns {
