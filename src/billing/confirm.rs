@@ -78,7 +78,10 @@ impl Billing {
                 let id = reservation.id();
                 log::error!("reservation {id} not confirmed yet: {error}");
                 let public = confirmation.job.clone();
-                let confirmations = [confirmation, confirmation_as(generated_public_id(id))];
+                let confirmations = [
+                    confirmation,
+                    confirmation_as(generated_public_id(id, upstream_id)),
+                ];
                 self.retry_confirm(&reservation, limits, confirmations);
                 (charge.clone(), public)
             }
@@ -146,7 +149,7 @@ impl Billing {
         let mut confirmation = confirmation_as(public_id(upstream_id, id));
         let mut confirmed = self.confirm_once(id, before, &confirmation, limits).await;
         if let Ok(Confirmed::IdTaken) = confirmed {
-            confirmation = confirmation_as(generated_public_id(id));
+            confirmation = confirmation_as(generated_public_id(id, upstream_id));
             confirmed = self.confirm_once(id, before, &confirmation, limits).await;
         }
         (confirmed, confirmation)

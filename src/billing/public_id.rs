@@ -18,7 +18,7 @@ use crate::route::JobId;
 pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> Arc<str> {
     match JobId::fits(upstream_id) {
         true => upstream_id.clone(),
-        false => generated_public_id(reservation),
+        false => generated_public_id(reservation, upstream_id),
     }
 }
 

@@ -3,11 +3,17 @@
 use std::sync::Arc;
 
 use super::charge::ReservationId;
+use crate::sha256::Sha256;
 
 /// Generates the public id of a reservation's job whose upstream id cannot serve as one: `video_`
-/// and the reservation's 32 hex digits. The same for every call.
-pub fn generated_public_id(id: ReservationId) -> Arc<str> {
-    format!("video_{id}").into()
+/// and 32 hex digits, the same for every call. A digest of both ids: no channel can know it before
+/// the job is made, and take it for a job of its own.
+pub fn generated_public_id(id: ReservationId, upstream_id: &str) -> Arc<str> {
+    let mut digest = Sha256::default();
+    digest.update(id.0.to_be_bytes());
+    digest.update(upstream_id);
+    let [half @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = digest.finish();
+    format!("video_{:032x}", u128::from_be_bytes(half)).into()
 }
 
 #[cfg(test)]
@@ -16,7 +22,13 @@ mod tests {
 
     #[test]
     fn generated_public_ids_are_of_one_form() {
-        let id = generated_public_id(ReservationId(0xab));
-        assert_eq!(&*id, "video_000000000000000000000000000000ab");
+        let id = generated_public_id(ReservationId(0xab), "task/1");
+        assert_eq!(&*id, "video_3c34c8577998e0ce6b166bdd1a2a01aa");
+        for other in [
+            generated_public_id(ReservationId(0xac), "task/1"),
+            generated_public_id(ReservationId(0xab), "task/2"),
+        ] {
+            assert_ne!(id, other);
+        }
     }
 }

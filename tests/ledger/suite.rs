@@ -589,7 +589,7 @@ pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     assert_eq!(id_taken, Confirmed::IdTaken);
     let open = ledger.unmatched("official", 10).await.unwrap();
     assert_eq!(open.iter().map(|j| j.id.0).collect::<Vec<_>>(), [2, 4]);
-    let public = generated_public_id(ReservationId(2));
+    let public = generated_public_id(ReservationId(2), "video_2");
     assert!(is_done(
         confirm(2, b, &with_ids(b, &public, "video_2")).await
     ));
@@ -635,7 +635,7 @@ pub async fn upstream_ids_are_opaque_and_of_their_channel(ledger: Arc<dyn Ledger
             assert_eq!(ledger.reserve(&draft, &key, NOW).await, Ok(Reserved::Done));
             let tie = Confirmation {
                 upstream_id: upstream_id.into(),
-                ..confirmation(&charge, &generated_public_id(id))
+                ..confirmation(&charge, &generated_public_id(id, upstream_id))
             };
             let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await;
             assert!(
@@ -646,7 +646,7 @@ pub async fn upstream_ids_are_opaque_and_of_their_channel(ledger: Arc<dyn Ledger
     }
     for (number, upstream_id) in (0..).zip(ids) {
         for (id, channel) in [(2 * number + 1, "east"), (2 * number + 2, "west")] {
-            let public = generated_public_id(ReservationId(id));
+            let public = generated_public_id(ReservationId(id), upstream_id);
             let found = ledger.job_of_channel(channel, upstream_id).await.unwrap();
             let found = found.unwrap();
             let job = ledger.job(&public).await.unwrap().unwrap();

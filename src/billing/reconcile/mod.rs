@@ -324,7 +324,7 @@ async fn assign(
     };
     let mut confirmed = confirm(&confirmation).await?;
     if confirmed == Confirmed::IdTaken {
-        confirmation.job = generated_public_id(unknown.id);
+        confirmation.job = generated_public_id(unknown.id, &confirmation.upstream_id);
         confirmation.answer = answer(&confirmation.job);
         confirmed = confirm(&confirmation).await?;
     }
