@@ -81,7 +81,7 @@ impl ServeHttp for Admin {
         let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
         let snapshot = self.gate.snapshot();
         // An embedding host may serve this without the section: nothing is asked for then.
-        let configured = snapshot.config.admin.clone().unwrap_or_default();
+        let configured = snapshot.admin.clone().unwrap_or_default();
         if !access::is_allowed(&configured, path, query, &request.headers) {
             return unauthorized();
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::certificate::TlsIdentity;
-use crate::config::{Config, ConfigChange};
+use crate::config::{Admin, Config, ConfigChange};
 use crate::inspect::{Plan, SecondsType};
 use crate::metrics::Metrics;
 use crate::policy::Timestamp;
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub config: Config,
     /// Its channels.
     pub channels: Channels,
+    /// What protects the operators' listener.
+    pub(crate) admin: Option<Admin>,
     /// What bodies are inspected by.
     pub(crate) plan: Arc<Plan>,
 }
@@ -48,10 +50,19 @@ impl Snapshot {
                 Some(before) => Channels::replacing(&config.channels, &before.channels),
                 None => Channels::new(&config.channels),
             },
+            admin: admin_in_force(config.admin.as_ref(), before),
             plan: Arc::new(plan),
             config,
         })
     }
+}
+
+/// Returns what protects the operators' listener. It stays where it was opened until the next start:
+/// where another configuration moves it or has none, what protected it stays with it.
+fn admin_in_force(new: Option<&Admin>, before: Option<&Snapshot>) -> Option<Admin> {
+    let before = before.and_then(|before| before.admin.as_ref());
+    let moved = |before: &&Admin| new.is_none_or(|new| new.address != before.address);
+    before.filter(moved).or(new).cloned()
 }
 
 /// The configuration in force, which can be replaced while requests are under way.

@@ -222,7 +222,24 @@ async fn a_reload_answers_what_changed_or_what_is_wrong() {
     );
     let post = Request::new("POST", "/reload");
     assert_eq!(post.send(gate.admin).await.unwrap().status, 401);
-    assert_eq!(post.key(TOKEN).send(gate.admin).await.unwrap().status, 200);
+    let post = post.key(TOKEN);
+    assert_eq!(post.send(gate.admin).await.unwrap().status, 200);
+    // The listener stays open until the next start, and so does what protects it.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let lines = text.lines().map(|line| match line.starts_with("admin: ") {
+        true => "admin: off",
+        false => line,
+    });
+    let off: String = lines.map(|line| format!("{line}\n")).collect();
+    assert!(off.contains("admin: off"), "{off}");
+    std::fs::write(&config, off).unwrap();
+    let answer = post.send(gate.admin).await.unwrap();
+    assert_eq!(answer.status, 200);
+    let waiting = &answer.json()["at_next_start"];
+    assert!(waiting.to_string().contains("admin"), "{waiting}");
+    let shown = Request::get("/config");
+    assert_eq!(shown.send(gate.admin).await.unwrap().status, 401);
+    assert_eq!(shown.key(TOKEN).send(gate.admin).await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
