@@ -10,7 +10,7 @@ use bytes::Bytes;
 use support::client::{Body, Request};
 use support::folder::Folder;
 use support::tls::{Authority, Issued};
-use support::{KEY, Setup, Stand, form_type, mock_options, plain_form, start_mock};
+use support::{KEY, Setup, Stand, form, form_type, mock_options, plain_form, png, start_mock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -127,6 +127,18 @@ async fn another_certificate_is_asked_for_at_once() {
     }
 }
 
+/// With a picture, so that it is streamed.
+fn large() -> Request {
+    let form = form(&[
+        ("prompt", b"A calico cat playing a piano"),
+        ("model", b"sora-2"),
+        ("seconds", b"4"),
+        ("size", b"1280x720"),
+        ("input_reference", &png(4 << 20)),
+    ]);
+    Request::create(&form_type(), Body::Length(form, vec![]))
+}
+
 /// Lines by which a channel is shown this certificate.
 fn shown(folder: &Folder, name: &str, issued: &Issued) -> String {
     let (cert, key) = (format!("{name}.pem"), format!("{name}-key.pem"));
@@ -175,6 +187,10 @@ async fn a_channel_that_asks_for_certificates_is_shown_them() {
             assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
             assert_eq!(open().await, 1, "nothing was created: {lines}");
             assert!(stand.mock.stats().connections_total > connections);
+            // Nor is it taken for the client's fault where the body is streamed.
+            let answer = large().send(stand.gate).await.unwrap();
+            assert_eq!((answer.status, answer.code()), (503, "unavailable".into()));
+            assert_eq!(open().await, 1, "nothing was created: {lines}");
             let poll = Request::get("/v1/videos/none").key(KEY);
             assert_eq!(poll.send(stand.gate).await.unwrap().status, 404);
             assert_eq!(stand.channel_errors().await, ["account"]);

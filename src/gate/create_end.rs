@@ -125,19 +125,23 @@ impl CreateEnd<'_> {
     ) -> Result<Response, RequestError> {
         let channel = exchange.channel().clone();
         let (client, name) = (&self.services.client, &channel.spec().name);
-        match end {
-            StreamEnd::Client(error) => {
-                exchange.abort().await;
-                return Err(error);
-            }
-            StreamEnd::Upstream(error) => {
-                log::debug!("channel {name}: upload: {}", error.etype().as_str());
-            }
-            StreamEnd::Answered => {}
+        if let StreamEnd::Client(error) = end {
+            exchange.abort().await;
+            return Err(error);
+        }
+        if let StreamEnd::Upstream(error) = end {
+            log::debug!("channel {name}: upload: {}", error.etype().as_str());
         }
         let max_bytes = self.snapshot.config.bounds.answer_bytes;
         let began = exchange.began();
-        let answer = exchange.read_early_response(max_bytes).await.ok();
+        let early = exchange.read_early_response(max_bytes).await;
+        if let Err(UpstreamError::Connect(error)) = &early {
+            client.unreachable(&channel, error, began);
+            return Err(self
+                .not_taken(&channel, Declined::Unreachable, model)
+                .into());
+        }
+        let answer = early.ok();
         match &answer {
             Some(answer) => client.answered(name, answer.status),
             None => self.services.metrics.upstream_request(name, "none"),
@@ -146,7 +150,7 @@ impl CreateEnd<'_> {
             // A success for half a request is none.
             Some(answer) if !answer.status.is_success() => {
                 if !is_of_upload(answer.status) {
-                    self.note_refusal(&channel, began, &answer);
+                    client.note_refusal(&channel, began, &answer);
                 }
                 match declined(&channel, &answer) {
                     Some(why) => {
@@ -245,8 +249,10 @@ impl CreateEnd<'_> {
             // The channel has broken the handshake off, and read nothing: another one may take it.
             Err(UpstreamError::Connect(error)) => {
                 client.unreachable(&channel, &error, began);
-                let held = Box::new(reservation);
-                Ok(Released::Declined(held, Declined::Unreachable))
+                Ok(Released::Declined(
+                    Box::new(reservation),
+                    Declined::Unreachable,
+                ))
             }
             Err(error) => {
                 billing.note_answer(&reservation, error.evidence());
@@ -266,15 +272,6 @@ impl CreateEnd<'_> {
         let overhead = before_answer + answered.elapsed();
         self.services.metrics.overhead.observe(seconds(overhead));
         response
-    }
-
-    /// Notes what an error in answer to a create says of its channel.
-    fn note_refusal(&self, channel: &LiveChannel, began: Timestamp, answer: &Answer) {
-        let dialect = &channel.spec().dialect;
-        let blame = dialect.blame(answer.status.as_u16(), &answer.body);
-        let wait = answer.retry_after.map(Duration::from_secs);
-        let outcome = CreateOutcome::Refused(blame, wait);
-        self.services.client.note_create(channel, began, outcome);
     }
 
     /// Reads the answer to a request that was completed, or whose completion failed; with the
@@ -335,7 +332,7 @@ impl CreateEnd<'_> {
             client.failed(name, "no_job", "its answer to a create names no job");
             return Err(Refusal::Channel(ChannelFault::Broken { created: true }).into());
         }
-        self.note_refusal(channel, began, &answer);
+        client.note_refusal(channel, began, &answer);
         billing.note_answer(&reservation, answer.evidence(channel.spec()));
         if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
             if let Some(why) = declined(channel, &answer) {
@@ -375,8 +372,10 @@ impl CreateEnd<'_> {
             })
         };
         let (evidence, used) = (answer.evidence(channel.spec()), reservation.take_used());
-        let confirmed = billing.confirm(reservation, &job, evidence.clone(), first, config);
-        match confirmed.await {
+        match billing
+            .confirm(reservation, &job, evidence.clone(), first, config)
+            .await
+        {
             Ok(id) => {
                 self.record.set_job(&id);
                 answer.body = public_body(&id);

@@ -3,6 +3,7 @@
 use std::io;
 
 use nix::errno::Errno;
+use pingora::protocols::Digest;
 use thiserror::Error;
 
 use super::proxy::ProxyError;
@@ -115,11 +116,17 @@ impl From<Box<pingora::Error>> for ConnectError {
 }
 
 /// Returns whether reading has failed because the channel refuses the gate's client certificate, or
-/// wants one: an alert of the handshake, after which nothing that was sent in it is processed.
+/// wants one: an alert of the handshake, after which nothing that was sent in it is processed. With
+/// TLS 1.3 the gate hears of it only when it reads (RFC 8446, section 4.4.2.4); older versions say it
+/// before anything is sent, so that such an alert proves nothing there.
 ///
 /// By rustls's words, since the client of HTTP/2 keeps no more of the cause. `tests/tls.rs` would
 /// notice others.
-pub(super) fn is_client_refused(error: &pingora::Error) -> bool {
+pub(super) fn is_client_refused(error: &pingora::Error, connection: Option<&Digest>) -> bool {
+    let tls = connection.and_then(|connection| connection.ssl_digest.as_ref());
+    if !tls.is_some_and(|tls| matches!(&*tls.version, "TLSv1_3" | "TLSv1.3")) {
+        return false;
+    }
     const ALERTS: [&str; 8] = [
         "AccessDenied",
         "BadCertificate",

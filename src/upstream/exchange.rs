@@ -61,12 +61,12 @@ pub(crate) struct Exchange {
     /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
     /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
-    /// Whether that was since the channel has refused the gate's client certificate. With TLS 1.3
-    /// the gate hears of it only then (RFC 8446, section 4.4.2.4): what it sent was read by nobody.
+    /// Whether that was since the channel has refused the gate's client certificate.
     is_refused_client: bool,
     min_rate: MinRate,
     /// When it was opened.
     began: Timestamp,
+    opened: Instant,
 }
 
 impl Exchange {
@@ -133,6 +133,7 @@ impl Exchange {
                 channel.spec().read_timeout,
             ),
             began: now,
+            opened: Instant::now(),
         })
     }
 
@@ -191,7 +192,10 @@ impl Exchange {
             let is_first = !self.was_pooled && self.session.response_header().is_none();
             if let Err(error) = self.session.read_response_header().await {
                 self.headless = true;
-                self.is_refused_client = is_first && is_client_refused(&error);
+                // Later than a handshake may take, it is about something else.
+                let is_new = self.opened.elapsed() <= self.channel.spec().connect_timeout;
+                let refused = is_client_refused(&error, self.session.digest());
+                self.is_refused_client = is_first && is_new && refused;
                 return Err(error);
             }
             let head = self.session.response_header();

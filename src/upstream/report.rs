@@ -70,6 +70,14 @@ pub(crate) fn full(channel: &LiveChannel, reached: &LimitReached, now: Timestamp
 }
 
 impl UpstreamClient {
+    /// Notes what an error in answer to a create that began then says of its channel.
+    pub(crate) fn note_refusal(&self, channel: &LiveChannel, began: Timestamp, answer: &Answer) {
+        let dialect = &channel.spec().dialect;
+        let blame = dialect.blame(answer.status.as_u16(), &answer.body);
+        let wait = answer.retry_after.map(Duration::from_secs);
+        self.note_create(channel, began, CreateOutcome::Refused(blame, wait));
+    }
+
     /// Notes what became of a create that began then at its channel. That it could not be connected
     /// to is noted where it was tried.
     pub(crate) fn note_create(
