@@ -9,12 +9,15 @@ mod engines;
 mod gate;
 #[path = "bill/ledger.rs"]
 mod ledger;
+#[path = "bill/names.rs"]
+mod names;
 #[path = "ledger/suite.rs"]
 #[allow(dead_code, reason = "its helpers alone are used")]
 mod suite;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -484,6 +487,58 @@ async fn commands_record_once_and_tell_what_they_did() {
         assert_eq!(reloads[0]["process"], gate.id());
     })
     .await;
+}
+
+/// Whoever interrupts a command, or whose database does not answer, can repeat it with the same id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credit_that_may_have_been_recorded_can_be_repeated() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgres://a@{}/a?connect_timeout=1",
+        silent.local_addr().unwrap()
+    );
+    let folder = Folder::new();
+    let config = command_configuration(&folder, &Engine::Postgres(url));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["credit", "demo", "1", "--reason", "late", "--config"])
+        .arg(&config)
+        .env("TOLLGATE_MOCK_CREDENTIAL", support::CREDENTIAL)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(command.stderr.take().unwrap()).lines();
+    let said = tokio::task::block_in_place(|| lines.next().unwrap().unwrap());
+    // It asks, so that nothing has been done before that was said.
+    let asked = tokio::task::block_in_place(|| silent.accept());
+    let (_, id) = said
+        .rsplit_once("--id ")
+        .unwrap_or_else(|| panic!("{said}"));
+    let id = id.split(' ').next().unwrap();
+    assert!(
+        said.starts_with(&format!("credit {id}: ")) && id.starts_with("adj_"),
+        "{said}"
+    );
+    let rest: Vec<_> = tokio::task::block_in_place(|| lines.map_while(Result::ok).collect());
+    assert!(
+        rest.join(" ")
+            .contains(&format!("repeat the command with --id {id}")),
+        "{rest:?}"
+    );
+    assert!(
+        !tokio::task::block_in_place(|| command.wait())
+            .unwrap()
+            .success()
+    );
+    drop(asked);
+    // An id of one's own is named as well, once.
+    let own = [
+        "credit", "demo", "1", "--reason", "late", "--id", "ticket-1",
+    ];
+    let said = self::command(&config, &own).unwrap_err();
+    assert!(
+        !said.starts_with("credit ") && said.contains("--id ticket-1"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use crate::money::SignedAmount;
 /// What is to be voided.
 #[derive(Args)]
 pub(super) struct WantedVoid {
-    /// The job's id, or its reservation's or request's, as for `tollgate job`.
+    /// The job's id, as its client has it, or its reservation's, which `tollgate job` prints.
     job: String,
     /// Why, for the bill and whoever asks.
     #[arg(long, value_name = "TEXT")]
@@ -129,10 +129,7 @@ fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String>
     if wanted.amount == SignedAmount::ZERO {
         return Err("a credit of nothing: write an amount, such as 12.50".into());
     }
-    let id = match &wanted.id {
-        Some(id) => usable_id(id)?,
-        None => format!("adj_{}", Uuid::now_v7().simple()).into(),
-    };
+    let chosen = wanted.id.as_deref().map(usable_id).transpose()?;
     let (ledger, group) =
         config::load_key_group(config, &wanted.key).map_err(|error| error.to_string())?;
     let group = group.ok_or_else(|| {
@@ -142,6 +139,15 @@ fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String>
             wanted.key
         )
     })?;
+    if ledger == LedgerUrl::Memory {
+        return Err(IN_MEMORY.into());
+    }
+    let id = chosen.unwrap_or_else(|| {
+        let id = format!("adj_{}", Uuid::now_v7().simple());
+        // Said before it is done: whoever interrupts it does not know whether it was.
+        eprintln!("credit {id}: repeat the command with --id {id} if it is interrupted");
+        id.into()
+    });
     let adjustment = Adjustment {
         id,
         author,
@@ -152,8 +158,17 @@ fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String>
             amount: wanted.amount,
         },
     };
-    let decision = beside::run(credit_in(ledger, adjustment.clone()))?;
+    let decision = beside::run(credit_in(ledger, adjustment.clone()));
+    let decision = decision.map_err(|problem| with_id(&problem, &adjustment.id))?;
     tell_credit(&adjustment, &decision)
+}
+
+/// Adds to a problem how the command is repeated so that its credit is recorded once.
+fn with_id(problem: &str, id: &str) -> String {
+    format!(
+        "{problem}; where it is not known whether credit {id} was recorded, repeat the command with \
+         --id {id}, which records it once"
+    )
 }
 
 /// An id that an operator chose. What may have been done is known by it again.
@@ -176,12 +191,7 @@ async fn credit_in(ledger: LedgerUrl, wanted: Adjustment) -> Result<CreditDecisi
         }
         LedgerUrl::Postgres(url) => {
             let recorded = credit_postgres(&url, &wanted).await;
-            recorded.map_err(|error| {
-                format!(
-                    "{error}; where it is not known whether this was done, repeat it with --id {}",
-                    wanted.id
-                )
-            })
+            recorded.map_err(|error| error.to_string())
         }
     }
 }

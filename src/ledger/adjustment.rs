@@ -3,6 +3,7 @@
 //! An adjustment is never changed or deleted, and changes no charge: it is a line of its own in the
 //! month in which it is recorded. A charge is voided once.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::charge::Charge;
@@ -77,6 +78,11 @@ impl Adjustment {
         }
     }
 
+    /// Tests whether it voids that reservation.
+    pub(in crate::ledger) fn is_of(&self, reservation: ReservationId) -> bool {
+        matches!(&self.kind, AdjustmentKind::Void(voided) if voided.reservation == reservation)
+    }
+
     /// Returns the word for its kind, as the bill has it.
     pub fn kind_name(&self) -> &'static str {
         match &self.kind {
@@ -87,18 +93,49 @@ impl Adjustment {
     }
 }
 
-/// Selects the charges that a name means: clients choose the ids of their requests, so that the id of
-/// a reservation or of a job comes before one of a request.
-pub(in crate::ledger) fn meant_by(name: &str, records: Vec<DisputeRecord>) -> Vec<DisputeRecord> {
+/// The charge that an operator names to void it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ledger) enum NamedCharge {
+    /// The ledger has it.
+    Found(ReservationId),
+    /// It was voided by this adjustment, and has been pruned since.
+    Pruned(Adjustment),
+    /// No charge can be taken for the one that is meant.
+    Refuse(VoidRefusal),
+}
+
+/// Finds the charge that an operator names to void it, by what the ledger has of that name, and by a
+/// void of the reservation or job of that name. Only a reservation's id and a job's public id name a
+/// charge: clients choose the ids of their requests, and channels those of their jobs, so that these
+/// may be the name of a charge that was voided before.
+pub(in crate::ledger) fn find_charge(
+    name: &str,
+    records: &[DisputeRecord],
+    void: Option<Adjustment>,
+) -> NamedCharge {
     let id = ReservationId::read(name);
-    let ids = |record: &DisputeRecord| Some(record.id) == id;
-    let jobs = |record: &DisputeRecord| record.job.as_deref() == Some(name);
-    for is_meant in [&ids as &dyn Fn(&DisputeRecord) -> bool, &jobs] {
-        if let Some(record) = records.iter().find(|record| is_meant(record)) {
-            return vec![record.clone()];
+    if let Some(record) = records.iter().find(|record| Some(record.id) == id) {
+        return NamedCharge::Found(record.id);
+    }
+    let of_job = records
+        .iter()
+        .find(|record| record.job.as_deref() == Some(name));
+    match (of_job, void) {
+        // A channel may give an id anew once the job that had it is pruned.
+        (Some(record), Some(void)) if record.voided_by.is_none() && !void.is_of(record.id) => {
+            NamedCharge::Refuse(VoidRefusal::VoidedBefore {
+                void: void.id,
+                other: ChargeOfKey::of(record),
+            })
+        }
+        (Some(record), _) => NamedCharge::Found(record.id),
+        (None, Some(void)) => NamedCharge::Pruned(void),
+        (None, None) if records.is_empty() => NamedCharge::Refuse(VoidRefusal::NotFound),
+        (None, None) => {
+            let charges = records.iter().map(ChargeOfKey::of).collect();
+            NamedCharge::Refuse(VoidRefusal::NotItsId(charges))
         }
     }
-    records
 }
 
 /// What is to be done about a charge that an operator wants to be voided.
@@ -123,13 +160,25 @@ pub enum VoidRefusal {
          (jobs.keep_days); `tollgate credit` takes off the bill what a pruned one has cost"
     )]
     NotFound,
-    /// The name is that of several charges.
+    /// The name is what clients call their requests, or a channel its jobs.
     #[error(
-        "several charges have that name: void one by its job's id or its reservation's, which \
-         `tollgate job` prints ({})",
-        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        "that is no reservation's id and no job's that its client has, but the id of a request or a \
+         channel's id of a job: see by `tollgate job` which charge is meant, and repeat this with its \
+         reservation's id: {}",
+        listed(.0)
     )]
-    Several(Vec<ReservationId>),
+    NotItsId(Vec<ChargeOfKey>),
+    /// The name is that of a job that was voided and pruned, and of another one since.
+    #[error(
+        "a job of that id was voided before ({void}), and another job has the id now: to void that \
+         one, repeat this with its reservation's id: {other}"
+    )]
+    VoidedBefore {
+        /// The id of the void.
+        void: Arc<str>,
+        /// The charge of the other job.
+        other: ChargeOfKey,
+    },
     /// It is not known yet what it comes to.
     #[error(
         "reservation {0} is not resolved yet, so nothing is on the bill for it: repeat this when \
@@ -138,24 +187,53 @@ pub enum VoidRefusal {
     Open(ReservationId),
 }
 
-/// Decides about a charge that is to be voided, by all the charges of the name that was given, and
-/// by what voided the one of that name that has been pruned since. A charge that is open is left alone: whoever sees its end resolves it once, and its gate has it in
-/// memory. One that is posted stays posted, so nothing charges it again.
-pub fn decide_void(
-    records: &[DisputeRecord],
+/// A reservation, and the name of the key that pays for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargeOfKey {
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// The key's name.
+    pub key: Arc<str>,
+}
+
+impl ChargeOfKey {
+    fn of(record: &DisputeRecord) -> Self {
+        Self {
+            reservation: record.id,
+            key: record.charge.payer.key.clone(),
+        }
+    }
+}
+
+impl fmt::Display for ChargeOfKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of key {}", self.reservation, self.key)
+    }
+}
+
+/// The maximum number of charges that a message names.
+const MAX_LISTED: usize = 20;
+
+fn listed(charges: &[ChargeOfKey]) -> String {
+    let shown = charges.iter().take(MAX_LISTED).map(ToString::to_string);
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if charges.len() > MAX_LISTED {
+        text.push_str(", and more");
+    }
+    text
+}
+
+/// Decides about a charge that is to be voided, by its record, or by what voided it where it has been
+/// pruned. A charge that is open is left alone: whoever sees its end resolves it once, and its gate
+/// has it in memory. One that is posted stays posted, so nothing charges it again.
+pub(in crate::ledger) fn decide_void(
+    record: Option<&DisputeRecord>,
     pruned: Option<Adjustment>,
     author: Author,
 ) -> VoidDecision {
-    let record = match records {
-        [] => {
-            let not_found = VoidDecision::Refuse(VoidRefusal::NotFound);
-            return pruned.map_or(not_found, VoidDecision::Already);
-        }
-        [record] => record,
-        several => {
-            let ids = several.iter().map(|record| record.id).collect();
-            return VoidDecision::Refuse(VoidRefusal::Several(ids));
-        }
+    let Some(record) = record else {
+        let not_found = VoidDecision::Refuse(VoidRefusal::NotFound);
+        return pruned.map_or(not_found, VoidDecision::Already);
     };
     match (record.state, &record.voided_by) {
         (_, Some(before)) => VoidDecision::Already(before.clone()),

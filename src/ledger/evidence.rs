@@ -60,6 +60,8 @@ pub enum Note {
 pub enum RecordQuery {
     /// Those that a public or upstream job id, a request id or a reservation's id names.
     Named(Arc<str>),
+    /// Those that a public job id or a reservation's id names: at most one of each.
+    Exactly(Arc<str>),
     /// Those of a key that were reserved in a span of time, the oldest first.
     OfKey {
         /// The key's name.

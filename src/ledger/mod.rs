@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use adjustment::{Adjustment, AdjustmentKind, Author, CreditDecision, VOID_ID};
+pub use adjustment::{Adjustment, AdjustmentKind, Author, ChargeOfKey, CreditDecision, VOID_ID};
 pub use adjustment::{VoidDecision, VoidRefusal, VoidedCharge};
 pub use bill::{AdjustmentLine, BillLine, BillQuery, BillSum, BillTotals, LineKind};
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer};

@@ -28,7 +28,7 @@ fn now() -> Timestamp {
     Timestamp(u64::try_from(now.unwrap().as_millis()).unwrap())
 }
 
-fn author(at: Timestamp, reason: &str) -> Author {
+pub fn author(at: Timestamp, reason: &str) -> Author {
     Author {
         at,
         made_by: "kim@desk".into(),

@@ -37,11 +37,8 @@ fn record(id: u128, state: State, voided_by: Option<Adjustment>) -> DisputeRecor
 }
 
 fn void_of(id: u128) -> Adjustment {
-    match decide_void(
-        &[record(id, State::Posted, None)],
-        None,
-        author(9, "broken"),
-    ) {
+    let record = record(id, State::Posted, None);
+    match decide_void(Some(&record), None, author(9, "broken")) {
         VoidDecision::Record(void) => void,
         other => panic!("{other:?}"),
     }
@@ -63,61 +60,177 @@ fn a_posted_charge_is_voided_once_and_no_other_at_all() {
         (ReservationId(7), Timestamp(5))
     );
 
-    let decide = |records: &[_], pruned| decide_void(records, pruned, author(10, "again"));
+    let decide = |record: Option<&_>, pruned| decide_void(record, pruned, author(10, "again"));
     let refuse = VoidDecision::Refuse;
     let already = VoidDecision::Already(void.clone());
-    for (records, pruned, expected) in [
-        (vec![], None, refuse(VoidRefusal::NotFound)),
-        (vec![], Some(void.clone()), already.clone()),
+    for (record, pruned, expected) in [
+        (None, None, refuse(VoidRefusal::NotFound)),
+        (None, Some(void.clone()), already.clone()),
         (
-            vec![record(7, State::Posted, Some(void.clone()))],
+            Some(record(7, State::Posted, Some(void.clone()))),
             None,
             already,
         ),
         (
-            vec![record(7, State::Voided, None)],
+            Some(record(7, State::Voided, None)),
             None,
             VoidDecision::NothingOwed(ReservationId(7)),
         ),
-        (
-            vec![
-                record(1, State::Posted, None),
-                record(2, State::Voided, None),
-            ],
-            None,
-            refuse(VoidRefusal::Several(vec![
-                ReservationId(1),
-                ReservationId(2),
-            ])),
-        ),
     ] {
-        assert_eq!(decide(&records, pruned), expected, "{records:?}");
+        assert_eq!(decide(record.as_ref(), pruned), expected, "{record:?}");
     }
     for state in [State::Pending, State::Unknown, State::Confirmed] {
         let open = refuse(VoidRefusal::Open(ReservationId(7)));
-        assert_eq!(decide(&[record(7, state, None)], None), open, "{state:?}");
+        let record = record(7, state, None);
+        assert_eq!(decide(Some(&record), None), open, "{state:?}");
     }
 }
 
 #[test]
-fn a_request_id_that_a_client_chose_stands_in_for_no_other_id() {
-    let (mut first, mut second) = (
-        record(7, State::Posted, None),
-        record(8, State::Posted, None),
-    );
-    second.job = Some("video_2".into());
-    first.request_id = "order-1".into();
-    second.request_id = "order-1".into();
-    let id = first.id.to_string();
-    let both = vec![second.clone(), first.clone()];
-    for (name, meant) in [
-        (&*id, vec![first.clone()]),
-        ("video_1", vec![first.clone()]),
-        ("video_2", vec![second]),
-        ("order-1", both.clone()),
+fn a_name_is_no_charge_that_its_client_or_channel_could_make_it() {
+    let job = |id, name: &str, voided_by| {
+        let mut record = record(id, State::Posted, voided_by);
+        record.job = Some(name.into());
+        record
+    };
+    let of_request = |id, name: &str| {
+        let mut record = job(id, "video_other", None);
+        record.request_id = name.into();
+        record
+    };
+    let at_channel = |id, name: &str| {
+        let mut record = job(id, "video_other", None);
+        record.upstream_id = Some(name.into());
+        record
+    };
+    // The void of reservation 1, which was job video_1 and has been pruned.
+    let void = void_of(1);
+    let [first, second] = [1, 2].map(|id| ReservationId(id).to_string());
+    let first_request = ReservationId(1).request_id();
+    let found = |id| NamedCharge::Found(ReservationId(id));
+    let pruned = || NamedCharge::Pruned(void.clone());
+    let not_its_id = |ids: &[u128]| {
+        let charges = ids.iter().map(|id| ChargeOfKey {
+            reservation: ReservationId(*id),
+            key: "x".into(),
+        });
+        NamedCharge::Refuse(VoidRefusal::NotItsId(charges.collect()))
+    };
+    let voided_before = NamedCharge::Refuse(VoidRefusal::VoidedBefore {
+        void: void.id.clone(),
+        other: ChargeOfKey {
+            reservation: ReservationId(2),
+            key: "x".into(),
+        },
+    });
+    let some = Some(void.clone());
+    for (name, records, void, expected) in [
+        // By its own ids, whatever else is called so.
+        (&*first, vec![job(1, "a", None)], None, found(1)),
+        (&first_request, vec![job(1, "a", None)], None, found(1)),
+        (
+            &first,
+            vec![job(2, &first, None), job(1, "a", None)],
+            None,
+            found(1),
+        ),
+        ("video_2", vec![job(2, "video_2", None)], None, found(2)),
+        (
+            "video_2",
+            vec![of_request(3, "video_2"), job(2, "video_2", None)],
+            None,
+            found(2),
+        ),
+        // It was voided and pruned.
+        ("video_1", vec![], some.clone(), pruned()),
+        (
+            "video_1",
+            vec![of_request(2, "video_1")],
+            some.clone(),
+            pruned(),
+        ),
+        (
+            "video_1",
+            vec![at_channel(2, "video_1")],
+            some.clone(),
+            pruned(),
+        ),
+        (&first, vec![of_request(2, &first)], some.clone(), pruned()),
+        // Its channel has given the id to another job since.
+        (
+            "video_1",
+            vec![job(2, "video_1", None)],
+            some.clone(),
+            voided_before.clone(),
+        ),
+        (
+            &first,
+            vec![job(2, &first, None)],
+            some.clone(),
+            voided_before,
+        ),
+        (
+            "video_1",
+            vec![job(2, "video_1", Some(void_of(2)))],
+            some.clone(),
+            found(2),
+        ),
+        ("video_1", vec![job(1, "video_1", None)], some, found(1)),
+        // By what others chose.
+        (
+            "order",
+            vec![of_request(2, "order")],
+            None,
+            not_its_id(&[2]),
+        ),
+        (
+            "order",
+            vec![of_request(2, "order"), of_request(3, "order")],
+            None,
+            not_its_id(&[2, 3]),
+        ),
+        ("up", vec![at_channel(2, "up")], None, not_its_id(&[2])),
+        (
+            &second,
+            vec![of_request(3, &second)],
+            None,
+            not_its_id(&[3]),
+        ),
+        (
+            "video_9",
+            vec![],
+            None,
+            NamedCharge::Refuse(VoidRefusal::NotFound),
+        ),
     ] {
-        assert_eq!(meant_by(name, both.clone()), meant, "{name}");
+        assert_eq!(
+            find_charge(name, &records, void),
+            expected,
+            "{name}: {records:?}"
+        );
     }
+}
+
+#[test]
+fn a_refusal_names_the_charges_and_their_keys_in_bounds() {
+    let charge = |id| ChargeOfKey {
+        reservation: ReservationId(id),
+        key: "studio".into(),
+    };
+    let one = VoidRefusal::NotItsId(vec![charge(7)]).to_string();
+    let named = "00000000000000000000000000000007 of key studio";
+    assert!(one.ends_with(&format!("id: {named}")), "{one}");
+    let many = VoidRefusal::NotItsId((0..1000).map(charge).collect()).to_string();
+    assert!(many.ends_with("13 of key studio, and more"), "{many}");
+    let again = VoidRefusal::VoidedBefore {
+        void: "void_1".into(),
+        other: charge(7),
+    };
+    let again = again.to_string();
+    assert!(
+        again.contains("(void_1)") && again.ends_with(named),
+        "{again}"
+    );
 }
 
 #[test]

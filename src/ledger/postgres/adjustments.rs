@@ -13,8 +13,8 @@ use crate::catalog::PriceList;
 use crate::key::Secret;
 use crate::ledger::Unavailable;
 use crate::ledger::adjustment::{
-    Adjustment, AdjustmentKind, Author, CreditDecision, VoidDecision, VoidedCharge, decide_credit,
-    decide_void, meant_by,
+    Adjustment, AdjustmentKind, Author, CreditDecision, NamedCharge, VoidDecision, VoidedCharge,
+    decide_credit, decide_void, find_charge,
 };
 use crate::ledger::charge::{Charge, Payer};
 use crate::ledger::evidence::{DisputeRecord, RecordQuery};
@@ -33,25 +33,26 @@ const COLUMNS: &str = "id, kind, at_ms, made_by, reason, key, group_name, curren
 pub async fn void(url: &Secret, name: &str, author: &Author) -> Result<VoidDecision, Unavailable> {
     let mut client = connect(url).await?;
     let transaction = read_write(&mut client).await?;
-    let found = records(&transaction, &RecordQuery::Named(name.into())).await?;
-    let found = meant_by(name, found);
+    let id = match named(&transaction, name).await? {
+        NamedCharge::Found(id) => id,
+        NamedCharge::Pruned(void) => return Ok(VoidDecision::Already(void)),
+        NamedCharge::Refuse(refusal) => return Ok(VoidDecision::Refuse(refusal)),
+    };
     // What is decided by is read anew once nobody else can resolve, void or prune it.
-    let found = match &found[..] {
-        [record] => {
-            let id = Id(record.id.0);
-            let lock = "SELECT 1 FROM tollgate.reservation WHERE id = $1 FOR UPDATE";
-            let locked = transaction.query_typed(lock, &[(&id, Type::UUID)]).await;
-            locked.map_err(failed)?;
-            let named = RecordQuery::Named(record.id.to_string().into());
-            meant_by(&record.id.to_string(), records(&transaction, &named).await?)
-        }
-        _ => found,
+    let lock = "SELECT 1 FROM tollgate.reservation WHERE id = $1 FOR UPDATE";
+    let parameter = Id(id.0);
+    let locked = transaction
+        .query_typed(lock, &[(&parameter, Type::UUID)])
+        .await;
+    locked.map_err(failed)?;
+    let text = id.to_string();
+    let found = records(&transaction, &RecordQuery::Exactly(text.as_str().into())).await?;
+    let record = found.iter().find(|record| record.id == id);
+    let pruned = match record {
+        Some(_) => None,
+        None => void_named(&transaction, &text).await?,
     };
-    let pruned = match found.is_empty() {
-        true => void_named(&transaction, name).await?,
-        false => None,
-    };
-    let decision = decide_void(&found, pruned, author.clone());
+    let decision = decide_void(record, pruned.filter(|void| void.is_of(id)), author.clone());
     if let VoidDecision::Record(void) = &decision {
         insert(&transaction, void).await?;
         if let AdjustmentKind::Void(voided) = &void.kind {
@@ -147,7 +148,17 @@ fn add_voids(records: &mut [DisputeRecord], rows: &[Row]) -> Result<(), Unavaila
     Ok(())
 }
 
-/// Finds the void of a reservation or job that has been pruned since.
+/// Finds the charge that an operator names.
+async fn named(transaction: &Transaction<'_>, name: &str) -> Result<NamedCharge, Unavailable> {
+    let mut found = records(transaction, &RecordQuery::Exactly(name.into())).await?;
+    let void = void_named(transaction, name).await?;
+    if found.is_empty() && void.is_none() {
+        found = records(transaction, &RecordQuery::Named(name.into())).await?;
+    }
+    Ok(find_charge(name, &found, void))
+}
+
+/// Finds the void of the reservation of that name, or of the job.
 async fn void_named(
     transaction: &Transaction<'_>,
     name: &str,
@@ -155,7 +166,8 @@ async fn void_named(
     let id = ReservationId::read(name).map(|id| Id(id.0));
     let statement = format!(
         "SELECT {COLUMNS} FROM tollgate.adjustment
-         WHERE kind = 'void' AND (reservation = $1 OR job = $2) ORDER BY number LIMIT 1"
+         WHERE kind = 'void' AND (reservation = $1 OR job = $2)
+         ORDER BY reservation IS NOT DISTINCT FROM $1 DESC, number LIMIT 1"
     );
     let parameters = [(&id as _, Type::UUID), (&name as _, Type::TEXT)];
     let rows = transaction.query_typed(&statement, &parameters).await;

@@ -83,6 +83,15 @@ impl Select {
                     vec![text(key), time(from), time(to), most()],
                 )]
             }
+            RecordQuery::Exactly(name) => {
+                let rest = "WHERE id IN (
+                         SELECT id FROM tollgate.reservation WHERE job = $1
+                         UNION SELECT $2)
+                     ORDER BY created_ms, id";
+                let reservation = ReservationId::read(name).map(|ReservationId(id)| Id(id));
+                let reservation = (Box::new(reservation) as _, Type::UUID);
+                vec![Self::new(rest, vec![text(name), reservation])]
+            }
             RecordQuery::Named(name) => {
                 let rest = "WHERE id IN (
                          SELECT id FROM tollgate.reservation WHERE job = $1

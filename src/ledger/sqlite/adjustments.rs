@@ -9,8 +9,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::adjustment::{
-    Adjustment, AdjustmentKind, Author, CreditDecision, VoidDecision, VoidedCharge, decide_credit,
-    decide_void, meant_by,
+    Adjustment, AdjustmentKind, Author, CreditDecision, NamedCharge, VoidDecision, VoidedCharge,
+    decide_credit, decide_void, find_charge,
 };
 use super::super::charge::{Charge, Payer};
 use super::super::evidence::RecordQuery;
@@ -18,7 +18,7 @@ use super::super::reservation_id::ReservationId;
 use super::columns::{blob, id, int, text, time, uint, unreadable};
 use super::error::OpenError;
 use super::evidence;
-use super::open::write_beside;
+use super::open::{read_only, write_beside};
 use super::state::{WriterState, locked};
 use crate::catalog::PriceList;
 use crate::money::{Amount, Multiplier, SignedAmount};
@@ -37,14 +37,17 @@ pub fn void(
     author: &Author,
     within: Duration,
 ) -> Result<VoidDecision, OpenError> {
+    // What no index finds is searched for in every row: not while the gate waits for the lock.
+    let id = match read_only(path, |db| named(db, name))? {
+        NamedCharge::Found(id) => id,
+        NamedCharge::Pruned(void) => return Ok(VoidDecision::Already(void)),
+        NamedCharge::Refuse(refusal) => return Ok(VoidDecision::Refuse(refusal)),
+    };
     write_beside(path, within, |db| {
-        let records = evidence::records(db, &RecordQuery::Named(name.into()))?;
-        let records = meant_by(name, records);
-        let pruned = match records.is_empty() {
-            true => void_named(db, name)?,
-            false => None,
-        };
-        let decision = decide_void(&records, pruned, author.clone());
+        // It may have been resolved, voided or pruned since.
+        let records = evidence::records(db, &RecordQuery::Exactly(id.to_string().into()))?;
+        let record = records.iter().find(|record| record.id == id);
+        let decision = decide_void(record, of_reservation(db, id)?, author.clone());
         if let VoidDecision::Record(void) = &decision {
             insert(db, void)?;
         }
@@ -81,7 +84,17 @@ pub(super) fn of_reservation(
     read.query_row([blob(id)], adjustment).optional()
 }
 
-/// Finds the void of a reservation or job that has been pruned since.
+/// Finds the charge that an operator names.
+fn named(db: &Connection, name: &str) -> rusqlite::Result<NamedCharge> {
+    let mut records = evidence::records(db, &RecordQuery::Exactly(name.into()))?;
+    let void = void_named(db, name)?;
+    if records.is_empty() && void.is_none() {
+        records = evidence::records(db, &RecordQuery::Named(name.into()))?;
+    }
+    Ok(find_charge(name, &records, void))
+}
+
+/// Finds the void of the reservation of that name, or of the job.
 fn void_named(db: &Connection, name: &str) -> rusqlite::Result<Option<Adjustment>> {
     if let Some(id) = ReservationId::read(name)
         && let Some(void) = of_reservation(db, id)?

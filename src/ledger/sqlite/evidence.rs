@@ -78,6 +78,14 @@ pub(super) fn records(
             let span = [*from, *to].map(|Timestamp(at)| int(at));
             select(db, rest, params![&**key, span[0], span[1], MAX_RECORDS])
         }
+        RecordQuery::Exactly(name) => {
+            let rest = "WHERE number IN (
+                     SELECT number FROM reservation WHERE job = ?1
+                     UNION SELECT number FROM reservation WHERE id = ?2)
+                 ORDER BY number";
+            let reservation = ReservationId::read(name).map(blob);
+            select(db, rest, params![&**name, reservation])
+        }
         RecordQuery::Named(name) => {
             let rest = "WHERE number IN (
                      SELECT number FROM reservation WHERE job = ?1
