@@ -379,7 +379,7 @@ impl CreateEnd<'_> {
             Ok(id) => {
                 self.record.set_job(&id);
                 answer.body = public_body(&id);
-                Ok(Response::of(answer).with_rate_limits(self.key, &used))
+                Ok(Response::created(answer, self.key, &used))
             }
             Err(NotConfirmed::Taken(reservation)) => {
                 let what = "its answer to a create names a job that there is already";

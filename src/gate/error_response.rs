@@ -1,7 +1,7 @@
 //! Maps refusals to HTTP, in the shape of the API's errors.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use serde_json::json;
 
@@ -192,34 +192,52 @@ fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
         _ => (NO_RETRY.0, NO_RETRY.1.to_owned()),
     }];
     let told = RateLimit::new(limit, Some(exceeded.used), exceeded.at);
-    headers.extend(rate_limit_headers(&told).into_iter().flatten());
+    let pairs = rate_limit_headers(&told);
+    headers.extend(pairs.filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str(), value.to_owned()))
+    }));
     headers
 }
 
+/// The names of what is told of a measure's limit: its maximum, what remains, and when all of it is
+/// there again.
+type Names = [HeaderName; 3];
+
+static OF_REQUESTS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+static OF_VIDEO_SECONDS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-video-seconds"),
+    HeaderName::from_static("x-ratelimit-remaining-video-seconds"),
+    HeaderName::from_static("x-ratelimit-reset-video-seconds"),
+];
+static OF_IN_FLIGHT: Names = [
+    HeaderName::from_static("x-ratelimit-limit-in-flight"),
+    HeaderName::from_static("x-ratelimit-remaining-in-flight"),
+    HeaderName::from_static("x-ratelimit-reset-in-flight"),
+];
+
 /// Makes the headers that tell how a limit stands: OpenAI's for requests, and others after their
-/// model. Of budgets there are none: the usage tells of them.
-pub(super) fn rate_limit_headers(told: &RateLimit) -> [Option<(&'static str, String)>; 3] {
-    let [limit, remaining, reset] = match told.limit.measure {
-        Measure::Requests => [
-            "x-ratelimit-limit-requests",
-            "x-ratelimit-remaining-requests",
-            "x-ratelimit-reset-requests",
-        ],
-        Measure::VideoSeconds => [
-            "x-ratelimit-limit-video-seconds",
-            "x-ratelimit-remaining-video-seconds",
-            "x-ratelimit-reset-video-seconds",
-        ],
-        Measure::InFlight => [
-            "x-ratelimit-limit-in-flight",
-            "x-ratelimit-remaining-in-flight",
-            "x-ratelimit-reset-in-flight",
-        ],
-        Measure::ListCost | Measure::BilledCost | Measure::Cost => return [None, None, None],
+/// model. Of budgets there are none: the usage tells of them. Each create has them, so that no name is
+/// read and no number formatted for longer than it must be.
+pub(super) fn rate_limit_headers(
+    told: &RateLimit,
+) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {
+    let names = match told.limit.measure {
+        Measure::Requests => Some(&OF_REQUESTS),
+        Measure::VideoSeconds => Some(&OF_VIDEO_SECONDS),
+        Measure::InFlight => Some(&OF_IN_FLIGHT),
+        Measure::ListCost | Measure::BilledCost | Measure::Cost => None,
     };
-    [
-        Some((limit, told.limit.max.to_string())),
-        told.remaining.map(|left| (remaining, left.to_string())),
-        told.resets_in.map(|wait| (reset, format!("{wait}s"))),
-    ]
+    let reset = |wait| HeaderValue::try_from(format!("{wait}s")).ok();
+    let values = [
+        Some(told.limit.max.into()),
+        told.remaining.map(HeaderValue::from),
+        told.resets_in.and_then(reset),
+    ];
+    let pairs = names.into_iter().flatten().zip(values);
+    pairs.filter_map(|(name, value)| Some((name, value?)))
 }

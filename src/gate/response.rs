@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
@@ -22,6 +22,9 @@ use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
 
 /// What the gate says of every answer: it is for one client alone.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// The maximum number of headers that tell how rate limits stand.
+const MAX_RATE_LIMITS: usize = 9;
 
 /// A response to a client.
 pub(super) struct Response {
@@ -70,19 +73,21 @@ impl Response {
         })
     }
 
-    /// Tells the client how the rate limits of its key stand, by what of them was used at that time.
-    pub(super) fn with_rate_limits(
-        mut self,
+    /// Makes the response to a create that has made a job. It tells how the rate limits of the key
+    /// stand, by what of them was used at that time.
+    pub(super) fn created(
+        mut answer: Answer,
         key: &Key,
         (used, at): &(Box<[u64]>, Timestamp),
     ) -> Self {
+        // Room for what the gate itself puts in as well.
+        answer.headers.reserve(MAX_RATE_LIMITS + 4);
         for limit in policy::rate_limits(key, used, *at) {
-            add(
-                &mut self.head,
-                rate_limit_headers(&limit).into_iter().flatten(),
-            );
+            for (name, value) in rate_limit_headers(&limit) {
+                answer.headers.insert(name, value);
+            }
         }
-        self
+        Self::of(answer)
     }
 
     /// Makes a response of the gate's own.
@@ -100,8 +105,7 @@ impl Response {
 /// Adds headers, whose values are plain text.
 fn add(head: &mut ResponseHeader, headers: impl IntoIterator<Item = (&'static str, String)>) {
     for (name, value) in headers {
-        // Without a copy of a name that is known beforehand: creates tell how limits stand.
-        let _ = head.append_header(HeaderName::from_static(name), value);
+        let _ = head.append_header(name, value);
     }
 }
 
