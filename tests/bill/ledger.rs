@@ -390,12 +390,63 @@ async fn what_is_recorded_is_neither_changed_nor_deleted() {
         .await
         .unwrap();
     let db = rusqlite::Connection::open(folder.join("tollgate.db")).unwrap();
-    for sql in [
-        "UPDATE adjustment SET reason = 'other'",
-        "DELETE FROM adjustment",
+    db.execute_batch(
+        "INSERT INTO adjustment VALUES (7, 'void_1', 'void', 1, 'kim', 'black', 'studio', 'sora2',
+             'CNY', -1, -1, -1, -1, x'01', 1, 'video_1', 'a', 'sora-2', '1280x720', 1000);
+         INSERT INTO reload VALUES (1, x'01', 1, 'start', '', 1, '1', 'a', NULL, '');",
+    )
+    .unwrap();
+    let other = |table, changed: &[(&str, &str)]| {
+        let columns = db.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns: Vec<_> = columns
+            .column_names()
+            .into_iter()
+            .map(String::from)
+            .collect();
+        let values = columns.iter().map(|column| {
+            let changed = changed.iter().find(|(name, _)| name == column);
+            changed.map_or_else(|| format!("\"{column}\""), |(_, value)| value.to_string())
+        });
+        let values: Vec<_> = values.collect();
+        format!(
+            "REPLACE INTO {table} SELECT {} FROM {table}",
+            values.join(", ")
+        )
+    };
+    // Each of what is unique would let a row be replaced.
+    for (sql, wrong) in [
+        (
+            "UPDATE adjustment SET reason = 'other'".to_owned(),
+            "record another one",
+        ),
+        ("DELETE FROM adjustment".into(), "record another one"),
+        (
+            other("adjustment", &[("number", "NULL")]),
+            "record another one",
+        ),
+        (
+            other(
+                "adjustment",
+                &[
+                    ("id", "'x' || number"),
+                    ("reservation", "iif(kind = 'void', x'02', NULL)"),
+                ],
+            ),
+            "record another one",
+        ),
+        (
+            other("adjustment", &[("number", "NULL"), ("id", "'x' || number")])
+                + " WHERE kind = 'void'",
+            "record another one",
+        ),
+        ("UPDATE reload SET hash = 'other'".into(), "never changed"),
+        ("DELETE FROM reload".into(), "never deleted"),
+        (other("reload", &[("number", "NULL")]), "never replaced"),
+        (other("reload", &[("id", "x'02'")]), "never replaced"),
     ] {
-        let refused = db.execute(sql, []).unwrap_err().to_string();
-        assert!(refused.contains("record another one"), "{refused}");
+        let refused = db.execute(&sql, []).map_err(|error| error.to_string());
+        let refused = refused.expect_err(&sql);
+        assert!(refused.contains(wrong), "{sql}: {refused}");
     }
     let Some(engine) = Engine::postgres() else {
         return;
@@ -416,6 +467,75 @@ async fn what_is_recorded_is_neither_changed_nor_deleted() {
         let refused = tokio::task::block_in_place(|| postgres.try_psql(url, sql)).unwrap_err();
         assert!(refused.contains("never changed or deleted"), "{refused}");
     }
+}
+
+/// Makes a database of the version before this one, with a posted charge and another one that was pruned.
+async fn of_version_9(url: &str) -> tokio_postgres::Client {
+    let tables = [
+        include_str!("../../src/ledger/schema/postgres/001_tables.sql"),
+        include_str!("../../src/ledger/schema/postgres/003_ids_and_prices.sql"),
+        include_str!("../../src/ledger/schema/postgres/004_counters.sql"),
+        include_str!("../../src/ledger/schema/postgres/007_channels.sql"),
+        include_str!("../../src/ledger/schema/postgres/009_evidence.sql"),
+    ];
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let sql = format!(
+        "CREATE SCHEMA tollgate;
+         CREATE TABLE tollgate.schema_version (version integer PRIMARY KEY,
+             applied_at timestamptz NOT NULL DEFAULT now());
+         {}
+         INSERT INTO tollgate.schema_version SELECT generate_series(1, 9);",
+        tables.concat()
+    );
+    client.batch_execute(&sql).await.unwrap();
+    client
+}
+
+/// What a gate of the version before this one does where it prunes.
+const OLD_PRUNE: &str = "
+    WITH gone AS (DELETE FROM tollgate.reservation WHERE state = 'posted' RETURNING *)
+    INSERT INTO tollgate.total
+    SELECT tollgate.day_of(created_ms), key, group_name, currency, channel, model, size, count(*),
+           sum(seconds), sum(list_nanos), sum(billed_nanos), '', 0
+    FROM gone GROUP BY 1, 2, 3, 4, 5, 6, 7";
+
+/// However a gate of the version before this one prunes while another one upgrades.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_old_gate_prunes_during_the_upgrade_stays_on_the_bill() {
+    let Some(engine) = Engine::postgres() else {
+        return;
+    };
+    let Engine::Postgres(url) = &engine else {
+        return;
+    };
+    let (old, key) = (of_version_9(url).await, key(vec![]));
+    // It has pruned, and has not committed, when the upgrade begins.
+    let pruning = "BEGIN; INSERT INTO tollgate.total VALUES ('2023-10-31', 'studio', 'sora2', 'CNY', \
+         'a', 'sora-2', '1280x720', 1, 4, 400000000, 2000000000, '', 0)";
+    old.batch_execute(pruning).await.unwrap();
+    let ledger = engine.open();
+    let upgrade = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.ready().await }
+    });
+    let waits = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+         WHERE datname = current_database() AND NOT granted";
+    crate::support::until("the upgrade waits or is done", async || {
+        upgrade.is_finished() || engine.rows(waits) != [["0"]]
+    })
+    .await;
+    old.batch_execute("COMMIT").await.unwrap();
+    upgrade.await.unwrap().unwrap();
+    assert_eq!(billed(&engine.bill(OCTOBER, NOVEMBER).await), "2.00");
+    // What it had begun before, and does after it.
+    posted(&*ledger, &key, 1, 4, after(OCTOBER, 1)).await;
+    assert_eq!(billed(&engine.bill(OCTOBER, NOVEMBER).await), "4.00");
+    old.batch_execute(OLD_PRUNE).await.unwrap();
+    assert_eq!(engine.rows("SELECT count(*) FROM reservation"), [["0"]]);
+    assert_eq!(billed(&engine.bill(OCTOBER, NOVEMBER).await), "4.00");
 }
 
 /// What a version before this one pruned is there, and told to be dated by its reservations.

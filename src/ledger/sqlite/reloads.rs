@@ -13,7 +13,8 @@ use super::open::read_only;
 pub(super) fn insert(db: &Connection, load: &ConfigLoad) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT INTO reload (id, at_ms, event, host, process, version, hash, hash_before, changes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+         WHERE NOT EXISTS (SELECT 1 FROM reload WHERE id = ?1)",
     )?;
     insert.execute(params![
         load.id.to_be_bytes(),

@@ -1,6 +1,9 @@
 -- A bill whose months do not change once they are over, adjustments of it, and which
 -- configurations gates have loaded.
 
+-- What a gate of an earlier version is pruning is in the totals below once it has committed.
+LOCK TABLE tollgate.reservation, tollgate.total IN SHARE ROW EXCLUSIVE MODE;
+
 CREATE TABLE tollgate.posted_total (
     day                    date   NOT NULL,
     key                    text   NOT NULL,
@@ -27,6 +30,31 @@ SELECT day, key, group_name, currency, -1, model, size, -1,
        sum(jobs), sum(seconds), sum(list_nanos), sum(billed_nanos)
 FROM tollgate.total
 GROUP BY day, key, group_name, currency, model, size;
+
+-- Whatever deletes reservations, what they were posted for stays on the bill: a gate of an earlier
+-- version that waits for the lock above prunes as that version does, behind it.
+CREATE FUNCTION tollgate.keep_posted() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO tollgate.posted_total AS t
+    SELECT tollgate.day_of(resolved_ms), key, group_name, currency, multiplier_thousandths,
+           model, size,
+           CASE WHEN seconds > 0 AND mod(list_nanos, greatest(seconds, 1)) = 0
+                THEN list_nanos / greatest(seconds, 1) ELSE -1 END,
+           count(*), sum(seconds), sum(list_nanos), sum(billed_nanos)
+    FROM gone WHERE state = 'posted'
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 2, 1, 3, 4, 5, 6, 7, 8
+    ON CONFLICT (key, day, group_name, currency, multiplier_thousandths, model, size,
+                 list_price_nanos) DO UPDATE
+        SET jobs = t.jobs + excluded.jobs, seconds = t.seconds + excluded.seconds,
+            list_nanos = t.list_nanos + excluded.list_nanos,
+            billed_nanos = t.billed_nanos + excluded.billed_nanos;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER reservation_keeps_posted AFTER DELETE ON tollgate.reservation
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION tollgate.keep_posted();
 
 CREATE TABLE tollgate.adjustment (
     number        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -15,7 +15,7 @@
 -- to keep counters, or forgets some, has it alone. So a decision either finds the new counter
 -- or is in its first sum. Who has a scope alone waits for nothing else.
 
--- Those of earlier versions, which may have other parameters. Three are the tables' own.
+-- Those of earlier versions, which may have other parameters. Four are the tables' own.
 DO $$
 DECLARE
     v_function regprocedure;
@@ -23,7 +23,7 @@ BEGIN
     FOR v_function IN
         SELECT oid FROM pg_proc
         WHERE pronamespace = 'tollgate'::regnamespace
-            AND proname NOT IN ('window_start', 'day_of', 'refuse_change')
+            AND proname NOT IN ('window_start', 'day_of', 'refuse_change', 'keep_posted')
     LOOP
         EXECUTE 'DROP FUNCTION ' || v_function;
     END LOOP;
@@ -714,7 +714,8 @@ END
 $$;
 
 -- Forgets at most p_most idempotency keys that have expired and reservations that were
--- resolved before p_before; the posted ones live on in the totals. Answers how many.
+-- resolved before p_before; the posted ones live on in the totals, to which a trigger adds those of
+-- the bill. Answers how many.
 CREATE FUNCTION tollgate.prune(p_before bigint, p_now bigint, p_most bigint) RETURNS bigint
 LANGUAGE plpgsql SET lock_timeout = '4s'
 AS $$
@@ -745,20 +746,6 @@ BEGIN
                 list_nanos = t.list_nanos + excluded.list_nanos,
                 billed_nanos = t.billed_nanos + excluded.billed_nanos,
                 purchase_nanos = t.purchase_nanos + excluded.purchase_nanos
-    ), posted AS (
-        INSERT INTO tollgate.posted_total AS t
-        SELECT tollgate.day_of(resolved_ms), key, group_name, currency, multiplier_thousandths,
-               model, size,
-               CASE WHEN seconds > 0 AND mod(list_nanos, greatest(seconds, 1)) = 0
-                    THEN list_nanos / greatest(seconds, 1) ELSE -1 END,
-               count(*), sum(seconds), sum(list_nanos), sum(billed_nanos)
-        FROM gone WHERE state = 'posted'
-        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 2, 1, 3, 4, 5, 6, 7, 8
-        ON CONFLICT (key, day, group_name, currency, multiplier_thousandths, model, size,
-                     list_price_nanos) DO UPDATE
-            SET jobs = t.jobs + excluded.jobs, seconds = t.seconds + excluded.seconds,
-                list_nanos = t.list_nanos + excluded.list_nanos,
-                billed_nanos = t.billed_nanos + excluded.billed_nanos
     )
     SELECT count(*) INTO v_reservations FROM gone;
     RETURN v_keys + v_reservations;

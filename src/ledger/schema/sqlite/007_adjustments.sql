@@ -61,6 +61,12 @@ CREATE TRIGGER adjustment_is_not_changed BEFORE UPDATE ON adjustment
 BEGIN SELECT RAISE(ABORT, 'adjustments are never changed: record another one'); END;
 CREATE TRIGGER adjustment_is_not_deleted BEFORE DELETE ON adjustment
 BEGIN SELECT RAISE(ABORT, 'adjustments are never deleted: record another one'); END;
+-- REPLACE deletes without the trigger above. (A number that SQLite is yet to choose is below 0.)
+CREATE TRIGGER adjustment_is_not_replaced BEFORE INSERT ON adjustment
+WHEN EXISTS (SELECT 1 FROM adjustment WHERE id = NEW.id)
+    OR EXISTS (SELECT 1 FROM adjustment WHERE reservation = NEW.reservation)
+    OR NEW.number > 0 AND EXISTS (SELECT 1 FROM adjustment WHERE number = NEW.number)
+BEGIN SELECT RAISE(ABORT, 'adjustments are never replaced: record another one'); END;
 
 -- Up to which number the gate has given back to its limits what adjustments void. One row.
 CREATE TABLE adjustment_counted (number INTEGER NOT NULL) STRICT;
@@ -83,6 +89,10 @@ CREATE TRIGGER reload_is_not_changed BEFORE UPDATE ON reload
 BEGIN SELECT RAISE(ABORT, 'reloads are never changed'); END;
 CREATE TRIGGER reload_is_not_deleted BEFORE DELETE ON reload
 BEGIN SELECT RAISE(ABORT, 'reloads are never deleted'); END;
+CREATE TRIGGER reload_is_not_replaced BEFORE INSERT ON reload
+WHEN EXISTS (SELECT 1 FROM reload WHERE id = NEW.id)
+    OR NEW.number > 0 AND EXISTS (SELECT 1 FROM reload WHERE number = NEW.number)
+BEGIN SELECT RAISE(ABORT, 'reloads are never replaced'); END;
 
 -- The bill by lines, each dated by when it fell: a charge by when it was posted, an adjustment by
 -- when it was recorded. So a month that is over gets no more lines. For a key and a month:
