@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::beside::{self, IN_MEMORY, shown};
 use crate::config::{self, LedgerUrl};
 use crate::ledger::{
-    BillLine, BillQuery, BillSum, BillTotals, read_postgres_bill, read_sqlite_bill,
+    BillLine, BillQuery, BillReading, BillSum, BillTotals, read_postgres_bill, read_sqlite_bill,
 };
 use crate::policy::Timestamp;
 
@@ -59,8 +59,8 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
 fn print(config: &Path, wanted: &Wanted) -> Result<(), String> {
     let (from, until) =
         month(&wanted.month).ok_or("write --month as a year and a month, such as 2026-11")?;
-    let state = MonthState::at(beside::now(), from, until);
-    if state == MonthState::Ahead {
+    let now = beside::now();
+    if MonthState::at(now, from, until) == MonthState::Ahead {
         return Err(format!("{} has not begun yet (UTC)", wanted.month));
     }
     let ledger = config::load_ledger(config).map_err(|error| error.to_string())?;
@@ -69,7 +69,8 @@ fn print(config: &Path, wanted: &Wanted) -> Result<(), String> {
         until,
         key: wanted.key.as_deref().map(Into::into),
     };
-    let lines = beside::run(read(ledger, query))?;
+    let BillReading { lines, replayed } = beside::run(read(ledger, query))?;
+    let state = MonthState::as_read(now, replayed, from, until);
     let totals = BillTotals::of(&lines).ok_or("the sums are larger than any number")?;
     let bill = Bill {
         month: &wanted.month,
@@ -96,18 +97,20 @@ fn print(config: &Path, wanted: &Wanted) -> Result<(), String> {
     Ok(())
 }
 
-async fn read(ledger: LedgerUrl, query: BillQuery) -> Result<Vec<BillLine>, String> {
+async fn read(ledger: LedgerUrl, query: BillQuery) -> Result<BillReading, String> {
     match ledger {
         LedgerUrl::Memory => Err(IN_MEMORY.into()),
         LedgerUrl::Sqlite(path) => {
             // It may take long, and is not to keep the time from running out.
             let read = tokio::task::spawn_blocking(move || read_sqlite_bill(&path, &query));
             let lines = read.await.map_err(|error| error.to_string())?;
-            lines.map_err(|error| error.to_string())
+            let lines = lines.map_err(|error| error.to_string())?;
+            let replayed = None;
+            Ok(BillReading { lines, replayed })
         }
         LedgerUrl::Postgres(url) => {
-            let lines = read_postgres_bill(&url, &query).await;
-            lines.map_err(|error| error.to_string())
+            let reading = read_postgres_bill(&url, &query).await;
+            reading.map_err(|error| error.to_string())
         }
     }
 }
@@ -136,6 +139,8 @@ enum MonthState {
     Ahead,
     /// It may, until this time.
     Open(Timestamp),
+    /// It may not, and the standby that was read has not followed so far: lines may be missing.
+    Behind(Timestamp),
     /// It may not.
     Closed,
 }
@@ -147,6 +152,20 @@ impl MonthState {
             now if now < from => Self::Ahead,
             now if now < closes => Self::Open(closes),
             _ => Self::Closed,
+        }
+    }
+
+    /// Returns what can be said by a ledger that has what was written until `replayed`.
+    fn as_read(
+        now: Timestamp,
+        replayed: Option<Timestamp>,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Self {
+        let closes = Timestamp(until.0.saturating_add(SETTLING));
+        match (Self::at(now, from, until), replayed) {
+            (Self::Closed, Some(replayed)) if replayed < closes => Self::Behind(replayed),
+            (state, _) => state,
         }
     }
 }
@@ -191,6 +210,11 @@ impl Bill<'_> {
             MonthState::Open(until) => format!(
                 "Bill for {month} (UTC) so far: it may get further lines until {}.",
                 shown(until)
+            ),
+            MonthState::Behind(replayed) => format!(
+                "Bill for {month} (UTC) so far: the standby that was read has what was written until {}, \
+                 and lines may be missing: read the primary, or repeat this later.",
+                shown(replayed)
             ),
             MonthState::Ahead => String::new(),
         }];

@@ -20,6 +20,16 @@ pub struct BillQuery {
     pub key: Option<Arc<str>>,
 }
 
+/// The lines of a bill, as a ledger has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BillReading {
+    /// The lines.
+    pub lines: Vec<BillLine>,
+    /// Up to when a standby has followed its primary: lines from then on may be missing. `None`
+    /// where it is the primary, or there is but one.
+    pub replayed: Option<Timestamp>,
+}
+
 /// What a line of a bill is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LineKind {

@@ -42,7 +42,7 @@ use async_trait::async_trait;
 
 pub use adjustment::{Adjustment, AdjustmentKind, Author, ChargeOfKey, CreditDecision, VOID_ID};
 pub use adjustment::{VoidDecision, VoidRefusal, VoidedCharge};
-pub use bill::{AdjustmentLine, BillLine, BillQuery, BillSum, BillTotals, LineKind};
+pub use bill::{AdjustmentLine, BillLine, BillQuery, BillReading, BillSum, BillTotals, LineKind};
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer};
 pub use charge::{
     FirstAnswer, Placement, PromptDigest, PurchaseCost, Reroute, Rerouted, Resolution,

@@ -109,7 +109,7 @@ impl Adjusting for Engine {
             Self::Sqlite(folder) => read_sqlite_bill(&folder.join("tollgate.db"), &query).unwrap(),
             Self::Postgres(url) => {
                 let url = Secret::new(url.clone());
-                read_postgres_bill(&url, &query).await.unwrap()
+                read_postgres_bill(&url, &query).await.unwrap().lines
             }
             Self::Memory => unreachable!(),
         }
@@ -536,6 +536,49 @@ async fn what_an_old_gate_prunes_during_the_upgrade_stays_on_the_bill() {
     old.batch_execute(OLD_PRUNE).await.unwrap();
     assert_eq!(engine.rows("SELECT count(*) FROM reservation"), [["0"]]);
     assert_eq!(billed(&engine.bill(OCTOBER, NOVEMBER).await), "4.00");
+}
+
+/// A standby that has stopped to follow says up to when it has the lines; a primary needs not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_says_up_to_when_it_has_the_bill() {
+    let Some(primary) = crate::support::postgres::Postgres::start() else {
+        return;
+    };
+    let url = tokio::task::block_in_place(|| primary.create_database());
+    let ledger = Engine::Postgres(url.clone()).open();
+    ledger.ready().await.unwrap();
+    let standby = tokio::task::block_in_place(|| primary.start_standby());
+    let query = BillQuery {
+        from: OCTOBER,
+        until: NOVEMBER,
+        key: None,
+    };
+    let read = async |url: String| {
+        let bill = read_postgres_bill(&Secret::new(url), &query).await.unwrap();
+        bill.replayed
+    };
+    assert_eq!(read(url.clone()).await, None);
+    let standby_url = standby.url(url.rsplit('/').next().unwrap());
+    // Each commit waits until the standby has it, though not until it shows it.
+    let before = now();
+    posted(&*ledger, &key(vec![]), 1, 4, OCTOBER).await;
+    crate::support::until("the standby shows it", async || {
+        read(standby_url.clone())
+            .await
+            .is_some_and(|at| at >= before)
+    })
+    .await;
+    let paused = |sql| tokio::task::block_in_place(|| standby.psql("postgres", sql));
+    paused("SELECT pg_wal_replay_pause()");
+    crate::support::until("it has stopped", async || {
+        paused("SELECT pg_get_wal_replay_pause_state()") == "paused"
+    })
+    .await;
+    let stopped = read(standby_url.clone()).await;
+    let after_it = now();
+    posted(&*ledger, &key(vec![]), 2, 4, OCTOBER).await;
+    assert_eq!(read(standby_url).await, stopped);
+    assert!(stopped.is_some_and(|at| at <= after_it), "{stopped:?}");
 }
 
 /// What a version before this one pruned is there, and told to be dated by its reservations.

@@ -85,6 +85,31 @@ fn a_month_is_closed_an_hour_after_its_end() {
 }
 
 #[test]
+fn a_month_is_not_closed_by_a_standby_that_lags() {
+    let (from, until) = month("2026-11").unwrap();
+    let closes = Timestamp(until.0 + SETTLING);
+    let (open, closed) = (MonthState::Open(closes), MonthState::Closed);
+    let behind = |at| MonthState::Behind(Timestamp(at));
+    for (now, replayed, state) in [
+        (closes.0, None, closed),
+        (closes.0, Some(closes.0), closed),
+        (closes.0, Some(closes.0 - 1), behind(closes.0 - 1)),
+        (closes.0, Some(0), behind(0)),
+        (until.0, Some(0), open),
+        (until.0, Some(closes.0), open),
+    ] {
+        let replayed = replayed.map(Timestamp);
+        let found = MonthState::as_read(Timestamp(now), replayed, from, until);
+        assert_eq!(found, state, "{now} {replayed:?}");
+    }
+    let mut bill = bill();
+    bill.state = behind(closes.0 - 1);
+    assert_eq!(bill.to_json()["final"], false);
+    let notes = bill.notes().join(" ");
+    assert!(notes.contains("until 2026-12-01T00:59:59.999Z"), "{notes}");
+}
+
+#[test]
 fn csv_has_all_columns_in_every_row() {
     let csv = bill().to_csv();
     let rows: Vec<&str> = csv.split("\r\n").collect();

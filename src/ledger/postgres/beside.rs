@@ -11,7 +11,7 @@ use super::schema;
 use super::url::Target;
 use crate::key::Secret;
 use crate::ledger::Unavailable;
-use crate::ledger::bill::{AdjustmentLine, BillLine, BillQuery, LineKind};
+use crate::ledger::bill::{AdjustmentLine, BillLine, BillQuery, BillReading, LineKind};
 use crate::ledger::reload::{ConfigLoad, LoadEvent};
 use crate::money::{Amount, Multiplier, SignedAmount};
 use crate::policy::Timestamp;
@@ -61,9 +61,11 @@ pub(super) fn failed(error: Error) -> Unavailable {
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.
-pub async fn read_bill(url: &Secret, query: &BillQuery) -> Result<Vec<BillLine>, Unavailable> {
+pub async fn read_bill(url: &Secret, query: &BillQuery) -> Result<BillReading, Unavailable> {
     let mut client = connect(url).await?;
     let transaction = read_only(&mut client).await?;
+    // Before the lines: those that are replayed in between are there.
+    let replayed = replayed(&transaction).await?;
     let of_key = match query.key {
         Some(_) => "AND key = $3",
         None => "",
@@ -93,7 +95,22 @@ pub async fn read_bill(url: &Secret, query: &BillQuery) -> Result<Vec<BillLine>,
         parameters.push((&key, Type::TEXT));
     }
     let rows = transaction.query_typed(&statement, &parameters).await;
-    rows.map_err(failed)?.iter().map(line).collect()
+    let lines = rows
+        .map_err(failed)?
+        .iter()
+        .map(line)
+        .collect::<Result<_, _>>()?;
+    Ok(BillReading { lines, replayed })
+}
+
+/// Reads up to when a standby has followed its primary, by the primary's last commit that it has;
+/// `None` where it is the primary.
+async fn replayed(transaction: &Transaction<'_>) -> Result<Option<Timestamp>, Unavailable> {
+    let statement = "SELECT CASE WHEN pg_is_in_recovery() THEN coalesce( \
+             (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000)::bigint, 0) END AS at_ms";
+    let row = transaction.query_typed_one(statement, &[]).await;
+    let at = column::<Option<i64>>(&row.map_err(failed)?, "at_ms")?;
+    Ok(at.map(|at| Timestamp(u64::try_from(at).unwrap_or_default())))
 }
 
 fn line(row: &Row) -> Result<BillLine, Unavailable> {
