@@ -32,8 +32,12 @@ pub(super) async fn connect(url: &Secret) -> Result<Client, Unavailable> {
 /// # Errors
 /// Where the database has no ledger of this program's version.
 pub(super) async fn read_only(client: &mut Client) -> Result<Transaction<'_>, Unavailable> {
-    let transaction = client.build_transaction().read_only(true).start();
-    let transaction = transaction.await.map_err(failed)?;
+    // Whatever the default: what is read last is then as new as what was read before, or newer.
+    let transaction = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .read_only(true);
+    let transaction = transaction.start().await.map_err(failed)?;
     schema::check_newest(&transaction).await?;
     Ok(transaction)
 }
