@@ -13,7 +13,7 @@ pub(super) const WITHIN: Duration = Duration::from_secs(30);
 
 /// What there is to say of a ledger in memory.
 pub(super) const IN_MEMORY: &str = "the ledger is in memory: nobody but its gate can use it, and it \
-     is gone with that: a bill wants `ledger: sqlite:PATH` or `postgres://...`";
+     is gone with that: this command wants `ledger: sqlite:PATH` or `postgres://...`";
 
 /// Runs what a command does to a ledger, for up to [`WITHIN`].
 pub(super) fn run<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
