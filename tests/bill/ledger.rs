@@ -398,11 +398,7 @@ async fn what_is_recorded_is_neither_changed_nor_deleted() {
     .unwrap();
     let other = |table, changed: &[(&str, &str)]| {
         let columns = db.prepare(&format!("SELECT * FROM {table}")).unwrap();
-        let columns: Vec<_> = columns
-            .column_names()
-            .into_iter()
-            .map(String::from)
-            .collect();
+        let columns: Vec<_> = columns.column_names().map(String::from).collect();
         let values = columns.iter().map(|column| {
             let changed = changed.iter().find(|(name, _)| name == column);
             changed.map_or_else(|| format!("\"{column}\""), |(_, value)| value.to_string())
