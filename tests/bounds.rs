@@ -321,7 +321,10 @@ async fn uploads_beyond_the_jobs_that_may_be_in_flight() {
         (429, "rate_limit_exceeded".into())
     );
     let text = second.json()["error"]["message"].to_string();
-    assert!(text.contains("may have 1 video under way at a time"), "{text}");
+    assert!(
+        text.contains("may have 1 video under way at a time"),
+        "{text}"
+    );
     held.stream.write_all(&pieces[1][100_000..]).await.unwrap();
     assert_eq!(held.answer(false).await.unwrap().status, 200);
 }
