@@ -40,9 +40,11 @@ pub struct Database {
 
 /// Of SQLite in the order of `Row`'s fields; PostgreSQL's names differ in three.
 const COLUMNS: &str = "created_ms; key; \"group\"; currency; multiplier; channel; model; size; seconds; list_nanos; billed_nanos; state; job; coalesce(upstream_id, job); outcome";
-/// All tables but the schema's version and the leases.
+/// All tables but the schema's version, the leases, and those that commands write: nothing can be
+/// deleted there.
 const TABLES: &str = "SELECT string_agg(format('tollgate.%I', tablename), ',') FROM pg_tables \
-                      WHERE schemaname = 'tollgate' AND tablename NOT IN ('schema_version', 'lease')";
+                      WHERE schemaname = 'tollgate' AND tablename NOT IN \
+                      ('schema_version', 'lease', 'adjustment', 'reload')";
 
 impl Store {
     /// It outlives its gates, unlike in real life.
