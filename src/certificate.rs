@@ -32,9 +32,9 @@ struct Inner {
 /// From when to when a certificate is valid, in seconds since 1970, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
-    /// The first moment.
+    /// The first second in which it is valid.
     pub not_before: u64,
-    /// The last one.
+    /// The last second in which it is valid.
     pub not_after: u64,
 }
 

@@ -108,7 +108,8 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
-    /// Returns whether a load balancer may send requests here; with `verbose`, what works.
+    /// Answers whether a load balancer may send requests here, and with `verbose` which parts of
+    /// the gate work.
     async fn ready(&self, query: &str) -> Response<Vec<u8>> {
         let status = |ready| match ready {
             true => StatusCode::OK,
@@ -133,7 +134,7 @@ impl Admin {
         }
     }
 
-    /// Refuses a request that would change something, unless it is an operator's.
+    /// Refuses a request for a change, unless an operator may have sent it.
     fn why_not_changed(
         &self,
         configured: &config::Admin,

@@ -34,7 +34,7 @@ pub type ReloadOutcome = Result<Reloaded, config::Error>;
 #[derive(Debug, Clone)]
 pub struct ReloadTrigger(mpsc::Sender<oneshot::Sender<ReloadOutcome>>);
 
-/// Receives what [`ReloadTrigger`] asks for, each with a place for the outcome.
+/// Receives the reloads that [`ReloadTrigger`] asks for, each with a channel for its outcome.
 pub type ReloadRequests = mpsc::Receiver<oneshot::Sender<ReloadOutcome>>;
 
 /// Makes a trigger and what it triggers.

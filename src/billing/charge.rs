@@ -33,7 +33,7 @@ impl Default for ChargeCache {
 }
 
 impl ChargeCache {
-    /// Returns what a permit costs a key on a channel.
+    /// Returns the charge for what a key is permitted, on a channel.
     pub(super) fn charge(&self, key: &Key, permit: &Permit, channel: &Channel) -> Arc<Charge> {
         let (model, size) = (permit.model().name(), &permit.size().name);
         let names = [&key.name, &channel.name, model, size];
@@ -70,7 +70,7 @@ fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Channel) -> bool
         && *purchase == purchase_cost(permit, channel)
 }
 
-/// Returns what a permit costs a key on a channel, where that is known.
+/// Computes the charge for what a key is permitted, on a channel where one is chosen.
 pub(crate) fn charge(key: &Key, permit: &Permit, channel: Option<&Channel>) -> Arc<Charge> {
     let Quote { list, billed } = permit.quote();
     Arc::new(Charge {

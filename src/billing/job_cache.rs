@@ -52,7 +52,7 @@ impl JobEntry {
         })
     }
 
-    /// Returns the id that the channel has for the job, where clients know it by another one.
+    /// Returns the job's upstream id, where its public id is another one.
     pub(crate) fn upstream_id(&self) -> Option<&str> {
         let job = &self.job;
         (job.upstream_id != job.id).then_some(&*job.upstream_id)

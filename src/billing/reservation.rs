@@ -57,7 +57,7 @@ impl Reservation {
         &self.draft.charge
     }
 
-    /// Takes how much of each limit of its key was used when it was made, and when that was.
+    /// Takes the amount used of each limit of its key when it was made, and the time of that.
     pub(crate) fn take_used(&mut self) -> (Box<[u64]>, Timestamp) {
         (std::mem::take(&mut self.used), self.created)
     }

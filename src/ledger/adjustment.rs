@@ -151,7 +151,7 @@ pub enum VoidDecision {
     Refuse(VoidRefusal),
 }
 
-/// Why a charge cannot be voided.
+/// The reason why a charge cannot be voided, with what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoidRefusal {
     /// There is no such charge.

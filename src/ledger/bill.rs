@@ -37,9 +37,9 @@ pub enum LineKind {
     Charge,
     /// A posted job that is not owed any more.
     Void,
-    /// What the key owes less.
+    /// The amount that is taken off what the key owes.
     Credit,
-    /// What the key owes more.
+    /// The amount that is put onto what the key owes.
     Debit,
 }
 

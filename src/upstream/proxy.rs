@@ -51,7 +51,7 @@ pub(super) enum ProxyError {
 
 /// Connects to one server through one proxy.
 pub(super) struct Tunnel {
-    /// The head of the CONNECT request, which may hold a password.
+    /// The head of the CONNECT request. Never to be printed: it may hold the proxy's password.
     request: Secret,
     /// How long all of it may take.
     limit: Duration,
