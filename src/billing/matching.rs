@@ -20,6 +20,9 @@
 //! **Within one key**, jobs and reservations are matched together, not job by job: first as
 //! many as possible of those that asked for exactly what the job has, then as many as possible
 //! of the rest, so that no job stays unreachable that some reservation of its key could have.
+//! What was asked for counts more than a time that is not known for sure: before a job goes to a
+//! reservation that asked for something else, it goes to one that asked for exactly it, at whatever
+//! time that was made by a clock that may have been wrong.
 //!
 //! **Requests that differ only in what a list never shows** (the reference image) cannot be
 //! told apart. Where all of them get a job, any assignment keeps each job reachable and
@@ -178,7 +181,7 @@ impl<'a> Matcher<'a> {
         let left = left.into_iter().map(|at| candidates[at]);
         for (at, job) in jobs.iter().enumerate().filter(|(at, _)| !waits[*at]) {
             let Some(owner) = assignment.owner(at).map(|owner| candidates[owner]) else {
-                if self.rules.complete && !left.clone().any(|left| self.is_vague(job, left)) {
+                if self.rules.complete && !left.clone().any(|left| self.rules.is_vague(job, left)) {
                     decisions.push(Decision::unclaimed(job, candidates));
                 }
                 continue;
@@ -189,7 +192,7 @@ impl<'a> Matcher<'a> {
                 job: job_id,
             });
             let mut others = candidates.iter().filter(|other| other.is_unknown());
-            if others.any(|other| self.are_exchangeable(job, owner, other)) {
+            if others.any(|other| self.rules.are_exchangeable(job, owner, other)) {
                 let why = Ambiguity::Requests;
                 decisions.push(Decision::ambiguous(owner, job, why));
             }
@@ -200,8 +203,8 @@ impl<'a> Matcher<'a> {
                 continue;
             }
             let mut free = jobs.iter().enumerate();
-            if let Some((_, job)) =
-                free.find(|(at, job)| assignment.owner(*at).is_none() && self.is_vague(job, left))
+            if let Some((_, job)) = free
+                .find(|(at, job)| assignment.owner(*at).is_none() && self.rules.is_vague(job, left))
             {
                 decisions.extend(self.hold(left, job));
                 continue;
@@ -215,7 +218,7 @@ impl<'a> Matcher<'a> {
                     .iter()
                     .map(|known| (&known.job, &known.owner)),
             );
-            let taken = owned.find(|(job, owner)| self.is_held_for(left, job, owner));
+            let taken = owned.find(|(job, owner)| self.rules.is_held_for(left, job, owner));
             match taken {
                 Some((job, _)) => {
                     decisions.push(Decision::ambiguous(left, job, Ambiguity::TooFewJobs))
@@ -250,17 +253,33 @@ impl<'a> Matcher<'a> {
             // What was exactly asked for by a reservation that is voided is left to it for as
             // long as the others may still find their own. After that a job that can be reached
             // by a reservation of its key is better than one that cannot.
+            let exact_at_any_time = |at: usize, job: usize| {
+                exact(at, job)
+                    || self
+                        .rules
+                        .is_exact_at_another_time(jobs[job], candidates[at])
+            };
             let mut with_voided = assignment.clone();
-            with_voided.extend(|at| candidates[at].state == State::Voided, exact);
+            let voided = |at: usize| candidates[at].state == State::Voided;
+            with_voided.extend(voided, exact_at_any_time);
             let is_left_to_voided = |job| with_voided.owner(job).is_some_and(|at| !unknown(at));
             let left_to_voided: Vec<_> = (0..jobs.len()).map(is_left_to_voided).collect();
+            let near = |at: usize, job: usize, max: u32| {
+                (!left_to_voided[job] || self.is_due(candidates[at]))
+                    && differences(at, job).is_some_and(|count| count <= max)
+            };
+            let goes_to_other = |job: usize| {
+                let mut all = 0..candidates.len();
+                assignment.owner(job).is_none()
+                    && all.any(|at| unknown(at) && near(at, job, MAX_DIFFERENCES))
+            };
+            let goes_to_other: Vec<_> = (0..jobs.len()).map(goes_to_other).collect();
+            let instead = |at: usize, job: usize| goes_to_other[job] && exact_at_any_time(at, job);
+            assignment.extend(repeatable, instead);
+            assignment.extend(unknown, instead);
             for max in 1..=MAX_DIFFERENCES {
-                let near = |at: usize, job: usize| {
-                    (!left_to_voided[job] || self.is_due(candidates[at]))
-                        && differences(at, job).is_some_and(|count| count <= max)
-                };
-                assignment.extend(repeatable, near);
-                assignment.extend(unknown, near);
+                assignment.extend(repeatable, |at, job| near(at, job, max));
+                assignment.extend(unknown, |at, job| near(at, job, max));
             }
         }
         assignment
@@ -282,11 +301,12 @@ impl<'a> Matcher<'a> {
             let candidates = component.candidates.iter().copied();
             let fits = |c: &&Candidate| rules.differences(job, c).is_some();
             let (fitting, others): (Vec<_>, Vec<_>) = candidates.partition(fits);
-            // Those of other keys, whose time is not known for sure.
-            let may_be = |c: &&Candidate| rules.may_be_at_any_time(job, c);
-            let is_others = |c: &&Candidate| fitting.iter().any(|own| own.key != c.key);
-            let rivals = others.into_iter().filter(may_be).filter(is_others);
-            let rivals: Vec<_> = rivals.collect();
+            // Those whose time is not known for sure: of other keys, or nearer to what was asked.
+            let is_rival = |c: &&Candidate| {
+                let is_others = fitting.iter().any(|own| own.key != c.key);
+                is_others && rules.may_be_at_any_time(job, c) || rules.comes_first(job, c, &fitting)
+            };
+            let rivals: Vec<_> = others.into_iter().filter(is_rival).collect();
             match fitting[..] {
                 [only]
                     if only.is_unknown() && rivals.is_empty() && rules.is_evidence(job, only) =>
@@ -326,32 +346,12 @@ impl<'a> Matcher<'a> {
     /// reservation that was not given.
     fn waits(&self, job: &ListedJob, fitting: &[&Candidate]) -> bool {
         let rules = &self.rules;
-        let is_pending =
-            |c: &&&Candidate| c.state == State::Pending && rules.differences(job, c).is_some();
+        let may_have_it = |c: &Candidate| {
+            rules.differences(job, c).is_some() || rules.comes_first(job, c, fitting)
+        };
+        let is_pending = |c: &&&Candidate| c.state == State::Pending && may_have_it(c);
         let unseen = |from: Timestamp| self.created(job).0.saturating_add(rules.skew) >= from.0;
         rules.unseen_from.is_some_and(unseen) || fitting.iter().any(|c| is_pending(&c))
-    }
-
-    /// Returns whether a list cannot tell which of two requests a job came of, though the answer to
-    /// a repetition of one of them depends on it.
-    fn are_exchangeable(&self, job: &ListedJob, one: &Candidate, other: &Candidate) -> bool {
-        one.id != other.id
-            && one.fingerprint != other.fingerprint
-            && self.rules.differences(job, one) == self.rules.differences(job, other)
-    }
-
-    /// Returns whether a reservation that got no job may be the one that an owner's job came of,
-    /// and a repetition of it could make a second one.
-    fn is_held_for(&self, left: &Candidate, job: &ListedJob, owner: &Candidate) -> bool {
-        left.fingerprint.is_some()
-            && left.key == owner.key
-            && self.rules.differences(job, left).is_some()
-            && self.are_exchangeable(job, left, owner)
-    }
-
-    /// Returns whether a job fits a reservation and is no evidence for it.
-    fn is_vague(&self, job: &ListedJob, candidate: &Candidate) -> bool {
-        self.rules.differences(job, candidate).is_some() && !self.rules.is_evidence(job, candidate)
     }
 
     /// Voids a reservation that became no job, once that is certain. It is held for a job that

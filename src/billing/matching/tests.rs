@@ -23,6 +23,7 @@ mod listed;
 mod outages;
 mod promptless;
 mod properties;
+mod wrong_clocks;
 
 use std::sync::Arc;
 

@@ -156,6 +156,58 @@ impl Rules {
         candidate.channel_clock.is_none() && job.is_like(candidate)
     }
 
+    /// Returns whether a reservation that a job does not fit asked for exactly what the job has,
+    /// its prompt included, at a time that is not known for sure.
+    pub(super) fn is_exact_at_another_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
+        job.prompt.is_some()
+            && self.may_be_at_any_time(job, candidate)
+            && job.is_exactly(candidate)
+            && !self.is_in_time(job, candidate)
+    }
+
+    /// Returns whether a reservation asked for exactly what a job has, though not at its time, and
+    /// none of those in time did that could have it.
+    pub(super) fn comes_first(
+        &self,
+        job: &ListedJob,
+        candidate: &Candidate,
+        others: &[&Candidate],
+    ) -> bool {
+        let mut unknown = others.iter().filter(|other| other.is_unknown());
+        self.is_exact_at_another_time(job, candidate)
+            && !unknown.any(|other| self.differences(job, other) == Some(0))
+    }
+
+    /// Returns whether a list cannot tell which of two requests a job came of, though the answer to
+    /// a repetition of one of them depends on it.
+    pub(super) fn are_exchangeable(
+        &self,
+        job: &ListedJob,
+        one: &Candidate,
+        other: &Candidate,
+    ) -> bool {
+        one.id != other.id
+            && one.fingerprint != other.fingerprint
+            && self.differences(job, one) == self.differences(job, other)
+            && self.is_exact_at_another_time(job, one) == self.is_exact_at_another_time(job, other)
+    }
+
+    /// Returns whether a reservation that got no job may be the one that an owner's job came of,
+    /// and a repetition of it could make a second one.
+    pub(super) fn is_held_for(&self, left: &Candidate, job: &ListedJob, owner: &Candidate) -> bool {
+        let may_have_it =
+            self.differences(job, left).is_some() || self.is_exact_at_another_time(job, left);
+        left.fingerprint.is_some()
+            && left.key == owner.key
+            && may_have_it
+            && self.are_exchangeable(job, left, owner)
+    }
+
+    /// Returns whether a job fits a reservation and is no evidence for it.
+    pub(super) fn is_vague(&self, job: &ListedJob, candidate: &Candidate) -> bool {
+        self.differences(job, candidate).is_some() && !self.is_evidence(job, candidate)
+    }
+
     /// Returns whether a job may be assigned to a reservation that it fits, by what the list shows
     /// of it.
     ///
@@ -234,6 +286,11 @@ impl ListedJob {
         let is_prompt = self.prompt.is_none_or(|prompt| prompt == candidate.prompt);
         let is_source = self.source.is_none() || self.source == candidate.source;
         is_model && is_prompt && is_source
+    }
+
+    /// Returns whether nothing that the list tells of it is other than what a reservation asked for.
+    fn is_exactly(&self, candidate: &Candidate) -> bool {
+        self.renders_other(candidate) == (false, false) && self.source == candidate.source
     }
 
     /// Returns whether its size, and its seconds, are others than a reservation asked for.

@@ -12,11 +12,12 @@ prop_compose! {
         key in prop::sample::select(vec!["A", "A", "B"]),
         prompt in prop::sample::select(vec!["cat", "cat", "dog"]),
         seconds in prop::sample::select(vec![4, 8]),
-        at in 0..600_i64,
+        at in prop_oneof![4 => 0..600_i64, 1 => -3600..-3000_i64],
+        clock in prop::sample::select(vec!["", "", "clock=-", "clock=300"]),
         since in 1..60,
         fingerprint in prop::sample::select(vec!["", "k=x", "k=y"]),
     ) -> String {
-        format!("{state}# {key} {prompt} {seconds}s @{at} +{since} {fingerprint}")
+        format!("{state}# {key} {prompt} {seconds}s @{at} {clock} +{since} {fingerprint}")
     }
 }
 

@@ -1,0 +1,147 @@
+//! Requests of one key whose gate's clock may have been wrong: what the channel's clock showed is
+//! not known.
+
+use super::check;
+
+#[test]
+fn what_was_asked_for_counts_more_than_a_time_that_is_not_known() {
+    check(&[
+        (
+            "the job is of the one that asked for it, not of the one in time",
+            &["u1 A cat 4s @0", "u2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "",
+            "u2<j1, void 1",
+        ),
+        (
+            "the same of a clock ahead, with the grace not over",
+            &["u1 A cat 4s @0", "u2 A cat 12s @3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "at=20",
+            "u2<j1",
+        ),
+        (
+            "by size",
+            &["u1 A cat 720x1280 @0", "u2 A cat @-3600 clock=-"],
+            &["j1 cat 4s 1280x720 @5"],
+            "",
+            "u2<j1, void 1",
+        ),
+        (
+            "by source",
+            &["u1 A cat of=v1 @0", "u2 A cat @-3600 clock=-"],
+            &["j1 cat @5"],
+            "",
+            "u2<j1, void 1",
+        ),
+        (
+            "each its own",
+            &["u1 A cat 4s @0", "u2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5", "j2 cat 4s @0"],
+            "",
+            "u1<j2, u2<j1",
+        ),
+        (
+            "one whose time is known for sure is not meant",
+            &["u1 A cat 4s @0", "u2 A cat 12s @-3600"],
+            &["j1 cat 12s @5"],
+            "",
+            "u1<j1, void 2",
+        ),
+        (
+            "nor another prompt",
+            &["u1 A cat 4s @0", "u2 A dog 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "",
+            "u1<j1, void 2",
+        ),
+        (
+            "nor where one in time asked for just that",
+            &["u1 A cat 12s @0", "u2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "",
+            "u1<j1, void 2",
+        ),
+        (
+            "nor one that asked for something else, too",
+            &["u1 A cat 4s @0", "u2 A cat 8s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "",
+            "u1<j1, void 2",
+        ),
+        (
+            "a job at no reservation's time is none of theirs",
+            &["u2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "",
+            "void 2",
+        ),
+    ]);
+}
+
+#[test]
+fn others_of_an_unknown_time() {
+    check(&[
+        (
+            "its answer is awaited",
+            &["u1 A cat 4s @0", "p2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "at=9999",
+            "",
+        ),
+        (
+            "its answer is awaited, but one in time asked for it",
+            &["u1 A cat 12s @0", "p2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "",
+            "u1<j1",
+        ),
+        (
+            "it was voided: the job is left to it",
+            &["u1 A cat 4s @0", "v2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "at=20",
+            "j1 of A",
+        ),
+        (
+            "until nothing else can come",
+            &["u1 A cat 4s @0", "v2 A cat 12s @-3600 clock=-"],
+            &["j1 cat 12s @5"],
+            "at=999",
+            "u1<j1",
+        ),
+        (
+            "two that a list does not tell apart: one is held",
+            &[
+                "u1 A cat 4s @0",
+                "u2 A cat 12s k=x @-3600 clock=-",
+                "u3 A cat 12s k=y @-3600 clock=-",
+            ],
+            &["j1 cat 12s @5"],
+            "",
+            "u2<j1, void 1, u2~j1, u3!j1",
+        ),
+        (
+            "another key's makes it uncertain",
+            &[
+                "u1 A cat 4s @0",
+                "u2 A cat 12s @-3600 clock=-",
+                "u3 B cat 12s @-3600 clock=-",
+            ],
+            &["j1 cat 12s @5"],
+            "",
+            "u1?j1, u2?j1, u3?j1",
+        ),
+        (
+            "between keys that are kept apart by another job, neither is chosen",
+            &[
+                "u1 A cat 4s @0",
+                "u2 A cat 12s @-3600 clock=-",
+                "u3 B cat 4s @400",
+            ],
+            &["j1 cat 12s @5", "j2 cat 4s @290"],
+            "at=999",
+            "u1?j2, u2?j2, u3?j2",
+        ),
+    ]);
+}
