@@ -18,6 +18,8 @@ mod redirects;
 mod support;
 #[path = "support/upstream.rs"]
 mod upstream;
+#[path = "upstream/windows.rs"]
+mod windows;
 #[path = "upstream/words.rs"]
 mod words;
 

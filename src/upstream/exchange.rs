@@ -19,7 +19,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError};
+use pingora::{ConnectTimedout, ConnectionClosed, Error, H2Error, ReadError, WriteTimedout};
 
 use super::answer::{Answer, BodyBuffer, request_id, retry_after};
 use super::channel::LiveChannel;
@@ -58,6 +58,8 @@ pub(crate) struct Exchange {
     channel: Arc<LiveChannel>,
     _in_flight: InFlight,
     finished: Option<Instant>,
+    /// Whether the channel did not take the last bytes in time.
+    is_too_slow: bool,
     /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
     /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
@@ -126,6 +128,7 @@ impl Exchange {
             _in_flight: channel.enter(),
             channel: channel.clone(),
             finished: finished.then(Instant::now),
+            is_too_slow: false,
             headless: false,
             is_refused_client: false,
             min_rate: MinRate::new(
@@ -164,10 +167,8 @@ impl Exchange {
         in_time(patience, self.session.write_request_body(piece, false)).await
     }
 
-    /// Sends the rest of a create's body and completes the request. **The only call that
-    /// does**: whoever makes it holds a permit and a reservation.
-    ///
-    /// Says when that was.
+    /// Sends the rest of a create's body and completes the request; returns when that was. **The
+    /// only call that does**: whoever makes it holds a permit and a reservation.
     pub(crate) async fn complete(
         &mut self,
         rest: impl Iterator<Item = Bytes> + Send,
@@ -182,7 +183,10 @@ impl Exchange {
             }
             session.finish_request_body().await
         };
-        in_time(patience, completed).await?;
+        let completed = in_time(patience, completed).await;
+        let is_late = |error: &Box<Error>| *error.etype() == WriteTimedout;
+        self.is_too_slow = completed.as_ref().is_err_and(is_late);
+        completed?;
         Ok(*self.finished.insert(Instant::now()))
     }
 
@@ -338,6 +342,7 @@ impl Exchange {
         let answer = within(|| EARLY_RESPONSE_TIMEOUT, self.early_response(max_bytes)).await;
         let none = match self.is_refused_client {
             true => ConnectError::refused_client().into(),
+            false if self.is_too_slow => UpstreamError::Timeout,
             false => UpstreamError::Broken {
                 answer_begun: false,
             },
