@@ -32,8 +32,8 @@
 //! | [`money`] | exact amounts |
 //! | [`key`] | client key digests; secrets that cannot be printed |
 //! | [`catalog`] | models, sizes, seconds, list prices; a quote |
-//! | [`policy`] | what a key may ask for and how much of it; permits and refusals |
-//! | [`clock`] | the time of day, and spans |
+//! | [`policy`] | what a key may ask for, how much of it and until when; permits and refusals; CORS |
+//! | [`clock`] | the time of day, which tests can set, and spans; time limits of waits use `Instant` |
 //! | [`form`] | what the scanners hand on |
 //! | [`multipart`], [`json`] | the strict push scanners |
 //! | [`image`] | pixel sizes from first bytes |

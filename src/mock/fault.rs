@@ -30,7 +30,7 @@ pub enum Scope {
     Content,
     /// Deletions.
     Delete,
-    /// Each of these.
+    /// Every request, those of unknown routes too.
     Any,
 }
 

@@ -83,13 +83,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 parts, 1022 bytes and 8 lines of headers in each, 1024 bytes in a filename.
+    /// 32 parts, 1022 bytes and 8 lines of headers in each, and as long a filename as they hold.
     fn default() -> Self {
         Self {
             parts: 32,
             header_bytes: MAX_HEADER_BYTES,
             header_lines: 8,
-            filename_bytes: 1024,
+            filename_bytes: MAX_HEADER_BYTES,
         }
     }
 }

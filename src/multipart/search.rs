@@ -201,8 +201,9 @@ impl Search {
         }
     }
 
-    /// Returns the longest end of a window without a boundary that a delimiter or the boundary may
-    /// begin with.
+    /// Finds the longest end of the window that may be the beginning of a delimiter or of the boundary
+    /// itself, and returns it as a range of the delimiter, as [`Found::held`] has it. There is no
+    /// whole boundary in the window.
     ///
     /// This runs once for each piece of a body, which a client may cut small: so it takes
     /// time in proportion to the boundary's length and not to its square.

@@ -70,7 +70,7 @@ pub enum OpenError {
         .0.display()
     )]
     Locked(PathBuf),
-    /// Other programs hold its lock.
+    /// A write beside the gate that uses the file did not get its lock in time.
     #[error(
         "{}: other programs hold its lock for too long, so nothing was written: try again, and \
          see what else writes to it",
