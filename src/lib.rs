@@ -148,6 +148,7 @@ pub mod metrics;
 pub mod mock;
 pub mod money;
 pub mod multipart;
+mod plural;
 pub mod policy;
 mod route;
 pub mod runtime;

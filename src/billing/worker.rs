@@ -17,6 +17,7 @@ use super::reserve::Billing;
 use crate::channel::ChannelState;
 use crate::clock::{before, millis};
 use crate::ledger::{State, Unavailable};
+use crate::plural::Counted;
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{LiveChannel, UpstreamClient, probe_health};
 
@@ -272,10 +273,10 @@ impl Worker {
             }
         }
         for (name, count) in removed.into_iter().filter(|(_, count)| *count > 0) {
+            let jobs = Counted(count, "unfinished job");
             log::warn!(
-                "channel {name}, or an address of it, was removed from the configuration with {count} \
-                 jobs that have not ended: this process goes on to poll and download them, and after \
-                 its end nobody can; to end a channel's use, write `state: drain` and remove it later"
+                "channel {name}, or an address of it, was removed from the configuration with {jobs}: \
+                 this process goes on to poll and download them, and after its end nobody can; to end a channel's use, write `state: drain` and remove it later"
             );
         }
     }

@@ -1,12 +1,13 @@
 //! Tells a client which limit its request exceeds: what remains, what the request takes and when the
 //! limit is whole again, in the client's currency.
 
-use std::fmt;
+use std::fmt::{self, Display as _};
 use std::sync::Arc;
 
 use super::{Group, Limit, Measure, Timestamp, Window};
 use crate::calendar::format_rfc3339;
 use crate::money::{Amount, Multiplier};
+use crate::plural::Counted;
 
 /// A limit that a request exceeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +73,9 @@ impl Exceeded {
     fn write(&self, f: &mut fmt::Formatter<'_>, value: u64) -> fmt::Result {
         let amount = Amount::from_nanos(value).unwrap_or(Amount::MAX);
         match self.limit.measure {
-            Measure::Requests => count(f, value, "request"),
-            Measure::InFlight => count(f, value, "video"),
-            Measure::VideoSeconds => count(f, value, "second"),
+            Measure::Requests => Counted(value, "request").fmt(f),
+            Measure::InFlight => Counted(value, "video").fmt(f),
+            Measure::VideoSeconds => Counted(value, "second").fmt(f),
             Measure::BilledCost => write!(f, "{amount} {}", self.terms.currency),
             Measure::ListCost => {
                 write!(f, "{amount} USD")?;
@@ -86,11 +87,6 @@ impl Exceeded {
             Measure::Cost => write!(f, "{amount}"),
         }
     }
-}
-
-fn count(f: &mut fmt::Formatter<'_>, value: u64, what: &str) -> fmt::Result {
-    let plural = if value == 1 { "" } else { "s" };
-    write!(f, "{value} {what}{plural}")
 }
 
 /// The message for the client.
@@ -131,9 +127,9 @@ impl fmt::Display for Exceeded {
             Window::Month => " a month (UTC)",
             Window::Total => " in all",
         })?;
-        f.write_str(", of which ")?;
+        f.write_str(", with ")?;
         self.write(f, self.remaining())?;
-        f.write_str(" remain.")?;
+        f.write_str(" remaining.")?;
         if let Some(takes) = self.takes.filter(|_| measure != Measure::Requests) {
             let costs = if measure.is_budget() {
                 "costs"
@@ -191,15 +187,15 @@ mod tests {
         assert_eq!(
             day.to_string(),
             "You exceeded your current quota: this key may spend 1.00 USD (5.00 CNY billed) of list \
-             price a day (UTC), of which 0.30 USD (1.50 CNY billed) remain. This request costs 0.40 USD \
+             price a day (UTC), with 0.30 USD (1.50 CNY billed) remaining. This request costs 0.40 USD \
              (2.00 CNY billed). All of it is there again at 2026-11-29T00:00:00Z, in 60 s."
         );
         let mut month = exceeded(Measure::BilledCost, "9/month", 8 * UNIT, 2 * UNIT);
         month.is_shared = true;
         assert_eq!(
             month.to_string(),
-            "You exceeded your current quota: this key's group may spend 9.00 CNY a month (UTC), of \
-             which 1.00 CNY remain. This request costs 2.00 CNY. All of it is there again at \
+            "You exceeded your current quota: this key's group may spend 9.00 CNY a month (UTC), with \
+             1.00 CNY remaining. This request costs 2.00 CNY. All of it is there again at \
              2026-12-01T00:00:00Z, in 172860 s."
         );
     }
@@ -209,15 +205,15 @@ mod tests {
         let total = exceeded(Measure::BilledCost, "9/total", 9 * UNIT, 2 * UNIT);
         assert_eq!(
             total.to_string(),
-            "You exceeded your current quota: this key may spend 9.00 CNY in all, of which 0.00 CNY \
-             remain. This request costs 2.00 CNY. It is not renewed: ask whoever runs this service \
+            "You exceeded your current quota: this key may spend 9.00 CNY in all, with 0.00 CNY \
+             remaining. This request costs 2.00 CNY. It is not renewed: ask whoever runs this service \
              for more."
         );
         let large = exceeded(Measure::VideoSeconds, "8/hour", 0, 12);
         assert_eq!(
             large.to_string(),
-            "Rate limit reached: this key may ask for 8 seconds of video an hour, of which 8 seconds \
-             remain. This request takes 12 seconds. That is more than the whole limit, so that waiting \
+            "Rate limit reached: this key may ask for 8 seconds of video an hour, with 8 seconds \
+             remaining. This request takes 12 seconds. That is more than the whole limit, so that waiting \
              does not help: ask for less, or ask whoever runs this service for more."
         );
     }
@@ -227,9 +223,11 @@ mod tests {
         let requests = exceeded(Measure::Requests, "1/min", 1, 1);
         assert_eq!(
             requests.to_string(),
-            "Rate limit reached: this key may make 1 request a minute, of which 0 requests remain. \
+            "Rate limit reached: this key may make 1 request a minute, with 0 requests remaining. \
              All of it is there again at 2026-11-29T00:00:00Z, in 60 s."
         );
+        let seconds = exceeded(Measure::VideoSeconds, "9/min", 8, 4).to_string();
+        assert!(seconds.contains(", with 1 second remaining. "), "{seconds}");
         let in_flight = exceeded(Measure::InFlight, "4", 4, 1);
         assert_eq!(
             in_flight.to_string(),
@@ -248,8 +246,8 @@ mod tests {
         };
         assert_eq!(
             unknown.to_string(),
-            "You exceeded your current quota: this key may spend 1.00 USD of list price in all, of \
-             which 0.00 USD remain. It is not renewed: ask whoever runs this service for more."
+            "You exceeded your current quota: this key may spend 1.00 USD of list price in all, with \
+             0.00 USD remaining. It is not renewed: ask whoever runs this service for more."
         );
         // Dollars that are not list price are told apart.
         unknown.terms.multiplier = Multiplier::from_thousandths(1500).unwrap();

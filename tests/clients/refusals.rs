@@ -91,7 +91,7 @@ async fn limits_are_told_with_each_create_and_on_request() {
         assert_eq!(limits[1]["remaining"], "0.20", "{what}");
         assert_eq!(limits[1]["billed"]["remaining"], "1.00", "{what}");
         let message = got["refused"]["message"].as_str().unwrap();
-        let words = "1.00 CNY billed) remain. This request costs 0.80 USD (4.00 CNY billed).";
+        let words = "1.00 CNY billed) remaining. This request costs 0.80 USD (4.00 CNY billed).";
         assert!(message.contains(words), "{what}");
     }
 }

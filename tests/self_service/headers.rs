@@ -85,30 +85,30 @@ async fn a_refusal_says_what_remains_what_is_asked_and_when_more_is_there() {
                 "",
                 "insufficient_quota",
                 "You exceeded your current quota: this key may spend 0.50 USD (2.50 CNY billed) of list \
-                 price a day (UTC), of which 0.10 USD (0.50 CNY billed) remain. This request costs 0.40 \
+                 price a day (UTC), with 0.10 USD (0.50 CNY billed) remaining. This request costs 0.40 \
                  USD (2.00 CNY billed). All of it is there again at 2026-11-29T00:00:00Z, in 43240 s.",
             ),
             (
                 "",
                 "billed_cost: 3/total",
                 "insufficient_quota",
-                "You exceeded your current quota: this key's group may spend 3.00 CNY in all, of which \
-                 1.00 CNY remain. This request costs 2.00 CNY. It is not renewed: ask whoever runs this \
+                "You exceeded your current quota: this key's group may spend 3.00 CNY in all, with \
+                 1.00 CNY remaining. This request costs 2.00 CNY. It is not renewed: ask whoever runs this \
                  service for more.",
             ),
             (
                 "video_seconds: 6/hour",
                 "",
                 "rate_limit_exceeded",
-                "Rate limit reached: this key may ask for 6 seconds of video an hour, of which 2 seconds \
-                 remain. This request takes 4 seconds. All of it is there again at \
+                "Rate limit reached: this key may ask for 6 seconds of video an hour, with 2 seconds \
+                 remaining. This request takes 4 seconds. All of it is there again at \
                  2026-11-28T12:00:00Z, in 40 s.",
             ),
             (
                 "requests: 1/min",
                 "",
                 "rate_limit_exceeded",
-                "Rate limit reached: this key may make 1 request a minute, of which 0 requests remain. \
+                "Rate limit reached: this key may make 1 request a minute, with 0 requests remaining. \
                  All of it is there again at 2026-11-28T12:00:00Z, in 40 s.",
             ),
         ] {

@@ -1,0 +1,27 @@
+//! Writes a number with its noun.
+
+use std::fmt;
+
+/// A number of things, such as `1 request` or `2 requests`. The noun is one that takes an `s`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted(pub(crate) u64, pub(crate) &'static str);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, noun) = self;
+        let plural = if *number == 1 { "" } else { "s" };
+        write!(f, "{number} {noun}{plural}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        for (number, text) in [(0, "0 requests"), (1, "1 request"), (2, "2 requests")] {
+            assert_eq!(Counted(number, "request").to_string(), text);
+        }
+    }
+}
