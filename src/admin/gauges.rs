@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::readiness::{ChannelReadiness, Readiness};
+use super::readiness::{ChannelReadiness, ModelReadiness, Readiness};
 use crate::gate::{BodySize, Gate};
 use crate::ledger::{self, Scope};
 use crate::policy::{Limit, Timestamp};
@@ -22,8 +22,8 @@ pub async fn refresh_metrics(gate: &Gate) {
     show_channels(gate, &readiness);
     let available = &gate.metrics().model_available;
     available.reset();
-    for (name, is_available) in &readiness.models {
-        let value = i64::from(*is_available);
+    for (name, model) in &readiness.models {
+        let value = i64::from(*model == ModelReadiness::Available);
         available.with_label_values(&[&**name]).set(value);
     }
     let ready = readiness.why_not().is_none();

@@ -20,7 +20,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
 
 pub use gauges::refresh_metrics;
-pub use readiness::{ChannelReadiness, Readiness, why_not_ready};
+pub use readiness::{ChannelReadiness, ModelReadiness, Readiness, why_not_ready};
 pub use reload::{ReloadOutcome, ReloadRequests, ReloadTrigger, Reloaded, reload_trigger};
 
 use crate::config;

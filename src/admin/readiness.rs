@@ -26,8 +26,42 @@ pub struct Readiness {
     pub knows_jobs: bool,
     /// The channels.
     pub channels: Vec<ChannelReadiness>,
-    /// The models, and whether a channel takes creates of each and is not ejected.
-    pub models: Vec<(Arc<str>, bool)>,
+    /// The models, and where creates of each can go.
+    pub models: Vec<(Arc<str>, ModelReadiness)>,
+}
+
+/// Where creates of a model can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelReadiness {
+    /// To a channel that works, or is to be tried again.
+    Available,
+    /// To ejected channels alone: each create is tried there all the same.
+    Ejected,
+    /// Nowhere: each of its channels is drained or off.
+    Closed,
+}
+
+impl ModelReadiness {
+    fn of(model: &str, channels: &[Arc<LiveChannel>], now: Timestamp) -> Self {
+        let takes = channels.iter().filter(|channel| {
+            channel.state() == ChannelState::Active && channel.spec().models.contains(model)
+        });
+        let best = takes.map(|channel| match channel.is_up(now) {
+            true => Self::Available,
+            false => Self::Ejected,
+        });
+        best.min_by_key(|of| *of != Self::Available)
+            .unwrap_or(Self::Closed)
+    }
+
+    /// Says to operators how it stands.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Available => "ok",
+            Self::Ejected => "only ejected channels, which are tried all the same",
+            Self::Closed => "no channel takes it: each is drained or off",
+        }
+    }
 }
 
 /// How a channel stands.
@@ -117,13 +151,8 @@ impl fmt::Display for Readiness {
         for channel in &self.channels {
             writeln!(f, "{channel}")?;
         }
-        for (name, available) in &self.models {
-            let state = if *available {
-                "ok"
-            } else {
-                "no channel takes it"
-            };
-            writeln!(f, "model {name}: {state}")?;
+        for (name, model) in &self.models {
+            writeln!(f, "model {name}: {}", model.text())?;
         }
         Ok(())
     }
@@ -149,15 +178,10 @@ async fn ledger_works(gate: &Gate) -> Result<(), String> {
 fn by_channels(gate: &Gate) -> Readiness {
     let (snapshot, now) = (gate.snapshot(), gate.now());
     let channels = snapshot.channels.all().iter();
-    let available = |model: &str| {
-        let mut channels = snapshot.channels.all().iter();
-        let takes = |channel: &LiveChannel| {
-            let is_active = channel.state() == ChannelState::Active;
-            is_active && channel.is_up(now) && channel.spec().models.contains(model)
-        };
-        channels.any(|channel| takes(channel))
-    };
-    let models = snapshot.config.catalog.models();
+    let models = snapshot.config.catalog.models().map(|model| {
+        let readiness = ModelReadiness::of(model.name(), snapshot.channels.all(), now);
+        (model.name().clone(), readiness)
+    });
     Readiness {
         stopping: gate.is_stopping(),
         ledger: Ok(()),
@@ -165,9 +189,7 @@ fn by_channels(gate: &Gate) -> Readiness {
         channels: channels
             .map(|channel| ChannelReadiness::of(channel, now))
             .collect(),
-        models: models
-            .map(|model| (model.name().clone(), available(model.name())))
-            .collect(),
+        models: models.collect(),
     }
 }
 
@@ -200,7 +222,11 @@ mod tests {
             ledger: ledger.then_some(()).ok_or_else(|| "away".into()),
             knows_jobs,
             channels: channels.to_vec(),
-            models: vec![("m".into(), channels[0].is_up)],
+            models: vec![
+                ("a".into(), ModelReadiness::Available),
+                ("b".into(), ModelReadiness::Ejected),
+                ("c".into(), ModelReadiness::Closed),
+            ],
         }
     }
 
@@ -229,7 +255,9 @@ mod tests {
         assert_eq!(
             text,
             "ready\nledger: away\nchannel c: cannot be reached\nchannel c: ok\nchannel c: drain\n\
-             channel c: resting (account)\nmodel m: no channel takes it\n"
+             channel c: resting (account)\nmodel a: ok\n\
+             model b: only ejected channels, which are tried all the same\n\
+             model c: no channel takes it: each is drained or off\n"
         );
     }
 }

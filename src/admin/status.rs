@@ -11,11 +11,12 @@ use http::{Response, StatusCode, header};
 use tokio::time::timeout;
 
 use super::answer;
-use super::readiness::Readiness;
+use super::readiness::{ModelReadiness, Readiness};
 use crate::calendar::format_rfc3339;
 use crate::config::LedgerUrl;
 use crate::gate::{BodySize, Gate};
 use crate::ledger::State;
+use crate::plural::Counted;
 use crate::policy::Timestamp;
 use crate::sha256::Sha256;
 use crate::upstream::LiveChannel;
@@ -207,7 +208,8 @@ impl Facts {
         row("Creates that wait for their channel", &waiting)?;
         row("Creates of unknown outcome", &unknown)?;
         row("Uploads under way", &self.uploads.to_string())?;
-        row("Keys", &format!("{} in {} groups", self.keys, self.groups))
+        let groups = Counted(self.groups as u64, "group");
+        row("Keys", &format!("{} in {groups}", self.keys))
     }
 
     fn write_channels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -253,10 +255,11 @@ impl fmt::Display for Facts {
         f.write_str(
             "</table>\n<h2>Models</h2>\n<table id=\"models\">\n<tr><th>Name</th><th>State</th></tr>\n",
         )?;
-        for (name, is_available) in &self.readiness.models {
-            let (class, state) = match is_available {
-                true => ("ok", "available"),
-                false => ("bad", "no channel takes it"),
+        for (name, model) in &self.readiness.models {
+            let (class, state) = match model {
+                ModelReadiness::Available => ("ok", "available"),
+                ModelReadiness::Ejected => ("warn", model.text()),
+                ModelReadiness::Closed => ("bad", model.text()),
             };
             let name = Escaped(name);
             writeln!(
@@ -297,7 +300,7 @@ mod tests {
                 ledger: Err(evil.into()),
                 knows_jobs: false,
                 channels: vec![],
-                models: vec![(evil.into(), true)],
+                models: vec![(evil.into(), ModelReadiness::Available)],
             },
             uptime: Duration::from_secs(90_061),
             now: Timestamp(1_795_867_160_000),

@@ -333,12 +333,12 @@ fn shows_the_gate(page: &str, stand: &Stand) {
         ">ready</span>",
         env!("CARGO_PKG_VERSION"),
         "<th>Jobs under way</th><td>1</td>",
-        "<th>Keys</th><td>2 in 1 groups</td>",
+        "<th>Keys</th><td>2 in 1 group</td>",
         "in memory, gone with this process",
         "<td>dead</td><td><code>http://127.0.0.1:1/under</code></td>",
         "<td class=\"bad\">off</td>",
         ">active</td>",
-        "no channel takes it",
+        "no channel takes it: each is drained or off",
     ] {
         assert!(page.contains(wanted), "{wanted}\n{page}");
     }

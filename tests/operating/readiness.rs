@@ -33,7 +33,8 @@ async fn a_model_without_a_channel_hides_no_other() {
     };
     assert_eq!(ready("/readyz").await, (200, "ok\n".into()));
     let verbose = "ready\nledger: ok\nchannel mock: ok\nchannel dead: cannot be reached\n\
-                   model sora-2: ok\nmodel sora-2-pro: no channel takes it\n";
+                   model sora-2: ok\nmodel sora-2-pro: only ejected channels, which are tried all \
+                   the same\n";
     assert_eq!(ready("/readyz?verbose").await, (200, verbose.into()));
     for (sample, value) in [
         ("ready", 1.0),
