@@ -64,12 +64,12 @@ pub(super) async fn handle(
             Ok(relay(upstream, &channel, answer)?)
         }
         Deletion::Unsupported => {
-            let (name, id) = (&channel.spec().name, &entry.job.id);
-            let status = answer.status;
+            let (name, job) = (&channel.spec().name, (&*entry.job.id, answer.status));
             let what = format_args!(
-                "job {id} was not deleted: DELETE was answered with {status}, and it is there"
+                "it was not deleted: DELETE was answered with {}, and it is there",
+                answer.status
             );
-            upstream.failed(name, "status", what);
+            upstream.job_failed(name, job, "status", what);
             Err(Refusal::Channel(ChannelFault::NotDeleted).into())
         }
         // Accepted, or refused in the channel's words.

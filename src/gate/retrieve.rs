@@ -129,12 +129,12 @@ fn no_job(
     entry: &JobEntry,
     answer: Answer,
 ) -> Result<Response, RequestError> {
-    let success = answer.status.is_success();
+    let status = answer.status;
     let response = relay(&services.client, channel, answer)?;
-    if success {
-        let name = &channel.spec().name;
-        let what = format_args!("what it answers for job {} is no job", entry.job.id);
-        services.client.failed(name, "no_job", what);
+    if status.is_success() {
+        let (name, job) = (&channel.spec().name, (&*entry.job.id, status));
+        let what = "what its channel answers for it is no job";
+        services.client.job_failed(name, job, "no_job", what);
     }
     Ok(response)
 }

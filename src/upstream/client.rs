@@ -81,6 +81,24 @@ impl UpstreamClient {
         }
     }
 
+    /// Counts a failure of a channel that concerns one job alone, and logs `what` once for the job and
+    /// its state. The status is the one of the channel's answer.
+    pub(crate) fn job_failed(
+        &self,
+        name: &str,
+        (id, status): (&str, StatusCode),
+        kind: &'static str,
+        what: impl fmt::Display,
+    ) {
+        self.metrics.channel_error(name, kind);
+        if self.failures.job_failed(id, kind, status.as_u16()) {
+            log::warn!(
+                "job {id} on channel {name} ({kind}): {what}; this is logged once for the job, and \
+                 further answers like it are only counted in channel_errors_total"
+            );
+        }
+    }
+
     /// Counts an answer of a channel by its status, and logs when the channel works again.
     pub(crate) fn answered(&self, name: &str, status: StatusCode) {
         self.metrics.upstream_request(name, status.as_str());

@@ -1,18 +1,48 @@
 //! Decides which failures of channels are logged: the first of a kind, and that the channel
 //! works again. In between failures are only counted, here and in the metrics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::millis;
+use crate::plural::Counted;
 use crate::policy::Timestamp;
 
 /// A channel works again when a request succeeds so long after the last failure: one that
 /// fails now and then is in one state, and not in two by turns.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// How many jobs are remembered at least, so that what is wrong with one is not logged again.
+const MIN_JOBS: usize = 5_000;
+
+/// A job's public id, and how its channel fails it: the kind, and the status of its answer.
+type JobFailure = (Arc<str>, &'static str, u16);
+
+/// Remembers which jobs the log has named. The number is bounded: of those that are not seen any
+/// more, the oldest are forgotten.
+#[derive(Default)]
+struct NamedJobs {
+    recent: HashSet<JobFailure>,
+    older: HashSet<JobFailure>,
+}
+
+impl NamedJobs {
+    /// Returns whether the log has not named it yet.
+    fn insert(&mut self, failure: JobFailure) -> bool {
+        if self.recent.contains(&failure) {
+            return false;
+        }
+        let is_new = !self.older.contains(&failure);
+        if self.recent.len() >= MIN_JOBS {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(failure);
+        is_new
+    }
+}
 
 /// Remembers which channels fail, and how.
 #[derive(Default)]
@@ -21,6 +51,7 @@ pub(super) struct FailureLog {
     open: AtomicUsize,
     /// By the channel's name and the kind of failure, as in the metrics.
     all: Mutex<HashMap<(String, &'static str), Failures>>,
+    jobs: Mutex<NamedJobs>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +72,11 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, failures } = self;
         let span = failures.last.since(failures.first) / 1000;
-        let count = failures.count;
-        write!(f, "{count} failures ({kind}) in {span} s")
+        write!(
+            f,
+            "{} ({kind}) in {span} s",
+            Counted(failures.count, "failure")
+        )
     }
 }
 
@@ -60,6 +94,13 @@ impl FailureLog {
         let is_news = failures.count == 1;
         self.open.store(all.len(), Ordering::Relaxed);
         is_news
+    }
+
+    /// Notes what is wrong with one job, and says nothing of its channel: others of its answers neither
+    /// end it nor begin it anew. Returns whether it is to be logged: once for each job and state.
+    pub(super) fn job_failed(&self, job: &str, kind: &'static str, status: u16) -> bool {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.insert((job.into(), kind, status))
     }
 
     /// Notes a success. Returns which failures have ended.
@@ -107,5 +148,33 @@ mod tests {
         assert!(log.succeeded("a", at(131)).is_empty());
         assert_eq!(log.succeeded("b", at(131)).len(), 1);
         assert!(log.failed("a", "broken", at(132)));
+    }
+
+    #[test]
+    fn a_job_is_named_once_for_each_state() {
+        let log = FailureLog::default();
+        assert!(log.job_failed("video_1", "status", 404));
+        // Polled every ten minutes, among other jobs that are answered.
+        for second in (0..10_000).step_by(600) {
+            assert!(log.succeeded("a", Timestamp(second * 1000)).is_empty());
+            assert!(!log.job_failed("video_1", "status", 404));
+        }
+        assert!(log.job_failed("video_1", "no_job", 200));
+        assert!(log.job_failed("video_2", "status", 404));
+        assert!(!log.job_failed("video_1", "status", 404));
+    }
+
+    #[test]
+    fn what_is_remembered_of_jobs_is_bounded_and_keeps_those_that_are_seen() {
+        let mut named = NamedJobs::default();
+        let job = |number: usize| (Arc::from(format!("video_{number}")), "status", 404);
+        assert!(named.insert(job(0)));
+        for number in 1..MIN_JOBS * 4 {
+            assert!(named.insert(job(number)), "{number}");
+            // It is polled still.
+            assert!(!named.insert(job(0)), "{number}");
+            assert!(named.recent.len() + named.older.len() <= MIN_JOBS * 2);
+        }
+        assert!(named.insert(job(1)));
     }
 }

@@ -33,8 +33,7 @@ pub(crate) async fn fetch(
     upstream_id: &str,
     answer_bytes: usize,
 ) -> Result<JobReport, QueryError> {
-    let id = JobId::new(id).ok_or(QueryError::Unreadable)?;
-    let route = Route::Retrieve(id);
+    let route = Route::Retrieve(JobId::new(id).ok_or(QueryError::Unreadable)?);
     let request = FetchRequest {
         job: Some(upstream_id),
         ..FetchRequest::own(&route, None)
@@ -57,7 +56,17 @@ pub(crate) async fn fetch(
             })
         }
         JobStatus::Absent => {
-            unreadable(client, channel, &route, answer.status, "no_job");
+            let (name, job) = (&channel.spec().name, (id, answer.status));
+            let kind = match answer.status.is_success() {
+                true => "no_job",
+                false => "status",
+            };
+            let what = format_args!(
+                "the channel does not know it ({}): unless it was deleted, it stays charged, and the \
+                 channel is asked again until jobs.expire_after",
+                answer.status
+            );
+            client.job_failed(name, job, kind, what);
             Err(QueryError::NotFound)
         }
         JobStatus::Unclear => Err(unreadable(client, channel, &route, answer.status, "no_job")),
@@ -80,7 +89,14 @@ pub(super) fn unreadable(
         _ => ("status", QueryError::Unreadable),
     };
     let label = route.label();
+    // What a channel answers for one job says nothing of the others, unless it is about itself.
+    let is_of_job = matches!(error, QueryError::Unreadable) && !status.is_server_error();
     match route.job() {
+        Some(id) if is_of_job => {
+            let what =
+                format_args!("{label} was answered with {status}, which tells nothing of it");
+            client.job_failed(name, (id, status), kind, what);
+        }
         Some(id) => {
             let what = format_args!("{label} of job {id} was answered with {status}");
             client.failed(name, kind, what);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::gate::{Gate, configuration};
 use crate::support::client::{Body, Request};
@@ -73,6 +74,52 @@ async fn a_word_that_nobody_knows_is_said_once() {
     let log = gate.log();
     let lines: Vec<_> = log.lines().filter(|l| l.contains("`warming`")).collect();
     assert_eq!(lines.len(), 1, "{log}");
+}
+
+/// What a channel does not know of one job is no failure of the channel, which answers for others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_its_channel_does_not_know_is_named_once() {
+    let created = AtomicUsize::new(0);
+    let channel = Upstream::start(move |heard| match heard.method.as_str() {
+        "POST" => {
+            let number = created.fetch_add(1, Ordering::Relaxed);
+            json(
+                200,
+                &format!(r#"{{"id":"video_{number}","status":"queued"}}"#),
+            )
+        }
+        _ if heard.target.ends_with("video_2") => {
+            json(200, r#"{"id":"video_2","status":"queued"}"#)
+        }
+        _ => json(404, r#"{"error":{"message":"no such video"}}"#),
+    })
+    .await;
+    let folder = Folder::new();
+    let gate = polling(&folder, channel.address);
+    for _ in 0..3 {
+        assert_eq!(create().send(gate.address).await.unwrap().status, 200);
+    }
+    let paths = [
+        "/v1/videos/video_0",
+        "/v1/videos/video_1",
+        "/v1/videos/video_2",
+    ];
+    until("each was polled often", async || {
+        paths.iter().all(|path| channel.times("GET", path) >= 4)
+    })
+    .await;
+    gate.logged("job video_1 on channel mock (status): the channel does not know it")
+        .await;
+    let log = gate.log();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|l| l.contains("does not know it"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(
+        !log.contains("channel mock fails") && !log.contains("works again"),
+        "{log}"
+    );
 }
 
 /// Beside a gate's lines its own are told apart.
