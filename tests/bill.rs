@@ -373,6 +373,35 @@ async fn the_command_the_view_and_the_channel_say_the_same_on_postgres() {
     }
 }
 
+/// A name that is written wrong is told from a key that owes nothing, and from one that is not
+/// configured any more.
+fn names_of_keys(config: &Path, month: &str) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let removed = text.replace("- name: demo ", "- name: newer ");
+    assert_ne!(removed, text);
+    let path = config.with_file_name("removed.yaml");
+    std::fs::write(&path, removed).unwrap();
+    let bill = |month, key| command(&path, &["bill", "--month", month, "--key", key]);
+    assert!(bill(month, "demo").unwrap().contains("-1.01"));
+    assert!(bill("2020-01", "demo").unwrap().contains("2020-01"));
+    assert!(bill(month, "newer").is_ok());
+    let said = bill(month, "nobody").unwrap_err();
+    assert!(said.contains("no key named \"nobody\""), "{said}");
+    let job = |key| {
+        command(
+            &path,
+            &["job", "--key", key, "--at", "2020-01-01T00:00:00Z"],
+        )
+    };
+    let said = job("nobody").unwrap_err();
+    assert!(said.contains("no key of that name"), "{said}");
+    let said = job("newer").unwrap_err();
+    assert!(
+        said.contains("no charge of key \"newer\"") && !said.contains("no key"),
+        "{said}"
+    );
+}
+
 /// As an operator has it: a gate in a process of its own, and commands beside it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_record_once_and_tell_what_they_did() {
@@ -445,6 +474,16 @@ async fn commands_record_once_and_tell_what_they_did() {
             let said = told(&arguments).unwrap_err();
             assert!(said.contains(wrong), "{arguments:?}: {said}");
         }
+        let by = [
+            "credit",
+            "demo",
+            "0.01",
+            "--reason",
+            "x",
+            "--by",
+            "ticket-bot",
+        ];
+        told(&by).unwrap();
         let said = told(&["void", "video_no", "--reason", "x"]).unwrap_err();
         assert!(said.contains("no such charge"), "{said}");
 
@@ -454,12 +493,14 @@ async fn commands_record_once_and_tell_what_they_did() {
         ])
         .unwrap();
         assert!(csv.contains(",\"black, \"\"all\"\" of it\","), "{csv}");
-        // 4.00 - 4.00 - 1.50 + 0.50
-        assert!(csv.contains("total,,,,,,,0,0,0.00,-1.00,CNY,"), "{csv}");
+        // 4.00 - 4.00 - 1.50 + 0.50 - 0.01
+        assert!(csv.contains("total,,,,,,,0,0,0.00,-1.01,CNY,"), "{csv}");
+        assert!(csv.contains(",ticket-bot,x,"), "{csv}");
         let other = told(&["bill", "--month", &month, "--key", "export-a"]).unwrap();
         assert!(!other.contains("CNY"), "{other}");
         let said = told(&["bill", "--month", "9999-01"]).unwrap_err();
         assert!(said.contains("has not begun"), "{said}");
+        names_of_keys(&config, &month);
 
         // What the configuration was, and what a reload made of it.
         std::fs::write(

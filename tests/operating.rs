@@ -10,6 +10,8 @@ mod channel_log;
 mod check;
 #[path = "operating/client_log.rs"]
 mod client_log;
+#[path = "operating/ends.rs"]
+mod ends;
 #[path = "operating/gate.rs"]
 mod gate;
 #[path = "operating/keys.rs"]

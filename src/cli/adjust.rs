@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use nix::unistd::{Uid, User, getuid};
 use uuid::Uuid;
 
 use super::beside::{self, IN_MEMORY, WITHIN, shown};
@@ -23,6 +24,9 @@ pub(super) struct WantedVoid {
     /// Why, for the bill and whoever asks.
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Who records it; by default the user who runs the command, at this host.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
 }
 
 /// What is to be credited.
@@ -36,6 +40,9 @@ pub(super) struct WantedCredit {
     /// Why, for the bill and whoever asks.
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Who records it; by default the user who runs the command, at this host.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
     /// An id of your own, such as a ticket's number: with it the command can be repeated, and is
     /// recorded once.
     #[arg(long, value_name = "ID")]
@@ -43,7 +50,7 @@ pub(super) struct WantedCredit {
 }
 
 pub(super) fn void(config: &Path, wanted: &WantedVoid) -> ExitCode {
-    let voided = author(&wanted.reason).and_then(|author| {
+    let voided = author(wanted.by.as_deref(), &wanted.reason).and_then(|author| {
         let ledger = config::load_ledger(config).map_err(|error| error.to_string())?;
         beside::run(void_in(ledger, wanted.job.clone(), author))
     });
@@ -64,17 +71,35 @@ fn told(outcome: Result<String, String>) -> ExitCode {
     }
 }
 
-/// Returns who records something now: whoever called sudo comes before whom it was called for.
-fn author(reason: &str) -> Result<Author, String> {
-    let users = ["SUDO_USER", "USER", "LOGNAME"];
-    let user = users.iter().find_map(|name| std::env::var(name).ok());
-    let user = user.unwrap_or_else(|| "somebody".into());
-    let by = format!("{user}@{}", beside::host());
+/// Returns who records something now, and why.
+fn author(by: Option<&str>, reason: &str) -> Result<Author, String> {
+    let by = match by {
+        Some(by) => kept(by).ok_or("--by is empty: say who records this")?,
+        None => {
+            let user = user_of(&|name| std::env::var(name).ok(), getuid());
+            kept(&format!("{user}@{}", beside::host())).unwrap_or_default()
+        }
+    };
     Ok(Author {
         at: beside::now(),
-        made_by: kept(&by).unwrap_or_default(),
+        made_by: by,
         reason: kept(reason).ok_or("--reason is empty: say why, for the bill")?,
     })
+}
+
+/// Returns the name of the user who runs the command: whoever called sudo comes before whom it was
+/// called for. Services and containers set none of the variables: the system's name of the user is
+/// taken then, or the number of one that has no name.
+fn user_of(variable: &dyn Fn(&str) -> Option<String>, uid: Uid) -> String {
+    let set = |name: &&str| variable(name).filter(|user| !user.trim().is_empty());
+    let users = ["SUDO_USER", "USER", "LOGNAME"];
+    users
+        .iter()
+        .find_map(set)
+        .unwrap_or_else(|| match User::from_uid(uid) {
+            Ok(Some(user)) => user.name,
+            Ok(None) | Err(_) => format!("uid {uid}"),
+        })
 }
 
 async fn void_in(ledger: LedgerUrl, job: String, author: Author) -> Result<VoidDecision, String> {
@@ -125,7 +150,7 @@ fn tell_void(decision: &VoidDecision) -> Result<String, String> {
 }
 
 fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String> {
-    let author = author(&wanted.reason)?;
+    let author = author(wanted.by.as_deref(), &wanted.reason)?;
     if wanted.amount == SignedAmount::ZERO {
         return Err("a credit of nothing: write an amount, such as 12.50".into());
     }
@@ -230,5 +255,27 @@ fn tell_credit(wanted: &Adjustment, decision: &CreditDecision) -> Result<String,
             of(found),
             found.author.reason
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_records_something_has_a_name() {
+        let named = author(Some(" ticket-bot "), "late").unwrap();
+        assert_eq!(&*named.made_by, "ticket-bot");
+        assert!(author(Some(" "), "late").is_err());
+        // Of a service nothing is set.
+        let uid = nix::unistd::getuid();
+        let name = user_of(&|_| None, uid);
+        assert!(!name.is_empty() && name != "somebody", "{name}");
+        let nameless = nix::unistd::Uid::from_raw(3_999_999_999);
+        assert_eq!(user_of(&|_| None, nameless), "uid 3999999999");
+        let empty = |name: &str| (name == "SUDO_USER").then(String::new);
+        assert_eq!(user_of(&empty, nameless), "uid 3999999999");
+        let sudo = |name: &str| Some(name.to_lowercase());
+        assert_eq!(user_of(&sudo, uid), "sudo_user");
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use jiff::ToSpan as _;
@@ -49,6 +50,9 @@ const PRUNED: &str = "Lines without a price are for jobs that an earlier version
 /// about to write.
 const SETTLING: u64 = 3_600_000;
 
+/// Later than all that a ledger has: the end of the year 9999.
+const LAST: Timestamp = Timestamp(253_402_300_800_000);
+
 pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
     match print(config, wanted) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,12 +68,22 @@ fn print(config: &Path, wanted: &Wanted) -> Result<(), String> {
         return Err(format!("{} has not begun yet (UTC)", wanted.month));
     }
     let ledger = config::load_ledger(config).map_err(|error| error.to_string())?;
-    let query = BillQuery {
-        from,
-        until,
-        key: wanted.key.as_deref().map(Into::into),
+    let key: Option<Arc<str>> = wanted.key.as_deref().map(Into::into);
+    let of_key = |from, until| {
+        let key = key.clone();
+        read(ledger.clone(), BillQuery { from, until, key })
     };
-    let BillReading { lines, replayed } = beside::run(read(ledger, query))?;
+    let BillReading { lines, replayed } = beside::run(of_key(from, until))?;
+    if let Some(key) = &key
+        && lines.is_empty()
+        && beside::run(of_key(Timestamp(0), LAST))?.lines.is_empty()
+        && !config::has_key(config, key).map_err(|error| error.to_string())?
+    {
+        return Err(format!(
+            "there is no key named {key:?}: the configuration has none (see `keys` and `keys_from`), \
+             and no bill has a line for one"
+        ));
+    }
     let state = MonthState::as_read(now, replayed, from, until);
     let totals = BillTotals::of(&lines).ok_or("the sums are larger than any number")?;
     let bill = Bill {

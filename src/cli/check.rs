@@ -75,10 +75,13 @@ fn problems(config: &Config) -> Vec<String> {
             warn_of_validity(&place, identity);
         }
     }
-    let admin = config.admin.as_ref().map(|admin| admin.address);
-    for address in std::iter::once(config.listen.address).chain(admin) {
+    let admin = config.admin.as_ref();
+    let admin = admin.map(|admin| ("admin.address", admin.address));
+    for (setting, address) in
+        std::iter::once(("listen.address", config.listen.address)).chain(admin)
+    {
         if let Err(error) = can_listen(address) {
-            problems.push(format!("cannot listen on {address}: {error}"));
+            problems.push(super::cannot_listen(setting, address, &error));
         }
     }
     problems

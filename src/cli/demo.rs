@@ -42,7 +42,7 @@ pub(super) fn run_mock(
     let served: io::Result<()> = runtime.block_on(async {
         let mut channels = JoinSet::new();
         for address in listen {
-            let listener = listen_on(*address).await?;
+            let listener = listen_on("--listen", *address).await?;
             log::info!(target: mock::LOG, "listens on {}", listener.local_addr()?);
             channels.spawn(mock::run(listener, options.clone()));
         }
@@ -60,7 +60,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         let hints = hints(config);
         async move {
             let address = MOCK_ADDRESS.parse().map_err(io::Error::other)?;
-            let listener = listen_on(address).await?;
+            let listener = listen_on("the mock channel", address).await?;
             let options = Options {
                 credential: credential(std::env::var(CREDENTIAL_VARIABLE).ok()),
                 ..Options::default()
@@ -89,9 +89,10 @@ fn credential(set: Option<String>) -> String {
     set.unwrap_or_else(|| CREDENTIAL.to_owned())
 }
 
-async fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+async fn listen_on(setting: &str, address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        let problem = super::cannot_listen(setting, address, &error);
+        io::Error::new(error.kind(), problem)
     })
 }
 

@@ -53,6 +53,9 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
         Ok(records) => records,
         Err(problem) => return super::fail(problem),
     };
+    if let (true, Some(key)) = (records.is_empty(), &wanted.key) {
+        return super::fail(none_of_key(config, key));
+    }
     if records.is_empty() {
         return super::fail(
             "the ledger has no such charge: a refused request makes none, nor does a repetition under \
@@ -74,6 +77,18 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
         eprintln!("there may be more: these are the first {MAX_RECORDS}");
     }
     ExitCode::SUCCESS
+}
+
+/// Says that a key was charged for nothing around a time.
+fn none_of_key(config: &Path, key: &str) -> String {
+    // Where the keys cannot be read, the ledger has told all that is known.
+    let unknown = match config::has_key(config, key) {
+        Ok(false) => "; the configuration has no key of that name: is it written as in `keys`?",
+        Ok(true) | Err(_) => {
+            "; a refused request makes no charge, and old ones are pruned (jobs.keep_days)"
+        }
+    };
+    format!("the ledger has no charge of key {key:?} within two minutes of that time{unknown}")
 }
 
 fn query(wanted: &Wanted, now: Time) -> Result<RecordQuery, String> {

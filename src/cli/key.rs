@@ -26,11 +26,29 @@ pub(super) fn new(name: Option<&str>, group: Option<&str>) -> ExitCode {
     // The one place that shows a client key. It must never reach the log.
     println!(
         "The key for the client. It is shown this once, and kept nowhere:\n\n{}\n\n\
-         Its entry for `keys` of the configuration, or of a file that `keys_from` names:\n\n{}",
+         Its entry for `keys` of the configuration, or of a file that `keys_from` names{}:\n\n{}",
         key.expose(),
+        missing(name, group),
         entry(name, group, digest)
     );
     ExitCode::SUCCESS
+}
+
+/// Says what of an entry is to be replaced before it is used.
+fn missing(name: Option<&str>, group: Option<&str>) -> &'static str {
+    match (name, group) {
+        (Some(_), Some(_)) => "",
+        (Some(_), None) => {
+            ".\nReplace <GROUP> by the name of one of its `groups`, whose price the key pays"
+        }
+        (None, Some(_)) => {
+            ".\nReplace <NAME> by what the key is labelled by in the bill, the metrics and the log"
+        }
+        (None, None) => {
+            ".\nReplace <NAME> by what the key is labelled by in the bill, the metrics and the log, and\n\
+             <GROUP> by the name of one of its `groups`, whose price the key pays"
+        }
+    }
 }
 
 /// Writes a key's entry in the configuration. What is not known yet stands there as what no

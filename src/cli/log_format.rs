@@ -8,14 +8,39 @@ use env_logger::fmt::Formatter;
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 
+use super::beside;
 use crate::access_log::LogFormat;
 
 /// Whether lines are JSON: before the configuration is read they are text.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// Sets how lines are written from now on.
+/// Sets how lines are written from now on. A panic is a line of the log then, too: its message would be
+/// none that whoever reads JSON can read.
 pub(super) fn set(format: LogFormat) {
-    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+    let is_json = format == LogFormat::Json;
+    if is_json && !JSON.swap(is_json, Ordering::Relaxed) {
+        std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+    }
+}
+
+/// Writes why the process ends: text, or a line of the log where that is JSON. It does not depend on the
+/// log's level.
+pub(super) fn last_words(problem: &str) -> String {
+    if !JSON.load(Ordering::Relaxed) {
+        return problem.to_owned();
+    }
+    let time = beside::shown(beside::now());
+    let mut record = Record::builder();
+    record.level(log::Level::Error).target("tollgate");
+    let mut line = String::new();
+    match json(
+        &mut line,
+        &time,
+        &record.args(format_args!("{problem}")).build(),
+    ) {
+        Ok(()) => line,
+        Err(_) => problem.to_owned(),
+    }
 }
 
 /// Writes one line.

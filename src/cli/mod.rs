@@ -18,6 +18,7 @@ mod serve;
 mod systemd;
 mod watch;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -164,7 +165,7 @@ enum KeyCommand {
     New {
         /// What the key is labelled by in the bill, the metrics and the log.
         name: Option<String>,
-        /// The group whose price it pays.
+        /// The group whose price it pays, one of `groups` in the configuration.
         #[arg(long)]
         group: Option<String>,
     },
@@ -214,10 +215,26 @@ fn init_log() {
     log_limit::Limited::install(builder.build());
 }
 
-/// Says on standard error what is wrong.
+/// Says that an address cannot be listened on, by the setting that names it, and what to do.
+fn cannot_listen(setting: &str, address: SocketAddr, error: &io::Error) -> String {
+    let what_to_do = match error.kind() {
+        io::ErrorKind::AddrInUse => "another process has it: end that, or write another address",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: write one that it has, or 0.0.0.0 for all of them"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 want the capability CAP_NET_BIND_SERVICE, or a socket of systemd's: \
+             write a higher one, or give it that"
+        }
+        _ => "write another address",
+    };
+    format!("{setting}: cannot listen on {address}: {error}; {what_to_do}")
+}
+
+/// Says on standard error what is wrong, as a line of the log where that is JSON.
 fn fail(problem: impl std::fmt::Display) -> ExitCode {
     // What led to it comes before it.
     log_queue::flush();
-    eprintln!("{problem}");
+    eprintln!("{}", log_format::last_words(&problem.to_string()));
     ExitCode::FAILURE
 }

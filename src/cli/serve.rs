@@ -7,9 +7,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use sd_notify::NotifyState;
 
@@ -21,7 +22,7 @@ use crate::config::{self, Config, LedgerUrl, Loaded};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
-use crate::server::StillInProgress;
+use crate::server::{Server, StillInProgress};
 use crate::{admin, server};
 
 /// How a configuration file is read, at the start and whenever it is read anew.
@@ -66,15 +67,22 @@ where
     }
 }
 
-/// A listening socket, one of systemd's where there is one for the address, or an error that
-/// names the address.
-fn listen(address: SocketAddr, activated: &mut Activated) -> io::Result<TcpListener> {
+/// Returns a listening socket, one of systemd's where there is one for the address.
+///
+/// # Errors
+/// With the setting and the address.
+fn listen(
+    setting: &str,
+    address: SocketAddr,
+    activated: &mut Activated,
+) -> io::Result<TcpListener> {
     if let Some(listener) = activated.at(address) {
         log::info!("the socket at {address} is one that was given to this process");
         return Ok(listener);
     }
     TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        let problem = super::cannot_listen(setting, address, &error);
+        io::Error::new(error.kind(), problem)
     })
 }
 
@@ -118,9 +126,9 @@ async fn serve(
         bounds.connections = few.fitting;
     }
     let ledger = open_ledger(&config.ledger)?;
-    let listener = listen(socket.address, &mut activated)?;
+    let listener = listen("listen.address", socket.address, &mut activated)?;
     let admin_listener = match &config.admin {
-        Some(admin) => Some(listen(admin.address, &mut activated)?),
+        Some(admin) => Some(listen("admin.address", admin.address, &mut activated)?),
         None => None,
     };
     for address in activated.left() {
@@ -150,32 +158,60 @@ async fn serve(
     let reloader = Reloader::new(load, paths, (&gate, server.certificate()), started);
     systemd::notify(&[NotifyState::Ready]);
     let watched = systemd::watch();
-    let mut signals = run_until_stopped(signals, reloads, reloader).await;
-    gate.stopping();
-    let (grace, patience) = stop_times(&gate);
-    // For the grace, for the requests, and for those of the admin listener.
-    systemd::notify(&[NotifyState::Stopping]);
-    systemd::extend_stop(grace + patience * 2 + STOP_MARGIN);
-    if !grace.is_zero() {
-        log::info!("stopping: not ready any more, and for {grace:?} requests are still taken");
-        tokio::select! {
-            () = tokio::time::sleep(grace) => {}
-            () = signals.stop() => log::info!("asked again to stop: it takes no more requests"),
+    let signals = run_until_stopped(signals, reloads, reloader).await;
+    let running = Running {
+        gate,
+        server,
+        admin,
+        background,
+        watched,
+    };
+    Ok(running.stop(signals).await)
+}
+
+/// What runs, and is to be stopped.
+struct Running {
+    gate: Arc<Gate>,
+    server: Server,
+    admin: Option<Server>,
+    background: JoinHandle<()>,
+    watched: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Stops it, when what is under way has ended, or its time is over.
+    async fn stop(self, mut signals: Signals) -> Result<(), StillInProgress> {
+        let began = Instant::now();
+        self.gate.stopping();
+        let (grace, patience) = stop_times(&self.gate);
+        // For the grace, for the requests, and for those of the admin listener.
+        systemd::notify(&[NotifyState::Stopping]);
+        systemd::extend_stop(grace + patience * 2 + STOP_MARGIN);
+        if !grace.is_zero() {
+            log::info!("stopping: not ready any more, and for {grace:?} requests are still taken");
+            tokio::select! {
+                () = tokio::time::sleep(grace) => {}
+                () = signals.stop() => log::info!("asked again to stop: it takes no more requests"),
+            }
         }
+        log::info!("stopping: requests under way may end");
+        let ended = self.server.stop(patience).await;
+        if ended.is_err() {
+            log_under_way(&self.gate);
+        }
+        if let Some(admin) = self.admin {
+            let _ = admin.stop(patience).await;
+        }
+        self.background.abort();
+        if let Some(watched) = self.watched {
+            watched.abort();
+        }
+        if ended.is_ok() {
+            let seconds = began.elapsed().as_secs_f64();
+            log::info!("stopped: all requests have ended, in {seconds:.1} s");
+        }
+        ended
     }
-    log::info!("stopping: requests under way may end");
-    let ended = server.stop(patience).await;
-    if ended.is_err() {
-        log_under_way(&gate);
-    }
-    if let Some(admin) = admin {
-        let _ = admin.stop(patience).await;
-    }
-    background.abort();
-    if let Some(watched) = watched {
-        watched.abort();
-    }
-    Ok(ended)
 }
 
 /// The signals that the gate handles.

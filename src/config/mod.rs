@@ -54,7 +54,7 @@ pub use jobs::Jobs;
 pub use ledger::LedgerUrl;
 pub use listen::{Admin, Listen, Tls};
 pub use metrics::MetricsOptions;
-pub use part::{KeyGroup, load_key_group, load_ledger};
+pub use part::{KeyGroup, has_key, load_key_group, load_ledger};
 pub use reload::{ConfigHash, Reload};
 
 use error::{Problems, Reported};

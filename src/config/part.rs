@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_saphyr::Spanned;
+
 use super::error::{Error, Problems, Reported};
 use super::sources::{self, Sources};
 use super::{LedgerUrl, file, models, yaml};
@@ -39,11 +41,7 @@ pub fn load_key_group(path: &Path, key: &str) -> Result<(LedgerUrl, Option<KeyGr
         let catalog = models::build(&file.catalog, problems);
         let channels = &file.channels.value;
         let groups = super::keys::build_groups(&file.groups, channels, &catalog, problems);
-        let mut keys = file.keys.unwrap_or_default();
-        for (path, text) in sources.key_files(file.keys_from, problems)? {
-            problems.enter(&path.display().to_string());
-            keys.extend(yaml::read::<file::KeysFile>(&text, problems)?.keys);
-        }
+        let keys = all_keys(file.keys, file.keys_from, &sources, problems)?;
         let key = keys.iter().find(|entry| entry.name.value == key);
         let group = match key {
             Some(key) => match groups.get(key.group.value.as_str()) {
@@ -61,6 +59,33 @@ pub fn load_key_group(path: &Path, key: &str) -> Result<(LedgerUrl, Option<KeyGr
         });
         Ok((ledger?, group))
     })
+}
+
+/// Returns whether the configuration file of that path, or a file of keys that it names, has a key of
+/// that name.
+///
+/// # Errors
+/// All that is wrong with the keys, by place.
+pub fn has_key(path: &Path, key: &str) -> Result<bool, Error> {
+    load(path, |file, sources, problems| {
+        let keys = all_keys(file.keys, file.keys_from, &sources, problems)?;
+        Ok(keys.iter().any(|entry| entry.name.value == key))
+    })
+}
+
+/// Reads the entries of all keys, those of the files that are named included.
+fn all_keys(
+    keys: Option<Vec<file::Key>>,
+    from: Option<Spanned<file::OneOrMany>>,
+    sources: &Sources<'_>,
+    problems: &mut Problems,
+) -> Result<Vec<file::Key>, Reported> {
+    let mut keys = keys.unwrap_or_default();
+    for (path, text) in sources.key_files(from, problems)? {
+        problems.enter(&path.display().to_string());
+        keys.extend(yaml::read::<file::KeysFile>(&text, problems)?.keys);
+    }
+    Ok(keys)
 }
 
 fn load<T>(

@@ -108,7 +108,9 @@ fn an_address_that_is_not_of_this_machine() {
     // Of the block that documentation is written with (RFC 5737).
     let listen = "listen: { address: 192.0.2.1:8080 }";
     let text = stops_both(&configuration(&folder, &[(LISTEN, listen)]));
-    assert!(text.contains("cannot listen on 192.0.2.1:8080"), "{text}");
+    let problem = "listen.address: cannot listen on 192.0.2.1:8080";
+    assert!(text.contains(problem), "{text}");
+    assert!(text.contains("this machine has no such address"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,7 +50,13 @@ fn the_entry_of_a_new_key_is_pasted_as_it_is() {
     let said = String::from_utf8(checked.stdout).unwrap();
     assert!(said.contains("keys: 3"), "{said}");
 
-    // What is left out has to be filled in.
+    // What is left out has to be filled in, as is said.
+    let said = String::from_utf8(key_new(&["fresh"]).stdout).unwrap();
+    assert!(
+        said.contains("Replace <GROUP> by the name of one of its `groups`"),
+        "{said}"
+    );
+    assert!(!said.contains("<NAME>"), "{said}");
     std::fs::write(folder.join("keys.yaml"), format!("keys:\n{}", made(&[]).1)).unwrap();
     let checked = run(&["check"], &configuration(&folder, &keys_from));
     let said = String::from_utf8(checked.stderr).unwrap();

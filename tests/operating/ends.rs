@@ -1,0 +1,67 @@
+//! What a gate says when it ends, or does not begin.
+
+use crate::gate::{Gate, configuration, run};
+use crate::support::folder::Folder;
+
+const JSON: (&str, &str) = ("", "log: { format: json }\n");
+
+/// The messages of a log, each line of which is an object.
+fn messages(log: &str) -> Vec<String> {
+    let message = |line: &str| {
+        let read: serde_json::Value = serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {line}\n{log}"));
+        assert!(
+            read["time"].is_string() && read["level"].is_string(),
+            "{line}"
+        );
+        read["message"].as_str().unwrap().to_owned()
+    };
+    log.lines().map(message).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_end_is_said() {
+    let folder = Folder::new();
+    for (replace, is_json) in [(&[][..], false), (&[JSON][..], true)] {
+        let mut gate = Gate::start(&configuration(&folder, replace), "");
+        gate.signal("TERM");
+        assert!(gate.ended().await.success());
+        gate.logged("stopped: all requests have ended").await;
+        let log = gate.log();
+        if is_json {
+            let ends = messages(&log).iter().any(|m| m.starts_with("stopped: "));
+            assert!(ends, "{log}");
+        }
+    }
+}
+
+/// The setting is named, and what to do; in a log of JSON as a line of it.
+#[test]
+fn an_address_that_is_taken_is_said_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let folder = Folder::new();
+    for (nth, setting) in [(1, "listen.address"), (2, "admin.address")] {
+        for is_json in [false, true] {
+            let replace = if is_json { &[JSON][..] } else { &[] };
+            let config = configuration(&folder, replace);
+            let text = std::fs::read_to_string(&config).unwrap();
+            let parts: Vec<&str> = text.splitn(3, "127.0.0.1:0").collect();
+            let mut addresses = ["127.0.0.1:0"; 2];
+            addresses[nth - 1] = &taken;
+            let [first, second] = addresses;
+            let text = format!("{}{first}{}{second}{}", parts[0], parts[1], parts[2]);
+            std::fs::write(&config, text).unwrap();
+            let output = run(&["serve"], &config);
+            assert!(!output.status.success());
+            let said = String::from_utf8(output.stderr).unwrap();
+            let said = match is_json {
+                true => messages(&said).join("\n"),
+                false => said,
+            };
+            let problem = format!("{setting}: cannot listen on {taken}: ");
+            assert!(said.contains(&problem), "{said}");
+            assert!(said.contains("another process has it"), "{said}");
+        }
+    }
+}
