@@ -184,8 +184,8 @@ impl Exchange {
             session.finish_request_body().await
         };
         let completed = in_time(patience, completed).await;
-        let is_late = |error: &Box<Error>| *error.etype() == WriteTimedout;
-        self.is_too_slow = completed.as_ref().is_err_and(is_late);
+        let failure = completed.as_ref().err();
+        self.is_too_slow = failure.is_some_and(|error| *error.etype() == WriteTimedout);
         completed?;
         Ok(*self.finished.insert(Instant::now()))
     }
