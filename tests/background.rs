@@ -15,6 +15,8 @@ mod reloaded;
 mod resolve;
 #[path = "background/restored.rs"]
 mod restored;
+#[path = "background/rounds.rs"]
+mod rounds;
 #[path = "background/scripted.rs"]
 mod scripted;
 mod support;

@@ -501,6 +501,19 @@ async fn commands_record_once_and_tell_what_they_did() {
         let said = told(&["bill", "--month", "9999-01"]).unwrap_err();
         assert!(said.contains("has not begun"), "{said}");
         names_of_keys(&config, &month);
+        let metrics = Request::get("/metrics").send(gate.admin).await.unwrap();
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        for (kind, count, amount) in [("credit", 2, "1.51"), ("debit", 1, "0.5"), ("void", 1, "4")]
+        {
+            let labels = format!("{{currency=\"CNY\",key=\"demo\",kind=\"{kind}\"}}");
+            for (family, value) in [
+                ("adjustments", count.to_string()),
+                ("adjustment_amount", amount.to_owned()),
+            ] {
+                let sample = format!("tollgate_{family}{labels} {value}\n");
+                assert!(metrics.contains(&sample), "{sample}{metrics}");
+            }
+        }
 
         // What the configuration was, and what a reload made of it.
         std::fs::write(

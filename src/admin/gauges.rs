@@ -32,7 +32,8 @@ pub async fn refresh_metrics(gate: &Gate) {
     gate.metrics().ledger_up.set(i64::from(ledger_up));
     // While it is away, what it said last is shown.
     if ledger_up {
-        show_open(gate).await;
+        show_open(gate, now).await;
+        show_adjustments(gate).await;
         show_budgets(gate, &snapshot, now).await;
     }
 }
@@ -111,7 +112,7 @@ fn show_uploads(gate: &Gate, snapshot: &Snapshot) {
 
 /// Shows what is not resolved, in the ledger's own words: in a fleet, every gate shows all of
 /// it. While the ledger is away, what it said last.
-async fn show_open(gate: &Gate) {
+async fn show_open(gate: &Gate, now: Timestamp) {
     let Ok(open) = gate.ledger().count_unresolved().await else {
         return;
     };
@@ -126,12 +127,17 @@ async fn show_open(gate: &Gate) {
     let channels = snapshot.channels.all().iter();
     let names = channels.map(|channel| (channel.spec().name.clone(), 0));
     let mut unresolved: HashMap<Arc<str>, u64> = names.collect();
+    let mut ages: HashMap<Arc<str>, u64> = unresolved.clone();
     for open in open {
         *jobs.entry(open.key).or_default() += open.count;
         if open.state == ledger::State::Unknown {
+            let age = ages.entry(open.channel.clone()).or_default();
+            *age = (*age).max(now.since(open.oldest));
             *unresolved.entry(open.channel).or_default() += open.count;
         }
     }
+    let ages = ages.iter().map(|(channel, age)| (&**channel, *age));
+    gate.metrics().ledger.show_unresolved_ages(ages);
     for (gauge, counts) in [
         (&gate.metrics().jobs_in_flight, jobs),
         (&gate.metrics().unresolved, unresolved),
@@ -141,5 +147,12 @@ async fn show_open(gate: &Gate) {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             gauge.with_label_values(&[&*label]).set(count);
         }
+    }
+}
+
+/// Shows the adjustments of the bill, which are recorded beside the gates.
+async fn show_adjustments(gate: &Gate) {
+    if let Ok(sums) = gate.ledger().adjustments().await {
+        gate.metrics().ledger.show_adjustments(&sums);
     }
 }

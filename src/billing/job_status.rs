@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::job_cache::JobEntry;
 use super::public_id::{public_source, with_public_ids};
 use super::reserve::Billing;
+use crate::dialect::Status;
 use crate::runtime::Snapshot;
 use crate::upstream::job_status::{self, JobReport};
 use crate::upstream::{LiveChannel, QueryError, UpstreamClient};
@@ -30,20 +31,27 @@ pub(crate) async fn fetch(
     Ok(report)
 }
 
-/// Fetches the status of a job and settles its charge if it has ended. Not to be given up
-/// half-way: the metrics would miss what the ledger does.
+/// Fetches the status of a job and settles its charge if it has ended. Where it is given up, what it has
+/// begun to settle is settled all the same.
 ///
 /// # Errors
 /// As for [`fetch`].
 pub(crate) async fn fetch_and_settle(
     billing: &Billing,
     client: &UpstreamClient,
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     channel: &Arc<LiveChannel>,
-    entry: &JobEntry,
+    entry: &Arc<JobEntry>,
 ) -> Result<JobReport, QueryError> {
     let report = fetch(billing, client, snapshot, channel, entry).await?;
-    let config = &snapshot.config;
-    billing.settle(entry, &report.job, config).await;
+    if report.job.status.is_some_and(Status::is_end) {
+        let (settles, entry, snapshot) = (billing.clone(), entry.clone(), snapshot.clone());
+        let job = report.job.clone();
+        let settled = billing.spawn_write(async move {
+            settles.settle(&entry, &job, &snapshot.config).await;
+        });
+        // It only fails by a panic, which has been logged.
+        let _ = settled.await;
+    }
     Ok(report)
 }

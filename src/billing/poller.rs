@@ -2,6 +2,7 @@
 //! depends on a client's polling.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
@@ -33,6 +34,17 @@ const AGE_DIVISOR: u64 = 8;
 /// The longest time between two polls of a job.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
+/// How far a round came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Round {
+    /// All that was to be done is done, or under way.
+    Complete,
+    /// More is waiting.
+    More,
+    /// The channel could not be asked.
+    HeldUp,
+}
+
 /// Keeps the polls of a channel's jobs that are under way, and when the next may begin.
 #[derive(Default)]
 pub(super) struct Poller {
@@ -46,8 +58,8 @@ pub(super) struct Poller {
 
 impl Poller {
     /// Makes one round: polls the jobs whose time has come, at the channel's rate as long as
-    /// there are enough of them. Returns whether more are waiting.
-    pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<bool, Unavailable> {
+    /// there are enough of them.
+    pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
         let billing = &task.billing;
         let jobs = &task.snapshot.config.jobs;
         let rate = jobs.polls_per_second;
@@ -62,7 +74,7 @@ impl Poller {
         let pause = jobs.poll_after.min(ROUND_TIMEOUT);
         self.has_room(usize::MAX, until, pause).await;
         if self.is_backing_off() {
-            return Ok(false);
+            return Ok(Round::HeldUp);
         }
         // Those under way are due until they have been polled.
         let in_progress = u32::try_from(self.in_progress.len()).unwrap_or(u32::MAX);
@@ -87,9 +99,9 @@ impl Poller {
             if polled > at && !is_old(&entry, at, jobs) {
                 set_next_poll(task, &entry, polled).await?;
             } else if Instant::now() > until || !self.has_room(max_polls, until, pause).await {
-                return Ok(true);
+                return Ok(Round::More);
             } else if self.is_backing_off() {
-                return Ok(false);
+                return Ok(Round::HeldUp);
             } else {
                 self.wait_for_slot(pace).await;
                 let task = task.clone();
@@ -97,7 +109,10 @@ impl Poller {
                 self.in_progress.insert(poll.id(), job.reservation);
             }
         }
-        Ok(is_full)
+        Ok(match is_full {
+            true => Round::More,
+            false => Round::Complete,
+        })
     }
 
     fn is_in_progress(&self, job: &Job) -> bool {
@@ -159,7 +174,7 @@ impl Poller {
 ///
 /// # Errors
 /// Why the channel told nothing, if it did not.
-async fn poll(task: &ChannelTask, entry: &JobEntry) -> Result<(), QueryError> {
+async fn poll(task: &ChannelTask, entry: &Arc<JobEntry>) -> Result<(), QueryError> {
     let ChannelTask {
         billing,
         client,

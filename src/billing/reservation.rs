@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pending_writes::PendingWrites;
 use crate::clock::Clock;
 use crate::ledger::{Charge, Draft, Ledger, ReservationId};
 use crate::policy::{Key, Timestamp};
@@ -19,9 +20,15 @@ pub(crate) struct Reservation {
     pub(super) used: Box<[u64]>,
     /// When it was made, by [`Clock::running`].
     made: Duration,
-    ledger: Arc<dyn Ledger>,
-    clock: Clock,
+    guard: Guard,
     is_open: bool,
+}
+
+/// What marks a reservation as unknown whose request was dropped.
+pub(super) struct Guard {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) clock: Clock,
+    pub(super) writes: PendingWrites,
 }
 
 impl Reservation {
@@ -32,8 +39,7 @@ impl Reservation {
         key: Arc<Key>,
         created: Timestamp,
         made: Duration,
-        ledger: Arc<dyn Ledger>,
-        clock: Clock,
+        guard: Guard,
     ) -> Self {
         Self {
             draft,
@@ -41,8 +47,7 @@ impl Reservation {
             created,
             used: Box::default(),
             made,
-            ledger,
-            clock,
+            guard,
             is_open: true,
         }
     }
@@ -70,7 +75,7 @@ impl Reservation {
 
     /// Returns how old it is, by a clock that goes on while the machine is suspended.
     pub(crate) fn age(&self) -> Duration {
-        self.clock.running().saturating_sub(self.made)
+        self.guard.clock.running().saturating_sub(self.made)
     }
 }
 
@@ -79,10 +84,15 @@ impl Drop for Reservation {
         if !self.is_open {
             return;
         }
-        let (ledger, clock, id) = (self.ledger.clone(), self.clock.clone(), self.id());
+        let Guard {
+            ledger,
+            clock,
+            writes,
+        } = &self.guard;
+        let (ledger, clock, id) = (ledger.clone(), clock.clone(), self.id());
         // Without a runtime the process is ending: the next one finds it pending.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            writes.spawn(async move {
                 if let Err(error) = ledger.mark_unknown(id, clock.now()).await {
                     log::error!("reservation {id} not marked: {error}");
                 }
@@ -128,8 +138,12 @@ mod tests {
             channels: None,
         });
         let (created, made) = (clock.now(), clock.running());
-        let ledger = Arc::new(MemoryLedger::default());
-        let mut reservation = Reservation::new(draft, key, created, made, ledger, clock.clone());
+        let guard = Guard {
+            ledger: Arc::new(MemoryLedger::default()),
+            clock: clock.clone(),
+            writes: PendingWrites::default(),
+        };
+        let mut reservation = Reservation::new(draft, key, created, made, guard);
         reservation.close();
         let grace = Duration::from_secs(180);
         assert!(reservation.age() < grace);

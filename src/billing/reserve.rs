@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use super::charge::ChargeCache;
 use super::job_cache::{JobCache, JobEntry};
-use super::reservation::Reservation;
+use super::pending_writes::PendingWrites;
+use super::reservation::{Guard, Reservation};
 use super::retry::{LedgerCall, LedgerRetries};
 use crate::clock::{Clock, millis};
 use crate::ledger::{
@@ -24,6 +27,7 @@ pub(crate) struct Billing {
     pub(super) jobs: Arc<JobCache>,
     charges: Arc<ChargeCache>,
     pub(super) retries: LedgerRetries,
+    writes: PendingWrites,
     clock: Clock,
 }
 
@@ -59,14 +63,30 @@ pub(crate) enum ReserveOutcome {
 impl Billing {
     /// Makes the billing of one ledger.
     pub(crate) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let writes = PendingWrites::default();
         Self {
             ledger,
             metrics,
             jobs: Arc::default(),
             charges: Arc::default(),
-            retries: LedgerRetries::default(),
+            retries: LedgerRetries::new(writes.clone()),
+            writes,
             clock,
         }
+    }
+
+    /// Runs a write to the ledger to its end, whoever waits for it: a gate that stops does.
+    pub(crate) fn spawn_write<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.writes.spawn(write)
+    }
+
+    /// Waits until all writes that no request waits for are made, for up to `within`. Returns how many
+    /// are left.
+    pub(crate) async fn flush(&self, within: Duration) -> usize {
+        self.writes.flush(within).await
     }
 
     /// Returns the time, by the clock that charges go by.
@@ -135,8 +155,12 @@ impl Billing {
         Ok(match reserved {
             Reserved::Done => {
                 self.metrics.charge(Event::Reserved, &draft.charge);
-                let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
-                let mut reservation = Reservation::new(draft, key.clone(), at, made, ledger, clock);
+                let guard = Guard {
+                    ledger: self.ledger.clone(),
+                    clock: self.clock.clone(),
+                    writes: self.writes.clone(),
+                };
+                let mut reservation = Reservation::new(draft, key.clone(), at, made, guard);
                 reservation.used = used;
                 ReserveOutcome::Reserved(reservation)
             }
@@ -218,7 +242,7 @@ impl Billing {
     /// Keeps a fact about a reservation, now or as soon as the ledger can be used.
     pub(super) fn note(&self, id: ReservationId, note: Note) {
         let billing = self.clone();
-        tokio::spawn(async move {
+        self.spawn_write(async move {
             if billing.ledger.note(id, &note).await.is_err() {
                 let call = match note {
                     Note::Answer { .. } => LedgerCall::NoteAnswer,

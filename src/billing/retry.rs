@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::pending_writes::PendingWrites;
 use crate::ledger::{ReservationId, Unavailable};
 
 /// How long to wait before a call is retried: this, doubled each time up to the second
@@ -31,9 +32,20 @@ pub(super) enum LedgerCall {
 
 /// Keeps the calls that are being retried. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LedgerRetries(Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>);
+pub(super) struct LedgerRetries {
+    calls: Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>,
+    writes: PendingWrites,
+}
 
 impl LedgerRetries {
+    /// Makes one that counts its calls among those writes.
+    pub(super) fn new(writes: PendingWrites) -> Self {
+        Self {
+            calls: Arc::default(),
+            writes,
+        }
+    }
+
     /// Returns whether that call is being retried.
     pub(super) fn has(&self, id: ReservationId, step: LedgerCall) -> bool {
         self.lock().contains(&(id, step))
@@ -61,11 +73,12 @@ impl LedgerRetries {
             }
         }
         let retrying = Retrying(self.clone(), (id, step));
-        tokio::spawn(async move {
+        let writes = self.writes.clone();
+        self.writes.spawn(async move {
             let _retrying = retrying;
             let mut wait = RETRY_AFTER;
             loop {
-                tokio::time::sleep(wait).await;
+                writes.pause(wait).await;
                 match call().await {
                     Ok(()) => return,
                     Err(error) => wait = next_wait(wait, &error),
@@ -76,7 +89,7 @@ impl LedgerRetries {
 
     /// Locks the set. No panic can leave it half-written, so a poisoned lock is taken as it is.
     fn lock(&self) -> MutexGuard<'_, HashSet<(ReservationId, LedgerCall)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,6 +139,34 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    /// A call that waits for its turn is made when the gate stops, and not lost.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_retries_at_once() {
+        let (writes, calls) = (PendingWrites::default(), Arc::<AtomicU32>::default());
+        let retries = LedgerRetries::new(writes.clone());
+        let counted = calls.clone();
+        retries.start(ReservationId(1), LedgerCall::Resolve, move || {
+            let call = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match call {
+                    0 => Err(Unavailable::permanent("full")),
+                    _ => Ok(()),
+                }
+            }
+        });
+        while calls.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let began = tokio::time::Instant::now();
+        assert_eq!(writes.flush(Duration::from_secs(3)).await, 0);
+        assert!(
+            began.elapsed() < RETRY_AFTER_MAX / 10,
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,12 +11,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::channel_task::ChannelTask;
 use super::job_end::JobEnd;
-use super::poller::Poller;
+use super::poller::{Poller, Round};
+use super::reachability::Reachability;
 use super::reconcile::Reconciler;
 use super::reserve::Billing;
 use crate::channel::ChannelState;
 use crate::clock::{before, millis};
 use crate::ledger::{State, Unavailable};
+use crate::metrics::RoundTask as Task;
 use crate::plural::Counted;
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{LiveChannel, UpstreamClient, probe_health};
@@ -41,15 +43,6 @@ pub(crate) struct Worker {
     runtime: Arc<Runtime>,
     /// See [`Worker::lost_after`], in milliseconds.
     longest_pending: AtomicU64,
-}
-
-/// What is done for a channel.
-#[derive(Clone, Copy)]
-enum Task {
-    /// Polls jobs that have not ended.
-    Poll,
-    /// Finds out what became of requests without an answer.
-    Reconcile,
 }
 
 /// What the tasks of a channel remember between their rounds.
@@ -87,6 +80,11 @@ impl Worker {
         while tasks.join_next().await.is_some() {
             log::error!("a background task of the gate has ended: restart the gate");
         }
+    }
+
+    /// Waits until what is to be written to the ledger is, for up to `within`.
+    pub(crate) async fn flush(&self, within: Duration) {
+        self.billing.flush(within).await;
     }
 
     /// Does once what [`run`](Self::run) does again and again: for tests that say when.
@@ -344,7 +342,8 @@ impl Worker {
     /// Does a task once. Returns whether it is to be done again at once.
     async fn run_once(&self, of: &ChannelTask, task: Task, memory: &mut Memory) -> bool {
         if of.channel.state() == ChannelState::Off {
-            // Nothing is sent to it.
+            // Nothing is sent to it, and nothing is late.
+            self.note_round(of, task);
             return false;
         }
         let name = of.name();
@@ -356,14 +355,25 @@ impl Worker {
         if !self.has_lease(&lease, HEARTBEAT * 4).await {
             return false;
         }
-        let done = match task {
+        let round = match task {
             Task::Poll => memory.poller.round(of).await,
-            Task::Reconcile => memory.reconciler.round(of).await.map(|()| false),
+            Task::Reconcile => memory.reconciler.round(of).await,
         };
-        done.unwrap_or_else(|error| {
-            log::debug!("{lease}: {error}");
-            false
-        })
+        match &round {
+            Ok(Round::Complete) => self.note_round(of, task),
+            Ok(Round::More | Round::HeldUp) => {}
+            Err(error) => log::debug!("{lease}: {error}"),
+        }
+        matches!(round, Ok(Round::More))
+    }
+
+    /// Shows that a round is done. One for a channel that is not configured any more is nobody's to
+    /// wait for.
+    fn note_round(&self, of: &ChannelTask, task: Task) {
+        if !of.channel.is_removed() {
+            let (metrics, at) = (&self.billing.metrics, self.billing.now());
+            metrics.ledger.round_done(of.name(), task, at);
+        }
     }
 }
 
@@ -373,23 +383,6 @@ fn tasks_at(snapshot: &Snapshot, channel: &Arc<LiveChannel>) -> Vec<Task> {
     match snapshot.channels.is_first(channel) {
         true => vec![Task::Poll, Task::Reconcile],
         false => vec![Task::Reconcile],
-    }
-}
-
-/// Logs once that the ledger is away, and once that it is back.
-#[derive(Default)]
-struct Reachability {
-    is_away: bool,
-}
-
-impl Reachability {
-    fn note<T>(&mut self, outcome: &Result<T, Unavailable>) {
-        match outcome {
-            Ok(_) if self.is_away => log::info!("the ledger is back"),
-            Err(error) if !self.is_away => log::error!("{error}"),
-            _ => {}
-        }
-        self.is_away = outcome.is_err();
     }
 }
 

@@ -137,7 +137,7 @@ fn keep(
         );
         return;
     }
-    tokio::spawn(async move {
+    gate.spawn_write(async move {
         let (end, mut pause) = (Instant::now() + KEEP_WITHIN, PAUSES.0);
         while let Err(error) = ledger.note_load(&load).await {
             if Instant::now() + pause >= end {

@@ -22,6 +22,7 @@ use crate::config::{self, Config, LedgerUrl, Loaded};
 use crate::gate::{Background, Gate};
 use crate::ledger::{Ledger, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
+use crate::plural::Counted;
 use crate::server::{Server, StillInProgress};
 use crate::{admin, server};
 
@@ -203,13 +204,11 @@ impl Running {
             let _ = admin.stop(patience).await;
         }
         self.background.abort();
+        let left = self.gate.flush(FLUSH_WITHIN).await;
         if let Some(watched) = self.watched {
             watched.abort();
         }
-        if ended.is_ok() {
-            let seconds = began.elapsed().as_secs_f64();
-            log::info!("stopped: all requests have ended, in {seconds:.1} s");
-        }
+        log_end(ended.is_ok(), left, began.elapsed());
         ended
     }
 }
@@ -241,6 +240,28 @@ impl Signals {
 
 /// How long a stop may take beyond what is configured: to write what is owed and end the ledger.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// How long what no request waits for may take to be written to the ledger.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Says how the gate has ended.
+fn log_end(all_ended: bool, left: usize, took: Duration) {
+    let seconds = took.as_secs_f64();
+    match (all_ended, left) {
+        (true, 0) => log::info!(
+            "stopped: all requests have ended, and the ledger has all that was to be written, in \
+             {seconds:.1} s"
+        ),
+        // Of requests that have not ended, their number is told when the process ends.
+        (_, 0) => {}
+        (_, left) => log::warn!(
+            "stopped before the ledger had {}: it was away or slow. No charge is lost: the next start \
+             finds them as they are in the ledger and asks the channels; evidence for disputes may be \
+             missing",
+            Counted(left as u64, "write")
+        ),
+    }
+}
 
 /// For how long a gate that stops still takes requests, and for how long those under way may go on.
 fn stop_times(gate: &Gate) -> (Duration, Duration) {

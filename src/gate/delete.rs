@@ -25,7 +25,7 @@ pub(super) async fn handle(
     services: &Services,
     session: &ServerSession,
     route: &Route,
-    entry: &JobEntry,
+    entry: &Arc<JobEntry>,
     ctx: &RequestContext,
 ) -> Result<Response, RequestError> {
     let snapshot = &ctx.snapshot;

@@ -292,8 +292,7 @@ impl Gate {
         }
     }
 
-    /// Finds the job of that id, if it is this key's. Whether another key has such a job is not
-    /// told.
+    /// Finds the job of that id, if it is this key's. Another key's is as good as none.
     async fn own_job(&self, key: &Key, id: &str) -> Result<Arc<JobEntry>, RequestError> {
         let none = Err(Refusal::NotFound(Missing::Job).into());
         match self.services.billing.job(id).await? {
@@ -306,6 +305,16 @@ impl Gate {
             }
             None => none,
         }
+    }
+
+    /// Waits for the writes to the ledger that no request waits for. Returns how many are left then.
+    pub async fn flush(&self, within: std::time::Duration) -> usize {
+        self.services.billing.flush(within).await
+    }
+
+    /// Runs a write to the ledger for which nobody but [`Gate::flush`] waits.
+    pub fn spawn_write(&self, write: impl Future<Output = ()> + Send + 'static) {
+        self.services.billing.spawn_write(write);
     }
 
     async fn refuse(

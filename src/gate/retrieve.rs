@@ -96,7 +96,9 @@ async fn read_and_settle(
 async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx: &RequestContext) {
     let (billing, entry) = (services.billing.clone(), entry.clone());
     let snapshot = ctx.snapshot.clone();
-    let settled = tokio::spawn(async move { billing.settle(&entry, &job, &snapshot.config).await });
+    let settled = services
+        .billing
+        .spawn_write(async move { billing.settle(&entry, &job, &snapshot.config).await });
     let _ = timeout(SETTLE_WITHIN, settled).await;
 }
 

@@ -1,6 +1,7 @@
 //! Holds what the handlers of requests work with, and runs what no request waits for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
@@ -210,8 +211,13 @@ impl BackgroundService for Background {
             () = self.run() => {}
             _ = shutdown.changed() => {}
         }
+        self.worker.flush(FLUSH_WITHIN).await;
     }
 }
+
+/// How long a server that embeds the gate waits, when it stops, for what is still to be written to the
+/// ledger.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 impl Background {
     /// Runs until it is dropped.

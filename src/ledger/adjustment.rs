@@ -277,5 +277,20 @@ pub fn decide_credit(found: Option<Adjustment>, wanted: &Adjustment) -> CreditDe
     }
 }
 
+/// How many adjustments of one kind a key has in one currency, and what they come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdjustmentSum {
+    /// The key's name.
+    pub key: Arc<str>,
+    /// The currency of the amount.
+    pub currency: Arc<str>,
+    /// `void`, `credit` or `debit`.
+    pub kind: Arc<str>,
+    /// How many.
+    pub count: u64,
+    /// By how much the key owes less for them, or more for debits: never below zero.
+    pub amount: SignedAmount,
+}
+
 #[cfg(test)]
 mod tests;

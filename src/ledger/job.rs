@@ -110,6 +110,8 @@ pub struct UnresolvedCount {
     pub state: State,
     /// How many.
     pub count: u64,
+    /// When the oldest of them was reserved.
+    pub oldest: Timestamp,
 }
 
 /// The outcome of a reservation that was voided because its job was not on the channel's list,

@@ -41,7 +41,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use adjustment::{Adjustment, AdjustmentKind, Author, ChargeOfKey, CreditDecision, VOID_ID};
-pub use adjustment::{VoidDecision, VoidRefusal, VoidedCharge};
+pub use adjustment::{AdjustmentSum, VoidDecision, VoidRefusal, VoidedCharge};
 pub use bill::{AdjustmentLine, BillLine, BillQuery, BillReading, BillSum, BillTotals, LineKind};
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer};
 pub use charge::{
@@ -290,6 +290,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// A ledger that keeps no evidence ignores it.
     async fn note_load(&self, _load: &ConfigLoad) -> Result<(), Unavailable> {
         Ok(())
+    }
+
+    /// Sums up the adjustments of the bill, by key, currency and kind. A ledger that keeps none has
+    /// none.
+    async fn adjustments(&self) -> Result<Vec<AdjustmentSum>, Unavailable> {
+        Ok(Vec::new())
     }
 
     /// Checks that the ledger can take reservations.

@@ -7,6 +7,7 @@ mod cost_labels;
 mod declare;
 mod family;
 mod groups;
+mod ledger;
 mod money;
 mod start;
 
@@ -23,6 +24,7 @@ pub use certificates::Certificates;
 pub use cost_labels::CostLabels;
 use declare::Declare;
 use groups::{Channels, Charges, Reloads, Requests};
+pub use ledger::{LedgerGauges, RoundTask};
 
 /// What happened to a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub struct Metrics {
     pub channel_state: IntGaugeVec,
     /// The certificates that the gate shows to others.
     pub certificates: Certificates,
+    /// What the ledger says.
+    pub ledger: LedgerGauges,
     reloads: Reloads,
     cost_labels: ArcSwap<CostLabels>,
 }
@@ -192,6 +196,7 @@ impl Metrics {
             channel_up,
             channel_state,
             certificates: Certificates::declare(&d)?,
+            ledger: LedgerGauges::declare(&d)?,
             reloads: Reloads::declare(&d)?,
             cost_labels: ArcSwap::default(),
             registry,

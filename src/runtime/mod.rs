@@ -91,6 +91,9 @@ impl Runtime {
         let before = self.snapshot();
         for channel in &before.config.channels {
             self.metrics.certificates.set_channel(&channel.name, None);
+            if !config.channels.iter().any(|is| is.name == channel.name) {
+                self.metrics.ledger.end_rounds(&channel.name);
+            }
         }
         show(&config, &self.metrics, at);
         let change = ConfigChange::between(&before.config, &config);
@@ -110,6 +113,7 @@ fn show(config: &Config, metrics: &Metrics, at: Timestamp) {
         let validity = channel.client_cert.as_ref().map(TlsIdentity::validity);
         let not_after = validity.map(|validity| validity.not_after);
         metrics.certificates.set_channel(&channel.name, not_after);
+        metrics.ledger.start_rounds(&channel.name, at);
         if let Some(Err(not_valid)) = validity.map(|validity| validity.check(at.seconds())) {
             log::error!("channel {}: client_cert: {not_valid}", channel.name);
         }

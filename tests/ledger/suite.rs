@@ -984,12 +984,17 @@ pub async fn open_reservations_are_counted(ledger: Arc<dyn Ledger>) {
     }
     with_job(&*ledger, &key, 3, NOW).await;
     ledger.mark_unknown(ReservationId(2), NOW).await.unwrap();
+    // Of the same state, and younger.
+    let later = Timestamp(NOW.0 + 5_000);
+    assert!(reserved(&*ledger, &key, 4, &charge, later).await);
+    ledger.mark_unknown(ReservationId(4), later).await.unwrap();
     let open = async || {
         let open = ledger.count_unresolved().await.unwrap();
         assert!(
             open.iter()
                 .all(|o| &*o.key == "studio" && &*o.channel == "official")
         );
+        assert!(open.iter().all(|o| o.oldest == NOW), "{open:?}");
         let mut open: Vec<_> = open.iter().map(|o| (o.state.name(), o.count)).collect();
         open.sort_unstable();
         open
@@ -1000,9 +1005,11 @@ pub async fn open_reservations_are_counted(ledger: Arc<dyn Ledger>) {
         [
             (confirmed.name(), 1),
             (pending.name(), 1),
-            (unknown.name(), 1)
+            (unknown.name(), 2)
         ]
     );
+    let gone = ledger.void(ReservationId(4), "lost", NOW).await;
+    assert!(gone.unwrap().is_some());
     let end = ledger.settle(ReservationId(3), Resolution::Posted, "completed", NOW);
     assert!(end.await.unwrap().is_some());
     assert!(

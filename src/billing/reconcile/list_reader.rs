@@ -17,7 +17,7 @@ const MAX_JOBS: usize = 10_000;
 const MAX_PAGE_FAILURES: u32 = 3;
 
 /// A job of the list, and how it stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Listing {
     pub(super) job: ListedJob,
     pub(super) answer: JobAnswer,

@@ -20,6 +20,7 @@ use super::channel_task::ChannelTask;
 use super::charge::corrected;
 use super::confirm::binding_limits;
 use super::matching::{Candidate, Decision, ListedJob, Matcher, ReconciledJob, Rules};
+use super::poller::Round;
 use super::public_id::{public_id, public_source};
 use crate::clock::{before, millis};
 use crate::ledger::{
@@ -117,14 +118,15 @@ impl Unresolved {
 }
 
 impl Reconciler {
-    /// Makes one round: asks the channel for its jobs if any outcome is unknown.
-    pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<(), Unavailable> {
+    /// Makes one round: asks the channel for its jobs if any outcome is unknown. It is complete when the
+    /// list has told what it can of all of them.
+    pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
         let (billing, name) = (&task.billing, task.name());
         expire_unknown(task).await?;
         let unresolved = Unresolved::load(task).await?;
         let Some(oldest) = unresolved.oldest(task) else {
             self.reader = None;
-            return Ok(());
+            return Ok(Round::Complete);
         };
         let reader = self.reader.take();
         let mut reader = reader.unwrap_or_else(|| ListReader::new(billing.now()));
@@ -132,7 +134,7 @@ impl Reconciler {
         let from = before(oldest, MAX_CLOCK_SKEW);
         let Some(complete) = self.read_on(task, &mut reader, from, &unresolved).await? else {
             self.reader = reader.has_next_page().then_some(reader);
-            return Ok(());
+            return Ok(Round::HeldUp);
         };
         self.notices
             .note_clock(name, reader.clock_ahead.unwrap_or(0));
@@ -149,7 +151,7 @@ impl Reconciler {
                             self.charges_before
                                 .insert(reservation, unknown.charge.clone());
                         }
-                        assign(task, unknown, listing).await?;
+                        assign_to_end(task, unknown, listing).await?;
                     }
                 }
                 // The list of its own address may have the job that came of it.
@@ -164,7 +166,7 @@ impl Reconciler {
                 }
             }
         }
-        Ok(())
+        Ok(Round::Complete)
     }
 
     /// Matches what the list has shown with the reservations.
@@ -282,6 +284,20 @@ fn rules(task: &ChannelTask, reader: &ListReader, complete: bool) -> Rules {
         create_timeout: millis(task.channel.spec().create_timeout()),
         unseen_from: reader.unseen_from,
     }
+}
+
+/// Does what [`assign`] does to its end, even where the gate stops meanwhile.
+async fn assign_to_end(
+    task: &ChannelTask,
+    unknown: &Unmatched,
+    listing: &Listing,
+) -> Result<(), Unavailable> {
+    let (of, unknown, listing) = (task.clone(), unknown.clone(), listing.clone());
+    let assigned = task
+        .billing
+        .spawn_write(async move { assign(&of, &unknown, &listing).await });
+    let assigned = assigned.await;
+    assigned.unwrap_or_else(|_| Err(Unavailable::transient("a job was not assigned")))
 }
 
 /// Confirms a reservation with the listed job that was matched with it.

@@ -245,19 +245,22 @@ impl Ledger for MemoryLedger {
 
     async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable> {
         let accounts = self.accounts();
-        let mut counts = HashMap::new();
+        let mut counts: HashMap<_, (u64, Timestamp)> = HashMap::new();
         for entry in accounts.unmatched().chain(accounts.running()) {
             let charge = &entry.charge;
             let group = (&charge.payer.key, &charge.channel, entry.state);
-            *counts.entry(group).or_default() += 1;
+            let (count, oldest) = counts.entry(group).or_insert((0, entry.created));
+            *count += 1;
+            *oldest = (*oldest).min(entry.created);
         }
         let open = counts
             .into_iter()
-            .map(|((key, channel, state), count)| UnresolvedCount {
+            .map(|((key, channel, state), (count, oldest))| UnresolvedCount {
                 key: key.clone(),
                 channel: channel.clone(),
                 state,
                 count,
+                oldest,
             });
         Ok(open.collect())
     }

@@ -13,8 +13,8 @@ use crate::catalog::PriceList;
 use crate::key::Secret;
 use crate::ledger::Unavailable;
 use crate::ledger::adjustment::{
-    Adjustment, AdjustmentKind, Author, CreditDecision, NamedCharge, VoidDecision, VoidedCharge,
-    decide_credit, decide_void, find_charge,
+    Adjustment, AdjustmentKind, AdjustmentSum, Author, CreditDecision, NamedCharge, VoidDecision,
+    VoidedCharge, decide_credit, decide_void, find_charge,
 };
 use crate::ledger::charge::{Charge, Payer};
 use crate::ledger::evidence::{DisputeRecord, RecordQuery};
@@ -103,6 +103,25 @@ pub(super) async fn records(
         add_voids(&mut records, &rows.map_err(failed)?)?;
     }
     Ok(records)
+}
+
+/// Sums up the adjustments, by key, currency and kind.
+pub(super) async fn sums(database: &Database) -> Result<Vec<AdjustmentSum>, Unavailable> {
+    let statement = "SELECT key, currency, kind, count(*) AS count, \
+             sum(abs(billed_nanos))::text AS nanos \
+         FROM tollgate.adjustment GROUP BY key, currency, kind";
+    let rows = database.query(statement, &[], ANSWER).await?;
+    let sums = rows.iter().map(|row| {
+        let nanos: &str = column(row, "nanos")?;
+        Ok(AdjustmentSum {
+            key: text(row, "key")?,
+            currency: text(row, "currency")?,
+            kind: text(row, "kind")?,
+            count: number(row, "count")?,
+            amount: SignedAmount::from_nanos(nanos.parse().map_err(|_| strange("nanos"))?),
+        })
+    });
+    sums.collect()
 }
 
 /// Adds to records what they were voided by after they were posted.

@@ -34,8 +34,9 @@ use uuid::Uuid;
 use self::connection::{ANSWER, Database};
 use self::operations::Operations;
 use self::orphans::Orphans;
-use self::row::{Id, bigint, column, number};
+use self::row::{Id, bigint, number};
 use self::url::Target;
+use super::adjustment::AdjustmentSum;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
 use super::counters::{BindingLimits, ChannelLimits, KEPT, LimitReached, Usage, limits};
@@ -382,18 +383,11 @@ impl Ledger for PostgresLedger {
         beside::note_load(&self.database, load).await
     }
 
+    async fn adjustments(&self) -> Result<Vec<AdjustmentSum>, Unavailable> {
+        adjustments::sums(&self.database).await
+    }
+
     async fn ready(&self) -> Result<(), Unavailable> {
-        let statement = "SELECT pg_is_in_recovery() \
-             OR current_setting('transaction_read_only')::boolean AS read_only";
-        let rows = self.database.query(statement, &[], ANSWER).await?;
-        match rows.first().map(|row| column(row, "read_only")) {
-            Some(Ok(false)) => Ok(()),
-            Some(Err(error)) => Err(error),
-            // As in the middle of a failover.
-            _ => Err(Unavailable::transient(
-                "the database is read-only: name the primary, or all hosts of the cluster \
-                 with target_session_attrs=read-write",
-            )),
-        }
+        queries::ready(&self.database).await
     }
 }

@@ -163,7 +163,7 @@ pub(super) async fn jobs(
 pub(super) async fn count_unresolved(
     database: &Database,
 ) -> Result<Vec<UnresolvedCount>, Unavailable> {
-    let statement = "SELECT key, channel, state, count(*) AS count \
+    let statement = "SELECT key, channel, state, count(*) AS count, min(created_ms) AS oldest_ms \
          FROM tollgate.reservation WHERE state IN ('pending', 'unknown', 'confirmed') \
          GROUP BY key, channel, state";
     let rows = database.query(statement, &[], ANSWER).await?;
@@ -173,6 +173,7 @@ pub(super) async fn count_unresolved(
             channel: text(row, "channel")?,
             state: row::state(row)?,
             count: number(row, "count")?,
+            oldest: Timestamp(number(row, "oldest_ms")?),
         })
     });
     open.collect()
@@ -252,4 +253,20 @@ pub(super) async fn due(
         )
         .await?;
     rows.iter().map(row::job).collect()
+}
+
+/// Checks that the database takes writes.
+pub(super) async fn ready(database: &Database) -> Result<(), Unavailable> {
+    let statement = "SELECT pg_is_in_recovery() \
+         OR current_setting('transaction_read_only')::boolean AS read_only";
+    let rows = database.query(statement, &[], ANSWER).await?;
+    match rows.first().map(|row| column(row, "read_only")) {
+        Some(Ok(false)) => Ok(()),
+        Some(Err(error)) => Err(error),
+        // As in the middle of a failover.
+        _ => Err(Unavailable::transient(
+            "the database is read-only: name the primary, or all hosts of the cluster \
+             with target_session_attrs=read-write",
+        )),
+    }
 }

@@ -9,8 +9,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::adjustment::{
-    Adjustment, AdjustmentKind, Author, CreditDecision, NamedCharge, VoidDecision, VoidedCharge,
-    decide_credit, decide_void, find_charge,
+    Adjustment, AdjustmentKind, AdjustmentSum, Author, CreditDecision, NamedCharge, VoidDecision,
+    VoidedCharge, decide_credit, decide_void, find_charge,
 };
 use super::super::charge::{Charge, Payer};
 use super::super::evidence::RecordQuery;
@@ -219,6 +219,29 @@ fn voided(row: &Row<'_>) -> rusqlite::Result<VoidedCharge> {
             purchase: None,
         }),
     })
+}
+
+/// Sums up the adjustments, by key, currency and kind. Whole units and the rest apart, since a sum of
+/// nanos may be longer than SQLite's numbers.
+pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<AdjustmentSum>> {
+    let mut read = db.prepare_cached(
+        "SELECT key, currency, kind, count(*) AS count,
+             sum(abs(billed_nanos) / 1000000000) AS units,
+             sum(abs(billed_nanos) % 1000000000) AS fraction
+         FROM adjustment GROUP BY key, currency, kind",
+    )?;
+    let found = read.query_map([], |row| {
+        let (units, fraction): (i64, i64) = (row.get("units")?, row.get("fraction")?);
+        let nanos = i128::from(units) * 1_000_000_000 + i128::from(fraction);
+        Ok(AdjustmentSum {
+            key: row.get("key")?,
+            currency: row.get("currency")?,
+            kind: row.get("kind")?,
+            count: uint(row, "count")?,
+            amount: SignedAmount::from_nanos(nanos),
+        })
+    })?;
+    found.collect()
 }
 
 /// The maximum number of voids that are counted in one transaction.

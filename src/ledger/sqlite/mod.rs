@@ -1,11 +1,9 @@
 //! The ledger in one SQLite file: durable, for one gate.
 //!
-//! Decisions are made by one thread that owns the only writing connection. It takes all
-//! calls that wait, runs them in one transaction, and answers them once that is on disk: one
-//! sync for many calls. Limits are counted in its memory and written along; what clients
-//! poll, jobs that run, is there as well. Other reads have connections of their own and
-//! never wait for it.
-//!
+//! Decisions are made by one thread that owns the only writing connection. It takes all calls that
+//! wait, runs them in one transaction, and answers them once that is on disk: one sync for many
+//! calls. Limits are counted in its memory and written along; what clients poll, jobs that run, is
+//! there as well. Other reads have connections of their own and never wait for it.
 //! The database is in WAL mode: operators may read it at any time, with any client.
 
 mod access;
@@ -38,6 +36,7 @@ use self::readers::Readers;
 use self::state::{Running, WriterState, limits_of, locked};
 use self::wal::WriteAheadLog;
 use self::writer::Writer;
+use super::adjustment::AdjustmentSum;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
 use super::counters::{BindingLimits, Counters, LimitReached, Usage};
@@ -365,10 +364,7 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
         limit: u32,
     ) -> Result<u64, Unavailable> {
-        let read = move |db: &_| prune::old(db, before, limit);
-        let old = self.readers.read(read).await?;
-        let call = move |_: &mut WriterState, db: &_| prune::forget(db, &old, now, limit);
-        self.writer.call(call).await
+        prune::run(&self.readers, &self.writer, (before, now), limit).await
     }
 
     async fn note(&self, id: ReservationId, note: &Note) -> Result<(), Unavailable> {
@@ -387,6 +383,10 @@ impl Ledger for SqliteLedger {
         let load = load.clone();
         let call = move |_: &mut WriterState, db: &_| reloads::insert(db, &load);
         self.writer.call(call).await
+    }
+
+    async fn adjustments(&self) -> Result<Vec<AdjustmentSum>, Unavailable> {
+        self.readers.read(adjustments::sums).await
     }
 
     /// Tries a small write where the last one failed, so that it heals without a reservation.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::TryFromIntError;
+use std::sync::Arc;
 
 use rusqlite::Error::ToSqlConversionFailure;
 use rusqlite::types::ToSqlOutput;
@@ -11,11 +12,27 @@ use super::super::charge::Charge;
 use super::super::job::State;
 use super::columns::{ChargeColumns, Columns as _, columns, int, state};
 use super::error::is_of_statement;
+use super::readers::Readers;
+use super::state::WriterState;
+use super::writer::Writer;
+use crate::ledger::Unavailable;
 use crate::policy::Timestamp;
+
+/// Deletes what has expired, and reservations that were resolved before `before`, at most `limit` in all.
+pub(super) async fn run(
+    readers: &Arc<Readers>,
+    writer: &Writer,
+    (before, now): (Timestamp, Timestamp),
+    limit: u32,
+) -> Result<u64, Unavailable> {
+    let old = readers.read(move |db| old(db, before, limit)).await?;
+    let call = move |_: &mut WriterState, db: &_| forget(db, &old, now, limit);
+    writer.call(call).await
+}
 
 /// Lists at most so many reservations that were resolved before `before`, by their numbers. They
 /// are read beforehand, so that searching does not hold up the writing thread.
-pub(super) fn old(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<i64>> {
+fn old(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<i64>> {
     let mut read = db.prepare_cached(
         "SELECT number FROM (SELECT DISTINCT key FROM payer) AS payer
          CROSS JOIN reservation AS r INDEXED BY reservation_key
@@ -100,12 +117,7 @@ fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
 }
 
 /// Deletes expired idempotency keys, then those reservations, at most `most` in all.
-pub(super) fn forget(
-    db: &Connection,
-    old: &[i64],
-    now: Timestamp,
-    limit: u32,
-) -> rusqlite::Result<u64> {
+fn forget(db: &Connection, old: &[i64], now: Timestamp, limit: u32) -> rusqlite::Result<u64> {
     let expired = db
         .prepare_cached(
             "DELETE FROM idempotency WHERE rowid IN

@@ -237,7 +237,7 @@ pub(super) fn recently_voided(
 /// Counts the reservations that are not resolved, by key, channel and state.
 pub(super) fn count_unresolved(db: &Connection) -> rusqlite::Result<Vec<UnresolvedCount>> {
     let mut read = db.prepare_cached(
-        "SELECT key, channel, state, count(*) AS count
+        "SELECT key, channel, state, count(*) AS count, min(created_ms) AS oldest_ms
          FROM reservation INDEXED BY reservation_open
          WHERE resolved_ms IS NULL GROUP BY key, channel, state",
     )?;
@@ -247,6 +247,7 @@ pub(super) fn count_unresolved(db: &Connection) -> rusqlite::Result<Vec<Unresolv
             channel: row.get("channel")?,
             state: state(row, "state")?,
             count: uint(row, "count")?,
+            oldest: Timestamp(uint(row, "oldest_ms")?),
         })
     })?;
     found.collect()

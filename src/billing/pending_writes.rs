@@ -1,0 +1,136 @@
+//! Counts the writes to the ledger that no request waits for, so that a gate that stops can wait for
+//! them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// How long to wait between two attempts of a write while the gate stops.
+const STOPPING_PAUSE: Duration = Duration::from_millis(100);
+
+/// The writes to the ledger that no request waits for. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PendingWrites(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    count: AtomicUsize,
+    /// Told when none is left.
+    ended: Notify,
+    is_stopping: watch::Sender<bool>,
+}
+
+impl PendingWrites {
+    /// Runs a write to its end, whoever waits for it.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let pending = self.begin();
+        tokio::spawn(async move {
+            let _pending = pending;
+            write.await
+        })
+    }
+
+    /// Counts a write until what is returned is dropped.
+    pub(super) fn begin(&self) -> PendingWrite {
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+        PendingWrite(self.0.clone())
+    }
+
+    /// Waits before a write is tried again: for so long, and less where the gate stops.
+    pub(super) async fn pause(&self, wait: Duration) {
+        let mut stopping = self.0.is_stopping.subscribe();
+        if *stopping.borrow_and_update() {
+            return sleep(wait.min(STOPPING_PAUSE)).await;
+        }
+        let _ = timeout(wait, stopping.changed()).await;
+    }
+
+    /// Waits until none is left, for so long at most. What is repeated is repeated at once. Returns how
+    /// many are left.
+    pub(super) async fn flush(&self, within: Duration) -> usize {
+        self.0.is_stopping.send_replace(true);
+        let none = async {
+            loop {
+                let ended = self.0.ended.notified();
+                if self.count() == 0 {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let _ = timeout(within, none).await;
+        self.count()
+    }
+
+    fn count(&self) -> usize {
+        self.0.count.load(Ordering::Acquire)
+    }
+}
+
+/// Counts as a write until it is dropped.
+#[derive(Debug)]
+pub(super) struct PendingWrite(Arc<Shared>);
+
+impl Drop for PendingWrite {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_what_is_written_and_no_longer() {
+        let (writes, began) = (PendingWrites::default(), Instant::now());
+        assert_eq!(writes.flush(WITHIN).await, 0);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for seconds in [1, 2, 60] {
+            writes.spawn(sleep(Duration::from_secs(seconds)));
+        }
+        assert_eq!(writes.flush(WITHIN).await, 1);
+        assert_eq!(began.elapsed(), WITHIN);
+        assert_eq!(writes.flush(WITHIN * 20).await, 0);
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_to_be_tried_again_is_tried_at_once_when_the_gate_stops() {
+        let (writes, began) = (PendingWrites::default(), Instant::now());
+        let again = writes.clone();
+        writes.spawn(async move {
+            again.pause(Duration::from_secs(3600)).await;
+            again.pause(Duration::from_secs(3600)).await;
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(writes.flush(WITHIN).await, 0);
+        assert_eq!(began.elapsed(), STOPPING_PAUSE);
+    }
+
+    /// Whoever waits for a write may go: it is written all the same.
+    #[tokio::test(start_paused = true)]
+    async fn a_write_outlives_who_waits_for_it() {
+        let (writes, (written, mut read)) = (PendingWrites::default(), watch::channel(false));
+        let waits = tokio::spawn(writes.spawn(async move {
+            sleep(Duration::from_secs(1)).await;
+            written.send_replace(true);
+        }));
+        waits.abort();
+        assert_eq!(writes.flush(WITHIN).await, 0);
+        assert!(*read.borrow_and_update());
+    }
+}

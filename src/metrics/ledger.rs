@@ -1,0 +1,148 @@
+//! Shows what the ledger says of charges and adjustments, and when the background last worked.
+
+use prometheus::{GaugeVec, IntGaugeVec};
+
+use super::declare::Declare;
+use crate::ledger::AdjustmentSum;
+use crate::policy::Timestamp;
+
+/// What the background does for a channel, as metrics label it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoundTask {
+    /// Polls jobs that have not ended.
+    Poll,
+    /// Finds out what became of requests without an answer.
+    Reconcile,
+}
+
+impl RoundTask {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Poll, Self::Reconcile];
+
+    /// Returns the label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Poll => "poll",
+            Self::Reconcile => "reconcile",
+        }
+    }
+}
+
+/// Gauges of what the ledger says, and of the background that works for it.
+pub struct LedgerGauges {
+    unresolved_age: IntGaugeVec,
+    last_round: IntGaugeVec,
+    adjustments: IntGaugeVec,
+    adjusted: GaugeVec,
+}
+
+impl LedgerGauges {
+    pub(super) fn declare(d: &Declare<'_>) -> prometheus::Result<Self> {
+        let of_adjustments = ["key", "currency", "kind"];
+        Ok(Self {
+            unresolved_age: d.gauge(
+                "unresolved_reservation_age_seconds",
+                "The age of the oldest reservation of which nobody can tell yet whether there is a \
+                 job; 0 where there is none.",
+                &["channel"],
+            )?,
+            last_round: d.gauge(
+                "last_round_timestamp_seconds",
+                "When this gate last polled all jobs of a channel that were due, or last found out \
+                 what its list tells of all unknown outcomes; of gates that share a ledger, one does.",
+                &["channel", "task"],
+            )?,
+            adjustments: d.gauge(
+                "adjustments",
+                "Adjustments of the bill that the ledger has.",
+                &of_adjustments,
+            )?,
+            adjusted: d.ratio(
+                "adjustment_amount",
+                "By how much a key owes less for its adjustments, or more for debits.",
+                &of_adjustments,
+            )?,
+        })
+    }
+
+    /// Shows the ages in milliseconds, by channel, in place of all that were shown before.
+    pub fn show_unresolved_ages<'a>(&self, ages: impl Iterator<Item = (&'a str, u64)>) {
+        self.unresolved_age.reset();
+        for (channel, age) in ages {
+            let seconds = i64::try_from(age / 1000).unwrap_or(i64::MAX);
+            self.unresolved_age
+                .with_label_values(&[channel])
+                .set(seconds);
+        }
+    }
+
+    /// Shows the adjustments, in place of all that were shown before.
+    pub fn show_adjustments(&self, sums: &[AdjustmentSum]) {
+        self.adjustments.reset();
+        self.adjusted.reset();
+        for sum in sums {
+            let labels = [&*sum.key, &*sum.currency, &*sum.kind];
+            let count = i64::try_from(sum.count).unwrap_or(i64::MAX);
+            self.adjustments.with_label_values(&labels).set(count);
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "the exposition format knows floats"
+            )]
+            let amount = sum.amount.nanos() as f64 / 1e9;
+            self.adjusted.with_label_values(&labels).set(amount);
+        }
+    }
+
+    /// Begins to show when rounds for a channel ended: not before `at`, so that a gate that never
+    /// gets one done is seen.
+    pub fn start_rounds(&self, channel: &str, at: Timestamp) {
+        for task in RoundTask::ALL {
+            let gauge = self.last_round.with_label_values(&[channel, task.name()]);
+            if gauge.get() == 0 {
+                gauge.set(whole_seconds(at));
+            }
+        }
+    }
+
+    /// Shows that a round for a channel was done.
+    pub fn round_done(&self, channel: &str, task: RoundTask, at: Timestamp) {
+        let gauge = self.last_round.with_label_values(&[channel, task.name()]);
+        gauge.set(whole_seconds(at));
+    }
+
+    /// Ends what [`LedgerGauges::start_rounds`] began, for a channel that is not configured any more.
+    pub fn end_rounds(&self, channel: &str) {
+        for task in RoundTask::ALL {
+            // Not there already, where that was done before.
+            let _ = self.last_round.remove_label_values(&[channel, task.name()]);
+        }
+    }
+}
+
+fn whole_seconds(at: Timestamp) -> i64 {
+    i64::try_from(at.seconds()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_does_not_hide_that_rounds_are_late() {
+        let metrics = crate::metrics::Metrics::new().unwrap();
+        let gauges = &metrics.ledger;
+        let of = |channel: &str, task: RoundTask| {
+            let labels = [channel, task.name()];
+            gauges.last_round.with_label_values(&labels).get()
+        };
+        gauges.start_rounds("official", Timestamp(5_000));
+        gauges.round_done("official", RoundTask::Poll, Timestamp(7_900));
+        gauges.start_rounds("official", Timestamp(60_000));
+        assert_eq!(of("official", RoundTask::Poll), 7);
+        assert_eq!(of("official", RoundTask::Reconcile), 5);
+        gauges.end_rounds("official");
+        gauges.end_rounds("official");
+        gauges.start_rounds("official", Timestamp(90_000));
+        assert_eq!(of("official", RoundTask::Poll), 90);
+    }
+}
