@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::reader::Events;
+use crate::map::Map;
 use crate::sha256::Sha256;
 
 /// What a value means.
@@ -26,6 +27,10 @@ pub(super) enum Field {
     Detail,
 }
 
+impl Field {
+    const COUNT: usize = Self::Detail as usize + 1;
+}
+
 /// The longest text that is kept, in bytes. A longer one is unreadable; of an error's message
 /// the beginning is kept.
 pub(super) const MAX_TEXT: usize = 1024;
@@ -37,6 +42,10 @@ pub(super) struct Pointers {
     all: Vec<Pointer>,
     /// Those with a path of that many segments.
     by_length: Vec<u64>,
+    /// Those that have a segment at that depth.
+    by_segment: Vec<Map<Box<str>, u64>>,
+    /// Those that mean a field.
+    by_field: [u64; Field::COUNT],
     /// Those to prompts, of which nothing but the digest is kept.
     digested: u64,
     /// Those to messages: of a long one the beginning is kept.
@@ -64,8 +73,18 @@ impl Pointers {
         // Each value of a document asks which pointers end there: that is looked up.
         let longest = all.iter().map(|p| p.path.len()).max().unwrap_or(0);
         let of_length = |length| set_of(&all, |pointer| pointer.path.len() == length);
+        let mut by_segment = vec![Map::<Box<str>, u64>::default(); longest];
+        let mut by_field = [0; Field::COUNT];
+        for (bit, pointer) in all.iter().enumerate() {
+            for (segment, sets) in pointer.path.iter().zip(&mut by_segment) {
+                *sets.entry(segment.clone()).or_default() |= 1 << bit;
+            }
+            by_field[pointer.field as usize] |= 1 << bit;
+        }
         Self {
             by_length: (0..=longest).map(of_length).collect(),
+            by_segment,
+            by_field,
             digested: set_of(&all, |pointer| pointer.field == Field::Prompt),
             cut: set_of(&all, |pointer| {
                 use Field::{Detail, Error, ErrorMessage, FlatMessage};
@@ -77,9 +96,8 @@ impl Pointers {
 
     /// Of those in `set`, the ones that go on like this at a depth.
     fn through(&self, set: u64, depth: usize, segment: &str) -> u64 {
-        set & set_of(&self.all, |pointer| {
-            pointer.path.get(depth).is_some_and(|s| **s == *segment)
-        })
+        let sets = self.by_segment.get(depth);
+        set & sets.and_then(|sets| sets.get(segment)).unwrap_or(&0)
     }
 
     /// Of those in `set`, the ones that end at a depth.
@@ -92,6 +110,15 @@ impl Pointers {
 fn set_of(all: &[Pointer], is: impl Fn(&Pointer) -> bool) -> u64 {
     let bits = all.iter().enumerate();
     bits.fold(0, |set, (bit, pointer)| set | u64::from(is(pointer)) << bit)
+}
+
+/// Returns the bits of a set, in order.
+fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (set != 0).then(|| set.trailing_zeros() as usize)?;
+        set &= set - 1;
+        Some(bit)
+    })
 }
 
 /// A value, as far as it was wanted.
@@ -118,6 +145,8 @@ pub(super) struct Selection<'p> {
     /// The pointers that lead to the value that is being read.
     current: u64,
     values: Vec<Option<Found>>,
+    /// The pointers that have led to something.
+    found: u64,
     text: String,
     cut: bool,
     digest: Option<Hashing>,
@@ -146,6 +175,7 @@ impl<'p> Selection<'p> {
             frames: Vec::new(),
             current: u64::MAX,
             values: pointers.all.iter().map(|_| None).collect(),
+            found: 0,
             text: String::new(),
             cut: false,
             digest: None,
@@ -154,22 +184,22 @@ impl<'p> Selection<'p> {
 
     /// Returns what the document has for a field; `None` where it has nothing or `null`.
     pub(super) fn found(&self, field: Field) -> Option<&Found> {
-        let pairs = self.pointers.all.iter().zip(&self.values);
-        let mut found = pairs.filter(|(pointer, _)| pointer.field == field);
-        found.find_map(|(_, found)| {
-            let found = found.as_ref()?;
-            (!matches!(&found.value, Value::Word(word) if &**word == "null")).then_some(found)
-        })
+        let is_null =
+            |found: &&Found| matches!(&found.value, Value::Word(word) if &**word == "null");
+        self.all_found(field).find(|found| !is_null(found))
+    }
+
+    /// Returns all that the document has for a field.
+    fn all_found(&self, field: Field) -> impl Iterator<Item = &Found> {
+        let found = bits(self.found & self.pointers.by_field[field as usize]);
+        found.filter_map(|bit| self.values.get(bit)?.as_ref())
     }
 
     /// Where in the document the scalars of a field stand.
     pub(super) fn spans(&self, field: Field) -> impl Iterator<Item = Range<usize>> {
-        let pairs = self.pointers.all.iter().zip(&self.values);
-        let found = pairs.filter(move |(pointer, _)| pointer.field == field);
-        found.filter_map(|(_, found)| match &found.as_ref()?.value {
-            Value::Text(_) | Value::Word(_) => Some(found.as_ref()?.span.clone()),
-            _ => None,
-        })
+        let all = self.all_found(field);
+        let scalars = all.filter(|found| matches!(found.value, Value::Text(_) | Value::Word(_)));
+        scalars.map(|found| found.span.clone())
     }
 
     /// Returns the value of [`Self::found`].
@@ -192,8 +222,11 @@ impl<'p> Selection<'p> {
     /// Notes a value for all pointers that end at it.
     fn set(&mut self, mut value: Value, span: &Range<usize>) {
         let ending = self.ending();
-        let places = self.values.iter_mut().enumerate();
-        for (bit, place) in places.filter(|(bit, _)| ending >> bit & 1 == 1) {
+        self.found |= ending;
+        for bit in bits(ending) {
+            let Some(place) = self.values.get_mut(bit) else {
+                break;
+            };
             let same = place.as_ref().is_none_or(|before| before.value == value);
             let is_last = ending >> bit == 1;
             let value = match (same, is_last) {

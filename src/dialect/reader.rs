@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-use super::text::Text;
+use super::text::{Piece, Text};
 
 /// The longest key, number or word that is read. (The numbers and names that mean something to
 /// the gate have at most twenty bytes.)
@@ -114,7 +114,7 @@ impl Default for Reader {
             began: 0,
             wanted: true,
             text: Text::default(),
-            word: String::new(),
+            word: String::with_capacity(MAX_WORD),
             too_long: false,
         }
     }
@@ -123,12 +123,13 @@ impl Default for Reader {
 impl Reader {
     /// Reads the next piece.
     pub(super) fn push(&mut self, bytes: &[u8], events: &mut impl Events) {
-        let mut rest = bytes;
-        while let Some(&byte) = rest.first() {
+        let piece = Piece::new(bytes);
+        let mut from = 0;
+        while let Some(&byte) = bytes.get(from) {
             let used = match self.state {
-                State::InKey | State::InText => self.in_text(rest, events),
-                State::InWord => self.in_word(rest, events),
-                State::Skipping { open, text } => self.skip(rest, open, text),
+                State::InKey | State::InText => self.in_text(piece, from, events),
+                State::InWord => self.in_word(piece, from, events),
+                State::Skipping { open, text } => self.skip(piece.from(from), open, text),
                 State::Broken => return,
                 // A byte order mark may stand before everything.
                 State::Value if self.depth == 0 && matches!(byte, 0xEF | 0xBB | 0xBF) => 1,
@@ -136,7 +137,7 @@ impl Reader {
                 _ => self.structure(byte, events),
             };
             self.at += used;
-            rest = rest.get(used..).unwrap_or_default();
+            from += used;
         }
     }
 
@@ -234,12 +235,12 @@ impl Reader {
         };
     }
 
-    fn in_text(&mut self, rest: &[u8], events: &mut impl Events) -> usize {
+    fn in_text(&mut self, piece: Piece<'_>, from: usize, events: &mut impl Events) -> usize {
         let in_key = matches!(self.state, State::InKey);
         let (word, too_long) = (&mut self.word, &mut self.too_long);
-        let (used, ended) = self.text.read(rest, |piece| match in_key {
-            true => keep(word, too_long, piece),
-            false => events.text(piece),
+        let (used, ended) = self.text.read(piece, from, |text| match in_key {
+            true => keep(word, too_long, text),
+            false => events.text(text),
         });
         match (ended, in_key) {
             (false, _) => {}
@@ -256,19 +257,19 @@ impl Reader {
         used
     }
 
-    fn in_word(&mut self, rest: &[u8], events: &mut impl Events) -> usize {
-        let ends = |byte: &u8| is_whitespace(*byte) || b",:]}[{\"".contains(byte);
-        let length = rest.iter().position(ends);
-        let word = rest.get(..length.unwrap_or(rest.len())).unwrap_or_default();
+    fn in_word(&mut self, piece: Piece<'_>, from: usize, events: &mut impl Events) -> usize {
+        let rest = piece.from(from);
+        let end = rest.iter().position(|byte| ends_word(*byte));
+        let length = end.unwrap_or(rest.len());
         // No number has other bytes than ASCII's: cut or not, such a word means nothing.
-        match std::str::from_utf8(word) {
+        match piece.decode(from..from + length) {
             Ok(word) => keep(&mut self.word, &mut self.too_long, word),
             Err(_) => self.too_long = true,
         }
-        if length.is_some() {
-            self.end_word(self.at + word.len(), events);
+        if end.is_some() {
+            self.end_word(self.at + length, events);
         }
-        word.len()
+        length
     }
 
     fn end_word(&mut self, end: usize, events: &mut impl Events) {
@@ -299,7 +300,8 @@ impl Reader {
                     None => used += rest.len(),
                 },
                 Skipped::Outside => {
-                    let length = rest.iter().position(|byte| b"\"[]{}".contains(byte));
+                    let marks = |byte: &u8| matches!(byte, b'"' | b'[' | b']' | b'{' | b'}');
+                    let length = rest.iter().position(marks);
                     used += length.map_or(rest.len(), |length| length + 1);
                     match length.and_then(|length| rest.get(length)) {
                         Some(b'"') => text = Skipped::Inside,
@@ -325,6 +327,10 @@ fn keep(word: &mut String, too_long: &mut bool, piece: &str) {
         true => word.push_str(piece),
         false => *too_long = true,
     }
+}
+
+fn ends_word(byte: u8) -> bool {
+    is_whitespace(byte) || matches!(byte, b',' | b':' | b']' | b'}' | b'[' | b'{' | b'"')
 }
 
 fn is_whitespace(byte: u8) -> bool {

@@ -1,6 +1,41 @@
 //! Decodes the inside of a JSON string as it comes, and goes on where it cannot be decoded.
 
+use std::ops::Range;
+use std::str::Utf8Error;
+
 use memchr::memchr2;
+
+/// A piece of a document, as it came. It is validated in one go: to do that for each key and text
+/// of its own costs several times as much.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece<'a> {
+    bytes: &'a [u8],
+    /// As much of its beginning as is UTF-8.
+    text: &'a str,
+}
+
+impl<'a> Piece<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        let text = std::str::from_utf8(bytes).unwrap_or_else(|error| {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            std::str::from_utf8(valid).unwrap_or_default()
+        });
+        Self { bytes, text }
+    }
+
+    /// Returns what is behind its first `at` bytes.
+    pub(super) fn from(self, at: usize) -> &'a [u8] {
+        self.bytes.get(at..).unwrap_or_default()
+    }
+
+    /// Decodes a part of it.
+    pub(super) fn decode(self, range: Range<usize>) -> Result<&'a str, Utf8Error> {
+        match self.text.get(range.clone()) {
+            Some(text) => Ok(text),
+            None => std::str::from_utf8(self.bytes.get(range).unwrap_or_default()),
+        }
+    }
+}
 
 /// How far the reading of one string has come. Carries a character or an escape across the edge
 /// of a chunk.
@@ -43,24 +78,29 @@ impl Text {
         self.readable
     }
 
-    /// Reads on behind the opening quote. Gives what is decoded to `piece`, as long as all of it
-    /// can be. Returns how many bytes were used, and whether the closing quote was the last.
-    pub(super) fn read(&mut self, bytes: &[u8], mut piece: impl FnMut(&str)) -> (usize, bool) {
-        let mut at = 0;
-        while let Some((&byte, rest)) = bytes.get(at..).and_then(<[u8]>::split_first) {
+    /// Reads on behind the opening quote, from that byte of the piece on. Gives what is decoded to
+    /// `give`, as long as all of it can be. Returns how many bytes were used, and whether the closing
+    /// quote was the last.
+    pub(super) fn read(
+        &mut self,
+        piece: Piece<'_>,
+        from: usize,
+        mut give: impl FnMut(&str),
+    ) -> (usize, bool) {
+        let mut at = from;
+        while let Some(&byte) = piece.bytes.get(at) {
             match self.escape {
                 Escape::None => {
-                    let rest = bytes.get(at..).unwrap_or_default();
+                    let rest = piece.from(at);
                     let length = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                    let (run, after) = rest.split_at(length);
-                    self.run(run, &mut piece);
+                    self.run(piece, at..at + length, &mut give);
                     at += length;
-                    match after.first() {
+                    match rest.get(length) {
                         None => break,
                         Some(b'"') => {
                             // Nothing may be left of what has begun.
                             self.readable &= self.high.is_none() && self.carried == 0;
-                            return (at + 1, true);
+                            return (at + 1 - from, true);
                         }
                         Some(_) => {
                             self.readable &= self.carried == 0;
@@ -71,7 +111,7 @@ impl Text {
                 }
                 Escape::Kind => {
                     at += 1;
-                    self.kind(byte, &mut piece);
+                    self.kind(byte, &mut give);
                 }
                 Escape::Hex { digits, value } => match char::from(byte).to_digit(16) {
                     Some(digit) => {
@@ -79,7 +119,7 @@ impl Text {
                         let value = value << 4 | (digit as u16);
                         self.escape = match digits {
                             3 => {
-                                self.unit(value, &mut piece);
+                                self.unit(value, &mut give);
                                 Escape::None
                             }
                             _ => Escape::Hex {
@@ -95,32 +135,37 @@ impl Text {
                     }
                 },
             }
-            debug_assert!(at <= bytes.len() && rest.len() < bytes.len());
+            debug_assert!(at <= piece.bytes.len());
         }
-        (at, false)
+        (at - from, false)
     }
 
     /// A run of bytes without quotes and backslashes.
-    fn run(&mut self, mut run: &[u8], piece: &mut impl FnMut(&str)) {
+    fn run(&mut self, piece: Piece<'_>, mut run: Range<usize>, give: &mut impl FnMut(&str)) {
         if run.is_empty() {
             return;
         }
         self.readable &= self.high.is_none();
         while self.readable && self.carried > 0 {
-            let Some((&byte, rest)) = run.split_first() else {
+            let next = run.next().and_then(|at| piece.bytes.get(at));
+            let Some(&byte) = next else {
                 return;
             };
-            run = rest;
-            self.complete(byte, piece);
+            self.complete(byte, give);
         }
         if !self.readable {
             return;
         }
-        match std::str::from_utf8(run) {
-            Ok(text) => give(text, piece),
+        match piece.decode(run.clone()) {
+            Ok("") => {}
+            Ok(text) => give(text),
             Err(error) => {
-                let (valid, rest) = run.split_at(error.valid_up_to());
-                give(std::str::from_utf8(valid).unwrap_or_default(), piece);
+                let valid = run.start..run.start + error.valid_up_to();
+                let rest = piece.bytes.get(valid.end..run.end).unwrap_or_default();
+                match piece.decode(valid) {
+                    Ok("") | Err(_) => {}
+                    Ok(text) => give(text),
+                }
                 // At the end a character may be cut; in the middle it is none.
                 match self.carry.get_mut(..rest.len()) {
                     Some(carry) if error.error_len().is_none() => {
@@ -134,7 +179,7 @@ impl Text {
     }
 
     /// One more byte of a character that a chunk's edge has cut.
-    fn complete(&mut self, byte: u8, piece: &mut impl FnMut(&str)) {
+    fn complete(&mut self, byte: u8, give: &mut impl FnMut(&str)) {
         let Some(place) = self.carry.get_mut(self.carried) else {
             self.readable = false;
             return;
@@ -143,14 +188,14 @@ impl Text {
         self.carried += 1;
         match std::str::from_utf8(self.carry.get(..self.carried).unwrap_or_default()) {
             Ok(text) => {
-                piece(text);
+                give(text);
                 self.carried = 0;
             }
             Err(error) => self.readable &= error.error_len().is_none(),
         }
     }
 
-    fn kind(&mut self, byte: u8, piece: &mut impl FnMut(&str)) {
+    fn kind(&mut self, byte: u8, give: &mut impl FnMut(&str)) {
         self.escape = Escape::None;
         let text = match byte {
             b'u' => {
@@ -175,12 +220,12 @@ impl Text {
         };
         self.readable &= self.high.is_none();
         if self.readable {
-            piece(text);
+            give(text);
         }
     }
 
     /// One UTF-16 code unit, as a `\u` escape names it.
-    fn unit(&mut self, unit: u16, piece: &mut impl FnMut(&str)) {
+    fn unit(&mut self, unit: u16, give: &mut impl FnMut(&str)) {
         let code = match (self.high.take(), unit) {
             (None, 0xD800..=0xDBFF) => {
                 self.high = Some(unit);
@@ -196,15 +241,9 @@ impl Text {
             }
         };
         match char::from_u32(code) {
-            Some(decoded) if self.readable => piece(decoded.encode_utf8(&mut [0; 4])),
+            Some(decoded) if self.readable => give(decoded.encode_utf8(&mut [0; 4])),
             Some(_) => {}
             None => self.readable = false,
         }
-    }
-}
-
-fn give(text: &str, piece: &mut impl FnMut(&str)) {
-    if !text.is_empty() {
-        piece(text);
     }
 }
