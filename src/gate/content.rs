@@ -8,7 +8,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::client::gone;
 use super::refusal::{ChannelFault, Refusal, RequestError};
-use super::response::{Body, Response, relay, streamed_head};
+use super::response::{Body, Response, relay, streamed_headers};
 use super::services::{RequestContext, Services, channel_of};
 use crate::billing::JobEntry;
 use crate::route::Route;
@@ -53,25 +53,28 @@ pub(super) async fn handle(
     let streams = |status: StatusCode| status.is_success() && status != StatusCode::NO_CONTENT;
     match exchange.answered() {
         Some(head) if streams(head.status) => {
-            let mut head = streamed_head(head, version);
+            let status = head.status;
+            let mut headers = streamed_headers(head, version);
             if head_only {
-                head.remove_header(&http::header::TRANSFER_ENCODING);
+                headers.remove(http::header::TRANSFER_ENCODING);
                 // Behind a GET's head the video follows, which stays at the channel, and
                 // behind HEAD's too with some: the connection is not used again.
                 exchange.abort().await;
                 return Ok(Response {
-                    head: Box::new(head),
+                    status,
+                    headers,
                     body: Body::Whole(Bytes::new()),
                 });
             }
-            if !head.headers.contains_key(http::header::CONTENT_LENGTH)
+            if !headers.contains_key(http::header::CONTENT_LENGTH)
                 && version == http::Version::HTTP_10
             {
                 // Its end is told by the connection's.
                 session.set_keepalive(None);
             }
             Ok(Response {
-                head: Box::new(head),
+                status,
+                headers,
                 body: Body::Stream(Box::new(exchange)),
             })
         }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
-use pingora::http::ResponseHeader;
 use serde_json::json;
 
 use super::refusal::{Busy, ChannelFault, HeadFault, NotFound, Refusal};
@@ -17,27 +16,20 @@ pub(super) struct ErrorResponse {
     pub(super) code: &'static str,
     param: Option<String>,
     message: String,
-    headers: Vec<(&'static str, String)>,
+    /// Its headers besides those that all responses have.
+    pub(super) headers: Vec<(&'static str, String)>,
 }
 
 impl ErrorResponse {
-    /// Makes the head and the body, with all headers but those of the connection.
-    pub(super) fn into_response(self) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {
+    /// Makes the body.
+    pub(super) fn body(&self) -> Bytes {
         let error = json!({
             "message": self.message,
             "type": self.kind,
             "param": self.param,
             "code": self.code,
         });
-        let body = Bytes::from(json!({ "error": error }).to_string());
-        let mut head = ResponseHeader::build(self.status, Some(8))?;
-        head.insert_header("content-type", "application/json")?;
-        head.insert_header("content-length", body.len())?;
-        head.insert_header("cache-control", "private, no-store")?;
-        for (name, value) in self.headers {
-            head.insert_header(name, value)?;
-        }
-        Ok((Box::new(head), body))
+        json!({ "error": error }).to_string().into()
     }
 }
 
@@ -232,7 +224,7 @@ pub(super) fn rate_limit_headers(
         Measure::InFlight => Some(&OF_IN_FLIGHT),
         Measure::ListCost | Measure::BilledCost | Measure::Cost => None,
     };
-    let reset = |wait| HeaderValue::try_from(format!("{wait}s")).ok();
+    let reset = |wait: u64| HeaderValue::try_from(wait.to_string() + "s").ok();
     let values = [
         Some(told.limit.max.into()),
         told.remaining.map(HeaderValue::from),

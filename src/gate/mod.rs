@@ -326,9 +326,7 @@ impl Gate {
         let error = ErrorResponse::of(refusal);
         ctx.record.set_code(error.code);
         self.metrics().refusal(ctx.key_name(), error.code);
-        let (head, body) = error.into_response()?;
-        let body = Body::Whole(body);
-        response::write(&self.services, client, ctx, Response { head, body }).await
+        response::write(&self.services, client, ctx, error.into()).await
     }
 
     /// Answers a request whose head cannot be read. Its connection is of no more use.
@@ -340,11 +338,12 @@ impl Gate {
         let ctx = RequestContext::unread(self.snapshot(), session, self.now());
         ctx.record.set_code(error.code);
         self.metrics().refusal("", error.code);
-        let (mut head, body) = error.into_response()?;
-        head.insert_header(REQUEST_ID, ctx.record.id_header())?;
+        let mut response = Response::from(error);
+        response.headers.insert(REQUEST_ID, ctx.record.id_header());
         session.set_keepalive(None);
+        let (head, body) = response.into_parts();
         let mut written = session.write_response_header(head).await;
-        if written.is_ok() {
+        if let (Ok(()), Body::Whole(body)) = (&written, body) {
             written = session.write_response_body(body, true).await;
         }
         self.count(session, &ctx);

@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::client::{Client, gone, in_time};
-use super::error_response::rate_limit_headers;
+use super::error_response::{ErrorResponse, rate_limit_headers};
 use super::refusal::{ChannelFault, Refusal};
 use super::services::{RequestContext, Services};
 use crate::access_log::REQUEST_ID;
@@ -28,7 +28,8 @@ const MAX_RATE_LIMITS: usize = 9;
 
 /// A response to a client.
 pub(super) struct Response {
-    pub(super) head: Box<ResponseHeader>,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Body,
 }
 
@@ -49,8 +50,19 @@ impl Response {
             body,
             ..
         } = answer;
+        Self::whole(status, headers, body)
+    }
+
+    /// Makes a response whose body is at hand.
+    fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Self {
+        headers.insert(header::CACHE_CONTROL, PRIVATE);
+        // Those have no body, whose length would be told: RFC 9110, section 8.6.
+        if !matches!(status.as_u16(), 204 | 304) {
+            headers.insert(header::CONTENT_LENGTH, body.len().into());
+        }
         Self {
-            head: Box::new(answer_head(status, headers, body.len())),
+            status,
+            headers,
             body: Body::Whole(body),
         }
     }
@@ -64,12 +76,8 @@ impl Response {
             && has(header::ORIGIN)
             && has(header::ACCESS_CONTROL_REQUEST_METHOD);
         is_preflight.then(|| {
-            let mut head = answer_head(StatusCode::NO_CONTENT, HeaderMap::new(), 0);
-            add(&mut head, cors.preflight_headers());
-            Self {
-                head: Box::new(head),
-                body: Body::Whole(Bytes::new()),
-            }
+            let response = Self::whole(StatusCode::NO_CONTENT, HeaderMap::new(), Bytes::new());
+            response.with_headers(cors.preflight_headers())
         })
     }
 
@@ -95,40 +103,47 @@ impl Response {
         let mut headers = HeaderMap::with_capacity(4);
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
-        Self {
-            head: Box::new(answer_head(status, headers, body.len())),
-            body: Body::Whole(body),
+        Self::whole(status, headers, body)
+    }
+
+    /// Adds headers, whose values are plain text.
+    pub(super) fn with_headers(
+        mut self,
+        headers: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        for (name, value) in headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                self.headers.append(name, value);
+            }
         }
+        self
+    }
+
+    /// Returns its head, as Pingora writes it, and its body.
+    pub(super) fn into_parts(self) -> (Box<ResponseHeader>, Body) {
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        (parts.status, parts.headers) = (self.status, self.headers);
+        (Box::new(parts.into()), self.body)
     }
 }
 
-/// Adds headers, whose values are plain text.
-fn add(head: &mut ResponseHeader, headers: impl IntoIterator<Item = (&'static str, String)>) {
-    for (name, value) in headers {
-        let _ = head.append_header(name, value);
+impl From<ErrorResponse> for Response {
+    fn from(error: ErrorResponse) -> Self {
+        Self::json(error.status, error.body()).with_headers(error.headers)
     }
 }
 
-/// Returns the head of an answer that was read to its end, as the client gets it.
-fn answer_head(status: StatusCode, passing: HeaderMap, length: usize) -> ResponseHeader {
-    let mut head = head_down(status, passing);
-    // Those have no body, whose length would be told: RFC 9110, section 8.6.
-    if !matches!(status.as_u16(), 204 | 304) {
-        head.headers.insert(header::CONTENT_LENGTH, length.into());
-    }
-    head.into()
-}
-
-/// Returns the head of an answer whose body goes on as it comes, for a client of that version.
-pub(super) fn streamed_head(answered: &ResponseHeader, version: Version) -> ResponseHeader {
-    let mut head = head_down(answered.status, passing_down(&answered.headers));
+/// Returns the headers of an answer whose body goes on as it comes, for a client of that version.
+pub(super) fn streamed_headers(answered: &ResponseHeader, version: Version) -> HeaderMap {
+    let mut headers = passing_down(&answered.headers);
+    headers.insert(header::CACHE_CONTROL, PRIVATE);
     if let Some(length) = content_length(answered) {
-        head.headers.insert(header::CONTENT_LENGTH, length.into());
+        headers.insert(header::CONTENT_LENGTH, length.into());
     } else if version == Version::HTTP_11 {
         let chunked = HeaderValue::from_static("chunked");
-        head.headers.insert(header::TRANSFER_ENCODING, chunked);
+        headers.insert(header::TRANSFER_ENCODING, chunked);
     }
-    head.into()
+    headers
 }
 
 /// Reads the length that a channel declares. Pingora has seen to it that where it stands several times
@@ -143,14 +158,6 @@ fn content_length(answered: &ResponseHeader) -> Option<u64> {
         .to_str()
         .ok()?;
     value.split(',').next()?.trim().parse().ok()
-}
-
-fn head_down(status: StatusCode, passing: HeaderMap) -> http::response::Parts {
-    let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.status = status;
-    parts.headers = passing;
-    parts.headers.insert(header::CACHE_CONTROL, PRIVATE);
-    parts
 }
 
 /// Passes a channel's answer on to the client, as far as it is the client's business.
@@ -237,7 +244,7 @@ pub(super) async fn write(
     services: &Services,
     client: &mut impl Client,
     ctx: &RequestContext,
-    response: Response,
+    mut response: Response,
 ) -> pingora::Result<()> {
     let bounds = &ctx.snapshot.config.bounds;
     let session = client.session();
@@ -247,15 +254,15 @@ pub(super) async fn write(
         session.set_keepalive(None);
     }
     let patience = bounds.read_timeout;
-    let mut head = response.head;
-    head.insert_header(REQUEST_ID, ctx.record.id_header())?;
+    response.headers.insert(REQUEST_ID, ctx.record.id_header());
     if let Some(cors) = &ctx.snapshot.config.cors {
         let origin = client.session().req_header().headers.get(header::ORIGIN);
         let origin = origin.and_then(|origin| origin.to_str().ok());
-        add(&mut head, cors.headers(origin));
+        response = response.with_headers(cors.headers(origin));
     }
+    let (head, body) = response.into_parts();
     in_time(patience, client.write_head(head)).await?;
-    match response.body {
+    match body {
         Body::Whole(body) => {
             let body = if has_no_body { Bytes::new() } else { body };
             in_time(patience, client.write_body(body, true)).await?;
@@ -350,14 +357,15 @@ mod tests {
         ] {
             answered.append_header(name, value).unwrap();
         }
-        let whole = answer_head(StatusCode::OK, passing_down(&answered.headers), 9);
+        let passing = passing_down(&answered.headers);
+        let whole = Response::whole(StatusCode::OK, passing, Bytes::from_static(b"nine bits"));
         assert_eq!(whole.headers["cache-control"], "private, no-store");
         assert_eq!(whole.headers["content-length"], "9");
         assert_eq!(whole.headers.len(), 3);
-        let streamed = streamed_head(&answered, Version::HTTP_11);
-        assert_eq!(streamed.headers["cache-control"], "private, no-store");
-        assert_eq!(streamed.headers["content-length"], "7");
-        assert_eq!(streamed.headers.len(), 3);
+        let streamed = streamed_headers(&answered, Version::HTTP_11);
+        assert_eq!(streamed["cache-control"], "private, no-store");
+        assert_eq!(streamed["content-length"], "7");
+        assert_eq!(streamed.len(), 3);
     }
 
     #[test]
@@ -372,9 +380,9 @@ mod tests {
             (Version::HTTP_11, true),
             (Version::HTTP_2, false),
         ] {
-            let streamed = streamed_head(&answered, version);
-            assert!(!streamed.headers.contains_key("content-length"));
-            let told = streamed.headers.contains_key("transfer-encoding");
+            let streamed = streamed_headers(&answered, version);
+            assert!(!streamed.contains_key("content-length"));
+            let told = streamed.contains_key("transfer-encoding");
             assert_eq!(told, chunked, "{version:?}");
         }
     }

@@ -43,12 +43,10 @@ impl RateLimit {
 /// not known.
 pub fn rate_limits(key: &Key, used: &[u64], now: Timestamp) -> impl Iterator<Item = RateLimit> {
     TOLD.into_iter().filter_map(move |measure| {
-        let limits = key.limits.iter().chain(&key.group.limits);
-        let used = used.iter().copied().map(Some);
-        let used = used.chain(std::iter::repeat(None));
-        let limits = limits.zip(used);
-        let limits = limits.filter(|(limit, _)| limit.measure == measure);
-        let limits = limits.map(|(limit, used)| RateLimit::new(*limit, used, now));
+        let limits = key.limits.iter().chain(&key.group.limits).enumerate();
+        let limits = limits.filter(|(_, limit)| limit.measure == measure);
+        let limits =
+            limits.map(|(place, limit)| RateLimit::new(*limit, used.get(place).copied(), now));
         limits.min_by_key(RateLimit::urgency)
     })
 }
