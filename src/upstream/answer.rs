@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
 
 use crate::access_log::REQUEST_ID;
 use crate::channel::Channel;
@@ -19,22 +20,35 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether the body is longer than what was kept.
     pub(crate) cut: bool,
-    /// After how many seconds it says that a request may succeed (RFC 9110, section 10.2.3).
+    /// After how many seconds it says that a request may succeed (RFC 9110, section 10.2.3); of
+    /// a success that is not read.
     pub(crate) retry_after: Option<u64>,
     /// The channel's own id of the request, where it is fit to be kept.
     pub(crate) request_id: Option<Arc<str>>,
 }
 
+// Not to be read for each answer.
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+static RETRY_AFTER: HeaderName = header::RETRY_AFTER;
+
+/// Reads after how many seconds a refusal invites another request. Of a success nobody asks that.
+pub(super) fn retry_after(head: &ResponseHeader) -> Option<u64> {
+    match head.status.is_success() {
+        true => None,
+        false => wait_told(&head.headers, SystemTime::now()),
+    }
+}
+
 /// Reads after how many seconds an answer invites another request: by `retry-after-ms`, which OpenAI's
 /// API sends and its SDKs read first, or by `Retry-After`, as a number or as a date. `None` where it says
 /// nothing.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |value: &HeaderValue| Some(value.to_str().ok()?.trim().to_owned());
-    let milliseconds = headers.get("retry-after-ms").and_then(text);
+    let milliseconds = headers.get(&RETRY_AFTER_MS).and_then(text);
     if let Some(milliseconds) = milliseconds.as_deref().and_then(rounded_up) {
         return Some(milliseconds.div_ceil(1000));
     }
-    let text = headers.get(header::RETRY_AFTER).and_then(text)?;
+    let text = headers.get(&RETRY_AFTER).and_then(text)?;
     if let Some(seconds) = rounded_up(&text) {
         return Some(seconds);
     }
@@ -151,9 +165,9 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
-            assert_eq!(retry_after(&headers, now), seconds, "{text}");
+            assert_eq!(wait_told(&headers, now), seconds, "{text}");
         }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+        assert_eq!(wait_told(&HeaderMap::new(), now), None);
     }
 
     #[test]
@@ -173,7 +187,7 @@ mod tests {
             if let Some(seconds) = seconds {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
             }
-            let found = retry_after(&headers, SystemTime::UNIX_EPOCH);
+            let found = wait_told(&headers, SystemTime::UNIX_EPOCH);
             assert_eq!(found, wait, "{milliseconds} {seconds:?}");
         }
     }

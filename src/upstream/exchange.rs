@@ -13,7 +13,7 @@
 //! Content-Length or has no last chunk, and an HTTP/2 channel with RST_STREAM.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -120,6 +120,7 @@ impl Exchange {
             }
         })?;
         channel.succeeded(now);
+        let opened = Instant::now();
         Ok(Self {
             session,
             was_pooled,
@@ -127,7 +128,7 @@ impl Exchange {
             peer,
             _in_flight: channel.enter(),
             channel: channel.clone(),
-            finished: finished.then(Instant::now),
+            finished: finished.then_some(opened),
             is_too_slow: false,
             headless: false,
             is_refused_client: false,
@@ -136,7 +137,7 @@ impl Exchange {
                 channel.spec().read_timeout,
             ),
             began: now,
-            opened: Instant::now(),
+            opened,
         })
     }
 
@@ -368,7 +369,7 @@ impl Exchange {
             answer_begun: false,
         })?;
         let (status, headers) = (head.status, passing_down(&head.headers));
-        let retry_after = retry_after(&head.headers, SystemTime::now());
+        let retry_after = retry_after(head);
         let request_id = request_id(&head.headers);
         let mut body = BodyBuffer::default();
         let mut cut = false;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, header};
+use pingora::http::RequestHeader;
 
 use super::answer::Answer;
 use super::channel::LiveChannel;
@@ -11,6 +12,7 @@ use super::client::UpstreamClient;
 use super::error::{ConnectError, UpstreamError};
 use super::exchange::{Exchange, Sending};
 use super::headers;
+use crate::policy::Timestamp;
 use crate::route::Route;
 
 /// How many pooled connections may turn out to be dead before a request is given up. The
@@ -46,6 +48,21 @@ impl<'a> FetchRequest<'a> {
             headers,
         }
     }
+
+    /// Builds the head that the channel gets.
+    pub(super) fn head(self, channel: &LiveChannel) -> Result<RequestHeader, ConnectError> {
+        let head = match self.path {
+            Some(path) => headers::request_at(self.method, path, self.headers, channel),
+            None => headers::request(
+                self.method,
+                (self.route, self.job),
+                self.query,
+                self.headers,
+                channel,
+            ),
+        };
+        Ok(head?)
+    }
 }
 
 impl UpstreamClient {
@@ -76,10 +93,13 @@ impl UpstreamClient {
         request: FetchRequest<'_>,
     ) -> Result<Exchange, UpstreamError> {
         let limit = channel.spec().answer_timeout;
+        let route = request.route.label();
+        let head = request.head(channel);
+        let head = head.inspect_err(|e| self.unreachable(channel, e, self.clock.now()))?;
         let mut stale = 0;
         loop {
             let began = self.clock.now();
-            let mut exchange = match self.send(channel, &request).await {
+            let mut exchange = match self.send(channel, head.clone(), began).await {
                 Ok(exchange) => exchange,
                 Err(error) if error.was_pooled && stale < STALE => {
                     stale += 1;
@@ -92,7 +112,7 @@ impl UpstreamClient {
             };
             match exchange.head(limit).await {
                 Ok(waited) => {
-                    let (name, route) = (&channel.spec().name, request.route.label());
+                    let name = &channel.spec().name;
                     self.metrics.answered(name, route, waited);
                     if let Some(head) = exchange.answered() {
                         self.answered(name, head.status);
@@ -119,23 +139,13 @@ impl UpstreamClient {
         }
     }
 
+    /// Sends a request without a body once.
     pub(super) async fn send(
         &self,
         channel: &Arc<LiveChannel>,
-        request: &FetchRequest<'_>,
+        head: RequestHeader,
+        now: Timestamp,
     ) -> Result<Exchange, ConnectError> {
-        let (method, passing) = (request.method.clone(), request.headers.clone());
-        let head = match request.path {
-            Some(path) => headers::request_at(method, path, passing, channel),
-            None => headers::request(
-                method,
-                (request.route, request.job),
-                request.query,
-                passing,
-                channel,
-            ),
-        };
-        let now = self.clock.now();
-        Exchange::open(&self.pool, channel, head?, Sending::Nothing, now).await
+        Exchange::open(&self.pool, channel, head, Sending::Nothing, now).await
     }
 }

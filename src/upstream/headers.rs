@@ -98,10 +98,10 @@ pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
-    // With room for what the gate itself puts in.
-    let mut passing = HeaderMap::with_capacity(headers.len() + 5);
-    for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
-        passing.append(name, value.clone());
+    // Most of them pass. To copy a map takes half as long as to make one anew, name by name.
+    let mut passing = headers.clone();
+    for name in headers.keys().filter(|name| !passes(name)) {
+        passing.remove(name);
     }
     passing
 }

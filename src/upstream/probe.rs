@@ -38,8 +38,10 @@ async fn status_of_list(
 ) -> Result<StatusCode, String> {
     let url = channel.spec().url.authority();
     let request = FetchRequest::own(&Route::List, Some("limit=1"));
-    let exchange = client.send(channel, &request).await;
-    let mut exchange = exchange.map_err(|error| format!("{url} cannot be reached: {error}"))?;
+    let unreachable = |error| format!("{url} cannot be reached: {error}");
+    let head = request.head(channel).map_err(unreachable)?;
+    let exchange = client.send(channel, head, client.clock.now()).await;
+    let mut exchange = exchange.map_err(unreachable)?;
     let answered = exchange.head(channel.spec().answer_timeout).await;
     let status = exchange.answered().map(|head| head.status);
     exchange.abort().await;
