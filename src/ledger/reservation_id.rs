@@ -41,14 +41,10 @@ impl ReservationId {
     /// Returns the id of the request that was the first to have this reservation made, where the
     /// client gave it none: one name for both is found by one index.
     pub fn request_id(self) -> String {
-        let mut text = String::with_capacity(REQUEST.len() + 32);
-        text.push_str(REQUEST);
-        // By hand, since each request has one: to format it takes six times as long.
-        for shift in (0..u128::BITS).step_by(4).rev() {
-            let digit = (self.0 >> shift & 0xf) as u32;
-            text.extend(char::from_digit(digit, 16));
-        }
-        text
+        // Each request has one: to format it with `{:032x}` takes ten times as long.
+        let mut digits = Uuid::encode_buffer();
+        let digits: &str = Uuid::from_u128(self.0).simple().encode_lower(&mut digits);
+        [REQUEST, digits].concat()
     }
 
     /// Reads an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it.
