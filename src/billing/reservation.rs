@@ -20,11 +20,11 @@ pub(crate) struct Reservation {
     pub(super) used: Box<[u64]>,
     /// When it was made, by [`Clock::running`].
     made: Duration,
-    guard: Guard,
+    guard: Arc<Guard>,
     is_open: bool,
 }
 
-/// What marks a reservation as unknown whose request was dropped.
+/// What marks a reservation as unknown whose request was dropped: the same for all of a gate.
 pub(super) struct Guard {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Clock,
@@ -39,7 +39,7 @@ impl Reservation {
         key: Arc<Key>,
         created: Timestamp,
         made: Duration,
-        guard: Guard,
+        guard: Arc<Guard>,
     ) -> Self {
         Self {
             draft,
@@ -88,7 +88,7 @@ impl Drop for Reservation {
             ledger,
             clock,
             writes,
-        } = &self.guard;
+        } = &*self.guard;
         let (ledger, clock, id) = (ledger.clone(), clock.clone(), self.id());
         // Without a runtime the process is ending: the next one finds it pending.
         if tokio::runtime::Handle::try_current().is_ok() {
@@ -138,11 +138,11 @@ mod tests {
             channels: None,
         });
         let (created, made) = (clock.now(), clock.running());
-        let guard = Guard {
+        let guard = Arc::new(Guard {
             ledger: Arc::new(MemoryLedger::default()),
             clock: clock.clone(),
             writes: PendingWrites::default(),
-        };
+        });
         let mut reservation = Reservation::new(draft, key, created, made, guard);
         reservation.close();
         let grace = Duration::from_secs(180);

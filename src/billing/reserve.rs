@@ -28,6 +28,7 @@ pub(crate) struct Billing {
     charges: Arc<ChargeCache>,
     pub(super) retries: LedgerRetries,
     writes: PendingWrites,
+    guard: Arc<Guard>,
     clock: Clock,
 }
 
@@ -64,6 +65,11 @@ impl Billing {
     /// Makes the billing of one ledger.
     pub(crate) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let writes = PendingWrites::default();
+        let guard = Guard {
+            ledger: ledger.clone(),
+            clock: clock.clone(),
+            writes: writes.clone(),
+        };
         Self {
             ledger,
             metrics,
@@ -71,6 +77,7 @@ impl Billing {
             charges: Arc::default(),
             retries: LedgerRetries::new(writes.clone()),
             writes,
+            guard: Arc::new(guard),
             clock,
         }
     }
@@ -155,11 +162,7 @@ impl Billing {
         Ok(match reserved {
             Reserved::Done => {
                 self.metrics.charge(Event::Reserved, &draft.charge);
-                let guard = Guard {
-                    ledger: self.ledger.clone(),
-                    clock: self.clock.clone(),
-                    writes: self.writes.clone(),
-                };
+                let guard = self.guard.clone();
                 let mut reservation = Reservation::new(draft, key.clone(), at, made, guard);
                 reservation.used = used;
                 ReserveOutcome::Reserved(reservation)
