@@ -85,7 +85,7 @@ async fn a_job_that_its_channel_does_not_know_is_named_once() {
             let number = created.fetch_add(1, Ordering::Relaxed);
             json(
                 200,
-                &format!(r#"{{"id":"video_{number}","status":"queued"}}"#),
+                format!(r#"{{"id":"video_{number}","status":"queued"}}"#),
             )
         }
         _ if heard.target.ends_with("video_2") => {
