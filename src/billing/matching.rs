@@ -278,8 +278,9 @@ impl<'a> Matcher<'a> {
             assignment.extend(repeatable, instead);
             assignment.extend(unknown, instead);
             for max in 1..=MAX_DIFFERENCES {
-                assignment.extend(repeatable, |at, job| near(at, job, max));
-                assignment.extend(unknown, |at, job| near(at, job, max));
+                let edge = |at: usize, job: usize| near(at, job, max) || instead(at, job);
+                assignment.extend(repeatable, edge);
+                assignment.extend(unknown, edge);
             }
         }
         assignment
@@ -302,15 +303,17 @@ impl<'a> Matcher<'a> {
             let fits = |c: &&Candidate| rules.differences(job, c).is_some();
             let (fitting, others): (Vec<_>, Vec<_>) = candidates.partition(fits);
             // Those whose time is not known for sure: of other keys, or nearer to what was asked.
+            let is_others = |c: &Candidate| fitting.iter().any(|own| own.key != c.key);
             let is_rival = |c: &&Candidate| {
-                let is_others = fitting.iter().any(|own| own.key != c.key);
-                is_others && rules.may_be_at_any_time(job, c) || rules.comes_first(job, c, &fitting)
+                is_others(c) && rules.may_be_at_any_time(job, c)
+                    || rules.comes_first(job, c, &fitting)
             };
             let rivals: Vec<_> = others.into_iter().filter(is_rival).collect();
+            let is_pending = |c: &&Candidate| c.state == State::Pending;
+            // One of the same key that is not awaited is no reason to leave the job to nobody.
+            let is_disputed = rivals.iter().any(|c| is_others(c) || is_pending(c));
             match fitting[..] {
-                [only]
-                    if only.is_unknown() && rivals.is_empty() && rules.is_evidence(job, only) =>
-                {
+                [only] if only.is_unknown() && !is_disputed && rules.is_evidence(job, only) => {
                     let part = certain.entry(only.id).or_default();
                     part.candidates = vec![only];
                     part.jobs.push(job);
@@ -318,7 +321,6 @@ impl<'a> Matcher<'a> {
                 }
                 _ => open.extend(fitting.iter().chain(&rivals).map(|candidate| candidate.id)),
             }
-            let is_pending = |c: &&Candidate| c.state == State::Pending;
             if fitting.is_empty() || self.waits(job, &fitting) || rivals.iter().any(is_pending) {
                 continue;
             }

@@ -133,7 +133,7 @@ fn others_of_an_unknown_time() {
             "u1?j1, u2?j1, u3?j1",
         ),
         (
-            "between keys that are kept apart by another job, neither is chosen",
+            "among several keys the one in time has it: it is reached, and charged",
             &[
                 "u1 A cat 4s @0",
                 "u2 A cat 12s @-3600 clock=-",
@@ -141,7 +141,40 @@ fn others_of_an_unknown_time() {
             ],
             &["j1 cat 12s @5", "j2 cat 4s @290"],
             "at=999",
-            "u1?j2, u2?j2, u3?j2",
+            "u1<j1, u1?j2, u2?j2, u3?j2",
+        ),
+        (
+            "the same with one that was voided",
+            &[
+                "u1 A cat 4s @0",
+                "v2 A cat 12s @-3600 clock=-",
+                "u3 B cat 4s @400",
+            ],
+            &["j1 cat 12s @5", "j2 cat 4s @290"],
+            "at=999",
+            "u1<j1, u1?j2, u3?j2",
+        ),
+        (
+            "the same with one whose answer is awaited",
+            &[
+                "u1 A cat 4s @0",
+                "p2 A cat 12s @-3600 clock=-",
+                "u3 B cat 4s @400",
+            ],
+            &["j1 cat 12s @5", "j2 cat 4s @290"],
+            "at=999",
+            "",
+        ),
+        (
+            "as many jobs as can be have a reservation",
+            &[
+                "u1 A cat 4s @0",
+                "u2 A cat 12s @-3600 clock=-",
+                "u3 A cat 12s @-7200 clock=-",
+            ],
+            &["j1 cat 12s @5", "j2 cat 8s @-3595", "j3 cat 4s @0"],
+            "",
+            "u1<j3, u2<j2, u3<j1",
         ),
     ]);
 }
