@@ -367,13 +367,10 @@ impl Worker {
         matches!(round, Ok(Round::More))
     }
 
-    /// Shows that a round is done. One for a channel that is not configured any more is nobody's to
-    /// wait for.
+    /// Shows that a round is done.
     fn note_round(&self, of: &ChannelTask, task: Task) {
-        if !of.channel.is_removed() {
-            let (metrics, at) = (&self.billing.metrics, self.billing.now());
-            metrics.ledger.round_done(of.name(), task, at);
-        }
+        let (metrics, at) = (&self.billing.metrics, self.billing.now());
+        metrics.ledger.round_done(of.name(), task, at);
     }
 }
 

@@ -1,5 +1,8 @@
 //! Shows what the ledger says of charges and adjustments, and when the background last worked.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use prometheus::{GaugeVec, IntGaugeVec};
 
 use super::declare::Declare;
@@ -34,6 +37,8 @@ pub struct LedgerGauges {
     last_round: IntGaugeVec,
     adjustments: IntGaugeVec,
     adjusted: GaugeVec,
+    /// The channels whose rounds are shown.
+    shown: Mutex<HashSet<String>>,
 }
 
 impl LedgerGauges {
@@ -62,6 +67,7 @@ impl LedgerGauges {
                 "By how much a key owes less for its adjustments, or more for debits.",
                 &of_adjustments,
             )?,
+            shown: Mutex::default(),
         })
     }
 
@@ -96,6 +102,8 @@ impl LedgerGauges {
     /// Begins to show when rounds for a channel ended: not before `at`, so that a gate that never
     /// gets one done is seen.
     pub fn start_rounds(&self, channel: &str, at: Timestamp) {
+        let mut shown = self.shown();
+        shown.insert(channel.to_owned());
         for task in RoundTask::ALL {
             let gauge = self.last_round.with_label_values(&[channel, task.name()]);
             if gauge.get() == 0 {
@@ -104,18 +112,30 @@ impl LedgerGauges {
         }
     }
 
-    /// Shows that a round for a channel was done.
+    /// Shows that a round for a channel was done, if it is shown: one that was under way when its
+    /// channel was removed is nobody's to wait for.
     pub fn round_done(&self, channel: &str, task: RoundTask, at: Timestamp) {
+        let shown = self.shown();
+        if !shown.contains(channel) {
+            return;
+        }
         let gauge = self.last_round.with_label_values(&[channel, task.name()]);
         gauge.set(whole_seconds(at));
     }
 
     /// Ends what [`LedgerGauges::start_rounds`] began, for a channel that is not configured any more.
     pub fn end_rounds(&self, channel: &str) {
+        let mut shown = self.shown();
+        shown.remove(channel);
         for task in RoundTask::ALL {
             // Not there already, where that was done before.
             let _ = self.last_round.remove_label_values(&[channel, task.name()]);
         }
+    }
+
+    /// Locks the channels whose rounds are shown. No panic can leave them half-written.
+    fn shown(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,6 +162,8 @@ mod tests {
         assert_eq!(of("official", RoundTask::Reconcile), 5);
         gauges.end_rounds("official");
         gauges.end_rounds("official");
+        // It was under way meanwhile.
+        gauges.round_done("official", RoundTask::Poll, Timestamp(80_000));
         gauges.start_rounds("official", Timestamp(90_000));
         assert_eq!(of("official", RoundTask::Poll), 90);
     }
