@@ -1,8 +1,10 @@
 //! Ties a reservation to the job that its channel has created, and corrects its charge to what
 //! is really rendered.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::charge::corrected;
 use super::job_cache::JobEntry;
@@ -18,9 +20,9 @@ use crate::ledger::{
 };
 use crate::metrics::Event;
 
-/// How often a limit may have no room for a job that its client was told of, before it is given
-/// up.
-const MAX_LIMIT_REFUSALS: u32 = 12;
+/// For how long a limit may have no room for a job that its client was told of, before it is given
+/// up. By time, since a gate that stops tries more often.
+const NO_ROOM_FOR: Duration = Duration::from_secs(40);
 
 /// Why a reservation is not tied to the job that a channel has answered.
 pub(crate) enum NotConfirmed {
@@ -167,7 +169,7 @@ impl Billing {
     ) {
         let id = reservation.id();
         let (draft, key) = (reservation.draft.clone(), reservation.key.clone());
-        let refused = Arc::new(AtomicU32::new(0));
+        let refused = Arc::new(OnceLock::new());
         let again = (self.clone(), draft, key, limits, confirmations, refused);
         self.retries.start(id, LedgerCall::Confirm, move || {
             let (billing, draft, key, limits, confirmations, refused) = again.clone();
@@ -196,7 +198,7 @@ impl Billing {
                             return Ok(());
                         }
                         // A reservation that is about to be voided may be what takes the room.
-                        None if refused.fetch_add(1, Ordering::Relaxed) < MAX_LIMIT_REFUSALS => {
+                        None if refused.get_or_init(Instant::now).elapsed() < NO_ROOM_FOR => {
                             return Err(Unavailable::transient("a limit has no room for a job"));
                         }
                         None => {}

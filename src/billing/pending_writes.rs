@@ -66,6 +66,8 @@ impl PendingWrites {
             }
         };
         let _ = timeout(within, none).await;
+        // A gate within another server may go on for a while.
+        self.0.is_stopping.send_replace(false);
         self.count()
     }
 
@@ -81,7 +83,7 @@ pub(super) struct PendingWrite(Arc<Shared>);
 impl Drop for PendingWrite {
     fn drop(&mut self) {
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.ended.notify_one();
+            self.0.ended.notify_waiters();
         }
     }
 }

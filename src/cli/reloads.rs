@@ -137,17 +137,34 @@ fn keep(
         );
         return;
     }
-    gate.spawn_write(async move {
-        let (end, mut pause) = (Instant::now() + KEEP_WITHIN, PAUSES.0);
-        while let Err(error) = ledger.note_load(&load).await {
-            if Instant::now() + pause >= end {
-                let changes = &load.changes;
-                log::warn!("not kept in the ledger: configuration {changes}: {error}");
-                break;
+    let retry = {
+        let (ledger, load) = (ledger.clone(), load.clone());
+        async move {
+            let (end, mut pause) = (Instant::now() + KEEP_WITHIN, PAUSES.0);
+            loop {
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+                let Err(error) = ledger.note_load(&load).await else {
+                    break;
+                };
+                if Instant::now() + pause >= end {
+                    let changes = &load.changes;
+                    log::warn!("not kept in the ledger: configuration {changes}: {error}");
+                    break;
+                }
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            WAITING.fetch_sub(1, Ordering::Relaxed);
         }
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+    };
+    // A stop waits for the first attempt, and not for a ledger that is away.
+    gate.spawn_write(async move {
+        match ledger.note_load(&load).await {
+            Ok(()) => {
+                WAITING.fetch_sub(1, Ordering::Relaxed);
+            }
+            Err(_) => {
+                tokio::spawn(retry);
+            }
+        }
     });
 }
