@@ -19,7 +19,11 @@ static JSON: AtomicBool = AtomicBool::new(false);
 pub(super) fn set(format: LogFormat) {
     let is_json = format == LogFormat::Json;
     if is_json && !JSON.swap(is_json, Ordering::Relaxed) {
-        std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+        // At once: the process may end before its log is written.
+        std::panic::set_hook(Box::new(|panic| {
+            let line = format!("{}\n", last_words(&panic.to_string()));
+            let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+        }));
     }
 }
 
