@@ -121,6 +121,12 @@ fn others_of_an_unknown_time() {
             "",
             "u2<j1, void 1, u2~j1, u3!j1",
         ),
+    ]);
+}
+
+#[test]
+fn among_several_keys() {
+    check(&[
         (
             "another key's makes it uncertain",
             &[
