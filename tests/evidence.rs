@@ -183,6 +183,32 @@ async fn one_id_is_in_the_answer_the_log_the_ledger_and_at_the_channel() {
     .await;
 }
 
+/// The line of a repetition leads to the charge of the first request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_line_of_a_repetition_names_the_job_of_the_first_request() {
+    let stand = Stand::start("sqlite:tollgate.db").await;
+    let mut lines = Vec::new();
+    for id in ["first", "again"] {
+        let body = form(&[
+            ("prompt", b"a cat"),
+            ("model", b"sora-2"),
+            ("seconds", b"8"),
+        ]);
+        let create = Request::create(&form_type(), Body::Length(body, vec![]));
+        let create = create.header("Idempotency-Key", "order-77");
+        let create = create.header("x-request-id", id);
+        let answer = create.send(stand.gate.address).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        lines.push(stand.line(id).await);
+    }
+    for member in ["job", "reservation", "channel"] {
+        assert!(lines[0][member].is_string(), "{}", lines[0]);
+        assert_eq!(lines[0][member], lines[1][member], "{member}");
+    }
+    assert_eq!(lines[0]["replayed"], Value::Null);
+    assert_eq!(lines[1]["replayed"], Value::Bool(true));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_command_tells_why_a_charge_was_not_to_be() {
     engines::on(Engine::durable(), async |engine| {

@@ -46,6 +46,7 @@ struct Facts {
     route: Option<&'static str>,
     key: Option<Arc<str>>,
     code: Option<&'static str>,
+    is_replayed: bool,
     model: Option<Arc<str>>,
     size: Option<Arc<str>>,
     seconds: Option<u32>,
@@ -123,6 +124,11 @@ impl RequestRecord {
     pub(crate) fn set_key(&self, route: &'static str, key: &Arc<str>) {
         let mut facts = self.facts();
         (facts.route, facts.key) = (Some(route), Some(key.clone()));
+    }
+
+    /// Notes that its answer repeats the one to an earlier request.
+    pub(crate) fn set_replayed(&self) {
+        self.facts().is_replayed = true;
     }
 
     /// Notes by which code it is refused.
@@ -230,6 +236,7 @@ impl kv::Source for Line<'_> {
         pair("route", Some(ended.route.into()))?;
         pair("status", Some(ended.status.into()))?;
         pair("code", facts.code.map(Value::from))?;
+        pair("replayed", facts.is_replayed.then(|| Value::from(true)))?;
         pair("key", text((!ended.key.is_empty()).then_some(ended.key)))?;
         pair("client", record.client.as_ref().map(Value::from_display))?;
         pair("model", text(facts.model.as_deref()))?;

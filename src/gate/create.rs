@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
 
 use super::create_end::{CreateEnd, Placed, Released};
-use super::idempotency::Idempotency;
+use super::idempotency::{Idempotency, replayed_job};
 use super::refusal::{Refusal, RequestError};
 use super::request_head;
 use super::response::Response;
@@ -111,6 +111,9 @@ pub(super) async fn handle(
     if let Err(RequestError::Refused(refusal)) = result {
         let replayed = create.idempotency.replay_or_refuse(&mut upload, refusal);
         result = replayed.await;
+    }
+    if let Some(job) = result.as_ref().ok().and_then(replayed_job) {
+        ctx.note_replay(services, &job).await;
     }
     let inspecting = seconds(upload.inspecting());
     services.metrics.inspection.observe(inspecting);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use super::refusal::{Busy, Refusal, RequestError};
-use super::response::Response;
+use super::response::{Body, Response};
 use super::upload::Upload;
 use crate::billing::Billing;
 use crate::clock::millis;
@@ -15,6 +15,9 @@ use crate::inspect;
 use crate::ledger::{Claim, ClaimState, Claimed, FirstAnswer};
 use crate::policy::{Key, Timestamp};
 use crate::route::Route;
+
+/// The header of an answer that repeats an earlier one.
+const REPLAYED: &str = "idempotent-replayed";
 
 /// Holds the idempotency key of one request, if it has one.
 pub(super) struct Idempotency<'a> {
@@ -118,12 +121,22 @@ pub(super) fn answer_claimed(claimed: Claimed) -> Result<Response, RequestError>
     }
 }
 
+/// Returns the id of the job that an answer names which repeats an earlier one.
+pub(super) fn replayed_job(response: &Response) -> Option<String> {
+    response.headers.get(REPLAYED)?;
+    let Body::Whole(body) = &response.body else {
+        return None;
+    };
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    answer.get("id")?.as_str().map(str::to_owned)
+}
+
 /// Repeats the answer that the first request under this idempotency key got.
 fn replayed(first: FirstAnswer) -> Result<Response, RequestError> {
     // One that was passed on before.
     let status = StatusCode::from_u16(first.status).unwrap_or(StatusCode::OK);
     let mut response = Response::json(status, first.body);
     let yes = HeaderValue::from_static("true");
-    response.headers.insert("idempotent-replayed", yes);
+    response.headers.insert(REPLAYED, yes);
     Ok(response)
 }

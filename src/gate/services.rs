@@ -162,6 +162,20 @@ impl RequestContext {
         if let Route::Remix(_) = route {
             return self.record.set_source(&job.id);
         }
+        self.note_own_job(entry);
+    }
+
+    /// Notes that the request repeats an earlier one, which made that job.
+    pub(super) async fn note_replay(&self, services: &Services, job: &str) {
+        self.record.set_replayed();
+        // Where the ledger is away, the line lacks the job.
+        if let Ok(Some(entry)) = services.billing.job(job).await {
+            self.note_own_job(&entry);
+        }
+    }
+
+    fn note_own_job(&self, entry: &JobEntry) {
+        let job = &entry.job;
         self.record.set_job(&job.id);
         self.record.set_channel(&job.charge.channel);
         self.record.set_reservation(job.reservation);
