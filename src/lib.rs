@@ -28,6 +28,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `map`, `sha256` | a fast hash for trusted names; the one digest that is used |
+//! | `in_progress` | counts what is in progress, and waits for its end |
 //! | `calendar` | dates and times as texts: of the configuration, of windows, of channels |
 //! | [`money`] | exact amounts |
 //! | [`key`] | client key digests; secrets that cannot be printed |
@@ -138,6 +139,7 @@ pub mod dialect;
 pub mod form;
 pub mod gate;
 pub mod image;
+mod in_progress;
 pub mod inspect;
 pub mod json;
 pub mod key;

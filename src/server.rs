@@ -7,7 +7,6 @@
 mod app;
 mod certificate;
 mod connection;
-mod in_progress;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -29,9 +28,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Bounds, Listen};
 use crate::gate::Gate;
+use crate::in_progress::{Guard, InProgress};
 use app::App;
 pub use certificate::{CertificateError, ServerCertificate, read_identity};
-use in_progress::{Guard, InProgress};
 
 /// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the crate from the lowest up, those of one layer in one line. Modules of one
 /// layer do not use each other.
 const LAYERS: &[&[&str]] = &[
-    &["map", "sha256", "calendar", "plural"],
+    &["map", "sha256", "calendar", "plural", "in_progress"],
     &["money", "key", "form"],
     &["catalog", "certificate"],
     &["policy"],

@@ -2,12 +2,13 @@
 //! them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+
+use crate::in_progress::InProgress;
 
 /// How long to wait between two attempts of a write while the gate stops.
 const STOPPING_PAUSE: Duration = Duration::from_millis(100);
@@ -18,9 +19,7 @@ pub(super) struct PendingWrites(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    count: AtomicUsize,
-    /// Told when none is left.
-    ended: Notify,
+    count: Arc<InProgress>,
     is_stopping: watch::Sender<bool>,
 }
 
@@ -30,20 +29,14 @@ impl PendingWrites {
         &self,
         write: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        let pending = self.begin();
+        let pending = self.0.count.enter();
         tokio::spawn(async move {
             let _pending = pending;
             write.await
         })
     }
 
-    /// Counts a write until what is returned is dropped.
-    pub(super) fn begin(&self) -> PendingWrite {
-        self.0.count.fetch_add(1, Ordering::Relaxed);
-        PendingWrite(self.0.clone())
-    }
-
-    /// Waits before a write is tried again: for so long, and less where the gate stops.
+    /// Waits for `wait` before a write is repeated. A gate that stops cuts the wait short.
     pub(super) async fn pause(&self, wait: Duration) {
         let mut stopping = self.0.is_stopping.subscribe();
         if *stopping.borrow_and_update() {
@@ -52,39 +45,14 @@ impl PendingWrites {
         let _ = timeout(wait, stopping.changed()).await;
     }
 
-    /// Waits until none is left, for so long at most. What is repeated is repeated at once. Returns how
-    /// many are left.
+    /// Waits until none is left, for `within` at most; what waits to be repeated is repeated at
+    /// once. Returns how many are left.
     pub(super) async fn flush(&self, within: Duration) -> usize {
         self.0.is_stopping.send_replace(true);
-        let none = async {
-            loop {
-                let ended = self.0.ended.notified();
-                if self.count() == 0 {
-                    return;
-                }
-                ended.await;
-            }
-        };
-        let _ = timeout(within, none).await;
+        let _ = timeout(within, self.0.count.none()).await;
         // A gate within another server may go on for a while.
         self.0.is_stopping.send_replace(false);
-        self.count()
-    }
-
-    fn count(&self) -> usize {
-        self.0.count.load(Ordering::Acquire)
-    }
-}
-
-/// Counts as a write until it is dropped.
-#[derive(Debug)]
-pub(super) struct PendingWrite(Arc<Shared>);
-
-impl Drop for PendingWrite {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.ended.notify_waiters();
-        }
+        self.0.count.count()
     }
 }
 

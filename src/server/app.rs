@@ -15,8 +15,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 
 use super::connection::{head_came, request_ended};
-use super::in_progress::InProgress;
 use crate::gate::{Client, Gate};
+use crate::in_progress::InProgress;
 
 /// Answers requests over HTTP/1.1 and HTTP/2 by the gate.
 pub(super) struct App {

@@ -1,50 +1,56 @@
-//! Counts what is in progress, and tells when nothing is.
+//! Counts requests, connections and writes in progress, and waits until none is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Counts requests or connections.
-#[derive(Default)]
-pub(super) struct InProgress {
+/// Counts what is in progress.
+#[derive(Debug, Default)]
+pub(crate) struct InProgress {
     count: AtomicUsize,
     ended: Notify,
 }
 
 /// Counts as one until it is dropped.
-pub(super) struct Guard(Arc<InProgress>);
+#[derive(Debug)]
+pub(crate) struct Guard(Arc<InProgress>);
 
 impl InProgress {
     /// Counts one more.
-    pub(super) fn enter(self: &Arc<Self>) -> Guard {
+    pub(crate) fn enter(self: &Arc<Self>) -> Guard {
         self.count.fetch_add(1, Ordering::Relaxed);
         Guard(self.clone())
     }
 
     /// Counts one more, unless there are `max` already.
-    pub(super) fn try_enter(self: &Arc<Self>, max: usize) -> Option<Guard> {
+    pub(crate) fn try_enter(self: &Arc<Self>, max: usize) -> Option<Guard> {
         let guard = self.enter();
         (self.count() <= max).then_some(guard)
     }
 
     /// Returns how many there are.
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
     }
 
-    /// Waits until there are none. For one that waits at a time.
-    pub(super) async fn none(&self) {
-        while self.count() != 0 {
-            self.ended.notified().await;
+    /// Waits until there are none.
+    pub(crate) async fn none(&self) {
+        loop {
+            // Made before it is counted: what ends in between is told to it.
+            let ended = self.ended.notified();
+            if self.count() == 0 {
+                return;
+            }
+            ended.await;
         }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.ended.notify_one();
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_waiters();
         }
     }
 }
