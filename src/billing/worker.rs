@@ -82,7 +82,7 @@ impl Worker {
         }
     }
 
-    /// Waits until what is to be written to the ledger is, for up to `within`.
+    /// Waits until the pending writes to the ledger are done, for `within` at most.
     pub(crate) async fn flush(&self, within: Duration) {
         self.billing.flush(within).await;
     }

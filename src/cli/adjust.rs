@@ -24,7 +24,7 @@ pub(super) struct WantedVoid {
     /// Why, for the bill and whoever asks.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Who records it; by default the user who runs the command, at this host.
+    /// The name recorded as the author; by default the user who runs the command, at this host.
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }
@@ -40,7 +40,7 @@ pub(super) struct WantedCredit {
     /// Why, for the bill and whoever asks.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Who records it; by default the user who runs the command, at this host.
+    /// The name recorded as the author; by default the user who runs the command, at this host.
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
     /// An id of your own, such as a ticket's number: with it the command can be repeated, and is

@@ -10,7 +10,7 @@ const TOLD: [Measure; 3] = [Measure::Requests, Measure::VideoSeconds, Measure::I
 pub struct RateLimit {
     /// The limit.
     pub limit: Limit,
-    /// The amount of it that is left; `None` where the ledger does not tell it with its decision.
+    /// How much of the limit is left; `None` where the ledger does not say it with its decision.
     pub remaining: Option<u64>,
     /// In how many seconds all of it is there again, at least one; `None` where it has no end.
     pub resets_in: Option<u64>,

@@ -156,8 +156,8 @@ impl Rules {
         candidate.channel_clock.is_none() && job.is_like(candidate)
     }
 
-    /// Returns whether a reservation that a job does not fit asked for exactly what the job has,
-    /// its prompt included, at a time that is not known for sure.
+    /// Returns whether the reservation asked for exactly what the job has, its prompt included, and
+    /// only the job's time speaks against it while that time is not certain.
     pub(super) fn is_exact_at_another_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         job.prompt.is_some()
             && self.may_be_at_any_time(job, candidate)
