@@ -143,7 +143,7 @@ impl fmt::Display for Exceeded {
         match (self.resets, window) {
             (Some(resets), _) => {
                 write!(f, " All of it is there again at {}", format_rfc3339(resets))?;
-                write!(f, ", in {} s.", self.wait().unwrap_or(1))
+                write!(f, ", in {}.", wait_in_words(self.wait().unwrap_or(1)))
             }
             (None, Window::Total) => {
                 f.write_str(" It is not renewed: ask whoever runs this service for more.")
@@ -153,6 +153,19 @@ impl fmt::Display for Exceeded {
                  or ask whoever runs this service for more.",
             ),
         }
+    }
+}
+
+/// Returns a wait in the largest unit of which it has two, to the nearest.
+fn wait_in_words(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
+    let unit = UNITS.iter().find(|(length, _)| seconds >= 2 * length);
+    match unit {
+        Some((length, name)) => {
+            let count = seconds.saturating_add(length / 2) / length;
+            format!("about {}", Counted(count, name))
+        }
+        None => Counted(seconds, "second").to_string(),
     }
 }
 
@@ -188,7 +201,7 @@ mod tests {
             day.to_string(),
             "You exceeded your current quota: this key may spend 1.00 USD (5.00 CNY billed) of list \
              price a day (UTC), with 0.30 USD (1.50 CNY billed) remaining. This request costs 0.40 USD \
-             (2.00 CNY billed). All of it is there again at 2026-11-29T00:00:00Z, in 60 s."
+             (2.00 CNY billed). All of it is there again at 2026-11-29T00:00:00Z, in 60 seconds."
         );
         let mut month = exceeded(Measure::BilledCost, "9/month", 8 * UNIT, 2 * UNIT);
         month.is_shared = true;
@@ -196,8 +209,23 @@ mod tests {
             month.to_string(),
             "You exceeded your current quota: this key's group may spend 9.00 CNY a month (UTC), with \
              1.00 CNY remaining. This request costs 2.00 CNY. All of it is there again at \
-             2026-12-01T00:00:00Z, in 172860 s."
+             2026-12-01T00:00:00Z, in about 2 days."
         );
+    }
+
+    #[test]
+    fn waits_are_told_in_units_that_can_be_read() {
+        for (seconds, text) in [
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "about 2 minutes"),
+            (7199, "about 120 minutes"),
+            (43_240, "about 12 hours"),
+            (172_799, "about 48 hours"),
+            (2_678_400, "about 31 days"),
+        ] {
+            assert_eq!(wait_in_words(seconds), text);
+        }
     }
 
     #[test]
@@ -224,7 +252,7 @@ mod tests {
         assert_eq!(
             requests.to_string(),
             "Rate limit reached: this key may make 1 request a minute, with 0 requests remaining. \
-             All of it is there again at 2026-11-29T00:00:00Z, in 60 s."
+             All of it is there again at 2026-11-29T00:00:00Z, in 60 seconds."
         );
         let seconds = exceeded(Measure::VideoSeconds, "9/min", 8, 4).to_string();
         assert!(seconds.contains(", with 1 second remaining. "), "{seconds}");

@@ -82,10 +82,14 @@ impl fmt::Display for Refusal {
                 allowed,
             } => {
                 let which = if *default { "The default " } else { "The " };
+                let verb = match param {
+                    Param::Seconds => "are",
+                    Param::Model | Param::Size => "is",
+                };
+                let name = param.name();
                 write!(
                     f,
-                    "{which}{} '{asked}' is not allowed for this key; ",
-                    param.name()
+                    "{which}{name} '{asked}' {verb} not allowed for this key; "
                 )?;
                 listed(f, allowed)
             }

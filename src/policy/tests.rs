@@ -136,6 +136,19 @@ fn a_default_that_is_not_allowed_is_named_as_such() {
     );
 }
 
+#[test]
+fn refused_seconds_are_told_in_the_plural() {
+    let key = key(Allow {
+        seconds: set(&["4", "8"]),
+        ..Allow::default()
+    });
+    let refusal = permit(&catalog(), &key, asked("sora-2", "1280x720", "12")).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "The seconds '12' are not allowed for this key; this key may use: 4, 8"
+    );
+}
+
 /// What is refused early is refused in the end, and what is permitted in the end was
 /// never refused on the way, in whatever order the fields came.
 #[test]

@@ -86,7 +86,7 @@ async fn a_refusal_says_what_remains_what_is_asked_and_when_more_is_there() {
                 "insufficient_quota",
                 "You exceeded your current quota: this key may spend 0.50 USD (2.50 CNY billed) of list \
                  price a day (UTC), with 0.10 USD (0.50 CNY billed) remaining. This request costs 0.40 \
-                 USD (2.00 CNY billed). All of it is there again at 2026-11-29T00:00:00Z, in 43240 s.",
+                 USD (2.00 CNY billed). All of it is there again at 2026-11-29T00:00:00Z, in about 12 hours.",
             ),
             (
                 "",
@@ -102,14 +102,14 @@ async fn a_refusal_says_what_remains_what_is_asked_and_when_more_is_there() {
                 "rate_limit_exceeded",
                 "Rate limit reached: this key may ask for 6 seconds of video an hour, with 2 seconds \
                  remaining. This request takes 4 seconds. All of it is there again at \
-                 2026-11-28T12:00:00Z, in 40 s.",
+                 2026-11-28T12:00:00Z, in 40 seconds.",
             ),
             (
                 "requests: 1/min",
                 "",
                 "rate_limit_exceeded",
                 "Rate limit reached: this key may make 1 request a minute, with 0 requests remaining. \
-                 All of it is there again at 2026-11-28T12:00:00Z, in 40 s.",
+                 All of it is there again at 2026-11-28T12:00:00Z, in 40 seconds.",
             ),
         ] {
             let mut setup = limited(own, shared);
