@@ -44,14 +44,14 @@ impl Billing {
     /// Where it is not confirmed: no client is to be told of the job then.
     pub(crate) async fn confirm(
         &self,
-        reservation: Reservation,
+        reservation: Box<Reservation>,
         answer: &JobAnswer,
         channel_answer: ChannelAnswer,
         first: impl Fn(&str) -> Option<FirstAnswer>,
         config: &Config,
     ) -> Result<Arc<str>, NotConfirmed> {
         let Some(upstream_id) = &answer.id else {
-            return Err(NotConfirmed::Taken(Box::new(reservation)));
+            return Err(NotConfirmed::Taken(reservation));
         };
         let charge = corrected(reservation.charge(), answer, &config.catalog);
         let limits = binding_limits(config, reservation.charge(), &charge);
@@ -69,7 +69,7 @@ impl Billing {
             Ok(Confirmed::Done { after, .. }) => (after, confirmation.job),
             Ok(Confirmed::Already { job }) => (charge.clone(), job),
             Ok(Confirmed::Taken | Confirmed::IdTaken) => {
-                return Err(NotConfirmed::Taken(Box::new(reservation)));
+                return Err(NotConfirmed::Taken(reservation));
             }
             Ok(Confirmed::Closed) => {
                 log_given_up(&reservation, None, upstream_id);
@@ -114,11 +114,15 @@ impl Billing {
     /// reservation that was used, the ledger's answer and the confirmation that was tried last.
     async fn confirm_or_reserve_again(
         &self,
-        mut reservation: Reservation,
+        mut reservation: Box<Reservation>,
         upstream_id: &Arc<str>,
         limits: &BindingLimits,
         confirmation_as: &impl Fn(Arc<str>) -> Confirmation,
-    ) -> (Reservation, Result<Confirmed, Unavailable>, Confirmation) {
+    ) -> (
+        Box<Reservation>,
+        Result<Confirmed, Unavailable>,
+        Confirmation,
+    ) {
         let attempt = self.confirm_by_answer(&reservation, upstream_id, limits, confirmation_as);
         let (confirmed, confirmation) = attempt.await;
         if confirmed != Ok(Confirmed::Closed) {

@@ -54,7 +54,7 @@ pub(crate) struct ReserveRequest<'a> {
 /// The outcome of [`Billing::reserve`].
 pub(crate) enum ReserveOutcome {
     /// The charge is pending.
-    Reserved(Reservation),
+    Reserved(Box<Reservation>),
     /// A limit of the key, its group or its channel is reached.
     LimitReached(LimitReached),
     /// The idempotency key stands for an earlier request.
@@ -165,7 +165,8 @@ impl Billing {
                 let guard = self.guard.clone();
                 let mut reservation = Reservation::new(draft, key.clone(), at, made, guard);
                 reservation.used = used;
-                ReserveOutcome::Reserved(reservation)
+                // Boxed: it is large, and moved from step to step until it is resolved.
+                ReserveOutcome::Reserved(Box::new(reservation))
             }
             Reserved::Refused(reached) => ReserveOutcome::LimitReached(reached),
             Reserved::Claimed(claimed) => ReserveOutcome::Claimed(claimed),
@@ -179,7 +180,7 @@ impl Billing {
         &self,
         draft: &Draft,
         key: &Arc<Key>,
-    ) -> Result<Option<Reservation>, Unavailable> {
+    ) -> Result<Option<Box<Reservation>>, Unavailable> {
         let at = self.now();
         // The channel has made the job: its limits have nothing to say any more.
         let placement = Placement {
@@ -261,7 +262,7 @@ impl Billing {
     }
 
     /// Voids a reservation of which no job came, for sure. `reason` is a word for operators.
-    pub(crate) async fn void(&self, mut reservation: Reservation, reason: &'static str) {
+    pub(crate) async fn void(&self, mut reservation: Box<Reservation>, reason: &'static str) {
         reservation.close();
         let id = reservation.id();
         if let Err(error) = self.void_by_id(id, reason).await {
@@ -300,7 +301,7 @@ impl Billing {
     }
 
     /// Marks the outcome of a reservation as unknown: its channel will be asked.
-    pub(crate) async fn mark_unknown(&self, mut reservation: Reservation) {
+    pub(crate) async fn mark_unknown(&self, mut reservation: Box<Reservation>) {
         reservation.close();
         let (id, channel) = (reservation.id(), &reservation.charge().channel);
         // The channel's failure is logged once, and the ledger names each reservation.

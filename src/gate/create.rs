@@ -235,7 +235,7 @@ impl CreateRequest<'_> {
                 Released::Ended(response) => return Ok(response),
                 Released::Declined(held, why) => {
                     attempts.add(name, why);
-                    reservation = Some(*held);
+                    reservation = Some(held);
                 }
             }
         }

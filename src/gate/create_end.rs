@@ -38,11 +38,11 @@ pub(super) struct CreateEnd<'a> {
 /// Where a request stands after the ledger was asked.
 pub(super) enum Placed {
     /// What it costs is reserved on the channel.
-    Reserved(Reservation),
+    Reserved(Box<Reservation>),
     /// Its idempotency key got this response before.
     Replayed(Response),
     /// A limit of the channel is reached. What was reserved on another one is.
-    Full(Option<Reservation>, Declined),
+    Full(Option<Box<Reservation>>, Declined),
 }
 
 /// What came of a request whose last bytes have left.
@@ -95,7 +95,7 @@ impl CreateEnd<'_> {
     /// Moves a reservation to the next channel.
     pub(super) async fn reroute(
         &self,
-        mut held: Reservation,
+        mut held: Box<Reservation>,
         permit: &Permit,
         channel: &LiveChannel,
         attempts: &Attempts,
@@ -174,7 +174,7 @@ impl CreateEnd<'_> {
         rest: Vec<Bytes>,
         arrived: Instant,
         exchange: Exchange,
-        reservation: Reservation,
+        reservation: Box<Reservation>,
     ) -> Result<Response, RequestError> {
         let channel = exchange.channel().clone();
         let (held, why) = match self.release(rest, arrived, exchange, reservation).await? {
@@ -182,7 +182,7 @@ impl CreateEnd<'_> {
             Released::Declined(held, why) => (held, why),
         };
         let model = held.charge().model.clone();
-        self.services.billing.void(*held, "refused").await;
+        self.services.billing.void(held, "refused").await;
         Err(self.not_taken(&channel, why, Some(&model)).into())
     }
 
@@ -210,7 +210,7 @@ impl CreateEnd<'_> {
         rest: Vec<Bytes>,
         arrived: Instant,
         mut exchange: Exchange,
-        reservation: Reservation,
+        reservation: Box<Reservation>,
     ) -> Result<Released, RequestError> {
         let channel = exchange.channel().clone();
         let (billing, client) = (&self.services.billing, &self.services.client);
@@ -249,10 +249,7 @@ impl CreateEnd<'_> {
             // The channel has broken the handshake off, and read nothing: another one may take it.
             Err(UpstreamError::Connect(error)) => {
                 client.unreachable(&channel, &error, began);
-                Ok(Released::Declined(
-                    Box::new(reservation),
-                    Declined::Unreachable,
-                ))
+                Ok(Released::Declined(reservation, Declined::Unreachable))
             }
             Err(error) => {
                 billing.note_answer(&reservation, error.evidence());
@@ -311,10 +308,10 @@ impl CreateEnd<'_> {
     /// Says what an answer means for the charge and for the client.
     async fn settle_answer(
         &self,
-        reservation: Reservation,
+        reservation: Box<Reservation>,
         channel: &Arc<LiveChannel>,
         began: Timestamp,
-        answer: Answer,
+        mut answer: Answer,
     ) -> Result<Released, RequestError> {
         let (billing, client) = (&self.services.billing, &self.services.client);
         let (name, dialect) = (&channel.spec().name, &channel.spec().dialect);
@@ -323,8 +320,10 @@ impl CreateEnd<'_> {
             let job = JobAnswer::read(&answer.body, dialect).filter(|_| !answer.cut);
             if let Some(job) = job.filter(|job| job.id.is_some()) {
                 client.note_create(channel, began, CreateOutcome::Created);
-                let confirmed = self.confirm(reservation, channel, answer, job).await;
-                return confirmed.map(Released::Ended);
+                let used = self
+                    .confirm(reservation, channel, &mut answer, &job)
+                    .await?;
+                return Ok(Released::Ended(Response::created(answer, self.key, &used)));
             }
             client.note_create(channel, began, CreateOutcome::Broken);
             billing.note_answer(&reservation, answer.evidence(channel.spec()));
@@ -337,7 +336,7 @@ impl CreateEnd<'_> {
         if dialect.proves_nothing_created(status.as_u16(), &answer.body) {
             if let Some(why) = declined(channel, &answer) {
                 client.declined(channel, why);
-                return Ok(Released::Declined(Box::new(reservation), why));
+                return Ok(Released::Declined(reservation, why));
             }
             billing.void(reservation, "refused").await;
             return Ok(Released::Ended(relay_refused_create(
@@ -350,20 +349,21 @@ impl CreateEnd<'_> {
         Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
     }
 
-    /// Confirms the reservation with the job of its answer, and answers the client.
+    /// Confirms the reservation with the job of its answer, in which the public ids are put. Returns
+    /// how much of each limit of the key is used with it, and since when.
     async fn confirm(
         &self,
-        mut reservation: Reservation,
+        mut reservation: Box<Reservation>,
         channel: &LiveChannel,
-        mut answer: Answer,
-        job: JobAnswer,
-    ) -> Result<Response, RequestError> {
+        answer: &mut Answer,
+        job: &JobAnswer,
+    ) -> Result<(Box<[u64]>, Timestamp), RequestError> {
         let (billing, client) = (&self.services.billing, &self.services.client);
         let name = &channel.spec().name;
-        client.note_status_word(channel, &job);
+        client.note_status_word(channel, job);
         let config = &self.snapshot.config;
-        let source = public_source(billing, &job, self.route.source()).await;
-        let public_body = |id: &str| with_public_ids(&job, &answer.body, id, source.as_deref());
+        let source = public_source(billing, job, self.route.source()).await;
+        let public_body = |id: &str| with_public_ids(job, &answer.body, id, source.as_deref());
         let first = |id: &str| {
             self.idempotency.value.is_some().then(|| FirstAnswer {
                 status: answer.status.as_u16(),
@@ -373,19 +373,19 @@ impl CreateEnd<'_> {
         };
         let (evidence, used) = (answer.evidence(channel.spec()), reservation.take_used());
         match billing
-            .confirm(reservation, &job, evidence.clone(), first, config)
+            .confirm(reservation, job, evidence.clone(), first, config)
             .await
         {
             Ok(id) => {
                 self.record.set_job(&id);
                 answer.body = public_body(&id);
-                Ok(Response::created(answer, self.key, &used))
+                Ok(used)
             }
             Err(NotConfirmed::Taken(reservation)) => {
                 let what = "its answer to a create names a job that there is already";
                 let error = Some(what.into());
                 billing.note_answer(&reservation, ChannelAnswer { error, ..evidence });
-                billing.mark_unknown(*reservation).await;
+                billing.mark_unknown(reservation).await;
                 client.failed(name, "job_taken", what);
                 Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
             }

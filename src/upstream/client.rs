@@ -42,7 +42,7 @@ impl UpstreamClient {
     pub(crate) async fn open(
         &self,
         channel: &Arc<LiveChannel>,
-        head: pingora::Result<RequestHeader>,
+        head: pingora::Result<Box<RequestHeader>>,
         body: Sending,
     ) -> Result<Exchange, ConnectError> {
         let began = self.clock.now();

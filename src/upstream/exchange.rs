@@ -78,7 +78,7 @@ impl Exchange {
     pub(crate) async fn open(
         pool: &Arc<Pool>,
         channel: &Arc<LiveChannel>,
-        mut head: RequestHeader,
+        mut head: Box<RequestHeader>,
         body: Sending,
         now: Timestamp,
     ) -> Result<Self, ConnectError> {
@@ -103,7 +103,6 @@ impl Exchange {
         // The exchange bounds what it waits for by itself: see `timeout.rs`.
         session.set_write_timeout(None);
         session.set_read_timeout(None);
-        let head = Box::new(head);
         let finished = matches!(body, Sending::Nothing);
         let patience = channel.spec().read_timeout;
         match &mut *session {
@@ -328,7 +327,7 @@ impl Exchange {
     /// Gives the connection back after the end of an answer.
     pub(crate) async fn release(self) {
         let idle = self.channel.spec().idle_timeout;
-        self.pool.release(*self.session, &self.peer, idle).await;
+        self.pool.release(self.session, &self.peer, idle).await;
     }
 
     /// Reads an answer that the channel sent before it had the whole request, and closes the

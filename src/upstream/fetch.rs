@@ -50,7 +50,7 @@ impl<'a> FetchRequest<'a> {
     }
 
     /// Builds the head that the channel gets.
-    pub(super) fn head(self, channel: &LiveChannel) -> Result<RequestHeader, ConnectError> {
+    pub(super) fn head(self, channel: &LiveChannel) -> Result<Box<RequestHeader>, ConnectError> {
         let head = match self.path {
             Some(path) => headers::request_at(self.method, path, self.headers, channel),
             None => headers::request(
@@ -143,7 +143,7 @@ impl UpstreamClient {
     pub(super) async fn send(
         &self,
         channel: &Arc<LiveChannel>,
-        head: RequestHeader,
+        head: Box<RequestHeader>,
         now: Timestamp,
     ) -> Result<Exchange, ConnectError> {
         Exchange::open(&self.pool, channel, head, Sending::Nothing, now).await

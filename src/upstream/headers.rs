@@ -118,7 +118,7 @@ pub(crate) fn request(
     query: Option<&str>,
     passing: HeaderMap,
     channel: &LiveChannel,
-) -> pingora::Result<RequestHeader> {
+) -> pingora::Result<Box<RequestHeader>> {
     let path = route.path(&channel.spec().url.base_path, job, query);
     request_at(method, &path, passing, channel)
 }
@@ -129,7 +129,7 @@ pub(crate) fn request_at(
     path: &str,
     mut passing: HeaderMap,
     channel: &LiveChannel,
-) -> pingora::Result<RequestHeader> {
+) -> pingora::Result<Box<RequestHeader>> {
     for (name, value) in channel.identity()? {
         passing.insert(name, value.clone());
     }
@@ -138,7 +138,7 @@ pub(crate) fn request_at(
     parts.method = method;
     parts.uri = http::Uri::try_from(path).map_err(|_| unfit("path"))?;
     parts.headers = passing;
-    Ok(parts.into())
+    Ok(Box::new(parts.into()))
 }
 
 fn unfit(what: &'static str) -> Box<Error> {
