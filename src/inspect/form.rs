@@ -211,8 +211,9 @@ impl Form {
             let name = name.to_owned();
             Err(Refusal::WrongKind { name, wanted })
         };
-        let raw = |wanted| Ok(Current::Raw(Raw::new(name, wanted)));
-        if let Some(param) = names::policy_param(name) {
+        let param = names::policy_param(name);
+        let raw = |wanted| Ok(Current::Raw(Raw::new(name, param, wanted)));
+        if let Some(param) = param {
             return match kind {
                 Kind::Text => Ok(Current::Policy(param, Vec::new())),
                 Kind::Json if param == Param::Seconds => raw(self.plan.seconds_type.wanted()),
@@ -322,13 +323,16 @@ impl Sink for Form {
                     String::from_utf8(value).map_err(|_| Refusal::NotUtf8 { name: name() })?;
                 self.set(param, value)
             }
-            // As if it had been left out.
-            Current::Raw(raw) if raw.is_null() => Ok(()),
-            Current::Raw(raw) => {
-                self.set_written(Written::Number)?;
-                let digits = raw.digits();
-                self.set(Param::Seconds, digits)
-            }
+            Current::Raw(raw) => match raw.into_number() {
+                Some((param, digits)) => {
+                    if param == Param::Seconds {
+                        self.set_written(Written::Number)?;
+                    }
+                    self.set(param, digits)
+                }
+                // `null`: as if it had been left out.
+                None => Ok(()),
+            },
             Current::Prompt(counter, hash) => {
                 let name = || PROMPT.to_owned();
                 match counter.finish() {

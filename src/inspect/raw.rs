@@ -10,15 +10,18 @@ const DIGITS: usize = 9;
 /// A JSON value that is no string.
 pub(super) struct Raw {
     name: Box<str>,
+    /// The policy field that it is; `None` where it is another one.
+    param: Option<Param>,
     /// What belongs there.
     wanted: &'static str,
     value: Vec<u8>,
 }
 
 impl Raw {
-    pub(super) fn new(name: &str, wanted: &'static str) -> Self {
+    pub(super) fn new(name: &str, param: Option<Param>, wanted: &'static str) -> Self {
         Self {
             name: name.into(),
+            param,
             wanted,
             value: Vec::new(),
         }
@@ -29,7 +32,7 @@ impl Raw {
     pub(super) fn push(&mut self, bytes: &[u8], numbers: bool) -> Result<(), Refusal> {
         self.value
             .extend_from_slice(bytes.get(..=DIGITS).unwrap_or(bytes));
-        let numbers = numbers && *self.name == *Param::Seconds.name();
+        let numbers = numbers && self.param == Some(Param::Seconds);
         let is_number = numbers && self.value.len() <= DIGITS && is_digits(&self.value);
         if is_number || b"null".starts_with(&self.value) {
             return Ok(());
@@ -44,8 +47,10 @@ impl Raw {
         self.value == b"null"
     }
 
-    /// Returns the number, where it is not `null`.
-    pub(super) fn digits(&self) -> String {
-        String::from_utf8_lossy(&self.value).into_owned()
+    /// Returns the number, as digits, with the field that it is of; `None` where it is `null`.
+    pub(super) fn into_number(self) -> Option<(Param, String)> {
+        let param = self.param.filter(|_| !self.is_null())?;
+        let digits = String::from_utf8(self.value).ok()?;
+        Some((param, digits))
     }
 }
