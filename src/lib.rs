@@ -30,9 +30,11 @@
 //! | `map`, `sha256` | a fast hash for trusted names; the one digest that is used |
 //! | `in_progress` | counts what is in progress, and waits for its end |
 //! | `calendar` | dates and times as texts: of the configuration, of windows, of channels |
+//! | `plural` | a number with its noun |
 //! | [`money`] | exact amounts |
 //! | [`key`] | client key digests; secrets that cannot be printed |
 //! | [`catalog`] | models, sizes, seconds, list prices; a quote |
+//! | [`certificate`] | X.509 certificates and private keys from PEM |
 //! | [`policy`] | what a key may ask for, how much of it and until when; permits and refusals; CORS |
 //! | [`clock`] | the time of day, which tests can set, and spans; time limits of waits use `Instant` |
 //! | [`form`] | what the scanners hand on |

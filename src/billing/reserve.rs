@@ -128,7 +128,8 @@ impl Billing {
         !self.jobs.is_empty()
     }
 
-    /// Reserves what a permit costs, if the limits of the key and its idempotency key allow it.
+    /// Reserves what a permit costs, unless a limit of the key, its group or the channel is reached, or
+    /// the idempotency key stands for an earlier request.
     pub(crate) async fn reserve(
         &self,
         request: ReserveRequest<'_>,

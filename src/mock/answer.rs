@@ -116,7 +116,7 @@ impl ApiError {
         }
     }
 
-    /// Too many requests, for so many seconds.
+    /// Returns the 429 of a rate limit, with `Retry-After` where a wait in seconds is given.
     pub(super) fn rate_limited(wait: Option<u64>) -> Self {
         ApiError {
             kind: "requests",

@@ -12,9 +12,11 @@ use super::job_status::unreadable;
 use crate::dialect::{ListReader, Page, percent_encoded};
 use crate::route::Route;
 
-/// How many jobs one page of a channel is asked for: fewer, where a page cannot be read.
+/// The page sizes that a channel is asked for, the largest first. A page that cannot be read lowers the
+/// channel's size for all later pages.
 const PAGES: [usize; 4] = [100, 20, 5, 1];
-/// How long a page may be, in answers. None of it is kept but what its jobs are recognised by.
+/// The longest page that is read, as a multiple of `bounds.answer_bytes`. None of it is kept but what
+/// its jobs are recognised by.
 const PAGE_ANSWERS: usize = 64;
 
 /// A page of a channel's list.
