@@ -35,7 +35,8 @@
 //!   unknown until it expires: if it were voided, its idempotency key would be free, and a
 //!   repetition would make a second job if the first one was its own. The price is a
 //!   reservation that is held for a request that may have become nothing, and an answer that
-//!   may be that of the other image; a job too many would be charged for good.
+//!   may be that of the other image; a job too many would be charged for good. The same holds
+//!   for one that asked for exactly what a job has which went to a reservation that did not.
 //! - Requests with the same fingerprint are interchangeable: each may have the other's job.
 
 mod assignment;
@@ -289,6 +290,10 @@ impl<'a> Matcher<'a> {
     /// Matches jobs among reservations of several keys: only those that a single reservation
     /// fits. Another choice, even within one key, could leave a reservation to other keys'
     /// jobs that has one already.
+    ///
+    /// One of the same key that asked for exactly the job, at a time that is not known for sure, is no
+    /// reason to leave the job to nobody, once the reservation that it fits can get no other. It
+    /// stays a candidate: a job of its own that another key's reservation fits too is disputed.
     fn match_certain(
         &self,
         component: &Component<'_>,
@@ -312,8 +317,14 @@ impl<'a> Matcher<'a> {
             let is_pending = |c: &&Candidate| c.state == State::Pending;
             // One of the same key that is not awaited is no reason to leave the job to nobody.
             let is_disputed = rivals.iter().any(|c| is_others(c) || is_pending(c));
+            let is_owner = |only: &Candidate| {
+                only.is_unknown()
+                    && !is_disputed
+                    && (rivals.is_empty() || self.is_due(only))
+                    && rules.is_evidence(job, only)
+            };
             match fitting[..] {
-                [only] if only.is_unknown() && !is_disputed && rules.is_evidence(job, only) => {
+                [only] if is_owner(only) => {
                     let part = certain.entry(only.id).or_default();
                     part.candidates = vec![only];
                     part.jobs.push(job);

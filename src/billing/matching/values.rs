@@ -195,12 +195,17 @@ impl Rules {
     /// Returns whether a reservation that got no job may be the one that an owner's job came of,
     /// and a repetition of it could make a second one.
     pub(super) fn is_held_for(&self, left: &Candidate, job: &ListedJob, owner: &Candidate) -> bool {
-        let may_have_it =
-            self.differences(job, left).is_some() || self.is_exact_at_another_time(job, left);
+        let is_exact = |candidate: &Candidate| {
+            self.differences(job, candidate) == Some(0)
+                || self.is_exact_at_another_time(job, candidate)
+        };
+        let may_have_it = self.differences(job, left).is_some() || is_exact(left);
+        // The owner has it for want of a better one that could be known for sure then.
+        let is_nearer = left.fingerprint != owner.fingerprint && is_exact(left) && !is_exact(owner);
         left.fingerprint.is_some()
             && left.key == owner.key
             && may_have_it
-            && self.are_exchangeable(job, left, owner)
+            && (is_nearer || self.are_exchangeable(job, left, owner))
     }
 
     /// Returns whether a job fits a reservation and is no evidence for it.

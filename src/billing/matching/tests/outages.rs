@@ -45,6 +45,24 @@ fn what_was_found_before() {
     ] {
         assert_eq!(decided(left, owner, job), expected, "{left} {job}");
     }
+    // Its owner asked for other seconds, and another one for just that.
+    let job = "j1 cat 12s @5";
+    for (left, owner, expected) in [
+        ("u1 A cat 12s k=x @-3600 clock=-", "u2 A cat 4s", "u1!j1"),
+        ("u1 A cat 12s k=x @0", "u2 A cat 4s", "u1!j1"),
+        ("u1 A cat 12s @-3600 clock=-", "u2 A cat 4s", "void 1"),
+        ("u1 A cat 12s k=x @-3600", "u2 A cat 4s", "void 1"),
+        ("u1 A cat 8s k=x @-3600 clock=-", "u2 A cat 4s", "void 1"),
+        (
+            "u1 A cat 12s k=x @-3600 clock=-",
+            "u2 A cat 4s k=x",
+            "void 1",
+        ),
+        ("u1 A cat 12s k=x @-3600 clock=-", "u2 B cat 4s", "void 1"),
+        ("u1 A cat 12s k=x @-3600 clock=-", "u2 A cat 12s", "void 1"),
+    ] {
+        assert_eq!(decided(left, owner, job), expected, "{left} {owner}");
+    }
 }
 
 /// An outage in which all ask for the same is decided in no time worth mentioning.

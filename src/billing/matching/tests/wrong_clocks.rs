@@ -1,5 +1,4 @@
-//! Requests of one key whose gate's clock may have been wrong: what the channel's clock showed is
-//! not known.
+//! Requests whose gate's clock may have been wrong: what the channel's clock showed is not known.
 
 use super::check;
 
@@ -121,6 +120,17 @@ fn others_of_an_unknown_time() {
             "",
             "u2<j1, void 1, u2~j1, u3!j1",
         ),
+        (
+            "as many jobs as can be have a reservation",
+            &[
+                "u1 A cat 4s @0",
+                "u2 A cat 12s @-3600 clock=-",
+                "u3 A cat 12s @-7200 clock=-",
+            ],
+            &["j1 cat 12s @5", "j2 cat 8s @-3595", "j3 cat 4s @0"],
+            "",
+            "u1<j3, u2<j2, u3<j1",
+        ),
     ]);
 }
 
@@ -161,6 +171,28 @@ fn among_several_keys() {
             "u1<j1, u1?j2, u3?j2",
         ),
         (
+            "one that was voided may have it until the one in time can get no other",
+            &[
+                "u1 A cat 4s @0",
+                "v2 A cat 12s @-3600 clock=-",
+                "u3 B cat 4s @150",
+            ],
+            &["j1 cat 12s @5", "j2 cat 4s @100"],
+            "at=180",
+            "u1?j2, u3?j2",
+        ),
+        (
+            "and so may one that is unknown",
+            &[
+                "u1 A cat 4s @0",
+                "u2 A cat 12s @-3600 clock=-",
+                "u3 B cat 4s @150",
+            ],
+            &["j1 cat 12s @5", "j2 cat 4s @100"],
+            "at=180",
+            "u1?j2, u2?j2, u3?j2",
+        ),
+        (
             "the same with one whose answer is awaited",
             &[
                 "u1 A cat 4s @0",
@@ -170,17 +202,6 @@ fn among_several_keys() {
             &["j1 cat 12s @5", "j2 cat 4s @290"],
             "at=999",
             "",
-        ),
-        (
-            "as many jobs as can be have a reservation",
-            &[
-                "u1 A cat 4s @0",
-                "u2 A cat 12s @-3600 clock=-",
-                "u3 A cat 12s @-7200 clock=-",
-            ],
-            &["j1 cat 12s @5", "j2 cat 8s @-3595", "j3 cat 4s @0"],
-            "",
-            "u1<j3, u2<j2, u3<j1",
         ),
     ]);
 }
