@@ -202,7 +202,9 @@ impl Billing {
                             return Ok(());
                         }
                         // A reservation that is about to be voided may be what takes the room.
-                        None if refused.get_or_init(Instant::now).elapsed() < NO_ROOM_FOR => {
+                        None if first_refusal(&refused, id, &wanted.job).elapsed()
+                            < NO_ROOM_FOR =>
+                        {
                             return Err(Unavailable::transient("a limit has no room for a job"));
                         }
                         None => {}
@@ -279,6 +281,18 @@ impl Billing {
         }
         Ok(confirmed)
     }
+}
+
+/// Returns when a limit first had no room for a job that its client was told of. It is logged then: a
+/// gate that stops may not come to give the job up.
+fn first_refusal(refused: &OnceLock<Instant>, id: ReservationId, job: &str) -> Instant {
+    *refused.get_or_init(|| {
+        log::warn!(
+            "reservation {id}: job {job}, of which its client was told, is not charged so far: a \
+             limit has no room for it"
+        );
+        Instant::now()
+    })
 }
 
 /// Logs that a channel has answered with a job after its reservation was given up.

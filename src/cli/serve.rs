@@ -255,9 +255,9 @@ fn log_end(all_ended: bool, left: usize, took: Duration) {
         // Of requests that have not ended, their number is told when the process ends.
         (_, 0) => {}
         (_, left) => log::warn!(
-            "stopped before the ledger had {}: it was away or slow. No charge is lost: the next start \
-             finds them as they are in the ledger and asks the channels; evidence for disputes may be \
-             missing",
+            "stopped before the ledger had {}: it was away or slow. The next start finds the charges \
+             as they are in the ledger and asks the channels; jobs that it has no charge of are named \
+             above, and evidence for disputes may be missing",
             Counted(left as u64, "write")
         ),
     }
