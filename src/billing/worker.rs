@@ -367,8 +367,12 @@ impl Worker {
         matches!(round, Ok(Round::More))
     }
 
-    /// Shows that a round is done.
+    /// Shows that a round is done. One at an address that is not configured any more is nobody's to
+    /// wait for.
     fn note_round(&self, of: &ChannelTask, task: Task) {
+        if of.channel.is_removed() {
+            return;
+        }
         let (metrics, at) = (&self.billing.metrics, self.billing.now());
         metrics.ledger.round_done(of.name(), task, at);
     }
