@@ -72,7 +72,8 @@ mod tests {
             tokio::task::yield_now().await;
             drop(second);
         };
-        tokio::join!(in_progress.none(), ends);
+        // All who wait are told.
+        tokio::join!(in_progress.none(), in_progress.none(), ends);
         assert_eq!(in_progress.count(), 0);
     }
 }

@@ -89,6 +89,9 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(writes.flush(WITHIN).await, 0);
         assert_eq!(began.elapsed(), STOPPING_PAUSE);
+        // A gate that goes on waits as before.
+        writes.pause(Duration::from_secs(3600)).await;
+        assert_eq!(began.elapsed(), STOPPING_PAUSE + Duration::from_secs(3600));
     }
 
     /// Whoever waits for a write may go: it is written all the same.

@@ -47,7 +47,8 @@ impl Raw {
         self.value == b"null"
     }
 
-    /// Returns the number, as digits, with the field that it is of; `None` where it is `null`.
+    /// Returns the number, as digits, with the field that it is of; `None` where it is `null`. There is
+    /// nothing else: see [`push`](Self::push).
     pub(super) fn into_number(self) -> Option<(Param, String)> {
         let param = self.param.filter(|_| !self.is_null())?;
         let digits = String::from_utf8(self.value).ok()?;

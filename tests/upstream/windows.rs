@@ -58,7 +58,7 @@ async fn a_create_that_is_taken_byte_by_byte_is_given_up_in_time() {
     let setup = soon("  poll_after: 1h\n")
         .http2_upstream()
         .replacing("url: http://", &format!("url: http://{address} # "))
-        .replacing("    credential: ", "    read_timeout: 1s\n    credential: ");
+        .replacing("    credential: ", "    read_timeout: 3s\n    credential: ");
     let stand = setup.start().await;
     // Until a connection has told its window, a client may send what the protocol's own allows.
     created(&stand).await;
