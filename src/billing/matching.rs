@@ -266,7 +266,7 @@ impl<'a> Matcher<'a> {
             let is_left_to_voided = |job| with_voided.owner(job).is_some_and(|at| !unknown(at));
             let left_to_voided: Vec<_> = (0..jobs.len()).map(is_left_to_voided).collect();
             let near = |at: usize, job: usize, max: u32| {
-                (!left_to_voided[job] || self.is_due(candidates[at]))
+                (!left_to_voided[job] || self.rules.is_due(candidates[at]))
                     && differences(at, job).is_some_and(|count| count <= max)
             };
             let goes_to_other = |job: usize| {
@@ -320,7 +320,7 @@ impl<'a> Matcher<'a> {
             let is_owner = |only: &Candidate| {
                 only.is_unknown()
                     && !is_disputed
-                    && (rivals.is_empty() || self.is_due(only))
+                    && (rivals.is_empty() || self.rules.is_due(only))
                     && rules.is_evidence(job, only)
             };
             match fitting[..] {
@@ -377,28 +377,14 @@ impl<'a> Matcher<'a> {
             let vague = vague.find(|vague| !vague.waits)?;
             return self.hold(candidate, vague.job);
         }
-        (candidate.is_unknown() && self.is_due(candidate)).then_some(Decision::Void { reservation })
+        (candidate.is_unknown() && self.rules.is_due(candidate))
+            .then_some(Decision::Void { reservation })
     }
 
     /// Reports that a reservation waits for a job that may be its own, where it would be voided.
     fn hold(&self, candidate: &Candidate, job: &ListedJob) -> Option<Decision> {
-        let is_held = candidate.is_unknown() && self.is_due(candidate);
+        let is_held = candidate.is_unknown() && self.rules.is_due(candidate);
         is_held.then(|| Decision::ambiguous(candidate, job, Ambiguity::Evidence))
-    }
-
-    /// Returns whether the channel has had its time to list what became of a reservation, and its
-    /// job would have been noticed.
-    fn is_due(&self, candidate: &Candidate) -> bool {
-        let Rules {
-            listed_at,
-            complete,
-            grace,
-            unseen_from,
-            ..
-        } = self.rules;
-        let was_seen = unseen_from.is_none_or(|from| candidate.created < from);
-        let over = self.rules.over(candidate);
-        complete && was_seen && listed_at.0 >= over.0.saturating_add(grace)
     }
 
     /// Returns when a job was created by the gates' clock.

@@ -266,8 +266,16 @@ impl Rules {
         Timestamp(from)..=Timestamp(to)
     }
 
+    /// Returns whether the channel has had its time to list what became of a reservation, and its
+    /// job would have been noticed.
+    pub(super) fn is_due(&self, candidate: &Candidate) -> bool {
+        let was_seen = self.unseen_from.is_none_or(|from| candidate.created < from);
+        let over = self.over(candidate).0.saturating_add(self.grace);
+        self.complete && was_seen && self.listed_at.0 >= over
+    }
+
     /// Returns when a reservation's request was under way no more.
-    pub(super) fn over(&self, candidate: &Candidate) -> Timestamp {
+    fn over(&self, candidate: &Candidate) -> Timestamp {
         let deadline = candidate.created.0.saturating_add(self.create_timeout);
         candidate.since.max(Timestamp(deadline))
     }
