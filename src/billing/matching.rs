@@ -49,7 +49,6 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ledger::State;
-use crate::policy::Timestamp;
 use assignment::Assignment;
 use component::{Component, Hints, VagueJob};
 use sets::DisjointSets;
@@ -81,16 +80,21 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Returns whether any reservation fits the job.
+    /// Returns whether the job says something of any reservation: one that it fits, or one that asked
+    /// for exactly it at a time that is not known for sure.
     pub(super) fn concerns(&self, job: &ListedJob) -> bool {
-        self.fitting(job).next().is_some()
+        let is_exact = |at: &usize| {
+            self.rules
+                .is_exact_at_another_time(job, self.candidates[*at])
+        };
+        self.fitting(job).next().is_some() || self.alike(job).iter().any(is_exact)
     }
 
     /// Returns what is to be done, given the jobs of the list that belong to no reservation, and
     /// those that were matched with one before.
     pub(super) fn decide(&self, jobs: &[ListedJob], reconciled: &[ReconciledJob]) -> Vec<Decision> {
         let mut jobs: Vec<_> = jobs.iter().collect();
-        jobs.sort_by_key(|job| (self.created(job), &job.id));
+        jobs.sort_by_key(|job| (self.rules.created(job), &job.id));
         jobs.dedup_by(|a, b| a.id == b.id);
         let is_clear = |job: &&ListedJob| {
             let mut fitting = self.fitting(job).map(|at| self.candidates[at]);
@@ -99,7 +103,7 @@ impl<'a> Matcher<'a> {
         let (jobs, vague): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_clear);
         let vague = vague.into_iter().map(|job| {
             let fitting: Vec<_> = self.fitting(job).map(|at| self.candidates[at]).collect();
-            let waits = self.waits(job, &fitting);
+            let waits = self.rules.waits(job, &fitting);
             VagueJob { job, waits }
         });
         let vague = vague.collect();
@@ -176,7 +180,10 @@ impl<'a> Matcher<'a> {
     ) {
         let Component { jobs, candidates } = component;
         let assignment = self.assign(component);
-        let waits: Vec<_> = jobs.iter().map(|job| self.waits(job, candidates)).collect();
+        let waits: Vec<_> = jobs
+            .iter()
+            .map(|job| self.rules.waits(job, candidates))
+            .collect();
         let left = |at: &usize| candidates[*at].is_unknown() && assignment.job(*at).is_none();
         let left: Vec<_> = (0..candidates.len()).filter(left).collect();
         let left = left.into_iter().map(|at| candidates[at]);
@@ -213,26 +220,14 @@ impl<'a> Matcher<'a> {
             let given = jobs.iter().enumerate();
             let given = given.filter_map(|(at, job)| Some((*job, assignment.owner(at)?)));
             let given = given.map(|(job, owner)| (job, candidates[owner]));
-            let mut owned = given.chain(
-                hints
-                    .reconciled
-                    .iter()
-                    .map(|known| (&known.job, &known.owner)),
-            );
-            let taken = owned.find(|(job, owner)| self.rules.is_held_for(left, job, owner));
-            match taken {
-                Some((job, _)) => {
-                    decisions.push(Decision::ambiguous(left, job, Ambiguity::TooFewJobs))
-                }
-                None => decisions.extend(self.void(left, hints)),
-            }
+            decisions.extend(self.hold_or_void(left, given, hints));
         }
     }
 
     /// Assigns the jobs of one key: those first that were asked for exactly.
     fn assign(&self, component: &Component<'_>) -> Assignment {
         let Component { jobs, candidates } = component;
-        let times = jobs.iter().map(|job| self.created(job).0).collect();
+        let times = jobs.iter().map(|job| self.rules.created(job).0).collect();
         let mut assignment = Assignment::new(candidates.iter().map(|c| c.created.0), times);
         let differences = |candidate: usize, job: usize| {
             let candidate = candidates[candidate];
@@ -332,7 +327,10 @@ impl<'a> Matcher<'a> {
                 }
                 _ => open.extend(fitting.iter().chain(&rivals).map(|candidate| candidate.id)),
             }
-            if fitting.is_empty() || self.waits(job, &fitting) || rivals.iter().any(is_pending) {
+            if fitting.is_empty()
+                || self.rules.waits(job, &fitting)
+                || rivals.iter().any(is_pending)
+            {
                 continue;
             }
             let part = Component {
@@ -349,22 +347,32 @@ impl<'a> Matcher<'a> {
         for part in certain.values() {
             self.match_together(part, hints, decisions);
         }
+        let given = certain.values().flat_map(|part| {
+            let owner = part.candidates.first().copied();
+            let jobs = part.jobs.iter().copied();
+            jobs.filter_map(move |job| Some((job, owner?)))
+        });
         let rest = component.candidates.iter();
         for rest in rest.filter(|c| !open.contains(&c.id) && !certain.contains_key(&c.id)) {
-            decisions.extend(self.void(rest, hints));
+            decisions.extend(self.hold_or_void(rest, given.clone(), hints));
         }
     }
 
-    /// Returns whether a job may still be confirmed by its answer, or may have come of a
-    /// reservation that was not given.
-    fn waits(&self, job: &ListedJob, fitting: &[&Candidate]) -> bool {
-        let rules = &self.rules;
-        let may_have_it = |c: &Candidate| {
-            rules.differences(job, c).is_some() || rules.comes_first(job, c, fitting)
-        };
-        let is_pending = |c: &&&Candidate| c.state == State::Pending && may_have_it(c);
-        let unseen = |from: Timestamp| self.created(job).0.saturating_add(rules.skew) >= from.0;
-        rules.unseen_from.is_some_and(unseen) || fitting.iter().any(|c| is_pending(&c))
+    /// Holds a reservation for one of the jobs that others were given, now or before, or voids it.
+    fn hold_or_void<'j>(
+        &self,
+        left: &Candidate,
+        given: impl Iterator<Item = (&'j ListedJob, &'j Candidate)>,
+        hints: &'j Hints<'_>,
+    ) -> Option<Decision> {
+        let before = hints.reconciled.iter();
+        let mut given = given.chain(before.map(|known| (&known.job, &known.owner)));
+        match given.find(|(job, owner)| self.rules.is_held_for(left, job, owner)) {
+            Some((job, _)) => left
+                .is_unknown()
+                .then(|| Decision::ambiguous(left, job, Ambiguity::TooFewJobs)),
+            None => self.void(left, hints),
+        }
     }
 
     /// Voids a reservation that became no job, once that is certain. It is held for a job that
@@ -385,11 +393,5 @@ impl<'a> Matcher<'a> {
     fn hold(&self, candidate: &Candidate, job: &ListedJob) -> Option<Decision> {
         let is_held = candidate.is_unknown() && self.rules.is_due(candidate);
         is_held.then(|| Decision::ambiguous(candidate, job, Ambiguity::Evidence))
-    }
-
-    /// Returns when a job was created by the gates' clock.
-    fn created(&self, job: &ListedJob) -> Timestamp {
-        let at = job.created.map(|at| self.rules.by_our_clock(at));
-        at.unwrap_or(self.rules.listed_at)
     }
 }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::ledger::{PromptDigest, ReservationId};
+use crate::policy::Timestamp;
 
 /// What second 0 is.
 const START: u64 = 1_000_000;

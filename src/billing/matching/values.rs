@@ -274,13 +274,29 @@ impl Rules {
         self.complete && was_seen && self.listed_at.0 >= over
     }
 
+    /// Returns whether a job may still be confirmed by its answer, or may have come of a
+    /// reservation that was not given.
+    pub(super) fn waits(&self, job: &ListedJob, fitting: &[&Candidate]) -> bool {
+        let may_have_it =
+            |c: &Candidate| self.differences(job, c).is_some() || self.comes_first(job, c, fitting);
+        let is_pending = |c: &&&Candidate| c.state == State::Pending && may_have_it(c);
+        let unseen = |from: Timestamp| self.created(job).0.saturating_add(self.skew) >= from.0;
+        self.unseen_from.is_some_and(unseen) || fitting.iter().any(|c| is_pending(&c))
+    }
+
+    /// Returns when a job was created by the gates' clock.
+    pub(super) fn created(&self, job: &ListedJob) -> Timestamp {
+        let at = job.created.map(|at| self.by_our_clock(at));
+        at.unwrap_or(self.listed_at)
+    }
+
     /// Returns when a reservation's request was under way no more.
     fn over(&self, candidate: &Candidate) -> Timestamp {
         let deadline = candidate.created.0.saturating_add(self.create_timeout);
         candidate.since.max(Timestamp(deadline))
     }
 
-    pub(super) fn by_our_clock(&self, written: Timestamp) -> Timestamp {
+    fn by_our_clock(&self, written: Timestamp) -> Timestamp {
         Timestamp(
             written
                 .0

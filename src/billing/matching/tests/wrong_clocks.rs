@@ -1,6 +1,6 @@
 //! Requests whose gate's clock may have been wrong: what the channel's clock showed is not known.
 
-use super::check;
+use super::*;
 
 #[test]
 fn what_was_asked_for_counts_more_than_a_time_that_is_not_known() {
@@ -170,6 +170,12 @@ fn among_several_keys() {
             "at=999",
             "u1<j1, u1?j2, u3?j2",
         ),
+    ]);
+}
+
+#[test]
+fn what_waits_or_is_held_among_several_keys() {
+    check(&[
         (
             "one that was voided may have it until the one in time can get no other",
             &[
@@ -193,6 +199,17 @@ fn among_several_keys() {
             "u1?j2, u2?j2, u3?j2",
         ),
         (
+            "one that could repeat its request is held where it came too late for its job",
+            &[
+                "u1 A cat of=v1 @0",
+                "u2 A cat k=x @-3600 clock=-",
+                "u3 B cat of=v1 @150",
+            ],
+            &["j1 cat @5", "j2 cat of=v1 @100"],
+            "at=999",
+            "u1<j1, u1?j2, u2!j1, u3?j2",
+        ),
+        (
             "the same with one whose answer is awaited",
             &[
                 "u1 A cat 4s @0",
@@ -204,4 +221,21 @@ fn among_several_keys() {
             "",
         ),
     ]);
+}
+
+/// The job of another one, which a reservation asked for exactly, is read again in later rounds: the
+/// reservation is held for it.
+#[test]
+fn a_job_that_was_asked_for_exactly_concerns_a_reservation_at_any_time() {
+    for (left, concerned) in [
+        ("u2 A cat 12s k=x @-3600 clock=-", true),
+        ("u2 A cat 12s k=x @-3600", false),
+        ("u2 A cat 8s k=x @-3600 clock=-", false),
+        ("u2 A dog 12s k=x @-3600 clock=-", false),
+        ("u2 A cat 8s @0", true),
+    ] {
+        let candidates = [candidate(left)];
+        let matcher = Matcher::new(&candidates, rules("at=9999"));
+        assert_eq!(matcher.concerns(&job("j1 cat 12s @5")), concerned, "{left}");
+    }
 }
