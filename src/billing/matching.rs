@@ -36,7 +36,8 @@
 //!   repetition would make a second job if the first one was its own. The price is a
 //!   reservation that is held for a request that may have become nothing, and an answer that
 //!   may be that of the other image; a job too many would be charged for good. The same holds
-//!   for one that asked for exactly what a job has which went to a reservation that did not.
+//!   for one whose time is not known for sure, and that asked for exactly what a job has which went to
+//!   a reservation that did not.
 //! - Requests with the same fingerprint are interchangeable: each may have the other's job.
 
 mod assignment;

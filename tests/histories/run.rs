@@ -127,9 +127,12 @@ async fn end(world: &mut World<'_>, model: &mut Model) -> Vec<String> {
     world.release_all().await;
     let mut wrong = look(world, model, None).await;
     world.finish();
+    // However slow the machine is.
+    world.written().await;
     wrong.extend(look(world, model, Some(true)).await);
     for seconds in [1, 300, 200, 200] {
         world.pass(seconds).await;
+        world.written().await;
         wrong.extend(look(world, model, None).await);
         if !wrong.is_empty() {
             return wrong;
@@ -143,6 +146,7 @@ async fn end(world: &mut World<'_>, model: &mut Model) -> Vec<String> {
             wrong.extend(model.check_ended(world));
         }
         world.pass(seconds).await;
+        world.written().await;
         wrong.extend(look(world, model, None).await);
         if !wrong.is_empty() {
             return wrong;

@@ -344,6 +344,18 @@ impl<'a> World<'a> {
         self.round(0).await;
     }
 
+    /// Waits until no gate has anything left to write: it retries what the ledger has not answered.
+    pub async fn written(&mut self) {
+        for node in &self.gates {
+            let (gate, runtime) = (node.handle.clone(), node.runtime.as_ref().unwrap());
+            let left = runtime.spawn(async move { gate.flush(PATIENCE).await });
+            if left.await.unwrap() > 0 {
+                self.faults
+                    .push("a gate does not write what it owes".into());
+            }
+        }
+    }
+
     /// All jobs end.
     pub fn end_all(&mut self) {
         for job in &mut self.channels.truth().jobs {

@@ -195,13 +195,12 @@ impl Rules {
     /// Returns whether a reservation that got no job may be the one that an owner's job came of,
     /// and a repetition of it could make a second one.
     pub(super) fn is_held_for(&self, left: &Candidate, job: &ListedJob, owner: &Candidate) -> bool {
-        let is_exact = |candidate: &Candidate| {
-            self.differences(job, candidate) == Some(0)
-                || self.is_exact_at_another_time(job, candidate)
-        };
-        let may_have_it = self.differences(job, left).is_some() || is_exact(left);
-        // The owner has it for want of a better one that could be known for sure then.
-        let is_nearer = left.fingerprint != owner.fingerprint && is_exact(left) && !is_exact(owner);
+        let at_another_time = self.is_exact_at_another_time(job, left);
+        let may_have_it = self.differences(job, left).is_some() || at_another_time;
+        // The owner has it for want of one that could be known for sure then.
+        let is_nearer = at_another_time
+            && left.fingerprint != owner.fingerprint
+            && self.differences(job, owner) != Some(0);
         left.fingerprint.is_some()
             && left.key == owner.key
             && may_have_it
