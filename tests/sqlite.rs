@@ -15,7 +15,7 @@ mod sums;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use folder::Folder;
 use rusqlite::{Connection, OpenFlags};
@@ -35,8 +35,16 @@ fn later(ms: u64) -> Timestamp {
     Timestamp(NOW.0 + ms)
 }
 
+/// Opens a ledger. A child that another test starts at the moment has the lock of one that was just
+/// closed, until its own program begins.
 fn open(path: &Path) -> SqliteLedger {
-    SqliteLedger::open(path).unwrap()
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        match SqliteLedger::open(path) {
+            Err(OpenError::Locked(_)) if Instant::now() < until => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// As an operator reads it.
