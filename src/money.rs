@@ -26,7 +26,7 @@ impl Amount {
     /// The largest amount, `i64::MAX` nanos.
     pub const MAX: Self = Self(i64::MAX as u64);
 
-    /// Makes an amount of so many nanos; `None` beyond [`Amount::MAX`].
+    /// Makes an amount of `nanos`; `None` beyond [`Amount::MAX`].
     pub const fn from_nanos(nanos: u64) -> Option<Self> {
         if nanos <= Self::MAX.0 {
             Some(Self(nanos))
@@ -59,7 +59,7 @@ impl Amount {
 pub struct PricePerSecond(Amount);
 
 impl PricePerSecond {
-    /// Computes the list cost of so many seconds; `None` beyond [`Amount::MAX`].
+    /// Computes the list cost of `seconds` of video; `None` beyond [`Amount::MAX`].
     pub const fn times(self, seconds: u32) -> Option<Amount> {
         match self.0.0.checked_mul(seconds as u64) {
             Some(nanos) => Amount::from_nanos(nanos),
@@ -81,7 +81,7 @@ pub struct Multiplier {
 }
 
 impl Multiplier {
-    /// Makes a multiplier of so many thousandths; `None` beyond 1,000,000.
+    /// Makes a multiplier of `thousandths`; `None` beyond 1,000,000.
     pub const fn from_thousandths(thousandths: u64) -> Option<Self> {
         if thousandths <= 1_000_000_000 {
             Some(Self { thousandths })

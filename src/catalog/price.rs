@@ -21,7 +21,7 @@ pub enum PurchaseTerms {
 }
 
 impl PurchaseTerms {
-    /// Computes what so many seconds in that size cost the channel's account, whose list cost is
+    /// Computes what `seconds` of video in `size` cost the channel's account, where the list cost is
     /// `list`; `None` beyond [`Amount::MAX`] or where the size has no price.
     pub fn cost(&self, list: Amount, size: &str, seconds: u32) -> Option<Amount> {
         match self {
@@ -88,7 +88,7 @@ impl PriceList {
 }
 
 impl Quote {
-    /// Computes the cost of so many seconds at that price and that multiplier; `None`
+    /// Computes the cost of `seconds` of video at `price`, times `multiplier`; `None`
     /// beyond [`Amount::MAX`].
     pub fn new(price: PricePerSecond, seconds: u32, multiplier: Multiplier) -> Option<Self> {
         let list = price.times(seconds)?;

@@ -311,7 +311,7 @@ fn reload(reloader: &mut Reloader<'_, impl Fn() -> Loaded>) -> ReloadOutcome {
     outcome
 }
 
-/// Waits that long; for ever where there is nothing to wait for.
+/// Waits for `span`; for ever where there is none.
 async fn after(span: Option<Duration>) {
     match span {
         Some(span) => tokio::time::sleep(span).await,

@@ -34,8 +34,8 @@ pub struct Bounds {
     pub keepalive_timeout: Duration,
     /// How many requests one client connection of HTTP/1.1 serves.
     pub keepalive_requests: u32,
-    /// How many create bodies may be under way at once: so many large ones, and so many that
-    /// are 64 KiB at most by their heads. Those that are at hand with their heads do not count.
+    /// How many create bodies may be under way at once: this many large ones, and as many again
+    /// that are 64 KiB at most by their heads. Those that are at hand with their heads do not count.
     pub concurrent_uploads: usize,
     /// How many of them may be one key's.
     pub uploads_per_key: usize,

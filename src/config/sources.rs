@@ -289,7 +289,7 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a whole file in UTF-8 of at most so many bytes.
+/// Reads a whole file in UTF-8 of at most `max_bytes` bytes.
 pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.take(max_bytes + 1).read_to_string(&mut text)?;

@@ -40,7 +40,7 @@ pub(super) const MAX_TEXT: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pointers {
     all: Vec<Pointer>,
-    /// Those with a path of that many segments.
+    /// The pointers, a bit for each, by the number of segments of their paths.
     by_length: Vec<u64>,
     /// Those that have a segment at that depth.
     by_segment: Vec<Map<Box<str>, u64>>,
@@ -127,7 +127,7 @@ pub(super) enum Value {
     Text(Box<str>),
     /// A number, `true`, `false`, `null`, or something else that is no text.
     Word(Box<str>),
-    /// The SHA-256 of a text.
+    /// The SHA-256 of a prompt, of which nothing else is kept.
     Digest([u8; 32]),
     Object,
     Array,

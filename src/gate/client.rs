@@ -116,7 +116,7 @@ where
     }
 }
 
-/// Waits for a write to a client at most that long. A client that takes nothing is gone.
+/// Waits for a write to a client for `limit` at most. A client that takes nothing is gone.
 pub(super) async fn in_time(
     limit: Duration,
     write: impl Future<Output = pingora::Result<()>> + Send,

@@ -19,12 +19,14 @@ use crate::route::Route;
 /// The header of an answer that repeats an earlier one.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// Holds the idempotency key of one request, if it has one.
+/// Looks up and replays what an earlier request under the same `Idempotency-Key` was answered. Claims
+/// nothing itself: the ledger does, with the reservation.
 pub(super) struct Idempotency<'a> {
     pub(super) billing: &'a Billing,
+    /// The client's key, whose requests the idempotency keys are of.
     pub(super) key: &'a Key,
     pub(super) route: &'a Route,
-    /// What the header `Idempotency-Key` holds.
+    /// The idempotency key: the value of the header, if the request has it.
     pub(super) value: Option<Arc<str>>,
     /// How long it stands for the request.
     pub(super) keep: Duration,

@@ -52,9 +52,9 @@ pub enum Refusal {
 pub enum HeadFault {
     /// No HTTP, or not as it should be.
     Malformed,
-    /// A header that must stand once.
+    /// A header that occurs more than once, and may not.
     Repeated(&'static str),
-    /// A header that must not stand at all.
+    /// A header that may not occur here.
     Forbidden(&'static str),
     /// A header whose value cannot be read.
     Unreadable(&'static str),
@@ -94,7 +94,7 @@ pub enum Busy {
     Stalled,
     /// No channel can be reached.
     Channels,
-    /// No channel has room before so many seconds have passed.
+    /// No channel has room before `wait` seconds have passed.
     ChannelLimits {
         /// At least one.
         wait: u64,

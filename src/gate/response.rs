@@ -280,7 +280,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Hands a body on as it comes, to a client that takes each piece of it within so long.
+/// Hands a body on as it comes, to a client that takes each piece of it within `patience`.
 ///
 /// # Errors
 /// Where either side breaks off. The client's connection must then be broken off as well,

@@ -91,8 +91,8 @@ async fn read_and_settle(
     }
 }
 
-/// Settles a job that has ended. The client waits for it only so long: a ledger that is away or
-/// slow notes it later.
+/// Settles a job that has ended. The client waits for it for [`SETTLE_WITHIN`] at most: a ledger
+/// that is away or slow notes it later.
 async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx: &RequestContext) {
     let (billing, entry) = (services.billing.clone(), entry.clone());
     let snapshot = ctx.snapshot.clone();

@@ -138,7 +138,7 @@ fn behind_length(code: u8, length: u16) -> Option<At> {
     })
 }
 
-/// Within a segment of which so much is left.
+/// Returns where a reader is that has `left` bytes of a segment before it.
 fn behind(left: usize) -> At {
     match left {
         0 => At::Marker,

@@ -168,15 +168,16 @@ pub enum VoidRefusal {
         listed(.0)
     )]
     NotItsId(Vec<ChargeOfKey>),
-    /// The name is that of a job that was voided and pruned, and of another one since.
+    /// The job id was used twice: the first job that had it was voided and pruned, and a later one has
+    /// it now.
     #[error(
         "a job of that id was voided before ({void}), and another job has the id now: to void that \
          one, repeat this with its reservation's id: {other}"
     )]
     VoidedBefore {
-        /// The id of the void.
+        /// The id of the adjustment that voided the first job.
         void: Arc<str>,
-        /// The charge of the other job.
+        /// The charge of the job that has the id now.
         other: ChargeOfKey,
     },
     /// It is not known yet what it comes to.

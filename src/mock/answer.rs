@@ -212,7 +212,8 @@ pub(super) struct AnswerBody {
     cut: Option<u64>,
     /// Gives what went out the time to leave before the break.
     linger: Option<Pin<Box<Sleep>>>,
-    /// Dropped with the body: tells that the answer has gone out.
+    /// Never sent on: it is dropped with the body, which wakes who waits on [`AnswerBody::gone`],
+    /// whether the answer has gone out or cannot.
     gone: Option<oneshot::Sender<()>>,
 }
 

@@ -15,7 +15,7 @@ static SPRITESHEET: &[u8] = include_bytes!("media/sprite.jpg");
 pub(super) enum Content {
     /// A file that ships: its media type and bytes.
     File(&'static str, &'static [u8]),
-    /// A video of that many bytes, which plays nowhere.
+    /// A video of the given length in bytes, which no player plays.
     Filler(u64),
 }
 

@@ -15,7 +15,7 @@ impl SignedAmount {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
-    /// Makes an amount of so many nanos.
+    /// Makes an amount of `nanos`.
     pub const fn from_nanos(nanos: i128) -> Self {
         Self(nanos)
     }

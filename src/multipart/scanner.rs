@@ -38,7 +38,7 @@ pub struct Scanner {
 /// Where in the body the next byte is.
 #[derive(Debug)]
 enum State {
-    /// In the first delimiter, which may lack its CRLF; so much of a delimiter has come.
+    /// In the first delimiter, which may lack its CRLF; `matched` bytes of it have come.
     Start { matched: usize },
     /// Behind a delimiter, whose next two bytes say whether it is the last.
     Suffix { first: Option<u8> },
@@ -47,7 +47,7 @@ enum State {
     /// In a part's data. The range of the delimiter has come of which it is not yet clear
     /// whether it is data: see [`Found::held`].
     Data { held: Range<usize> },
-    /// Behind the close delimiter; so much of CRLF CRLF has come.
+    /// Behind the close delimiter; `matched` bytes of CRLF CRLF have come.
     Epilogue { matched: usize },
     /// The end of the body was accepted.
     Finished,

@@ -101,7 +101,7 @@ impl Search {
         }
     }
 
-    /// Returns how many bytes of the boundary end with `byte`, where so many ended before it.
+    /// Returns how many bytes of the boundary match up to `byte`, where `matched` did before it.
     fn advance(&self, mut matched: usize, byte: u8) -> usize {
         if is_line_break(byte) {
             return matched;

@@ -140,7 +140,7 @@ const fn days_in_month(year: u64, month: u32) -> u64 {
     }
 }
 
-/// At most so much of a measure in a window.
+/// The maximum of a measure in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// What is counted.
@@ -169,7 +169,7 @@ pub enum ParseLimitError {
 }
 
 impl Limit {
-    /// Returns what is left where so much is used: nothing where the limit was lowered below that.
+    /// Returns what is left where `used` is used: nothing where the limit was lowered below that.
     pub const fn remaining(&self, used: u64) -> u64 {
         self.max.saturating_sub(used)
     }

@@ -17,7 +17,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Describes a limit of which so much is used, at that time.
+    /// Describes how a limit stands at `now`, of which `used` is used.
     pub fn new(limit: Limit, used: Option<u64>, now: Timestamp) -> Self {
         let end = limit.window.end(now);
         Self {

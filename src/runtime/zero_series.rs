@@ -33,7 +33,7 @@ const REFUSALS: [&str; 3] = ["rate_limit_exceeded", "insufficient_quota", "unava
 struct SeriesBudget(usize);
 
 impl SeriesBudget {
-    /// Returns whether so many more may be.
+    /// Takes `series` off the budget. Returns whether there were that many left.
     fn take(&mut self, series: usize) -> bool {
         let left = self.0.checked_sub(series);
         self.0 = left.unwrap_or(0);

@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 pub(crate) enum Declined {
     /// It could not be reached.
     Unreachable,
-    /// Its limits have no room, for so many seconds at least.
+    /// Its limits have no room, for at least `wait` seconds.
     Full {
         /// Where that is known.
         wait: Option<u64>,
     },
-    /// It takes no more requests, for so many seconds where it says so.
+    /// It takes no more requests, for `wait` seconds where it says so.
     RateLimited {
         /// The status of its answer.
         status: u16,
@@ -56,7 +56,7 @@ pub(crate) struct Attempts {
 pub(crate) enum NoneLeft {
     /// Another attempt may find one that works.
     Failing,
-    /// Another attempt may find room, after so many seconds.
+    /// Another attempt may find room, after `wait` seconds.
     Limited {
         /// At least one.
         wait: u64,

@@ -25,7 +25,7 @@ use pingora::protocols::{
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Up to so many bytes of a body are copied behind the head; more would cost more to copy
+/// The maximum of a body that is copied behind the head, in bytes; more would cost more to copy
 /// than to write by themselves.
 const JOINED: usize = 8 * 1024;
 

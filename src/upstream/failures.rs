@@ -11,7 +11,7 @@ use crate::clock::millis;
 use crate::plural::Counted;
 use crate::policy::Timestamp;
 
-/// A channel works again when a request succeeds so long after the last failure: one that
+/// A channel works again when a request succeeds this long after the last failure: one that
 /// fails now and then is in one state, and not in two by turns.
 const QUIET: Duration = Duration::from_secs(30);
 

@@ -72,7 +72,7 @@ pub(super) enum Event {
     Answered,
     /// It refused the gate's account.
     Account,
-    /// It asked to be left alone, for so long where it said that.
+    /// It asked to be left alone, and may have said for how long.
     RateLimited(Option<Duration>),
     /// It answered a create with a failure of its own, or broke off.
     Failed,
@@ -175,7 +175,7 @@ impl Health {
         }
     }
 
-    /// Begins a trial, which is waited for for so long: one at a time. Returns when it ends at the
+    /// Begins a trial that lasts for `lasts` at most: one at a time. Returns when it ends at the
     /// latest; `None` where none may be made.
     pub(super) fn begin_trial(&mut self, now: Timestamp, lasts: Duration) -> Option<Timestamp> {
         if self.standing(now) != Standing::Trial {

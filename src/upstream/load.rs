@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::policy::Timestamp;
 
-/// A wait of so many milliseconds without any answer counts as much as a request in flight, twice that as
-/// much as four, three times as nine, and so on: the longer a channel is silent, the likelier it hangs,
+/// A wait of this many milliseconds without any answer counts as much as a request in flight, twice
+/// that as much as four, three times as nine, and so on: the longer a channel is silent, the likelier it hangs,
 /// and it gets no more creates long before one of them has timed out, as long as another answers.
 const STEP_MS: u64 = 100;
 

@@ -56,7 +56,7 @@ impl Pool {
     }
 
     /// Takes a session back whose answer was read to its end, and keeps its connection for
-    /// that long where it can serve again.
+    /// `idle` where it can serve again.
     pub(crate) async fn release(&self, session: Box<HttpSession>, peer: &HttpPeer, idle: Duration) {
         match *session {
             HttpSession::H1(mut session) if is_http1(peer) => {

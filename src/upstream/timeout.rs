@@ -30,7 +30,7 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Waits for a write at most that long. A peer that takes nothing in that time is gone.
+/// Waits for a write for `limit` at most. A peer that takes nothing in that time is gone.
 pub(crate) async fn in_time(
     limit: Duration,
     write: impl Future<Output = pingora::Result<()>> + Send,

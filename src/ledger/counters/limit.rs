@@ -125,7 +125,7 @@ impl ScopedLimit {
         is_of && self.currency.as_ref().is_none_or(|own| **own == *currency)
     }
 
-    /// Makes the refusal of something that would take so much more than is left.
+    /// Makes the refusal of something that would take `takes`, which is more than is left.
     pub(in crate::ledger) fn reached(self, takes: u64, used: u64, now: Timestamp) -> LimitReached {
         let Self {
             limit,

@@ -372,7 +372,7 @@ static CORRECT: LazyLock<String> = LazyLock::new(|| {
     format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
 });
 
-/// Returns that many placeholders, as a list for SQL.
+/// Returns a list of `count` placeholders for SQL.
 fn placeholders(count: usize) -> String {
     vec!["?"; count].join(", ")
 }

@@ -30,7 +30,7 @@ pub(super) async fn run(
     writer.call(call).await
 }
 
-/// Lists at most so many reservations that were resolved before `before`, by their numbers. They
+/// Lists at most `limit` reservations that were resolved before `before`, by their numbers. They
 /// are read beforehand, so that searching does not hold up the writing thread.
 fn old(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<i64>> {
     let mut read = db.prepare_cached(
