@@ -350,7 +350,7 @@ impl CreateEnd<'_> {
     }
 
     /// Confirms the reservation with the job of its answer, in which the public ids are put. Returns
-    /// how much of each limit of the key is used with it, and since when.
+    /// how much of each limit of the key was used when it was made, and when that was.
     async fn confirm(
         &self,
         mut reservation: Box<Reservation>,

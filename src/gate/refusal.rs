@@ -52,7 +52,7 @@ pub enum Refusal {
 pub enum HeadFault {
     /// No HTTP, or not as it should be.
     Malformed,
-    /// A header that occurs more than once, and may not.
+    /// A header that occurs more than once, where only one is allowed.
     Repeated(&'static str),
     /// A header that may not occur here.
     Forbidden(&'static str),

@@ -10,7 +10,7 @@ const DIGITS: usize = 9;
 /// A JSON value that is no string.
 pub(super) struct Raw {
     name: Box<str>,
-    /// The policy field that it is; `None` where it is another one.
+    /// The policy field of that name; `None` where the policy knows no such field.
     param: Option<Param>,
     /// What belongs there.
     wanted: &'static str,

@@ -212,8 +212,8 @@ pub(super) struct AnswerBody {
     cut: Option<u64>,
     /// Gives what went out the time to leave before the break.
     linger: Option<Pin<Box<Sleep>>>,
-    /// Never sent on: it is dropped with the body, which wakes who waits on [`AnswerBody::gone`],
-    /// whether the answer has gone out or cannot.
+    /// Wakes who waits on [`AnswerBody::gone`] when it is dropped with the body, whether the answer has
+    /// gone out or cannot. Nothing is ever sent on it.
     gone: Option<oneshot::Sender<()>>,
 }
 

@@ -156,7 +156,8 @@ impl fmt::Display for Exceeded {
     }
 }
 
-/// Returns a wait in the largest unit of which it has two, to the nearest.
+/// Returns a wait in words, such as `about 2 days`: in the largest unit of which there are at least
+/// two, rounded to the nearest.
 fn wait_in_words(seconds: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
     let unit = UNITS.iter().find(|(length, _)| seconds >= 2 * length);

@@ -29,11 +29,11 @@ pub(super) struct Accounts {
     pub(super) last_place: u64,
     pub(super) claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
     pub(super) counters: Counters,
-    /// Those without a job that are not resolved.
+    /// The reservations without a job that are not resolved.
     pub(super) unmatched: Set<ReservationId>,
-    /// Those with a job that are not resolved, by the time of its next poll.
+    /// The reservations with a job that are not resolved, by the time of its next poll.
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
-    /// Those that are resolved, the oldest first.
+    /// The resolved reservations, the oldest first.
     pub(super) resolved: VecDeque<ReservationId>,
     /// Those that were voided without a proof, by when.
     pub(super) recently_voided: BTreeSet<(Timestamp, ReservationId)>,
