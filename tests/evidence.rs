@@ -243,11 +243,30 @@ async fn one_command_tells_why_a_charge_was_not_to_be() {
         assert!(told.contains("outcome unknown: "), "{told}");
         assert!(told.contains("found in the channel's list"), "{told}");
 
-        // By key and time: all three, in their order.
+        // The channel renders fewer seconds than were asked for.
+        let other = stand.create("[mock:other-seconds=4] a cat", Some("other-1"));
+        assert_eq!(other.await.status, 200);
+        let told = stand.until_job("other-1", "posted: 2.00 CNY owed").await;
+        assert!(
+            told.contains("reserved 4.00 CNY for key demo (list cost 0.80 USD)"),
+            "{told}"
+        );
+        let text = "corrected to 2.00 CNY (list cost 0.40 USD): the job is 720x1280 4 s, where \
+            720x1280 8 s was asked for";
+        assert!(told.contains(text), "{told}");
+        let json: Value = serde_json::from_str(&stand.job(&["--json", "other-1"])).unwrap();
+        let costs = (&json["reserved_billed_cost"], &json["billed_cost"]);
+        assert_eq!(costs, (&"4.00".into(), &"2.00".into()));
+        assert_eq!(
+            (&json["reserved_seconds"], &json["seconds"]),
+            (&8.into(), &4.into())
+        );
+
+        // By key and time: all, in their order.
         let now = stand.job(&["--json", "lost-1"]);
         let now: Value = serde_json::from_str(&now).unwrap();
         let told = stand.job(&["--key", "demo", "--at", now["reserved"].as_str().unwrap()]);
-        let places: Vec<_> = ["refused-1", "failed-1", "lost-1"]
+        let places: Vec<_> = ["refused-1", "failed-1", "lost-1", "other-1"]
             .iter()
             .map(|id| told.find(id).unwrap())
             .collect();

@@ -76,6 +76,7 @@ on_every_ledger! {
     a_window_that_has_passed_binds_no_correction
     corrections_are_bound_by_the_limits_of_their_payer
     unknown_outcomes_stay_pending
+    what_a_corrected_charge_was_before_stays_known
     an_upstream_id_is_taken_once
     upstream_ids_are_opaque_and_of_their_channel
     what_was_voided_without_a_proof_stays_a_rival

@@ -146,9 +146,13 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
 fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     let charge = &record.charge;
     let mut steps = Vec::new();
+    let (list, billed) = match &record.uncorrected {
+        Some(before) => (before.list, before.billed),
+        None => (charge.list, charge.billed),
+    };
     let mut reserved = format!(
-        "reserved {} {} for key {} (list cost {} USD)",
-        charge.billed, charge.payer.currency, charge.payer.key, charge.list
+        "reserved {billed} {} for key {} (list cost {list} USD)",
+        charge.payer.currency, charge.payer.key
     );
     let _ = write!(reserved, ", request {}", record.request_id);
     steps.push((Some(record.reserved), reserved));
@@ -175,6 +179,7 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
             false => format!(", {upstream:?} at the channel"),
         };
         steps.push((Some(at), format!("job {job}{named}: {how}")));
+        steps.extend(correction(record).map(|correction| (None, correction)));
     }
     if let Some(at) = record.resolved {
         let outcome = record.outcome.as_deref().unwrap_or("no reason known");
@@ -212,6 +217,21 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
         steps.push((None, "the job was deleted at its channel".to_owned()));
     }
     steps
+}
+
+/// Returns to what the charge was corrected, and why, where it was.
+fn correction(record: &DisputeRecord) -> Option<String> {
+    let (before, charge) = (record.uncorrected.as_ref()?, &record.charge);
+    Some(format!(
+        "corrected to {} {} (list cost {} USD): the job is {} {} s, where {} {} s was asked for",
+        charge.billed,
+        charge.payer.currency,
+        charge.list,
+        charge.size,
+        charge.seconds,
+        before.size,
+        before.seconds,
+    ))
 }
 
 /// Returns how the channel answered.
@@ -291,6 +311,7 @@ fn to_text(record: &DisputeRecord) -> String {
 fn to_json(record: &DisputeRecord) -> serde_json::Value {
     let charge = &record.charge;
     let time = |at: Option<Timestamp>| at.map(shown);
+    let before = record.uncorrected.as_ref();
     json!({
         "reservation": record.id.to_string(),
         "request_id": &*record.request_id,
@@ -305,6 +326,10 @@ fn to_json(record: &DisputeRecord) -> serde_json::Value {
         "seconds": charge.seconds,
         "list_cost_usd": charge.list.to_string(),
         "billed_cost": charge.billed.to_string(),
+        "reserved_size": before.map_or(&*charge.size, |before| &before.size),
+        "reserved_seconds": before.map_or(charge.seconds, |before| before.seconds),
+        "reserved_list_cost_usd": before.map_or(charge.list, |before| before.list).to_string(),
+        "reserved_billed_cost": before.map_or(charge.billed, |before| before.billed).to_string(),
         "purchase_cost": charge.purchase.as_ref().map(|cost| cost.amount.to_string()),
         "purchase_currency": charge.purchase.as_ref().map(|cost| &*cost.currency),
         "state": record.state.name(),

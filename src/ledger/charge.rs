@@ -223,6 +223,32 @@ pub struct Confirmation {
     pub answer: Option<FirstAnswer>,
 }
 
+/// What a request asked for and what that cost, where its charge was corrected to another job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uncorrected {
+    /// In which size.
+    pub size: Arc<str>,
+    /// How long.
+    pub seconds: u32,
+    /// List cost, USD.
+    pub list: Amount,
+    /// Billed cost, in the payer's currency.
+    pub billed: Amount,
+}
+
+impl Uncorrected {
+    /// Returns what a charge was before a correction; `None` where that changed nothing.
+    pub(in crate::ledger) fn of(before: &Charge, after: &Charge) -> Option<Self> {
+        let is_same = (&before.size, before.seconds) == (&after.size, after.seconds);
+        (!is_same).then(|| Self {
+            size: before.size.clone(),
+            seconds: before.seconds,
+            list: before.list,
+            billed: before.billed,
+        })
+    }
+}
+
 /// The outcome of [`Ledger::confirm`](super::Ledger::confirm).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {

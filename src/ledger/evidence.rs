@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::adjustment::Adjustment;
-use super::charge::Charge;
+use super::charge::{Charge, Uncorrected};
 use super::job::State;
 use super::reservation_id::ReservationId;
 use crate::policy::Timestamp;
@@ -85,6 +85,8 @@ pub struct DisputeRecord {
     pub request_id: Arc<str>,
     /// What is charged and to whom.
     pub charge: Arc<Charge>,
+    /// What was reserved, where the charge was corrected to another job.
+    pub uncorrected: Option<Uncorrected>,
     /// Which of its channel's addresses got the request, where there are several.
     pub address: Option<Arc<str>>,
     /// Where it stands.

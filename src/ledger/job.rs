@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::charge::{Charge, PromptDigest, ReservationId, Resolution};
+use super::charge::{Charge, PromptDigest, ReservationId, Resolution, Uncorrected};
 use crate::policy::Timestamp;
 
 /// A job that a key owns.
@@ -128,6 +128,8 @@ pub struct Unmatched {
     pub id: ReservationId,
     /// What it charges.
     pub charge: Arc<Charge>,
+    /// What it charged before it was corrected to its job, where that is something else.
+    pub uncorrected: Option<Uncorrected>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
     /// The job that it was to be a remix of.
@@ -145,4 +147,14 @@ pub struct Unmatched {
     pub channel_clock: Option<Timestamp>,
     /// Which of its channel's addresses got the request, where there are several.
     pub address: Option<Arc<str>>,
+}
+
+impl Unmatched {
+    /// Returns the size and the seconds that its request asked for.
+    pub fn asked_for(&self) -> (&Arc<str>, u32) {
+        match &self.uncorrected {
+            Some(before) => (&before.size, before.seconds),
+            None => (&self.charge.size, self.charge.seconds),
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub use adjustment::{AdjustmentSum, VoidDecision, VoidRefusal, VoidedCharge};
 pub use bill::{AdjustmentLine, BillLine, BillQuery, BillReading, BillSum, BillTotals, LineKind};
 pub use charge::{Charge, Claim, Confirmation, Confirmed, Draft, Payer};
 pub use charge::{
-    FirstAnswer, Placement, PromptDigest, PurchaseCost, Reroute, Rerouted, Resolution,
+    FirstAnswer, Placement, PromptDigest, PurchaseCost, Reroute, Rerouted, Resolution, Uncorrected,
 };
 pub use counters::{BindingLimits, LimitReached, Scope, Usage};
 pub use error::Unavailable;

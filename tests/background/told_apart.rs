@@ -142,6 +142,34 @@ async fn a_correction_tells_no_two_requests_apart() {
     .await;
 }
 
+/// A job is of eight seconds, though its owner asked for twelve: a request that asked for eight can
+/// tell from that that the job is not its own, also once nothing but the ledger knows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_owner_asked_for_is_known_after_a_reload() {
+    on(Engine::all(), async |engine| {
+        let channel = Scripted::start(false).await;
+        let jobs = "  poll_after: 1h\n  polls_per_second: 100\n  unknown_grace: 1s\n";
+        let setup = || channel.behind(soon(jobs));
+        let stand = on_engine(&engine, setup()).start().await;
+        let lost = send(stand.gate, KEY, keyed("a", "12", None)).await;
+        assert_eq!(lost.status, 502, "{}", engine.name());
+        let mut rendered = job("video_1", "a cat", seconds_now());
+        rendered["seconds"] = json!("8");
+        channel.says(move |target| match target.contains("video_1") {
+            true => (200, rendered.to_string()),
+            false => (200, list(&[rendered.clone()], false)),
+        });
+        // The charge of twelve seconds is replaced by one of eight.
+        until_cents(&stand, [200, 80, 120]).await;
+        stand.handle.reload(setup().config_for(stand.mock.addr()));
+        let lost = send(stand.gate, KEY, keyed("b", "8", None)).await;
+        assert_eq!(lost.status, 502, "{}", engine.name());
+        // It became nothing, and is not held.
+        until_cents(&stand, [280, 80, 200]).await;
+    })
+    .await;
+}
+
 pub fn seconds_now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     now.as_secs()

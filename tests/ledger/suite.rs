@@ -9,7 +9,7 @@ use tollgate::catalog::PriceList;
 use tollgate::ledger::{
     BindingLimits, ChannelAnswer, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed,
     Draft, FirstAnswer, Job, JobsAfter, Ledger, NOT_CREATED, NOT_FOUND_OUT, Payer, Placement,
-    PromptDigest, ReservationId, Reserved, Resolution, Scope, State, Unmatched,
+    PromptDigest, ReservationId, Reserved, Resolution, Scope, State, Uncorrected, Unmatched,
     generated_public_id,
 };
 use tollgate::money::Amount;
@@ -501,6 +501,7 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     let expected = Unmatched {
         id,
         charge: charge.clone(),
+        uncorrected: None,
         prompt: PromptDigest([7; 32]),
         remix_of: None,
         fingerprint: None,
@@ -549,6 +550,41 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
 }
 
 /// A channel that names one job twice must not hand one key's job to another.
+pub async fn what_a_corrected_charge_was_before_stays_known(ledger: Arc<dyn Ledger>) {
+    let key = key(vec![limit(Measure::VideoSeconds, "12/total")]);
+    let asked = charge(&key, 8);
+    for (number, seconds, size, before) in [
+        (1, 8, "1280x720", None),
+        (2, 4, "1280x720", Some(8)),
+        (3, 8, "720x1280", Some(8)),
+        // The limit has no room for it: the charge stays as it was.
+        (4, 20, "1280x720", None),
+    ] {
+        let rendered = Arc::new(Charge {
+            size: size.into(),
+            ..(*charge(&key, seconds)).clone()
+        });
+        let (id, job) = (ReservationId(number), format!("video_{number}"));
+        assert!(reserved(&*ledger, &key, number, &asked, NOW).await);
+        ledger.mark_unknown(id, NOW).await.unwrap();
+        let tie = confirmation(&rendered, &job);
+        let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
+        assert!(matches!(confirmed, Confirmed::Done { .. }), "{confirmed:?}");
+        let settled = ledger.settle(id, Resolution::Voided, "failed", NOW).await;
+        assert!(settled.unwrap().is_some());
+        let owner = ledger.reconciled("official", &job).await.unwrap().unwrap();
+        let before = before.map(|seconds| Uncorrected {
+            size: "1280x720".into(),
+            seconds,
+            list: asked.list,
+            billed: asked.billed,
+        });
+        assert_eq!(owner.uncorrected, before, "{job}");
+        let asked_for = (&"1280x720".into(), 8);
+        assert_eq!(owner.asked_for(), asked_for, "{job}");
+    }
+}
+
 pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     let group = group(vec![]);
     let keys = ["a", "b"].map(|name| key_in(&group, name, vec![]));
@@ -701,6 +737,7 @@ pub async fn what_was_voided_without_a_proof_stays_a_rival(ledger: Arc<dyn Ledge
     let expected = Unmatched {
         id: ReservationId(4),
         charge: charge.clone(),
+        uncorrected: None,
         prompt: PromptDigest([7; 32]),
         remix_of: None,
         fingerprint: None,

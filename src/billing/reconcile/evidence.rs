@@ -62,15 +62,18 @@ pub(super) fn unseen_from(entries: &[Unmatched], limit: u32) -> Option<Timestamp
     (entries.len() >= limit as usize).then(|| entries.last().map(|last| last.created))?
 }
 
+/// Describes a reservation by what its request asked for; `source` is the channel's id of the job that
+/// was to be remixed.
 pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Candidate {
     let charge = &unmatched.charge;
+    let (size, seconds) = unmatched.asked_for();
     Candidate {
         id: unmatched.id,
         key: charge.payer.key.clone(),
         model: charge.model.clone(),
         prompt: unmatched.prompt,
-        size: charge.size.clone(),
-        seconds: charge.seconds,
+        size: size.clone(),
+        seconds,
         source,
         state: unmatched.state,
         fingerprint: unmatched.fingerprint,

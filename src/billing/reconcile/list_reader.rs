@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::billing::matching::ListedJob;
+use crate::billing::matching::{ListedJob, ReconciledJob};
 use crate::clock::millis;
 use crate::dialect::JobAnswer;
-use crate::ledger::Unmatched;
 use crate::policy::Timestamp;
 
 /// The maximum number of jobs that are kept because they may belong to a reservation.
@@ -43,7 +42,7 @@ pub(super) struct ListReader {
     /// The jobs that may belong to a reservation.
     pub(super) jobs: Vec<Listing>,
     /// Those that reconciliation has matched with a reservation before.
-    pub(super) reconciled: Vec<(ListedJob, Unmatched)>,
+    pub(super) reconciled: Vec<ReconciledJob>,
     /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
     /// has a `Date`.
     pub(super) clock_ahead: Option<i64>,
@@ -165,12 +164,16 @@ impl ListReader {
 
     /// Keeps a job that reconciliation has matched with a reservation before, once however often it
     /// is listed.
-    pub(super) fn note_reconciled(&mut self, job: ListedJob, owner: Unmatched) {
-        if self.reconciled.iter().any(|(known, _)| known.id == job.id) {
+    pub(super) fn note_reconciled(&mut self, found: ReconciledJob) {
+        if self
+            .reconciled
+            .iter()
+            .any(|known| known.job.id == found.job.id)
+        {
             return;
         }
         match self.reconciled.len() < MAX_JOBS {
-            true => self.reconciled.push((job, owner)),
+            true => self.reconciled.push(found),
             false => self.has_all = false,
         }
     }

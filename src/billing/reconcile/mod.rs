@@ -10,7 +10,7 @@ mod evidence;
 mod list_reader;
 mod notices;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use super::poller::Round;
 use super::public_id::{public_id, public_source};
 use crate::clock::{before, millis};
 use crate::ledger::{
-    ChannelAnswer, Charge, Confirmation, Confirmed, NOT_CREATED, NOT_FOUND_OUT, ReservationId,
-    State, Unavailable, Unmatched, generated_public_id,
+    ChannelAnswer, Confirmation, Confirmed, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State,
+    Unavailable, Unmatched, generated_public_id,
 };
 use crate::policy::Timestamp;
 use crate::upstream::{job_status, list_page};
@@ -52,10 +52,6 @@ pub(super) struct Reconciler {
     reader: Option<ListReader>,
     /// Jobs that belong to a reservation.
     owned: HashSet<Arc<str>>,
-    /// What reservations charged before they were confirmed with the job that was found for
-    /// them. The ledger has the corrected charge by now, and a job that was rendered otherwise
-    /// than all requests asked for would look as if the owner alone had asked for it.
-    charges_before: HashMap<ReservationId, Arc<Charge>>,
     notices: Notices,
 }
 
@@ -71,7 +67,7 @@ struct Unresolved {
 impl Unresolved {
     /// Reads them from the ledger.
     async fn load(task: &ChannelTask) -> Result<Self, Unavailable> {
-        let (billing, ledger) = (&task.billing, task.billing.ledger());
+        let ledger = task.billing.ledger();
         let unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
         let mut unresolved = Self {
             candidates: Vec::with_capacity(unmatched.len()),
@@ -90,13 +86,7 @@ impl Unresolved {
         let unseen = [unresolved.unseen_from, unseen_from(&voided, MAX_VOIDED)];
         unresolved.unseen_from = unseen.into_iter().flatten().min();
         for unmatched in unresolved.unmatched.iter().chain(&voided) {
-            let source = match &unmatched.remix_of {
-                Some(id) => billing.job(id).await?,
-                None => None,
-            };
-            let source = source.map(|source| source.job.upstream_id.clone());
-            let source = source.or_else(|| unmatched.remix_of.clone());
-            let candidate = candidate(unmatched, source);
+            let candidate = candidate(unmatched, source(task, unmatched).await?);
             unresolved.candidates.push(match task.is_here(unmatched) {
                 true => candidate,
                 false => candidate.decided_elsewhere(),
@@ -142,15 +132,17 @@ impl Reconciler {
         let unresolved = Unresolved::load(task).await?;
         reader.note_unseen(unresolved.unseen_from);
         self.drop_owned_jobs(task, &mut reader).await?;
-        for decision in self.decide(task, &unresolved, &reader, complete) {
+        let matcher = Matcher::new(&unresolved.candidates, rules(task, &reader, complete));
+        let jobs: Vec<_> = reader
+            .jobs
+            .iter()
+            .map(|listing| listing.job.clone())
+            .collect();
+        for decision in matcher.decide(&jobs, &reader.reconciled) {
             match decision {
                 Decision::Assign { reservation, job } => {
                     let listing = reader.jobs.iter().find(|listing| listing.job.id == job);
                     if let (Some(listing), Some(unknown)) = (listing, unresolved.get(reservation)) {
-                        if self.charges_before.len() < MAX_OWNED {
-                            self.charges_before
-                                .insert(reservation, unknown.charge.clone());
-                        }
                         assign_to_end(task, unknown, listing).await?;
                     }
                 }
@@ -167,34 +159,6 @@ impl Reconciler {
             }
         }
         Ok(Round::Complete)
-    }
-
-    /// Matches what the list has shown with the reservations.
-    fn decide(
-        &self,
-        task: &ChannelTask,
-        unresolved: &Unresolved,
-        reader: &ListReader,
-        complete: bool,
-    ) -> Vec<Decision> {
-        let rules = rules(task, reader, complete);
-        let jobs: Vec<_> = reader
-            .jobs
-            .iter()
-            .map(|listing| listing.job.clone())
-            .collect();
-        let reconciled = reader.reconciled.iter().map(|(job, owner)| {
-            let mut owner = owner.clone();
-            if let Some(charge) = self.charges_before.get(&owner.id) {
-                owner.charge = charge.clone();
-            }
-            ReconciledJob {
-                owner: candidate(&owner, job.source.clone()),
-                job: job.clone(),
-            }
-        });
-        let reconciled: Vec<_> = reconciled.collect();
-        Matcher::new(&unresolved.candidates, rules).decide(&jobs, &reconciled)
     }
 
     /// Reads the list on for as long as a round may take. Returns whether it is complete, once
@@ -245,7 +209,9 @@ impl Reconciler {
             if ledger.job_of_channel(channel, id).await?.is_none() {
                 kept.push(listing);
             } else if let Some(owner) = ledger.reconciled(channel, id).await? {
-                reader.note_reconciled(listing.job, owner);
+                let owner = candidate(&owner, source(task, &owner).await?);
+                let job = listing.job;
+                reader.note_reconciled(ReconciledJob { job, owner });
             } else if self.owned.len() < MAX_OWNED {
                 self.owned.insert(listing.job.id);
             }
@@ -272,6 +238,19 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
         }
     }
     Ok(())
+}
+
+/// Finds the channel's id of the job that a reservation was to remix.
+async fn source(
+    task: &ChannelTask,
+    unmatched: &Unmatched,
+) -> Result<Option<Arc<str>>, Unavailable> {
+    let Some(public) = &unmatched.remix_of else {
+        return Ok(None);
+    };
+    let entry = task.billing.job(public).await?;
+    let upstream_id = entry.map(|entry| entry.job.upstream_id.clone());
+    Ok(Some(upstream_id.unwrap_or_else(|| public.clone())))
 }
 
 fn rules(task: &ChannelTask, reader: &ListReader, complete: bool) -> Rules {

@@ -17,6 +17,7 @@ fn record(id: u128, state: State, voided_by: Option<Adjustment>) -> DisputeRecor
         id: ReservationId(id),
         request_id: "req_1".into(),
         charge: charge.into(),
+        uncorrected: None,
         address: None,
         state,
         reserved: Timestamp(5),

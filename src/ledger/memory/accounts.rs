@@ -5,7 +5,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::Claimed;
-use super::super::charge::{Charge, Claim, Draft, FirstAnswer, PromptDigest, ReservationId};
+use super::super::charge::{Charge, Claim, Draft, FirstAnswer};
+use super::super::charge::{PromptDigest, ReservationId, Uncorrected};
 use super::super::counters::{ChannelLimits, Counters, ScopedLimit};
 use super::super::job::{Job, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched};
 use crate::map::{Map, Set};
@@ -69,6 +70,8 @@ pub(super) struct Waits {
     pub(super) channel_clock: Option<Timestamp>,
     /// When it was voided without a proof.
     pub(super) voided: Option<Timestamp>,
+    /// What it charged before it was corrected to the job that reconciliation has matched it with.
+    pub(super) uncorrected: Option<Uncorrected>,
 }
 
 /// The reservation that an idempotency key stands for, and its answer.
@@ -97,6 +100,7 @@ impl Entry {
                 unknown_since: now,
                 channel_clock: draft.placement.channel_clock,
                 voided: None,
+                uncorrected: None,
             })),
             end: None,
             deleted: false,
@@ -139,6 +143,7 @@ impl Entry {
         Some(Unmatched {
             id: self.id,
             charge: self.charge.clone(),
+            uncorrected: waits.uncorrected.clone(),
             prompt: waits.prompt,
             remix_of: self.remix_of.clone(),
             fingerprint: self.claim().map(|claim| claim.fingerprint),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::Reserved;
 use super::super::charge::{Charge, Confirmation, Confirmed, Draft};
-use super::super::charge::{Reroute, Rerouted, ReservationId, Resolution};
+use super::super::charge::{Reroute, Rerouted, ReservationId, Resolution, Uncorrected};
 use super::super::counters::{BindingLimits, ChannelLimits, decide_correction};
 use super::super::job::State;
 use super::accounts::{Accounts, Claimant, Entry};
@@ -111,9 +111,12 @@ impl Accounts {
             return Confirmed::Closed;
         };
         self.last_place += 1;
-        let waits = match entry.state {
-            State::Unknown => entry.waits.clone(),
-            _ => entry.waits.take(),
+        let waits = match (entry.state, &mut entry.waits) {
+            (State::Unknown, Some(waits)) => {
+                waits.uncorrected = Uncorrected::of(&before, &after);
+                Some(waits.clone())
+            }
+            (_, waits) => waits.take(),
         };
         entry.state = State::Confirmed;
         entry.job = Some(job.clone());

@@ -6,7 +6,8 @@ use tokio_postgres::{Row, Transaction};
 use super::adjustments;
 use super::beside::{connect, failed, read_only};
 use super::connection::{ANSWER, Database, LONG_ANSWER, Parameter};
-use super::row::{self, CHARGE, Id, bigint, column, number, state, text_if_any};
+use super::row::{self, CHARGE, Id, UNCORRECTED};
+use super::row::{bigint, column, number, state, text_if_any};
 use crate::key::Secret;
 use crate::ledger::Unavailable;
 use crate::ledger::charge::ReservationId;
@@ -64,7 +65,9 @@ pub(super) struct Select {
 impl Select {
     fn new(rest: &str, parameters: Vec<(Box<dyn ToSql + Sync + Send>, Type)>) -> Self {
         Self {
-            statement: format!("SELECT {RECORD}, {CHARGE} FROM tollgate.reservation {rest}"),
+            statement: format!(
+                "SELECT {RECORD}, {CHARGE}, {UNCORRECTED} FROM tollgate.reservation {rest}"
+            ),
             parameters,
         }
     }
@@ -176,6 +179,7 @@ fn record(row: &Row) -> Result<DisputeRecord, Unavailable> {
         id,
         request_id: request_id.unwrap_or_else(|| id.request_id().into()),
         charge: row::charge(row)?,
+        uncorrected: row::uncorrected(row)?,
         address: text_if_any(row, "address")?,
         state: state(row)?,
         reserved: Timestamp(number(row, "created_ms")?),

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 use super::connection::{ANSWER, Database};
 use super::decision;
 use super::function::{Argument, Function};
-use super::row::{self, CHARGE, Id, JOB, UNMATCHED};
+use super::row::{self, CHARGE, Id, JOB, UNCORRECTED, UNMATCHED};
 use super::row::{bigint, column, number, text};
 use crate::ledger::charge::Claim;
 use crate::ledger::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Unmatched, UnresolvedCount};
@@ -99,7 +99,7 @@ pub(super) async fn reconciled(
     upstream_id: &str,
 ) -> Result<Option<Unmatched>, Unavailable> {
     let statement = format!(
-        "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
+        "SELECT {UNMATCHED}, {UNCORRECTED}, {CHARGE} FROM tollgate.reservation \
          WHERE id = tollgate.owner($1, $2) AND unknown_since_ms IS NOT NULL"
     );
     let parameters = [
@@ -186,7 +186,7 @@ pub(super) async fn unmatched(
     limit: u32,
 ) -> Result<Vec<Unmatched>, Unavailable> {
     let statement = format!(
-        "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
+        "SELECT {UNMATCHED}, {UNCORRECTED}, {CHARGE} FROM tollgate.reservation \
          WHERE state IN ('pending', 'unknown') AND channel = $1 ORDER BY created_ms, id LIMIT $2"
     );
     let parameters = [
@@ -205,7 +205,7 @@ pub(super) async fn recently_voided(
     limit: u32,
 ) -> Result<Vec<Unmatched>, Unavailable> {
     let statement = format!(
-        "SELECT {UNMATCHED}, {CHARGE} FROM tollgate.reservation \
+        "SELECT {UNMATCHED}, {UNCORRECTED}, {CHARGE} FROM tollgate.reservation \
          WHERE state = 'voided' AND outcome IN ('{NOT_CREATED}', '{NOT_FOUND_OUT}') \
              AND channel = $1 AND resolved_ms >= $2 ORDER BY created_ms, id LIMIT $3"
     );

@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use super::super::charge::{Charge, Payer, Placement, PromptDigest, PurchaseCost, ReservationId};
+use super::super::charge::{Charge, Payer, Placement, PromptDigest};
+use super::super::charge::{PurchaseCost, ReservationId, Uncorrected};
 use super::super::counters::ScopedLimit;
 use super::super::job::{Job, State, Unmatched};
 use super::super::{LimitReached, Unavailable};
@@ -266,6 +267,10 @@ pub(super) const UNMATCHED: &str = "id, prompt_sha256, remix_of, state, created_
           AND i.idempotency_key = reservation.idempotency_key AND i.reservation = reservation.id) \
          AS fingerprint, channel_clock_ms, address";
 
+/// The columns of an [`Uncorrected`]: null where there is none.
+pub(super) const UNCORRECTED: &str = "uncorrected_size, uncorrected_seconds, \
+     uncorrected_list_nanos, uncorrected_billed_nanos";
+
 pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
     Ok(Arc::new(Charge {
         payer: Payer {
@@ -298,6 +303,20 @@ fn purchase(row: &Row) -> Result<Option<PurchaseCost>, Unavailable> {
     }))
 }
 
+/// Reads what a charge was before it was corrected, if it was.
+pub(super) fn uncorrected(row: &Row) -> Result<Option<Uncorrected>, Unavailable> {
+    let Some(size) = text_if_any(row, "uncorrected_size")? else {
+        return Ok(None);
+    };
+    let seconds = u32::try_from(number(row, "uncorrected_seconds")?);
+    Ok(Some(Uncorrected {
+        size,
+        seconds: seconds.map_err(|_| strange("uncorrected_seconds"))?,
+        list: amount(row, "uncorrected_list_nanos")?,
+        billed: amount(row, "uncorrected_billed_nanos")?,
+    }))
+}
+
 pub(super) fn job(row: &Row) -> Result<Job, Unavailable> {
     let public = text(row, "job")?;
     let upstream_id = column::<Option<&str>>(row, "upstream_id")?;
@@ -325,6 +344,7 @@ pub(super) fn unmatched(row: &Row) -> Result<Unmatched, Unavailable> {
         state: state(row)?,
         id: id(row)?,
         charge: charge(row)?,
+        uncorrected: uncorrected(row)?,
         prompt: PromptDigest(prompt),
         remix_of: text_if_any(row, "remix_of")?,
         created: Timestamp(number(row, "created_ms")?),

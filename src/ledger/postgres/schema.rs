@@ -14,7 +14,7 @@ use crate::ledger::Unavailable;
 /// The changes of every version to the tables, the oldest first. What has been released never
 /// changes. A version may change the decisions alone, as the second, the fifth, the sixth and
 /// the eighth did.
-const VERSIONS: [&str; 10] = [
+const VERSIONS: [&str; 11] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
     include_str!("../schema/postgres/003_ids_and_prices.sql"),
@@ -25,6 +25,7 @@ const VERSIONS: [&str; 10] = [
     "",
     include_str!("../schema/postgres/009_evidence.sql"),
     include_str!("../schema/postgres/010_adjustments.sql"),
+    include_str!("../schema/postgres/011_uncorrected.sql"),
 ];
 
 /// The functions, as they are in the newest version: every upgrade replaces all of them.

@@ -10,11 +10,12 @@ use rusqlite::types::{Null, ToSqlOutput};
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::super::Reserved;
-use super::super::charge::{Charge, Confirmation, Confirmed, Draft, ReservationId, Resolution};
+use super::super::charge::{Charge, Confirmation, Confirmed, Draft};
+use super::super::charge::{ReservationId, Resolution, Uncorrected};
 use super::super::counters::{BindingLimits, ChannelLimits, decide_correction};
 use super::super::job::State;
-use super::columns::text_or_null;
-use super::columns::{ChargeColumns, Columns as _, Values as _, blob, columns, id, int};
+use super::columns::{ChargeColumns, Columns as _, UncorrectedColumns, Values as _};
+use super::columns::{blob, columns, id, int, text_or_null};
 use super::state::{Entry, WriterState, locked};
 use super::{claims, rows};
 use crate::policy::{Key, Timestamp};
@@ -174,6 +175,9 @@ impl WriterState {
         }
         if after != before {
             correct(db, entry.number, &after)?;
+            if let Some(uncorrected) = Uncorrected::of(&before, &after) {
+                keep_uncorrected(db, entry.number, &uncorrected)?;
+            }
             entry.charge = after.clone();
             locked(&self.counters).correct(&before, &after, created);
             self.touch(&before);
@@ -386,6 +390,22 @@ pub(super) fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite:
     let values = ChargeColumns::from(after).values();
     let values = values.chain([ToSqlOutput::from(number)]);
     db.prepare_cached(&CORRECT)?
+        .execute(params_from_iter(values))?;
+    Ok(())
+}
+
+/// Keeps what a reservation charged before it was corrected.
+static KEEP_UNCORRECTED: LazyLock<String> = LazyLock::new(|| {
+    let columns = UncorrectedColumns::<usize>::list();
+    let values = placeholders(UncorrectedColumns::<usize>::COUNT);
+    format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
+});
+
+/// Keeps what a reservation charged before it was corrected.
+fn keep_uncorrected(db: &Connection, number: i64, before: &Uncorrected) -> rusqlite::Result<()> {
+    let values = UncorrectedColumns::from(before).values();
+    let values = values.chain([ToSqlOutput::from(number)]);
+    db.prepare_cached(&KEEP_UNCORRECTED)?
         .execute(params_from_iter(values))?;
     Ok(())
 }

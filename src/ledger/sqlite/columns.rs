@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::types::{Null, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Row, RowIndex, Statement};
 
-use super::super::charge::{Charge, Payer, PurchaseCost, ReservationId};
+use super::super::charge::{Charge, Payer, PurchaseCost, ReservationId, Uncorrected};
 use super::super::job::State;
 use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
@@ -108,10 +108,6 @@ impl ChargeColumns {
         row: &Row<'_>,
         name: &mut dyn FnMut(&str) -> Arc<str>,
     ) -> rusqlite::Result<Arc<Charge>> {
-        let amount = |column| {
-            let amount = Amount::from_nanos(uint(row, column)?);
-            amount.ok_or_else(|| unreadable(row, column, "no amount"))
-        };
         let multiplier = Multiplier::from_thousandths(uint(row, self.multiplier)?);
         Ok(Arc::new(Charge {
             payer: Payer {
@@ -125,8 +121,8 @@ impl ChargeColumns {
             model: name(text(row, self.model)?),
             size: name(text(row, self.size)?),
             seconds: row.get(self.seconds)?,
-            list: amount(self.list_nanos)?,
-            billed: amount(self.billed_nanos)?,
+            list: amount(row, self.list_nanos)?,
+            billed: amount(row, self.billed_nanos)?,
             prices: PriceList::from_text(name(text(row, self.price_list)?)),
             purchase: self.read_purchase(row, name)?,
         }))
@@ -141,10 +137,9 @@ impl ChargeColumns {
         if row.get_ref(column)? == ValueRef::Null {
             return Ok(None);
         }
-        let amount = Amount::from_nanos(uint(row, column)?);
         let terms = PurchaseTerms::from_text(text(row, self.purchase_price)?);
         Ok(Some(PurchaseCost {
-            amount: amount.ok_or_else(|| unreadable(row, column, "no amount"))?,
+            amount: amount(row, column)?,
             currency: name(text(row, self.purchase_currency)?),
             terms: terms.ok_or_else(|| unreadable(row, self.purchase_price, "no price"))?,
         }))
@@ -189,6 +184,48 @@ impl<'a> From<&'a Charge> for ChargeColumns<ToSqlOutput<'a>> {
     }
 }
 
+columns! {
+    /// The columns of an [`Uncorrected`] in the table `reservation`: null where there is none.
+    UncorrectedColumns {
+        uncorrected_size,
+        uncorrected_seconds,
+        uncorrected_list_nanos,
+        uncorrected_billed_nanos,
+    }
+}
+
+impl UncorrectedColumns {
+    /// Reads what the charge of a row was before it was corrected, if it was.
+    pub(super) fn read(&self, row: &Row<'_>) -> rusqlite::Result<Option<Uncorrected>> {
+        let Some(size) = row.get::<_, Option<Arc<str>>>(self.uncorrected_size)? else {
+            return Ok(None);
+        };
+        Ok(Some(Uncorrected {
+            size,
+            seconds: row.get(self.uncorrected_seconds)?,
+            list: amount(row, self.uncorrected_list_nanos)?,
+            billed: amount(row, self.uncorrected_billed_nanos)?,
+        }))
+    }
+}
+
+impl<'a> From<&'a Uncorrected> for UncorrectedColumns<ToSqlOutput<'a>> {
+    fn from(before: &'a Uncorrected) -> Self {
+        let Uncorrected {
+            size,
+            seconds,
+            list,
+            billed,
+        } = before;
+        Self {
+            uncorrected_size: ToSqlOutput::from(&**size),
+            uncorrected_seconds: (*seconds).into(),
+            uncorrected_list_nanos: int(list.nanos()).into(),
+            uncorrected_billed_nanos: int(billed.nanos()).into(),
+        }
+    }
+}
+
 pub(super) fn text_or_null(text: Option<&str>) -> ToSqlOutput<'_> {
     text.map_or(Null.into(), ToSqlOutput::from)
 }
@@ -225,6 +262,12 @@ pub(super) fn time_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Opti
 /// Reads a text without copying it.
 pub(super) fn text<'r>(row: &'r Row<'_>, column: impl RowIndex) -> rusqlite::Result<&'r str> {
     Ok(row.get_ref(column)?.as_str()?)
+}
+
+/// Reads an amount of money.
+fn amount(row: &Row<'_>, column: usize) -> rusqlite::Result<Amount> {
+    let amount = Amount::from_nanos(uint(row, column)?);
+    amount.ok_or_else(|| unreadable(row, column, "no amount"))
 }
 
 /// Reads a number that is never negative.

@@ -10,8 +10,8 @@ use super::super::evidence::{
 };
 use super::super::job::State;
 use super::adjustments;
-use super::columns::{ChargeColumns, Columns as _, blob, columns, id, int, state};
-use super::columns::{time, time_if_any};
+use super::columns::{ChargeColumns, Columns, UncorrectedColumns, blob, columns};
+use super::columns::{id, int, state, time, time_if_any};
 use crate::policy::Timestamp;
 
 columns! {
@@ -39,6 +39,8 @@ columns! {
         deleted,
     }
 }
+
+type AllColumns = ((ChargeColumns, UncorrectedColumns), RecordColumns);
 
 /// Keeps a fact about a reservation.
 pub(super) fn note(db: &Connection, id: ReservationId, note: &Note) -> rusqlite::Result<()> {
@@ -109,10 +111,10 @@ fn select(
     rest: &str,
     parameters: impl Params,
 ) -> rusqlite::Result<Vec<DisputeRecord>> {
-    let list = <(ChargeColumns, RecordColumns)>::list();
+    let list = AllColumns::list();
     let mut read = db.prepare_cached(&format!("SELECT {list} FROM reservation {rest}"))?;
-    let (charge, own) = <(ChargeColumns, RecordColumns)>::find(&read)?;
-    let found = read.query_map(parameters, |row| record(row, &charge, &own))?;
+    let columns = AllColumns::find(&read)?;
+    let found = read.query_map(parameters, |row| record(row, &columns))?;
     let mut found = found.collect::<rusqlite::Result<Vec<_>>>()?;
     for record in found
         .iter_mut()
@@ -125,8 +127,7 @@ fn select(
 
 fn record(
     row: &Row<'_>,
-    charge: &ChargeColumns,
-    own: &RecordColumns,
+    ((charge, uncorrected), own): &AllColumns,
 ) -> rusqlite::Result<DisputeRecord> {
     let id = id(row, own.id)?;
     let request_id = row.get::<_, Option<Arc<str>>>(own.request_id)?;
@@ -136,6 +137,7 @@ fn record(
         id,
         request_id: request_id.unwrap_or_else(|| id.request_id().into()),
         charge: charge.read(row, &mut |text| text.into())?,
+        uncorrected: uncorrected.read(row)?,
         address: row.get(own.address)?,
         state: state(row, own.state)?,
         reserved: time(row, own.created_ms)?,

@@ -13,7 +13,7 @@ use super::{access, wal};
 
 /// The tables, one file for each version. What has been released is never changed: what is
 /// to be different is done by a further file.
-const SCHEMA: [&str; 7] = [
+const SCHEMA: [&str; 8] = [
     include_str!("../schema/sqlite/001_ledger.sql"),
     include_str!("../schema/sqlite/002_ids_and_prices.sql"),
     include_str!("../schema/sqlite/003_exact_sums.sql"),
@@ -21,6 +21,7 @@ const SCHEMA: [&str; 7] = [
     include_str!("../schema/sqlite/005_channels.sql"),
     include_str!("../schema/sqlite/006_evidence.sql"),
     include_str!("../schema/sqlite/007_adjustments.sql"),
+    include_str!("../schema/sqlite/008_uncorrected.sql"),
 ];
 
 /// Marks a database as a ledger, in its `application_id`: "toll".

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::super::charge::PromptDigest;
 use super::super::job::{Job, JobsAfter, NOT_CREATED, NOT_FOUND_OUT, Unmatched, UnresolvedCount};
 use super::super::{ClaimState, FARTHEST_POLL};
-use super::columns::{ChargeColumns, Columns, columns, id, int, state, time, time_if_any, uint};
+use super::columns::{ChargeColumns, Columns, UncorrectedColumns, columns};
+use super::columns::{id, int, state, time, time_if_any, uint};
 use crate::policy::Timestamp;
 
 /// Reads a value from rows of the table `reservation`.
@@ -73,11 +74,12 @@ impl Record for Job {
 }
 
 impl Record for Unmatched {
-    type Columns = (ChargeColumns, UnmatchedColumns);
+    type Columns = ((ChargeColumns, UncorrectedColumns), UnmatchedColumns);
 
-    fn read((charge, own): &Self::Columns, row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(((charge, uncorrected), own): &Self::Columns, row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             charge: charge.read(row, &mut |text| text.into())?,
+            uncorrected: uncorrected.read(row)?,
             id: id(row, own.id)?,
             prompt: PromptDigest(row.get(own.prompt_sha256)?),
             remix_of: row.get(own.remix_of)?,

@@ -512,6 +512,7 @@ DECLARE
     v_starts bigint[];
     v_missing boolean;
     v_place bigint;
+    v_is_other boolean;
 BEGIN
     SELECT * INTO v_was FROM tollgate.reservation AS r WHERE r.id = p_id FOR UPDATE;
     o_corrected := false;
@@ -585,6 +586,7 @@ BEGIN
           AND i.reservation = p_id;
     END IF;
 
+    v_is_other := o_corrected AND (p_size, p_seconds) IS DISTINCT FROM (v_was.size, v_was.seconds);
     -- The account's row is held until the commit: places are in the order of commits.
     INSERT INTO tollgate.account AS a VALUES (v_was.key, 1)
     ON CONFLICT (key) DO UPDATE SET last_place = a.last_place + 1
@@ -602,7 +604,11 @@ BEGIN
         seconds      = CASE WHEN o_corrected THEN p_seconds ELSE v_was.seconds END,
         list_nanos   = CASE WHEN o_corrected THEN p_list ELSE v_was.list_nanos END,
         billed_nanos = CASE WHEN o_corrected THEN p_billed ELSE v_was.billed_nanos END,
-        purchase_nanos = CASE WHEN o_corrected THEN p_purchase ELSE v_was.purchase_nanos END
+        purchase_nanos = CASE WHEN o_corrected THEN p_purchase ELSE v_was.purchase_nanos END,
+        uncorrected_size         = CASE WHEN v_is_other THEN v_was.size END,
+        uncorrected_seconds      = CASE WHEN v_is_other THEN v_was.seconds END,
+        uncorrected_list_nanos   = CASE WHEN v_is_other THEN v_was.list_nanos END,
+        uncorrected_billed_nanos = CASE WHEN v_is_other THEN v_was.billed_nanos END
     WHERE r.id = p_id;
     o_outcome := 'now';
 END
