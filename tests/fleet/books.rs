@@ -83,6 +83,17 @@ impl Books {
         rows.iter().filter(|row| row.state == state).count()
     }
 
+    /// How many reservations were unknown at any time.
+    pub async fn were_unknown(&self) -> usize {
+        let prefix = match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(_) => "tollgate.",
+        };
+        let sql =
+            format!("SELECT state FROM {prefix}reservation WHERE unknown_since_ms IS NOT NULL");
+        self.query(&sql).await.unwrap().len()
+    }
+
     /// Whether every reservation is posted or voided.
     pub async fn is_settled(&self) -> bool {
         let ends = ["posted", "voided"];
