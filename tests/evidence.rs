@@ -9,6 +9,8 @@ mod engines;
 #[path = "operating/gate.rs"]
 mod gate;
 mod support;
+#[path = "support/upstream.rs"]
+mod upstream;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use support::client::{Answer, Body, Connection, Request};
 use support::folder::Folder;
 use support::{CREDENTIAL, KEY, STUDIO, form, form_type, mock_options, start_mock, until};
 use tollgate::mock::{Fault, Mock};
+use upstream::{Upstream, json};
 
 /// A gate in a process of its own, with a mock channel behind it and a log of JSON.
 struct Stand {
@@ -186,27 +189,36 @@ async fn one_id_is_in_the_answer_the_log_the_ledger_and_at_the_channel() {
 /// The line of a repetition leads to the charge of the first request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_line_of_a_repetition_names_the_job_of_the_first_request() {
-    let stand = Stand::start("sqlite:tollgate.db").await;
-    let mut lines = Vec::new();
-    for id in ["first", "again"] {
-        let body = form(&[
-            ("prompt", b"a cat"),
-            ("model", b"sora-2"),
-            ("seconds", b"8"),
-        ]);
-        let create = Request::create(&form_type(), Body::Length(body, vec![]));
-        let create = create.header("Idempotency-Key", "order-77");
-        let create = create.header("x-request-id", id);
-        let answer = create.send(stand.gate.address).await.unwrap();
-        assert_eq!(answer.status, 200, "{answer:?}");
-        lines.push(stand.line(id).await);
+    // A channel whose jobs have their id elsewhere.
+    let channel = Upstream::start(|heard| match &*heard.method {
+        "POST" => json(200, r#"{"task_id":"video_1","status":"queued"}"#),
+        _ => json(404, "{}"),
+    });
+    let channel = channel.await;
+    let url = format!("url: http://{} # ", channel.address);
+    for replaced in [vec![], vec![("url: http://", &*url)]] {
+        let stand = Stand::start_with("sqlite:tollgate.db", &replaced).await;
+        let mut lines = Vec::new();
+        for id in ["first", "again"] {
+            let body = form(&[
+                ("prompt", b"a cat"),
+                ("model", b"sora-2"),
+                ("seconds", b"8"),
+            ]);
+            let create = Request::create(&form_type(), Body::Length(body, vec![]));
+            let create = create.header("Idempotency-Key", "order-77");
+            let create = create.header("x-request-id", id);
+            let answer = create.send(stand.gate.address).await.unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+            lines.push(stand.line(id).await);
+        }
+        for member in ["job", "reservation", "channel"] {
+            assert!(lines[0][member].is_string(), "{}", lines[0]);
+            assert_eq!(lines[0][member], lines[1][member], "{member}");
+        }
+        assert_eq!(lines[0]["replayed"], Value::Null);
+        assert_eq!(lines[1]["replayed"], Value::Bool(true));
     }
-    for member in ["job", "reservation", "channel"] {
-        assert!(lines[0][member].is_string(), "{}", lines[0]);
-        assert_eq!(lines[0][member], lines[1][member], "{member}");
-    }
-    assert_eq!(lines[0]["replayed"], Value::Null);
-    assert_eq!(lines[1]["replayed"], Value::Bool(true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use pingora::protocols::http::ServerSession;
 
 use super::create_end::{CreateEnd, Placed, Released};
-use super::idempotency::{Idempotency, replayed_job};
+use super::idempotency::{Idempotency, replayed_body};
 use super::refusal::{Refusal, RequestError};
 use super::request_head;
 use super::response::Response;
@@ -112,8 +112,8 @@ pub(super) async fn handle(
         let replayed = create.idempotency.replay_or_refuse(&mut upload, refusal);
         result = replayed.await;
     }
-    if let Some(job) = result.as_ref().ok().and_then(replayed_job) {
-        ctx.note_replay(services, &job).await;
+    if let Some(body) = result.as_ref().ok().and_then(replayed_body) {
+        ctx.note_replay(services, body).await;
     }
     let inspecting = seconds(upload.inspecting());
     services.metrics.inspection.observe(inspecting);

@@ -123,14 +123,13 @@ pub(super) fn answer_claimed(claimed: Claimed) -> Result<Response, RequestError>
     }
 }
 
-/// Returns the id of the job that an answer names which repeats an earlier one.
-pub(super) fn replayed_job(response: &Response) -> Option<String> {
+/// Returns the body of a response, if that repeats the answer of an earlier request.
+pub(super) fn replayed_body(response: &Response) -> Option<&[u8]> {
     response.headers.get(REPLAYED)?;
-    let Body::Whole(body) = &response.body else {
-        return None;
-    };
-    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
-    answer.get("id")?.as_str().map(str::to_owned)
+    match &response.body {
+        Body::Whole(body) => Some(body),
+        _ => None,
+    }
 }
 
 /// Repeats the answer that the first request under this idempotency key got.

@@ -14,6 +14,7 @@ use super::upload_slots::UploadSlots;
 use crate::access_log::{Ended, RequestRecord, UnderWay, client_address};
 use crate::billing::{Billing, JobEntry, Worker};
 use crate::channel::ChannelState;
+use crate::dialect::{Dialect, JobAnswer};
 use crate::inspect::Source;
 use crate::key::KeyDigest;
 use crate::ledger::Job;
@@ -165,11 +166,15 @@ impl RequestContext {
         self.note_own_job(entry);
     }
 
-    /// Notes that the request repeats an earlier one, which made that job.
-    pub(super) async fn note_replay(&self, services: &Services, job: &str) {
+    /// Notes that the request repeats an earlier one, whose answer has that body and names its job.
+    pub(super) async fn note_replay(&self, services: &Services, body: &[u8]) {
         self.record.set_replayed();
+        let answer = JobAnswer::read(body, &Dialect::default());
+        let Some(id) = answer.and_then(|answer| answer.id) else {
+            return;
+        };
         // Where the ledger is away, the line lacks the job.
-        if let Ok(Some(entry)) = services.billing.job(job).await {
+        if let Ok(Some(entry)) = services.billing.job(&id).await {
             self.note_own_job(&entry);
         }
     }
