@@ -108,6 +108,14 @@ pub(super) fn keep_reload(gate: &Gate, change: &ConfigChange) {
     );
 }
 
+/// The number of loads that the ledger did not take at the first attempt, and does not have yet.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns the number of loads that are still to be written after a failed attempt.
+pub(super) fn waiting() -> usize {
+    WAITING.load(Ordering::Relaxed)
+}
+
 /// Does not wait for the ledger: a reload decides nothing there, and the log has it too.
 fn keep(
     gate: &Gate,
@@ -116,7 +124,6 @@ fn keep(
     before: Option<ConfigHash>,
     changes: String,
 ) {
-    static WAITING: AtomicUsize = AtomicUsize::new(0);
     let load = ConfigLoad {
         id: Uuid::now_v7().as_u128(),
         at: gate.now(),
@@ -129,8 +136,7 @@ fn keep(
         changes: Arc::from(changes),
     };
     let ledger = gate.ledger().clone();
-    if WAITING.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+    if waiting() >= MAX_WAITING {
         log::warn!(
             "not kept in the ledger, which is away: configuration {}",
             load.changes
@@ -158,13 +164,9 @@ fn keep(
     };
     // A stop waits for the first attempt, and not for a ledger that is away.
     gate.spawn_write(async move {
-        match ledger.note_load(&load).await {
-            Ok(()) => {
-                WAITING.fetch_sub(1, Ordering::Relaxed);
-            }
-            Err(_) => {
-                tokio::spawn(retry);
-            }
+        if ledger.note_load(&load).await.is_err() {
+            WAITING.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(retry);
         }
     });
 }

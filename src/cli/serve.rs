@@ -204,7 +204,9 @@ impl Running {
             let _ = admin.stop(patience).await;
         }
         self.background.abort();
-        let left = self.gate.flush(FLUSH_WITHIN).await;
+        // Its error says that it was aborted. From here on it starts no further write.
+        let _ = self.background.await;
+        let left = self.gate.flush(FLUSH_WITHIN).await + reloads::waiting();
         if let Some(watched) = self.watched {
             watched.abort();
         }

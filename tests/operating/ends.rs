@@ -2,6 +2,7 @@
 
 use crate::gate::{Gate, configuration, run};
 use crate::support::folder::Folder;
+use crate::support::postgres::Postgres;
 
 const JSON: (&str, &str) = ("", "log: { format: json }\n");
 
@@ -33,6 +34,28 @@ async fn a_clean_end_is_said() {
             assert!(ends, "{log}");
         }
     }
+}
+
+/// A configuration that was loaded while the ledger was away is kept there by a later attempt: a stop
+/// tells that there was none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_the_ledger_does_not_have_is_told() {
+    let Some(mut postgres) = Postgres::start() else {
+        return;
+    };
+    let folder = Folder::new();
+    let url = postgres.url(&postgres.create_database());
+    let ledger = format!("ledger: {url}");
+    let config = configuration(&folder, &[("ledger: memory", &ledger)]);
+    let mut gate = Gate::start(&config, "");
+    postgres.stop();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("multiplier: 5", "multiplier: 6")).unwrap();
+    gate.signal("HUP");
+    gate.logged("configuration loaded anew").await;
+    gate.signal("TERM");
+    assert!(gate.ended().await.success());
+    gate.logged("stopped before the ledger had ").await;
 }
 
 /// The setting is named, and what to do; in a log of JSON as a line of it.
