@@ -36,6 +36,11 @@ enum Fit {
 }
 
 impl Candidate {
+    /// Returns whether the channel may get the create at all.
+    fn is_candidate(&self) -> bool {
+        self.open && self.serves > 0
+    }
+
     fn fit(&self, whole: bool) -> Fit {
         match self.standing {
             Standing::Resting { .. } => Fit::Resting,
@@ -63,6 +68,14 @@ pub(crate) fn order_addresses<T>(
     turn: usize,
     whole: bool,
 ) -> Vec<(Candidate, T)> {
+    // One address is in order as it is. Most gates have one, and each list here is an allocation.
+    if let [addresses] = &channels[..]
+        && let [(only, _)] = &addresses[..]
+    {
+        let is_candidate = only.is_candidate();
+        let only = channels.into_iter().flatten();
+        return only.filter(|_| is_candidate).collect();
+    }
     let mut best = Vec::with_capacity(channels.len());
     let mut ordered: Vec<Option<Vec<(Candidate, T)>>> = Vec::with_capacity(channels.len());
     for mut addresses in channels {
@@ -113,7 +126,7 @@ pub(crate) fn order(candidates: &[Candidate], turn: usize, whole: bool) -> Vec<u
         )
     };
     let mut left: Vec<_> = candidates.iter().enumerate().collect();
-    left.retain(|(_, candidate)| candidate.open && candidate.serves > 0);
+    left.retain(|(_, candidate)| candidate.is_candidate());
     left.sort_by_key(|(_, candidate)| rank(candidate));
     let mut ordered = Vec::with_capacity(left.len());
     for equals in left.chunk_by(|(_, a), (_, b)| rank(a) == rank(b)) {

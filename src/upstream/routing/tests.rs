@@ -293,3 +293,20 @@ fn weights_are_of_channels_and_not_of_addresses() {
     }
     assert!((3950..=4050).contains(&of_heavy), "{of_heavy}");
 }
+
+/// A gate with a single address takes a shorter way to the same order.
+#[test]
+fn a_single_address_is_offered_as_it_is_beside_a_closed_channel() {
+    let closed = Candidate {
+        open: false,
+        ..ACTIVE
+    };
+    let (mut dice, mut offered) = (Dice(2), 0);
+    for _ in 0..10_000 {
+        let (only, whole) = (dice.candidate(), dice.below(2) == 0);
+        let alone = addresses(&[&[only]], whole);
+        assert_eq!(alone, addresses(&[&[only], &[closed]], whole), "{only:?}");
+        offered += alone.len();
+    }
+    assert!((1000..9000).contains(&offered), "{offered}");
+}
