@@ -1,4 +1,4 @@
-//! Reads from and writes to the client of a request.
+//! The client side of a request: the trait [`Client`] to read from and write to it, and waits for it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use pingora::{Error, WriteTimedout};
 
 use crate::upstream::timeout::within;
 
-/// A session that the gate answers: Pingora's own, or one within a proxy, whose modules see
-/// what is written.
+/// A session of a client whose request the gate answers: Pingora's `ServerSession` itself, or the one of
+/// a proxy, whose downstream modules see what is written.
 pub trait Client: Send {
-    /// Returns what the request is read from.
+    /// Returns the session that the request is read from.
     fn session(&mut self) -> &mut ServerSession;
 
-    /// Writes the head of the answer.
+    /// Writes the head of the response.
     ///
     /// # Errors
     /// From downstream, where the client is gone.
@@ -26,10 +26,10 @@ pub trait Client: Send {
         head: Box<ResponseHeader>,
     ) -> impl Future<Output = pingora::Result<()>> + Send;
 
-    /// Writes a piece of its body, the last one with `end`.
+    /// Writes a piece of the response's body; `end` marks the last piece.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`write_head`](Self::write_head).
     fn write_body(
         &mut self,
         piece: Bytes,
@@ -58,7 +58,7 @@ impl Client for Session {
         self.as_downstream_mut()
     }
 
-    // What the modules fail over is not the client's doing.
+    // No `into_down` here: an error of a module is not the client's doing.
 
     async fn write_head(&mut self, mut head: Box<ResponseHeader>) -> pingora::Result<()> {
         let modules = &mut self.downstream_modules_ctx;
@@ -75,16 +75,16 @@ impl Client for Session {
     }
 }
 
-/// A proxy's session whose heads the proxy edits before they are written.
+/// A proxy's session, with a function of the proxy that edits each response head before it is written.
 pub(super) struct EditedHeads<'a, F> {
     session: &'a mut Session,
     edit: F,
-    /// Whether an edit has failed: what says so is written as it is.
+    /// Whether an edit has failed: the head of the error response is then written without an edit.
     has_failed: bool,
 }
 
 impl<'a, F> EditedHeads<'a, F> {
-    /// Wraps a session, whose heads pass `edit`.
+    /// Wraps the session of a proxy; each response head passes `edit`.
     pub(super) fn new(session: &'a mut Session, edit: F) -> Self {
         Self {
             session,
@@ -116,7 +116,8 @@ where
     }
 }
 
-/// Waits for a write to a client for `limit` at most. A client that takes nothing is gone.
+/// Waits at most `limit` for `write`, a write to a client. A client that takes nothing in that time
+/// counts as gone.
 pub(super) async fn in_time(
     limit: Duration,
     write: impl Future<Output = pingora::Result<()>> + Send,
@@ -125,22 +126,22 @@ pub(super) async fn in_time(
     written.unwrap_or_else(|_| Err(Error::new_down(WriteTimedout)))
 }
 
-/// Waits until the client is gone, and for nothing else: its request has been read.
+/// Waits until the client is gone. Call this only after its request has been read.
 ///
-/// Over HTTP/1.1 the end of what it sends is not the end of the client (RFC 9112, section
-/// 9.6): it may have closed its sending side and wait for the answer. Only a reset shows that
-/// it is gone, or a write that fails; one that vanishes without a trace is waited for as long
-/// as the answer may take. Bytes behind the request, a pipelined one, do not mean it either.
-/// The connection closes after the answer then.
+/// Over HTTP/1.1 the end of the bytes that the client sends is not the end of the client (RFC 9112,
+/// section 9.6): it may have closed its sending side and wait for the answer. Only a reset or a failing
+/// write shows that the client is gone; a client that vanishes without a trace is waited for as long as
+/// the answer may take. Bytes behind the request (a pipelined request) do not mean that the client is
+/// gone either; the connection then closes after the answer.
 ///
 /// Over HTTP/2 END_STREAM closes the sending side of a request, and RST_STREAM shows that the
 /// client is gone. The end of the connection ends every stream: without the client's
 /// WINDOW_UPDATE no answer would arrive whole.
 ///
-/// Measured with Pingora 0.9.1: without `abort_on_close` a read that finds the end marks the
-/// session as half closed, switches keep-alive off and stays pending, and so does each later
-/// one, without a look at the socket; writes go on. One byte of a pipelined request is read
-/// and lost, for which Pingora reports `ConnectError`.
+/// Measured with Pingora 0.9.1: without `abort_on_close` a read that finds the end marks the session as
+/// half closed, switches keep-alive off and stays pending, and so does each later read, without a look at
+/// the socket; writes go on. One byte of a pipelined request is read and lost, for which Pingora reports
+/// `ConnectError`.
 pub(super) async fn gone(session: &mut ServerSession) -> Box<pingora::Error> {
     session.set_abort_on_close(false);
     match session.read_body_or_idle(true).await {
@@ -153,8 +154,8 @@ pub(super) async fn gone(session: &mut ServerSession) -> Box<pingora::Error> {
     }
 }
 
-/// Returns whether an error of an idle read tells of a client that may still read: it has sent more
-/// than its request, or has ended the connection's other half without TLS's `close_notify`.
+/// Returns whether the client may still read in spite of `error`, the error of an idle read: the client
+/// has sent more than its request, or has closed its half of the connection without TLS's `close_notify`.
 fn is_there(error: &pingora::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<std::io::Error>();
     let ended = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof);

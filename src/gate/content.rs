@@ -1,4 +1,4 @@
-//! Handles downloads.
+//! Handles `GET` and `HEAD /v1/videos/{id}/content`: downloads of a video.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::upstream::{
     Exchange, FetchRequest, LiveChannel, UpstreamClient, UpstreamError, headers,
 };
 
-/// Handles a download, which goes on to the client as it comes. Of HEAD it is the head alone.
+/// Handles a download: streams the video from the channel to the client. The answer to HEAD is the head
+/// alone.
 pub(super) async fn handle(
     services: &Services,
     session: &mut ServerSession,
@@ -57,8 +58,8 @@ pub(super) async fn handle(
             let mut headers = streamed_headers(head, version);
             if head_only {
                 headers.remove(http::header::TRANSFER_ENCODING);
-                // Behind a GET's head the video follows, which stays at the channel, and
-                // behind HEAD's too with some: the connection is not used again.
+                // After a GET's head the channel would send the video, and some channels send it after
+                // HEAD's as well: the connection is not used again.
                 exchange.abort().await;
                 return Ok(Response {
                     status,
@@ -69,7 +70,7 @@ pub(super) async fn handle(
             if !headers.contains_key(http::header::CONTENT_LENGTH)
                 && version == http::Version::HTTP_10
             {
-                // Its end is told by the connection's.
+                // The end of the connection marks the end of the body.
                 session.set_keepalive(None);
             }
             Ok(Response {
@@ -82,7 +83,7 @@ pub(super) async fn handle(
     }
 }
 
-/// Answers with what a channel says in place of a video.
+/// Answers a download for which the channel sent no video, from the channel's answer.
 async fn no_content(
     services: &Services,
     snapshot: &Snapshot,
@@ -93,8 +94,8 @@ async fn no_content(
     let was_redirected = !Arc::ptr_eq(exchange.channel(), channel);
     let answer = exchange.rest(snapshot.config.bounds.answer_bytes).await;
     let answer = answer.inspect_err(|error| upstream.unanswered(channel, error))?;
-    // What the channel's store says is none of the client's business, but for what the client
-    // has asked it.
+    // The answer of a store that the channel redirected to does not concern the client, except for
+    // answers to the client's own conditional and range headers.
     if was_redirected && !matches!(answer.status.as_u16(), 304 | 412 | 416) {
         let (name, status) = (&channel.spec().name, answer.status);
         let what = format_args!("where its redirect leads, the answer is {status}");
@@ -111,8 +112,8 @@ fn not_followed(error: RedirectError) -> Refusal {
     }
 }
 
-/// Begins a download: answers its exchange with the head read. A channel that answers HEAD with
-/// something that it may not say to GET is asked with GET: many know no HEAD.
+/// Begins a download and reads the head of the channel's answer. If the channel answers HEAD with 400,
+/// 404, 405 or 501, asks again with GET: many channels do not support HEAD.
 async fn begin(
     upstream: &UpstreamClient,
     channel: &Arc<LiveChannel>,

@@ -1,8 +1,8 @@
-//! Handles a create or remix: inspects, decides and forwards while it streams.
+//! Handles a create or remix: inspects the body, decides and forwards while the body streams.
 //!
-//! In order: [`handle`] judges the head; [`CreateRequest::run`] reads ahead, chooses a channel
-//! and streams; [`CreateRequest::reserve`] has the ledger decide; then
-//! [`CreateEnd`](super::create_end::CreateEnd) lets the last bytes go and follows the answer.
+//! In order: [`handle`] judges the head; [`CreateRequest::run`] reads ahead, chooses a channel and
+//! streams; [`CreateRequest::reserve`] has the ledger decide; then
+//! [`CreateEnd`](super::create_end::CreateEnd) sends the last bytes and processes the answer.
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ use crate::runtime::Snapshot;
 use crate::upstream::{Attempts, ChannelChoice, Declined, Exchange, Framing};
 use crate::upstream::{LiveChannel, Sending, Trial, full, headers};
 
-/// The maximum that is read before it is sent on, if it is at hand.
+/// The maximum number of bytes that are read at once, if they are at hand, before they are sent on.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
 
-/// Holds a create or remix while its body streams.
+/// The state of a create or remix while its body streams.
 struct CreateRequest<'a> {
     services: &'a Services,
     snapshot: &'a Snapshot,
@@ -41,18 +41,18 @@ struct CreateRequest<'a> {
     record: &'a RequestRecord,
     /// The job that a remix is made from.
     source: Option<Arc<JobEntry>>,
-    /// What of the client's headers passes.
+    /// The client's headers that are passed to the channel.
     headers: HeaderMap,
     framing: Framing,
 }
 
-/// What is to be done with a body, as the ledger sees it before its end.
+/// The result of a look at the ledger before the end of the body: what to do with the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precheck {
-    /// It may be forwarded.
+    /// The body may be forwarded.
     Forward,
-    /// Its idempotency key was answered before: it is read for what it asks, and goes
-    /// nowhere.
+    /// The idempotency key has been answered before: the body is read to be compared, and is not
+    /// forwarded.
     Replay,
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn handle(
     let inspector = Box::new(inspector);
     let mut upload = Upload::new(session, inspector, body.framing, &snapshot.config.bounds);
     if body.expects_continue {
-        // A refusal here spares the client its upload.
+        // A refusal here spares the client the upload.
         create.precheck(None).await?;
         upload.slot = Some(create.take_slot()?);
         upload.invite().await?;
@@ -142,7 +142,7 @@ impl CreateRequest<'_> {
         }
         let (mut permit, mut checked) = (self.permit_so_far(upload), None);
         if upload.slot.is_none() {
-            // The key's limits first: a slot is for what can still end well.
+            // The key's limits first: only a request that can still succeed gets a slot.
             if BodySize::of(self.framing) == BodySize::Large {
                 checked = Some(self.precheck(permit.as_ref()).await?);
             }
@@ -196,9 +196,9 @@ impl CreateRequest<'_> {
         }
     }
 
-    /// Handles a body that is at hand as a whole: everything is decided before a channel is
-    /// touched. It goes to one channel after the other until one takes it: those before have proved
-    /// that they created nothing, for reasons of their own.
+    /// Handles a body that has been read whole: decides everything before a channel is touched. Tries the
+    /// candidate channels in turn until one takes the request; each channel before has proved that it
+    /// created nothing, for a reason of its own.
     async fn run_at_hand(&mut self, upload: &mut Upload<'_>) -> Result<Response, RequestError> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let written = upload.inspector.written_seconds();
@@ -209,7 +209,7 @@ impl CreateRequest<'_> {
         let mut candidates = candidates.into_iter();
         while let Some((channel, _trial)) = candidates.next() {
             let name = &channel.spec().name;
-            // The ledger must know which channel to ask if the outcome is unknown.
+            // The ledger must know which channel to ask if the outcome stays unknown.
             let end = self.end();
             let placed = match reservation.take() {
                 None => end.reserve(upload, &permit, &channel).await?,
@@ -245,8 +245,8 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Asks the ledger, before a body is read or a channel touched, whether the request can
-    /// still end well. No decision: that is made with the reservation.
+    /// Checks in the ledger, before a body is read or a channel is touched, whether the request can still
+    /// succeed. Only a hint: the reservation decides.
     async fn precheck(&self, permit: Option<&Permit>) -> Result<Precheck, RequestError> {
         if self.idempotency.was_answered().await? {
             // The repetition of a request takes nothing from a limit.
@@ -257,15 +257,14 @@ impl CreateRequest<'_> {
         let Some(reached) = ledger.check(self.key, charge.as_deref(), at).await? else {
             return Ok(Precheck::Forward);
         };
-        // What is in the way may be the first request under the same idempotency key, made
-        // meanwhile.
+        // The limit may be used up by the first request under the same idempotency key, made meanwhile.
         match self.idempotency.was_answered().await? {
             true => Ok(Precheck::Replay),
             false => Err(Refusal::limit(reached, self.key, at, charge.is_some()).into()),
         }
     }
 
-    /// Finds what the request would be permitted, once its three fields are known.
+    /// Returns the permit for the request as read so far; `None` until model, size and seconds are known.
     fn permit_so_far(&self, upload: &Upload<'_>) -> Option<Permit> {
         let asked = upload.inspector.asked();
         asked.model.and(asked.size).and(asked.seconds)?;
@@ -283,7 +282,8 @@ impl CreateRequest<'_> {
         )
     }
 
-    /// Connects to the first channel that can be reached, and has room as far as that is known.
+    /// Connects to the first candidate channel that can be reached and whose limits are not known to be
+    /// full.
     async fn connect_any(
         &mut self,
         inspector: &Inspector,
@@ -310,8 +310,8 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Looks whether the limits of a channel leave no room for the request. A hint: the decision is
-    /// made with the reservation.
+    /// Checks whether the limits of `channel` leave no room for the request. Only a hint: the reservation
+    /// decides.
     async fn is_full(
         &self,
         channel: &LiveChannel,
@@ -327,8 +327,8 @@ impl CreateRequest<'_> {
         Ok(reached.map(|reached| full(channel, &reached, now)))
     }
 
-    /// Opens an exchange; `None` where the channel cannot be reached, which is noted. With
-    /// the `last` channel to be tried the headers go.
+    /// Opens an exchange with `channel`; `None` where the channel cannot be reached, which is noted. The
+    /// `last` candidate takes the headers, the others a copy.
     async fn connect(
         &mut self,
         channel: &Arc<LiveChannel>,
@@ -345,7 +345,7 @@ impl CreateRequest<'_> {
         opened.ok()
     }
 
-    /// Sends on all that is safe, as it comes, until the body has ended.
+    /// Forwards all bytes that are safe, as they come, until the body has ended.
     async fn stream(
         &self,
         upload: &mut Upload<'_>,
@@ -375,8 +375,8 @@ impl CreateRequest<'_> {
         }
     }
 
-    /// Reserves for a body that was streamed to its end: the whole grammar must have held, and
-    /// the channel must take what it asks for.
+    /// Reserves the cost of a body that was streamed to its end. Checks first that the whole grammar held
+    /// and that the channel takes the model and the seconds.
     async fn reserve_streamed(
         &self,
         upload: &mut Upload<'_>,
@@ -387,8 +387,8 @@ impl CreateRequest<'_> {
         self.end().reserve(upload, &permit, channel).await
     }
 
-    /// Checks that the channel takes the model and the seconds, which may have become known
-    /// after it was chosen.
+    /// Checks that `channel` takes the model and the seconds of the request, which may have become known
+    /// only after the channel was chosen.
     fn check_channel(&self, upload: &Upload<'_>, channel: &LiveChannel) -> Result<(), Refusal> {
         let inspector = &upload.inspector;
         let (model, written) = (inspector.asked().model, inspector.written_seconds());

@@ -1,5 +1,5 @@
-//! Ends a create: reserves what it costs, lets its last bytes go and says what the channel's answer
-//! means for the charge and for the client, or breaks it off.
+//! Ends a create: reserves the cost, sends the last bytes, and settles charge and response by the
+//! channel's answer; or breaks the create off.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use crate::runtime::Snapshot;
 use crate::upstream::{Answer, Attempts, ChannelChoice, CreateOutcome, Declined};
 use crate::upstream::{Exchange, LiveChannel, UpstreamError, declined, full};
 
-/// Ends a create: completes it, or breaks it off.
+/// The last steps of a create: completes the create, or breaks it off.
 pub(super) struct CreateEnd<'a> {
     pub(super) services: &'a Services,
     pub(super) snapshot: &'a Snapshot,
@@ -35,27 +35,27 @@ pub(super) struct CreateEnd<'a> {
     pub(super) record: &'a RequestRecord,
 }
 
-/// Where a request stands after the ledger was asked.
+/// The result of asking the ledger for a reservation.
 pub(super) enum Placed {
-    /// What it costs is reserved on the channel.
+    /// The cost is reserved on the channel.
     Reserved(Box<Reservation>),
-    /// Its idempotency key got this response before.
+    /// The response that the same idempotency key got before.
     Replayed(Response),
-    /// A limit of the channel is reached. What was reserved on another one is.
+    /// A limit of the channel is reached. The reservation that another channel had is still held.
     Full(Option<Box<Reservation>>, Declined),
 }
 
-/// What came of a request whose last bytes have left.
+/// The outcome of a create whose last bytes were to be sent.
 pub(super) enum Released {
-    /// The client has its response.
+    /// The create has ended with this response to the client.
     Ended(Response),
-    /// The channel has proved that it created nothing, for a reason of its own: another one may
-    /// take the request.
+    /// The channel has proved that it created nothing, for a reason of its own: another channel may take
+    /// the request.
     Declined(Box<Reservation>, Declined),
 }
 
 impl CreateEnd<'_> {
-    /// Reserves what a permit costs on a channel.
+    /// Reserves the cost of `permit` on `channel`.
     pub(super) async fn reserve(
         &self,
         upload: &Upload<'_>,
@@ -92,7 +92,7 @@ impl CreateEnd<'_> {
         }
     }
 
-    /// Moves a reservation to the next channel.
+    /// Moves the reservation `held` to the next channel.
     pub(super) async fn reroute(
         &self,
         mut held: Box<Reservation>,
@@ -107,7 +107,7 @@ impl CreateEnd<'_> {
             Ok(Rerouted::Refused(reached)) => {
                 return Ok(Placed::Full(Some(held), full(channel, &reached, now)));
             }
-            // Another gate took this one for dead.
+            // Another gate took this gate for dead.
             Ok(Rerouted::Closed) => Refusal::Busy(Busy::Stalled),
             Err(error) => error.into(),
         };
@@ -115,8 +115,8 @@ impl CreateEnd<'_> {
         Err(error.into())
     }
 
-    /// Breaks off a request that was not completed, so that nothing was created and nothing is
-    /// owed. If the channel has said why it wants no more, that goes to the client.
+    /// Breaks off a request that is not complete, so that nothing is created and nothing is charged. If
+    /// the channel has already said why it refuses the request, that answer goes to the client.
     pub(super) async fn break_off(
         &self,
         exchange: Exchange,
@@ -147,7 +147,7 @@ impl CreateEnd<'_> {
             None => self.services.metrics.upstream_request(name, "none"),
         }
         match answer {
-            // A success for half a request is none.
+            // A success that answers half a request does not count as one.
             Some(answer) if !answer.status.is_success() => {
                 if !is_of_upload(answer.status) {
                     client.note_refusal(&channel, began, &answer);
@@ -161,14 +161,14 @@ impl CreateEnd<'_> {
                 }
             }
             _ => {
-                // No ejection: it may be for what the client sends.
+                // The channel is not ejected: what the client sends may be the cause.
                 client.failed(name, "broken", "it broke off an upload");
                 Err(Refusal::Channel(ChannelFault::Broken { created: false }).into())
             }
         }
     }
 
-    /// Sends the last bytes of a body that was streamed, and follows the answer.
+    /// Sends the last bytes of a body that was streamed, and processes the channel's answer.
     pub(super) async fn release_streamed(
         &self,
         rest: Vec<Bytes>,
@@ -186,8 +186,8 @@ impl CreateEnd<'_> {
         Err(self.not_taken(&channel, why, Some(&model)).into())
     }
 
-    /// Says that a channel did not take a body that was streamed to it. What has left cannot be sent
-    /// to another one: the client can try again, if there is one.
+    /// Makes the refusal for a streamed body that the channel did not take. The bytes that have left
+    /// cannot be sent to another channel: the client can try again, if there is another channel.
     pub(super) fn not_taken(
         &self,
         channel: &LiveChannel,
@@ -203,8 +203,8 @@ impl CreateEnd<'_> {
         attempts.none_left().into()
     }
 
-    /// Sends the last bytes, and follows the answer. From here on the client is not
-    /// watched: what has been paid for is seen to its end whether or not it still waits.
+    /// Sends the last bytes, and processes the channel's answer. From here on the client is not watched:
+    /// a job that has been paid for is followed to its end whether or not the client still waits.
     pub(super) async fn release(
         &self,
         rest: Vec<Bytes>,
@@ -216,8 +216,7 @@ impl CreateEnd<'_> {
         let (billing, client) = (&self.services.billing, &self.services.client);
         self.record.set_channel(&channel.spec().name);
         self.record.set_arrival(arrived);
-        // A reservation that old may have been given up by another gate, which took this one
-        // for dead.
+        // Another gate that took this gate for dead may have given up a reservation of that age.
         if reservation.age() >= self.snapshot.config.jobs.unknown_grace {
             log::warn!(
                 "a request was held up for longer than jobs.unknown_grace, and broken off: see \
@@ -246,7 +245,7 @@ impl CreateEnd<'_> {
                 self.settle_answer(reservation, &channel, began, answer)
                     .await
             }
-            // The channel has broken the handshake off, and read nothing: another one may take it.
+            // The channel broke off the handshake and read nothing: another channel may take the request.
             Err(UpstreamError::Connect(error)) => {
                 client.unreachable(&channel, &error, began);
                 Ok(Released::Declined(reservation, Declined::Unreachable))
@@ -271,8 +270,8 @@ impl CreateEnd<'_> {
         response
     }
 
-    /// Reads the answer to a request that was completed, or whose completion failed; with the
-    /// time until its head came, where there is something to measure.
+    /// Reads the channel's answer to a request that was completed, or whose completion failed. Returns
+    /// with the answer the time until its head came, if the request had been completed.
     async fn read_answer(
         &self,
         mut exchange: Exchange,
@@ -283,7 +282,7 @@ impl CreateEnd<'_> {
         if let Err(error) = completed {
             let (name, kind) = (&channel.spec().name, error.etype().as_str());
             log::debug!("channel {name}: end of upload: {kind}");
-            // It came before the request was complete.
+            // The answer came before the request was complete.
             let answer = exchange.read_early_response(max_bytes).await;
             return answer.map(|answer| (answer, None));
         }
@@ -305,7 +304,7 @@ impl CreateEnd<'_> {
         }
     }
 
-    /// Says what an answer means for the charge and for the client.
+    /// Settles the charge and makes the client's response, by the channel's answer.
     async fn settle_answer(
         &self,
         reservation: Box<Reservation>,
@@ -349,8 +348,9 @@ impl CreateEnd<'_> {
         Err(Refusal::Channel(ChannelFault::Broken { created: true }).into())
     }
 
-    /// Confirms the reservation with the job of its answer, in which the public ids are put. Returns
-    /// how much of each limit of the key was used when it was made, and when that was.
+    /// Confirms the reservation with the job of the channel's answer, and puts the public ids into the
+    /// answer. Returns how much of each limit of the key was used when the reservation was made, and when
+    /// that was.
     async fn confirm(
         &self,
         mut reservation: Box<Reservation>,
@@ -367,7 +367,7 @@ impl CreateEnd<'_> {
         let first = |id: &str| {
             self.idempotency.value.is_some().then(|| FirstAnswer {
                 status: answer.status.as_u16(),
-                // Copied: of HTTP/2 it is a part of a larger buffer, and this is kept for long.
+                // Copied: an HTTP/2 body is part of a larger buffer, and this is kept for long.
                 body: Bytes::copy_from_slice(&public_body(id)),
             })
         };

@@ -1,9 +1,9 @@
 //! Handles the deletion of a video at its channel.
 //!
-//! What is deleted leaves its key's limit of jobs in flight and stays charged unless its end was
-//! seen before. So a deletion counts only where the channel has really made it: a 404 may come
-//! from a channel that has no such route, and a 200 from anything. And nothing is deleted while
-//! the ledger cannot note it: the end of the job could not be found out afterwards.
+//! A deleted job leaves its key's limit of jobs in flight, and stays charged unless its end was seen
+//! before. So a deletion counts only where the channel has really made it: a 404 may come from a channel
+//! that has no such route, and a 200 from anything. And nothing is deleted while the ledger cannot record
+//! it: the end of the job could not be found out afterwards.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{Answer, FetchRequest, LiveChannel, QueryError, headers};
 
-/// Handles a deletion. It is noted before its answer goes out, so that a list that is asked for
-/// after it does not show the job. The client is not watched: what is deleted is deleted.
+/// Handles a deletion. The ledger records it before the answer goes out, so that a list that is requested
+/// afterwards does not show the job. The client is not watched: a deletion cannot be undone.
 pub(super) async fn handle(
     services: &Services,
     session: &ServerSession,
@@ -34,7 +34,7 @@ pub(super) async fn handle(
     billing.ledger().ready().await?;
     let mut was_absent = false;
     if !entry.is_resolved() {
-        // Its last chance to tell how it ended.
+        // The last chance to see how the job ended.
         let status = fetch_and_settle_status(billing, upstream, snapshot, &channel, entry).await;
         let job = status.as_ref().ok().map(|report| &report.job);
         let has_ended = job.is_some_and(|job| job.status.is_some_and(Status::is_end));
@@ -72,13 +72,13 @@ pub(super) async fn handle(
             upstream.job_failed(name, job, "status", what);
             Err(Refusal::Channel(ChannelFault::NotDeleted).into())
         }
-        // Accepted, or refused in the channel's words.
+        // The channel accepted the deletion without proof, or refused it in words of its own.
         Deletion::Refused | Deletion::Unproven => Ok(relay(upstream, &channel, answer)?),
     }
 }
 
-/// Judges what became of the job, by the answer and, where that proves nothing, by another look
-/// at it.
+/// Decides whether the channel has deleted the job: by `answer`, its answer to the DELETE, and, where
+/// that proves nothing, by asking for the job once more.
 async fn judge(
     services: &Services,
     snapshot: &Snapshot,
@@ -99,7 +99,7 @@ async fn judge(
     if was_absent {
         return Ok(Deletion::Done);
     }
-    // How it ended is not asked any more: what was deleted stays charged.
+    // The job is not settled by this status: a job that was deleted stays charged.
     let (billing, upstream) = (&services.billing, &services.client);
     match fetch_status(billing, upstream, snapshot, channel, entry).await {
         Err(QueryError::NotFound) => Ok(Deletion::Done),

@@ -1,4 +1,4 @@
-//! Maps refusals to HTTP, in the shape of the API's errors.
+//! Maps refusals to HTTP responses, in the shape of the API's errors.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -8,7 +8,7 @@ use super::refusal::{Busy, ChannelFault, HeadFault, NotFound, Refusal};
 use crate::inspect;
 use crate::policy::{self, Exceeded, Measure, RateLimit};
 
-/// Holds a response in the shape of the API's errors.
+/// An HTTP response in the shape of the API's errors.
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     pub(super) status: StatusCode,
@@ -16,12 +16,12 @@ pub(super) struct ErrorResponse {
     pub(super) code: &'static str,
     param: Option<String>,
     message: String,
-    /// Its headers besides those that all responses have.
+    /// The headers of this response, besides the headers that all responses have.
     pub(super) headers: Vec<(&'static str, String)>,
 }
 
 impl ErrorResponse {
-    /// Makes the body.
+    /// Makes the body: OpenAI's error envelope.
     pub(super) fn body(&self) -> Bytes {
         let error = json!({
             "message": self.message,
@@ -37,7 +37,7 @@ const INVALID: &str = "invalid_request_error";
 const NO_RETRY: (&str, &str) = ("x-should-retry", "false");
 
 impl ErrorResponse {
-    /// Maps a reason to HTTP. **The** one place that does.
+    /// Maps a refusal to HTTP. This is **the** one place that does so.
     pub(super) fn of(refusal: &Refusal) -> Self {
         use StatusCode as S;
         let (status, kind, code) = match refusal {
@@ -120,7 +120,7 @@ fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
     match refusal {
         Refusal::Method { allowed } => vec![("allow", (*allowed).to_owned())],
         Refusal::Key(_) => vec![("www-authenticate", "Bearer".to_owned())],
-        // Nothing of an upload that came too slowly is worth trying at once again.
+        // An immediate retry of an upload that came too slowly would fail again.
         Refusal::Slow => vec![no_retry()],
         Refusal::Limit(exceeded) => limit_headers(exceeded),
         Refusal::IdempotencyInFlight | Refusal::UploadsOfKey { .. } => {
@@ -128,7 +128,7 @@ fn headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
         }
         Refusal::Busy(Busy::NoChannel | Busy::ChannelGone) => vec![no_retry()],
         Refusal::Busy(Busy::ChannelLimits { wait }) => vec![("retry-after", wait.to_string())],
-        // An operator lets it back, and no moment does.
+        // Only an operator reopens the channel: a retry after a second would come too early.
         Refusal::Busy(Busy::ChannelsClosed | Busy::ChannelOff) => {
             vec![("retry-after", "30".to_owned())]
         }
@@ -175,7 +175,7 @@ fn body_error(refusal: &inspect::Refusal) -> (StatusCode, &'static str, &'static
     }
 }
 
-/// Makes the headers that SDKs read: when to retry, or that it is of no use.
+/// Makes the headers that tell SDKs when to retry, or not to retry, after a limit was exceeded.
 fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
     let limit = exceeded.limit;
     let mut headers = vec![match (limit.measure, exceeded.wait()) {
@@ -192,8 +192,8 @@ fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
     headers
 }
 
-/// The names of what is told of a measure's limit: its maximum, what remains, and when all of it is
-/// there again.
+/// The names of the three rate limit headers of a measure: the maximum, what remains, and the time until
+/// all of it is available again.
 type Names = [HeaderName; 3];
 
 static OF_REQUESTS: Names = [
@@ -212,9 +212,9 @@ static OF_IN_FLIGHT: Names = [
     HeaderName::from_static("x-ratelimit-reset-in-flight"),
 ];
 
-/// Makes the headers that tell how a limit stands: OpenAI's for requests, and others after their
-/// model. Of budgets there are none: the usage tells of them. Each create has them, so that no name is
-/// read and no number formatted for longer than it must be.
+/// Makes the rate limit headers of a limit: OpenAI's names for requests, and names after their model for
+/// other measures. Budgets have no headers: `/v1/usage` shows them. Each response to a create has these
+/// headers, so no name is parsed and no number is formatted more than needed.
 pub(super) fn rate_limit_headers(
     told: &RateLimit,
 ) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {

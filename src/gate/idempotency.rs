@@ -1,5 +1,5 @@
-//! Answers repetitions of a request under its `Idempotency-Key`: the first answer stands,
-//! whatever the configuration says by now.
+//! Answers a repeated request under its `Idempotency-Key` with the first answer, whatever the
+//! configuration says by now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use crate::ledger::{Claim, ClaimState, Claimed, FirstAnswer};
 use crate::policy::{Key, Timestamp};
 use crate::route::Route;
 
-/// The header of an answer that repeats an earlier one.
+/// The name of the response header that marks a repeated answer.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// Looks up and replays what an earlier request under the same `Idempotency-Key` was answered. Claims
-/// nothing itself: the ledger does, with the reservation.
+/// Looks up and replays the answer to an earlier request under the same `Idempotency-Key`. Claims nothing
+/// itself: the ledger claims the key together with the reservation.
 pub(super) struct Idempotency<'a> {
     pub(super) billing: &'a Billing,
-    /// The client's key, whose requests the idempotency keys are of.
+    /// The client key, in whose scope idempotency keys are unique.
     pub(super) key: &'a Key,
     pub(super) route: &'a Route,
     /// The idempotency key: the value of the header, if the request has it.
     pub(super) value: Option<Arc<str>>,
-    /// How long it stands for the request.
+    /// The time for which the idempotency key stays bound to the request.
     pub(super) keep: Duration,
 }
 
 impl Idempotency<'_> {
-    /// Returns whether the request was answered under its idempotency key before. A hint, read
+    /// Returns whether an earlier request under this idempotency key has been answered. A hint, read
     /// before the body is.
     ///
     /// # Errors
-    /// Where the first request under it is still under way.
+    /// If the first request under the idempotency key is still under way.
     pub(super) async fn was_answered(&self) -> Result<bool, RequestError> {
         let Some(value) = &self.value else {
             return Ok(false);
@@ -50,7 +50,8 @@ impl Idempotency<'_> {
         }
     }
 
-    /// Makes what the idempotency key is to stand for, if there is one: after the body's end.
+    /// Makes the claim that binds the idempotency key to this request's body, if the request has a key.
+    /// Call this after the end of the body.
     pub(super) fn claim(&self, upload: &Upload<'_>, at: Timestamp) -> Option<Claim> {
         let fingerprint = upload.inspector.fingerprint()?;
         Some(Claim {
@@ -60,17 +61,17 @@ impl Idempotency<'_> {
         })
     }
 
-    /// Reads a body that is not forwarded, and answers as its idempotency key was answered.
+    /// Reads a body that is not forwarded, and returns the answer that its idempotency key got before.
     pub(super) async fn replay(&self, upload: &mut Upload<'_>) -> Result<Response, RequestError> {
         match self.first_response(upload).await? {
             Some(first) => Ok(first),
-            // It was freed meanwhile: the next attempt will find it so from the start.
+            // The key was freed meanwhile: the next attempt will find it free from the start.
             None => Err(Refusal::IdempotencyInFlight.into()),
         }
     }
 
-    /// Answers a request that was refused. If the configuration is why, it may repeat one that
-    /// was permitted once, and gets the first one's answer.
+    /// Answers a request that was refused. If the configuration is the reason, the request may repeat one
+    /// that was permitted earlier, and then gets the answer to that first request.
     pub(super) async fn replay_or_refuse(
         &self,
         upload: &mut Upload<'_>,
@@ -94,8 +95,8 @@ impl Idempotency<'_> {
         }
     }
 
-    /// Reads a body to its end for what it asks, and looks up how its idempotency key was
-    /// answered; `None` where it stands for nothing.
+    /// Reads a body to its end for its fingerprint, and returns the answer that its idempotency key got
+    /// before; `None` where the key is bound to no request.
     async fn first_response(
         &self,
         upload: &mut Upload<'_>,
@@ -114,7 +115,7 @@ impl Idempotency<'_> {
     }
 }
 
-/// Answers a request whose idempotency key stands for one already.
+/// Answers a request whose idempotency key is already bound to a request, the same or another one.
 pub(super) fn answer_claimed(claimed: Claimed) -> Result<Response, RequestError> {
     match claimed {
         Claimed::Answered(first) => replayed(first),
@@ -132,9 +133,9 @@ pub(super) fn replayed_body(response: &Response) -> Option<&[u8]> {
     }
 }
 
-/// Repeats the answer that the first request under this idempotency key got.
+/// Makes the response that repeats the first answer under an idempotency key.
 fn replayed(first: FirstAnswer) -> Result<Response, RequestError> {
-    // One that was passed on before.
+    // The status was passed on once before, so it is valid.
     let status = StatusCode::from_u16(first.status).unwrap_or(StatusCode::OK);
     let mut response = Response::json(status, first.body);
     let yes = HeaderValue::from_static("true");

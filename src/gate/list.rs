@@ -1,10 +1,10 @@
-//! Handles `GET /v1/videos`, the jobs of one key, `GET /v1/models`, the models that it may use, and
-//! `GET /v1/usage`, what it has used of its limits.
+//! Handles `GET /v1/videos` (the jobs of a key), `GET /v1/models` (the models that the key may use) and
+//! `GET /v1/usage` (how much of its limits the key has used).
 //!
-//! Which jobs, and in which order, the ledger says: a channel lists every job of an account
-//! that many keys share. How each of them stands, its channel says, asked for a few at a
-//! time; what a channel does not tell is filled in from the ledger, so that a list does not
-//! fail because a channel does.
+//! The ledger decides which jobs a list has, and in which order: a channel lists every job of an account
+//! that many keys share. The status of each job comes from its channel, a few jobs at a time; what a
+//! channel does not tell is filled in from the ledger, so that a list does not fail because a channel
+//! does.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,16 +29,15 @@ use crate::policy::{self, Group, Key, Measure, Offer, Terms, Timestamp};
 use crate::route::JobId;
 use crate::runtime::Snapshot;
 
-/// The maximum number of jobs on a page, and the number where the client does not say (as the API
-/// has it).
+/// The maximum number of jobs on a page, and the default (the API's own).
 const MAX_LIMIT: u32 = 100;
 const DEFAULT_LIMIT: u32 = 20;
-/// The maximum number of jobs that are asked about at once.
+/// The maximum number of concurrent status requests for one page.
 const MAX_CONCURRENT: usize = 8;
-/// How long channels are asked for one page.
+/// The deadline for all status requests of one page.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What a client asks for.
+/// The query parameters of a list request.
 #[derive(Default)]
 struct Query {
     limit: Option<u32>,
@@ -63,7 +62,7 @@ impl Query {
     }
 }
 
-/// Handles a list: the page of the key's jobs that the client asks for.
+/// Handles a list request: returns a page of the key's jobs.
 pub(super) async fn handle(
     services: &Services,
     snapshot: &Snapshot,
@@ -76,7 +75,7 @@ pub(super) async fn handle(
     let page = JobsAfter {
         after: query.after.as_ref().map(JobId::as_str),
         ascending: query.ascending,
-        // One more than is shown tells whether there are more.
+        // One job more than is shown tells whether there are more.
         limit: limit + 1,
     };
     let jobs = services.billing.ledger().jobs(&key.name, &page).await?;
@@ -88,10 +87,10 @@ pub(super) async fn handle(
         job.map(|job| &*job.id)
     }
     let (first, last) = (Value::from(id(jobs.first())), Value::from(id(jobs.last())));
-    // There is no way on from a page without an id.
+    // A page without an id has no next page.
     let has_more = has_more && !jobs.is_empty();
     let data = data.join(",");
-    // Each job is what its channel has written, byte for byte.
+    // Each job stands as its channel wrote it, byte for byte.
     let body = format!(
         "{{\"object\":\"list\",\"first_id\":{first},\"last_id\":{last},\
          \"has_more\":{has_more},\"data\":[{data}]}}"
@@ -99,8 +98,8 @@ pub(super) async fn handle(
     Ok(Response::json(StatusCode::OK, body.into()))
 }
 
-/// Handles a request for the models that a key may use, or for the one of that name: those that some
-/// channel serves which the key may use. That is the configuration's to say: no channel is asked.
+/// Handles a request for the models that `key` may use, or for the model `name`. A model is listed if it
+/// is served by a channel that the key may use. The configuration answers this: no channel is asked.
 pub(super) fn models(
     snapshot: &Snapshot,
     key: &Key,
@@ -127,8 +126,8 @@ pub(super) fn models(
     Ok(Response::json(StatusCode::OK, body.to_string().into()))
 }
 
-/// Describes a model as OpenAI's API does, with what the key may ask for and what that costs it as
-/// further members. (When a model was created nobody knows here.)
+/// Describes a model as OpenAI's API does, and adds the sizes and seconds that the key may request and
+/// their prices. (`created` is 0: nobody here knows when a model was created.)
 fn described_model(offer: &Offer<'_>, currency: &str) -> Value {
     let model = offer.model;
     let sizes = offer.sizes.iter();
@@ -150,8 +149,8 @@ fn described_model(offer: &Offer<'_>, currency: &str) -> Value {
     })
 }
 
-/// Handles a request for what a key has used of its limits and of its group's, by one read of the ledger's
-/// counters. Of other keys, and of channels, nothing is told.
+/// Handles a request for the usage of the limits of a key and of its group, by one read of the ledger's
+/// counters. The response tells nothing about other keys or about channels.
 pub(super) async fn usage(services: &Services, key: &Key) -> Result<Response, Refusal> {
     let now = services.now();
     let usage = services.billing.ledger().usage(key, now).await?;
@@ -174,8 +173,8 @@ pub(super) async fn usage(services: &Services, key: &Key) -> Result<Response, Re
     Ok(Response::json(StatusCode::OK, body.to_string().into()))
 }
 
-/// Describes how a limit stands. Of a budget at list price `billed` tells what that is for the client, by
-/// what its group pays now.
+/// Describes the state of a limit as JSON. For a budget at list price, `billed` gives the same amounts as
+/// the client pays them, at the present terms of its group.
 fn described_limit(usage: &Usage, scope: &str, group: &Group, now: Timestamp) -> Value {
     let (limit, used) = (usage.limit, usage.used);
     let (measure, remaining) = (limit.measure, limit.remaining(used));
@@ -212,7 +211,7 @@ fn described_limit(usage: &Usage, scope: &str, group: &Group, now: Timestamp) ->
     })
 }
 
-/// Describes how each job stands, in the order of the jobs.
+/// Describes each job as JSON, in the order of `jobs`.
 async fn describe(services: &Services, snapshot: &Snapshot, jobs: &[Job]) -> Vec<String> {
     let page = PageRequests {
         until: Instant::now() + WITHIN,
@@ -242,7 +241,7 @@ async fn describe_one(
         let status = fetch_status(billing, &services.client, snapshot, channel, &entry);
         match timeout_at(page.until, status).await {
             Ok(Ok(report)) => {
-                // Not within the time: what the ledger does is to be shown in the metrics.
+                // Outside the timeout: the metrics must count what the ledger does.
                 let config = &snapshot.config;
                 billing.settle(&entry, &report.job, config).await;
                 if let Some(json) = as_json(&report.body) {
@@ -258,19 +257,19 @@ async fn describe_one(
     from_ledger(job).to_string()
 }
 
-/// Checks that what a channel has written can stand in another document: the gate reads more than
-/// what is JSON.
+/// Returns `body`, a job as its channel wrote it, if it can stand inside another JSON document: the
+/// gate's own reader accepts more than valid JSON.
 fn as_json(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     serde_json::from_str::<IgnoredAny>(text).ok()?;
     Some(text.to_owned())
 }
 
-/// The requests to channels for one page.
+/// The shared state of the requests to channels for one page.
 struct PageRequests {
     until: Instant,
     permits: Semaphore,
-    /// Channels that gave no answer, and are not asked again for this page.
+    /// Channels that gave no answer; they are not asked again for this page.
     silent: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -280,7 +279,7 @@ impl PageRequests {
     }
 }
 
-/// Describes a job as far as the ledger knows it.
+/// Describes a job as JSON from what the ledger knows.
 fn from_ledger(job: &Job) -> Value {
     let status = match (job.end.as_deref(), job.resolution) {
         (Some(end @ ("completed" | "failed" | "cancelled")), _) => end,

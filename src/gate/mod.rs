@@ -1,9 +1,9 @@
 //! HTTP handlers of the Videos API, for the binary's own server and for any Pingora proxy.
 //!
-//! [`Gate::filter`] is the one call for a proxy that embeds the gate: it answers requests of the
-//! Videos API and leaves all others alone. [`Gate::handle`] answers a request of a server's own.
-//! Requests go to channels by exchanges of the gate's own (`upstream/exchange.rs` says why), and
-//! what they cost is [`crate::ledger`]'s and the billing's to say.
+//! A proxy that embeds the gate calls [`Gate::filter`] only: it answers requests of the Videos API and
+//! leaves all others alone. [`Gate::handle`] answers a request of a server of the gate's own. Requests go
+//! to channels through exchanges of the gate's own (`upstream/exchange.rs` says why); [`crate::ledger`]
+//! and the billing decide what they cost.
 
 mod client;
 mod content;
@@ -49,7 +49,7 @@ use refusal::{ChannelFault, HeadFault, NotFound as Missing, Refusal, RequestErro
 use response::{Body, Response, final_status};
 use services::{RequestContext, Services};
 
-/// Answers the Videos API in front of channels.
+/// The gate: the handlers that answer the Videos API in front of the configured channels.
 pub struct Gate {
     services: Services,
     worker: Arc<Worker>,
@@ -57,12 +57,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Makes a gate with that configuration, ledger and metrics.
+    /// Makes a gate with this configuration, ledger and metrics.
     pub fn new(config: Config, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Arc<Self> {
         Self::with_clock(config, ledger, metrics, Clock::default())
     }
 
-    /// Makes a gate that goes by that clock.
+    /// Makes a gate that takes the time from `clock`.
     pub fn with_clock(
         config: Config,
         ledger: Arc<dyn Ledger>,
@@ -86,32 +86,32 @@ impl Gate {
         })
     }
 
-    /// Puts another configuration in force, and returns what it changes. Requests under way keep
-    /// the one that they began with.
+    /// Puts `config` in force, and returns what it changes. Requests under way keep the configuration
+    /// that they began with.
     pub fn reload(&self, config: Config) -> ConfigChange {
         self.services.runtime.replace(config, self.now())
     }
 
-    /// Does to a channel what an operator asks for. A state lasts until a reload whose configuration
-    /// has another one for the channel than before, or the end of the process. Returns `None` where
-    /// there is no such channel.
+    /// Applies an operator's control to the channel `name`; `None` if there is no such channel. A state
+    /// that was set lasts until a reload whose configuration has another state for the channel than
+    /// before, or until the process ends.
     pub fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
         self.services.control_channel(name, control)
     }
 
-    /// Notes that another configuration was tried and does not hold together: the one in
-    /// force stays.
+    /// Records in the metrics that a reload failed because the new configuration is not valid: the
+    /// present configuration stays in force.
     pub fn reload_failed(&self) {
         self.metrics().config_loaded(false, self.now());
     }
 
-    /// Notes that its server stops: `/readyz` says so from then on, so that no new requests
-    /// are sent here while those under way end. Requests that come all the same are answered.
+    /// Records that the gate's server is stopping: from then on `/readyz` says so, so that no new
+    /// requests are sent here while those under way end. Requests that come all the same are answered.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether its server stops.
+    /// Returns whether the gate's server is stopping.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
@@ -126,7 +126,7 @@ impl Gate {
         self.services.runtime.snapshot()
     }
 
-    /// Returns the time, by the clock that it goes by.
+    /// Returns the time by the gate's clock.
     pub fn now(&self) -> Timestamp {
         self.services.now()
     }
@@ -141,38 +141,38 @@ impl Gate {
         self.services.billing.ledger()
     }
 
-    /// Returns whether any job can be polled without the ledger.
+    /// Returns whether the job cache has any job, which can be polled without the ledger.
     pub(crate) fn has_cached_jobs(&self) -> bool {
         self.services.billing.has_cached_jobs()
     }
 
-    /// Returns how many bodies of a size are awaited.
+    /// Returns the number of request bodies of this size class that are being uploaded.
     pub(crate) fn uploads_in_flight(&self, size: BodySize) -> usize {
         self.services.uploads.taken(size)
     }
 
-    /// Asks a channel whether it can be used.
+    /// Sends a probe to `channel`, and returns the status of its answer if the channel can be used.
     ///
     /// # Errors
-    /// Why it cannot, in words for operators.
+    /// Says why the channel cannot be used, in words for operators.
     pub async fn probe(&self, channel: &Arc<LiveChannel>) -> Result<http::StatusCode, String> {
         crate::upstream::probe(&self.services.client, channel).await
     }
 
-    /// Returns whether a request is the gate's: its target is that of the Videos API, or some
-    /// server could take it for that. Judged on the target as it came, since Pingora's URI of a
-    /// target that it cannot parse is `/`.
+    /// Returns whether the gate handles this request: its target is in the Videos API, or some server
+    /// could read it as such. Judges the target as received: Pingora's URI of a target that it cannot
+    /// parse is `/`.
     pub fn claims(&self, request: &RequestHeader) -> bool {
         route::is_claimed(request.raw_path())
     }
 
-    /// Answers a request of a Pingora proxy, if it is the gate's: `true` then, to be returned
-    /// from the proxy's `request_filter`. All other requests are left as they are.
+    /// Answers a request of a Pingora proxy if the gate handles it, and returns `true`, which the proxy's
+    /// `request_filter` should return as well. Leaves all other requests untouched.
     ///
     /// # Errors
-    /// Where the connection is to be broken off, since the client is gone or a channel broke
-    /// off in the middle of a download. Nothing is left to be written then: Pingora's default
-    /// `fail_to_proxy` does just that.
+    /// An error means that the connection must be broken off: the client is gone, or a channel broke off
+    /// in the middle of a download. Nothing is left to be written then: Pingora's default `fail_to_proxy`
+    /// writes nothing.
     pub async fn filter(&self, session: &mut Session) -> pingora::Result<bool> {
         self.filter_with(session, |_| Ok(())).await
     }
@@ -193,15 +193,15 @@ impl Gate {
         let mut client = EditedHeads::new(session, edit);
         match self.handle(&mut client).await {
             Ok(()) => Ok(true),
-            // Whatever could be said has been said.
+            // Everything that could be answered has been answered.
             Err(_) => Err(Error::new_down(pingora::ConnectionClosed)),
         }
     }
 
-    /// Answers a request, and counts it.
+    /// Answers a request, and counts it in the metrics and the access log.
     ///
     /// # Errors
-    /// Where the connection is to be broken off: see [`filter`](Self::filter).
+    /// If the connection must be broken off: see [`filter`](Self::filter).
     pub async fn handle(&self, client: &mut impl Client) -> pingora::Result<()> {
         let mut ctx = RequestContext::new(self.snapshot(), client.session(), self.now());
         ctx.bound_connection(client.session());
@@ -226,8 +226,7 @@ impl Gate {
         }
     }
 
-    /// Judges the head, finds the key, the route and its job, and hands the request to the
-    /// route's handler.
+    /// Checks the head, finds the key, the route and its job, and calls the route's handler.
     async fn dispatch(
         &self,
         session: &mut ServerSession,
@@ -261,7 +260,7 @@ impl Gate {
             let expects_continue = request_head::no_body(request)?;
             upload::nothing_follows(session, expects_continue, bounds).await?;
         }
-        // Boxed: each is large, and would be moved about for all others.
+        // Boxed: each of these futures is large, and would be moved about for all other routes.
         match (&route, job) {
             (Route::Retrieve(_), Some(entry)) => {
                 Box::pin(retrieve::handle(services, session, &route, entry, ctx)).await
@@ -292,14 +291,14 @@ impl Gate {
         }
     }
 
-    /// Finds the job of that id, if it is this key's. Another key's is as good as none.
+    /// Finds the job `id` if it belongs to `key`. A job of another key counts as not found.
     async fn own_job(&self, key: &Key, id: &str) -> Result<Arc<JobEntry>, RequestError> {
         let none = Err(Refusal::NotFound(Missing::Job).into());
         match self.services.billing.job(id).await? {
             Some(entry) if entry.job.charge.payer.key == key.name => Ok(entry),
             Some(_) => {
-                // The ledger is asked as for an id that nobody has, so that it is away, or
-                // slow, for both.
+                // Asks the ledger as for an unknown id, so that a ledger that is away or slow shows alike
+                // for both.
                 self.ledger().job(id).await?;
                 none
             }
@@ -307,12 +306,12 @@ impl Gate {
         }
     }
 
-    /// Waits for the writes to the ledger that no request waits for. Returns how many are left then.
+    /// Waits at most `within` for background writes to the ledger; returns the number still left.
     pub async fn flush(&self, within: std::time::Duration) -> usize {
         self.services.billing.flush(within).await
     }
 
-    /// Runs a write to the ledger for which nobody but [`Gate::flush`] waits.
+    /// Runs a write to the ledger in the background; only [`Gate::flush`] waits for it.
     pub fn spawn_write(&self, write: impl Future<Output = ()> + Send + 'static) {
         self.services.billing.spawn_write(write);
     }
@@ -329,10 +328,10 @@ impl Gate {
         response::write(&self.services, client, ctx, error.into()).await
     }
 
-    /// Answers a request whose head cannot be read. Its connection is of no more use.
+    /// Answers a request whose head cannot be read, after which the connection cannot be reused.
     ///
     /// # Errors
-    /// Where the client is gone.
+    /// If the client is gone.
     pub async fn refuse_unread(&self, session: &mut ServerSession) -> pingora::Result<()> {
         let error = ErrorResponse::of(&Refusal::Head(HeadFault::Malformed));
         let ctx = RequestContext::unread(self.snapshot(), session, self.now());
@@ -350,15 +349,15 @@ impl Gate {
         written
     }
 
-    /// Answers a request that failed while it was answered, with an error in the API's shape
-    /// where one can still be written, and logs it.
+    /// Answers a request whose handling failed, with an error in the API's shape if one can still be
+    /// written, and logs the failure.
     async fn answer_failure(&self, client: &mut impl Client, error: &Error, ctx: &RequestContext) {
         // In place of Pingora's own lines, which repeat the path and what a channel sent.
         let (side, kind) = (error.esource().as_str(), error.etype().as_str());
         let (route, key) = (ctx.route, ctx.key_name());
         match *error.esource() {
-            // Clients go as they please, and reset streams by the thousand: see the metrics. What
-            // a channel did has been logged.
+            // Clients go as they please, and reset streams by the thousand: see the metrics. A failure of
+            // a channel has been logged already.
             ErrorSource::Downstream | ErrorSource::Upstream => {
                 log::debug!("{route} of {key}: {kind} ({side})");
             }
@@ -368,7 +367,7 @@ impl Gate {
         if gone || final_status(client.session()).is_some() {
             return;
         }
-        // Of a create that got its answer: what the host makes of that comes after.
+        // A create may have got its answer: the failure came while the host edited or wrote it.
         let created = matches!(ctx.route, "create" | "remix");
         let refusal = Refusal::Channel(ChannelFault::Broken { created });
         if let Err(error) = self.refuse(client, ctx, &refusal).await {
@@ -376,7 +375,7 @@ impl Gate {
         }
     }
 
-    /// Counts a request that has been answered.
+    /// Counts an answered request in the metrics, and writes its line of the access log.
     fn count(&self, session: &ServerSession, ctx: &RequestContext) {
         let code = final_status(session);
         // 499: the client was gone before an answer could be written.
@@ -390,7 +389,7 @@ impl Gate {
 }
 
 impl Background {
-    /// Makes the background of that gate.
+    /// Makes the background service of `gate`.
     pub fn new(gate: Arc<Gate>) -> Self {
         Self {
             worker: gate.worker.clone(),

@@ -1,4 +1,4 @@
-//! Names every reason for which the gate answers a request by itself, with its message.
+//! The reasons for which the gate answers a request with an error of its own, and their messages.
 
 use std::fmt;
 
@@ -7,101 +7,101 @@ use crate::ledger::{LimitReached, Scope, Unavailable};
 use crate::policy::{Exceeded, Key, KeyFault, Measure, Param, Terms, Timestamp};
 use crate::upstream::{NoChannel, NoneLeft, UpstreamError};
 
-/// Why the gate answers a request by itself.
+/// The reason for which the gate answers a request with an error of its own.
 #[derive(Debug)]
 pub enum Refusal {
-    /// Faults of the request's head.
+    /// A fault in the request's head.
     Head(HeadFault),
-    /// No key, or one that does not let its client in.
+    /// The client key is missing, unknown or not valid now.
     Key(KeyFault),
-    /// No such route, or no such job of this key.
+    /// The route, the job of this key or the model does not exist.
     NotFound(NotFound),
-    /// The route exists for other methods.
+    /// The route exists, but not for this method.
     Method {
-        /// Which ones.
+        /// The methods of the route, as in the `Allow` header.
         allowed: &'static str,
     },
-    /// The body, or what it asks for.
+    /// The body is malformed, or asks for what is not allowed.
     Body(inspect::Refusal),
-    /// The body is longer than the longest allowed one.
+    /// The body is longer than allowed.
     TooLarge {
-        /// The longest, in bytes.
+        /// The maximum length of a body, in bytes.
         max: u64,
     },
     /// The body came too slowly.
     Slow,
-    /// A limit of the key or its group.
+    /// A limit of the key or of its group is exceeded.
     Limit(Box<Exceeded>),
-    /// As many uploads of this key as allowed are under way.
+    /// This key has as many uploads under way as it may.
     UploadsOfKey {
-        /// How many are allowed.
+        /// The maximum number of concurrent uploads of the key.
         max: usize,
     },
     /// The first request under this idempotency key has no answer yet.
     IdempotencyInFlight,
-    /// This idempotency key stands for another request.
+    /// This idempotency key was used for another request.
     IdempotencyKeyReused,
     /// The gate itself cannot take the request now.
     Busy(Busy),
-    /// The channel.
+    /// The channel failed, or refused the request.
     Channel(ChannelFault),
 }
 
-/// Why a request's head is refused.
+/// The reason for which a request's head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadFault {
-    /// No HTTP, or not as it should be.
+    /// The head is not HTTP, or not valid HTTP.
     Malformed,
-    /// A header that occurs more than once, where only one is allowed.
+    /// The header with this name occurs more than once, where only one is allowed.
     Repeated(&'static str),
-    /// A header that may not occur here.
+    /// The header with this name is not allowed on this request.
     Forbidden(&'static str),
-    /// A header whose value cannot be read.
+    /// The header with this name has a value that cannot be read.
     Unreadable(&'static str),
-    /// No Content-Type on a request with a body.
+    /// A request with a body has no Content-Type.
     NoContentType,
-    /// A query string on a route that has none.
+    /// The request has a query string, and its route takes none.
     Query,
-    /// A query string that cannot be read.
+    /// The query string cannot be read.
     BadQuery,
-    /// A body on a route that has none.
+    /// The request has a body, and its route takes none.
     Body,
-    /// No body on a route that needs one.
+    /// The request has no body, and its route needs one.
     NoBody,
-    /// More bytes or more header fields than allowed.
+    /// The head has more bytes or more header fields than allowed.
     TooLarge,
 }
 
-/// What was not found.
+/// The kind of thing that a request names and that was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotFound {
     /// The route.
     Route,
-    /// The job: unknown, or another key's.
+    /// The job: unknown, or a job of another key.
     Job,
-    /// The model, likewise.
+    /// The model: unknown, or not available to this key.
     Model,
 }
 
-/// Why the gate cannot take a request now.
+/// The reason for which the gate cannot take a request now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Busy {
-    /// As many uploads as allowed are under way.
+    /// The gate has as many uploads under way as it may.
     Uploads,
     /// The ledger cannot be used.
     Ledger,
-    /// The gate stood still between the reservation and the end of the request.
+    /// The gate stood still between the reservation and the end of the request, for longer than allowed.
     Stalled,
     /// No channel can be reached.
     Channels,
-    /// No channel has room before `wait` seconds have passed.
+    /// Every channel's limits are full until `wait` seconds have passed.
     ChannelLimits {
-        /// At least one.
+        /// The time to wait, in seconds: at least one.
         wait: u64,
     },
     /// No channel serves the model.
     NoChannel,
-    /// No channel that serves the model takes creates: each is drained, or switched off.
+    /// Every channel that serves the model is drained or switched off.
     ChannelsClosed,
     /// The channel that made the video is switched off.
     ChannelOff,
@@ -109,44 +109,43 @@ pub enum Busy {
     ChannelGone,
 }
 
-/// What is wrong with the channel.
+/// The fault of a channel for which a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelFault {
-    /// It broke off, or answered what is no answer. `created` where it may have created a
-    /// job all the same.
+    /// The channel broke off, or its answer cannot be used.
     Broken {
-        /// Whether a job may exist.
+        /// Whether the channel may have created a job all the same.
         created: bool,
     },
-    /// It took too long.
+    /// The channel took too long.
     Timeout {
-        /// Whether a job may exist.
+        /// Whether the channel may have created a job all the same.
         created: bool,
     },
-    /// It answered a create with a job after that was given up, and no limit has room for it any
-    /// more: nobody is charged for it, and nobody can reach it.
+    /// The channel answered a create with a job after its reservation had been given up, and no limit has
+    /// room for the job any more: nobody is charged for it, and nobody can reach it.
     TooLate,
-    /// It does not accept the gate's credential, or its account is spent.
+    /// The channel does not accept the gate's credential, or its account is spent.
     Account,
-    /// It did not take an upload for a reason of its own, and another channel may.
+    /// The channel did not take an upload for a reason of its own, and another channel may.
     Declined,
-    /// It answered with a redirect that is not followed.
+    /// The channel answered with a redirect that the gate does not follow.
     Redirect,
-    /// Where its redirect leads, there is no video.
+    /// The target of the channel's redirect did not return the video.
     Content,
-    /// It has not deleted the video, and cannot.
+    /// The channel has not deleted the video: it does not support deletion.
     NotDeleted,
-    /// The model came after the file, and the channel that had been chosen before it was
-    /// known does not serve it.
+    /// The model came after the file, and the channel, chosen before the model was known, does not serve
+    /// it.
     ModelTooLate,
-    /// The seconds came after the file, and the channel that had been chosen before they were
-    /// known takes them in another JSON type.
+    /// The seconds came after the file, and the channel, chosen before they were known, takes them in
+    /// another JSON type.
     SecondsTooLate,
 }
 
 impl Refusal {
-    /// Makes the refusal of a request of that key that exceeds a limit. `is_priced` where it is known
-    /// what the request asks for.
+    /// Makes the refusal of a request of `key` that exceeds a limit. `is_priced` is set if the cost of
+    /// the request is known.
     pub(super) fn limit(reached: LimitReached, key: &Key, at: Timestamp, is_priced: bool) -> Self {
         let is_one = matches!(reached.limit.measure, Measure::Requests | Measure::InFlight);
         Self::Limit(Box::new(Exceeded {
@@ -174,7 +173,7 @@ impl From<inspect::Refusal> for Refusal {
 }
 
 impl From<UpstreamError> for Refusal {
-    /// Maps the error of a request that creates nothing.
+    /// Maps the upstream error of a request that creates nothing.
     fn from(error: UpstreamError) -> Self {
         match error {
             UpstreamError::Connect(_) => Self::Busy(Busy::Channels),
@@ -209,10 +208,10 @@ impl From<NoChannel> for Refusal {
     }
 }
 
-/// Names why a handler has no response for a request.
+/// The reason for which a handler returns no response.
 #[derive(Debug)]
 pub(super) enum RequestError {
-    /// The gate refuses it.
+    /// The gate refuses the request.
     Refused(Refusal),
     /// The client is gone: nobody is left to answer.
     Disconnected(Box<pingora::Error>),
@@ -229,7 +228,8 @@ where
 
 impl From<Unavailable> for Refusal {
     fn from(error: Unavailable) -> Self {
-        // Logged once, where it was noticed: it is the same for every request.
+        // Only at debug level: the ledger logs it once where it was noticed, and it is the same for every
+        // request.
         log::debug!("{error}");
         Self::Busy(Busy::Ledger)
     }

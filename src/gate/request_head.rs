@@ -1,4 +1,4 @@
-//! Judges the head of a request, before any of its body.
+//! Checks the head of a request, before any of its body is read.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::key::KeyDigest;
 use crate::policy::KeyFault;
 use crate::upstream::Framing;
 
-// The names that are looked for in every head, which are not to be read each time.
+// The header names that are looked up in every head, as statics so that no name is parsed each time.
 static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
 static CONTENT_LENGTH: HeaderName = header::CONTENT_LENGTH;
 static CONTENT_TYPE: HeaderName = header::CONTENT_TYPE;
@@ -20,13 +20,13 @@ static EXPECT: HeaderName = header::EXPECT;
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static TRANSFER_ENCODING: HeaderName = header::TRANSFER_ENCODING;
 
-/// The headers that no create may have.
+/// The headers that a create must not have.
 static FORBIDDEN: [HeaderName; 2] = [
     header::CONTENT_ENCODING,
     HeaderName::from_static("x-http-method-override"),
 ];
 
-/// Reads a header that may occur once.
+/// Returns the value of the header `name`, which may occur at most once.
 fn single<'a>(
     headers: &'a HeaderMap,
     name: &'static HeaderName,
@@ -39,12 +39,12 @@ fn single<'a>(
     Ok(first)
 }
 
-/// Digests the key that the client presents.
+/// Returns the digest of the client key that the request presents as a Bearer token.
 pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     let value = single(headers, &AUTHORIZATION)?;
     let value = value.ok_or(KeyFault::Missing)?;
     let (scheme, key) = value.as_bytes().split_at(value.len().min(7));
-    // Between the two stands at least one space (RFC 9110, section 11.4).
+    // At least one space separates scheme and key (RFC 9110, section 11.4).
     let spaces = key.iter().take_while(|b| **b == b' ').count();
     let key = key.get(spaces..).unwrap_or_default();
     if !scheme.eq_ignore_ascii_case(b"bearer ") || key.is_empty() {
@@ -53,11 +53,11 @@ pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     Ok(KeyDigest::of(key))
 }
 
-/// The longest target of a request, in bytes, whatever the configuration says: a URI holds
-/// 64 KiB, and the channel's has its own path before what the client's has.
+/// The maximum length of a request's target, in bytes, whatever the configuration says. A URI holds 64
+/// KiB, and the channel's URI has a path of its own before the client's.
 const TARGET_BYTES: usize = 32 << 10;
 
-/// Checks the bounds that hold for every head.
+/// Checks the size of a head against the bounds that hold for every request.
 pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(), Refusal> {
     let headers = &request.headers;
     let fields = headers.iter();
@@ -99,7 +99,7 @@ fn framing(request: &RequestHeader) -> Result<Option<Framing>, Refusal> {
     }
 }
 
-/// What the head says about a body that is to be inspected.
+/// The facts that the head states about a body that will be inspected.
 #[derive(Debug)]
 pub(super) struct BodyHead {
     pub(super) syntax: Syntax,
@@ -108,7 +108,7 @@ pub(super) struct BodyHead {
     pub(super) expects_continue: bool,
 }
 
-/// Judges the head of a create or remix.
+/// Checks the head of a create or remix, and returns what it states about the body.
 pub(super) fn body_head(request: &RequestHeader, bounds: &Bounds) -> Result<BodyHead, Refusal> {
     let headers = &request.headers;
     // Some frameworks merge the query string into the form.
@@ -147,9 +147,9 @@ fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-/// Judges the head of a request that has no body, or one without bytes: HTTP/2 tells an
-/// absent body by END_STREAM only, which is no header, and some proxies frame it in chunks.
-/// Says whether the client waits for `100 Continue` before it ends that.
+/// Checks the head of a request that must have no body or an empty one, and returns whether the client
+/// waits for `100 Continue` before it ends an empty one. An empty one is allowed because HTTP/2 marks an
+/// absent body by END_STREAM only, which is no header, and some proxies frame an absent body in chunks.
 pub(super) fn no_body(request: &RequestHeader) -> Result<bool, Refusal> {
     match framing(request)? {
         None => Ok(false),
@@ -158,7 +158,7 @@ pub(super) fn no_body(request: &RequestHeader) -> Result<bool, Refusal> {
     }
 }
 
-/// The longest value of `Idempotency-Key`, in characters.
+/// The maximum length of the value of `Idempotency-Key`, in characters.
 const IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 /// Reads `Idempotency-Key`: 1 to 255 visible ASCII characters.

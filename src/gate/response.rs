@@ -1,4 +1,4 @@
-//! Makes responses, and writes them so that they arrive.
+//! Makes responses, and writes them in a way that lets the client read them.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::upstream::headers::passing_down;
 use crate::upstream::redirect::is_redirect;
 use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
 
-/// What the gate says of every answer: it is for one client alone.
+/// The `Cache-Control` of every response: it is for one client alone.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 
-/// The maximum number of headers that tell how rate limits stand.
+/// The maximum number of rate limit headers in a response.
 const MAX_RATE_LIMITS: usize = 9;
 
 /// A response to a client.
@@ -33,11 +33,11 @@ pub(super) struct Response {
     pub(super) body: Body,
 }
 
-/// What follows its head.
+/// The body of a response.
 pub(super) enum Body {
-    /// All of it.
+    /// A body that is in memory as a whole.
     Whole(Bytes),
-    /// What a channel is still sending.
+    /// A body that a channel is still sending.
     Stream(Box<Exchange>),
 }
 
@@ -53,10 +53,10 @@ impl Response {
         Self::whole(status, headers, body)
     }
 
-    /// Makes a response whose body is at hand.
+    /// Makes a response whose body is in memory as a whole.
     fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Self {
         headers.insert(header::CACHE_CONTROL, PRIVATE);
-        // Those have no body, whose length would be told: RFC 9110, section 8.6.
+        // These have no body, so no length is declared: RFC 9110, section 8.6.
         if !matches!(status.as_u16(), 204 | 304) {
             headers.insert(header::CONTENT_LENGTH, body.len().into());
         }
@@ -67,8 +67,8 @@ impl Response {
         }
     }
 
-    /// Makes the answer to a CORS preflight request, if this is one and pages may use the gate. A browser
-    /// sends no key with it.
+    /// Makes the answer to a CORS preflight request, if `request` is one and the configuration allows
+    /// CORS. A browser sends no key with a preflight request.
     pub(super) fn preflight(config: &Config, request: &RequestHeader) -> Option<Self> {
         let cors = config.cors.as_ref()?;
         let has = |name| request.headers.contains_key(name);
@@ -81,14 +81,14 @@ impl Response {
         })
     }
 
-    /// Makes the response to a create that has made a job. It tells how the rate limits of the key
-    /// stand, by what of them was used at that time.
+    /// Makes the response to a create that has made a job, with the rate limit headers of `key`: `used`
+    /// is how much of each limit was used at `at`.
     pub(super) fn created(
         mut answer: Answer,
         key: &Key,
         (used, at): &(Box<[u64]>, Timestamp),
     ) -> Self {
-        // Room for what the gate itself puts in as well.
+        // Room for the headers that the gate itself adds as well.
         answer.headers.reserve(MAX_RATE_LIMITS + 4);
         for limit in policy::rate_limits(key, used, *at) {
             for (name, value) in rate_limit_headers(&limit) {
@@ -98,7 +98,7 @@ impl Response {
         Self::of(answer)
     }
 
-    /// Makes a response of the gate's own.
+    /// Makes a response with a JSON body of the gate's own.
     pub(super) fn json(status: StatusCode, body: Bytes) -> Self {
         let mut headers = HeaderMap::with_capacity(4);
         let json = HeaderValue::from_static("application/json");
@@ -119,7 +119,7 @@ impl Response {
         self
     }
 
-    /// Returns its head, as Pingora writes it, and its body.
+    /// Returns the head of the response, as Pingora writes it, and the body.
     pub(super) fn into_parts(self) -> (Box<ResponseHeader>, Body) {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         (parts.status, parts.headers) = (self.status, self.headers);
@@ -133,7 +133,7 @@ impl From<ErrorResponse> for Response {
     }
 }
 
-/// Returns the headers of an answer whose body goes on as it comes, for a client of that version.
+/// Returns the headers for a response whose body is streamed, for a client of HTTP version `version`.
 pub(super) fn streamed_headers(answered: &ResponseHeader, version: Version) -> HeaderMap {
     let mut headers = passing_down(&answered.headers);
     headers.insert(header::CACHE_CONTROL, PRIVATE);
@@ -146,8 +146,7 @@ pub(super) fn streamed_headers(answered: &ResponseHeader, version: Version) -> H
     headers
 }
 
-/// Reads the length that a channel declares. Pingora has seen to it that where it stands several times
-/// it is the same.
+/// Reads the length that a channel declares. Pingora has checked that repeated values are the same.
 fn content_length(answered: &ResponseHeader) -> Option<u64> {
     if answered.headers.contains_key(header::TRANSFER_ENCODING) {
         return None;
@@ -160,7 +159,8 @@ fn content_length(answered: &ResponseHeader) -> Option<u64> {
     value.split(',').next()?.trim().parse().ok()
 }
 
-/// Passes a channel's answer on to the client, as far as it is the client's business.
+/// Passes a channel's answer on to the client, except for redirects, answers that were cut, and answers
+/// about the channel's account.
 pub(super) fn relay(
     client: &UpstreamClient,
     channel: &LiveChannel,
@@ -184,9 +184,9 @@ pub(super) fn relay(
     Ok(Response::of(answer))
 }
 
-/// Passes a channel's refusal of a create on to the client, unless it is about the channel's account. A
-/// 403 may be about either: it passes where an API has written what is wrong with the request, as its
-/// filter of contents does.
+/// Passes a channel's refusal of a create on to the client, unless the refusal is about the channel's
+/// account. A 403 may be about either: it is passed on if it is an API error that blames the request, as
+/// the content filter of an API does.
 pub(super) fn relay_refused_create(
     client: &UpstreamClient,
     channel: &LiveChannel,
@@ -202,7 +202,7 @@ pub(super) fn relay_refused_create(
     }
 }
 
-/// Passes a channel's refusal on to the client, unless it is about the channel's account.
+/// Passes a channel's refusal on to the client, unless the refusal is about the channel's account.
 fn relay_failure(
     client: &UpstreamClient,
     channel: &LiveChannel,
@@ -228,18 +228,18 @@ fn relay_failure(
     Ok(Response::of(answer))
 }
 
-/// Returns whether an answer to half a request may be for how slowly the client sends: servers and
-/// proxies give up waiting for a body with these. Nobody is to eject a channel with that.
+/// Returns whether an answer to half a request may be caused by a slow client: servers and proxies answer
+/// with these statuses when they give up waiting for a body. Such an answer must not eject a channel.
 pub(super) fn is_of_upload(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 502 | 504)
 }
 
-/// Writes a response so that it arrives: a client that still sends is read on, within bounds,
-/// since closing the connection under its hands would destroy the answer before it is read.
+/// Writes a response so that the client can read it: goes on reading, within bounds, from a client that
+/// still sends, since closing the connection meanwhile would destroy the answer before it is read.
 ///
 /// # Errors
-/// Where writing fails: the client is gone, and is not to get another response, which would
-/// say that nothing happened; or where a channel breaks off a download.
+/// If writing fails: the client is gone, and must not get another response, which would say that nothing
+/// happened. Or if a channel breaks off a download.
 pub(super) async fn write(
     services: &Services,
     client: &mut impl Client,
@@ -267,7 +267,7 @@ pub(super) async fn write(
             let body = if has_no_body { Bytes::new() } else { body };
             in_time(patience, client.write_body(body, true)).await?;
         }
-        // Boxed: it would be moved about for every poll.
+        // Boxed: this future would be moved about for every poll.
         Body::Stream(exchange) => {
             Box::pin(pass_through(&services.client, exchange, client, patience)).await?;
         }
@@ -280,11 +280,11 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Hands a body on as it comes, to a client that takes each piece of it within `patience`.
+/// Streams a body from the channel to the client; the client must take each piece within `patience`.
 ///
 /// # Errors
-/// Where either side breaks off. The client's connection must then be broken off as well,
-/// so that what it got is not taken for the whole.
+/// If either side breaks off. The client's connection must then be broken off as well, so that the client
+/// does not take the part for the whole.
 async fn pass_through(
     upstream: &UpstreamClient,
     mut exchange: Box<Exchange>,
@@ -321,7 +321,7 @@ async fn pass_through(
     in_time(patience, client.write_body(Bytes::new(), true)).await
 }
 
-/// Returns the status of the response that has been written, interim ones aside.
+/// Returns the status of the response that has been written, not counting interim (1xx) responses.
 pub(super) fn final_status(session: &ServerSession) -> Option<StatusCode> {
     let status = session.response_written()?.status;
     (!status.is_informational()).then_some(status)

@@ -1,4 +1,4 @@
-//! Handles a client's poll: asks the channel how the job stands, and settles what it answers.
+//! Handles a client's poll: asks the channel for the job's status, and settles a job that has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::dialect::{JobAnswer, JobStatus, Status};
 use crate::route::Route;
 use crate::upstream::{Answer, FetchRequest, LiveChannel, headers};
 
-/// How long a client waits for the ledger to note that its job has ended.
+/// The maximum time that a client waits for the ledger to record the end of its job.
 const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Handles a retrieve of a job that is the client's own.
+/// Handles a retrieve of the client's own job `entry`.
 pub(super) async fn handle(
     services: &Services,
     session: &mut ServerSession,
@@ -43,13 +43,14 @@ pub(super) async fn handle(
     let answer = tokio::select! {
         biased;
         answer = services.client.fetch(&channel, request, max_bytes) => answer?,
-        // Who is gone does not keep a channel busy.
+        // A client that is gone must not keep a channel busy.
         error = gone(session) => return Err(RequestError::Disconnected(error)),
     };
     read_and_settle(services, &channel, &entry, answer, ctx).await
 }
 
-/// Reads what an answer tells of the job, settles it, and makes the client's response of it.
+/// Reads the job from the channel's answer, settles the job if it has ended, and makes the client's
+/// response.
 async fn read_and_settle(
     services: &Services,
     channel: &Arc<LiveChannel>,
@@ -78,7 +79,7 @@ async fn read_and_settle(
             if ended && !entry.is_resolved() {
                 settle(services, entry, job, ctx).await;
             }
-            // Of an end that the ledger could not note, the next poll tells again.
+            // After an end that the ledger could not record, the next poll settles again.
             if same && (entry.is_resolved() || !ended) {
                 entry.set_last_answer(digest);
             }
@@ -91,8 +92,8 @@ async fn read_and_settle(
     }
 }
 
-/// Settles a job that has ended. The client waits for it for [`SETTLE_WITHIN`] at most: a ledger
-/// that is away or slow notes it later.
+/// Settles a job that has ended. The client waits at most [`SETTLE_WITHIN`]: a ledger that is away or
+/// slow records the end later.
 async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx: &RequestContext) {
     let (billing, entry) = (services.billing.clone(), entry.clone());
     let snapshot = ctx.snapshot.clone();
@@ -102,8 +103,8 @@ async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx:
     let _ = timeout(SETTLE_WITHIN, settled).await;
 }
 
-/// Tells the client how the job stands, by its public ids. Says whether it is told in the
-/// channel's own words: an answer that is rewritten is to be read again when it comes again.
+/// Makes the response with the job's status and public ids. Returns also whether the response is the
+/// channel's answer unchanged: an answer that was rewritten must be read again when it comes again.
 async fn respond(
     services: &Services,
     entry: &JobEntry,
@@ -117,14 +118,14 @@ async fn respond(
     if let Some(rewritten) = rewritten {
         answer.body = rewritten.into();
     }
-    // A job that failed is no failure to tell how it stands.
+    // The request succeeded, even if the job failed.
     if !answer.status.is_success() {
         answer.status = StatusCode::OK;
     }
     (Response::of(answer), same)
 }
 
-/// Passes on an answer that tells nothing of the job, and counts it where it is a success.
+/// Passes on an answer in which no job was found, and counts it as a failure if its status is a success.
 fn no_job(
     services: &Services,
     channel: &LiveChannel,

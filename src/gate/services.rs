@@ -1,4 +1,5 @@
-//! Holds what the handlers of requests work with, and runs what no request waits for.
+//! The services that the handlers of requests share, the context of a request, and the background
+//! service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::route::Route;
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
 
-/// What all requests share.
+/// The services that all requests share.
 pub(super) struct Services {
     pub(super) runtime: Arc<Runtime>,
     pub(super) client: Arc<UpstreamClient>,
@@ -35,14 +36,14 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Returns the time, by the clock that the gate goes by.
+    /// Returns the time by the gate's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.billing.now()
     }
 }
 
 impl Services {
-    /// Does to a channel what an operator asks for; `None` where there is no such channel.
+    /// Applies an operator's control to the channel `name`; `None` if there is no such channel.
     pub(super) fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
         loop {
             let snapshot = self.runtime.snapshot();
@@ -50,7 +51,7 @@ impl Services {
             for channel in snapshot.channels.addresses(name) {
                 self.client.control(channel, control);
             }
-            // A reload at the same time may have taken over what was before.
+            // A reload at the same time may have carried over the previous state.
             if Arc::ptr_eq(&snapshot, &self.runtime.snapshot()) {
                 return Some(());
             }
@@ -58,7 +59,7 @@ impl Services {
     }
 }
 
-/// What is known of one request while it is answered.
+/// The facts about one request while it is answered.
 pub(super) struct RequestContext {
     /// The configuration that was in force when the request came.
     pub(super) snapshot: Arc<Snapshot>,
@@ -68,17 +69,17 @@ pub(super) struct RequestContext {
     pub(super) key: Option<Arc<str>>,
     /// Whether the request's body has been read to its end.
     pub(super) body_complete: bool,
-    /// What the access log says of it.
+    /// The record of the request for the access log.
     pub(super) record: Arc<RequestRecord>,
 }
 
 impl RequestContext {
-    /// Begins a request of which nothing is known but its head.
+    /// Makes the context of a request of which only the head is known.
     pub(super) fn new(snapshot: Arc<Snapshot>, session: &ServerSession, now: Timestamp) -> Self {
         Self::of(snapshot, session, &session.req_header().headers, now)
     }
 
-    /// Begins a request whose head cannot be read.
+    /// Makes the context of a request whose head cannot be read.
     pub(super) fn unread(snapshot: Arc<Snapshot>, session: &ServerSession, now: Timestamp) -> Self {
         Self::of(snapshot, session, &HeaderMap::new(), now)
     }
@@ -92,7 +93,7 @@ impl RequestContext {
         let trusted = &snapshot.config.listen.trusted_proxies;
         let peer = session.client_addr().and_then(|address| address.as_inet());
         let client = peer.map(|peer| {
-            // Most gates trust no proxy: nothing is looked for then.
+            // Most gates trust no proxy, and need no lookup.
             if trusted.is_empty() {
                 return peer.ip().to_canonical();
             }
@@ -114,9 +115,9 @@ impl RequestContext {
         }
     }
 
-    /// Sets the bounds of a connection while the gate reads and writes it. The gate bounds each
-    /// read and write by itself: Pingora's own bounds do it with a look at the clock for each,
-    /// whether or not there is anything to wait for.
+    /// Sets the timeouts of a connection while the gate reads and writes it. The gate bounds each read
+    /// and write by itself: Pingora's own timeouts read the clock for each, whether or not there is
+    /// anything to wait for.
     pub(super) fn bound_connection(&self, session: &mut ServerSession) {
         let bounds = &self.snapshot.config.bounds;
         if session.get_keepalive().is_some() {
@@ -126,13 +127,13 @@ impl RequestContext {
         session.set_total_drain_timeout(Some(bounds.drain_timeout));
     }
 
-    /// Notes whose request it is.
+    /// Records the name of the key that the request presents.
     pub(super) fn set_key(&mut self, key: &Arc<str>) {
         self.key = Some(key.clone());
         self.record.set_key(self.route, key);
     }
 
-    /// Writes its line of the access log.
+    /// Writes the request's line of the access log.
     pub(super) fn write_line(&self, status: StatusCode, bytes_in: u64, bytes_out: u64) {
         let ended = Ended {
             route: self.route,
@@ -144,8 +145,8 @@ impl RequestContext {
         self.record.write(&ended, self.snapshot.config.log.requests);
     }
 
-    /// Notes what the request asks for, as far as the catalog has it: nothing else of a body is
-    /// written to a log.
+    /// Records the model, size and seconds that the request asks for, if the catalog has them: nothing
+    /// else of a body is written to a log.
     pub(super) fn note_asked(&self, asked: Asked<'_>) {
         let model = asked
             .model
@@ -157,7 +158,7 @@ impl RequestContext {
         self.record.set_requested(name, size, seconds);
     }
 
-    /// Notes which job the request is about.
+    /// Records the job that the request is about.
     pub(super) fn note_job(&self, entry: &JobEntry, route: &Route) {
         let job = &entry.job;
         if let Route::Remix(_) = route {
@@ -192,7 +193,7 @@ impl RequestContext {
     }
 }
 
-/// Finds the channel that made a job, and that may be asked about it.
+/// Finds the channel that made `job`, at the same address; an error if it is gone or switched off.
 pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
     let address = job.address.as_deref();
     let channel = snapshot.channels.at(&job.charge.channel, address);
@@ -203,7 +204,7 @@ pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChann
     }
 }
 
-/// Makes what a remix asks for: the same as its source.
+/// Returns the model, size and seconds of a remix: those of its source.
 pub(super) fn asked_of(source: &JobEntry) -> Source {
     let charge = &source.job.charge;
     Source {
@@ -213,11 +214,11 @@ pub(super) fn asked_of(source: &JobEntry) -> Source {
     }
 }
 
-/// Follows jobs to their end, finds out what became of requests without an answer, and
-/// prunes what is old. One for each gate; the ledger sees to it that of the gates that
-/// share it one does each task.
+/// The background service of a gate: follows jobs to their end, reconciles requests with an unknown
+/// outcome, and prunes old entries. One for each gate; the ledger makes sure that of the gates that share
+/// it one does each task.
 ///
-/// A Pingora service, for servers that embed the gate:
+/// It is a Pingora service, for servers that embed the gate:
 /// `server.add_service(background_service("tollgate", Background::new(gate)))`.
 pub struct Background {
     pub(super) worker: Arc<Worker>,
@@ -234,8 +235,7 @@ impl BackgroundService for Background {
     }
 }
 
-/// How long a server that embeds the gate waits, when it stops, for what is still to be written to the
-/// ledger.
+/// The maximum time that a stopping server that embeds the gate waits for pending writes to the ledger.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 impl Background {
@@ -244,7 +244,7 @@ impl Background {
         self.worker.run().await;
     }
 
-    /// Does once what [`run`](Self::run) does again and again: for tests that say when.
+    /// Runs one round of what [`run`](Self::run) repeats, for tests that decide when.
     #[doc(hidden)]
     pub async fn round(&self) {
         self.worker.round().await;

@@ -1,4 +1,4 @@
-//! Reads a body within bounds, inspects it, and holds back what may not go on yet.
+//! Reads a body within bounds, inspects it, and holds back the bytes that may not be forwarded yet.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::inspect::{Holdback, Inspector};
 use crate::upstream::timeout::within;
 use crate::upstream::{Framing, MinRate};
 
-/// Reads one body from the client.
+/// A request body while it is read from the client and inspected.
 pub(super) struct Upload<'s> {
     session: &'s mut ServerSession,
     pub(super) inspector: Box<Inspector>,
@@ -26,28 +26,29 @@ pub(super) struct Upload<'s> {
     max_bytes: u64,
     read_timeout: Duration,
     min_rate: MinRate,
-    /// Since when the client is waited for.
+    /// The start of the present wait for the client, if there is one.
     waits: Option<Instant>,
-    /// Held until the body has ended; none where it was at hand.
+    /// The upload slot, held until the body has ended; `None` if the body was at hand.
     pub(super) slot: Option<UploadSlot>,
-    /// When all of it must be there: counted from the first wait or the first bytes.
+    /// The time by which the whole body must have come: counted from the first wait or the first bytes.
     deadline: Option<Instant>,
     upload_timeout: Duration,
-    /// When the last bytes so far came.
+    /// The time when the latest bytes came.
     arrived: Option<Instant>,
     inspecting: Duration,
     ended: bool,
-    /// Whether the body goes nowhere, whatever the policy says of it.
+    /// Whether the body is only read to be compared, whatever the policy says of it: nothing is
+    /// forwarded.
     compares: bool,
 }
 
-/// Why streaming to a channel stopped before the body's end.
+/// The reason why streaming to a channel stopped before the body's end.
 pub(super) enum StreamEnd {
-    /// On the client's side, or by the gate's decision.
+    /// The client failed, or the gate refused the request.
     Client(RequestError),
     /// The channel's connection broke.
     Upstream(Box<pingora::Error>),
-    /// The channel answered already.
+    /// The channel answered before the body's end.
     Answered,
 }
 
@@ -86,12 +87,12 @@ impl<'s> Upload<'s> {
         self.ended
     }
 
-    /// Returns whether any of it has come.
+    /// Returns whether any byte of the body has come.
     pub(super) fn has_begun(&self) -> bool {
         self.received > 0
     }
 
-    /// Tells a client that waits for it to send the body.
+    /// Sends `100 Continue` to a client that waits for it.
     pub(super) async fn invite(&mut self) -> Result<(), RequestError> {
         let written = self.session.write_continue_response();
         in_time(self.read_timeout, written)
@@ -99,26 +100,26 @@ impl<'s> Upload<'s> {
             .map_err(RequestError::Disconnected)
     }
 
-    /// Returns when the last bytes so far came.
+    /// Returns the time when the latest bytes came.
     pub(super) fn arrived(&self) -> Instant {
         self.arrived.unwrap_or_else(Instant::now)
     }
 
-    /// Returns how long the inspector has taken so far.
+    /// Returns the time that the inspector has taken so far.
     pub(super) fn inspecting(&self) -> Duration {
         self.inspecting
     }
 
-    /// Returns the next piece that may go on: what the inspector calls safe, but never the last
-    /// byte of a declared length. A channel would take a body that stops in the middle of a file as
+    /// Returns the next piece that may be forwarded: bytes that the inspector calls safe, but never the
+    /// last byte of a declared length. A channel would take a body that stops in the middle of a file as
     /// complete, and several real parsers read such a body.
     pub(super) fn next_safe(&mut self) -> Option<Bytes> {
         self.holdback.pop(self.inspector.safe().min(self.last))
     }
 
-    /// Waits for the next bytes, at most as long as a client may send nothing.
+    /// Waits for the next bytes, at most for the read timeout and until the upload's deadline.
     ///
-    /// Cancel safe: a read that is dropped has taken nothing.
+    /// Cancel safe: a dropped read has taken nothing.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, RequestError> {
         let (deadline, within_all) = (&mut self.deadline, self.upload_timeout);
         let waits = &mut self.waits;
@@ -133,7 +134,7 @@ impl<'s> Upload<'s> {
         read.map_err(|_| Refusal::Slow)?.map_err(unread)
     }
 
-    /// Takes in what was read: `None` is the body's end.
+    /// Inspects a chunk that was read, and holds it back; `None` is the body's end.
     pub(super) fn take(&mut self, chunk: Option<Bytes>) -> Result<(), Refusal> {
         let started = Instant::now();
         self.arrived = Some(started);
@@ -148,7 +149,7 @@ impl<'s> Upload<'s> {
                 max: self.max_bytes,
             });
         }
-        // Bytes that are at hand come without a wait, and so without its bound.
+        // Bytes at hand come without a wait, and so without the deadline that a wait checks.
         if started > *self.deadline.get_or_insert(started + self.upload_timeout) {
             return Err(Refusal::Slow);
         }
@@ -176,7 +177,7 @@ impl<'s> Upload<'s> {
         self.slot = None;
     }
 
-    /// Reads to the end, whatever the policy says of it, and lets nothing go on.
+    /// Reads the body to its end, whatever the policy says of it, and forwards nothing.
     pub(super) async fn read_through(&mut self) -> Result<(), RequestError> {
         self.compares = true;
         while !self.ended {
@@ -188,14 +189,14 @@ impl<'s> Upload<'s> {
         Ok(())
     }
 
-    /// Reads what is at hand, up to `max_bytes` bytes: waits for the first bytes only.
+    /// Waits for the first bytes, then reads what is at hand, up to `max_bytes` bytes.
     pub(super) async fn read_ahead(&mut self, max_bytes: usize) -> Result<(), RequestError> {
         let first = self.read().await?;
         self.take(first)?;
         self.read_at_hand(max_bytes)
     }
 
-    /// Reads what is at hand, up to `max_bytes` bytes.
+    /// Reads what is at hand without waiting, up to `max_bytes` bytes.
     pub(super) fn read_at_hand(&mut self, max_bytes: usize) -> Result<(), RequestError> {
         while !self.ended && self.holdback.len() < max_bytes {
             let Some(read) = self.session.read_request_body().now_or_never() else {
@@ -207,9 +208,8 @@ impl<'s> Upload<'s> {
     }
 }
 
-/// Makes sure that a request has no body, where its head does not tell: in HTTP/2 only
-/// END_STREAM does, which may come in an empty frame of its own, and in HTTP/1.1 the last
-/// chunk may be the first one.
+/// Checks that no body follows, for a request whose head does not tell: in HTTP/2 only END_STREAM does,
+/// which may come in an empty frame of its own, and in HTTP/1.1 the last chunk may be the first one.
 pub(super) async fn nothing_follows(
     session: &mut ServerSession,
     expects_continue: bool,
@@ -237,14 +237,13 @@ pub(super) async fn nothing_follows(
     ended.unwrap_or_else(|_| Err(Refusal::Slow.into()))
 }
 
-/// The names of Pingora's errors for chunks that cannot be read, of which it exports no
-/// constants.
+/// The names of Pingora's errors for chunks that cannot be read; Pingora exports no constants for them.
 const MALFORMED: [ErrorType; 2] = [
     ErrorType::new("InvalidChunk"),
     ErrorType::new("InvalidTrailerEnd"),
 ];
 
-/// Returns what a body that cannot be read means.
+/// Maps the error of a failed body read to the reason for which the request ends.
 fn unread(error: Box<pingora::Error>) -> RequestError {
     if *error.etype() == pingora::ReadTimedout {
         return Refusal::Slow.into();
@@ -255,7 +254,7 @@ fn unread(error: Box<pingora::Error>) -> RequestError {
     RequestError::Disconnected(error)
 }
 
-/// Returns whether the client's framing cannot be read, rather than its connection.
+/// Returns whether the error is in the client's framing, and not in its connection.
 fn is_malformed(error: &pingora::Error) -> bool {
     MALFORMED.contains(error.etype())
 }

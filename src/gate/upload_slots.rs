@@ -1,6 +1,5 @@
-//! Bounds how many bodies are awaited at once: in all, and of one key, so that no key keeps
-//! the others out. A body that is small by its head is counted apart from large ones, which
-//! take their time.
+//! Limits how many bodies are uploaded at once: in all, and by one key, so that no key keeps the others
+//! out. Bodies that are small by their head are counted apart from large ones, which take their time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,20 +9,20 @@ use crate::config::Bounds;
 use crate::policy::{Exceeded, Key, Limit, Measure, Terms, Timestamp};
 use crate::upstream::Framing;
 
-/// How much of a body is read before a channel is connected to, if it is at hand.
+/// The maximum number of bytes of a body that are read, if at hand, before a channel is connected to.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
 
-/// How long a body may become.
+/// The size class of a body, by its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum BodySize {
-    /// Declared to be so short that it is read before a channel is connected to.
+    /// A declared length that is read whole before a channel is connected to.
     Small,
-    /// Any other.
+    /// A longer declared length, or none.
     Large,
 }
 
 impl BodySize {
-    /// Returns how long a body may become, by its head.
+    /// Returns the size class of a body, by its framing.
     pub(super) fn of(framing: Framing) -> Self {
         match framing {
             Framing::Length(length) if length <= READ_AHEAD as u64 => Self::Small,
@@ -32,25 +31,25 @@ impl BodySize {
     }
 }
 
-/// How many bodies of a size may be awaited at once.
+/// The maximum numbers of bodies of one size class that may be uploaded at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlotLimits {
-    /// In all.
+    /// The maximum for all keys together.
     pub(super) all: usize,
-    /// Of one key.
+    /// The maximum for one key.
     pub(super) of_key: usize,
 }
 
-/// Why there is no slot.
+/// The reason why no slot is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoSlot {
-    /// As many bodies as allowed are awaited, whosever they are.
+    /// The maximum for all keys together is reached.
     All,
-    /// As many of this key.
+    /// The maximum for this key is reached.
     OfKey,
 }
 
-/// The bodies that are awaited.
+/// The counts of bodies that are being uploaded.
 #[derive(Default)]
 pub(crate) struct UploadSlots(Mutex<Counts>);
 
@@ -60,7 +59,7 @@ struct Counts {
     of_key: HashMap<(Arc<str>, BodySize), usize>,
 }
 
-/// One body that is awaited, until this is dropped.
+/// A slot for one body that is being uploaded; dropping it frees the slot.
 pub(super) struct UploadSlot {
     slots: Arc<UploadSlots>,
     key: Arc<str>,
@@ -68,7 +67,7 @@ pub(super) struct UploadSlot {
 }
 
 impl UploadSlots {
-    /// A slot for a body of a key, if there is one.
+    /// Takes a slot for a body of `key`, if one is free.
     pub(super) fn take(
         self: &Arc<Self>,
         key: &Arc<str>,
@@ -93,7 +92,7 @@ impl UploadSlots {
         })
     }
 
-    /// Returns how many bodies of a size are awaited.
+    /// Returns the number of bodies of this size class that are being uploaded.
     pub(crate) fn taken(&self, size: BodySize) -> usize {
         self.counts().all.get(&size).copied().unwrap_or_default()
     }
@@ -112,7 +111,7 @@ impl Drop for UploadSlot {
         let of_key = (self.key.clone(), self.size);
         if let Some(count) = counts.of_key.get_mut(&of_key) {
             *count -= 1;
-            // Keys come and go with configurations: nothing stays of one without uploads.
+            // Keys come and go with configurations: keep no entry for a key without uploads.
             if *count == 0 {
                 counts.of_key.remove(&of_key);
             }
@@ -120,7 +119,7 @@ impl Drop for UploadSlot {
     }
 }
 
-/// Takes a slot for a body of a key that is not at hand.
+/// Takes a slot for a body of `key` that is not at hand, within the bounds and the key's in-flight limit.
 pub(super) fn slot_for(
     slots: &Arc<UploadSlots>,
     bounds: &Bounds,
@@ -130,8 +129,8 @@ pub(super) fn slot_for(
 ) -> Result<UploadSlot, Refusal> {
     let all = bounds.concurrent_uploads;
     let mut of_key = bounds.uploads_per_key.min(all);
-    // More uploads than jobs that may be in flight cannot all end well. Small bodies are
-    // there in a moment, and the ledger decides about them.
+    // More large uploads than the jobs that may be in flight cannot all succeed. Small bodies are read in
+    // a moment, and the ledger decides about them.
     let in_flight = match size {
         BodySize::Large => in_flight_limit(key),
         BodySize::Small => None,
@@ -156,7 +155,7 @@ pub(super) fn slot_for(
     })
 }
 
-/// Returns the least that a key, or its group, may have in flight, and whether it is the group's.
+/// Returns the smallest in-flight limit of a key and its group, and whether it is the group's.
 fn in_flight_limit(key: &Key) -> Option<(Limit, bool)> {
     let own = key.limits.iter().map(|limit| (limit, false));
     let shared = key.group.limits.iter().map(|limit| (limit, true));
