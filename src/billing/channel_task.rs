@@ -1,4 +1,4 @@
-//! Holds what a background task of one channel works with.
+//! The context of a background task of one channel.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::ledger::Unmatched;
 use crate::runtime::Snapshot;
 use crate::upstream::{LiveChannel, UpstreamClient};
 
-/// What a background task of one channel works with. Clones share all of it.
+/// The services and the channel that a background task of one channel works with. Clones share them.
 #[derive(Clone)]
 pub(super) struct ChannelTask {
     pub(super) billing: Billing,
@@ -17,8 +17,9 @@ pub(super) struct ChannelTask {
 }
 
 impl ChannelTask {
-    /// Returns whether it is decided at this address of the channel what became of a reservation:
-    /// where it was made, or at the first one, where that address is gone.
+    /// Returns whether the outcome of a reservation is decided at this address of the channel: it is
+    /// decided at the address that got the request, or at the channel's first address if that one is
+    /// gone.
     pub(super) fn is_here(&self, unmatched: &Unmatched) -> bool {
         match self.made_at(unmatched) {
             Some(at) => Arc::ptr_eq(at, &self.channel),
@@ -26,8 +27,8 @@ impl ChannelTask {
         }
     }
 
-    /// Returns whether the address where a reservation was made is not configured any more: no list
-    /// proves that it became nothing, and it is held until it expires.
+    /// Returns whether the address that got a reservation's request is not configured any more: then no
+    /// list proves that the reservation became nothing, and it is held until it expires.
     pub(super) fn is_gone(&self, unmatched: &Unmatched) -> bool {
         self.made_at(unmatched).is_none()
     }

@@ -1,4 +1,4 @@
-//! Computes charges: what a permit costs, and what the channel's answer corrects it to.
+//! Computes charges: the cost of a permit, and the corrected cost after the channel's answer.
 
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,14 @@ use crate::dialect::JobAnswer;
 use crate::ledger::{Charge, Payer, PurchaseCost};
 use crate::policy::{Key, Permit};
 
-/// How many charges are remembered: one for each value of a byte.
+/// The number of charges that the cache holds: one for each value of a byte.
 const REMEMBERED: usize = 1 << u8::BITS;
 
-/// Caches the charges that were made last, to be shared by all jobs that cost the same: most requests
-/// ask for what others have asked for, and a charge of its own for each would be the largest
-/// part of what stays of a job.
+/// A cache of the latest charges, shared by all jobs with the same cost. Most requests ask for what
+/// others have asked for, and a charge of its own for each job would be the largest part of the memory
+/// that stays in use for the job.
 pub(super) struct ChargeCache {
-    /// Each charge has one place where it can be.
+    /// The slots, by hash: each charge has exactly one slot.
     places: Vec<Mutex<Option<Arc<Charge>>>>,
     hash: RandomState,
 }
@@ -33,12 +33,12 @@ impl Default for ChargeCache {
 }
 
 impl ChargeCache {
-    /// Returns the charge for what a key is permitted, on a channel.
+    /// Returns the charge for `permit` of `key` on `channel`, from the cache if it is there.
     pub(super) fn charge(&self, key: &Key, permit: &Permit, channel: &Channel) -> Arc<Charge> {
         let (model, size) = (permit.model().name(), &permit.size().name);
         let names = [&key.name, &channel.name, model, size];
         let hash = self.hash.hash_one((names, permit.seconds()));
-        // The lowest byte: as many places as it has values.
+        // The lowest byte of the hash: there are as many slots as it has values.
         let [place, ..] = hash.to_le_bytes();
         let place = &self.places[usize::from(place)];
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +49,7 @@ impl ChargeCache {
     }
 }
 
-/// Returns whether a charge is what [`charge`] would make.
+/// Returns whether `charge` equals the charge that [`charge`] would make of the other parameters.
 fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Channel) -> bool {
     let Quote { list, billed } = permit.quote();
     let Charge {
@@ -70,7 +70,7 @@ fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Channel) -> bool
         && *purchase == purchase_cost(permit, channel)
 }
 
-/// Computes the charge for what a key is permitted, on a channel where one is chosen.
+/// Computes the charge for `permit` of `key`, on `channel` if one has been chosen.
 pub(crate) fn charge(key: &Key, permit: &Permit, channel: Option<&Channel>) -> Arc<Charge> {
     let Quote { list, billed } = permit.quote();
     Arc::new(Charge {
@@ -86,8 +86,8 @@ pub(crate) fn charge(key: &Key, permit: &Permit, channel: Option<&Channel>) -> A
     })
 }
 
-/// Returns what the account of a channel pays for what is permitted. The configuration has a price
-/// for each size, or none at all.
+/// Returns what the channel's account pays for the permitted request; `None` if the channel has no
+/// purchase price. The configuration has a purchase price for each size, or none at all.
 fn purchase_cost(permit: &Permit, channel: &Channel) -> Option<PurchaseCost> {
     let purchase = channel.purchase.as_ref()?;
     let terms = match &purchase.price {
@@ -104,9 +104,9 @@ fn purchase_cost(permit: &Permit, channel: &Channel) -> Option<PurchaseCost> {
     })
 }
 
-/// Returns the charge for what the answer says is rendered, at the prices that the reservation was
-/// made at. A size that had no price keeps the price that was agreed on. The catalog is asked
-/// only for a reservation that is older than the keeping of prices.
+/// Returns the charge corrected to the size and seconds that the channel's answer says are rendered, at
+/// the prices of the reservation. If the new size had no price, the agreed price stays. The catalog is
+/// asked only for a reservation that is older than the recording of prices.
 pub(super) fn corrected(
     charge: &Arc<Charge>,
     answer: &JobAnswer,
@@ -134,7 +134,7 @@ pub(super) fn corrected(
             list,
             billed,
             purchase: charge.purchase.as_ref().map(|cost| PurchaseCost {
-                // A size that is not sold has the price that was agreed on.
+                // A size that is not sold keeps the agreed amount.
                 amount: cost.terms.cost(list, size, seconds).unwrap_or(cost.amount),
                 ..cost.clone()
             }),
@@ -213,7 +213,7 @@ mod tests {
             (cost.amount.to_string(), &*cost.currency),
             ("0.34".into(), "USD")
         );
-        // A reload may change what a name stands for, and what other sizes cost.
+        // A reload may change the meaning of a name, and the prices of other sizes.
         for (price, key, size, seconds, channel) in [
             ("0.11", &one, "720x1280", "4", &east),
             ("0.10", &key("one", "6"), "720x1280", "4", &east),
@@ -250,7 +250,7 @@ mod tests {
             ..JobAnswer::default()
         };
         for (size, seconds, expected, expected_old) in [
-            // What was agreed on stands, whatever the catalog says by now.
+            // The agreed price stays, whatever the catalog says by now.
             (None, None, ("720x1280", 4, "0.40"), ("720x1280", 4, "0.40")),
             (
                 Some("720x1280"),

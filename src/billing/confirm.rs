@@ -1,5 +1,5 @@
-//! Ties a reservation to the job that its channel has created, and corrects its charge to what
-//! is really rendered.
+//! Confirms a reservation with the job that its channel created, and corrects the charge to what is
+//! really rendered.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,28 +20,27 @@ use crate::ledger::{
 };
 use crate::metrics::Event;
 
-/// For how long a limit may have no room for a job that its client was told of, before it is given
-/// up. By time, since a gate that stops tries more often.
+/// The time for which a confirmation is retried while a limit has no room for a job that the client has
+/// been told of. A time and not a number of attempts, since a gate that stops tries more often.
 const NO_ROOM_FOR: Duration = Duration::from_secs(40);
 
-/// Why a reservation is not tied to the job that a channel has answered.
+/// The reason why a reservation was not confirmed with the job of its channel's answer.
 pub(crate) enum NotConfirmed {
-    /// The job's id is another reservation's: whose it is cannot be known.
+    /// The job's id belongs to another reservation: the owner of the job cannot be known.
     Taken(Box<Reservation>),
-    /// The reservation was voided before, since nothing showed that there would be an answer,
-    /// and no limit has room for another one.
+    /// The reservation was voided before, since no answer was to be expected, and no limit has room for a
+    /// new reservation.
     GivenUp,
 }
 
 impl Billing {
-    /// Confirms a reservation with the job of its answer, corrects the charge, and resolves it
-    /// if the job has ended already. Returns the job's public id, for which `first` makes what
-    /// repetitions of the request are answered with. Where the reservation was given up
-    /// meanwhile, because another gate took this one for dead or the clock was set, the job is
-    /// charged by a new one.
+    /// Confirms a reservation with the job of the channel's answer, corrects the charge, and resolves it
+    /// if the job has ended already. Returns the job's public id; `first` makes the answer to repetitions
+    /// of the request from that id. If the reservation was given up meanwhile, because another gate took
+    /// this gate for dead or the clock was set, a new reservation is charged for the job.
     ///
     /// # Errors
-    /// Where it is not confirmed: no client is to be told of the job then.
+    /// If the reservation is not confirmed: the client must not be told of the job then.
     pub(crate) async fn confirm(
         &self,
         reservation: Box<Reservation>,
@@ -102,16 +101,16 @@ impl Billing {
             end: None,
             deleted: false,
         }));
-        // Where the ledger could not be used, the public id may turn out to be the one of
-        // another channel's job, which this answer says nothing about.
+        // If the ledger could not be used, the public id may turn out to belong to another channel's job,
+        // which this answer says nothing about.
         if entry.job.reservation == id {
             self.settle(&entry, answer, config).await;
         }
         Ok(public)
     }
 
-    /// Confirms a reservation, or a new one in its place if it was voided meanwhile. Returns the
-    /// reservation that was used, the ledger's answer and the confirmation that was tried last.
+    /// Confirms a reservation, or a new reservation in its place if it was voided meanwhile. Returns the
+    /// reservation that was used, the ledger's result and the last confirmation that was tried.
     async fn confirm_or_reserve_again(
         &self,
         mut reservation: Box<Reservation>,
@@ -142,8 +141,8 @@ impl Billing {
         }
     }
 
-    /// Confirms a reservation under the public id that is wanted, or under one that is generated
-    /// where that is taken. Returns under which it was.
+    /// Confirms a reservation under the preferred public id of its job, or under a generated id if that
+    /// is taken. Returns the ledger's result and the confirmation with the id that was used.
     async fn confirm_by_answer(
         &self,
         reservation: &Reservation,
@@ -161,10 +160,9 @@ impl Billing {
         (confirmed, confirmation)
     }
 
-    /// Confirms a reservation as soon as the ledger can be used, though its client has been
-    /// told of the job already: with the public id that the client was told, or with one that
-    /// is generated where that is taken. Where it was given up meanwhile, the job is charged by a
-    /// new reservation.
+    /// Starts retries that confirm a reservation once the ledger can be used; its client has been told of
+    /// the job already. Uses the public id that the client was told, or a generated one if that is taken.
+    /// If the reservation was given up meanwhile, a new reservation is charged for the job.
     fn retry_confirm(
         &self,
         reservation: &Reservation,
@@ -191,7 +189,7 @@ impl Billing {
                 }
                 match confirmed {
                     Confirmed::Done { .. } | Confirmed::Already { .. } => {
-                        // What was cached of a reservation that was given up.
+                        // Drop the cached entry of a reservation that was given up.
                         billing.jobs.forget_others(&wanted.job, id);
                         return Ok(());
                     }
@@ -201,7 +199,7 @@ impl Billing {
                             anew.close();
                             return Ok(());
                         }
-                        // A reservation that is about to be voided may be what takes the room.
+                        // The room may be taken by a reservation that is about to be voided.
                         None if first_refusal(&refused, id, &wanted.job).elapsed()
                             < NO_ROOM_FOR =>
                         {
@@ -211,7 +209,7 @@ impl Billing {
                     },
                     Confirmed::Taken | Confirmed::IdTaken => {}
                 }
-                // What the client was told of is not its own after all.
+                // The job that the client was told of does not belong to it after all.
                 let job = &wanted.job;
                 log::error!(
                     "reservation {id}: job {job}, of which its client was told, is not charged and \
@@ -223,8 +221,8 @@ impl Billing {
         });
     }
 
-    /// Ties a reservation to a listed job that was matched with it, now or as soon as the ledger
-    /// can be used. `before` is what it charges so far.
+    /// Confirms a reservation with the listed job that was matched with it, now or as soon as the ledger
+    /// can be used. `before` is the charge so far.
     pub(super) async fn confirm_reconciled(
         &self,
         id: ReservationId,
@@ -247,9 +245,9 @@ impl Billing {
         confirmed
     }
 
-    /// Makes one attempt to tie a reservation to its job. Shows a correction so that reserved =
-    /// posted + voided + open still holds: what the charge was is voided, what it is now is
-    /// reserved. Shows one that was left out, too: the channel may bill for it.
+    /// Makes one attempt to confirm a reservation, and shows a correction in the metrics so that reserved
+    /// = posted + voided + open still holds: the old charge counts as voided, the new one as reserved.
+    /// Shows a correction that was left out, too: the channel may bill for it.
     async fn confirm_once(
         &self,
         id: ReservationId,
@@ -267,13 +265,12 @@ impl Billing {
         else {
             return Ok(confirmed);
         };
-        // What it was is the caller's to know: a ledger that was asked again may have
-        // forgotten.
+        // `before` comes from the caller: a ledger that was asked a second time may have forgotten it.
         if before != after {
             self.metrics.charge(Event::Voided, before);
             self.metrics.charge(Event::Reserved, after);
         }
-        // Where the ledger's first answer was lost, so was the limit that it named.
+        // If the ledger's first answer was lost, so was the name of the limit.
         let is_uncorrected = after == before && confirmation.charge != *before;
         if limit_reached.is_some() || is_uncorrected {
             self.metrics.correction_left_out(before);
@@ -283,8 +280,8 @@ impl Billing {
     }
 }
 
-/// Returns when a limit first had no room for a job that its client was told of. It is logged then: a
-/// gate that stops may not come to give the job up.
+/// Returns the time when a limit first had no room for a job that its client was told of. Logs the first
+/// refusal: a gate that stops may not live to give the job up.
 fn first_refusal(refused: &OnceLock<Instant>, id: ReservationId, job: &str) -> Instant {
     *refused.get_or_init(|| {
         log::warn!(
@@ -295,7 +292,7 @@ fn first_refusal(refused: &OnceLock<Instant>, id: ReservationId, job: &str) -> I
     })
 }
 
-/// Logs that a channel has answered with a job after its reservation was given up.
+/// Logs that a channel answered with a job after the reservation had been given up; `anew` is charged.
 fn log_given_up(given_up: &Reservation, anew: Option<&Reservation>, job: &str) {
     let (id, channel) = (given_up.id(), &given_up.charge().channel);
     match anew {
@@ -311,7 +308,7 @@ fn log_given_up(given_up: &Reservation, anew: Option<&Reservation>, job: &str) {
     }
 }
 
-/// Logs that a charge was not corrected for want of room in a limit.
+/// Logs that a charge was not corrected because a limit had no room.
 fn log_uncorrected(
     id: ReservationId,
     before: &Charge,
@@ -343,7 +340,7 @@ fn log_uncorrected(
     );
 }
 
-/// Returns the limits that bind a correction, where it is one.
+/// Returns the limits that a correction must fit; none if the charge does not change.
 pub(super) fn binding_limits(config: &Config, before: &Charge, after: &Charge) -> BindingLimits {
     match before == after {
         true => BindingLimits::default(),

@@ -1,5 +1,5 @@
-//! Caches jobs: whose they are never changes, so a poll need not ask the ledger, and cached
-//! jobs can be polled while it is away.
+//! Caches jobs: the owner of a job never changes, so a poll need not ask the ledger, and cached jobs can
+//! be polled while the ledger is away.
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -12,24 +12,24 @@ use crate::ledger::{Job, ReservationId};
 use crate::map::Map;
 use crate::policy::Timestamp;
 
-/// How many jobs are remembered, at least the last this many that were asked for.
+/// The size of one half of the cache: at least this many of the most recently used jobs are kept.
 const REMEMBERED: usize = 50_000;
 
-/// Holds a job, and what this gate has seen of it.
+/// A job, with what this gate has seen of it.
 #[derive(Debug)]
 pub(crate) struct JobEntry {
     pub(crate) job: Job,
     resolved: AtomicBool,
-    /// Whether its end is in the metrics of this gate.
+    /// Whether the job's end has been counted in this gate's metrics.
     counted: AtomicBool,
-    /// When a client last asked for it.
+    /// The time when a client last asked for the job, in milliseconds since 1970; 0 if none did.
     polled: AtomicU64,
-    /// The digest of the last answer that was read and settled, to skip the same one; 0 before the
-    /// first.
+    /// The digest of the last answer that was read and settled, so that an equal answer is skipped; 0
+    /// before the first.
     last_answer: AtomicU64,
 }
 
-/// Recognises an answer when it comes again.
+/// A digest of an answer's body, by which an equal answer is recognised.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AnswerDigest(u64);
 
@@ -52,14 +52,13 @@ impl JobEntry {
         })
     }
 
-    /// Returns the job's upstream id, where its public id is another one.
+    /// Returns the job's upstream id if it differs from the public id.
     pub(crate) fn upstream_id(&self) -> Option<&str> {
         let job = &self.job;
         (job.upstream_id != job.id).then_some(&*job.upstream_id)
     }
 
-    /// Returns whether its charge is resolved, as far as this gate has seen: the ledger's word
-    /// wins.
+    /// Returns whether the job's charge is resolved, as far as this gate has seen: the ledger decides.
     pub(crate) fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Relaxed)
     }
@@ -68,42 +67,42 @@ impl JobEntry {
         self.resolved.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that its end is counted. Whether it was already.
+    /// Marks the job's end as counted in the metrics. Returns whether it had been marked before.
     pub(crate) fn was_counted(&self) -> bool {
         self.counted.swap(true, Ordering::Relaxed)
     }
 
-    /// Forgets that its charge was resolved, which the ledger has lost: each answer may tell its
-    /// end again.
+    /// Marks the job's charge as open again, for a resolution that the ledger has lost: any later answer
+    /// may report the end again.
     pub(crate) fn reopen(&self) {
         self.resolved.store(false, Ordering::Relaxed);
         self.last_answer.store(0, Ordering::Relaxed);
     }
 
-    /// Returns whether this answer is the last one that was read: most polls get the same answer as
-    /// the one before, and to read that again would be the largest part of their cost.
+    /// Returns whether `answer` equals the last answer that was read: most polls get the same answer as
+    /// the poll before, and reading it again would be the largest part of their cost.
     pub(crate) fn is_last_answer(&self, answer: AnswerDigest) -> bool {
         self.last_answer.load(Ordering::Relaxed) == answer.0
     }
 
-    /// Notes an answer from which nothing more is to be learned.
+    /// Remembers an answer that holds nothing more to be settled.
     pub(crate) fn set_last_answer(&self, answer: AnswerDigest) {
         self.last_answer.store(answer.0, Ordering::Relaxed);
     }
 
-    /// Notes that a client has asked for it.
+    /// Records that a client has asked for the job at `now`.
     pub(crate) fn note_poll(&self, now: Timestamp) {
         self.polled.store(now.0, Ordering::Relaxed);
     }
 
-    /// Returns when a client last asked for it here.
+    /// Returns the time when a client last asked this gate for the job.
     pub(crate) fn last_poll(&self) -> Timestamp {
         Timestamp(self.polled.load(Ordering::Relaxed))
     }
 }
 
-/// Keeps the jobs that were asked for last. In two halves: when the younger one is full, the
-/// older one is dropped, and what is asked for there moves over.
+/// A cache of the most recently used jobs, in two halves: when the younger half is full, the older half
+/// is dropped, and a job that is used there moves to the younger one.
 #[derive(Debug, Default)]
 pub(crate) struct JobCache {
     halves: RwLock<[Map<Arc<str>, Arc<JobEntry>>; 2]>,
@@ -126,7 +125,8 @@ impl JobCache {
         halves.iter().all(Map::is_empty)
     }
 
-    /// Forgets a job that turned out to be another reservation's.
+    /// Removes the job `id` if its entry is of `reservation`: the job turned out to be another
+    /// reservation's.
     pub(crate) fn forget(&self, id: &str, reservation: ReservationId) {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         for half in &mut *halves {
@@ -139,7 +139,7 @@ impl JobCache {
         }
     }
 
-    /// Forgets what is cached of a job for another reservation than its own.
+    /// Removes the job `id` if its entry is of another reservation than `reservation`.
     pub(crate) fn forget_others(&self, id: &str, reservation: ReservationId) {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         for half in &mut *halves {
@@ -150,10 +150,10 @@ impl JobCache {
         }
     }
 
-    /// Remembers a job in the younger half; answers the entry that is there already, if one is.
+    /// Adds a job to the younger half; returns the entry that is there already, if there is one.
     pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
-        // One that moves over stays in the older half too: it goes with that.
+        // A job that moves over stays in the older half too, and is dropped with it.
         let entry = match halves[0].entry(entry.job.id.clone()) {
             Entry::Occupied(cached) => return cached.get().clone(),
             Entry::Vacant(place) => place.insert(entry).clone(),
@@ -161,11 +161,11 @@ impl JobCache {
         if halves[0].len() < REMEMBERED {
             return entry;
         }
-        // With room at once: a table that grows is made anew each time.
+        // With its full capacity at once: a table that grows is rebuilt each time.
         let younger = Map::with_capacity_and_hasher(REMEMBERED, Default::default());
         let younger = std::mem::replace(&mut halves[0], younger);
         let forgotten = std::mem::replace(&mut halves[1], younger);
-        // Tens of thousands of jobs are let go of while nobody waits for it.
+        // Tens of thousands of jobs are freed after the lock is released.
         drop(halves);
         drop(forgotten);
         entry

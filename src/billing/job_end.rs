@@ -6,31 +6,31 @@ use crate::channel::Channel;
 use crate::dialect::{JobAnswer, Status};
 use crate::ledger::{self, JobError, Resolution};
 
-/// How a job has ended, and how that resolves its charge.
+/// The end of a job, and how it resolves the charge.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobEnd {
     pub(crate) resolution: Resolution,
-    /// A word for operators and labels.
+    /// The job's final status, as a word for operators and metric labels.
     pub(crate) status: &'static str,
-    /// How long it took, by the channel's clock, where it tells.
+    /// The time that the job took, by the channel's clock, if the channel tells.
     pub(crate) lasted: Option<Duration>,
 }
 
 impl JobEnd {
-    /// The job was deleted before its end was seen.
+    /// The end of a job that was deleted before its end was seen: posted.
     pub(crate) const DELETED: Self = Self {
         resolution: Resolution::Posted,
         status: "deleted",
         lasted: None,
     };
-    /// The job's end was not seen in time.
+    /// The end of a job whose end was not seen in time: posted.
     pub(crate) const EXPIRED: Self = Self {
         resolution: Resolution::Posted,
         status: "expired",
         lasted: None,
     };
 
-    /// Decides how a job ended and whether it is charged; `None` while it goes on.
+    /// Returns the end of a job of this status, and whether it is charged; `None` while the job goes on.
     pub(crate) fn of(status: Status, charge_failed_jobs: bool) -> Option<Self> {
         let owed = match status {
             Status::Completed => true,
@@ -48,7 +48,7 @@ impl JobEnd {
     }
 }
 
-/// Returns why a job failed, where its channel says so.
+/// Returns the error of a failed job, if its channel tells one, without the channel's credential.
 pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobError> {
     if !answer.is_unsuccessful() {
         return None;
@@ -61,7 +61,7 @@ pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobErro
     is_known.then_some(JobError { code, message })
 }
 
-/// Returns how long a job took, by the times that its channel gives.
+/// Returns the time that a job took, by the times that its channel gives.
 pub(super) fn duration(answer: &JobAnswer) -> Option<Duration> {
     let seconds = answer.completed?.checked_sub(answer.created?)?;
     Some(Duration::from_secs(seconds))

@@ -1,4 +1,4 @@
-//! Asks channels about jobs that the ledger knows, and settles what they say.
+//! Asks channels for the status of jobs that the ledger knows, and settles jobs that have ended.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::runtime::Snapshot;
 use crate::upstream::job_status::{self, JobReport};
 use crate::upstream::{LiveChannel, QueryError, UpstreamClient};
 
-/// Fetches the status of a job from its channel. The report's body is as clients are told it:
-/// it names jobs by their public ids.
+/// Fetches the status of a job from its channel. The body of the report is as clients see it, with public
+/// ids.
 ///
 /// # Errors
-/// Where the channel tells nothing of the job. It has been counted and logged.
+/// If the channel returns no status of the job. The error has been counted and logged.
 pub(crate) async fn fetch(
     billing: &Billing,
     client: &UpstreamClient,
@@ -31,8 +31,8 @@ pub(crate) async fn fetch(
     Ok(report)
 }
 
-/// Fetches the status of a job and settles its charge if it has ended. Where it is given up, what it has
-/// begun to settle is settled all the same.
+/// Fetches the status of a job, and settles its charge if it has ended. If the caller drops this future,
+/// a settlement that has begun is still completed.
 ///
 /// # Errors
 /// As for [`fetch`].
@@ -50,7 +50,7 @@ pub(crate) async fn fetch_and_settle(
         let settled = billing.spawn_write(async move {
             settles.settle(&entry, &job, &snapshot.config).await;
         });
-        // It only fails by a panic, which has been logged.
+        // The spawned task fails only by a panic, which has been logged.
         let _ = settled.await;
     }
     Ok(report)

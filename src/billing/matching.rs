@@ -1,43 +1,42 @@
-//! Decides which reservation without an answer each job of a channel's list belongs to. No IO
-//! and no clock: a list and the ledger's entries go in, decisions come out.
+//! Decides which unanswered reservation each job of a channel's list belongs to. No IO and no clock: a
+//! list and the ledger's entries go in, decisions come out.
 //!
-//! **Whose a job is, is never guessed.** Jobs and reservations that fit each other, directly or
+//! **The owner of a job is never guessed.** Jobs and reservations that fit each other, directly or
 //! through others, form a component. Where a component holds reservations of several keys, a
 //! job in it is assigned only if a single reservation fits it. A reservation that was voided
 //! not long ago is still a candidate: its job may be listed late, and is not to go to another key.
 //!
-//! **A job may fit a reservation without being evidence for it.** A prompt is evidence. Where the
-//! list tells none, the time is, together with all else that it tells, but only if the channel's
-//! clock is known to agree with the gates'. A job that is evidence for no reservation is assigned
-//! to none, and none that it fits is voided, because it may have become that job. A candidate
-//! needs no evidence to make a match ambiguous: a channel may render another size or other seconds
-//! than were asked for.
+//! **A job may fit a reservation without being evidence for it.** A prompt is evidence. If the list has
+//! no prompts, the time is evidence, together with all other fields of the list, but only if the
+//! channel's clock is known to agree with the gates'. A job that is evidence for no reservation is
+//! assigned to none, and no reservation that it fits is voided, because it may have become that job. A
+//! candidate needs no evidence to make a match ambiguous: a channel may render another size or other
+//! seconds than requested.
 //!
 //! **Time separates keys only by the channel's own clock.** A reservation of another key is a rival
 //! at whatever time it was made, unless it is known what the channel's clock showed then: the clock
 //! of the gate that made it may have been wrong by hours.
 //!
-//! **Within one key**, jobs and reservations are matched together, not job by job: first as
-//! many as possible of those that asked for exactly what the job has, then as many as possible
-//! of the rest, so that no job stays unreachable that some reservation of its key could have.
-//! What was asked for counts more than a time that is not known for sure: before a job goes to a
-//! reservation that asked for something else, it goes to one that asked for exactly it, at whatever
-//! time that was made by a clock that may have been wrong.
+//! **Within one key**, jobs and reservations are matched together, not job by job: first as many as
+//! possible of the reservations that asked for exactly what the job has, then as many as possible of the
+//! rest, so that no job stays unreachable that some reservation of its key could have. What was asked for
+//! counts more than a time that is not certain: before a job goes to a reservation that asked for
+//! something else, it goes to a reservation that asked for exactly this job, at whatever time that was
+//! made by a clock that may have been wrong.
 //!
 //! **Requests that differ only in what a list never shows** (the reference image) cannot be
 //! told apart. Where all of them get a job, any assignment keeps each job reachable and
 //! charged, and each idempotency key answered, so that no repetition makes another job. Where
 //! there are fewer jobs than reservations, some of them became nothing, and it is unknown
 //! which:
-//! - One without an idempotency key is voided. Nobody can repeat it in a way that the gate
-//!   could have answered, and its key is charged for as many jobs as there are.
-//! - Those with an idempotency key come first for the jobs. One that is left over stays
-//!   unknown until it expires: if it were voided, its idempotency key would be free, and a
-//!   repetition would make a second job if the first one was its own. The price is a
-//!   reservation that is held for a request that may have become nothing, and an answer that
-//!   may be that of the other image; a job too many would be charged for good. The same holds
-//!   for one whose time is not known for sure, and that asked for exactly what a job has which went to
-//!   a reservation that did not.
+//! - A reservation without an idempotency key is voided. Nobody can repeat its request in a way that the
+//!   gate could have answered, and its key is charged for as many jobs as there are.
+//! - Reservations with an idempotency key get jobs first. One that is left over stays unknown until it
+//!   expires: if it were voided, its idempotency key would be free, and a repetition would make a second
+//!   job if the first job was its own. The price is a reservation that is held for a request that may have
+//!   become nothing, and an answer that may be that of the other image; a job too many would be charged
+//!   for good. The same holds for a reservation whose time is not certain, if a job that it asked for
+//!   exactly went to a reservation that did not.
 //! - Requests with the same fingerprint are interchangeable: each may have the other's job.
 
 mod assignment;
@@ -56,7 +55,7 @@ use sets::DisjointSets;
 use values::MAX_DIFFERENCES;
 pub(super) use values::{Ambiguity, Candidate, Decision, ListedJob, ReconciledJob, Rules};
 
-/// The reservations of one channel, ready to be matched with its jobs.
+/// The reservations of one channel, indexed to be matched with the jobs of its list.
 pub(super) struct Matcher<'a> {
     candidates: Vec<&'a Candidate>,
     by_prompt: HashMap<[u8; 32], Vec<usize>>,
@@ -67,7 +66,7 @@ pub(super) struct Matcher<'a> {
 impl<'a> Matcher<'a> {
     pub(super) fn new(candidates: &'a [Candidate], rules: Rules) -> Self {
         let mut candidates: Vec<_> = candidates.iter().collect();
-        // An order of their own: decisions do not depend on the one in which they are given.
+        // Sorted: decisions must not depend on the order of the input.
         candidates.sort_by_key(|candidate| (candidate.created, candidate.id));
         let mut by_prompt = HashMap::<_, Vec<_>>::new();
         for (at, candidate) in candidates.iter().enumerate() {
@@ -81,8 +80,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Returns whether the job says something of any reservation: one that it fits, or one that asked
-    /// for exactly it at a time that is not known for sure.
+    /// Returns whether a job matters to any reservation: it fits the reservation, or is exactly what a
+    /// reservation asked for at a time that is not certain.
     pub(super) fn concerns(&self, job: &ListedJob) -> bool {
         let is_exact = |at: &usize| {
             self.rules
@@ -91,8 +90,8 @@ impl<'a> Matcher<'a> {
         self.fitting(job).next().is_some() || self.alike(job).iter().any(is_exact)
     }
 
-    /// Returns what is to be done, given the jobs of the list that belong to no reservation, and
-    /// those that were matched with one before.
+    /// Returns the decisions, given the listed jobs that belong to no reservation (`jobs`) and the listed
+    /// jobs that reconciliation has matched before (`reconciled`).
     pub(super) fn decide(&self, jobs: &[ListedJob], reconciled: &[ReconciledJob]) -> Vec<Decision> {
         let mut jobs: Vec<_> = jobs.iter().collect();
         jobs.sort_by_key(|job| (self.rules.created(job), &job.id));
@@ -121,14 +120,14 @@ impl<'a> Matcher<'a> {
         decisions
     }
 
-    /// Returns the reservations that fit a job.
+    /// Returns the reservations that fit a job, by index.
     fn fitting(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
         let fits = |at: &usize| self.rules.differences(job, self.candidates[*at]).is_some();
         self.alike(job).iter().copied().filter(fits)
     }
 
-    /// Returns the reservations that a job may belong to, by all but the time of those whose time
-    /// is not known for sure.
+    /// Returns the reservations that a job may belong to, by index: those that fit it, ignoring the time
+    /// of reservations whose time is not certain.
     fn possible(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
         let rules = &self.rules;
         let is_possible = move |at: &usize| {
@@ -138,7 +137,7 @@ impl<'a> Matcher<'a> {
         self.alike(job).iter().copied().filter(is_possible)
     }
 
-    /// Those of the job's prompt, or all where the list does not tell it.
+    /// Returns the reservations with the job's prompt, or all if the list does not tell the prompt.
     fn alike(&self, job: &ListedJob) -> &[usize] {
         match job.prompt {
             Some(digest) => self.by_prompt.get(&digest.0).map_or(&[], Vec::as_slice),
@@ -150,7 +149,7 @@ impl<'a> Matcher<'a> {
     where
         'a: 'j,
     {
-        // Reservations come first, then jobs.
+        // In the sets, reservations have the first numbers, then jobs.
         let first_job = self.candidates.len();
         let mut sets = DisjointSets::new(first_job + jobs.len());
         for (at, job) in jobs.iter().enumerate() {
@@ -164,7 +163,7 @@ impl<'a> Matcher<'a> {
             component.candidates.push(candidate);
         }
         for (at, &job) in jobs.iter().enumerate() {
-            // A job that no reservation fits is none of ours.
+            // A job that no reservation fits is not the gate's.
             if let Some(component) = components.get_mut(&sets.root(first_job + at)) {
                 component.jobs.push(job);
             }
@@ -172,7 +171,7 @@ impl<'a> Matcher<'a> {
         components.into_values().collect()
     }
 
-    /// Matches the jobs and reservations of one key.
+    /// Matches the jobs and the reservations of one key, all together.
     fn match_together(
         &self,
         component: &Component<'_>,
@@ -225,7 +224,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Assigns the jobs of one key: those first that were asked for exactly.
+    /// Assigns the jobs of one key to reservations, first to those that asked for exactly the job.
     fn assign(&self, component: &Component<'_>) -> Assignment {
         let Component { jobs, candidates } = component;
         let times = jobs.iter().map(|job| self.rules.created(job).0).collect();
@@ -237,8 +236,8 @@ impl<'a> Matcher<'a> {
         };
         let unknown = |at: usize| candidates[at].is_unknown();
         let repeatable = |at: usize| unknown(at) && candidates[at].fingerprint.is_some();
-        // A job whose prompt is told is recognised by it; an entry that tells less may be
-        // anybody's, and comes last.
+        // A job with a listed prompt is recognised by it; a job without one may be anybody's, and comes
+        // last.
         for all in [false, true] {
             let differences = |at: usize, job: usize| {
                 let admitted = all || jobs[job].prompt.is_some();
@@ -247,9 +246,9 @@ impl<'a> Matcher<'a> {
             let exact = |at, job| differences(at, job) == Some(0);
             assignment.extend(repeatable, exact);
             assignment.extend(unknown, exact);
-            // What was exactly asked for by a reservation that is voided is left to it for as
-            // long as the others may still find their own. After that a job that can be reached
-            // by a reservation of its key is better than one that cannot.
+            // A job that a voided reservation asked for exactly is left to it as long as the other
+            // reservations may still find their own jobs. After that, a job that a reservation of its key
+            // can reach is better than a job that nobody can.
             let exact_at_any_time = |at: usize, job: usize| {
                 exact(at, job)
                     || self
@@ -283,13 +282,13 @@ impl<'a> Matcher<'a> {
         assignment
     }
 
-    /// Matches jobs among reservations of several keys: only those that a single reservation
-    /// fits. Another choice, even within one key, could leave a reservation to other keys'
-    /// jobs that has one already.
+    /// Matches jobs among reservations of several keys: only a job that a single reservation fits. Any
+    /// other choice, even within one key, could leave a reservation that has a job already to other keys'
+    /// jobs.
     ///
-    /// One of the same key that asked for exactly the job, at a time that is not known for sure, is no
-    /// reason to leave the job to nobody, once the reservation that it fits can get no other. It
-    /// stays a candidate: a job of its own that another key's reservation fits too is disputed.
+    /// A reservation of the same key that asked for exactly the job, at a time that is not certain, does
+    /// not leave the job without an owner once the reservation that it fits can get no other. It stays a
+    /// candidate: a job of its own that another key's reservation fits too is disputed.
     fn match_certain(
         &self,
         component: &Component<'_>,
@@ -303,7 +302,7 @@ impl<'a> Matcher<'a> {
             let candidates = component.candidates.iter().copied();
             let fits = |c: &&Candidate| rules.differences(job, c).is_some();
             let (fitting, others): (Vec<_>, Vec<_>) = candidates.partition(fits);
-            // Those whose time is not known for sure: of other keys, or nearer to what was asked.
+            // Reservations whose time is not certain: of other keys, or nearer to what the job has.
             let is_others = |c: &Candidate| fitting.iter().any(|own| own.key != c.key);
             let is_rival = |c: &&Candidate| {
                 is_others(c) && rules.may_be_at_any_time(job, c)
@@ -311,7 +310,8 @@ impl<'a> Matcher<'a> {
             };
             let rivals: Vec<_> = others.into_iter().filter(is_rival).collect();
             let is_pending = |c: &&Candidate| c.state == State::Pending;
-            // One of the same key that is not awaited is no reason to leave the job to nobody.
+            // A rival of the same key whose answer is not awaited does not leave the job without an
+            // owner.
             let is_disputed = rivals.iter().any(|c| is_others(c) || is_pending(c));
             let is_owner = |only: &Candidate| {
                 only.is_unknown()
@@ -359,7 +359,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Holds a reservation for one of the jobs that others were given, now or before, or voids it.
+    /// Holds a reservation for a job that another reservation got, now or before, or voids it.
     fn hold_or_void<'j>(
         &self,
         left: &Candidate,
@@ -376,8 +376,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Voids a reservation that became no job, once that is certain. It is held for a job that
-    /// may be its own.
+    /// Voids a reservation that became no job, once that is certain, or holds it for a vague job that may
+    /// be its own.
     fn void(&self, candidate: &Candidate, hints: &Hints<'_>) -> Option<Decision> {
         let reservation = candidate.id;
         let fits = |vague: &&VagueJob<'_>| self.rules.differences(vague.job, candidate).is_some();
@@ -390,7 +390,8 @@ impl<'a> Matcher<'a> {
             .then_some(Decision::Void { reservation })
     }
 
-    /// Reports that a reservation waits for a job that may be its own, where it would be voided.
+    /// Reports that a reservation is held for `job`, which may be its own, when it would otherwise be
+    /// voided.
     fn hold(&self, candidate: &Candidate, job: &ListedJob) -> Option<Decision> {
         let is_held = candidate.is_unknown() && self.rules.is_due(candidate);
         is_held.then(|| Decision::ambiguous(candidate, job, Ambiguity::Evidence))

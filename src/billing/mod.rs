@@ -1,9 +1,9 @@
-//! The life of a charge: reserve, confirm, post, void. Without Pingora's types.
+//! The life of a charge: reserve, confirm, post, void. Uses none of Pingora's types.
 //!
-//! [`Billing`] moves money: each step is made in the ledger and then shown in the metrics,
-//! once, because the ledger says which call it was that changed something. [`matching`]
-//! decides, as a pure function, whose a job of a channel's list is. [`worker`] runs what no
-//! client waits for: it polls jobs, reconciles unknown outcomes and prunes.
+//! [`Billing`] moves money: it makes each step in the ledger and then shows it in the metrics, exactly
+//! once, because the ledger says which call changed something. [`matching`] decides, as a pure function,
+//! which reservation a listed job belongs to. [`worker`] runs the work that no client waits for: it polls
+//! jobs, reconciles unknown outcomes and prunes.
 
 mod channel_task;
 mod charge;

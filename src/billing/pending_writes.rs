@@ -1,5 +1,4 @@
-//! Counts the writes to the ledger that no request waits for, so that a gate that stops can wait for
-//! them.
+//! Counts background writes to the ledger, so that a gate that stops can wait for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::in_progress::InProgress;
 
-/// How long to wait between two attempts of a write while the gate stops.
+/// The maximum pause between two attempts of a write while the gate stops.
 const STOPPING_PAUSE: Duration = Duration::from_millis(100);
 
-/// The writes to the ledger that no request waits for. Clones share them.
+/// The background writes to the ledger that are under way. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PendingWrites(Arc<Shared>);
 
@@ -24,7 +23,7 @@ struct Shared {
 }
 
 impl PendingWrites {
-    /// Runs a write to its end, whoever waits for it.
+    /// Runs a write to its end in a task of its own, even if the caller stops waiting.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         write: impl Future<Output = T> + Send + 'static,
@@ -36,7 +35,7 @@ impl PendingWrites {
         })
     }
 
-    /// Waits for `wait` before a write is repeated. A gate that stops cuts the wait short.
+    /// Waits for `wait` before a write is repeated. A stop of the gate cuts the wait short.
     pub(super) async fn pause(&self, wait: Duration) {
         let mut stopping = self.0.is_stopping.subscribe();
         if *stopping.borrow_and_update() {
@@ -45,8 +44,8 @@ impl PendingWrites {
         let _ = timeout(wait, stopping.changed()).await;
     }
 
-    /// Waits until none is left, for `within` at most; what waits to be repeated is repeated at
-    /// once. Returns how many are left.
+    /// Waits at most `within` until no write is left, and repeats waiting writes at once. Returns the
+    /// number of writes that are left.
     pub(super) async fn flush(&self, within: Duration) -> usize {
         self.0.is_stopping.send_replace(true);
         let _ = timeout(within, self.0.count.none()).await;
@@ -94,7 +93,7 @@ mod tests {
         assert_eq!(began.elapsed(), STOPPING_PAUSE + Duration::from_secs(3600));
     }
 
-    /// Whoever waits for a write may go: it is written all the same.
+    /// A write is completed even if the caller stops waiting.
     #[tokio::test(start_paused = true)]
     async fn a_write_outlives_who_waits_for_it() {
         let (writes, (written, mut read)) = (PendingWrites::default(), watch::channel(false));

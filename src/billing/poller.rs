@@ -1,5 +1,5 @@
-//! Polls each job that has not ended and that no client has polled lately, so that nothing
-//! depends on a client's polling.
+//! Polls each job that has not ended and that no client has polled lately, so that charges do not depend
+//! on the polls of clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,43 +22,42 @@ use crate::upstream::QueryError;
 /// lasts.
 const MIN_PAGE: u32 = 50;
 const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bounds how many polls may be in progress at once. A job whose answer drips takes
-/// up one until its time is over, and holds up none of the others.
+/// The bounds of the number of concurrent polls. A job whose answer drips takes up one until its time is
+/// over, and holds up none of the others.
 const MIN_POLLS: usize = 16;
 const MAX_POLLS: usize = 256;
-/// How far the polls may lie behind their rate and catch up.
+/// The maximum lag behind the poll rate that is caught up.
 const MAX_LAG: Duration = Duration::from_millis(100);
-/// Between two polls of one job lies this part of its age, so that a job that takes long is
-/// asked after less and less often.
+/// The divisor of a job's age that gives the time between two polls, so that a long job is polled less
+/// and less often.
 const AGE_DIVISOR: u64 = 8;
-/// The longest time between two polls of a job.
+/// The maximum time between two polls of a job.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
-/// How far a round came.
+/// The result of a round of polling or of reconciliation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Round {
-    /// All that was to be done is done, or under way.
+    /// All due work is done, or under way.
     Complete,
-    /// More is waiting.
+    /// More work is due.
     More,
-    /// The channel could not be asked.
+    /// The channel could not be asked, or its list has not been read to the end yet.
     HeldUp,
 }
 
-/// Keeps the polls of a channel's jobs that are under way, and when the next may begin.
+/// The polls of one channel's jobs that are under way, and the times when the next may begin.
 #[derive(Default)]
 pub(super) struct Poller {
     polls: JoinSet<Result<(), QueryError>>,
-    /// The job of each poll.
+    /// The reservation of the job of each poll.
     in_progress: HashMap<Id, ReservationId>,
     next: Option<Instant>,
-    /// The channel is not asked before then.
+    /// The time until which the channel is not asked.
     backoff_until: Option<Instant>,
 }
 
 impl Poller {
-    /// Makes one round: polls the jobs whose time has come, at the channel's rate as long as
-    /// there are enough of them.
+    /// Makes one round: polls the jobs that are due, at the channel's poll rate.
     pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
         let billing = &task.billing;
         let jobs = &task.snapshot.config.jobs;
@@ -76,7 +75,7 @@ impl Poller {
         if self.is_backing_off() {
             return Ok(Round::HeldUp);
         }
-        // Those under way are due until they have been polled.
+        // Jobs whose polls are under way stay due until they have been polled.
         let in_progress = u32::try_from(self.in_progress.len()).unwrap_or(u32::MAX);
         let page = MIN_PAGE.max(rate.min(1000)).saturating_add(in_progress);
         let due = billing.ledger().due(task.name(), billing.now(), page);
@@ -88,12 +87,12 @@ impl Poller {
             }
             let entry = billing.entry(&job);
             let at = billing.now();
-            // A poll that lies ahead was seen by a clock that was wrong.
+            // A last poll in the future was recorded by a wrong clock.
             let last_poll = Some(entry.last_poll()).filter(|last| *last <= at);
             let polled = last_poll.map_or(0, |last| last.0 + millis(jobs.poll_after));
             let polled = Timestamp(polled);
             if entry.is_resolved() && !billing.reopen(&entry).await? {
-                // By this gate, while the page was under way.
+                // This gate resolved the job after the page was read.
                 continue;
             }
             if polled > at && !is_old(&entry, at, jobs) {
@@ -124,8 +123,8 @@ impl Poller {
             .is_some_and(|until| Instant::now() < until)
     }
 
-    /// Notes the polls that have ended; waits until fewer than `max_polls` are in progress, or
-    /// until it is too late. Returns whether there is room.
+    /// Collects the polls that have ended, and waits until fewer than `max_polls` are in progress, at
+    /// most until `until`. Returns whether there is room.
     async fn has_room(&mut self, max_polls: usize, until: Instant, pause: Duration) -> bool {
         loop {
             let ended = match self.in_progress.len() < max_polls {
@@ -170,10 +169,10 @@ impl Poller {
     }
 }
 
-/// Polls one job, settles its charge if it has ended, and says when it is to be polled again.
+/// Polls one job, settles its charge if it has ended, and otherwise records when to poll it again.
 ///
 /// # Errors
-/// Why the channel told nothing, if it did not.
+/// If the channel returned no status of the job.
 async fn poll(task: &ChannelTask, entry: &Arc<JobEntry>) -> Result<(), QueryError> {
     let ChannelTask {
         billing,
@@ -184,7 +183,7 @@ async fn poll(task: &ChannelTask, entry: &Arc<JobEntry>) -> Result<(), QueryErro
     let (name, jobs) = (task.name(), &snapshot.config.jobs);
     let report = match snapshot.channels.at(name, entry.job.address.as_deref()) {
         Some(channel) => fetch_and_settle(billing, client, snapshot, channel, entry).await,
-        // Its address is not configured any more: nobody can be asked.
+        // The job's address is not configured any more: no channel can be asked.
         None => Err(QueryError::Refused),
     };
     let wanted = report.as_ref().ok().and_then(|report| report.poll_after_ms);
@@ -215,12 +214,13 @@ async fn set_next_poll(
     ledger.set_next_poll(entry.job.reservation, at).await
 }
 
-/// Returns whether a job has been followed for long enough, even if a client still polls it.
+/// Returns whether a job is older than `jobs.expire_after`: it then expires, even if a client still polls
+/// it.
 fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
     now.since(entry.job.created) > millis(jobs.expire_after)
 }
 
-/// Computes when a job that has not ended is polled again.
+/// Computes when to poll a job again that has not ended; `wanted` is the channel's wish in milliseconds.
 fn next_poll(entry: &JobEntry, now: Timestamp, jobs: &Jobs, wanted: Option<u64>) -> Timestamp {
     let shortest = millis(jobs.poll_after);
     let longest = millis(MAX_WAIT).max(shortest);

@@ -1,9 +1,9 @@
-//! Decides the public ids of jobs, and writes them into answers.
+//! Chooses the public ids of jobs, and writes them into answers.
 //!
-//! A channel's id is another party's opaque token: any text, unique at that channel. Clients see
-//! the public id, which is unique in the ledger and stands in any path: the channel's own where
-//! that will do, else one that is generated. Answers are passed on byte for byte; where the two
-//! differ, the members that name a job are rewritten, and nothing else.
+//! A channel's id is another party's opaque token: any text, unique at that channel. Clients see the
+//! public id, which is unique in the ledger and valid in any path: the channel's own id if it qualifies,
+//! otherwise a generated id. Answers are passed on byte for byte; if the two ids differ, only the members
+//! that name a job are rewritten.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::dialect::JobAnswer;
 use crate::ledger::{ReservationId, generated_public_id};
 use crate::route::JobId;
 
-/// Chooses the public id of a job, to be used unless it is taken.
+/// Returns the preferred public id of a job, to be used unless it is taken.
 pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> Arc<str> {
     match JobId::fits(upstream_id) {
         true => upstream_id.clone(),
@@ -22,7 +22,7 @@ pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> A
     }
 }
 
-/// Rewrites an answer about a job to name it and its source by their public ids.
+/// Rewrites an answer about a job so that it names the job and its source by their public ids.
 pub(crate) fn with_public_ids(
     job: &JobAnswer,
     body: &Bytes,
@@ -33,8 +33,8 @@ pub(crate) fn with_public_ids(
     rewritten.map_or_else(|| body.clone(), Bytes::from)
 }
 
-/// Finds the public id of the job that a remix is made from, where the channel names that job
-/// by an id of its own. `None` where nothing is to be rewritten, or the ledger cannot be used.
+/// Finds the public id of a remix's source, if the channel names the source by another id. `None` if
+/// nothing has to be rewritten, or if the ledger cannot be used.
 pub(crate) async fn public_source(
     billing: &Billing,
     job: &JobAnswer,

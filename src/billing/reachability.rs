@@ -1,8 +1,8 @@
-//! Logs changes of whether the ledger can be used.
+//! Logs when the ledger becomes unavailable and when it is back.
 
 use crate::ledger::Unavailable;
 
-/// Logs once that the ledger is away, and once that it is back.
+/// A logger of ledger outages: it logs once when the ledger goes away and once when it is back.
 #[derive(Default)]
 pub(super) struct Reachability {
     is_away: bool,

@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 
-/// Which job each reservation has. Both are numbered.
+/// A matching: the job of each reservation. Reservations and jobs are numbered from 0.
 #[derive(Clone)]
 pub(super) struct Assignment {
-    /// When each reservation was made.
+    /// The time when each reservation was made.
     made: Vec<u64>,
-    /// When each job was created, ascending.
+    /// The time when each job was created, ascending.
     created: Vec<u64>,
     jobs: Vec<Option<usize>>,
     owners: Vec<Option<usize>>,
 }
 
 impl Assignment {
-    /// Nothing is assigned. `created` ascends.
+    /// Makes a matching in which nothing is assigned. `created` must ascend.
     pub(super) fn new(made: impl Iterator<Item = u64>, created: Vec<u64>) -> Self {
         let made: Vec<_> = made.collect();
         Self {
@@ -25,19 +25,19 @@ impl Assignment {
         }
     }
 
-    /// Returns the job of a reservation.
+    /// Returns the job that `reservation` has, if it has one.
     pub(super) fn job(&self, reservation: usize) -> Option<usize> {
         self.jobs.get(reservation).copied().flatten()
     }
 
-    /// Returns the reservation that has a job.
+    /// Returns the reservation that has `job`, if one does.
     pub(super) fn owner(&self, job: usize) -> Option<usize> {
         self.owners.get(job).copied().flatten()
     }
 
-    /// Gives jobs to as many more as possible of the reservations that are `admitted`. Who has
-    /// a job keeps one, though it may become another. `edge` says whether a reservation can
-    /// have a job. What lies closest in time is preferred.
+    /// Assigns jobs to as many more of the `admitted` reservations as possible. A reservation that has a
+    /// job keeps one, though it may become another. `edge(reservation, job)` says whether the reservation
+    /// can have the job. Pairs that are closest in time are preferred.
     pub(super) fn extend(
         &mut self,
         admitted: impl Fn(usize) -> bool,
@@ -49,8 +49,8 @@ impl Assignment {
             .filter_map(|at| closest(at).map(|job| (self.made[at].abs_diff(self.created[job]), at)))
             .collect();
         order.sort_unstable();
-        // By job: the reservation from which the search came to it. What a search in vain has
-        // seen leads nowhere until something changes.
+        // For each job, the reservation from which the search reached it. Jobs that a failed search has
+        // reached lead nowhere until something changes.
         let mut reached = vec![None; self.created.len()];
         for (_, start) in order {
             if let Some(end) = self.search(start, &edge, &mut reached) {
@@ -60,7 +60,7 @@ impl Assignment {
         }
     }
 
-    /// A job that is free, on the shortest path of exchanges that leads to one.
+    /// Finds a free job at the end of the shortest augmenting path from the reservation `start`.
     fn search(
         &self,
         start: usize,
@@ -83,7 +83,7 @@ impl Assignment {
         None
     }
 
-    /// Exchanges jobs along the path that was found.
+    /// Exchanges jobs along the augmenting path that ends at `job`.
     fn shift(&mut self, start: usize, mut job: usize, reached: &[Option<usize>]) {
         while let Some(taker) = reached[job] {
             self.owners[job] = Some(taker);
@@ -95,7 +95,7 @@ impl Assignment {
         }
     }
 
-    /// All jobs, the closest in time to a reservation first.
+    /// Returns all jobs, those closest in time to `reservation` first.
     fn by_distance(&self, reservation: usize) -> impl Iterator<Item = usize> + use<'_> {
         let (at, created) = (self.made[reservation], &self.created);
         let mut later = created.partition_point(|time| *time < at);

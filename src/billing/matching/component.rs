@@ -1,10 +1,10 @@
-//! Jobs and reservations that have to be matched together.
+//! The jobs and reservations that have to be matched together.
 
 use std::sync::Arc;
 
 use super::values::{Candidate, ListedJob, ReconciledJob};
 
-/// Jobs and reservations that fit each other, directly or through others.
+/// A connected component of jobs and reservations: they fit each other, directly or through others.
 #[derive(Default)]
 pub(super) struct Component<'a> {
     pub(super) jobs: Vec<&'a ListedJob>,
@@ -12,7 +12,7 @@ pub(super) struct Component<'a> {
 }
 
 impl Component<'_> {
-    /// Returns the key of all its reservations, if it is one.
+    /// Returns the key of the component's reservations, if all have the same key.
     pub(super) fn single_key(&self) -> Option<&Arc<str>> {
         let mut keys = self.candidates.iter().map(|candidate| &candidate.key);
         let first = keys.next()?;
@@ -20,17 +20,17 @@ impl Component<'_> {
     }
 }
 
-/// What jobs of the list tell of reservations that they are not assigned to.
+/// The listed jobs that matter to reservations that they are not assigned to.
 pub(super) struct Hints<'a> {
-    /// Jobs that were matched with a reservation before.
+    /// The jobs that were matched with a reservation before.
     pub(super) reconciled: &'a [ReconciledJob],
-    /// Jobs that are evidence for no reservation.
+    /// The jobs that are evidence for no reservation.
     pub(super) vague: Vec<VagueJob<'a>>,
 }
 
-/// A job that is evidence for no reservation.
+/// A listed job that is evidence for no reservation.
 pub(super) struct VagueJob<'a> {
     pub(super) job: &'a ListedJob,
-    /// Whether it may still be confirmed by its answer.
+    /// Whether a pending or unseen reservation may still be confirmed with this job.
     pub(super) waits: bool,
 }

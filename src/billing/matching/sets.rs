@@ -1,6 +1,6 @@
-//! Disjoint sets.
+//! A union-find structure.
 
-/// Sets that can be joined, by the number of one member each.
+/// Disjoint sets of numbers that can be joined; the smallest member identifies a set.
 pub(super) struct DisjointSets(Vec<usize>);
 
 impl DisjointSets {
@@ -10,7 +10,7 @@ impl DisjointSets {
 
     pub(super) fn root(&mut self, mut at: usize) -> usize {
         while self.0[at] != at {
-            // Halves the way for the next time.
+            // Path halving, for the next call.
             self.0[at] = self.0[self.0[at]];
             at = self.0[at];
         }
@@ -19,7 +19,7 @@ impl DisjointSets {
 
     pub(super) fn join(&mut self, one: usize, other: usize) {
         let (one, other) = (self.root(one), self.root(other));
-        // The smallest is the root, so that the order of the sets is the members'.
+        // The smallest member is the root, so that the order of the sets is that of their members.
         let (low, high) = (one.min(other), one.max(other));
         self.0[high] = low;
     }

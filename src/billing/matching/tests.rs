@@ -31,7 +31,7 @@ use super::*;
 use crate::ledger::{PromptDigest, ReservationId};
 use crate::policy::Timestamp;
 
-/// What second 0 is.
+/// The time that second 0 of the notation stands for, in seconds since 1970.
 const START: u64 = 1_000_000;
 const SKEW: u64 = 120;
 const GRACE: u64 = 180;
@@ -169,7 +169,7 @@ fn decided(candidates: &[Candidate], jobs: &[ListedJob], rules: Rules) -> String
     written.join(", ")
 }
 
-/// What it shows, the reservations, the jobs, how the list was read, what is decided.
+/// A row: its point, the reservations, the jobs, how the list was read, the decisions.
 type Row = (
     &'static str,
     &'static [&'static str],
@@ -185,7 +185,7 @@ fn check(rows: &[Row]) {
         for _ in 0..2 {
             let decided = decided(&candidates, &jobs, rules(read));
             assert_eq!(decided, *expected, "{what}");
-            // In whichever order they come.
+            // The decisions must not depend on the order of the input.
             candidates.reverse();
             jobs.reverse();
         }

@@ -1,4 +1,4 @@
-//! What is matched, and what is decided.
+//! The inputs and the decisions of matching.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::sync::Arc;
 use crate::ledger::{PromptDigest, ReservationId, State};
 use crate::policy::Timestamp;
 
-/// A job of a channel's list that belongs to no reservation yet. What the list leaves out
-/// speaks against nothing.
+/// A job of a channel's list that belongs to no reservation yet. A field that the list leaves out fits
+/// any reservation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::billing) struct ListedJob {
-    /// The channel's id for it.
+    /// The channel's id of the job.
     pub(in crate::billing) id: Arc<str>,
-    /// The channel's name for its model.
+    /// The channel's name for the job's model.
     pub(in crate::billing) model: Option<Arc<str>>,
-    /// The model on offer that this is a snapshot of.
+    /// The catalog's model that the channel's model is, or is a snapshot of.
     pub(in crate::billing) offered: Option<Arc<str>>,
     pub(in crate::billing) prompt: Option<PromptDigest>,
     pub(in crate::billing) size: Option<Arc<str>>,
     pub(in crate::billing) seconds: Option<u32>,
-    /// The channel's id of the job that it is a remix of.
+    /// The channel's id of the job that this job is a remix of.
     pub(in crate::billing) source: Option<Arc<str>>,
-    /// When it was created, by the channel's clock.
+    /// The time when the job was created, by the channel's clock.
     pub(in crate::billing) created: Option<Timestamp>,
 }
 
@@ -36,84 +36,83 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) seconds: u32,
     /// The channel's id of the job that was to be remixed.
     pub(in crate::billing) source: Option<Arc<str>>,
-    /// Pending, unknown, or voided not long ago without a job.
+    /// The reservation's state: pending, unknown, or voided not long ago without a job.
     pub(in crate::billing) state: State,
-    /// The fingerprint that its idempotency key stands for, if it has one.
+    /// The fingerprint of the request, if it has an idempotency key.
     pub(in crate::billing) fingerprint: Option<[u8; 32]>,
-    /// When it was reserved.
+    /// The time of the reservation.
     pub(in crate::billing) created: Timestamp,
-    /// When it was found to be unknown, or voided.
+    /// The time when the reservation was found to be unknown, or voided.
     pub(in crate::billing) since: Timestamp,
-    /// What the channel's clock showed when it was reserved; `None` where the channel had told it no
+    /// The time that the channel's clock showed at the reservation; `None` if the channel had told no
     /// time before.
     pub(in crate::billing) channel_clock: Option<Timestamp>,
 }
 
-/// A job of the list that reconciliation has matched with a reservation before.
+/// A listed job that reconciliation has matched with a reservation before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::billing) struct ReconciledJob {
     pub(in crate::billing) job: ListedJob,
     pub(in crate::billing) owner: Candidate,
 }
 
-/// How a list was read, and how its times are to be taken.
+/// The circumstances in which a list was read, and the tolerances for its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::billing) struct Rules {
-    /// When reading the list began.
+    /// The time when reading the list began.
     pub(in crate::billing) listed_at: Timestamp,
     /// Whether the list was read back to the oldest unknown reservation.
     pub(in crate::billing) complete: bool,
-    /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
-    /// has a `Date`.
+    /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
+    /// answer has one.
     pub(in crate::billing) clock_ahead: Option<i64>,
-    /// Milliseconds by which clocks may differ all the same.
+    /// Milliseconds by which clocks may differ in addition.
     pub(in crate::billing) skew: u64,
-    /// Milliseconds that a channel has to list a job.
+    /// Milliseconds within which a channel must list a new job.
     pub(in crate::billing) grace: u64,
-    /// Milliseconds that a create can be under way. A reservation may have been found to be
-    /// unknown earlier than that, by a gate that took the one which sends it for dead.
+    /// Maximum duration of a create, in milliseconds. A reservation may have become unknown earlier than
+    /// that, by a gate that took the gate that sends the create for dead.
     pub(in crate::billing) create_timeout: u64,
-    /// Reservations made since then were not all given.
+    /// The time from which reservations are not all among the candidates.
     pub(in crate::billing) unseen_from: Option<Timestamp>,
 }
 
-/// What is to be done. Where nothing is said of a reservation, it waits.
+/// A decision of matching. A reservation without a decision waits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::billing) enum Decision {
-    /// The job is this reservation's.
+    /// The job belongs to this reservation.
     Assign {
         reservation: ReservationId,
         job: Arc<str>,
     },
     /// The reservation became no job.
     Void { reservation: ReservationId },
-    /// It cannot be told whether the job is this reservation's. For the log.
+    /// It cannot be decided whether the job belongs to this reservation. For the log.
     Ambiguous {
         reservation: ReservationId,
         job: Arc<str>,
         why: Ambiguity,
     },
-    /// The job belongs to a key's reservations, of which none is left to be charged for it.
-    /// For the log.
+    /// The job belongs to a key, but no reservation of the key is left to be charged for it. For the log.
     Unclaimed { key: Arc<str>, job: Arc<str> },
 }
 
-/// Why it cannot be told which reservation a job belongs to.
+/// The reason why it cannot be decided which reservation a job belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::billing) enum Ambiguity {
-    /// Reservations of several keys fit it.
+    /// Reservations of several keys fit the job.
     Keys,
-    /// The list tells too little of the job. The reservation is held.
+    /// The list tells too little about the job. The reservation is held.
     Evidence,
-    /// Requests fit it that differ only in what a list does not show. The reservation has the
-    /// job.
+    /// Several requests fit the job that differ only in what a list does not show. The reservation gets
+    /// the job.
     Requests,
-    /// The same, but there are fewer jobs than reservations: this one is held.
+    /// Several such requests fit, and there are fewer jobs than reservations: this reservation is held.
     TooFewJobs,
 }
 
 impl Decision {
-    /// Reports that a job may be another reservation's than this one's.
+    /// Makes the report that `job` may belong to another reservation than `candidate`.
     pub(super) fn ambiguous(candidate: &Candidate, job: &ListedJob, why: Ambiguity) -> Self {
         Self::Ambiguous {
             reservation: candidate.id,
@@ -122,7 +121,8 @@ impl Decision {
         }
     }
 
-    /// Reports a job that all of these reservations fit and none is left for.
+    /// Makes the report of a job that fits all of `candidates`, none of which is left to be charged for
+    /// it.
     pub(super) fn unclaimed(job: &ListedJob, candidates: &[&Candidate]) -> Self {
         let key = candidates.first().map(|candidate| candidate.key.clone());
         Self::Unclaimed {
@@ -132,32 +132,32 @@ impl Decision {
     }
 }
 
-/// The maximum that [`Rules::differences`] counts.
+/// The maximum result of [`Rules::differences`].
 pub(super) const MAX_DIFFERENCES: u32 = 3;
 
 impl Rules {
-    /// In how many things a job differs from what a reservation asked for, if it may belong to
-    /// it. Size and seconds need not be those that were asked for, since a channel may render
-    /// others.
+    /// Counts the fields in which a job differs from what a reservation asked for; `None` if the job
+    /// cannot belong to it. Size and seconds may differ, since a channel may render others than
+    /// requested.
     pub(super) fn differences(&self, job: &ListedJob, candidate: &Candidate) -> Option<u32> {
         if !(job.is_like(candidate) && self.is_in_time(job, candidate)) {
             return None;
         }
         let (other_size, other_seconds) = job.renders_other(candidate);
-        // Whoever lists remixes says what of.
+        // A channel that lists remixes also lists their sources.
         let other_source = job.source != candidate.source;
         Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
     }
 
-    /// Returns whether a job may be another key's than those that it fits: that of a reservation
-    /// which was made at any time. The clock of the gate that reserved it may have been wrong, and
-    /// what the channel's clock showed is not known.
+    /// Returns whether a job may belong to `candidate` at whatever time that was made, so that keys
+    /// cannot be told apart by time. The clock of the gate that reserved may have been wrong, and the
+    /// time that the channel's clock showed then is not known.
     pub(super) fn may_be_at_any_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         candidate.channel_clock.is_none() && job.is_like(candidate)
     }
 
-    /// Returns whether the reservation asked for exactly what the job has, its prompt included, and
-    /// only the job's time speaks against it while that time is not certain.
+    /// Returns whether a reservation asked for exactly what the job has, including the prompt, and only
+    /// the job's time, which is not certain, speaks against the match.
     pub(super) fn is_exact_at_another_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         job.prompt.is_some()
             && self.may_be_at_any_time(job, candidate)
@@ -165,8 +165,8 @@ impl Rules {
             && !self.is_in_time(job, candidate)
     }
 
-    /// Returns whether a reservation asked for exactly what a job has, though not at its time, and
-    /// none of those in time did that could have it.
+    /// Returns whether `candidate` asked for exactly what the job has, though not at its time, while none
+    /// of the unknown reservations among `others` did so in time.
     pub(super) fn comes_first(
         &self,
         job: &ListedJob,
@@ -178,8 +178,8 @@ impl Rules {
             && !unknown.any(|other| self.differences(job, other) == Some(0))
     }
 
-    /// Returns whether a list cannot tell which of two requests a job came of, though the answer to
-    /// a repetition of one of them depends on it.
+    /// Returns whether a list cannot tell which of two requests created a job, although the answer to a
+    /// repetition of one of them depends on it.
     pub(super) fn are_exchangeable(
         &self,
         job: &ListedJob,
@@ -192,12 +192,12 @@ impl Rules {
             && self.is_exact_at_another_time(job, one) == self.is_exact_at_another_time(job, other)
     }
 
-    /// Returns whether a reservation that got no job may be the one that an owner's job came of,
-    /// and a repetition of it could make a second one.
+    /// Returns whether the reservation `left`, which got no job, may be the one whose request created the
+    /// job of `owner`, so that a repetition of its request could create a second job.
     pub(super) fn is_held_for(&self, left: &Candidate, job: &ListedJob, owner: &Candidate) -> bool {
         let at_another_time = self.is_exact_at_another_time(job, left);
         let may_have_it = self.differences(job, left).is_some() || at_another_time;
-        // The owner has it for want of one that could be known for sure then.
+        // The owner has the job only because no certain reservation was nearer.
         let is_nearer = at_another_time
             && left.fingerprint != owner.fingerprint
             && self.differences(job, owner) != Some(0);
@@ -207,17 +207,16 @@ impl Rules {
             && (is_nearer || self.are_exchangeable(job, left, owner))
     }
 
-    /// Returns whether a job fits a reservation and is no evidence for it.
+    /// Returns whether a job fits a reservation without being evidence for it.
     pub(super) fn is_vague(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         self.differences(job, candidate).is_some() && !self.is_evidence(job, candidate)
     }
 
-    /// Returns whether a job may be assigned to a reservation that it fits, by what the list shows
-    /// of it.
+    /// Returns whether the listed fields of a job are enough to assign it to a reservation that it fits.
     ///
-    /// A listed prompt is enough. Without one, the job's time must fit by the channel's clock, as
-    /// its answers told it then and as they tell it now, and by the gates', with the size and the
-    /// seconds that were asked for: a time proves nothing while it is not known how far any of these
+    /// A listed prompt is enough. Without one, the job's time must fit by the channel's clock, as its
+    /// answers told it then and as they tell it now, and by the gates' clock, and size and seconds must
+    /// be those that were asked for: a time proves nothing while it is not known how far any of these
     /// clocks is off.
     pub(super) fn is_evidence(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         if job.prompt.is_some() {
@@ -234,10 +233,9 @@ impl Rules {
             && job.renders_other(candidate) == (false, false)
     }
 
-    /// Returns whether the job was created while the reservation's request was under way, by its
-    /// time as it is written, or as its channel's clock corrects it: what stamps an answer with its
-    /// date may be another machine than the one that creates jobs, and the clock of the gate may
-    /// have been wrong.
+    /// Returns whether the job was created while the reservation's request was under way, by its time as
+    /// listed, or corrected by the channel's clock: the machine that dates an answer may be another one
+    /// than the machine that creates jobs, and the clock of the gate may have been wrong.
     fn is_in_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         let Some(written) = job.created else {
             return true;
@@ -255,8 +253,8 @@ impl Rules {
         clock.is_some_and(|began| self.window(candidate, began).contains(&written))
     }
 
-    /// Returns when the job of a reservation may have been created, by the clock that showed
-    /// `began` when it was made.
+    /// Returns the range in which the job of a reservation may have been created, by the clock that
+    /// showed `began` at the reservation.
     fn window(&self, candidate: &Candidate, began: Timestamp) -> RangeInclusive<Timestamp> {
         let from = began.0.saturating_sub(self.skew);
         let lasted = self.over(candidate).since(candidate.created);
@@ -265,16 +263,16 @@ impl Rules {
         Timestamp(from)..=Timestamp(to)
     }
 
-    /// Returns whether the channel has had its time to list what became of a reservation, and its
-    /// job would have been noticed.
+    /// Returns whether the channel has had time to list the job of a reservation, and the job would have
+    /// been noticed.
     pub(super) fn is_due(&self, candidate: &Candidate) -> bool {
         let was_seen = self.unseen_from.is_none_or(|from| candidate.created < from);
         let over = self.over(candidate).0.saturating_add(self.grace);
         self.complete && was_seen && self.listed_at.0 >= over
     }
 
-    /// Returns whether a job may still be confirmed by its answer, or may have come of a
-    /// reservation that was not given.
+    /// Returns whether a pending reservation, or one that is not among the candidates, may still be
+    /// confirmed with the job.
     pub(super) fn waits(&self, job: &ListedJob, fitting: &[&Candidate]) -> bool {
         let may_have_it =
             |c: &Candidate| self.differences(job, c).is_some() || self.comes_first(job, c, fitting);
@@ -283,13 +281,13 @@ impl Rules {
         self.unseen_from.is_some_and(unseen) || fitting.iter().any(|c| is_pending(&c))
     }
 
-    /// Returns when a job was created by the gates' clock.
+    /// Returns the time when a job was created, by the gates' clock.
     pub(super) fn created(&self, job: &ListedJob) -> Timestamp {
         let at = job.created.map(|at| self.by_our_clock(at));
         at.unwrap_or(self.listed_at)
     }
 
-    /// Returns when a reservation's request was under way no more.
+    /// Returns the time from which a reservation's request was certainly over.
     fn over(&self, candidate: &Candidate) -> Timestamp {
         let deadline = candidate.created.0.saturating_add(self.create_timeout);
         candidate.since.max(Timestamp(deadline))
@@ -305,8 +303,8 @@ impl Rules {
 }
 
 impl ListedJob {
-    /// Returns whether all that the list tells of it but its time is what a reservation asked for.
-    /// Size and seconds need not be.
+    /// Returns whether all listed fields but the time, the size and the seconds match what a reservation
+    /// asked for.
     fn is_like(&self, candidate: &Candidate) -> bool {
         let named = [&self.model, &self.offered];
         let mut named = named.into_iter().flatten();
@@ -316,12 +314,12 @@ impl ListedJob {
         is_model && is_prompt && is_source
     }
 
-    /// Returns whether nothing that the list tells of it is other than what a reservation asked for.
+    /// Returns whether the listed size, seconds and source are exactly what a reservation asked for.
     fn is_exactly(&self, candidate: &Candidate) -> bool {
         self.renders_other(candidate) == (false, false) && self.source == candidate.source
     }
 
-    /// Returns whether its size, and its seconds, are others than a reservation asked for.
+    /// Returns whether the job's size, and whether its seconds, differ from what a reservation asked for.
     fn renders_other(&self, candidate: &Candidate) -> (bool, bool) {
         let size = self.size.as_ref();
         (
@@ -332,8 +330,8 @@ impl ListedJob {
 }
 
 impl Candidate {
-    /// Makes it one of which it is decided elsewhere what became of it: no job is assigned to it here,
-    /// and none that it fits is taken for another key's, as with one that was voided.
+    /// Marks a candidate whose outcome is decided at another address: no job is assigned to it here, and
+    /// no job that it fits is taken for another key's, as with a voided reservation.
     pub(in crate::billing) fn decided_elsewhere(mut self) -> Self {
         if self.is_unknown() {
             self.state = State::Voided;

@@ -1,5 +1,5 @@
-//! Turns a channel's list and the ledger's entries into what matching works on, and a listed
-//! job into the answer of its request. No IO.
+//! Converts a channel's list and the ledger's entries into the input of matching, and a listed job into
+//! the answer to its request. No IO.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ledger::{FirstAnswer, PromptDigest, Unmatched};
 use crate::policy::Timestamp;
 use crate::upstream::job_status::JobReport;
 
-/// Reads what a page of the list says, as far as it matters.
+/// Converts a page of the channel's list into the jobs and fields that matching needs.
 pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
     let has_more = page.has_more.unwrap_or(page.entries > 0);
     let time = |seconds: u64| Timestamp(seconds.saturating_mul(1000));
@@ -44,8 +44,8 @@ pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
     }
 }
 
-/// Finds the model on offer that a channel's name for one means: itself, or what it is a snapshot
-/// of (`sora-2-2025-10-06`, but `sora-2-pro` is a model of its own).
+/// Finds the catalog's model for a channel's model name: the name itself, or the model that it is a
+/// snapshot of (`sora-2-2025-10-06`, but `sora-2-pro` is a model of its own).
 fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
     let is = |model: &str| {
         let rest = name.strip_prefix(model);
@@ -57,13 +57,13 @@ fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
         .max_by_key(|model| model.len())
 }
 
-/// Finds the time from which on reservations were left out, where `limit` match.
+/// Returns the time from which reservations are missing in `entries`, if a query with `limit` was cut.
 pub(super) fn unseen_from(entries: &[Unmatched], limit: u32) -> Option<Timestamp> {
     (entries.len() >= limit as usize).then(|| entries.last().map(|last| last.created))?
 }
 
-/// Describes a reservation by what its request asked for; `source` is the channel's id of the job that
-/// was to be remixed.
+/// Converts a reservation into a candidate, by what its request asked for; `source` is the channel's id
+/// of the job that was to be remixed.
 pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Candidate {
     let charge = &unmatched.charge;
     let (size, seconds) = unmatched.asked_for();
@@ -83,8 +83,8 @@ pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Cand
     }
 }
 
-/// Makes what repetitions of a request are answered with: the job as its channel tells it, if it does
-/// and names it, or else as its list did.
+/// Makes the answer to repetitions of a request: the job of the channel's status report, if there is a
+/// report that names it, otherwise the job of the list.
 pub(super) fn first_answer(
     unknown: &Unmatched,
     listing: &Listing,

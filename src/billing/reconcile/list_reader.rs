@@ -1,5 +1,5 @@
-//! Reads a channel's list, newest first, as far as its unknown reservations reach, over as
-//! many rounds as that takes.
+//! Reads a channel's list, newest first, back to its oldest unknown reservation, over as many rounds as
+//! that takes.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,11 +11,11 @@ use crate::policy::Timestamp;
 
 /// The maximum number of jobs that are kept because they may belong to a reservation.
 const MAX_JOBS: usize = 10_000;
-/// How many times in a row a page may fail before the list is read from its beginning again:
+/// The number of consecutive failures of a page after which the list is read from its beginning again:
 /// the job that the page comes after may have been deleted.
 const MAX_PAGE_FAILURES: u32 = 3;
 
-/// A job of the list, and how it stands.
+/// A job of the list, in the form for matching and with the channel's full answer.
 #[derive(Debug, Clone)]
 pub(super) struct Listing {
     pub(super) job: ListedJob,
@@ -25,35 +25,35 @@ pub(super) struct Listing {
 /// A page of the list.
 pub(super) struct Page {
     pub(super) jobs: Vec<Listing>,
-    /// When those were created whose id cannot be read: one of them may be what became of a
+    /// The creation times of listed jobs whose id cannot be read: one of them may belong to a
     /// reservation, though nobody can ask for it.
     pub(super) nameless: Vec<Option<Timestamp>>,
-    /// The job that the next page comes after.
+    /// The id of the last job, after which the next page begins.
     pub(super) last: Option<Arc<str>>,
-    /// Whether it says that there are more.
+    /// Whether the page says that more pages follow.
     pub(super) has_more: bool,
 }
 
-/// Reads a list page by page, over several rounds.
+/// The state of reading a list page by page, over several rounds.
 #[derive(Debug)]
 pub(super) struct ListReader {
-    /// When its first page was asked for.
+    /// The time when the first page was requested.
     pub(super) began: Timestamp,
-    /// The jobs that may belong to a reservation.
+    /// The listed jobs that may belong to a reservation.
     pub(super) jobs: Vec<Listing>,
-    /// Those that reconciliation has matched with a reservation before.
+    /// The listed jobs that reconciliation has matched with a reservation before.
     pub(super) reconciled: Vec<ReconciledJob>,
-    /// Milliseconds by which the channel's clock is ahead, as its answers say; `None` where none
-    /// has a `Date`.
+    /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
+    /// answer has one.
     pub(super) clock_ahead: Option<i64>,
-    /// Reservations made since then were not all known while it was read.
+    /// The time from which reservations were not all known while the list was read.
     pub(super) unseen_from: Option<Timestamp>,
     after: Option<Arc<str>>,
     pages: u64,
-    /// Where an earlier page ended, set anew each time that as many more have been read: a list
-    /// that goes round in a circle comes back to it.
+    /// The end of an earlier page, replaced each time that the number of pages has doubled: a list that
+    /// runs in a circle comes back to it.
     checkpoint: Option<Arc<str>>,
-    /// The time of the last job, while they have come newest first.
+    /// The creation time of the last job read, to check that jobs come newest first.
     sorted_to: Option<Timestamp>,
     is_sorted: bool,
     /// Whether all jobs that may belong to a reservation were kept and could be read.
@@ -61,12 +61,12 @@ pub(super) struct ListReader {
     failures: u32,
 }
 
-/// What comes after a page.
+/// The next step after a page of the list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The next page.
+    /// Read the next page.
     Page,
-    /// No page: all that matters was read (`complete`), or the list cannot be read on.
+    /// Stop: all relevant pages were read (`complete`), or the list cannot be read further.
     End { complete: bool },
 }
 
@@ -88,25 +88,24 @@ impl ListReader {
         }
     }
 
-    /// Returns the job that the next page comes after.
+    /// Returns the id of the job after which the next page begins.
     pub(super) fn after(&self) -> Option<&Arc<str>> {
         self.after.as_ref()
     }
 
-    /// Notes what an answer says of its channel's clock: `date` is its header's value, `now` when
-    /// it came.
+    /// Updates the offset of the channel's clock from an answer's `Date` header, received at `now`.
     pub(super) fn note_date(&mut self, date: Option<&str>, now: Timestamp) {
         let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
         let since = date.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
         if let Some(since) = since {
-            // A date has whole seconds.
+            // A `Date` has whole seconds: half a second is added.
             let date = i64::try_from(millis(since)).unwrap_or(i64::MAX);
             let now = i64::try_from(now.0).unwrap_or(i64::MAX);
             self.clock_ahead = Some(date.saturating_add(500).saturating_sub(now));
         }
     }
 
-    /// Notes that reservations made since `from` are not all known in this round.
+    /// Records that reservations made since `from` are not all known in this round.
     pub(super) fn note_unseen(&mut self, from: Option<Timestamp>) {
         self.unseen_from = match (self.unseen_from, from) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -114,8 +113,8 @@ impl ListReader {
         };
     }
 
-    /// Adds a page, and keeps those of its jobs that are `wanted`. `from` is how far back the
-    /// list matters, by the gates' clock.
+    /// Adds a page, and keeps the jobs of it that are `wanted`. The list matters back to `from`, by the
+    /// gates' clock.
     pub(super) fn add(
         &mut self,
         page: Page,
@@ -137,8 +136,8 @@ impl ListReader {
             }
         }
         self.sorted_to = latest;
-        // A channel may give its list in an order of its own. And its clock may be wrong, or the
-        // clock of what dates its answers.
+        // A channel may sort its list in another order. And the channel's clock may be wrong, or the
+        // clock of the machine that dates its answers.
         let is_beyond = |at: Timestamp| {
             let by_ours = at.0.saturating_add_signed(-self.clock_ahead.unwrap_or(0));
             at.0.max(by_ours) < from.0
@@ -150,7 +149,7 @@ impl ListReader {
             let complete = self.has_all;
             return Next::End { complete };
         }
-        // A channel may ignore where a page is to begin.
+        // A channel may ignore the parameter that says where a page begins.
         if page.last.is_none() || page.last == self.after || page.last == self.checkpoint {
             return Next::End { complete: false };
         }
@@ -162,8 +161,8 @@ impl ListReader {
         Next::Page
     }
 
-    /// Keeps a job that reconciliation has matched with a reservation before, once however often it
-    /// is listed.
+    /// Keeps a job that reconciliation has matched with a reservation before; a job that is listed twice
+    /// is kept once.
     pub(super) fn note_reconciled(&mut self, found: ReconciledJob) {
         if self
             .reconciled
@@ -178,12 +177,12 @@ impl ListReader {
         }
     }
 
-    /// Notes that a page could not be read.
+    /// Records that a page could not be read.
     pub(super) fn note_failure(&mut self) {
         self.failures += 1;
     }
 
-    /// Returns whether the next page is to be asked for, rather than the list from its beginning.
+    /// Returns whether to request the next page, and not the list from its beginning.
     pub(super) fn has_next_page(&self) -> bool {
         self.after.is_some() && self.failures < MAX_PAGE_FAILURES
     }

@@ -193,8 +193,7 @@ fn when_a_job_was_created() {
     ]);
 }
 
-/// A gate that has stalled, or whose ledger was away, is taken for dead while its create is under
-/// way.
+/// A gate that has stalled, or whose ledger was away, is taken for dead while its create is under way.
 #[test]
 fn a_create_that_may_still_be_under_way() {
     check(&[

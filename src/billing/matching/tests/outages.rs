@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What this is about: one key, one prompt, two lost answers, in any order.
+/// The case behind this module: one key, one prompt, two lost answers, in any order.
 #[test]
 fn two_lost_answers_in_any_order() {
     let candidates = ["u1 A cat 4s @0", "u2 A cat 12s @0"].map(candidate);
@@ -17,7 +17,7 @@ fn two_lost_answers_in_any_order() {
     }
 }
 
-/// One that is held stays so after the others have their jobs.
+/// A reservation that is held stays held after the others have their jobs.
 #[test]
 fn what_was_found_before() {
     let decided = |left: &str, owner: &str, of: &str| {
@@ -45,11 +45,11 @@ fn what_was_found_before() {
     ] {
         assert_eq!(decided(left, owner, job), expected, "{left} {job}");
     }
-    // Its owner asked for other seconds, and another one for just that.
+    // The job's owner asked for other seconds, and another reservation for exactly these.
     let job = "j1 cat 12s @5";
     for (left, owner, expected) in [
         ("u1 A cat 12s k=x @-3600 clock=-", "u2 A cat 4s", "u1!j1"),
-        // Made in time, it may be later than the job: see the first round of its owner's.
+        // Though in time, it may be later than the job: see the owner's first round.
         ("u1 A cat 12s k=x @0", "u2 A cat 4s", "void 1"),
         ("u1 A cat 12s @-3600 clock=-", "u2 A cat 4s", "void 1"),
         ("u1 A cat 12s k=x @-3600", "u2 A cat 4s", "void 1"),
@@ -66,7 +66,7 @@ fn what_was_found_before() {
     }
 }
 
-/// An outage in which all ask for the same is decided in no time worth mentioning.
+/// An outage in which all requests are the same is decided quickly.
 #[test]
 fn thousands_of_the_same_prompt() {
     let candidates: Vec<_> = (0..2000)

@@ -129,8 +129,8 @@ fn a_list_without_prompts() {
     check(A_LIST_WITHOUT_PROMPTS);
 }
 
-/// The clock of a gate may be wrong by hours when it reserves: what tells keys apart is the
-/// channel's clock.
+/// Keys are told apart by the channel's clock: the clock of a gate may be wrong by hours when it
+/// reserves.
 #[test]
 fn keys_are_told_apart_by_the_channels_clock() {
     check(&[
@@ -220,7 +220,7 @@ fn a_time_is_evidence_by_the_channels_clock() {
     ]);
 }
 
-/// Without a prompt, only a time that does not depend on whose clock is right is evidence.
+/// Without a prompt, a time is evidence only if it does not depend on whose clock is right.
 #[test]
 fn a_list_without_prompts_and_clocks_apart() {
     check(&[

@@ -1,4 +1,4 @@
-//! Whatever is matched: nothing is given twice, and nothing is guessed.
+//! Properties of every matching: no job is assigned twice, and no owner is guessed.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ proptest! {
                 Decision::Ambiguous { .. } | Decision::Unclaimed { .. } => {}
             }
         }
-        // No job is left that a reservation which is voided could have had.
+        // No free job is left that a voided reservation could have had.
         for decision in &decisions {
             let Decision::Void { reservation } = decision else { continue };
             let voided = by_id(*reservation);
