@@ -1,4 +1,4 @@
-//! Guards a reservation while its request is under way.
+//! The guard of a reservation while its request is under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use crate::clock::Clock;
 use crate::ledger::{Charge, Draft, Ledger, ReservationId};
 use crate::policy::{Key, Timestamp};
 
-/// A pending charge that this request has made. Dropped without having been resolved (the
-/// task was cancelled, or panicked), its outcome is unknown.
+/// A pending reservation of this request. If it is dropped without having been resolved (the task was
+/// cancelled, or panicked), its outcome is marked as unknown.
 pub(crate) struct Reservation {
     pub(super) draft: Draft,
-    /// Whose limits hold for it.
+    /// The client key whose limits the reservation counts against.
     pub(super) key: Arc<Key>,
     pub(super) created: Timestamp,
-    /// How much of each limit of the key, and then of its group, is used with it; empty where the
-    /// ledger's decision has not told.
+    /// How much of each limit of the key, and then of its group, is used, this reservation included;
+    /// empty if the ledger has not told.
     pub(super) used: Box<[u64]>,
-    /// When it was made, by [`Clock::running`].
+    /// The time of the reservation, by [`Clock::running`].
     made: Duration,
     guard: Arc<Guard>,
     is_open: bool,
 }
 
-/// What marks a reservation as unknown whose request was dropped: the same for all of a gate.
+/// The services that mark a dropped reservation as unknown, shared by all reservations of a gate.
 pub(super) struct Guard {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Clock,
@@ -32,7 +32,7 @@ pub(super) struct Guard {
 }
 
 impl Reservation {
-    /// Guards a charge that the ledger has just made pending at `created`, for a request that
+    /// Makes the guard of a reservation that the ledger has made pending at `created`, for a request that
     /// began at `made` by [`Clock::running`].
     pub(super) fn new(
         draft: Draft,
@@ -52,28 +52,27 @@ impl Reservation {
         }
     }
 
-    /// Its id.
+    /// Returns the id of the reservation.
     pub(crate) fn id(&self) -> ReservationId {
         self.draft.id
     }
 
-    /// Returns what it charges.
+    /// Returns the charge of the reservation.
     pub(crate) fn charge(&self) -> &Arc<Charge> {
         &self.draft.charge
     }
 
-    /// Takes the amount used of each limit of its key when it was made, and the time of that.
+    /// Takes out how much of each limit of the key was used when the reservation was made, and that time.
     pub(crate) fn take_used(&mut self) -> (Box<[u64]>, Timestamp) {
         (std::mem::take(&mut self.used), self.created)
     }
 
-    /// Marks that the outcome is known, or noted as unknown: nothing is left to be done when
-    /// the guard is dropped.
+    /// Marks the outcome as known, or as recorded unknown: dropping the reservation then does nothing.
     pub(super) fn close(&mut self) {
         self.is_open = false;
     }
 
-    /// Returns how old it is, by a clock that goes on while the machine is suspended.
+    /// Returns the age of the reservation, by a clock that goes on while the machine is suspended.
     pub(crate) fn age(&self) -> Duration {
         self.guard.clock.running().saturating_sub(self.made)
     }
@@ -90,7 +89,7 @@ impl Drop for Reservation {
             writes,
         } = &*self.guard;
         let (ledger, clock, id) = (ledger.clone(), clock.clone(), self.id());
-        // Without a runtime the process is ending: the next one finds it pending.
+        // Without a runtime the process is ending: the next process finds the reservation pending.
         if tokio::runtime::Handle::try_current().is_ok() {
             writes.spawn(async move {
                 if let Err(error) = ledger.mark_unknown(id, clock.now()).await {

@@ -1,4 +1,4 @@
-//! Reserves what a permit costs, and voids it where no job came of it.
+//! Reserves the cost of a permit, and voids the reservation if no job was created.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,8 @@ use crate::metrics::{Event, Metrics, seconds};
 use crate::policy::{Key, Permit, Timestamp};
 use crate::upstream::LiveChannel;
 
-/// Moves money in the ledger, and shows each movement in the metrics once. Clones share all.
+/// The service that moves money in the ledger, and shows each movement in the metrics once. Clones share
+/// all.
 #[derive(Clone)]
 pub(crate) struct Billing {
     pub(super) ledger: Arc<dyn Ledger>,
@@ -32,22 +33,22 @@ pub(crate) struct Billing {
     clock: Clock,
 }
 
-/// What a reservation is asked for.
+/// The parameters of a reservation.
 pub(crate) struct ReserveRequest<'a> {
-    /// Whose limits are to hold, and who pays.
+    /// The client key that pays, and whose limits hold.
     pub(crate) key: &'a Arc<Key>,
     pub(crate) permit: &'a Permit,
-    /// The channel that the ledger is to name: it is asked if the outcome is unknown.
+    /// The channel that the ledger records: it is asked if the outcome is unknown.
     pub(crate) channel: &'a LiveChannel,
     pub(crate) prompt: PromptDigest,
     /// The job that a remix is made from.
     pub(crate) remix_of: Option<Arc<str>>,
     pub(crate) claim: Option<Claim>,
-    /// How long after it the job is first polled, if no client asks for it before.
+    /// The time after the reservation when the job is first polled, if no client asks for it before.
     pub(crate) poll_after: Duration,
-    /// How the reservation is to be named.
+    /// The id of the new reservation.
     pub(crate) id: ReservationId,
-    /// The id of the client's request, where that is not the reservation's own.
+    /// The id of the client's request, if it differs from the reservation's own.
     pub(crate) request_id: Option<&'a str>,
 }
 
@@ -57,12 +58,12 @@ pub(crate) enum ReserveOutcome {
     Reserved(Box<Reservation>),
     /// A limit of the key, its group or its channel is reached.
     LimitReached(LimitReached),
-    /// The idempotency key stands for an earlier request.
+    /// The idempotency key is bound to an earlier request.
     Claimed(Claimed),
 }
 
 impl Billing {
-    /// Makes the billing of one ledger.
+    /// Makes the billing of a gate on `ledger`.
     pub(crate) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let writes = PendingWrites::default();
         let guard = Guard {
@@ -82,7 +83,8 @@ impl Billing {
         }
     }
 
-    /// Runs a write to the ledger to its end, whoever waits for it: a gate that stops does.
+    /// Runs a write to the ledger to its end, even if the caller stops waiting: a gate that stops waits
+    /// for it.
     pub(crate) fn spawn_write<T: Send + 'static>(
         &self,
         write: impl Future<Output = T> + Send + 'static,
@@ -90,13 +92,12 @@ impl Billing {
         self.writes.spawn(write)
     }
 
-    /// Waits until all writes that no request waits for are made, for up to `within`. Returns how many
-    /// are left.
+    /// Waits at most `within` for all background writes to the ledger. Returns the number that are left.
     pub(crate) async fn flush(&self, within: Duration) -> usize {
         self.writes.flush(within).await
     }
 
-    /// Returns the time, by the clock that charges go by.
+    /// Returns the time by the clock of the billing.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -106,7 +107,7 @@ impl Billing {
         &self.ledger
     }
 
-    /// Finds a job by its public id, whoever's it is.
+    /// Finds a job by its public id, whichever key it belongs to.
     pub(crate) async fn job(&self, id: &str) -> Result<Option<Arc<JobEntry>>, Unavailable> {
         if let Some(entry) = self.jobs.get(id) {
             return Ok(Some(entry));
@@ -115,7 +116,7 @@ impl Billing {
         Ok(job.map(|job| self.jobs.insert(JobEntry::new(job))))
     }
 
-    /// Finds the cache's entry of a job that the ledger has given, or makes one.
+    /// Returns the cache's entry of a job that the ledger returned; adds it if it is not there.
     pub(crate) fn entry(&self, job: &Job) -> Arc<JobEntry> {
         match self.jobs.get(&job.id) {
             Some(entry) => entry,
@@ -123,13 +124,13 @@ impl Billing {
         }
     }
 
-    /// Returns whether any job is cached, and can be polled without the ledger.
+    /// Returns whether the job cache has any job, which can be polled without the ledger.
     pub(crate) fn has_cached_jobs(&self) -> bool {
         !self.jobs.is_empty()
     }
 
-    /// Reserves what a permit costs, unless a limit of the key, its group or the channel is reached, or
-    /// the idempotency key stands for an earlier request.
+    /// Reserves the cost of a permit, unless a limit of the key, its group or the channel is reached, or
+    /// the idempotency key is bound to an earlier request.
     pub(crate) async fn reserve(
         &self,
         request: ReserveRequest<'_>,
@@ -166,7 +167,7 @@ impl Billing {
                 let guard = self.guard.clone();
                 let mut reservation = Reservation::new(draft, key.clone(), at, made, guard);
                 reservation.used = used;
-                // Boxed: it is large, and moved from step to step until it is resolved.
+                // Boxed: a reservation is large, and moved from step to step until it is resolved.
                 ReserveOutcome::Reserved(Box::new(reservation))
             }
             Reserved::Refused(reached) => ReserveOutcome::LimitReached(reached),
@@ -174,23 +175,23 @@ impl Billing {
         })
     }
 
-    /// Reserves once more what was given up before its channel answered with a job, if the
-    /// limits still allow it: a reservation is resolved once, and a job is charged. `None` where
-    /// a limit has no room.
+    /// Makes a new reservation in place of one that was given up before its channel answered with a job,
+    /// if the limits still allow it: a reservation is resolved once, and the job must be charged. `None`
+    /// if a limit has no room.
     pub(super) async fn reserve_again(
         &self,
         draft: &Draft,
         key: &Arc<Key>,
     ) -> Result<Option<Box<Reservation>>, Unavailable> {
         let at = self.now();
-        // The channel has made the job: its limits have nothing to say any more.
+        // The channel has made the job already: its limits do not matter any more.
         let placement = Placement {
             limits: Arc::default(),
             ..draft.placement.clone()
         };
         let request_id = draft.request_id.clone();
         let request_id = request_id.unwrap_or_else(|| draft.id.request_id().into());
-        // Its idempotency key was free meanwhile, and may stand for a later request.
+        // The idempotency key was free meanwhile, and may be bound to a later request.
         for claim in [draft.claim.clone(), None] {
             let draft = Draft {
                 id: ReservationId::generate(at),
@@ -208,12 +209,11 @@ impl Billing {
         Ok(None)
     }
 
-    /// Moves a reservation to another channel, since the one that it is on has created nothing.
+    /// Moves a reservation to another channel, because its present channel has created nothing.
     /// `refused_by` names the channels so far, with their reasons.
     ///
     /// # Errors
-    /// Where the ledger cannot be used: on which of the two channels the reservation is does not
-    /// matter any more, and it is to be voided.
+    /// If the ledger cannot be used: the caller must void the reservation, whichever channel it is on.
     pub(crate) async fn reroute(
         &self,
         reservation: &mut Reservation,
@@ -228,7 +228,7 @@ impl Billing {
         };
         let rerouted = self.ledger.reroute(reservation.id(), &to).await?;
         if rerouted == Rerouted::Done {
-            // What is shown of a charge names its channel.
+            // The metrics label a charge by its channel.
             self.metrics
                 .charge(Event::Voided, &reservation.draft.charge);
             self.metrics.charge(Event::Reserved, &to.charge);
@@ -238,13 +238,13 @@ impl Billing {
         Ok(rerouted)
     }
 
-    /// Keeps how a channel answered a create. Nobody waits for it: it decides nothing.
+    /// Records a channel's answer to a create in the background, for operators: it decides nothing.
     pub(crate) fn note_answer(&self, reservation: &Reservation, answer: ChannelAnswer) {
         let channel = reservation.charge().channel.clone();
         self.note(reservation.id(), Note::Answer { channel, answer });
     }
 
-    /// Keeps a fact about a reservation, now or as soon as the ledger can be used.
+    /// Records a fact about a reservation, now or as soon as the ledger can be used.
     pub(super) fn note(&self, id: ReservationId, note: Note) {
         let billing = self.clone();
         self.spawn_write(async move {
@@ -262,7 +262,7 @@ impl Billing {
         });
     }
 
-    /// Voids a reservation of which no job came, for sure. `reason` is a word for operators.
+    /// Voids a reservation that certainly became no job. `reason` is a word for operators.
     pub(crate) async fn void(&self, mut reservation: Box<Reservation>, reason: &'static str) {
         reservation.close();
         let id = reservation.id();
@@ -271,8 +271,8 @@ impl Billing {
         }
     }
 
-    /// Voids a reservation that has no job, now or as soon as the ledger can be used. Returns
-    /// whether this call did it.
+    /// Voids a reservation that has no job, now or as soon as the ledger can be used. Returns whether
+    /// this call voided it.
     pub(super) async fn void_by_id(
         &self,
         id: ReservationId,
@@ -301,7 +301,7 @@ impl Billing {
         Ok(voided.is_some())
     }
 
-    /// Marks the outcome of a reservation as unknown: its channel will be asked.
+    /// Marks the outcome of a reservation as unknown, so that its channel will be asked.
     pub(crate) async fn mark_unknown(&self, mut reservation: Box<Reservation>) {
         reservation.close();
         let (id, channel) = (reservation.id(), &reservation.charge().channel);
@@ -318,7 +318,7 @@ impl Billing {
     }
 }
 
-/// Returns what counts of a channel for a reservation that is made at `at`.
+/// Returns the address, clock and limits of `channel` that a reservation made at `at` records.
 fn placement(channel: &LiveChannel, at: Timestamp) -> Placement {
     let limits = &channel.spec().limits;
     Placement {

@@ -1,8 +1,8 @@
-//! Retries calls to the ledger whose outcome it has not told.
+//! Retries calls to the ledger that were not answered.
 //!
-//! The ledger tells the call that made a change that it did, and every other one that there
-//! was nothing left to do. So a call that was not answered may have been the one whose charge
-//! is to be counted, and only its own repetition finds out.
+//! The ledger tells the one call that made a change that it did, and every other call that nothing was
+//! left to do. So a call that was not answered may have been the call whose charge must be counted, and
+//! only its own repetition finds out.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,13 @@ use std::time::Duration;
 use super::pending_writes::PendingWrites;
 use crate::ledger::{ReservationId, Unavailable};
 
-/// How long to wait before a call is retried: this, doubled each time up to the second
-/// value.
+/// The wait before the first retry of a call; doubled with each retry, up to the maximum.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
-/// The maximum number of calls that are retried at a time.
+/// The maximum number of calls that are being retried at a time.
 const MAX_RETRIES: usize = 100_000;
 
-/// A call in the life of a reservation.
+/// The kind of a ledger call in the life of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LedgerCall {
     Confirm,
@@ -30,7 +29,7 @@ pub(super) enum LedgerCall {
     NoteJobError,
 }
 
-/// Keeps the calls that are being retried. Clones share them.
+/// The set of calls that are being retried. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LedgerRetries {
     calls: Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>,
@@ -38,7 +37,7 @@ pub(super) struct LedgerRetries {
 }
 
 impl LedgerRetries {
-    /// Makes one that counts its calls among those writes.
+    /// Makes an empty set, whose retries are counted in `writes`.
     pub(super) fn new(writes: PendingWrites) -> Self {
         Self {
             calls: Arc::default(),
@@ -46,14 +45,14 @@ impl LedgerRetries {
         }
     }
 
-    /// Returns whether that call is being retried.
+    /// Returns whether the call `step` of the reservation `id` is being retried.
     pub(super) fn has(&self, id: ReservationId, step: LedgerCall) -> bool {
         self.lock().contains(&(id, step))
     }
 
-    /// Retries a call until the ledger answers it, unless it is being retried already. If the
-    /// process ends before, the reservation is found as it is in the ledger later on, and its
-    /// channel is asked.
+    /// Retries `call` until the ledger answers, unless the same step of the reservation is being retried
+    /// already. If the process ends before, a later process finds the reservation unchanged in the
+    /// ledger, and its channel is asked.
     pub(super) fn start<F, C>(&self, id: ReservationId, step: LedgerCall, mut call: F)
     where
         F: FnMut() -> C + Send + 'static,
@@ -93,9 +92,9 @@ impl LedgerRetries {
     }
 }
 
-/// Computes how long to wait after another failure. A failure that stays until somebody mends its
-/// cause is retried too, since a charge depends on it, but a full disk gains nothing from many
-/// quick retries.
+/// Computes the wait after another failure. A failure that lasts until somebody mends its cause is
+/// retried too, since a charge depends on it, but at the maximum wait: quick retries do not help against
+/// a full disk.
 fn next_wait(wait: Duration, error: &Unavailable) -> Duration {
     match error.is_transient() {
         true => (wait * 2).min(RETRY_AFTER_MAX),
@@ -103,7 +102,7 @@ fn next_wait(wait: Duration, error: &Unavailable) -> Duration {
     }
 }
 
-/// Marks one call as being retried until it is dropped.
+/// A mark that one call is being retried, until it is dropped.
 struct Retrying(LedgerRetries, (ReservationId, LedgerCall));
 
 impl Drop for Retrying {

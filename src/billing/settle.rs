@@ -12,8 +12,8 @@ use crate::ledger::{Job, Note, Resolution, Unavailable};
 use crate::metrics::Event;
 
 impl Billing {
-    /// Resolves the charge of a job if an answer about it says that it has ended. An answer
-    /// that is about another job changes nothing.
+    /// Resolves the charge of a job if `answer` says that the job has ended. An answer about another job
+    /// changes nothing.
     pub(crate) async fn settle(&self, entry: &JobEntry, answer: &JobAnswer, config: &Config) {
         let about = answer.id.as_deref();
         if entry.is_resolved() || about.is_some_and(|id| id != &*entry.job.upstream_id) {
@@ -29,14 +29,14 @@ impl Billing {
             if let Some(error) = channel.and_then(|channel| job_error(answer, channel)) {
                 self.note(entry.job.reservation, Note::JobError(error));
             }
-            // Where the ledger cannot be used, it is repeated.
+            // If the ledger cannot be used, the call is retried.
             let _ = self.resolve_job(entry, end).await;
         }
     }
 
-    /// Notes that a job was deleted at its channel. Nobody can see its end any more, and the
-    /// channel gives nothing back: it stays charged unless its end was seen before. What the
-    /// ledger cannot note now it is told again.
+    /// Records that a job was deleted at its channel. Nobody can see the job's end any more, and the
+    /// channel gives nothing back: the job stays charged unless its end was seen before. If the ledger
+    /// cannot be used, the call is retried.
     pub(crate) async fn note_deleted(&self, entry: &JobEntry) {
         let id = entry.job.reservation;
         if let Err(error) = self.ledger.mark_deleted(id, self.now()).await {
@@ -85,7 +85,7 @@ impl Billing {
         end: JobEnd,
     ) -> Result<(), Unavailable> {
         if self.retries.has(job.reservation, LedgerCall::Confirm) {
-            // Whether it was corrected is to be known first: the ledger tells its last call only.
+            // The outcome of the confirmation must be known first: the ledger tells only its last call.
             return Err(Unavailable::transient("its confirmation is not known yet"));
         }
         let JobEnd {
@@ -96,7 +96,7 @@ impl Billing {
         let now = self.now();
         let settled = self.ledger.settle(job.reservation, resolution, status, now);
         let Some(charge) = settled.await? else {
-            // Resolved already, or its confirmation is still on its way to the ledger.
+            // Resolved already, or the confirmation is still on its way to the ledger.
             let job = self.ledger.job(&job.id).await?;
             if job.is_some_and(|job| job.resolution.is_some()) {
                 entry.map(JobEntry::set_resolved);
@@ -112,16 +112,16 @@ impl Billing {
             Resolution::Voided => Event::Voided,
         };
         self.metrics.charge(event, &charge);
-        // Without the channel's word, until it was seen: up to a poll later than it was.
+        // Without the channel's times, until now: up to one poll interval longer than the job took.
         let seen = || Duration::from_millis(self.now().since(job.created));
         let lasted = lasted.unwrap_or_else(seen);
         self.metrics.ended(&charge, status, lasted);
         Ok(())
     }
 
-    /// Reopens the cached entry of a job whose charge was resolved here, where the ledger says
-    /// that the job still runs: a database that took over from another may have missed the
-    /// resolution. Returns whether it did.
+    /// Reopens the cached entry of a job whose charge was resolved here, if the ledger says that the job
+    /// still runs: a database that took over from another may have missed the resolution. Returns whether
+    /// the entry was reopened.
     pub(super) async fn reopen(&self, entry: &JobEntry) -> Result<bool, Unavailable> {
         let job = self.ledger.job(&entry.job.id).await?;
         let runs = job.is_some_and(|job| job.resolution.is_none());

@@ -1,5 +1,5 @@
-//! Runs what no client waits for: it keeps the ledger's accounts true though clients vanish,
-//! channels lose answers and other gates die.
+//! Runs the background work of a gate: it keeps the ledger correct when clients vanish, channels lose
+//! answers and other gates die.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -23,29 +23,29 @@ use crate::plural::Counted;
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{LiveChannel, UpstreamClient, probe_health};
 
-/// How often the gate says that it lives. A ledger that gates share takes a gate for dead
-/// that has not said so for four times this long.
+/// The interval of a gate's heartbeats. A shared ledger takes a gate for dead after four times this long
+/// without a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the end of a request may take to be noted, beyond its deadlines.
+/// The maximum time to record the end of a request, beyond its deadlines.
 const LATE: Duration = Duration::from_secs(5);
-/// How often expired entries are pruned, and the maximum number of them in one step.
+/// The interval between prunings of expired entries, and the maximum number of entries in one step.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const MAX_PRUNED: u32 = 1000;
-/// The shortest and the longest time between two rounds of a channel's task.
+/// The shortest and the longest wait between two rounds of a channel's task.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Polls jobs to their end, reconciles unknown outcomes with channels' lists, and prunes what
-/// is old. One for each gate; leases in the ledger see to it that of the gates that share it
-/// one does each task.
+/// The background worker of a gate: polls jobs to their end, reconciles unknown outcomes with channels'
+/// lists, and prunes old entries. One for each gate; leases in the ledger make sure that of the gates
+/// that share it one does each task.
 pub(crate) struct Worker {
     billing: Billing,
     client: Arc<UpstreamClient>,
     runtime: Arc<Runtime>,
-    /// See [`Worker::lost_after`], in milliseconds.
+    /// The longest result of [`Worker::lost_after`] so far, in milliseconds.
     longest_pending: AtomicU64,
 }
 
-/// What the tasks of a channel remember between their rounds.
+/// The state that the tasks of a channel keep between rounds.
 #[derive(Default)]
 struct Memory {
     poller: Poller,
@@ -76,18 +76,18 @@ impl Worker {
         tasks.spawn(async move { worker.prune_regularly().await });
         let worker = self.clone();
         tasks.spawn(async move { worker.run_channel_tasks().await });
-        // None of them ends; one that panicked is not to stop the others.
+        // None of these tasks ends; one that panicked must not stop the others.
         while tasks.join_next().await.is_some() {
             log::error!("a background task of the gate has ended: restart the gate");
         }
     }
 
-    /// Waits until the pending writes to the ledger are done, for `within` at most.
+    /// Waits at most `within` until the pending writes to the ledger are done.
     pub(crate) async fn flush(&self, within: Duration) {
         self.billing.flush(within).await;
     }
 
-    /// Does once what [`run`](Self::run) does again and again: for tests that say when.
+    /// Runs one round of what [`run`](Self::run) repeats, for tests that decide when.
     pub(crate) async fn round(self: &Arc<Self>) {
         let snapshot = self.runtime.snapshot();
         self.send_heartbeat(&mut Reachability::default()).await;
@@ -122,10 +122,10 @@ impl Worker {
         }
     }
 
-    /// Computes a span longer than any request can be pending here: its last bytes leave within
-    /// `jobs.unknown_grace` of its reservation or never, and from then on
-    /// [`create_timeout`](crate::channel::Channel::create_timeout) bounds it. Requests under way
-    /// keep the configuration that they began with, so this never becomes shorter.
+    /// Computes a duration longer than any request can be pending at this gate: its last bytes leave
+    /// within `jobs.unknown_grace` of its reservation or never, and from then on
+    /// [`create_timeout`](crate::channel::Channel::create_timeout) bounds it. Requests under way keep the
+    /// configuration that they began with, so this duration never becomes shorter.
     fn lost_after(&self) -> Duration {
         let snapshot = self.runtime.snapshot();
         let channels = snapshot.channels.all().iter();
@@ -133,7 +133,7 @@ impl Worker {
             .map(|channel| channel.spec().create_timeout())
             .max();
         let pending = longest.unwrap_or_default() + snapshot.config.jobs.unknown_grace;
-        // A request that is over may wait for its turn a little longer.
+        // Recording the end of a request may take a little longer.
         let pending = millis(pending + LATE);
         let before = self.longest_pending.fetch_max(pending, Ordering::Relaxed);
         Duration::from_millis(pending.max(before))
@@ -160,7 +160,7 @@ impl Worker {
             let pruned = ledger.prune(before(now, keep), now, MAX_PRUNED);
             match pruned.await {
                 Ok(pruned) if pruned >= u64::from(MAX_PRUNED) => {
-                    // Others are to get their turn.
+                    // Let other users of the ledger have their turn.
                     sleep(TICKS.0).await;
                 }
                 Ok(_) => break,
@@ -172,9 +172,8 @@ impl Worker {
         }
     }
 
-    /// Expires what is left of channels that are not configured any more or are switched off: nobody
-    /// can be asked about their reservations and jobs, and they are given up like those whose end nobody
-    /// has seen.
+    /// Expires the reservations and jobs of channels that are not configured any more or are switched
+    /// off: nobody can be asked about them, and they are given up like those whose end nobody has seen.
     async fn expire_removed_channels(&self) -> Result<(), Unavailable> {
         let (billing, ledger) = (&self.billing, self.billing.ledger());
         let snapshot = self.runtime.snapshot();
@@ -187,7 +186,7 @@ impl Worker {
         let (at, expiry) = (billing.now(), millis(snapshot.config.jobs.expire_after));
         for name in names.iter().filter(is_removed) {
             for unmatched in ledger.unmatched(name, MAX_PRUNED).await? {
-                // Without a channel's name, it was never to be sent to one.
+                // A reservation without a channel's name was never sent to a channel.
                 let is_over = name.is_empty() || at.since(unmatched.since) > expiry;
                 if is_over && unmatched.state == State::Unknown {
                     let id = unmatched.id;
@@ -209,14 +208,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns whether this gate is the one that does a task. Where the ledger is away, none is.
+    /// Returns whether this gate holds the lease of a task. If the ledger is away, no gate does.
     async fn has_lease(&self, task: &str, span: Duration) -> bool {
         let leased = self.billing.ledger().lease(task, span).await;
         leased.unwrap_or(false)
     }
 
-    /// Runs the tasks of every channel that is configured, each by itself, so that one that
-    /// hangs holds up no other.
+    /// Runs the tasks of every configured channel, each separately, so that a task that hangs holds up no
+    /// other.
     async fn run_channel_tasks(self: Arc<Self>) {
         let (mut tasks, mut before) = (JoinSet::new(), None);
         loop {
@@ -235,7 +234,7 @@ impl Worker {
                     tasks.spawn(async move { worker.supervise(of, task).await });
                 }
             }
-            // The old ones end when their round does; the new ones need not wait for that.
+            // The old tasks end when their round does; the new ones need not wait for that.
             while self.is_in_force(&snapshot) {
                 while tasks.try_join_next().is_some() {}
                 sleep(TICKS.0).await;
@@ -258,7 +257,7 @@ impl Worker {
         if removed.is_empty() {
             return;
         }
-        // Where the ledger is away, that is logged already.
+        // If the ledger is away, that has been logged already.
         for open in self
             .billing
             .ledger()
@@ -279,8 +278,8 @@ impl Worker {
         }
     }
 
-    /// Probes a channel while its configuration is in force, where that asks for it. Every gate
-    /// does so for itself: what one can reach, another may not.
+    /// Probes a channel while its configuration is in force, if it has a probe configured. Every gate
+    /// probes for itself: one gate may reach a channel that another cannot.
     async fn probe_regularly(&self, of: &ChannelTask) {
         let Some(probe) = &of.channel.spec().probe else {
             return;
@@ -309,7 +308,7 @@ impl Worker {
         }
     }
 
-    /// Tends a channel while its configuration is in force, whatever goes wrong.
+    /// Runs a task of a channel while its configuration is in force, and restarts it after a panic.
     async fn supervise(self: Arc<Self>, of: ChannelTask, task: Task) {
         while self.is_in_force(&of.snapshot) {
             let (worker, of) = (self.clone(), of.clone());
@@ -335,14 +334,14 @@ impl Worker {
             };
             sleep(tick(span)).await;
         }
-        // What they have seen is to be settled, and shown in the metrics.
+        // The answers that polls under way bring are settled, and shown in the metrics.
         memory.poller.drain().await;
     }
 
-    /// Does a task once. Returns whether it is to be done again at once.
+    /// Runs one round of a task. Returns whether the next round should follow at once.
     async fn run_once(&self, of: &ChannelTask, task: Task, memory: &mut Memory) -> bool {
         if of.channel.state() == ChannelState::Off {
-            // Nothing is sent to it, and nothing is late.
+            // Nothing is sent to a channel that is off, and none of its work is late.
             self.note_round(of, task);
             return false;
         }
@@ -367,8 +366,8 @@ impl Worker {
         matches!(round, Ok(Round::More))
     }
 
-    /// Shows that a round is done. One at an address that is not configured any more is nobody's to
-    /// wait for.
+    /// Shows in the metrics that a round is done, except at an address that is not configured any more:
+    /// no alert waits for its rounds.
     fn note_round(&self, of: &ChannelTask, task: Task) {
         if of.channel.is_removed() {
             return;
@@ -378,8 +377,8 @@ impl Worker {
     }
 }
 
-/// Lists what is done at an address of a channel: jobs are polled by one task for all addresses, and
-/// each address has a list of its own.
+/// Returns the tasks at an address of a channel: jobs are polled by one task for all addresses, and each
+/// address has a list of its own to be reconciled.
 fn tasks_at(snapshot: &Snapshot, channel: &Arc<LiveChannel>) -> Vec<Task> {
     match snapshot.channels.is_first(channel) {
         true => vec![Task::Poll, Task::Reconcile],

@@ -1,10 +1,10 @@
-//! Finds out what became of requests that got no answer, by their channel's list of jobs.
+//! Reconciles requests that got no answer with their channel's list of jobs.
 //!
-//! What is on the list and in no ledger entry may belong to a reservation whose outcome is
-//! unknown; [`super::matching`] decides. A list that is longer than one round allows is read
-//! on in the next: nothing is voided on the word of a list that does not reach back to the
-//! oldest of them. What cannot be found out for as long as a job is followed is voided at last,
-//! and the log says so.
+//! A listed job without a ledger entry may belong to a reservation whose outcome is unknown;
+//! [`super::matching`] decides. A list that is longer than one round allows is read on in the next round:
+//! nothing is voided because of a list that does not reach back to the oldest unknown reservation. A
+//! reservation whose outcome stays unknown for as long as a job is followed is voided at last, and
+//! logged.
 
 mod evidence;
 mod list_reader;
@@ -33,39 +33,39 @@ use evidence::{candidate, first_answer, read_page, unseen_from};
 use list_reader::{ListReader, Listing, Next};
 use notices::Notices;
 
-/// The maximum number of reservations without a job that one round reads.
+/// The maximum number of reservations without a job that one round reads from the ledger.
 const MAX_UNMATCHED: u32 = 2000;
 /// The maximum number of voided reservations that one round reads: they could have the same jobs.
 const MAX_VOIDED: u32 = 20_000;
-/// How long one round reads a list. A round must end while its lease lasts.
+/// The maximum time that one round reads a list. A round must end while its lease lasts.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How far the clocks of a channel and of the gates may lie apart, beyond what the channel's
-/// answers say of its own.
+/// The maximum difference between the clocks of a channel and of the gates, beyond the offset that the
+/// channel's answers show.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
-/// The maximum number of jobs that are remembered to have an owner.
+/// The maximum number of listed jobs that are remembered as belonging to a reservation.
 const MAX_OWNED: usize = 50_000;
 
 /// Reconciles a channel's unknown outcomes with its list, over several rounds.
 #[derive(Default)]
 pub(super) struct Reconciler {
-    /// The list that is being read.
+    /// The reader of the list, while the list is being read.
     reader: Option<ListReader>,
-    /// Jobs that belong to a reservation.
+    /// The upstream ids of jobs that belong to a reservation.
     owned: HashSet<Arc<str>>,
     notices: Notices,
 }
 
-/// The reservations of a channel that a job may belong to: those of all its addresses, since these may
-/// share an account, and so a list.
+/// The reservations of a channel that a listed job may belong to: those of all its addresses, since these
+/// may share an account, and so a list.
 struct Unresolved {
     unmatched: Vec<Unmatched>,
     candidates: Vec<Candidate>,
-    /// Those made since then are not all here.
+    /// The time from which reservations are not all included.
     unseen_from: Option<Timestamp>,
 }
 
 impl Unresolved {
-    /// Reads them from the ledger.
+    /// Reads the reservations from the ledger.
     async fn load(task: &ChannelTask) -> Result<Self, Unavailable> {
         let ledger = task.billing.ledger();
         let unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
@@ -77,8 +77,9 @@ impl Unresolved {
         let Some(oldest) = unresolved.oldest(task) else {
             return Ok(unresolved);
         };
-        // Nothing that was voided before could have had a job that the oldest may have. The clock of
-        // the gate that voided it may have been wrong, though: the channel's clock tells then.
+        // A reservation voided before that span could not have had a job that the oldest one may have.
+        // The clock of the gate that voided it may have been wrong, though: the channel's clock tells
+        // then.
         let jobs = &task.snapshot.config.jobs;
         let span = (MAX_CLOCK_SKEW * 2 + jobs.unknown_grace).max(jobs.expire_after);
         let voided = ledger.recently_voided(task.name(), before(oldest, span), MAX_VOIDED);
@@ -95,7 +96,7 @@ impl Unresolved {
         Ok(unresolved)
     }
 
-    /// Returns when the oldest one was made that is to be decided about here.
+    /// Returns the time of the oldest unknown reservation that is decided at this address.
     fn oldest(&self, task: &ChannelTask) -> Option<Timestamp> {
         let unknown = self.unmatched.iter().filter(|u| u.state == State::Unknown);
         let here = unknown.filter(|unknown| task.is_here(unknown));
@@ -108,8 +109,8 @@ impl Unresolved {
 }
 
 impl Reconciler {
-    /// Makes one round: asks the channel for its jobs if any outcome is unknown. It is complete when the
-    /// list has told what it can of all of them.
+    /// Makes one round: reads the channel's list if any outcome is unknown. The round is complete once
+    /// the list has been read and all decisions that it allows are made.
     pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
         let (billing, name) = (&task.billing, task.name());
         expire_unknown(task).await?;
@@ -128,7 +129,7 @@ impl Reconciler {
         };
         self.notices
             .note_clock(name, reader.clock_ahead.unwrap_or(0));
-        // Once more: the list may show jobs of requests that came while it was read.
+        // Loaded again: the list may show jobs of requests that came while it was read.
         let unresolved = Unresolved::load(task).await?;
         reader.note_unseen(unresolved.unseen_from);
         self.drop_owned_jobs(task, &mut reader).await?;
@@ -146,7 +147,7 @@ impl Reconciler {
                         assign_to_end(task, unknown, listing).await?;
                     }
                 }
-                // The list of its own address may have the job that came of it.
+                // The list of the address that is gone may have the job of this reservation.
                 Decision::Void { reservation }
                     if unresolved.get(reservation).is_some_and(|u| task.is_gone(u)) => {}
                 Decision::Void { reservation } => {
@@ -161,8 +162,8 @@ impl Reconciler {
         Ok(Round::Complete)
     }
 
-    /// Reads the list on for as long as a round may take. Returns whether it is complete, once
-    /// it has been read; `None` while there is more.
+    /// Reads further pages of the list until the round's time is over. Returns whether the list is
+    /// complete, once it has been read; `None` while there is more to read.
     async fn read_on(
         &mut self,
         task: &ChannelTask,
@@ -196,7 +197,7 @@ impl Reconciler {
         }
     }
 
-    /// Sorts out the jobs that belong to a reservation.
+    /// Removes the jobs that belong to a reservation from the reader's jobs.
     async fn drop_owned_jobs(
         &mut self,
         task: &ChannelTask,
@@ -221,7 +222,7 @@ impl Reconciler {
     }
 }
 
-/// Voids what could not be found out in time.
+/// Voids the reservations whose outcome has stayed unknown for longer than `jobs.expire_after`.
 async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     let (billing, channel) = (&task.billing, task.name());
     let expiry = millis(task.snapshot.config.jobs.expire_after);
@@ -240,7 +241,7 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Finds the channel's id of the job that a reservation was to remix.
+/// Returns the channel's id of the job that a reservation's request was to remix.
 async fn source(
     task: &ChannelTask,
     unmatched: &Unmatched,
@@ -265,7 +266,7 @@ fn rules(task: &ChannelTask, reader: &ListReader, complete: bool) -> Rules {
     }
 }
 
-/// Does what [`assign`] does to its end, even where the gate stops meanwhile.
+/// Runs [`assign`] to its end, even if the gate stops meanwhile.
 async fn assign_to_end(
     task: &ChannelTask,
     unknown: &Unmatched,

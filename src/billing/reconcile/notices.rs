@@ -1,4 +1,4 @@
-//! Logs once what reconciliation cannot find out.
+//! Logs, once each, the outcomes that reconciliation cannot decide.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use crate::billing::matching::{Ambiguity, Decision};
 use crate::clock::millis;
 use crate::ledger::ReservationId;
 
-/// How many lines of the log are remembered, so that they are not written again.
+/// The maximum number of log lines that are remembered so that they are not repeated.
 const LOGGED: usize = 10_000;
 
-/// What the log says already about a channel.
+/// The record of what has been logged about a channel.
 #[derive(Default)]
 pub(super) struct Notices {
-    /// By reservation, or none, and job.
+    /// The reservation (if the line named one) and the job of each logged line.
     logged: HashSet<(Option<ReservationId>, Arc<str>)>,
-    /// Whether the log says that the channel's clock is wrong.
+    /// Whether the wrong clock of the channel has been logged.
     clock_is_logged: bool,
 }
 
 impl Notices {
-    /// Logs a decision that operators are to know of, once for each reservation and job.
+    /// Logs a decision that operators should see, once for each reservation and job.
     pub(super) fn log_decision(&mut self, channel: &str, decision: Decision) {
         let (about, job) = match &decision {
             Decision::Ambiguous {
@@ -67,7 +67,8 @@ impl Notices {
         }
     }
 
-    /// Logs once that a channel's clock is wrong by more than clocks are allowed to be.
+    /// Logs once that a channel's clock is wrong by more than the allowed skew; `ahead` is in
+    /// milliseconds.
     pub(super) fn note_clock(&mut self, channel: &str, ahead: i64) {
         let is_wrong = ahead.unsigned_abs() > millis(MAX_CLOCK_SKEW);
         if is_wrong && !self.clock_is_logged {
