@@ -1,4 +1,4 @@
-//! How much of everything: what one request, one connection and the whole process may take.
+//! The bounds of what one request, one connection and the whole process may take.
 
 use std::time::Duration;
 
@@ -10,54 +10,55 @@ use crate::multipart::MAX_HEADER_BYTES;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// The bounds. None is zero; sizes are at most 1 TiB, durations at most 24 hours.
+/// The bounds of requests, connections and the process. None is zero; sizes are at most 1 TiB, durations
+/// at most 24 hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// The longest create body, in bytes.
+    /// The maximum length of a create body, in bytes.
     pub body_bytes: u64,
-    /// The longest head of a request, in bytes. Its target is at most 32 KiB in any case.
+    /// The maximum length of a request's head, in bytes. Its target is at most 32 KiB in any case.
     pub head_bytes: usize,
-    /// The most header fields of a request.
+    /// The maximum number of header fields of a request.
     pub headers: usize,
-    /// The most parts of a form.
+    /// The maximum number of parts of a form.
     pub parts: usize,
-    /// The longest header block of one part, in bytes; at most [`MAX_HEADER_BYTES`].
+    /// The maximum length of the header block of one part, in bytes; at most [`MAX_HEADER_BYTES`].
     pub part_header_bytes: usize,
-    /// The longest prompt, in characters.
+    /// The maximum length of a prompt, in characters.
     pub prompt_chars: usize,
-    /// How long a client may send nothing of a request that it has begun, or take nothing of
+    /// The maximum time that a client may send nothing of a request that it has begun, or take nothing of
     /// its answer.
     pub read_timeout: Duration,
-    /// How long a whole upload may take.
+    /// The maximum duration of a whole upload.
     pub upload_timeout: Duration,
-    /// How long a client's idle connection stays open.
+    /// The time after which an idle client connection is closed.
     pub keepalive_timeout: Duration,
-    /// How many requests one client connection of HTTP/1.1 serves.
+    /// The maximum number of requests on one HTTP/1.1 client connection.
     pub keepalive_requests: u32,
-    /// How many create bodies may be under way at once: this many large ones, and as many again
-    /// that are 64 KiB at most by their heads. Those that are at hand with their heads do not count.
+    /// The maximum number of concurrent uploads of create bodies: this many large ones, and as many again
+    /// that are 64 KiB at most by their heads. Bodies that arrive with their heads do not count.
     pub concurrent_uploads: usize,
-    /// How many of them may be one key's.
+    /// The maximum number of concurrent uploads of one key.
     pub uploads_per_key: usize,
-    /// How many bytes a second a client must send of a create body, at least.
+    /// The minimum rate at which a client must send a create body, in bytes per second.
     pub upload_rate: u64,
-    /// For how long a client is waited for before that is judged, again and again.
+    /// The time spent waiting for the client after which its rate is checked, again and again.
     pub upload_rate_window: Duration,
-    /// How many client connections may be open at once.
+    /// The maximum number of open client connections.
     pub connections: usize,
-    /// How much is read on after a refusal in mid-upload, in bytes.
+    /// The maximum number of bytes that are still read after a refusal in mid-upload.
     pub drain_bytes: u64,
-    /// For how long is read on after a refusal in mid-upload.
+    /// The maximum time that reading goes on after a refusal in mid-upload.
     pub drain_timeout: Duration,
-    /// How much of a channel's answer to a create or poll is read for the job, in bytes; of
-    /// a page of its list, 64 times that, without keeping it.
+    /// The maximum length of a channel's answer to a create or poll that is read for the job, in bytes;
+    /// for a page of the channel's list, 64 times that, which is not kept.
     pub answer_bytes: usize,
-    /// How long requests may go on after the program was asked to stop.
+    /// The maximum time that requests may go on after the program was asked to stop.
     pub shutdown_timeout: Duration,
 }
 
-/// Returns the part of the uploads that one key may have where the file does not say: four keys
-/// together fill the gate, and none alone does.
+/// Returns the default number of concurrent uploads of one key: four keys together fill the gate, and
+/// none alone does.
 fn share(concurrent_uploads: usize) -> usize {
     (concurrent_uploads / 4).max(1)
 }
@@ -89,7 +90,7 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Returns what the file says, and the defaults for the rest.
+    /// Reads the bounds from the file, with the defaults for those that it leaves out.
     pub(super) fn build(
         file: Option<file::Bounds>,
         problems: &mut Problems,
@@ -128,7 +129,7 @@ impl Bounds {
             head_bytes: head_bytes?,
             headers: headers?,
             parts: parts?,
-            // Files that were written when more was allowed still load.
+            // Limited here, so that files written when more was allowed still load.
             part_header_bytes: part_header_bytes?.min(MAX_HEADER_BYTES),
             prompt_chars: prompt_chars?,
             read_timeout: read_timeout?,

@@ -1,4 +1,4 @@
-//! Tells what a configuration changes of the one before it.
+//! Compares a configuration with the one before it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,66 +13,66 @@ use crate::policy::{Group, Validity};
 /// Names of keys, groups, models or channels, in order.
 type Names = Vec<Arc<str>>;
 
-/// What a configuration changes of the one before it. Holds names only, and no secret.
+/// The differences between a configuration and the one before it. Holds names only, and no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigChange {
     /// The hash of the configuration before.
     pub before: ConfigHash,
     /// The hash of the configuration that replaces it.
     pub now: ConfigHash,
-    /// Keys that there were not.
+    /// Keys that are new.
     pub keys_added: Names,
-    /// Keys that there are not any more.
+    /// Keys that were removed.
     pub keys_removed: Names,
-    /// Keys that have other digests.
+    /// Keys whose digests changed.
     pub keys_rotated: Names,
-    /// Keys that are in another group.
+    /// Keys that moved to another group.
     pub keys_moved: Vec<KeyMoved>,
     /// Keys that were switched off.
     pub keys_disabled: Names,
     /// Keys that were switched on again.
     pub keys_enabled: Names,
-    /// Keys with other permissions, limits, channels or times.
+    /// Keys whose permissions, limits, channels or validity times changed.
     pub keys_changed: Names,
-    /// Groups that there were not.
+    /// Groups that are new.
     pub groups_added: Names,
-    /// Groups that there are not any more.
+    /// Groups that were removed.
     pub groups_removed: Names,
-    /// Groups whose keys pay another multiple of the list price, or in another currency.
+    /// Groups whose price multiplier or currency changed.
     pub groups_repriced: Names,
-    /// Groups with other limits or channels.
+    /// Groups whose limits or channels changed.
     pub groups_changed: Names,
-    /// Models that were not on offer.
+    /// Models that are new.
     pub models_added: Names,
-    /// Models that are not on offer any more.
+    /// Models that were removed.
     pub models_removed: Names,
-    /// Models of which a size has another list price than before.
+    /// Models with a size whose list price changed.
     pub models_repriced: Names,
-    /// Models that offer other sizes, seconds or defaults.
+    /// Models whose sizes, seconds, defaults or image check changed.
     pub models_changed: Names,
-    /// Channels that there were not.
+    /// Channels that are new.
     pub channels_added: Names,
-    /// Channels that there are not any more.
+    /// Channels that were removed.
     pub channels_removed: Names,
-    /// Channels that differ in anything, a credential included.
+    /// Channels that changed in any way, including their credentials.
     pub channels_changed: Names,
-    /// Other sections that differ, by their keys in the file.
+    /// Other sections that changed, by their names in the file.
     pub settings: Vec<&'static str>,
 }
 
-/// A key that is in another group than before.
+/// A key that moved to another group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyMoved {
     /// The key's name.
     pub key: Arc<str>,
-    /// The group that it was in.
+    /// The group before.
     pub from: Arc<str>,
-    /// The group that it is in.
+    /// The group now.
     pub to: Arc<str>,
 }
 
 impl ConfigChange {
-    /// Compares a configuration with the one before it.
+    /// Compares the configuration `now` with the one before it.
     pub fn between(before: &Config, now: &Config) -> Self {
         let mut change = Self::none(before.hash, now.hash);
         change.compare_keys(before, now);
@@ -106,7 +106,7 @@ impl ConfigChange {
         change
     }
 
-    /// Returns whether both configurations mean the same.
+    /// Returns whether nothing changed.
     pub fn is_empty(&self) -> bool {
         *self == Self::none(self.before, self.now)
     }
@@ -159,7 +159,7 @@ impl ConfigChange {
             let (was_off, is_off) = (is_disabled(&digests_before), is_disabled(&digests));
             note(!was_off && is_off, &mut self.keys_disabled, name);
             note(was_off && !is_off, &mut self.keys_enabled, name);
-            // The times of digests that both have: those of others are told by the rotation.
+            // The times of digests that both have: changes of other digests are shown as a rotation.
             let times = |validity: &Validity| (validity.until, validity.not_after);
             let other_times = digests.iter().any(|(digest, validity)| {
                 let same = digests_before.get(digest);
@@ -180,7 +180,7 @@ fn note(is_so: bool, names: &mut Names, name: &Arc<str>) {
     }
 }
 
-/// Entries of two times, by name.
+/// The entries of two maps, compared by name.
 struct Compared<'a, T> {
     added: Names,
     removed: Names,
@@ -205,7 +205,7 @@ fn compare<'a, T>(
     }
 }
 
-/// The digests of a key, with the times of each.
+/// The digests of a key, with the validity of each.
 type Digests = BTreeMap<KeyDigest, Validity>;
 
 fn digests(config: &Config) -> HashMap<Arc<str>, Digests> {
@@ -224,7 +224,7 @@ fn models(config: &Config) -> BTreeMap<Arc<str>, &Model> {
         .collect()
 }
 
-/// Returns what a model offers, apart from its prices.
+/// Returns all that a model offers except its prices, to be compared.
 fn offer(model: &Model) -> impl PartialEq {
     let sizes: Vec<Arc<str>> = model.sizes().iter().map(|size| size.name.clone()).collect();
     (
@@ -243,9 +243,9 @@ fn channels(config: &Config) -> BTreeMap<Arc<str>, &Channel> {
         .collect()
 }
 
-/// Returns the sections that differ and are told of by nothing else.
+/// Returns the names of the sections that differ and have no list of their own in [`ConfigChange`].
 fn settings(before: &Config, now: &Config) -> Vec<&'static str> {
-    // Written out, so that a field that is added has to be told of.
+    // Destructured, so that a new field must be handled here.
     let Config {
         listen,
         admin,
@@ -315,7 +315,7 @@ impl fmt::Display for ConfigChange {
     }
 }
 
-/// Writes how many names there are and the first of them.
+/// Writes the first ten names and the number of the rest.
 fn list(f: &mut fmt::Formatter<'_>, what: &str, names: &[impl fmt::Display]) -> fmt::Result {
     const NAMED: usize = 10;
     if names.is_empty() {

@@ -1,4 +1,4 @@
-//! Channels: the upstream accounts.
+//! Builds the channels of the configuration: the upstream accounts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::scalar::{bytes, duration, name, parsed, parsed_or};
 use super::sources::Sources;
 use super::{connection, models, operation, yaml};
 
-/// Headers that frame or route a message, so that no credential can stand in them.
+/// The headers that frame or route a message, in which no credential may be sent.
 const NO_CREDENTIAL_IN: [HeaderName; 10] = [
     header::CONNECTION,
     header::CONTENT_ENCODING,
@@ -33,7 +33,7 @@ const NO_CREDENTIAL_IN: [HeaderName; 10] = [
     header::UPGRADE,
 ];
 
-/// Returns the channels, in the order of the file. Reports as well which model none of them serves.
+/// Builds the channels, in the order of the file. Reports also each model that no channel serves.
 pub(super) fn build(
     file: &Spanned<Entries<file::Channel>>,
     offer: (&Entries<file::Model>, &Result<Catalog, Reported>),
@@ -102,7 +102,7 @@ fn build_one(
     let words = build_words(file.status_words.as_ref(), p);
     let content_hosts = build_content_hosts(file, p);
     let operation = operation::build(file, &models, catalog, p);
-    // Every part has been judged before the first one that is wrong ends it.
+    // All parts are checked, and reported, before the first wrong part returns.
     let (models, operation, (url, replicas)) = (models?, operation?, urls?);
     Ok(Channel {
         name: name?,
@@ -133,7 +133,7 @@ fn build_one(
     })
 }
 
-/// One address, or several, of which the first stands apart.
+/// Builds the addresses of a channel: the first, and the others.
 fn build_urls(
     name: &Text,
     file: &file::Channel,
@@ -186,8 +186,9 @@ fn build_urls(
     }
 }
 
-/// Credential and auth belong together. That a channel is open to everybody must be said
-/// in words: a forgotten credential would otherwise show as refused requests only.
+/// Builds the way in which a channel's credential is sent; credential and `auth` belong together. A
+/// channel that is open to everybody needs `auth: none`: a forgotten credential would otherwise show only
+/// as refused requests.
 fn build_auth(
     name: &Text,
     file: &file::Channel,
@@ -293,7 +294,7 @@ fn build_http2(file: &Option<Text>, problems: &mut Problems) -> Result<Http2, Re
     choice("http2", file, &words, problems)
 }
 
-/// One of these words; the default where none is written.
+/// Returns the value of the word in `file`, one of `words`, or the default if the file has none.
 pub(super) fn choice<T: Copy + Default>(
     name: &str,
     file: &Option<Text>,
@@ -315,7 +316,7 @@ pub(super) fn choice<T: Copy + Default>(
     Err(problems.report_hint(text.referenced, problem, hint))
 }
 
-/// Returns the channel's own words for how a job stands.
+/// Builds the channel's own status words.
 fn build_words(
     file: Option<&Entries<Text>>,
     problems: &mut Problems,

@@ -1,4 +1,4 @@
-//! How a channel is connected to: by which client certificate, and through which proxy.
+//! Builds the connection settings of a channel: the client certificate and the egress proxy.
 
 use crate::certificate::{Part, TlsIdentity};
 use crate::channel::EgressProxy;
@@ -10,7 +10,7 @@ use super::sources::Sources;
 const PROXY_HINT: &str = "write http://HOST:PORT, or { env: NAME } or { file: PATH } for what holds \
                           http://USER:PASSWORD@HOST:PORT";
 
-/// Returns the client certificate and its key, which belong together.
+/// Builds the client certificate with its private key.
 pub(super) fn build_client_cert(
     file: &file::Channel,
     is_plain: bool,
@@ -31,7 +31,7 @@ pub(super) fn build_client_cert(
     let cert = sources.text(&files.cert, problems);
     let key = sources.text(&files.key, problems);
     let ((cert_path, cert), (key_path, key)) = (cert?, key?);
-    // The hash of the configuration has the certificate, and nothing of the key.
+    // The hash of the configuration covers the certificate, and nothing of the key.
     sources.read.borrow_mut().hash(&cert);
     let identity = TlsIdentity::from_pem(cert.as_bytes(), key.as_bytes());
     let identity = identity.map_err(|error| {
@@ -45,7 +45,7 @@ pub(super) fn build_client_cert(
     Ok(Some(identity))
 }
 
-/// Returns the egress proxy. Its password does not stand in the configuration, and is not repeated.
+/// Builds the egress proxy. Its password must not stand in the configuration, and no message repeats it.
 pub(super) fn build_proxy(
     file: &file::Channel,
     sources: Sources<'_>,

@@ -1,4 +1,4 @@
-//! Which web pages may use the gate.
+//! Builds the CORS settings: which web pages may use the gate.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::policy::Cors;
 
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// Reads what the file says; `None` where it says nothing, so that no page may.
+/// Builds the CORS settings from the file; `None` without a `cors` section, so that no page may use the
+/// gate.
 pub(super) fn build(
     file: &Option<file::Cors>,
     problems: &mut Problems,
@@ -41,7 +42,7 @@ pub(super) fn build(
     }))
 }
 
-/// Reads each text of a list, and reports all that are wrong.
+/// Reads each text of a list with `read`, and reports every text that is wrong.
 fn all(
     list: &[Text],
     read: fn(&str) -> Result<Arc<str>, &'static str>,
@@ -54,8 +55,8 @@ fn all(
     read.into_iter().collect()
 }
 
-/// Reads an origin as browsers write it: scheme, host and a port that is not the scheme's, in lower
-/// case. In any other form it would never be that of a page.
+/// Reads an origin in the form in which browsers send it: scheme, host and a port that is not the
+/// scheme's default, in lower case. In any other form it would never equal the origin of a page.
 fn origin(text: &str) -> Result<Arc<str>, &'static str> {
     let wrong = "this is no origin: write the scheme, the host and its port where it is not the usual \
                  one, such as https://app.example.com, without a path and in lower case";
@@ -82,7 +83,7 @@ fn origin(text: &str) -> Result<Arc<str>, &'static str> {
     Ok(text.into())
 }
 
-/// Reads a header's name.
+/// Reads the name of a header.
 fn header(text: &str) -> Result<Arc<str>, &'static str> {
     let name = http::HeaderName::from_bytes(text.as_bytes());
     name.map(|name| name.as_str().into())

@@ -13,9 +13,9 @@ use crate::channel::{Channel, PurchasePrice};
 use crate::policy::{Allow, Cors, Group, Key, KeyEntry, Limit, Timestamp};
 
 impl Config {
-    /// Describes the whole of it, by the keys of the file.
+    /// Describes the whole configuration as JSON, with the names of the file's sections.
     pub fn describe(&self) -> Value {
-        // Written out, so that a field that is added has to be shown, or left out with a reason.
+        // Destructured, so that a new field must be shown here, or left out with a reason.
         let Self {
             listen,
             admin,
@@ -176,7 +176,7 @@ fn of_channel(channel: &Channel) -> Value {
         read_timeout,
         idle_timeout,
         min_download_rate,
-        // How it spells the API: words of its own for how a job stands.
+        // The channel's own status words are not shown.
         dialect: _,
         content_hosts,
         tier,
@@ -199,7 +199,7 @@ fn of_channel(channel: &Channel) -> Value {
         json!({ "currency": &*purchase.currency, "price": price })
     });
     let (client_cert, probe) = (client_cert.as_ref(), probe.as_ref());
-    // Its user and password are left out.
+    // The user and password of the proxy are left out.
     let proxy = proxy.as_ref().map(|proxy| {
         let user = is_set(proxy.authorization.is_some());
         json!({ "host": proxy.host, "port": proxy.port, "user": user })
@@ -267,7 +267,7 @@ fn of_key(key: &Key, digests: &[&KeyEntry]) -> Value {
     } = allow;
     let validity = digests.iter().map(|entry| entry.validity);
     let not_after = validity.clone().find_map(|validity| validity.not_after);
-    // Of the digests only how many there are, and until when those count that are replaced.
+    // Of the digests only their number, and the times until which replaced digests stay valid.
     let until = validity.clone().filter_map(|validity| validity.until);
     json!({
         "group": &*group.name,
@@ -330,7 +330,7 @@ fn of_bounds(bounds: &Bounds) -> Value {
     })
 }
 
-/// Lists limits by what they count.
+/// Lists limits by their measure.
 fn of_limits(limits: &[Limit]) -> Value {
     let mut all = Map::new();
     for limit in limits {
@@ -359,7 +359,7 @@ fn amount(amount: crate::money::Amount) -> Value {
     amount.to_string().into()
 }
 
-/// Writes the name of a choice that has no other text.
+/// Returns the name of an enum's variant in lower case.
 fn word(choice: impl std::fmt::Debug) -> String {
     format!("{choice:?}").to_lowercase()
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! The problems of a configuration, with their places.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,31 +7,31 @@ use serde_saphyr::Location;
 
 use super::yaml;
 
-/// Why a configuration was refused: at least one problem, by file and place.
-/// Printed with one line for each problem.
+/// The error of a configuration that was refused: at least one problem, sorted by file and place. Printed
+/// with one line for each problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(problems))]
 pub struct Error {
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong. Never holds the text of a secret.
+/// A problem of a configuration. Never holds the text of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file, as it was named to the program.
+    /// The path of the file, as it was given to the program.
     pub file: Arc<str>,
-    /// The line, from 1; 0 where the problem is the file as a whole.
+    /// The line, from 1; 0 if the problem is the file as a whole.
     pub line: u64,
-    /// The column in characters, from 1; 0 where the problem is the file as a whole.
+    /// The column in characters, from 1; 0 if the problem is the file as a whole.
     pub column: u64,
-    /// What is wrong.
+    /// The problem, in words.
     pub message: String,
-    /// What to do, where the message does not say it already.
+    /// The remedy, if the message does not tell it already.
     pub hint: Option<String>,
 }
 
 impl Error {
-    /// Lists the problems: those of the main file first, each file from top to bottom.
+    /// Returns the problems: those of the main file first, each file from top to bottom.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -42,7 +42,7 @@ fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// `file:line:column: message (hint)`, on one line.
+/// Writes `file:line:column: message (hint)`, on one line.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -57,19 +57,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The proof that a problem was reported. Whoever has no value to hand on has this, so
-/// that no part can get lost without a word.
+/// The proof that a problem was reported. A function that has no value to return returns this, so that no
+/// part of a configuration can be lost silently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reported(());
 
-/// Collects what is found while a configuration is built.
+/// The problems that are found while a configuration is built.
 pub(super) struct Problems {
     files: Vec<Arc<str>>,
     found: Vec<(usize, Problem)>,
 }
 
 impl Problems {
-    /// Starts an empty list of problems with the file of that name.
+    /// Makes an empty list of problems; the following reports are about `file`.
     pub fn new(file: &str) -> Self {
         Self {
             files: vec![file.into()],
@@ -77,12 +77,12 @@ impl Problems {
         }
     }
 
-    /// Makes what is reported from now on about the file of that name.
+    /// Makes the following reports about `file`.
     pub fn enter(&mut self, file: &str) {
         self.files.push(file.into());
     }
 
-    /// Writes the place as messages have it.
+    /// Returns a place in the present file, as messages name it.
     pub fn place(&self, at: Location) -> String {
         let file = self.files.last().map_or("", |file| file);
         format!("{file}:{}:{}", at.line(), at.column())
@@ -103,12 +103,12 @@ impl Problems {
         self.push(at, message.into(), Some(hint.into()))
     }
 
-    /// Reports why the file as a whole cannot be used.
+    /// Reports a problem of the present file as a whole.
     pub fn report_file(&mut self, message: impl Into<String>) -> Reported {
         self.push(Location::UNKNOWN, message.into(), None)
     }
 
-    /// Reports what stopped the reading of the file's YAML.
+    /// Reports the error at which reading the file's YAML stopped.
     pub fn report_yaml(&mut self, error: &serde_saphyr::Error) -> Reported {
         let (message, hint) = yaml::explain(error);
         let at = error.location().unwrap_or(Location::UNKNOWN);
@@ -128,7 +128,7 @@ impl Problems {
         Reported(())
     }
 
-    /// Returns the value if nothing was reported, or else the problems.
+    /// Returns the value if nothing was reported, otherwise the problems.
     pub fn finish<T>(mut self, value: Result<T, Reported>) -> Result<T, Error> {
         match value {
             Ok(value) if self.found.is_empty() => Ok(value),
@@ -142,7 +142,8 @@ impl Problems {
     }
 }
 
-/// A value from the file can hold line breaks or terminal escapes, and a message must not.
+/// Escapes control characters: a value from the file can hold line breaks or terminal escapes, and a
+/// message must not.
 fn one_line(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;

@@ -1,10 +1,10 @@
-//! What a configuration file says, as it says it.
+//! The configuration file's own form: the types that its YAML is deserialized into.
 //!
-//! Every number is kept as the text of its scalar: `0.10` is the four characters that
-//! stand in the file and never becomes a float on its way to an exact amount. Texts carry
-//! their place, so that a later check can point at them.
+//! Every number is kept as the text of its scalar: `0.10` is the four characters of the file and never
+//! becomes a float on its way to an exact amount. Texts carry their place, so that a later check can
+//! point at them.
 //!
-//! Nothing here derives `Debug`: a file can hold what must not be printed, by mistake.
+//! Nothing here derives `Debug`: by mistake, a file can hold a secret that must not be printed.
 
 mod channel;
 
@@ -17,10 +17,10 @@ use serde_saphyr::Spanned;
 
 pub(super) use channel::{AuthHeader, Channel, ChannelLimits, Ejection, Probe, Purchase};
 
-/// The text of a scalar, quoted or not, and its place.
+/// The text of a scalar, quoted or not, with its place.
 pub(super) type Text = Spanned<String>;
 
-/// The whole file.
+/// The whole main file.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -42,7 +42,7 @@ pub(super) struct File {
     pub bounds: Option<Bounds>,
 }
 
-/// A further file, with keys only.
+/// A further file, which holds client keys only.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeysFile {
@@ -141,7 +141,7 @@ pub(super) struct Key {
     pub channels: Option<Spanned<Vec<Text>>>,
 }
 
-/// A digest of a key, which may count for a time only.
+/// A digest of a key, which may be valid until a time only.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Digest {
@@ -242,8 +242,9 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
     }
 }
 
-/// Answers every scalar of a [`Visitor`] with a function of its text. YAML's guess at its
-/// type changes the spelling of some, so this is for where no number and no switch is valid.
+/// Implements the scalar methods of a [`Visitor`] with a function of the scalar's text. YAML's guess at
+/// the type changes the spelling of some scalars, so use this only where neither a number nor a boolean
+/// is valid.
 macro_rules! visit_scalars {
     ($answer:expr) => {
         fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
@@ -268,11 +269,11 @@ macro_rules! visit_scalars {
     };
 }
 
-/// Where a single word is a short form of a section.
+/// A section, or a single word as its short form.
 pub(super) enum WordOr<T> {
     Word(String),
     Section(T),
-    /// A list, which is left to be reported with its place.
+    /// A list, which is kept so that it can be reported with its place.
     Other,
 }
 
@@ -303,11 +304,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for WordOr<T> {
     }
 }
 
-/// One text, or a list of them.
+/// A text, or a list of texts.
 pub(super) enum OneOrMany {
     One(String),
     Many(Vec<Text>),
-    /// A mapping, which is left to be reported with its place.
+    /// A mapping, which is kept so that it can be reported with its place.
     Other,
 }
 
@@ -338,13 +339,13 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
-/// Where a channel's credential is to be found.
+/// The source of a credential.
 pub(super) enum Credential {
-    /// In an environment variable.
+    /// The name of an environment variable.
     Env(Text),
-    /// In a file.
+    /// The path of a file.
     File(Text),
-    /// Something else, possibly the credential itself: its text is dropped unseen.
+    /// Anything else, possibly the credential itself: its text is dropped unread.
     Other,
 }
 

@@ -1,4 +1,4 @@
-//! How jobs are followed to their end, and how long their accounts are kept.
+//! The settings for following jobs to their end, and for keeping reservations.
 
 use std::time::Duration;
 
@@ -6,29 +6,30 @@ use super::error::{Problems, Reported};
 use super::file;
 use super::scalar::{count, duration, parsed, parsed_or};
 
-/// How jobs are followed and kept.
+/// The settings for following jobs and keeping reservations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jobs {
-    /// Whether a job that failed or was cancelled is charged all the same.
+    /// Whether jobs that failed or were cancelled are charged.
     pub charge_failed_jobs: bool,
-    /// A job that no client has polled for this long is polled by the gate.
+    /// The time without a client's poll after which the gate polls a job.
     pub poll_after: Duration,
-    /// How many jobs of one channel the gate polls in a second, at most.
+    /// The maximum number of polls per second of the jobs of one channel.
     pub polls_per_second: u32,
-    /// How long a job is followed. One whose end was not seen by then stays charged.
+    /// The time after which a job is no longer followed. A job whose end was not seen by then stays
+    /// charged.
     pub expire_after: Duration,
-    /// How long a channel has to list a job of which no answer came. What it has not listed
-    /// by then was not created. Also the longest time from a reservation to the last byte
-    /// of its request.
+    /// The time within which a channel must list a job whose create got no answer: a job that it has not
+    /// listed by then was not created. Also the longest time from a reservation to the last byte of its
+    /// request.
     pub unknown_grace: Duration,
-    /// How long an idempotency key stands for its request.
+    /// The time for which an idempotency key stays bound to its request.
     pub idempotency_for: Duration,
-    /// How long resolved reservations are kept; their totals are kept for ever.
+    /// The time for which resolved reservations are kept; their totals are kept for ever.
     pub keep: Duration,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The windows of limits must lie within what is kept.
+/// The minimum of `keep_days`, in days: the windows of limits must lie within it.
 const KEEP_AT_LEAST: u64 = 32;
 
 impl Default for Jobs {
@@ -46,7 +47,7 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    /// Returns what the file says, and the defaults for the rest.
+    /// Builds the settings from the file, with the defaults for those that it leaves out.
     pub(super) fn build(
         file: Option<file::Jobs>,
         problems: &mut Problems,

@@ -1,4 +1,4 @@
-//! Groups and client keys.
+//! Builds the groups and the client keys of the configuration.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::file::{self, Entries, Text};
 use super::scalar::{name, parsed, time};
 use super::{limits, models, yaml};
 
-/// The groups that the file names, each usable or not.
+/// The groups of the file by name, each built or reported as wrong.
 pub(super) type Groups = BTreeMap<Arc<str>, Result<Arc<Group>, Reported>>;
 
-/// Returns the groups.
+/// Builds the groups.
 pub(super) fn build_groups(
     file: &Entries<file::Group>,
     channels: &Entries<file::Channel>,
@@ -61,7 +61,7 @@ fn build_group(
     })
 }
 
-/// Returns whether everything on offer has a cost that can be expressed.
+/// Returns whether the dearest video of each model has a cost that an amount can express.
 fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
     catalog.models().all(|model| {
         let longest = model.seconds().iter().map(|s| s.count).max();
@@ -71,20 +71,20 @@ fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
     })
 }
 
-/// The client keys, gathered from one file after the other.
+/// The client keys, collected from one file after the other.
 pub(super) struct Keys<'a> {
     catalog: &'a Entries<file::Model>,
     channels: &'a Entries<file::Channel>,
     groups: &'a Groups,
     names: HashMap<String, String>,
-    /// Where each digest stands, and the name of its key.
+    /// The place of each digest, and the place of its key's name.
     places: HashMap<KeyDigest, [String; 2]>,
     keys: BTreeMap<Arc<str>, Arc<Key>>,
     digests: HashMap<KeyDigest, KeyEntry>,
 }
 
 impl<'a> Keys<'a> {
-    /// No keys yet.
+    /// Makes an empty collection.
     pub fn new(
         catalog: &'a Entries<file::Model>,
         channels: &'a Entries<file::Channel>,
@@ -101,8 +101,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Adds a key of the file that `problems` is about. What is wrong with it is reported
-    /// there.
+    /// Adds a key of the file that `problems` is about, and reports there what is wrong with the key.
     pub fn add(&mut self, file: &file::Key, problems: &mut Problems) {
         let name = parsed(&file.name, name, problems);
         let place = problems.place(file.name.referenced);
@@ -131,7 +130,7 @@ impl<'a> Keys<'a> {
             };
             Ok::<_, Reported>((Arc::new(key), digests?, not_after?))
         };
-        // An error has been reported, and then none of the keys will be used.
+        // An error has been reported, so none of the keys will be used.
         let Ok((key, digests, not_after)) = key() else {
             return;
         };
@@ -147,12 +146,13 @@ impl<'a> Keys<'a> {
         self.keys.insert(key.name.clone(), key);
     }
 
-    /// Returns the keys by name, and what each digest opens. All of them, if nothing was reported.
+    /// Returns the keys by name, and the key of each digest. The maps are complete if nothing was
+    /// reported.
     pub fn finish(self) -> (BTreeMap<Arc<str>, Arc<Key>>, HashMap<KeyDigest, KeyEntry>) {
         (self.keys, self.digests)
     }
 
-    /// All digests of a key, each with the time until which it counts.
+    /// Reads all digests of a key, each with the time until which it is valid.
     fn digests(
         &mut self,
         file: &file::Key,
@@ -224,8 +224,8 @@ impl<'a> Keys<'a> {
         Err(problems.report_hint(text.referenced, message, hint))
     }
 
-    /// Returns the channels that its requests may go to: one of them must serve a model that it may
-    /// use.
+    /// Returns the channels that the key's requests may go to, checking that one of them serves a model
+    /// that the key may use.
     fn channels(
         &self,
         key: &file::Key,
@@ -269,7 +269,7 @@ impl<'a> Keys<'a> {
                 None => Err(models::unknown(self.catalog, model, problems)),
             },
         );
-        // Sizes and seconds are looked for among the models that this key may use.
+        // Sizes and seconds must be those of a model that this key may use.
         let permitted: Vec<&file::Model> = match &models {
             Err(_) => Vec::new(),
             Ok(Some(set)) => {
@@ -297,7 +297,7 @@ impl<'a> Keys<'a> {
             sizes_of(model).any(|size| allow.size(size))
                 && seconds_of(model).any(|text| allow.seconds(text))
         });
-        // Without a single model the catalog itself is at fault, which is reported there.
+        // Without a single model the catalog is at fault, which is reported there.
         if !some && !permitted.is_empty() {
             return Err(problems.report_hint(
                 key.name.referenced,
@@ -309,7 +309,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Judges whether there is a channel of that name.
+/// Makes a check that a channel of this name is configured.
 fn known_channel(
     channels: &Entries<file::Channel>,
 ) -> impl Fn(&Text, &mut Problems) -> Result<(), Reported> {
@@ -337,8 +337,8 @@ fn seconds_of(model: &file::Model) -> impl Iterator<Item = &str> {
     seconds.iter().map(|text| text.value.as_str())
 }
 
-/// Judges whether a permitted model offers a value; silent where it is not known which
-/// models are permitted.
+/// Makes a check that a permitted model offers a value. The check reports nothing if the permitted models
+/// are not known.
 fn offered<'a, T>(
     what: &'static str,
     models: &Result<T, Reported>,
@@ -361,7 +361,7 @@ fn offered<'a, T>(
     }
 }
 
-/// An allow list: `None` where there is none, never empty, without doubles.
+/// Reads an allow list: `None` if the file has none; never empty, without duplicates.
 fn set_of(
     file: &Option<Spanned<Vec<Text>>>,
     problems: &mut Problems,

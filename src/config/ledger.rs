@@ -1,4 +1,4 @@
-//! Where the ledger is.
+//! The location of the ledger.
 
 use std::path::PathBuf;
 
@@ -11,25 +11,26 @@ use super::error::{Problems, Reported};
 use super::file::{Credential, WordOr};
 use super::sources::Sources;
 
-/// Where the ledger is.
+/// The location of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LedgerUrl {
-    /// In this process, gone with it.
+    /// A ledger in this process's memory, lost when the process ends.
     Memory,
-    /// In a file, which one gate owns.
+    /// The path of an SQLite file, which one gate owns.
     Sqlite(PathBuf),
-    /// In a database that gates share. The URL holds its password.
+    /// The URL of a PostgreSQL database that gates share. The URL holds its password.
     Postgres(Secret),
 }
 
-/// The file of a ledger that is not configured.
+/// The name of the SQLite file if no ledger is configured.
 const DEFAULT_FILE: &str = "tollgate.db";
 const HINT: &str = "write `sqlite:tollgate.db`, `postgres://...`, { env: NAME } or { file: PATH } \
                     for what holds such a URL, or `memory`";
 
 impl LedgerUrl {
-    /// Returns what the file says; a database beside it where it says nothing.
+    /// Builds the location from the file; without a `ledger` key, an SQLite file beside the
+    /// configuration.
     pub(super) fn build(
         file: &Option<Spanned<WordOr<Credential>>>,
         sources: Sources<'_>,

@@ -1,4 +1,4 @@
-//! Limits, as keys, groups and channels have them.
+//! Builds the limits of keys, groups and channels.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::error::{Problems, Reported};
 use super::file::{self, OneOrMany, Text};
 use super::scalar::parsed;
 
-/// Returns the limits of a key or a group.
+/// Builds the limits of a key or a group.
 pub(super) fn build(
     file: Option<&file::Limits>,
     problems: &mut Problems,
@@ -27,7 +27,7 @@ pub(super) fn build(
     build_all(&windowed, file.in_flight.as_ref(), problems)
 }
 
-/// Returns the limits of a channel. Those of its cost need to know what it charges.
+/// Builds the limits of a channel. A limit of cost requires a purchase price.
 pub(super) fn build_of_channel(
     file: Option<&file::ChannelLimits>,
     has_purchase: bool,

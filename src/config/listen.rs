@@ -1,4 +1,4 @@
-//! Where the gate listens.
+//! The listeners of the gate: for clients, and for operators.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,28 +14,27 @@ use super::sources::Sources;
 use crate::access_log::Network;
 use crate::key::Secret;
 
-/// The shortest token of operators, in characters.
+/// The minimum length of the operators' token, in characters.
 const MIN_TOKEN: usize = 16;
 
-/// Where clients reach the gate.
+/// The settings of the listener for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// The address to bind.
     pub address: SocketAddr,
     /// Certificate and key, for HTTPS; HTTP/2 is then agreed on by ALPN.
     pub tls: Option<Tls>,
-    /// Whether HTTP/2 with prior knowledge (RFC 9113, section 3.3) is understood on the
-    /// plain port. Never together with TLS.
+    /// Whether the plain port accepts HTTP/2 with prior knowledge (RFC 9113, section 3.3). Never together
+    /// with TLS.
     pub h2c: bool,
-    /// The proxies that are believed about a client's address.
+    /// The proxies whose `X-Forwarded-For` is trusted for a client's address.
     pub trusted_proxies: Vec<Network>,
-    /// For how long a gate that was asked to stop is not ready and still takes requests, so that
-    /// load balancers can learn of it.
+    /// The time for which a gate that was asked to stop is not ready but still takes requests, so that
+    /// load balancers can notice.
     pub grace: Duration,
 }
 
-/// The files that a TLS listener needs, both in PEM. They could be opened when the
-/// configuration was read.
+/// The paths of a TLS listener's PEM files. Both could be opened when the configuration was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate chain, leaf first.
@@ -44,17 +43,17 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Where operators reach metrics and health.
+/// The settings of the listener for operators: metrics, health and control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// The address to bind.
     pub address: SocketAddr,
-    /// Whether operators can change something there though the address is no loopback address and there
-    /// is no token.
+    /// Whether operators can change something even though the address is no loopback address and no token
+    /// is set.
     pub control: bool,
-    /// What a request has to show; `None` where nothing is asked for.
+    /// The token that a request must present; `None` if none is required.
     pub token: Option<Secret>,
-    /// Whether the metrics are told without the token.
+    /// Whether the metrics can be read without the token.
     pub open_metrics: bool,
 }
 
@@ -71,7 +70,7 @@ impl Default for Admin {
 }
 
 impl Listen {
-    /// Returns what the file says.
+    /// Builds the settings from the file.
     pub(super) fn build(
         file: &file::Listen,
         sources: Sources<'_>,
@@ -108,7 +107,7 @@ impl Listen {
 }
 
 impl Admin {
-    /// Returns what the file says; `None` where it is switched off.
+    /// Builds the settings from the file; `None` for `admin: off`.
     pub(super) fn build(
         file: &Option<Spanned<WordOr<file::Admin>>>,
         listen: &Result<Listen, Reported>,
@@ -170,7 +169,8 @@ fn token(
     Ok(Some(token))
 }
 
-/// Returns whether the second of two sockets could not be bound. Port 0 stands for any free one.
+/// Returns whether binding one of two sockets prevents binding the other. Port 0 stands for any free
+/// port.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && same_ip

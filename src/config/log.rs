@@ -1,11 +1,11 @@
-//! What is logged.
+//! Builds the settings of the log, and reads the trusted proxies.
 
 use super::error::{Problems, Reported};
 use super::file;
 use super::scalar::parsed_or;
 use crate::access_log::{LogFormat, LogOptions, LoggedRequests, Network};
 
-/// Reads what the file says about the log.
+/// Builds the settings of the log from the file.
 pub(super) fn build(
     file: Option<file::Log>,
     problems: &mut Problems,
@@ -37,7 +37,7 @@ fn requests(text: &str) -> Result<LoggedRequests, &'static str> {
     }
 }
 
-/// Reads the proxies that are believed about the address of a client.
+/// Reads the proxies that are trusted for the address of a client.
 pub(super) fn build_trusted(
     file: &file::Listen,
     problems: &mut Problems,

@@ -1,18 +1,18 @@
-//! What the metrics show.
+//! The settings of the metrics.
 
 use super::error::{Problems, Reported};
 use super::file;
 use crate::metrics::CostLabels;
 
-/// What the metrics show.
+/// The settings of the metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetricsOptions {
-    /// The labels of the families of costs, besides the event and the currency.
+    /// The labels of the cost metrics, besides the event and the currency.
     pub cost_labels: CostLabels,
 }
 
 impl MetricsOptions {
-    /// Returns what the file says, and all labels where it says nothing.
+    /// Builds the settings from the file; all labels are shown if the file says nothing.
     pub(super) fn build(
         file: Option<file::Metrics>,
         problems: &mut Problems,

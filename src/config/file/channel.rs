@@ -1,4 +1,4 @@
-//! What a configuration file says of a channel, as it says it.
+//! A channel in the configuration file's own form.
 
 use serde_saphyr::Spanned;
 
