@@ -1,13 +1,12 @@
-//! The configuration: what the program uses, and how it is read.
+//! The configuration: the validated form that the program uses, and how it is read from files.
 //!
-//! The file's format is one set of types (`file.rs`), what the program uses another: this
-//! one. It cannot hold nonsense: every name that is referred to exists, every amount is
-//! exact, every key can ask for something, every model is served.
+//! The file's format is one set of types (`file.rs`), and this is another. A [`Config`] cannot hold
+//! nonsense: every name that is referred to exists, every amount is exact, every key can ask for
+//! something, every model is served.
 //!
-//! **Invariant**: a configuration that does not hold together gives no [`Config`] at all,
-//! but all its problems with file, line and column. (An error of form, such as an unknown
-//! key, is reported alone: what follows it cannot be judged.) No problem and no `Debug`
-//! shows a secret.
+//! **Invariant**: a configuration that is not valid gives no [`Config`] at all, but all its problems with
+//! file, line and column. (An error of form, such as an unknown key, is reported alone: what follows it
+//! cannot be judged.) No problem and no `Debug` shows a secret.
 
 mod bounds;
 mod change;
@@ -61,22 +60,22 @@ use error::{Problems, Reported};
 use file::Text;
 use sources::{FilesRead, Sources};
 
-/// A whole configuration that holds together.
+/// A whole configuration that has been validated.
 #[derive(Debug)]
 pub struct Config {
-    /// Where clients reach the gate.
+    /// The listener for clients.
     pub listen: Listen,
-    /// Where operators reach it; `None` if nowhere.
+    /// The listener for operators; `None` if it is off.
     pub admin: Option<Admin>,
-    /// Which web pages may use the gate; `None` if none.
+    /// The CORS settings: which web pages may use the gate; `None` if none may.
     pub cors: Option<Cors>,
-    /// What is logged.
+    /// The settings of the log.
     pub log: LogOptions,
-    /// Worker threads, at least one.
+    /// The number of worker threads, at least one.
     pub threads: usize,
-    /// Where reservations, jobs and limits are kept.
+    /// The location of the ledger, which keeps reservations, jobs and limits.
     pub ledger: LedgerUrl,
-    /// How jobs are followed and kept.
+    /// The settings for following jobs and keeping reservations.
     pub jobs: Jobs,
     /// The upstream accounts, at least one, in the order of the file.
     pub channels: Vec<Arc<Channel>>,
@@ -89,35 +88,35 @@ pub struct Config {
     pub groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// The client keys by name.
     pub keys: BTreeMap<Arc<str>, Arc<Key>>,
-    /// What each digest of a client key opens. A key has one at least.
+    /// The key of each digest. A key has at least one digest.
     pub digests: HashMap<KeyDigest, KeyEntry>,
-    /// What the metrics show.
+    /// The settings of the metrics.
     pub metrics: MetricsOptions,
-    /// How much of everything.
+    /// The bounds of requests, connections and the process.
     pub bounds: Bounds,
-    /// When it is read anew.
+    /// The settings for reading the configuration again.
     pub reload: Reload,
-    /// Of the files that it was read from.
+    /// The hash of the files that the configuration was read from.
     pub hash: ConfigHash,
 }
 
-/// A configuration that was read, and what it was read from.
+/// The result of reading a configuration, with the files that it was read from.
 pub struct Loaded {
-    /// The configuration, or all that is wrong.
+    /// The configuration, or all its problems.
     pub config: Result<Config, Error>,
-    /// The files and folders that it depends on, whether or not they are there.
+    /// The files and folders that the configuration depends on, whether or not they exist.
     pub paths: BTreeSet<PathBuf>,
 }
 
 impl Config {
-    /// Finds the client key of that name.
+    /// Finds the client key named `name`.
     pub fn key_named(&self, name: &str) -> Option<&Arc<Key>> {
         self.keys.get(name)
     }
 
-    /// Finds the limits that bind a correction of what that payer is charged: those of the key of
-    /// that name, and those of the group of that name, whether or not the key is in it. None
-    /// of what is not configured any more, and none that count another currency by now.
+    /// Returns the limits that bind a correction of a charge of `payer`: those of its key, and those of
+    /// its group, whether or not the key is still in that group. A key or group that is not configured
+    /// any more has none, and a limit that counts another currency by now does not bind.
     pub fn limits_of(&self, payer: &Payer) -> BindingLimits {
         let binding = |limits: &[Limit], currency: &Arc<str>| {
             let counts =
@@ -132,8 +131,7 @@ impl Config {
         }
     }
 
-    /// Names the keys that pay in another currency than they did before, by the currencies
-    /// of both times.
+    /// Returns the keys that pay in another currency than in `before`, by old and new currency.
     pub fn changed_currencies(&self, before: &Self) -> BTreeMap<[Arc<str>; 2], BTreeSet<Arc<str>>> {
         let mut changed = BTreeMap::<_, BTreeSet<_>>::new();
         for key in self.keys.values() {
@@ -148,7 +146,7 @@ impl Config {
     }
 }
 
-/// The form fields besides `model`, `size` and `seconds` where the file names none.
+/// The default of [`Config::fields`].
 const DEFAULT_FIELDS: [&str; 5] = [
     "prompt",
     "input_reference",
@@ -157,34 +155,34 @@ const DEFAULT_FIELDS: [&str; 5] = [
     "characters[][id]",
 ];
 
-/// The most worker threads.
+/// The maximum number of worker threads.
 const MAX_THREADS: usize = 1024;
 
-/// Returns whether a text can name a key, a group, a channel or a currency.
+/// Returns whether `text` is a valid name of a key, a group, a channel or a currency.
 #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "for the commands"))]
 pub(crate) fn is_name(text: &str) -> bool {
     scalar::name(text).is_ok()
 }
 
-/// Reads the configuration file of that path, and what it refers to, with this process's
-/// environment. Relative paths in it start from its folder.
+/// Reads the configuration file `path`, and what it refers to, with the environment of this process.
+/// Relative paths in the file start from its folder.
 ///
 /// # Errors
-/// All that is wrong, by place.
+/// All problems, by place.
 pub fn load(path: &Path) -> Result<Config, Error> {
     load_with(path, &|name| std::env::var(name).ok())
 }
 
-/// Reads the configuration file of that path, and what it refers to, with an environment of
-/// the caller's: `env` looks a variable up.
+/// Reads the configuration file `path`, and what it refers to, with the environment `env`, a function
+/// that looks a variable up.
 ///
 /// # Errors
-/// All that is wrong, by place.
+/// All problems, by place.
 pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
     load_files(path, env).config
 }
 
-/// Does what [`load_with`] does, and tells what has to be watched for changes.
+/// Reads like [`load_with`], and returns also the files to watch for changes.
 pub fn load_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let name = path.display().to_string();
     let read = RefCell::new(FilesRead::default());
@@ -209,11 +207,11 @@ pub fn load_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     }
 }
 
-/// Reads a configuration from its text. `name` stands for it in messages, `env` looks an
-/// environment variable up, and relative paths start from `dir`.
+/// Reads a configuration from its text. `name` names the text in messages, `env` looks an environment
+/// variable up, and relative paths start from `dir`.
 ///
 /// # Errors
-/// All that is wrong, by place.
+/// All problems, by place.
 pub fn parse(
     text: &str,
     name: &str,
@@ -299,7 +297,7 @@ fn build(
 
 fn build_threads(file: Option<file::Server>, problems: &mut Problems) -> Result<usize, Reported> {
     let Some(text) = file.and_then(|server| server.threads) else {
-        // Where the system does not tell, one thread is right if slow.
+        // If the system does not tell, one thread is right, though slow.
         return Ok(available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS)));
     };
     let threads: usize = scalar::parsed(&text, scalar::count, problems)?;

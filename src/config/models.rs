@@ -1,4 +1,4 @@
-//! The catalog, out of what the file says of each model.
+//! Builds the catalog from the models of the file.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use super::file::{self, Entries, Text};
 use super::scalar::parsed;
 use super::yaml;
 
-/// The longest name of a model, in bytes.
+/// The maximum length of a model's name, in bytes.
 const MAX_NAME: usize = 128;
 
-/// Returns the catalog.
+/// Builds the catalog.
 pub(super) fn build(
     file: &Spanned<Entries<file::Model>>,
     problems: &mut Problems,
@@ -29,14 +29,14 @@ pub(super) fn build(
     Catalog::new(models).map_err(|error| problems.report(file.referenced, error.to_string()))
 }
 
-/// Returns what the file says of the model of that name.
+/// Finds the entry of the model `name` in the file.
 pub(super) fn find<'a>(catalog: &'a Entries<file::Model>, name: &str) -> Option<&'a file::Model> {
     let mut entries = catalog.0.iter();
     let found = entries.find(|(entry, _)| entry.value == name);
     found.map(|(_, model)| model)
 }
 
-/// Reports a name that the catalog does not have.
+/// Reports a model name that the catalog does not have, with a suggestion.
 pub(super) fn unknown(
     catalog: &Entries<file::Model>,
     name: &Text,
@@ -103,7 +103,7 @@ fn build_sizes(file: &file::ModelSizes, problems: &mut Problems) -> Result<Vec<S
     for (name, price) in &file.usd_per_second.value.0 {
         seen.insert(name.value.as_str());
         let price = parsed(price, str::parse::<PricePerSecond>, problems);
-        // The name is judged whether or not the price is good.
+        // The name is checked even if the price is wrong.
         let any_price = price.or("0".parse::<PricePerSecond>());
         let size = |name: &str| match any_price {
             Ok(price) => Size::parse(name, price).map_err(|error| error.to_string()),

@@ -1,5 +1,5 @@
-//! How a channel is operated: its place in the choice, its limits, what it charges, and what
-//! becomes of its failures.
+//! Builds the operational settings of a channel: tier, weight, limits, purchase price, ejection and
+//! probe.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,13 +21,12 @@ use super::{limits, yaml};
 /// The highest tier, and the largest weight.
 const MAX_TIER: u32 = 1000;
 const MAX_WEIGHT: u32 = 1000;
-/// What a probe asks for where the file does not say: one job of the list, as cheap a request as
-/// every channel has.
+/// The default path of a probe: one job of the list, as cheap a request as every channel has.
 const PROBE_PATH: &str = "/v1/videos?limit=1";
-/// The shortest time between two probes.
+/// The minimum interval of probes.
 const MIN_PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// What of a channel is about its operation.
+/// The operational settings of a channel.
 pub(super) struct Operation {
     pub tier: u32,
     pub weight: u32,
@@ -38,7 +37,7 @@ pub(super) struct Operation {
     pub probe: Option<Probe>,
 }
 
-/// Builds it for a channel that serves these models.
+/// Builds the operational settings of a channel that serves the models `served`.
 pub(super) fn build(
     file: &file::Channel,
     served: &Result<BTreeSet<Arc<str>>, Reported>,
@@ -55,7 +54,7 @@ pub(super) fn build(
     ];
     let state = choice("state", &file.state, &states, p);
     let limits = limits::build_of_channel(file.limits.as_ref(), file.purchase.is_some(), p);
-    // Its prices are judged by what it serves, and that may be wrong itself.
+    // The purchase prices are checked against the served models, if these are known.
     let models = served.as_ref().ok().zip(catalog.as_ref().ok());
     let models = models.map(|(served, catalog)| {
         let models = served.iter().filter_map(|name| catalog.get(name));
@@ -168,7 +167,7 @@ fn no_price(at: Location, what: &str, name: &str, problems: &mut Problems) -> Re
     problems.report_hint(at, message, "write the price of one second")
 }
 
-/// Returns the prices of one model, where it is known which that is: of each of its sizes.
+/// Builds the prices of one model, for each of its sizes; `model` is `None` if the model is not known.
 fn build_sizes(
     file: &Spanned<Entries<Text>>,
     model: Option<&Arc<Model>>,
@@ -219,7 +218,7 @@ fn build_ejection(
     let pause = parsed_or(&file.pause, duration, or.pause, problems);
     let max_pause = match (&file.max_pause, &pause) {
         (Some(text), _) => parsed(text, duration, problems),
-        // A longer pause than the default's longest is no mistake.
+        // A pause longer than the default's maximum is no mistake.
         (None, pause) => Ok(pause.map_or(or.max_pause, |pause| pause.max(or.max_pause))),
     };
     let (failures, pause, max_pause) = (failures?, pause?, max_pause?);

@@ -1,5 +1,5 @@
-//! Reads parts of a configuration file, for commands that need no more: what the rest refers to, such
-//! as credentials of channels, need not be there.
+//! Reads parts of a configuration file, for commands that need no more: other things that the file refers
+//! to, such as credentials of channels, need not exist.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -11,30 +11,30 @@ use super::error::{Error, Problems, Reported};
 use super::sources::{self, Sources};
 use super::{LedgerUrl, file, models, yaml};
 
-/// Reads from the configuration file of that path where the ledger is, and nothing else.
+/// Reads only the location of the ledger from the configuration file `path`.
 ///
 /// # Errors
-/// All that is wrong with that, by place.
+/// All problems of the ledger's location, by place.
 pub fn load_ledger(path: &Path) -> Result<LedgerUrl, Error> {
     load(path, |file, sources, problems| {
         LedgerUrl::build(&file.ledger, sources, problems)
     })
 }
 
-/// The group of a key, as far as its bill depends on it.
+/// The part of a key's group that its bill depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyGroup {
     /// The group's name.
     pub name: Arc<str>,
-    /// The currency that its keys pay in.
+    /// The currency in which the group's keys pay.
     pub currency: Arc<str>,
 }
 
-/// Reads from the configuration file of that path, and the files of keys that it names, where the
-/// ledger is and which group the key of that name is in; `None` where there is no such key.
+/// Reads the location of the ledger and the group of the key `key` from the configuration file `path` and
+/// the files of keys that it names; the group is `None` if there is no such key.
 ///
 /// # Errors
-/// All that is wrong with that, by place.
+/// All problems of these parts, by place.
 pub fn load_key_group(path: &Path, key: &str) -> Result<(LedgerUrl, Option<KeyGroup>), Error> {
     load(path, |file, sources, problems| {
         let ledger = LedgerUrl::build(&file.ledger, sources, problems);
@@ -61,11 +61,10 @@ pub fn load_key_group(path: &Path, key: &str) -> Result<(LedgerUrl, Option<KeyGr
     })
 }
 
-/// Returns whether the configuration file of that path, or a file of keys that it names, has a key of
-/// that name.
+/// Returns whether the configuration file `path`, or a file of keys that it names, has a key named `key`.
 ///
 /// # Errors
-/// All that is wrong with the keys, by place.
+/// All problems of the keys, by place.
 pub fn has_key(path: &Path, key: &str) -> Result<bool, Error> {
     load(path, |file, sources, problems| {
         let keys = all_keys(file.keys, file.keys_from, &sources, problems)?;
@@ -73,7 +72,7 @@ pub fn has_key(path: &Path, key: &str) -> Result<bool, Error> {
     })
 }
 
-/// Reads the entries of all keys, those of the files that are named included.
+/// Reads the entries of all keys, including those of the files of keys.
 fn all_keys(
     keys: Option<Vec<file::Key>>,
     from: Option<Spanned<file::OneOrMany>>,

@@ -1,4 +1,4 @@
-//! When a configuration is read anew, and what tells two of them apart.
+//! The settings for reading the configuration again, and the hash that tells two configurations apart.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use super::file;
 use super::scalar::{duration, parsed};
 use super::sources::Sources;
 
-/// When the configuration is read anew, besides at SIGHUP.
+/// The settings for reading the configuration again, besides at SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reload {
-    /// How often its files are looked at for a change; `None` for never.
+    /// The interval of checking the files for changes; `None` for never.
     pub watch: Option<Duration>,
 }
 
-/// A file system may tell two changes within this time by nothing.
+/// The minimum of `reload.watch`: some file systems cannot tell apart two changes within this time.
 const MIN_WATCH: Duration = Duration::from_millis(100);
 
 impl Reload {
-    /// Returns what the file says; nothing is watched where it says nothing.
+    /// Builds the settings from the file; nothing is watched if the file says nothing.
     pub(super) fn build(
         file: Option<file::Reload>,
         problems: &mut Problems,
@@ -40,15 +40,15 @@ impl Reload {
     }
 }
 
-/// SHA-256 over the configuration file and the files of keys and certificates that it names.
+/// The SHA-256 of the configuration file and of the files of keys and certificates that it names.
 ///
-/// No secret is in it, as somebody who knows the rest could guess at it: no credential, and no
-/// database's URL where that stands in the file itself.
+/// No secret is hashed, as somebody who knows the rest could guess at it: no credential, and no database
+/// URL that stands in the file itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConfigHash([u8; 32]);
 
 impl ConfigHash {
-    /// Computes the hash of the file's text and of the others that were read.
+    /// Computes the hash of the file's text and of the other files that were read.
     pub(super) fn of(
         text: &str,
         ledger: &Result<LedgerUrl, Reported>,
@@ -62,13 +62,13 @@ impl ConfigHash {
         Self(read.digest())
     }
 
-    /// Writes all 64 hex digits.
+    /// Returns all 64 hex digits.
     pub fn to_hex(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// The first 16 hex digits, which tell configurations apart.
+/// Writes the first 16 hex digits, which are enough to tell configurations apart.
 impl fmt::Display for ConfigHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0

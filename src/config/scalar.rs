@@ -1,4 +1,4 @@
-//! Sizes, durations, counts, names and addresses as they are written in the file.
+//! Parses the sizes, durations, counts, names and addresses of the file.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,42 +13,42 @@ use crate::policy::Timestamp;
 const MAX_BYTES: u64 = 1 << 40;
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
-/// Why a text is no value of the wanted kind.
+/// The reason why a text is not a value of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ScalarError {
-    /// No number of bytes from 1 to 1 TiB.
+    /// Not a number of bytes from 1 to 1 TiB.
     #[error("this is no size: write bytes up to 1 TiB, such as 65536, 4 KiB, 64 MiB or 1 GiB")]
     Bytes,
-    /// No duration from 1 ms to 24 h.
+    /// Not a duration from 1 ms to 24 h.
     #[error(
         "this is no duration: write a whole number and ms, s, min or h, up to 24h, \
          such as 500ms or 30s"
     )]
     Duration,
-    /// No whole number from 1 to 4,294,967,295.
+    /// Not a whole number from 1 to 4,294,967,295.
     #[error("this is no count: write a whole number from 1 to 4294967295")]
     Count,
-    /// No whole number within these bounds.
+    /// Not a whole number from the first to the second value.
     #[error("write a whole number from {0} to {1}")]
     Range(u32, u32),
-    /// Nothing would get through.
+    /// Zero, for a bound that would then let nothing through.
     #[error("zero would let nothing through: write at least 1")]
     Zero,
-    /// No `IP:PORT`.
+    /// Not an address `IP:PORT`.
     #[error(
         "this is no address: write IP:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or \
          [::]:8080"
     )]
     Address,
-    /// No time of day of a date, with its zone.
+    /// Not a date with a time of day and a zone.
     #[error("this is no time: write date, time and zone, such as 2026-12-31T18:00:00Z")]
     Time,
-    /// No name that can be a label.
+    /// Not a name that can be a label.
     #[error("this is no name: write 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
 }
 
-/// Reads a text with one of the functions below, or reports it.
+/// Parses a text with `parse`, one of the functions below, or reports the problem.
 pub(super) fn parsed<T, E: fmt::Display>(
     text: &Text,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -57,7 +57,7 @@ pub(super) fn parsed<T, E: fmt::Display>(
     parse(&text.value).map_err(|error| problems.report(text.referenced, error.to_string()))
 }
 
-/// Parses a setting like [`parsed`], and returns a default where it is left out.
+/// Parses a setting like [`parsed`], or returns `default` if the setting is left out.
 pub(super) fn parsed_or<T, E: fmt::Display>(
     text: &Option<Text>,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -108,7 +108,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, ScalarError> {
     }
 }
 
-/// Parses a whole number from 1.
+/// Parses a whole number from 1 to 4,294,967,295.
 pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     let number = whole(text).filter(|n| *n <= u64::from(u32::MAX));
     match number {
@@ -118,7 +118,7 @@ pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     }
 }
 
-/// Parses a whole number within bounds.
+/// Makes a parser of whole numbers from `min` to `max`.
 pub(super) fn within(min: u32, max: u32) -> impl Fn(&str) -> Result<u32, ScalarError> {
     move |text| {
         let number = whole(text).and_then(|number| u32::try_from(number).ok());
@@ -132,7 +132,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, ScalarError> {
     text.parse().map_err(|_| ScalarError::Address)
 }
 
-/// Parses a time as RFC 3339 writes it: `2026-12-31T18:00:00Z`, `2026-12-31T18:00:00+08:00`.
+/// Parses a time in RFC 3339: `2026-12-31T18:00:00Z`, `2026-12-31T18:00:00+08:00`.
 pub(super) fn time(text: &str) -> Result<Timestamp, ScalarError> {
     let seconds = parse_rfc3339(text).and_then(|seconds| seconds.checked_mul(1000));
     seconds.map(Timestamp).ok_or(ScalarError::Time)
@@ -154,7 +154,7 @@ fn split_unit(text: &str) -> (&str, &str) {
     (number, unit.strip_prefix(' ').unwrap_or(unit))
 }
 
-/// Digits alone: no sign, no separators, no exponent.
+/// Parses digits alone: no sign, no separators, no exponent.
 fn whole(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| digits)

@@ -1,4 +1,4 @@
-//! What a configuration refers to beyond its own text: environment and files.
+//! Reads what a configuration refers to outside its own text: environment variables and files.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -19,16 +19,15 @@ use crate::sha256::Sha256;
 use super::error::{Problems, Reported};
 use super::file::{Credential, OneOrMany, Text};
 
-/// The longest configuration file, in bytes.
+/// The maximum length of a configuration file, in bytes.
 pub(super) const MAX_FILE: u64 = 64 << 20;
-/// The longest credential, in bytes.
+/// The maximum length of a credential, in bytes.
 const MAX_CREDENTIAL: usize = 8 << 10;
-/// The most files of client keys, and the most bytes of all of them together.
+/// The maximum number of files of client keys, and their maximum length together, in bytes.
 const MAX_KEY_FILES: usize = 4096;
 const MAX_KEY_BYTES: u64 = 256 << 20;
 
-/// The environment, the folder that relative paths start from, and what is noted of all that is
-/// read.
+/// The environment, the folder that relative paths start from, and the record of the files that are read.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
@@ -36,30 +35,30 @@ pub(super) struct Sources<'a> {
     pub read: &'a RefCell<FilesRead>,
 }
 
-/// Notes what is read while a configuration is built.
+/// The record of the files that are read while a configuration is built.
 #[derive(Default)]
 pub(super) struct FilesRead {
-    /// The files and folders that the configuration depends on, whether or not they are there.
+    /// The files and folders that the configuration depends on, whether or not they exist.
     pub paths: BTreeSet<PathBuf>,
-    /// Of all contents that are no secret.
+    /// The hash of all contents that are not secret.
     hash: Sha256,
 }
 
 impl FilesRead {
-    /// Adds a text to the hash, so that no two lists of texts have the same.
+    /// Adds a text, with its length, to the hash, so that no two lists of texts have the same hash.
     pub fn hash(&mut self, text: &str) {
         self.hash.update(text.len().to_le_bytes());
         self.hash.update(text);
     }
 
-    /// Returns the hash of what has been added.
+    /// Returns the hash of all texts so far.
     pub fn digest(&self) -> [u8; 32] {
         self.hash.clone().finish()
     }
 }
 
 impl Sources<'_> {
-    /// Resolves a path of the file to the one that the program uses.
+    /// Resolves a path of the configuration file, relative to its folder.
     pub fn path(&self, text: &Text, problems: &mut Problems) -> Result<PathBuf, Reported> {
         if text.value.is_empty() || text.value.contains('\0') {
             return Err(problems.report(text.referenced, "this is no path: name a file"));
@@ -69,7 +68,7 @@ impl Sources<'_> {
         Ok(path)
     }
 
-    /// Returns the path of a file that is there and may be read. It is opened, not looked into.
+    /// Returns the path of a file that exists and can be opened. Its content is not read.
     pub fn readable(&self, text: &Text, problems: &mut Problems) -> Result<PathBuf, Reported> {
         let path = self.path(text, problems)?;
         match open(&path) {
@@ -78,7 +77,7 @@ impl Sources<'_> {
         }
     }
 
-    /// Reads the certificates of a PEM file, in DER: at least one, each fit to be a trust root.
+    /// Reads the certificates of a PEM file, in DER: at least one, each usable as a trust root.
     pub fn certificates(
         &self,
         text: &Text,
@@ -105,8 +104,8 @@ impl Sources<'_> {
         Ok(certificates.into_iter().map(|der| der.to_vec()).collect())
     }
 
-    /// Reads the files of client keys that `keys_from` stands for: a file, a folder or a list of
-    /// both. Each is read while the problems are still about the file that names it.
+    /// Reads the files of client keys that `keys_from` names: a file, a folder or a list of both. Each is
+    /// read while the problems are still about the file that names it.
     pub fn key_files(
         &self,
         from: Option<Spanned<OneOrMany>>,
@@ -126,13 +125,13 @@ impl Sources<'_> {
             }
         };
         for path in &paths {
-            // What is wrong has been reported, and the rest is read for its own problems.
+            // The problem has been reported; the other paths are read to find their problems as well.
             let _ = self.add_key_files(path, &mut files, problems);
         }
         Ok(files)
     }
 
-    /// Reads the files that one path stands for.
+    /// Reads the files that one path names: itself, or the key files of a folder.
     fn add_key_files(
         &self,
         text: &Text,
@@ -193,7 +192,7 @@ impl Sources<'_> {
         }
     }
 
-    /// Reads a channel's credential. No message repeats any of it.
+    /// Reads a credential. No message repeats any part of it.
     pub fn credential(
         &self,
         source: &Credential,
@@ -234,7 +233,7 @@ impl Sources<'_> {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let begins_well = name.value.starts_with(|c: char| !c.is_ascii_digit());
         if !begins_well || !name.value.bytes().all(word) {
-            // Not repeated: whoever takes `env` for the place of the credential writes it here.
+            // The name is not repeated: it may be the credential itself, written here by mistake.
             return Err(problems.report_hint(
                 name.referenced,
                 "this is no name of an environment variable",
@@ -256,8 +255,8 @@ fn cannot_read(text: &Text, path: &Path, error: &io::Error, problems: &mut Probl
     problems.report(text.referenced, message)
 }
 
-/// Lists the `*.yaml` and `*.yml` files of a folder by name, one more than may be at most. Editors
-/// keep what they have not finished under other names: `.a.yaml.swp`, `#a.yaml#`, `a.yaml~`.
+/// Lists the `*.yaml` and `*.yml` files of a folder by name, at most one more than is allowed. Editors
+/// keep unfinished files under other names: `.a.yaml.swp`, `#a.yaml#`, `a.yaml~`.
 fn key_files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = BTreeSet::new();
     for entry in folder.read_dir()? {
@@ -274,8 +273,8 @@ fn key_files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths.into_iter().collect())
 }
 
-/// Opens a file that can be read. A folder opens as well on Unix, so that is asked for; and of a pipe
-/// among the files, to open it alone would wait for whoever writes there.
+/// Opens a file for reading. A folder opens as well on Unix, so the kind is checked; and opening a pipe
+/// among the files would wait for its writer.
 fn open(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_fifo() && !path.starts_with("/dev/fd") && !path.starts_with("/proc") {

@@ -1,7 +1,7 @@
-//! What is accepted, and what is refused: each with its exact place.
+//! Configurations that are accepted, and ones that are refused, each with its exact place.
 //!
-//! In a text that is to be refused, a `§` stands before each place at which a problem is
-//! expected, in the order of the file; the marks are taken out before the text is read.
+//! In a text that must be refused, a `§` stands before each place at which a problem is expected, in the
+//! order of the file; the marks are removed before the text is read.
 
 mod accepted;
 mod change;
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// What the variable `CRED` holds.
+/// The value of the environment variable `CRED`.
 const SECRET: &str = "sk-live-0SECRET0";
 
 const BASE: &str = r#"listen: { address: 127.0.0.1:8080 }
@@ -44,7 +44,7 @@ keys:
     group: g
 "#;
 
-/// A folder of its own, gone with its value.
+/// A temporary folder, removed when the value is dropped.
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -65,7 +65,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A folder left behind in the system's place for them harms nobody.
+        // A folder that is left behind in the system's temporary folder does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -84,7 +84,7 @@ fn parse_in(dir: &Path, text: &str) -> Result<Config, Error> {
     parse(text, "t.yaml", &env, dir)
 }
 
-/// `BASE` with these pieces replaced, each of which must be there.
+/// Returns `BASE` with these pieces replaced, each of which must occur.
 fn changed(changes: &[(&str, &str)]) -> String {
     let mut text = BASE.to_owned();
     for (old, new) in changes {
@@ -119,7 +119,7 @@ fn no_secret(result: &Result<Config, Error>) {
     assert!(!shown.contains("SECRET"), "{shown}");
 }
 
-/// Returns the text without its marks, and their places.
+/// Returns the text without its marks, and the places of the marks.
 fn marked(text: &str) -> (String, Vec<(u64, u64)>) {
     let (mut clean, mut places) = (String::new(), Vec::new());
     let (mut line, mut column) = (1, 1);
@@ -156,15 +156,15 @@ fn refused_in(dir: &Path, text: &str, wanted: &[&str]) -> Error {
     error
 }
 
-/// Each case: what is replaced in `BASE`, by what (with marks), and the words that one
-/// problem after the other must hold.
+/// Checks that each case is refused. A case is the text to replace in `BASE`, the replacement (with
+/// marks), and for each problem the words that its message must hold.
 fn refused(cases: &[(&str, &str, &[&str])]) {
     for (old, new, wanted) in cases {
         refused_in(Path::new("/nonexistent"), &changed(&[(old, new)]), wanted);
     }
 }
 
-/// `BASE` and these lines.
+/// Checks that `BASE` with these lines added is refused.
 fn refused_with(cases: &[(&str, &[&str])]) {
     for (more, wanted) in cases {
         let text = format!("{BASE}{more}\n");

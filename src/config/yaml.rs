@@ -1,18 +1,18 @@
-//! Reading YAML into the file's types, and saying in plain words why it failed.
+//! Reads YAML into the file's types, and explains errors in plain words.
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, NonFiniteFloatPolicy};
 
 use super::error::{Problems, Reported};
 
-/// Reads a text. The first error of form ends it, as what follows cannot be trusted to
-/// mean what it seems to.
+/// Deserializes a YAML text. Stops at the first error of form, since the text after it may not mean what
+/// it seems to.
 pub(super) fn read<T: DeserializeOwned>(
     text: &str,
     problems: &mut Problems,
 ) -> Result<T, Reported> {
-    // The file's length is bounded where it is read, and its aliases by what they replay.
-    // These bounds leave room for a hundred thousand keys that share one anchor, which the
+    // The file's length is limited where it is read, and its aliases by the number of events that they
+    // replay. These limits leave room for a hundred thousand keys that share one anchor, which the
     // parser's defaults, meant for files from strangers, do not.
     let budget = serde_saphyr::budget! {
         max_events: 20_000_000,
@@ -31,14 +31,14 @@ pub(super) fn read<T: DeserializeOwned>(
         reject_unsupported_tags: true,
         emit_comments: false,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
-        // A snippet of the file could show what stands inline by mistake.
+        // A snippet of the file could show a secret that stands in it by mistake.
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|e| problems.report_yaml(&e))
 }
 
-/// Returns the message and the hint. Repeats no value of the file: it could be a secret that
-/// stands in the wrong place.
+/// Returns the message and the hint for a YAML error. Repeats no value of the file: it could be a secret
+/// in the wrong place.
 pub(super) fn explain(error: &Error) -> (String, Option<String>) {
     let (message, hint): (&str, &str) = match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => {
@@ -95,10 +95,10 @@ fn unknown_key(found: &str, known: &[&'static str]) -> (String, Option<String>) 
     (message, Some(hint))
 }
 
-/// Returns the known word that a typing error could have made into `found`: at most a third of its
-/// letters differ.
+/// Returns the known word that `found` may be a misspelling of: at most a third of its letters, and at
+/// most three, differ.
 pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
-    // The distance takes time by the product of the lengths.
+    // The time to compute the distance grows with the product of the lengths.
     if found.len() > 64 {
         return None;
     }
@@ -108,7 +108,7 @@ pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     close.min().map(|(_, word)| word)
 }
 
-/// Levenshtein's edit distance, in characters.
+/// Returns Levenshtein's edit distance, in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! What is accepted, and what it comes to.
+//! Configurations that are accepted, and the values that they result in.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn amounts_are_the_text_of_their_scalars() {
     assert_eq!(price.amount().nanos(), 100_001_000);
 }
 
-/// A certificate in PEM.
+/// Makes a certificate in PEM.
 fn certificate() -> String {
     let names = vec!["channel.test".to_owned()];
     rcgen::generate_simple_self_signed(names)
@@ -252,7 +252,7 @@ fn every_bound_is_its_own() {
     }
 }
 
-/// What the reference file said before servers were found that lose their place.
+/// The value that the reference file had before servers were found that lose their place.
 #[test]
 fn longer_part_headers_count_as_the_longest_that_are_safe() {
     let text = format!("{BASE}bounds: {{ part_header_bytes: 4 KiB }}\n");

@@ -1,10 +1,10 @@
-//! What a configuration changes of the one before it.
+//! The differences between a configuration and the one before it.
 
 use super::*;
 
 const OTHER: &str = "1931e83dd823d76523d6ca08b28b851b9806b94e4f11885cea19873c4a3eca0a";
 
-/// Returns what the log says behind the hashes, of `BASE` with these changes.
+/// Returns the log's text after the hashes, for `BASE` with these changes.
 fn told(changes: &[(&str, &str)]) -> String {
     let (before, now) = (accepted(BASE), accepted(&changed(changes)));
     let change = ConfigChange::between(&before, &now);
@@ -98,7 +98,7 @@ fn another_credential_is_a_change_that_no_hash_shows() {
     assert_eq!(change.channels_changed, ["one".into()]);
     assert_eq!(before.hash, now.hash);
     assert!(!change.is_empty() && !format!("{change:?} {change}").contains("sk-"));
-    // So with the password of a database that stands in the file.
+    // The same holds for the password of a database in the file.
     let ledger = |password: &str| {
         accepted(&format!(
             "{BASE}ledger: postgres://u:{password}@db.example/t\n"

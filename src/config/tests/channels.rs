@@ -1,4 +1,4 @@
-//! What a configuration may say of channels.
+//! The settings of channels that are accepted and refused.
 
 use super::*;
 use crate::channel::ServerUrl;
@@ -97,7 +97,7 @@ fn channels_have_one_address_or_several_that_differ() {
             "    urls:\n      - https://a.example\n      - §https://a.example\n",
             &["`https://a.example` stands here twice"],
         ),
-        // It is the same one, written otherwise.
+        // The same address, written in another way.
         (
             "    urls: [https://a.example, §\"https://A.example:443/\"]\n",
             &["stands here twice"],

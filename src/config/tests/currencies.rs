@@ -1,10 +1,10 @@
-//! Which limits bind a charge that was made under another configuration, and which keys pay
-//! in another currency since.
+//! The limits that bind a charge that was made under another configuration, and the keys that pay in
+//! another currency since.
 
 use super::*;
 use crate::ledger::Payer;
 
-/// Keys `a` and `b`, in these groups; `a` has limits of its own.
+/// A configuration with the keys `a` and `b` in these groups; `a` has limits of its own.
 fn config(a: &str, b: &str, currency_of_g: &str) -> Config {
     let keys = format!(
         "groups:
@@ -39,7 +39,7 @@ fn corrections_are_bound_by_what_their_charge_counts_in() {
     let as_before = "requests 5/min, billed_cost 5.00/day; \
                      list_cost_usd 9.00/total, billed_cost 9.00/day";
     assert_eq!(shown(&before, &payer), as_before);
-    // The key moved to another group, and another currency: its own limit of money is another.
+    // The key moved to another group with another currency: its own limit of money now counts that.
     let moved = config("h", "h", "CNY");
     let of_group = "requests 5/min; list_cost_usd 9.00/total, billed_cost 9.00/day";
     assert_eq!(shown(&moved, &payer), of_group);

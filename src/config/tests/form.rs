@@ -1,4 +1,4 @@
-//! Errors of form, and how problems are listed.
+//! Errors of form, and the order of problems.
 
 use super::*;
 
@@ -59,7 +59,7 @@ bounds: { parts: §0 }
 
 #[test]
 fn unknown_keys_are_refused_at_every_level() {
-    // Where a key that nobody knows is put in: before the key that follows.
+    // For each level, the text before which an unknown key is inserted.
     let levels = [
         ("listen: {", "§zzzzzzzz: 1\nlisten: {"),
         ("{ address: 1", "{ §zzzzzzzz: 1, address: 1"),

@@ -1,9 +1,9 @@
-//! Digests of keys, and when each lets its client in.
+//! Digests of keys, and the times during which each is valid.
 
 use super::*;
 use crate::policy::{KeyEntry, Timestamp, Validity};
 
-/// SHA-256 of `abc`, which `BASE` has, and of nothing that anybody knows.
+/// The SHA-256 of `abc`, which `BASE` has.
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const OTHER: &str = "1931e83dd823d76523d6ca08b28b851b9806b94e4f11885cea19873c4a3eca0a";
 
@@ -44,7 +44,7 @@ fn one_list_of_digests_is_enough_and_a_key_can_be_disabled() {
         ..Validity::default()
     };
     assert_eq!(entry(&config, ABC).validity, disabled);
-    // Who says nothing of all that gets what there always was.
+    // A key without these settings is valid without limit, as before there were any.
     assert_eq!(entry(&accepted(BASE), ABC).validity, Validity::default());
 }
 
@@ -92,7 +92,7 @@ fn digests_and_times_that_make_no_sense() {
     ]);
 }
 
-/// A file with one key of that name, whose digest is that of its name.
+/// Makes a file with one key named `name`, whose digest is that of its name.
 fn keys_file(name: &str) -> String {
     let digest = KeyDigest::of(name.as_bytes()).to_hex();
     format!("keys:\n  - {{ name: {name}, sha256: {digest}, group: g }}\n")
@@ -208,7 +208,7 @@ fn what_is_read_is_told_so_that_it_can_be_watched() {
     assert_eq!(paths(), expected);
     let config = load_with(&main, &env).unwrap();
     assert_eq!(config.reload.watch, Some(std::time::Duration::from_secs(2)));
-    // Also what is at fault, or not there.
+    // Also files that are wrong or missing.
     std::fs::write(dir.0.join("keys.d/b.yaml"), "keys: [").unwrap();
     std::fs::remove_file(dir.0.join("credential")).unwrap();
     assert_eq!(paths(), expected);

@@ -1,4 +1,4 @@
-//! What is accepted and refused of how channels are operated.
+//! The operational settings of channels that are accepted and refused.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn channel(lines: &str) -> Arc<Channel> {
     accepted(&with_channel(lines)).channels[0].clone()
 }
 
-/// Each case: lines of the channel, with marks, and the words of each problem.
+/// Checks that each case is refused: lines of the channel, with marks, and the words of each problem.
 fn refused_channel(cases: &[(&str, &[&str])]) {
     for (lines, wanted) in cases {
         refused_in(Path::new("/nonexistent"), &with_channel(lines), wanted);
@@ -125,7 +125,7 @@ fn channels_have_limits_of_their_own() {
         ),
         ("    limits: { requests: §5 }", &["add a window"]),
     ]);
-    // What a channel charges is none of a client's business.
+    // A channel's purchase cost does not concern its clients.
     refused(&[(
         "    group: g\n",
         "    group: g\n    limits: { §cost: 1/day }\n",

@@ -1,10 +1,10 @@
-//! What no text may bring about: a panic, or the print of a secret.
+//! Properties that hold for every text: no panic, and no secret is printed.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Pieces of YAML and of configurations, to be put together without sense.
+/// Pieces of YAML and of configurations, to be joined at random.
 const TOKENS: &[&str] = &[
     "\n",
     "\n  ",
@@ -65,7 +65,7 @@ fn heap() -> impl Strategy<Value = Vec<&'static str>> {
     prop::collection::vec(prop::sample::select(TOKENS), 0..80)
 }
 
-/// Where something is cut out, how much, and what comes in its place.
+/// Damages to a text: where a piece is cut out, its length, and the replacement.
 fn damages() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, &'static str)>> {
     let token = prop::sample::select(TOKENS);
     prop::collection::vec((any::<prop::sample::Index>(), 0..12usize, token), 1..4)

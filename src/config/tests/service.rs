@@ -1,4 +1,4 @@
-//! What is refused in the sections of the machinery: addresses, ledger, bounds.
+//! Sections about the service that are refused: addresses, ledger, bounds.
 
 use super::*;
 
@@ -134,7 +134,7 @@ fn ledgers_are_in_memory_in_a_file_or_in_a_database() {
             &["this is no ledger"],
         ),
         ("ledger: §[memory]", &["this is no ledger"]),
-        // What is there is a channel's credential, and no URL.
+        // The variable holds a channel's credential, and no URL.
         ("ledger: §{ env: CRED }", &["this is no ledger"]),
         ("ledger: { env: §NOTHING }", &["is not set"]),
     ]);
@@ -216,7 +216,7 @@ fn credentials_come_from_elsewhere() {
         let text = changed(&[("{ env: CRED }", &format!("{{ file: §{name} }}"))]);
         refused_in(&dir.0, &text, &[wanted]);
     }
-    // A client key where its digest belongs.
+    // A client key in place of its digest.
     let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     refused(&[(digest, "§sk-SECRET", &["64 hex digits"])]);
 }
