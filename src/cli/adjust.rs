@@ -1,4 +1,4 @@
-//! `tollgate void` and `tollgate credit`: record what is taken off a bill, while gates run.
+//! `tollgate void` and `tollgate credit`: record reductions of a bill, while gates run.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::ledger::{
 };
 use crate::money::SignedAmount;
 
-/// What is to be voided.
+/// The arguments of `tollgate void`.
 #[derive(Args)]
 pub(super) struct WantedVoid {
     /// The job's id, as its client has it, or its reservation's, which `tollgate job` prints.
@@ -29,7 +29,7 @@ pub(super) struct WantedVoid {
     by: Option<String>,
 }
 
-/// What is to be credited.
+/// The arguments of `tollgate credit`.
 #[derive(Args)]
 pub(super) struct WantedCredit {
     /// The name of the key.
@@ -71,7 +71,7 @@ fn told(outcome: Result<String, String>) -> ExitCode {
     }
 }
 
-/// Returns who records something now, and why.
+/// Returns the author of an adjustment: its name, the present time and the reason.
 fn author(by: Option<&str>, reason: &str) -> Result<Author, String> {
     let by = match by {
         Some(by) => kept(by).ok_or("--by is empty: say who records this")?,
@@ -87,9 +87,9 @@ fn author(by: Option<&str>, reason: &str) -> Result<Author, String> {
     })
 }
 
-/// Returns the name of the user who runs the command: whoever called sudo comes before whom it was
-/// called for. Services and containers set none of the variables: the system's name of the user is
-/// taken then, or the number of one that has no name.
+/// Returns the name of the user who runs the command; under sudo, of the user who called it. Services and
+/// containers set none of the variables: then the system's name of the user is returned, or the number of
+/// a user without a name.
 fn user_of(variable: &dyn Fn(&str) -> Option<String>, uid: Uid) -> String {
     let set = |name: &&str| variable(name).filter(|user| !user.trim().is_empty());
     let users = ["SUDO_USER", "USER", "LOGNAME"];
@@ -106,7 +106,7 @@ async fn void_in(ledger: LedgerUrl, job: String, author: Author) -> Result<VoidD
     match ledger {
         LedgerUrl::Memory => Err(IN_MEMORY.into()),
         LedgerUrl::Sqlite(path) => {
-            // It ends within its own time, and not in the middle of a write.
+            // The call ends within its own time limit, and not in the middle of a write.
             let voided = void_sqlite(&path, &job, &author, WITHIN / 2);
             voided.map_err(|error| error.to_string())
         }
@@ -169,7 +169,7 @@ fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String>
     }
     let id = chosen.unwrap_or_else(|| {
         let id = format!("adj_{}", Uuid::now_v7().simple());
-        // Said before it is done: whoever interrupts it does not know whether it was.
+        // Printed before the write: after an interruption nobody knows whether it was made.
         eprintln!("credit {id}: repeat the command with --id {id} if it is interrupted");
         id.into()
     });
@@ -188,7 +188,7 @@ fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String>
     tell_credit(&adjustment, &decision)
 }
 
-/// Adds to a problem how the command is repeated so that its credit is recorded once.
+/// Adds to an error message how to repeat the command so that its credit is recorded once.
 fn with_id(problem: &str, id: &str) -> String {
     format!(
         "{problem}; where it is not known whether credit {id} was recorded, repeat the command with \
@@ -196,7 +196,7 @@ fn with_id(problem: &str, id: &str) -> String {
     )
 }
 
-/// An id that an operator chose. What may have been done is known by it again.
+/// Checks an id that an operator chose, by which a repetition is recognised.
 fn usable_id(id: &str) -> Result<Arc<str>, String> {
     let visible = id.bytes().all(|byte| byte.is_ascii_graphic());
     match (1..=128).contains(&id.len()) && visible && !id.starts_with(VOID_ID) {
@@ -267,7 +267,7 @@ mod tests {
         let named = author(Some(" ticket-bot "), "late").unwrap();
         assert_eq!(&*named.made_by, "ticket-bot");
         assert!(author(Some(" "), "late").is_err());
-        // Of a service nothing is set.
+        // A service has none of the variables.
         let uid = nix::unistd::getuid();
         let name = user_of(&|_| None, uid);
         assert!(!name.is_empty() && name != "somebody", "{name}");

@@ -1,4 +1,4 @@
-//! What the commands have in common that use a ledger beside the gates.
+//! Helpers of the commands that use a ledger beside running gates.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use crate::policy::Timestamp;
 
-/// How long a ledger is waited for.
+/// The maximum time that a command waits for the ledger.
 pub(super) const WITHIN: Duration = Duration::from_secs(30);
 
-/// What there is to say of a ledger in memory.
+/// The error of a command whose ledger is in memory.
 pub(super) const IN_MEMORY: &str = "the ledger is in memory: nobody but its gate can use it, and it \
      is gone with that: this command wants `ledger: sqlite:PATH` or `postgres://...`";
 
-/// Runs what a command does to a ledger, for up to [`WITHIN`].
+/// Runs a command's work on a ledger, for at most [`WITHIN`].
 pub(super) fn run<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -29,19 +29,19 @@ pub(super) fn run<T>(work: impl Future<Output = Result<T, String>>) -> Result<T,
     done
 }
 
-/// Writes a time as RFC 3339.
+/// Formats a time as RFC 3339.
 pub(super) fn shown(time: Timestamp) -> String {
     let time = i64::try_from(time.0).ok();
     let time = time.and_then(|ms| Time::from_millisecond(ms).ok());
     time.map_or_else(|| "?".into(), |time| format!("{time:.3}"))
 }
 
-/// Returns the time.
+/// Returns the present time.
 pub(super) fn now() -> Timestamp {
     Timestamp(u64::try_from(Time::now().as_millisecond()).unwrap_or_default())
 }
 
-/// Returns the name of this host; empty where it is not known.
+/// Returns the name of this host; empty if it is not known.
 pub(super) fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let name = name.or_else(|_| std::env::var("HOSTNAME"));

@@ -18,7 +18,7 @@ use crate::ledger::{
 };
 use crate::policy::Timestamp;
 
-/// What is to be printed, and how.
+/// The arguments of `tollgate bill`.
 #[derive(Args)]
 pub(super) struct Wanted {
     /// The month, in UTC, such as 2026-11.
@@ -39,18 +39,18 @@ enum Format {
     Table,
 }
 
-/// The rule of rounding, as every bill says it.
+/// The rounding rule that every bill states.
 const ROUNDING: &str = "list price per second (USD) x seconds x multiplier = billed cost. All amounts \
      are exact decimals, and nothing is rounded: round each total once, when it is invoiced.";
 
 const PRUNED: &str = "Lines without a price are for jobs that an earlier version pruned: they are dated \
      by their reservations, and their amounts are exact.";
 
-/// How long after its end a month may still get lines: for clocks that differ, and for what a gate was
-/// about to write.
+/// The time after its end, in milliseconds, until which a month may still get lines: for clocks that
+/// differ, and for pending writes of gates.
 const SETTLING: u64 = 3_600_000;
 
-/// Later than all that a ledger has: the end of the year 9999.
+/// A time later than all that a ledger has: the end of the year 9999.
 const LAST: Timestamp = Timestamp(253_402_300_800_000);
 
 pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
@@ -97,7 +97,7 @@ fn print(config: &Path, wanted: &Wanted) -> Result<(), String> {
         Format::Json => format!("{:#}\n", bill.to_json()),
         Format::Table => bill.to_table(),
     };
-    // Who reads no further, as `head` does, has what was wanted.
+    // A closed pipe is no error: the reader, such as `head`, has what it wanted.
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             return Err(format!("the bill was not written: {error}"));
@@ -105,7 +105,7 @@ fn print(config: &Path, wanted: &Wanted) -> Result<(), String> {
         _ => {}
     }
     if let Format::Csv = wanted.format {
-        // Where it is no line that a program would take for one of the bill's.
+        // To standard error, where no program takes the notes for lines of the bill.
         eprintln!("{}", bill.notes().join("\n"));
     }
     Ok(())
@@ -115,7 +115,7 @@ async fn read(ledger: LedgerUrl, query: BillQuery) -> Result<BillReading, String
     match ledger {
         LedgerUrl::Memory => Err(IN_MEMORY.into()),
         LedgerUrl::Sqlite(path) => {
-            // It may take long, and is not to keep the time from running out.
+            // In a thread of its own: it may take long, and must not keep the timeout from firing.
             let read = tokio::task::spawn_blocking(move || read_sqlite_bill(&path, &query));
             let lines = read.await.map_err(|error| error.to_string())?;
             let lines = lines.map_err(|error| error.to_string())?;
@@ -146,16 +146,17 @@ fn month(text: &str) -> Option<(Timestamp, Timestamp)> {
     Some((at(first)?, at(next)?))
 }
 
-/// Whether a month may get further lines.
+/// The state of a month, by whether it may get further lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MonthState {
-    /// It has not begun.
+    /// The month has not begun.
     Ahead,
-    /// It may, until this time.
+    /// The month may get lines until this time.
     Open(Timestamp),
-    /// It may not, and the standby that was read has not followed so far: lines may be missing.
+    /// The month gets no more lines, but the standby that was read has replayed writes only up to this
+    /// time: lines may be missing.
     Behind(Timestamp),
-    /// It may not.
+    /// The month gets no more lines.
     Closed,
 }
 
@@ -169,7 +170,7 @@ impl MonthState {
         }
     }
 
-    /// Returns what can be said by a ledger that has what was written until `replayed`.
+    /// Returns the state of the month as far as a ledger shows it that has all writes until `replayed`.
     fn as_read(
         now: Timestamp,
         replayed: Option<Timestamp>,
@@ -184,7 +185,7 @@ impl MonthState {
     }
 }
 
-/// The columns of a line, as CSV has them.
+/// The columns of a CSV line.
 const COLUMNS: [&str; 18] = [
     "line",
     "key",
@@ -206,7 +207,7 @@ const COLUMNS: [&str; 18] = [
     "month",
 ];
 
-/// The columns that a table shows: the others stand behind its lines.
+/// The number of columns that a table shows; the others follow each line as text.
 const SHOWN: usize = 12;
 
 struct Bill<'a> {

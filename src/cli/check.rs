@@ -1,5 +1,5 @@
-//! `tollgate check`: finds what would stop `tollgate serve`, and with `--online` asks those
-//! whom it depends on.
+//! `tollgate check`: finds what would stop `tollgate serve`, and with `--online` asks also the database
+//! and the channels.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ use crate::ledger::{Ledger as _, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
 use crate::server;
 
-/// How long the database is waited for: as long as a gate waits to connect, and then some.
+/// The maximum time to wait for the database: as long as a gate waits to connect, and a margin.
 const DATABASE_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) fn run(path: &Path, online: bool) -> ExitCode {
@@ -56,7 +56,7 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Lists what would stop a gate on this machine.
+/// Returns the problems that would stop a gate on this machine.
 fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     match config.listen.tls.as_ref().map(server::read_identity) {
@@ -87,8 +87,8 @@ fn problems(config: &Config) -> Vec<String> {
     problems
 }
 
-/// Warns of a certificate that is not valid now: a gate starts with it all the same, and whoever
-/// checks it refuses it.
+/// Warns of a certificate that is not valid now: a gate starts with it all the same, but clients that
+/// check it refuse it.
 fn warn_of_validity(place: &str, identity: &TlsIdentity) {
     let now = Clock::default().now().seconds();
     if let Err(not_valid) = identity.validity().check(now) {
@@ -96,8 +96,8 @@ fn warn_of_validity(place: &str, identity: &TlsIdentity) {
     }
 }
 
-/// Returns whether an address is one of this machine's. One that is in use is: by the gate that
-/// this configuration is for, perhaps.
+/// Checks that an address belongs to this machine. An address in use does: perhaps by the gate that runs
+/// with this configuration.
 fn can_listen(address: SocketAddr) -> io::Result<()> {
     match TcpListener::bind(address) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
@@ -105,8 +105,8 @@ fn can_listen(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Lists what is wrong with the database and the channels, by their answers. No channel is asked
-/// for more than an entry of its list.
+/// Returns the problems of the database and the channels, by their answers. A channel is asked for no
+/// more than an entry of its list.
 fn ask(config: Config) -> io::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,4 +1,4 @@
-//! `tollgate mock` and `tollgate demo`
+//! `tollgate mock` and `tollgate demo`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use crate::config::{self, Config, Loaded};
 use crate::mock::{self, Options};
 
-/// The mock channel's credential where none is given.
+/// The default credential of the mock channel.
 pub(super) const CREDENTIAL: &str = "mock-channel-key";
-/// Where the configuration of the demonstration looks for that credential.
+/// The environment variable from which the demonstration's configuration takes that credential.
 const CREDENTIAL_VARIABLE: &str = "TOLLGATE_MOCK_CREDENTIAL";
-/// Where the configuration of the demonstration expects the mock channel.
+/// The address at which the demonstration's configuration expects the mock channel.
 const MOCK_ADDRESS: &str = "127.0.0.1:8081";
 
 pub(super) fn run_mock(
@@ -72,7 +72,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     })
 }
 
-/// Reads the configuration with the mock channel's credential at hand.
+/// Reads the configuration, with the mock channel's credential in the environment.
 fn load(path: &Path) -> Loaded {
     load_with(path, &|name| std::env::var(name).ok())
 }
@@ -84,7 +84,7 @@ fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     })
 }
 
-/// Returns the mock channel's credential, which need not be set.
+/// Returns the mock channel's credential: `set`, or the default.
 fn credential(set: Option<String>) -> String {
     set.unwrap_or_else(|| CREDENTIAL.to_owned())
 }
@@ -96,7 +96,7 @@ async fn listen_on(setting: &str, address: SocketAddr) -> io::Result<TcpListener
     })
 }
 
-/// Returns what to paste, for the keys of `conf/demo.yaml`.
+/// Returns the commands to paste, for the keys of `conf/demo.yaml`.
 fn hints(config: &Config) -> String {
     let gate = config.listen.address;
     let metrics = match &config.admin {
@@ -123,7 +123,7 @@ fn hints(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    /// What the help shows to type runs without a variable to set.
+    /// The command in the help runs without a variable to set.
     #[test]
     fn the_demonstration_needs_no_environment() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo.yaml");

@@ -1,15 +1,15 @@
-//! `tollgate health`: asks a gate whether it is ready, for containers that hold nothing else to ask
-//! with. It reads no configuration: a mistake in the file does not make a gate that runs unhealthy.
+//! `tollgate health`: asks a gate whether it is ready, for containers that have no other tool for it. It
+//! reads no configuration: a mistake in the file does not make a running gate unhealthy.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long the gate may take to connect, and for each read and write.
+/// The maximum time to connect to the gate, and for each read and write.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// The most that is read of an answer, in bytes.
+/// The maximum number of bytes that are read of an answer.
 const ANSWER_BYTES: u64 = 64 * 1024;
 
 pub(super) fn run(address: SocketAddr) -> ExitCode {
@@ -20,7 +20,8 @@ pub(super) fn run(address: SocketAddr) -> ExitCode {
     }
 }
 
-/// Returns the address by which one that listens everywhere is reached from here.
+/// Returns the address by which this machine reaches a gate that listens on `address`, which may stand
+/// for all addresses.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -30,7 +31,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     (ip, address.port()).into()
 }
 
-/// Asks for `/readyz`; with what the gate says.
+/// Requests `/readyz`. Returns whether the gate is ready, and its message.
 fn ask(address: SocketAddr) -> io::Result<(bool, String)> {
     let mut stream = TcpStream::connect_timeout(&address, WITHIN)?;
     stream.set_read_timeout(Some(WITHIN))?;

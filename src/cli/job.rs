@@ -1,4 +1,4 @@
-//! `tollgate job`: tells all that the ledger knows of a charge, for disputes.
+//! `tollgate job`: prints all that the ledger knows of a charge, for disputes.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -18,10 +18,10 @@ use crate::ledger::{Author, DisputeRecord, JobError, MAX_RECORDS, RecordQuery};
 use crate::ledger::{SqliteLedger, State};
 use crate::policy::Timestamp;
 
-/// How far around `--at` is looked, in milliseconds.
+/// The time before and after `--at` that is searched, in milliseconds.
 const AROUND: u64 = 2 * 60 * 1000;
 
-/// What is looked for.
+/// The arguments of `tollgate job`.
 #[derive(Args)]
 pub(super) struct Wanted {
     /// A job's id, the client's or the channel's; a request's id (x-request-id); or a
@@ -68,7 +68,7 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
             true => writeln!(out, "{}", to_json(record)),
             false => writeln!(out, "{}", to_text(record)),
         };
-        // Who reads no further, as `head` does, has what was wanted.
+        // A closed pipe is no error: the reader, such as `head`, has what it wanted.
         if written.is_err() {
             return ExitCode::SUCCESS;
         }
@@ -79,9 +79,9 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says that a key was charged for nothing around a time.
+/// Returns the message that a key was charged for nothing around a time.
 fn none_of_key(config: &Path, key: &str) -> String {
-    // Where the keys cannot be read, the ledger has told all that is known.
+    // If the keys cannot be read, the ledger's answer is all that is known.
     let unknown = match config::has_key(config, key) {
         Ok(false) => "; the configuration has no key of that name: is it written as in `keys`?",
         Ok(true) | Err(_) => {
@@ -106,7 +106,7 @@ fn query(wanted: &Wanted, now: Time) -> Result<RecordQuery, String> {
     }
 }
 
-/// Reads a time, in milliseconds since 1970; a time of day is one of today, in UTC.
+/// Parses a time into milliseconds since 1970; a time of day alone means today, in UTC.
 fn moment(text: &str, now: Time) -> Option<u64> {
     let time = match text.parse::<Time>() {
         Ok(time) => time,
@@ -131,7 +131,7 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
                 .into(),
         ),
         LedgerUrl::Sqlite(path) => {
-            // While a gate runs, too: it alone writes, and everybody may read.
+            // This works while a gate runs, too: only the gate writes, and anybody may read.
             let path = path.clone();
             SqliteLedger::read_records(&path, query).map_err(|error| error.to_string())
         }
@@ -142,7 +142,7 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
     }
 }
 
-/// Returns the steps of a charge in the order of time, each with its time and its reason.
+/// Returns the steps of a charge in order, each with its time (if known) and a description.
 fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     let charge = &record.charge;
     let mut steps = Vec::new();
@@ -219,7 +219,7 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     steps
 }
 
-/// Returns to what the charge was corrected, and why, where it was.
+/// Describes the correction of the charge, if there was one.
 fn correction(record: &DisputeRecord) -> Option<String> {
     let (before, charge) = (record.uncorrected.as_ref()?, &record.charge);
     Some(format!(
@@ -234,7 +234,7 @@ fn correction(record: &DisputeRecord) -> Option<String> {
     ))
 }
 
-/// Returns how the channel answered.
+/// Describes the channel's answer.
 fn answer(record: &DisputeRecord) -> Option<String> {
     let (answer, channel) = (&record.answer, &record.charge.channel);
     let mut text = match (answer.status, &answer.error) {

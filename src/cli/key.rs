@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::config;
 use crate::key::{self, KeyDigest};
 
-/// Makes a client key, and prints it once with what to paste into the configuration.
+/// Makes a client key, and prints it once, with the entry to paste into the configuration.
 pub(super) fn new(name: Option<&str>, group: Option<&str>) -> ExitCode {
     for (what, text) in [("a key", name), ("a group", group)] {
         if let Some(text) = text
@@ -23,7 +23,7 @@ pub(super) fn new(name: Option<&str>, group: Option<&str>) -> ExitCode {
         Err(error) => return super::fail(error),
     };
     let digest = KeyDigest::of(key.expose().as_bytes());
-    // The one place that shows a client key. It must never reach the log.
+    // The one place that shows a client key. The key must never reach the log.
     println!(
         "The key for the client. It is shown this once, and kept nowhere:\n\n{}\n\n\
          Its entry for `keys` of the configuration, or of a file that `keys_from` names{}:\n\n{}",
@@ -34,7 +34,7 @@ pub(super) fn new(name: Option<&str>, group: Option<&str>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says what of an entry is to be replaced before it is used.
+/// Returns the text that says what to replace in an entry before it is used.
 fn missing(name: Option<&str>, group: Option<&str>) -> &'static str {
     match (name, group) {
         (Some(_), Some(_)) => "",
@@ -51,8 +51,8 @@ fn missing(name: Option<&str>, group: Option<&str>) -> &'static str {
     }
 }
 
-/// Writes a key's entry in the configuration. What is not known yet stands there as what no
-/// configuration accepts, so that it cannot be forgotten.
+/// Formats a key's entry for the configuration. An unknown name or group is written as a placeholder that
+/// no configuration accepts, so that it cannot be forgotten.
 fn entry(name: Option<&str>, group: Option<&str>, digest: KeyDigest) -> String {
     let (name, group) = (name.unwrap_or("<NAME>"), group.unwrap_or("<GROUP>"));
     let digest = digest.to_hex();

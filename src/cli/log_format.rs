@@ -1,4 +1,4 @@
-//! Writes lines of the log, as text or as JSON.
+//! Formats lines of the log, as text or as JSON.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -11,15 +11,15 @@ use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use super::beside;
 use crate::access_log::LogFormat;
 
-/// Whether lines are JSON: before the configuration is read they are text.
+/// Whether log lines are JSON; before the configuration is read they are text.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// Sets how lines are written from now on. A panic is a line of the log then, too: its message would be
-/// none that whoever reads JSON can read.
+/// Sets the format of log lines from now on. With JSON, a panic is a log line too: a reader of JSON could
+/// not read its plain message.
 pub(super) fn set(format: LogFormat) {
     let is_json = format == LogFormat::Json;
     if is_json && !JSON.swap(is_json, Ordering::Relaxed) {
-        // At once: the process may end before its log is written.
+        // Written at once: the process may end before its log is written.
         std::panic::set_hook(Box::new(|panic| {
             let line = format!("{}\n", last_words(&panic.to_string()));
             let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
@@ -27,8 +27,8 @@ pub(super) fn set(format: LogFormat) {
     }
 }
 
-/// Writes why the process ends: text, or a line of the log where that is JSON. It does not depend on the
-/// log's level.
+/// Formats the reason why the process ends: as text, or as a log line if the log is JSON. It does not
+/// depend on the log's level.
 pub(super) fn last_words(problem: &str) -> String {
     if !JSON.load(Ordering::Relaxed) {
         return problem.to_owned();
@@ -47,7 +47,7 @@ pub(super) fn last_words(problem: &str) -> String {
     }
 }
 
-/// Writes one line.
+/// Formats and writes one line of the log.
 pub(super) fn write(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     use io::Write as _;
 
@@ -69,7 +69,7 @@ fn text(line: &mut String, time: &dyn fmt::Display, record: &Record<'_>) -> fmt:
     visited.map_err(|_| fmt::Error)
 }
 
-/// An object with the time first; the values of a line stand beside its message.
+/// Formats a line as a JSON object with the time first; the line's values stand beside its message.
 fn json(line: &mut String, time: &dyn fmt::Display, record: &Record<'_>) -> fmt::Result {
     write!(
         line,
@@ -94,7 +94,8 @@ fn json_string(line: &mut String, text: &str) -> fmt::Result {
     line.write_str(&quoted)
 }
 
-/// Writes ` key=value` for each pair; a value with other marks than those of names is quoted.
+/// A visitor that writes ` key=value` for each pair; a value with other marks than those of names is
+/// quoted.
 struct TextPairs<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
@@ -113,7 +114,7 @@ impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
     }
 }
 
-/// Writes `,"key":value` for each pair.
+/// A visitor that writes `,"key":value` for each pair.
 struct JsonPairs<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for JsonPairs<'_> {

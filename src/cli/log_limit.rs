@@ -1,7 +1,7 @@
-//! The log, with a limit for what libraries say.
+//! The process's logger, with a rate limit for the lines of libraries.
 //!
-//! Pingora writes a line for each connection that it cannot accept and each TLS handshake that
-//! fails, at a level that operators have to see: whoever can connect could fill the disk.
+//! Pingora logs each connection that it cannot accept and each TLS handshake that fails, at a level that
+//! operators must see: anybody who can connect could fill the disk.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,24 +10,24 @@ use std::time::{Duration, Instant};
 use env_logger::Logger;
 use log::{Level, Log, Metadata, Record};
 
-/// How long a line of a library stands for those like it.
+/// The time within which a place in a library writes one line at most.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Writes all lines of the program's own, and of each place in a library one a minute.
+/// A logger that writes all lines of the program itself, and one a minute from each place in a library.
 pub(super) struct Limited {
     logger: Logger,
     places: Mutex<Places>,
 }
 
-/// Where in the code a line is written: file and line, and at which level.
+/// A place in the code that writes a line: file, line and level.
 type Place = (Option<&'static str>, Option<u32>, Level);
 
-/// When a place in the code last wrote a line, and how many were suppressed since.
+/// For each place, when it last wrote a line, and the number of lines suppressed since.
 #[derive(Default)]
 struct Places(HashMap<Place, (Instant, u64)>);
 
 impl Places {
-    /// Returns how many lines were suppressed before this one, if it is written now.
+    /// Decides whether a line is written now; returns the number of lines suppressed before it if so.
     fn admit(&mut self, place: Place, now: Instant) -> Option<u64> {
         match self.0.get_mut(&place) {
             Some((last, suppressed)) if now.saturating_duration_since(*last) < WINDOW => {
@@ -47,21 +47,21 @@ impl Places {
 }
 
 impl Limited {
-    /// Makes it the process's logger.
+    /// Installs `logger`, with the limit, as the process's logger.
     pub(super) fn install(logger: Logger) {
         let level = logger.filter();
         let limited = Self {
             logger,
             places: Mutex::default(),
         };
-        // Only a second logger would fail, and there is none.
+        // This fails only if there is a logger already, and there is none.
         if log::set_boxed_logger(Box::new(limited)).is_ok() {
             log::set_max_level(level);
         }
     }
 }
 
-/// Returns whether a line is the program's own.
+/// Returns whether a log line is the program's own.
 fn is_own(target: &str) -> bool {
     let first = target.split("::").next().unwrap_or_default();
     matches!(first, "tollgate" | "mock")

@@ -1,5 +1,5 @@
-//! Hands lines of the log to a thread that writes them: who reads them slowly, or not at all, holds
-//! up no request.
+//! A queue of log lines, written by a thread of its own: a slow or stalled reader of the log holds up no
+//! request.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,16 +7,16 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How many lines wait to be written. Further ones are dropped, and counted.
+/// The maximum number of lines in the queue. Further lines are dropped, and counted.
 const WAITING: usize = 8192;
 
-/// How long a process that ends waits for the lines that it has not written yet.
+/// The maximum time that a process that ends waits for its queued lines to be written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// The lines that wait in this process.
+/// The counts of this process's queue.
 static QUEUED: OnceLock<Arc<Queued>> = OnceLock::new();
 
-/// Counts lines.
+/// The counts of log lines.
 #[derive(Default)]
 struct Queued {
     accepted: AtomicU64,
@@ -24,20 +24,20 @@ struct Queued {
     dropped: AtomicU64,
 }
 
-/// Takes whole lines, one with each call of `write`.
+/// A writer that queues log lines; each call of `write` takes one whole line.
 pub(super) struct Lines {
     sender: SyncSender<Vec<u8>>,
     queued: Arc<Queued>,
 }
 
 impl Lines {
-    /// Starts the thread that writes to standard error.
+    /// Starts the thread that writes queued lines to standard error.
     ///
     /// # Errors
-    /// Where the system has no thread left.
+    /// If the system has no thread left.
     pub(super) fn to_stderr() -> io::Result<Self> {
         let lines = Self::start(io::stderr())?;
-        // The first is the process's own, and there is no other.
+        // Only one queue is ever started in a process.
         let _ = QUEUED.set(lines.queued.clone());
         Ok(lines)
     }
@@ -69,22 +69,22 @@ impl Write for Lines {
     }
 }
 
-/// Writes lines as they come, and says how many were dropped before.
+/// Writes queued lines as they come, and before a line the number that was dropped.
 fn write_all(lines: &Receiver<Vec<u8>>, mut out: impl Write, queued: &Queued) {
     while let Ok(line) = lines.recv() {
         let dropped = queued.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            // An object, which a line of text may be as well.
+            // A JSON object, which is fine as a line of text as well.
             let told = format!("{{\"log_lines_dropped\":{dropped}}}\n");
             let _ = out.write_all(told.as_bytes());
         }
-        // Where nobody can be told, there is nobody to tell that.
+        // An error is ignored: the log is the only place to report it.
         let _ = out.write_all(&line);
         queued.written.fetch_add(1, Ordering::Release);
     }
 }
 
-/// Waits, for a time, until all lines so far are written: for a process that is about to end.
+/// Waits, for at most [`FLUSH_WITHIN`], until all lines so far are written, before the process ends.
 pub(super) fn flush() {
     let Some(queued) = QUEUED.get() else { return };
     let accepted = queued.accepted.load(Ordering::Relaxed);
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Says that it is asked to write, does so when it may, and hands on what it was.
+    /// A writer that reports each write, waits until it may proceed, and hands on the text.
     struct Stalled {
         asked: Sender<()>,
         may_go: Receiver<()>,
@@ -135,7 +135,7 @@ mod tests {
         lines.write_all(b"0\n").unwrap();
         is_asked.recv().unwrap();
         for number in 1..WAITING + 100 {
-            // It returns, although nobody reads.
+            // The call returns although nobody reads.
             lines.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
         assert_eq!(lines.queued.dropped.load(Ordering::Relaxed), 99);
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(read.recv().unwrap(), "0\n");
         let told = read.recv().unwrap();
         assert!(told.starts_with("{\"log_lines_dropped\":"), "{told}");
-        // What was accepted comes whole and in order.
+        // Accepted lines come whole and in order.
         assert_eq!(read.recv().unwrap(), "1\n");
     }
 }

@@ -1,4 +1,4 @@
-//! The commands.
+//! The command line: its arguments, and the modules of its commands.
 
 mod adjust;
 mod beside;
@@ -199,13 +199,13 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// The log goes to standard error. The HTTP libraries are kept at `warn`: at lower levels
-/// they write down heads of requests, and with them client keys.
+/// Sets up the log, which goes to standard error. The HTTP libraries are kept at `warn`: at lower levels
+/// they log the heads of requests, and with them client keys.
 fn init_log() {
     let environment = env_logger::Env::default().default_filter_or("info");
     let mut builder = env_logger::Builder::from_env(environment);
     builder.format(log_format::write);
-    // Without a thread of its own the log is written where it is made.
+    // Without that thread, lines are written by the thread that logs.
     if let Ok(lines) = log_queue::Lines::to_stderr() {
         builder.target(env_logger::Target::Pipe(Box::new(lines)));
     }
@@ -215,7 +215,8 @@ fn init_log() {
     log_limit::Limited::install(builder.build());
 }
 
-/// Says that an address cannot be listened on, by the setting that names it, and what to do.
+/// Returns the message that the gate cannot listen on `address`, with the name of the setting and the
+/// remedy.
 fn cannot_listen(setting: &str, address: SocketAddr, error: &io::Error) -> String {
     let what_to_do = match error.kind() {
         io::ErrorKind::AddrInUse => "another process has it: end that, or write another address",
@@ -231,9 +232,9 @@ fn cannot_listen(setting: &str, address: SocketAddr, error: &io::Error) -> Strin
     format!("{setting}: cannot listen on {address}: {error}; {what_to_do}")
 }
 
-/// Says on standard error what is wrong, as a line of the log where that is JSON.
+/// Prints the problem to standard error, as a log line if the log is JSON, and returns the exit code.
 fn fail(problem: impl std::fmt::Display) -> ExitCode {
-    // What led to it comes before it.
+    // The lines logged before the failure come first.
     log_queue::flush();
     eprintln!("{}", log_format::last_words(&problem.to_string()));
     ExitCode::FAILURE

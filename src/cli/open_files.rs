@@ -1,25 +1,25 @@
-//! The limit of open files, raised at the start, and whether the bounds fit into it.
+//! Raises the limit of open files at the start, and checks whether the bounds fit into it.
 //!
-//! A gate that runs into the limit cannot accept connections, nor connect to channels. Many
-//! systems start processes with a soft limit of 1,024 (for the sake of programs that call
-//! `select`) and a hard one of hundreds of thousands.
+//! A gate that reaches the limit cannot accept connections, nor connect to channels. Many systems start
+//! processes with a soft limit of 1,024 (for the sake of programs that call `select`) and a hard limit of
+//! hundreds of thousands.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Bounds;
 
-/// What the process needs besides clients' connections and uploads: the ledger, listeners,
-/// the gate's own requests to channels, the runtime.
+/// The number of open files that the process needs besides clients' connections and uploads: for the
+/// ledger, listeners, the gate's own requests to channels, and the runtime.
 const OWN: u64 = 64;
 
-/// Raises the soft limit to the hard one and returns what it is then; `None` where the system
-/// has no such limit or does not tell.
+/// Raises the soft limit to the hard limit, and returns the resulting limit; `None` if the system has no
+/// such limit or does not tell.
 pub(super) fn raise_limit() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     if soft == hard {
         return Some(soft);
     }
-    // Some systems (macOS) have a lower limit yet than they tell here.
+    // Some systems (macOS) have a limit even lower than the one reported here.
     if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         log::warn!("the limit of open files stays {soft}, it cannot be raised to {hard}: {error}");
         return Some(soft);
@@ -28,7 +28,7 @@ pub(super) fn raise_limit() -> Option<u64> {
     Some(hard)
 }
 
-/// The bounds need more open files than there may be.
+/// The error that the bounds need more open files than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "at most {limit} files may be open, too few for bounds.connections ({connections}) \
@@ -41,12 +41,12 @@ pub(super) struct TooFewFiles {
     limit: u64,
     connections: u64,
     uploads: u64,
-    /// How many client connections can be kept open with a connection to a channel for each.
+    /// The number of client connections that can be kept open with a connection to a channel for each.
     pub(super) fitting: usize,
 }
 
-/// Returns whether these bounds fit into the limit. Each upload has a connection of its own to a
-/// channel, beside that of its client, which may share one over HTTP/2.
+/// Checks that the bounds fit into the limit. Each upload has a connection of its own to a channel,
+/// besides that of its client, which may share one over HTTP/2.
 pub(super) fn check(limit: u64, bounds: &Bounds) -> Result<(), TooFewFiles> {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let connections = count(bounds.connections);

@@ -1,4 +1,4 @@
-//! Puts configurations in force that are read anew, and says what has to wait for the next start.
+//! Reloads the configuration, and reports which settings take effect only at the next start.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded
 use crate::gate::Gate;
 use crate::server::{self, CertificateError, ServerCertificate};
 
-/// The settings that take effect at the start only.
+/// The settings that take effect only at the start.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct StartupSettings {
     listen: Listen,
@@ -35,7 +35,7 @@ impl StartupSettings {
         }
     }
 
-    /// Returns the settings that differ, by their keys.
+    /// Returns the names of the settings that differ.
     fn unlike(&self, other: &Self) -> Vec<&'static str> {
         let (listen, others) = (&self.listen, &other.listen);
         let differ = [
@@ -52,16 +52,16 @@ impl StartupSettings {
     }
 }
 
-/// Where operators reach the gate. All else about that holds at once.
+/// Returns the address of the listener for operators. Its other settings take effect at once.
 fn address(admin: &Option<Admin>) -> Option<SocketAddr> {
     admin.as_ref().map(|admin| admin.address)
 }
 
-/// What a reading of the files came to.
+/// The result of reading the files: the startup settings and the certificate.
 #[derive(PartialEq, Eq)]
 struct Reading {
     settings: StartupSettings,
-    /// What the files of the listener's certificate hold, where it has one.
+    /// The content of the listener's certificate files, if it has a certificate.
     certificate: Option<Result<TlsIdentity, CertificateError>>,
 }
 
@@ -74,16 +74,16 @@ impl Reading {
     }
 }
 
-/// Puts configurations in force that are read anew; one that is not valid replaces nothing.
+/// Reloads configurations; one that is not valid replaces nothing.
 pub(super) struct Reloader<'a, L> {
     load: L,
     pub(super) gate: &'a Gate,
-    /// The listener's certificate, which is replaced by what its files hold.
+    /// The listener's certificate, which is replaced by the content of its files.
     certificate: Option<Arc<ServerCertificate>>,
     started: StartupSettings,
-    /// What the last reading came to.
+    /// The result of the last reading.
     last: Result<Reading, config::Error>,
-    /// The files that it was of.
+    /// The files that the last reading depended on.
     paths: BTreeSet<PathBuf>,
     watcher: Watcher,
 }
@@ -110,7 +110,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
     }
 
-    /// Reads the files because somebody says so.
+    /// Reads the files and applies them, at an operator's request.
     pub(super) fn reload(&mut self) -> ReloadOutcome {
         let loaded = (self.load)();
         self.paths = loaded.paths;
@@ -118,7 +118,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         self.apply(with_reading(loaded.config))
     }
 
-    /// Looks at the files, and reads them if they have changed and stand still.
+    /// Checks the files, and reads and applies them if they have changed and are not being written.
     pub(super) fn reload_changed(&mut self) {
         let before = Stamps::of(&self.paths);
         if !self.watcher.is_due(&before) {
@@ -129,12 +129,12 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         let read = with_reading(loaded.config);
         let after = Stamps::of(&self.paths);
         if self.watcher.is_whole(before, after) && !self.is_known(&read) {
-            // The log has it all.
+            // The outcome is in the log.
             let _ = self.apply(read);
         }
     }
 
-    /// Returns whether what was read comes to the same as before.
+    /// Returns whether the files have the same content as at the last reading.
     fn is_known(&self, read: &Result<(Config, Reading), config::Error>) -> bool {
         match (read, &self.last) {
             (Ok((config, reading)), Ok(last)) => {
@@ -146,7 +146,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
     }
 
-    /// Applies what was read anew; a configuration that is not valid replaces nothing.
+    /// Applies the files as read; a configuration that is not valid replaces nothing.
     fn apply(&mut self, read: Result<(Config, Reading), config::Error>) -> ReloadOutcome {
         match read {
             Ok((config, reading)) => {
@@ -171,7 +171,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
     }
 
-    /// Applies a configuration, and returns what it changes and what waits for the next start.
+    /// Applies a configuration. Returns its changes, and the settings that wait for the next start.
     fn apply_config(
         &self,
         config: Config,
@@ -192,7 +192,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
     }
 }
 
-/// Adds what else the files came to.
+/// Adds the startup settings and the certificate to a configuration that was read.
 fn with_reading(config: Result<Config, config::Error>) -> Result<(Config, Reading), config::Error> {
     config.map(|config| {
         let reading = Reading::of(&config);
@@ -200,10 +200,10 @@ fn with_reading(config: Result<Config, config::Error>) -> Result<(Config, Readin
     })
 }
 
-/// Puts what the files of the listener's certificate hold in force for handshakes to come. One that
-/// cannot be used replaces nothing, nor does one that is not valid now: clients that check would
-/// be lost, and the old one is no worse. Returns until when another one is valid, in seconds since the
-/// epoch, or what is wrong with it.
+/// Replaces the listener's certificate for future handshakes by the content of its files. A certificate
+/// that cannot be used replaces nothing, nor does one that is not valid now: clients that check would be
+/// lost, and the old one is no worse. Returns the end of a new certificate's validity, in seconds since
+/// the epoch (`None` if it is unchanged), or the problem.
 fn replace_certificate(
     in_force: &ServerCertificate,
     read: &Result<TlsIdentity, CertificateError>,

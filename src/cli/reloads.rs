@@ -1,4 +1,4 @@
-//! `tollgate reloads`, and what keeps for it which configurations a gate has loaded.
+//! `tollgate reloads`, and the recording in the ledger of the configurations that a gate has loaded.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::config::{self, ConfigChange, ConfigHash, LedgerUrl};
 use crate::gate::Gate;
 use crate::ledger::{ConfigLoad, LoadEvent, read_postgres_reloads, read_sqlite_reloads};
 
-/// What is to be listed.
+/// The arguments of `tollgate reloads`.
 #[derive(Args)]
 pub(super) struct Wanted {
     /// How many, the last ones.
@@ -40,7 +40,7 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
             true => writeln!(out, "{}", to_json(load)),
             false => writeln!(out, "{}", to_text(load)),
         };
-        // Who reads no further, as `head` does, has what was wanted.
+        // A closed pipe is no error: the reader, such as `head`, has what it wanted.
         if written.is_err() {
             break;
         }
@@ -84,19 +84,20 @@ fn to_json(load: &ConfigLoad) -> serde_json::Value {
     })
 }
 
-/// How long a ledger that is away is waited for, to keep a load there, and how many loads wait at most.
+/// The maximum time that recording a load in the ledger is retried, and the maximum number of waiting
+/// loads.
 const KEEP_WITHIN: Duration = Duration::from_secs(600);
 const MAX_WAITING: usize = 32;
-/// The pause between two attempts, the first and the longest.
+/// The first and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Keeps in the ledger that the gate has started.
+/// Records the start of the gate in the ledger.
 pub(super) fn keep_start(gate: &Gate) {
     let hash = gate.snapshot().config.hash;
     keep(gate, LoadEvent::Start, hash, None, hash.to_string());
 }
 
-/// Keeps in the ledger what a reload has changed.
+/// Records a reload and its changes in the ledger.
 pub(super) fn keep_reload(gate: &Gate, change: &ConfigChange) {
     let before = Some(change.before);
     keep(
@@ -162,7 +163,7 @@ fn keep(
             WAITING.fetch_sub(1, Ordering::Relaxed);
         }
     };
-    // A stop waits for the first attempt, and not for a ledger that is away.
+    // A stop waits for the first attempt, but not for a ledger that is away.
     gate.spawn_write(async move {
         if ledger.note_load(&load).await.is_err() {
             WAITING.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `tollgate serve`
+//! `tollgate serve`: runs the gate until it is asked to stop.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -26,7 +26,7 @@ use crate::plural::Counted;
 use crate::server::{Server, StillInProgress};
 use crate::{admin, server};
 
-/// How a configuration file is read, at the start and whenever it is read anew.
+/// A function that reads the configuration file, at the start and at each reload.
 pub(super) type Load = fn(&Path) -> Loaded;
 
 pub(super) fn run(path: &Path) -> ExitCode {
@@ -34,8 +34,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
     run_with(path, load, |_| std::future::ready(Ok(())))
 }
 
-/// Runs the gate, and `beside` on the same runtime: when the gate has its addresses, and
-/// before it answers.
+/// Runs the gate, and on the same runtime `beside`: after the gate has bound its addresses, and before it
+/// answers.
 pub(super) fn run_with<F>(path: &Path, load: Load, beside: impl FnOnce(&Config) -> F) -> ExitCode
 where
     F: Future<Output = io::Result<()>>,
@@ -45,7 +45,7 @@ where
         Ok(config) => config,
         Err(error) => return super::fail(error),
     };
-    // Before there are other threads, which could read the environment at the same time.
+    // Before other threads start, which could read the environment at the same time.
     let activated = Activated::take();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.threads)
@@ -59,7 +59,7 @@ where
     let load = || load(path);
     let served = serve(load, (config, paths), activated, beside);
     let outcome = runtime.block_on(served);
-    // What has not ended within its time does not get more.
+    // Work that has not ended within its time gets no more.
     runtime.shutdown_background();
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
@@ -68,10 +68,10 @@ where
     }
 }
 
-/// Returns a listening socket, one of systemd's where there is one for the address.
+/// Returns a listening socket at `address`: one from systemd if there is one, otherwise a new one.
 ///
 /// # Errors
-/// With the setting and the address.
+/// The error names the setting and the address.
 fn listen(
     setting: &str,
     address: SocketAddr,
@@ -87,8 +87,8 @@ fn listen(
     })
 }
 
-/// Opens the ledger. A database that gates share need not be there yet: until it is, the
-/// gate is not ready.
+/// Opens the ledger. A database that gates share need not be available yet: until it is, the gate is not
+/// ready.
 fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
     match url {
         LedgerUrl::Memory => {
@@ -113,7 +113,7 @@ async fn serve(
     mut activated: Activated,
     beside: impl Future<Output = io::Result<()>>,
 ) -> io::Result<Result<(), StillInProgress>> {
-    // Before anybody can know that the gate is there: unhandled, each would end it.
+    // Before anybody can know that the gate runs: each of these signals, unhandled, would end it.
     let signals = Signals::new()?;
     let metrics = Metrics::new().map_err(io::Error::other)?;
     log_format::set(config.log.format);
@@ -123,7 +123,7 @@ async fn serve(
         && let Err(few) = open_files::check(limit, &bounds)
     {
         log::warn!("{few}");
-        // A client that is told so is better off than one that nobody accepts.
+        // A client that is refused with a message is better off than one that nobody accepts.
         bounds.connections = few.fitting;
     }
     let ledger = open_ledger(&config.ledger)?;
@@ -170,7 +170,7 @@ async fn serve(
     Ok(running.stop(signals).await)
 }
 
-/// What runs, and is to be stopped.
+/// The running parts of the process, which a stop ends.
 struct Running {
     gate: Arc<Gate>,
     server: Server,
@@ -180,12 +180,12 @@ struct Running {
 }
 
 impl Running {
-    /// Stops it, when what is under way has ended, or its time is over.
+    /// Stops all parts when the requests under way have ended, or when their time is over.
     async fn stop(self, mut signals: Signals) -> Result<(), StillInProgress> {
         let began = Instant::now();
         self.gate.stopping();
         let (grace, patience) = stop_times(&self.gate);
-        // For the grace, for the requests, and for those of the admin listener.
+        // For the grace, for the requests of clients, and for those of the admin listener.
         systemd::notify(&[NotifyState::Stopping]);
         systemd::extend_stop(grace + patience * 2 + STOP_MARGIN);
         if !grace.is_zero() {
@@ -240,13 +240,13 @@ impl Signals {
     }
 }
 
-/// How long a stop may take beyond what is configured: to write what is owed and end the ledger.
+/// The maximum time of a stop beyond the configured times: to write pending charges and close the ledger.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
-/// How long what no request waits for may take to be written to the ledger.
+/// The maximum time to flush background writes to the ledger.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Says how the gate has ended.
+/// Logs how the gate stopped.
 fn log_end(all_ended: bool, left: usize, took: Duration) {
     let seconds = took.as_secs_f64();
     match (all_ended, left) {
@@ -254,7 +254,7 @@ fn log_end(all_ended: bool, left: usize, took: Duration) {
             "stopped: all requests have ended, and the ledger has all that was to be written, in \
              {seconds:.1} s"
         ),
-        // Of requests that have not ended, their number is told when the process ends.
+        // The number of requests that have not ended is printed when the process ends.
         (_, 0) => {}
         (_, left) => log::warn!(
             "stopped before the ledger had {}: it was away or slow. The next start finds the charges \
@@ -265,24 +265,25 @@ fn log_end(all_ended: bool, left: usize, took: Duration) {
     }
 }
 
-/// For how long a gate that stops still takes requests, and for how long those under way may go on.
+/// Returns the time that a stopping gate still takes requests, and the time that requests under way may
+/// go on.
 fn stop_times(gate: &Gate) -> (Duration, Duration) {
     let config = &gate.snapshot().config;
     (config.listen.grace, config.bounds.shutdown_timeout)
 }
 
-/// The maximum number of requests that are named when a gate stops before they have ended.
+/// The maximum number of unfinished requests that a stopping gate logs.
 const NAMED: usize = 20;
 
-/// Names requests that have not ended.
+/// Logs requests that have not ended.
 fn log_under_way(gate: &Gate) {
     for request in gate.requests_under_way(NAMED) {
         log::warn!("still under way: {request}");
     }
 }
 
-/// Loads the configuration anew at each SIGHUP, when an operator asks for it, and when its files have changed if that is wanted,
-/// until SIGTERM or SIGINT.
+/// Reloads the configuration at each SIGHUP, at an operator's request, and, if it is configured, when its
+/// files have changed; returns at SIGTERM or SIGINT.
 async fn run_until_stopped(
     mut signals: Signals,
     mut reloads: ReloadRequests,
@@ -297,7 +298,7 @@ async fn run_until_stopped(
                 let _ = reload(&mut reloader);
             },
             Some(reply) = reloads.recv() => {
-                // Who has asked may have gone.
+                // The operator's request may have been given up.
                 let _ = reply.send(reload(&mut reloader));
             }
             () = after(watch) => reloader.reload_changed(),
@@ -305,7 +306,7 @@ async fn run_until_stopped(
     }
 }
 
-/// Loads the configuration anew, and tells systemd.
+/// Reloads the configuration, and notifies systemd.
 fn reload(reloader: &mut Reloader<'_, impl Fn() -> Loaded>) -> ReloadOutcome {
     systemd::notify_reloading();
     let outcome = reloader.reload();
@@ -313,7 +314,7 @@ fn reload(reloader: &mut Reloader<'_, impl Fn() -> Loaded>) -> ReloadOutcome {
     outcome
 }
 
-/// Waits for `span`; for ever where there is none.
+/// Waits for `span`, or for ever without one.
 async fn after(span: Option<Duration>) {
     match span {
         Some(span) => tokio::time::sleep(span).await,

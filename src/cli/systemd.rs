@@ -1,7 +1,6 @@
-//! What systemd gives a service and wants to be told: sockets, readiness, the watchdog.
+//! The interface to systemd: sockets, readiness, the watchdog.
 //!
-//! Without systemd nothing of this happens: the environment variables by which it is asked for
-//! are not there.
+//! Without systemd none of this does anything: the environment variables that ask for it are not set.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -10,15 +9,15 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
-/// Tells systemd how the service stands. Nobody waits for it: what cannot be told is logged.
+/// Notifies systemd of the state of the service. A failure is logged.
 pub(super) fn notify(states: &[NotifyState<'_>]) {
-    // The variables stay: other threads may read the environment.
+    // The variables are not removed: other threads may read the environment.
     if let Err(error) = sd_notify::notify(false, states) {
         log::warn!("systemd was not told how the gate stands: {error}");
     }
 }
 
-/// Tells systemd that the configuration is being loaded anew; [`NotifyState::Ready`] ends that.
+/// Notifies systemd that a reload begins; [`NotifyState::Ready`] ends it.
 pub(super) fn notify_reloading() {
     let states = NotifyState::monotonic_usec_now().map(|at| [NotifyState::Reloading, at]);
     match states {
@@ -27,15 +26,15 @@ pub(super) fn notify_reloading() {
     }
 }
 
-/// Tells the watchdog that the gate's runtime goes on, for as long as it does, if systemd asks for
-/// that (`WatchdogSec`).
+/// Starts a task that notifies systemd's watchdog for as long as the runtime works, if systemd asks for
+/// it (`WatchdogSec`).
 pub(super) fn watch() -> Option<JoinHandle<()>> {
     let mut micros = 0;
     if !sd_notify::watchdog_enabled(false, &mut micros) || micros == 0 {
         return None;
     }
     let limit = Duration::from_micros(micros);
-    // Twice in each span, as sd_watchdog_enabled(3) recommends.
+    // Twice in each interval, as sd_watchdog_enabled(3) recommends.
     let mut ticks = tokio::time::interval(limit / 2);
     Some(tokio::spawn(async move {
         loop {
@@ -45,12 +44,12 @@ pub(super) fn watch() -> Option<JoinHandle<()>> {
     }))
 }
 
-/// Sockets that are listening already, given by systemd (`LISTEN_FDS`): connections wait in them
+/// The listening sockets that systemd passed to the process (`LISTEN_FDS`): connections wait in them
 /// while no gate runs.
 pub(super) struct Activated(Vec<TcpListener>);
 
 impl Activated {
-    /// Takes what was given.
+    /// Takes the sockets that were passed to the process.
     pub(super) fn take() -> Self {
         let mut given = ListenFd::from_env();
         let count = given.len();
@@ -64,7 +63,7 @@ impl Activated {
         Self(listeners.collect())
     }
 
-    /// Takes the socket for an address of the configuration: the one that listens there.
+    /// Takes the socket that listens at `address`, if there is one.
     pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let is_it = |listener: &TcpListener| {
             let found = listener.local_addr();
@@ -74,7 +73,7 @@ impl Activated {
         Some(self.0.swap_remove(index))
     }
 
-    /// Names the addresses of sockets that nothing wanted.
+    /// Returns the addresses of the sockets that were not taken.
     pub(super) fn left(&self) -> Vec<SocketAddr> {
         let left = self.0.iter();
         left.filter_map(|listener| listener.local_addr().ok())
@@ -82,14 +81,14 @@ impl Activated {
     }
 }
 
-/// Returns whether a socket at one address is meant by another one of the configuration. A socket
-/// at `[::]` takes what comes over IPv4 as well.
+/// Returns whether a socket at `found` serves the configured address `wanted`. A socket at `[::]` takes
+/// IPv4 connections as well.
 fn serves(found: SocketAddr, wanted: SocketAddr) -> bool {
     let any = |address: SocketAddr| address.ip().is_unspecified();
     found == wanted || found.port() == wanted.port() && any(found) && any(wanted)
 }
 
-/// Bounds how long a stop may take, for those who tell systemd.
+/// Tells systemd to wait longer for a stop: for `by`.
 pub(super) fn extend_stop(by: Duration) {
     let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
     notify(&[NotifyState::ExtendTimeoutUsec(micros)]);

@@ -1,21 +1,21 @@
-//! Notices that files of the configuration have changed, and waits until they are written.
+//! Detects changes of the configuration's files, and waits until they have been written.
 //!
-//! A file that is half-written can be a whole configuration with fewer keys. So a change is believed
-//! when nothing has moved from one look to the next, and nothing moves while the files are read.
+//! A half-written file can be a valid configuration with fewer keys. So a change counts only when nothing
+//! has moved from one look to the next, and nothing moves while the files are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What tells two states of a file or folder apart; `None` where there is none.
+/// The metadata by which two states of a file or folder differ; `None` if it does not exist.
 type Stamp = Option<[u64; 7]>;
 
-/// How the files of a configuration stand at one time.
+/// The states of a configuration's files at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Stamps(BTreeMap<PathBuf, Stamp>);
 
 impl Stamps {
-    /// Looks at these files and folders.
+    /// Reads the states of these files and folders.
     pub(super) fn of(paths: &BTreeSet<PathBuf>) -> Self {
         let stamps = paths.iter().map(|path| (path.clone(), stamp(path)));
         Self(stamps.collect())
@@ -35,18 +35,18 @@ fn stamp(path: &Path) -> Stamp {
     Some([mtime, mtime_nsec, ctime, ctime_nsec, rest.0, rest.1, rest.2])
 }
 
-/// Decides when files have changed and stand still. Reads none.
+/// The decision when files have changed and are not being written. Reads no files itself.
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
-    /// How the files stood that the last reading is of; `None` where that is not certain, as after
-    /// one that was not waited for.
+    /// The states of the files at the last reading; `None` if they are not certain, as after a reading
+    /// that was not waited for.
     read: Option<Stamps>,
-    /// How they stood at the last look, if they had changed.
+    /// The states at the last look, if the files had changed.
     changed: Option<Stamps>,
 }
 
 impl Watcher {
-    /// Returns whether the files are to be read, as they stand at a look.
+    /// Returns whether to read the files, given their states at this look.
     pub(super) fn is_due(&mut self, now: &Stamps) -> bool {
         if self.read.as_ref() == Some(now) {
             self.changed = None;
@@ -57,8 +57,8 @@ impl Watcher {
         stand_still
     }
 
-    /// Returns whether what was read between two looks is whole. Otherwise the files are to be
-    /// looked at again; they may be others, as the configuration names them.
+    /// Returns whether a reading between two looks is consistent. If not, the files must be looked at
+    /// again; they may be other files, as the configuration names them.
     pub(super) fn is_whole(&mut self, before: Stamps, after: Stamps) -> bool {
         let is_whole = before == after;
         self.read = is_whole.then_some(before);
@@ -66,7 +66,7 @@ impl Watcher {
         is_whole
     }
 
-    /// Forgets what was read, as it was read without a look.
+    /// Forgets the last reading: the files were read without a look at their states.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
@@ -76,14 +76,14 @@ impl Watcher {
 mod tests {
     use super::*;
 
-    /// One file in a state of that number, or in none.
+    /// Makes the states of one file: its state number `state`, or no file for 0.
     fn at(state: u64) -> Stamps {
         let stamp = (state > 0).then_some([state; 7]);
         Stamps([(PathBuf::from("a.yaml"), stamp)].into())
     }
 
-    /// Looks at these states, each with whether the files are to be read then. What is read is
-    /// whole.
+    /// Checks a sequence of looks: the state of the file, and whether it must be read then. Each reading
+    /// is consistent.
     fn looks(watcher: &mut Watcher, looks: &[(u64, bool)]) {
         for (number, (state, due)) in looks.iter().enumerate() {
             let is_due = watcher.is_due(&at(*state));
@@ -99,11 +99,11 @@ mod tests {
         let no = |state| (state, false);
         let due = |state| (state, true);
         for states in [
-            // What was read without a look is read once more.
+            // Files that were read without a look are read once more.
             &[no(1), due(1), no(1), no(1)][..],
             &[no(1), no(2), no(3), due(3), no(3)],
             &[no(1), due(1), no(2), due(2), no(2), no(1), due(1)],
-            // A change that is taken back is none.
+            // A change that is taken back does not count.
             &[no(1), due(1), no(2), no(1), no(2), due(2)],
             // Replaced by removing it first, or for good.
             &[no(1), due(1), no(0), no(2), due(2)],
@@ -120,7 +120,7 @@ mod tests {
         assert!(watcher.is_due(&at(1)));
         assert!(!watcher.is_whole(at(1), at(2)));
         looks(&mut watcher, &[(3, false), (3, true), (3, false)]);
-        // So are files that it is the first to name.
+        // The same holds for files that the new configuration is the first to name.
         let mut more = at(4);
         more.0.insert("b.yaml".into(), Some([1; 7]));
         looks(&mut watcher, &[(4, false)]);

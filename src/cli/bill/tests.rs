@@ -149,7 +149,7 @@ fn a_table_and_json_say_how_amounts_are_rounded() {
     );
     assert_eq!(json["totals_by_key"][0]["billed_cost"], "2.50");
     assert_eq!(json["lines"][1]["adjustment"]["id"], "ticket-9");
-    // What nobody knows is not made up.
+    // Unknown values are not made up.
     bill.lines[0].multiplier = None;
     bill.state = MonthState::Open(Timestamp(0));
     assert!(bill.to_table().contains(PRUNED));
