@@ -1,4 +1,4 @@
-//! Decides whether a request to the operators' listener is let in.
+//! Decides whether a request to the operators' listener is allowed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,11 @@ use http::{HeaderMap, header};
 use crate::config::Admin;
 use crate::key::Secret;
 
-/// Returns whether a request for that path is answered.
+/// Returns whether a request for `path` with these headers is allowed.
 ///
-/// What load balancers and orchestrators ask stays open: they hold no secret, and learn one word. The
-/// metrics name keys and what they spend, so that they are open only where the configuration says so.
+/// The paths that load balancers and orchestrators probe stay open: they hold no secret, and the answer
+/// is one word. The metrics name keys and their spending, so they are open only if the configuration says
+/// so.
 pub(super) fn is_allowed(configured: &Admin, path: &str, query: &str, headers: &HeaderMap) -> bool {
     let Some(token) = &configured.token else {
         return true;
@@ -24,13 +25,13 @@ pub(super) fn is_allowed(configured: &Admin, path: &str, query: &str, headers: &
     is_open || shows(token, headers)
 }
 
-/// Returns whether a query asks for what works of the gate, rather than whether it does.
+/// Returns whether the query of `/readyz` asks for details.
 pub(super) fn is_verbose(query: &str) -> bool {
     let mut words = query.split('&');
     words.any(|word| word == "verbose" || word.starts_with("verbose="))
 }
 
-/// Returns whether a request shows the token: as RFC 6750 has it, or as a password of any user (RFC
+/// Returns whether a request presents the token: as RFC 6750 has it, or as the password of any user (RFC
 /// 7617), which is what a browser can ask a person for.
 fn shows(token: &Secret, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();

@@ -1,4 +1,4 @@
-//! Shows operators how channels stand, and does to them what operators ask for.
+//! Shows operators the states of channels, and applies their controls.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::upstream::{ChannelControl, LiveChannel};
 
 pub(super) const JSON: &str = "application/json";
 
-/// Lists the channels, as configured and as they stand.
+/// Lists the channels with their configuration and their state.
 pub(super) fn list(gate: &Gate) -> Response<Vec<u8>> {
     let (snapshot, now) = (gate.snapshot(), gate.now());
     let channels = snapshot.channels.all().iter();
@@ -19,7 +19,7 @@ pub(super) fn list(gate: &Gate) -> Response<Vec<u8>> {
     answer_json(&json!({ "channels": channels }))
 }
 
-/// Does what `NAME/ACTION` says, and answers how the channel stands then.
+/// Applies the control `NAME/ACTION` to a channel, and answers with the channel's new state.
 pub(super) fn control(gate: &Gate, action: &str) -> Response<Vec<u8>> {
     let (name, action) = action.split_once('/').unwrap_or((action, ""));
     let control = match action {

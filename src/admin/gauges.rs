@@ -1,4 +1,4 @@
-//! Brings what is live into the metrics when they are read.
+//! Updates the gauges of live state when the metrics are read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::policy::{Limit, Timestamp};
 use crate::runtime::Snapshot;
 use crate::upstream::CHANNEL_STATES;
 
-/// Sets the gauges of live state. To be called before metrics are read.
+/// Updates the gauges of live state. Call this before the metrics are read.
 pub async fn refresh_metrics(gate: &Gate) {
     let (snapshot, now) = (gate.snapshot(), gate.now());
     show_uploads(gate, &snapshot);
@@ -18,7 +18,7 @@ pub async fn refresh_metrics(gate: &Gate) {
     let wal = i64::try_from(wal).unwrap_or(i64::MAX);
     gate.metrics().ledger_wal_bytes.set(wal);
     let readiness = Readiness::of(gate).await;
-    // What is not in the configuration any more is not shown any more.
+    // Series of channels and models that are not configured any more are removed.
     show_channels(gate, &readiness);
     let available = &gate.metrics().model_available;
     available.reset();
@@ -30,7 +30,7 @@ pub async fn refresh_metrics(gate: &Gate) {
     gate.metrics().ready.set(i64::from(ready));
     let ledger_up = readiness.ledger.is_ok();
     gate.metrics().ledger_up.set(i64::from(ledger_up));
-    // While it is away, what it said last is shown.
+    // While the ledger is away, the gauges keep its last values.
     if ledger_up {
         show_open(gate, now).await;
         show_adjustments(gate).await;
@@ -42,7 +42,7 @@ fn show_channels(gate: &Gate, readiness: &Readiness) {
     let (up, states) = (&gate.metrics().channel_up, &gate.metrics().channel_state);
     up.reset();
     states.reset();
-    // A channel with several addresses stands as the best of them.
+    // A channel with several addresses is shown in the state of the best one.
     let same = |a: &ChannelReadiness, b: &ChannelReadiness| a.name == b.name;
     for addresses in readiness.channels.chunk_by(same) {
         let Some(best) = addresses.iter().min_by_key(|at| !at.is_up) else {
@@ -57,8 +57,8 @@ fn show_channels(gate: &Gate, readiness: &Readiness) {
     }
 }
 
-/// Shows what is spent of budgets. One question for each key: those without a budget have no
-/// answer to give, and of those that share a group's alone one is asked.
+/// Shows how much of each budget is spent. The ledger is asked once for each key with a budget, and once
+/// for each group with one.
 async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
     let metrics = gate.metrics();
     metrics.budget_spent.reset();
@@ -83,7 +83,7 @@ async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
             let (gauge, whose) = match &used.scope {
                 Scope::Key(name) => (&metrics.budget_spent, name),
                 Scope::Group(name) => (&metrics.group_budget_spent, name),
-                // No limit of a key's.
+                // A limit of a channel does not belong to a key.
                 Scope::Channel(_) => continue,
             };
             #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
@@ -110,13 +110,13 @@ fn show_uploads(gate: &Gate, snapshot: &Snapshot) {
     }
 }
 
-/// Shows what is not resolved, in the ledger's own words: in a fleet, every gate shows all of
-/// it. While the ledger is away, what it said last.
+/// Shows the unresolved reservations and jobs as the ledger counts them: in a fleet, every gate shows all
+/// of them. While the ledger is away, its last counts stay.
 async fn show_open(gate: &Gate, now: Timestamp) {
     let Ok(open) = gate.ledger().count_unresolved().await else {
         return;
     };
-    // A series that was there goes to zero rather than away.
+    // A series that existed goes to zero, and does not disappear.
     let snapshot = gate.snapshot();
     let keys = snapshot
         .config
@@ -150,7 +150,7 @@ async fn show_open(gate: &Gate, now: Timestamp) {
     }
 }
 
-/// Shows the adjustments of the bill, which are recorded beside the gates.
+/// Shows the adjustments of bills, which are recorded by commands beside the gates.
 async fn show_adjustments(gate: &Gate) {
     if let Ok(sums) = gate.ledger().adjustments().await {
         gate.metrics().ledger.show_adjustments(&sums);

@@ -27,27 +27,28 @@ use crate::config;
 use crate::gate::Gate;
 use crate::server::{self, Server};
 
-/// What the operators' listener answers with.
+/// The HTTP service of the operators' listener.
 struct Admin {
     gate: Arc<Gate>,
-    /// Whether it listens at a loopback address, which nobody reaches from elsewhere.
+    /// Whether the listener's address is a loopback address, which no other machine reaches.
     is_loopback: bool,
     reload: Option<ReloadTrigger>,
     started: Instant,
 }
 
-/// Serves metrics, health, channels and the configuration on a socket that is listening already.
+/// Serves metrics, health, channels and the configuration on `listener`, a socket that is listening
+/// already.
 ///
 /// # Errors
-/// Where the socket cannot be used.
+/// If the socket cannot be used.
 pub fn serve(gate: Arc<Gate>, listener: TcpListener) -> io::Result<Server> {
     serve_with(gate, listener, None)
 }
 
-/// Does what [`serve`] does, and has the configuration read anew where operators ask for it.
+/// Serves like [`serve`], and triggers `reload` when operators ask for it.
 ///
 /// # Errors
-/// Where the socket cannot be used.
+/// If the socket cannot be used.
 pub fn serve_with(
     gate: Arc<Gate>,
     listener: TcpListener,
@@ -66,7 +67,7 @@ pub fn serve_with(
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
-/// The Prometheus text format.
+/// The media type of the Prometheus text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = "Tollgate\n\n/status   how it stands, for a browser\n/metrics  for Prometheus\n\
     /livez    the process runs\n/readyz   it can serve requests (?verbose: what works)\n\
@@ -80,7 +81,7 @@ impl ServeHttp for Admin {
         let request = session.req_header();
         let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
         let snapshot = self.gate.snapshot();
-        // An embedding host may serve this without the section: nothing is asked for then.
+        // An embedding host may serve this without the `admin` section: then no token is required.
         let configured = snapshot.admin.clone().unwrap_or_default();
         if !access::is_allowed(&configured, path, query, &request.headers) {
             return unauthorized();
@@ -108,8 +109,8 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
-    /// Answers whether a load balancer may send requests here, and with `verbose` which parts of
-    /// the gate work.
+    /// Answers `/readyz`: whether a load balancer may send requests here, and with `verbose` which parts
+    /// of the gate work.
     async fn ready(&self, query: &str) -> Response<Vec<u8>> {
         let status = |ready| match ready {
             true => StatusCode::OK,
@@ -126,7 +127,7 @@ impl Admin {
         }
     }
 
-    /// Does what an operator asks for: to a channel, or to the configuration.
+    /// Makes the change that an operator asks for: to a channel, or to the configuration.
     async fn change(&self, path: &str) -> Response<Vec<u8>> {
         match path.strip_prefix("/channels/") {
             Some(action) => channels::control(&self.gate, action),
@@ -134,7 +135,7 @@ impl Admin {
         }
     }
 
-    /// Refuses a request for a change, unless an operator may have sent it.
+    /// Returns the refusal of a request for a change, unless an operator may have sent the request.
     fn why_not_changed(
         &self,
         configured: &config::Admin,
@@ -148,8 +149,8 @@ impl Admin {
                        `admin: { control: true }` if only operators reach it\n";
             return Some(answer(StatusCode::FORBIDDEN, TEXT, why));
         }
-        // A page that an operator looks at could send it otherwise: a browser adds the password that it
-        // was given.
+        // A web page that an operator opens could otherwise send such a request: the browser adds the
+        // password that the operator has entered.
         let is_of_page = request.headers.contains_key(header::ORIGIN);
         is_of_page.then(|| answer(StatusCode::FORBIDDEN, TEXT, "not from a browser\n"))
     }
@@ -166,7 +167,7 @@ impl Admin {
     }
 }
 
-/// Asks for the token, in the two ways in which it can be shown.
+/// Makes the 401 response, which names both ways in which the token can be sent.
 fn unauthorized() -> Response<Vec<u8>> {
     let why = "show the token of `admin.token`, as `Authorization: Bearer TOKEN`; in a browser it is the \
                password, with any name\n";

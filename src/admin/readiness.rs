@@ -1,4 +1,4 @@
-//! Finds out whether a gate can serve anything, and what of it.
+//! Determines whether a gate can serve requests, and which of its parts work.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,33 +11,33 @@ use crate::gate::Gate;
 use crate::policy::Timestamp;
 use crate::upstream::{ChannelStatus, EjectionReason, LiveChannel};
 
-/// How long the ledger is waited for: a probe wants an answer, and a ledger that gives none
-/// in that time is away.
+/// The maximum time to wait for the ledger: a probe wants an answer, and a ledger that does not answer
+/// within that time counts as away.
 const LEDGER_WITHIN: Duration = Duration::from_secs(2);
 
-/// What works.
+/// The state of the parts of a gate: ledger, channels and models.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    /// Whether the gate's server stops.
+    /// Whether the gate's server is stopping.
     pub stopping: bool,
-    /// Whether the ledger can be used, or why not.
+    /// Whether the ledger can be used; if not, the reason.
     pub ledger: Result<(), String>,
     /// Whether there are jobs that can be polled without the ledger.
     pub knows_jobs: bool,
-    /// The channels.
+    /// The channels, each address by itself.
     pub channels: Vec<ChannelReadiness>,
-    /// The models, and where creates of each can go.
+    /// The models, each with whether its creates can be sent to a channel.
     pub models: Vec<(Arc<str>, ModelReadiness)>,
 }
 
-/// Where creates of a model can go.
+/// Whether, and to which channels, creates of a model can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelReadiness {
-    /// To a channel that works, or is to be tried again.
+    /// To a channel that works, or is due to be tried again.
     Available,
-    /// To ejected channels alone: each create is tried there all the same.
+    /// To ejected channels only: each create is tried there all the same.
     Ejected,
-    /// Nowhere: each of its channels is drained or off.
+    /// To no channel: each is drained or off.
     Closed,
 }
 
@@ -54,7 +54,7 @@ impl ModelReadiness {
             .unwrap_or(Self::Closed)
     }
 
-    /// Says to operators how it stands.
+    /// Returns the state in words for operators.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Available => "ok",
@@ -64,16 +64,16 @@ impl ModelReadiness {
     }
 }
 
-/// How a channel stands.
+/// The state of a channel at one of its addresses.
 #[derive(Debug, Clone)]
 pub struct ChannelReadiness {
-    /// Its name.
+    /// The channel's name.
     pub name: Arc<str>,
-    /// Which of its addresses this is, where it has several.
+    /// The address, if the channel has several.
     pub address: Option<Arc<str>>,
-    /// Whether it is used, and not ejected or to be tried again.
+    /// Whether the channel is used: not ejected, or due to be tried again.
     pub is_up: bool,
-    /// How it stands.
+    /// The status of the channel.
     pub status: ChannelStatus,
 }
 
@@ -87,7 +87,7 @@ impl ChannelReadiness {
         }
     }
 
-    /// Returns whether anything at all can be asked of it: one that takes no creates has jobs.
+    /// Returns whether the channel can be asked about jobs, even if it takes no creates.
     fn can_be_reached(&self) -> bool {
         self.is_up || self.status.label != "off" && !self.is_unreachable()
     }
@@ -114,16 +114,16 @@ impl fmt::Display for ChannelReadiness {
 }
 
 impl Readiness {
-    /// Finds out what of a gate works, the ledger included.
+    /// Determines the state of all parts of a gate, including the ledger.
     pub async fn of(gate: &Gate) -> Self {
         let mut readiness = by_channels(gate);
         readiness.ledger = ledger_works(gate).await;
         readiness
     }
 
-    /// Says why a load balancer should send no request here: the gate stops, or nothing at all can
-    /// be served. What can is served: other models while one has no channel, and polls and
-    /// downloads of known jobs while the ledger is away.
+    /// Returns the reason why a load balancer should send no request here: the gate is stopping, or can
+    /// serve nothing at all. It serves what it can: other models while one has no channel, and polls and
+    /// downloads of cached jobs while the ledger is away.
     pub fn why_not(&self) -> Option<&str> {
         if self.stopping {
             return Some("stopping");
@@ -158,7 +158,7 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// Says why a load balancer should send no request to a gate. The ledger is waited for only where
+/// Returns the reason why a load balancer should send no request to a gate. Waits for the ledger only if
 /// it decides: a balancer's patience may be shorter than the gate's.
 pub async fn why_not_ready(gate: &Gate) -> Option<String> {
     let mut readiness = by_channels(gate);
@@ -244,7 +244,7 @@ mod tests {
             (readiness(false, false, false, &[up()]), Some("away")),
             (readiness(false, true, true, &[dead(), dead()]), unreachable),
             (readiness(false, true, true, &[dead(), off()]), unreachable),
-            // Its jobs can be polled and downloaded.
+            // Jobs of a drained channel can be polled and downloaded.
             (readiness(false, true, true, &[drained()]), None),
             (readiness(false, true, true, &[resting(), dead()]), None),
             (readiness(true, true, true, &[up()]), Some("stopping")),

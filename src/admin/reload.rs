@@ -1,4 +1,4 @@
-//! Has the process read its configuration anew when an operator asks for it here.
+//! Triggers a reload of the configuration when an operator asks for it over HTTP.
 
 use std::time::Duration;
 
@@ -12,39 +12,40 @@ use super::{TEXT, answer};
 use crate::calendar::format_rfc3339;
 use crate::config::{self, ConfigChange};
 
-/// How long the process is waited for: it reads some files, and may be at it already.
+/// The maximum time to wait for a reload: the process reads some files, and may be reloading already.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// A configuration that was put in force.
+/// The outcome of a reload that put a configuration in force.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// What it changes.
+    /// The changes.
     pub change: ConfigChange,
-    /// What waits for the next start, by its keys.
+    /// The names of the settings that wait for the next start.
     pub next_start: Vec<&'static str>,
-    /// Until when the certificate is valid that replaces the listener's, in seconds since the epoch, where
-    /// one does; or why the old one stays.
+    /// The end of the validity of the listener's new certificate, in seconds since the epoch; `None`
+    /// without a new one; or the problem for which the old one stays.
     pub certificate: Result<Option<u64>, String>,
 }
 
-/// What a reload came to.
+/// The outcome of a reload.
 pub type ReloadOutcome = Result<Reloaded, config::Error>;
 
-/// Asks whoever reads the configuration to read it anew.
+/// A handle that asks the process to reload its configuration.
 #[derive(Debug, Clone)]
 pub struct ReloadTrigger(mpsc::Sender<oneshot::Sender<ReloadOutcome>>);
 
-/// Receives the reloads that [`ReloadTrigger`] asks for, each with a channel for its outcome.
+/// The receiver of the reload requests of a [`ReloadTrigger`], each with a channel for its outcome.
 pub type ReloadRequests = mpsc::Receiver<oneshot::Sender<ReloadOutcome>>;
 
-/// Makes a trigger and what it triggers.
+/// Makes a trigger and the receiver of its requests.
 pub fn reload_trigger() -> (ReloadTrigger, ReloadRequests) {
-    // Each waits for its outcome: more at a time would only read the same files again.
+    // Capacity 1: each caller waits for its outcome, and more requests at a time would read the same
+    // files.
     let (sender, requests) = mpsc::channel(1);
     (ReloadTrigger(sender), requests)
 }
 
-/// Has the configuration read anew, and answers what changed or what is wrong with it.
+/// Triggers a reload, and answers with the changes or the problems.
 pub(super) async fn reload(trigger: Option<&ReloadTrigger>) -> Response<Vec<u8>> {
     let Some(trigger) = trigger else {
         let why = "this process does not read its configuration anew\n";
@@ -64,8 +65,8 @@ pub(super) async fn reload(trigger: Option<&ReloadTrigger>) -> Response<Vec<u8>>
     }
 }
 
-/// Describes what a reload came to. A configuration with problems is named with all of them, and is
-/// unprocessable (RFC 9110, section 15.5.21).
+/// Describes the outcome of a reload as a response. A configuration with problems is answered with all of
+/// them, as unprocessable content (RFC 9110, section 15.5.21).
 fn described(outcome: &ReloadOutcome) -> Response<Vec<u8>> {
     let (status, body) = match outcome {
         Ok(reloaded) => {

@@ -1,4 +1,4 @@
-//! Shows a person how the gate stands: one page, without a script and without anything from elsewhere.
+//! The status page for a browser: one page, without a script and without external resources.
 
 use std::fmt::{self, Write as _};
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ use crate::sha256::Sha256;
 use crate::upstream::LiveChannel;
 
 const HTML: &str = "text/html; charset=utf-8";
-/// How long the ledger is waited for: the page says so rather than not to come.
+/// The maximum time to wait for the ledger: then the page says that it does not answer.
 const LEDGER_WITHIN: Duration = Duration::from_secs(2);
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
@@ -34,7 +34,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
     @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}th,td{border-color:#30363d}\
     .ok{color:#56d364}.warn{color:#e3b341}.bad{color:#ff7b72}}";
 
-/// What the page may load: its own style, by its hash, and nothing else.
+/// The page's Content-Security-Policy: only its own style, by its hash, may be loaded.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let style = STANDARD.encode(Sha256::of(STYLE));
     format!(
@@ -43,7 +43,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// A text in a page: whatever it holds, it is text there.
+/// A text escaped for HTML: whatever it holds, the page shows it as text.
 struct Escaped<T>(T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
@@ -62,7 +62,7 @@ impl<T: fmt::Display> fmt::Display for Escaped<T> {
     }
 }
 
-/// Makes the page.
+/// Makes the status page.
 pub(super) async fn page(gate: &Gate, started: Instant) -> Response<Vec<u8>> {
     let facts = Facts::of(gate, started.elapsed()).await;
     let mut response = answer(StatusCode::OK, HTML, &facts.to_string());
@@ -81,17 +81,18 @@ pub(super) async fn page(gate: &Gate, started: Instant) -> Response<Vec<u8>> {
     response
 }
 
-/// What the page shows.
+/// The facts that the page shows.
 struct Facts {
     readiness: Readiness,
     uptime: Duration,
     now: Timestamp,
     hash: String,
-    /// Whether the last attempt to load the configuration succeeded, and when one last did.
+    /// Whether the last attempt to load the configuration succeeded, and the time of the last success, in
+    /// seconds since the epoch.
     loaded: (bool, u64),
     ledger: String,
-    /// Jobs under way, requests that wait for their channel, and requests of unknown outcome; `None`
-    /// where the ledger does not say.
+    /// The numbers of jobs under way, of creates that wait for their channel, and of creates of unknown
+    /// outcome; `None` if the ledger does not answer.
     jobs: Option<[u64; 3]>,
     uploads: usize,
     keys: usize,
@@ -236,7 +237,7 @@ impl Facts {
     }
 }
 
-/// The page.
+/// Writes the page as HTML.
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -272,7 +273,7 @@ impl fmt::Display for Facts {
     }
 }
 
-/// Writes a time span in its two largest units: `3 d 4 h`.
+/// Formats a time span in its two largest units: `3 d 4 h`.
 fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (days, hours) = (seconds / 86400, seconds / 3600 % 24);
