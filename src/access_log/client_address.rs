@@ -1,20 +1,20 @@
-//! The address of a client, behind proxies that are trusted to tell it.
+//! Finds the address of a client behind trusted proxies.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-/// A network of addresses, such as `10.0.0.0/8`; a single address is one as well.
+/// A network of addresses, such as `10.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     base: IpAddr,
-    /// How many leading bits an address shares with the base.
+    /// The number of leading bits that an address shares with the base.
     prefix: u8,
 }
 
 impl Network {
-    /// Tests whether an address belongs to the network. An IPv4 address that is written as one
-    /// of IPv6 is an IPv4 address.
+    /// Tests whether an address belongs to the network. An IPv4-mapped IPv6 address counts as the IPv4
+    /// address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (bits, ours) = (bits(address.to_canonical()), bits(self.base));
         let shift = u32::from(ours.1 - self.prefix);
@@ -23,14 +23,14 @@ impl Network {
     }
 }
 
-/// As it is written in the configuration, its prefix included.
+/// Writes the network as in the configuration, with its prefix.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.base, self.prefix)
     }
 }
 
-/// Returns the bits of an address, and how many it has.
+/// Returns the bits of an address, and their number.
 fn bits(address: IpAddr) -> (u128, u8) {
     match address {
         IpAddr::V4(address) => (address.to_bits().into(), 32),
@@ -38,7 +38,7 @@ fn bits(address: IpAddr) -> (u128, u8) {
     }
 }
 
-/// The text is not a valid network.
+/// The error of a text that is not a valid network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write a network such as 10.0.0.0/8 or fd00::/8, or a single address")]
 pub struct ParseNetworkError;
@@ -52,7 +52,7 @@ impl FromStr for Network {
             None => (text, None),
         };
         let base: IpAddr = base.parse().map_err(|_| ParseNetworkError)?;
-        // An IPv4 network is written as such: addresses are compared in that form.
+        // An IPv4 network must be written as such: addresses are compared in that form.
         if base.to_canonical() != base {
             return Err(ParseNetworkError);
         }
@@ -63,7 +63,7 @@ impl FromStr for Network {
             Some(text) if digits(text) => text.parse().map_err(|_| ParseNetworkError)?,
             Some(_) => return Err(ParseNetworkError),
         };
-        // What is behind the prefix has to be zero: 10.1.2.3/8 is a mistake.
+        // The bits after the prefix must be zero: 10.1.2.3/8 is a mistake.
         let rest = most.checked_sub(prefix).ok_or(ParseNetworkError)?;
         let behind = 1_u128
             .checked_shl(rest.into())
@@ -75,12 +75,12 @@ impl FromStr for Network {
     }
 }
 
-/// Finds the address of a client, from the one that its connection comes from and the values of
-/// `X-Forwarded-For`, in their order.
+/// Finds the address of a client, given the address of its connection (`peer`) and the values of
+/// `X-Forwarded-For` in their order.
 ///
-/// Each proxy adds the address that it was asked from at the end, and a client can begin the list
-/// with whatever it likes. So it is read from the end, and only as far as proxies are trusted: the
-/// first address that is no trusted proxy's is the client's.
+/// Each proxy appends the address that it got the request from, and a client can begin the list with
+/// anything. So the list is read from the end, and only as far as proxies are trusted: the first address
+/// that is not a trusted proxy's is the client's.
 pub fn client_address<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
@@ -100,7 +100,7 @@ pub fn client_address<'a>(
     client
 }
 
-/// Reads an address, with or without a port.
+/// Parses an address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let plain = text.parse().ok();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -117,7 +117,7 @@ mod tests {
         let trusted = ["10.0.0.0/8", "192.0.2.1", "fd00::/8"].map(|text| text.parse().unwrap());
         for (peer, forwarded, client) in [
             ("198.51.100.7", &[][..], "198.51.100.7"),
-            // Who is not trusted is not believed.
+            // A peer that is not trusted is not believed.
             ("198.51.100.7", &["203.0.113.9"], "198.51.100.7"),
             ("10.1.2.3", &["203.0.113.9"], "203.0.113.9"),
             ("::ffff:10.1.2.3", &["203.0.113.9"], "203.0.113.9"),

@@ -1,9 +1,9 @@
-//! The access log: one line for each request, with what is known of it and nothing secret.
+//! The access log: one line for each request, with what is known about it and nothing secret.
 //!
-//! Lines go through the crate `log`, at the level `info` and under the target [`TARGET`], with
-//! their values as key-value pairs: the binary writes them as JSON or as text, and a host that
-//! embeds the gate gives them to whatever logger it has. What a client has written stands in no
-//! line, but for a request id and a trace id of a harmless form.
+//! Lines go through the crate `log`, at the level `info` and under the target [`TARGET`], with their
+//! values as key-value pairs: the binary writes them as JSON or as text, and a host that embeds the gate
+//! passes them to its own logger. No line holds text that a client wrote, except for a request id and a
+//! trace id of a harmless form.
 
 mod client_address;
 mod options;
@@ -28,10 +28,10 @@ pub(crate) use under_way::UnderWay;
 use crate::ledger::ReservationId;
 use crate::policy::Timestamp;
 
-/// The target of the lines of requests.
+/// The log target of the lines of requests.
 pub const TARGET: &str = "tollgate::request";
 
-/// Collects what is known of one request, until it has been answered.
+/// The record of one request for the access log, filled while the request is answered.
 pub(crate) struct RequestRecord {
     id: RequestId,
     trace: Option<Box<str>>,
@@ -40,7 +40,7 @@ pub(crate) struct RequestRecord {
     facts: Mutex<Facts>,
 }
 
-/// What becomes known of a request while it is answered.
+/// The facts that become known about a request while it is answered.
 #[derive(Default)]
 struct Facts {
     route: Option<&'static str>,
@@ -59,10 +59,10 @@ struct Facts {
     answer: Option<Duration>,
 }
 
-/// How a request ended.
+/// The end of a request: the last facts of its line.
 pub(crate) struct Ended<'a> {
     pub(crate) route: &'static str,
-    /// Empty where no key is known.
+    /// The name of the key; empty if it is not known.
     pub(crate) key: &'a str,
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
@@ -70,8 +70,8 @@ pub(crate) struct Ended<'a> {
 }
 
 impl RequestRecord {
-    /// Begins the record of a request with these headers, which came from `client` at that time of
-    /// day. `is_key` tells whether a text is the key of some client, which is no id.
+    /// Begins the record of a request with these headers, which came from `client` at `at`. `is_key`
+    /// tells whether a text is some client's key, which is not accepted as a request id.
     pub(crate) fn new(
         headers: &HeaderMap,
         client: Option<IpAddr>,
@@ -87,22 +87,23 @@ impl RequestRecord {
         }
     }
 
-    /// Returns the id that the request has everywhere, as the value of a header.
+    /// Returns the id of the request as the value of a header.
     pub(crate) fn id_header(&self) -> HeaderValue {
         self.id.header()
     }
 
-    /// Returns the id that the request has everywhere.
+    /// Returns the id of the request.
     pub(crate) fn id(&self) -> &str {
         self.id.as_str()
     }
 
-    /// Returns the reservation that its id names; `None` where the client has given the id.
+    /// Returns the reservation id that the request id names; `None` if the client has given the request
+    /// id.
     pub(crate) fn named_reservation(&self) -> Option<ReservationId> {
         self.id.reservation()
     }
 
-    /// Describes a request that has not ended.
+    /// Describes the request in words, while it has not ended.
     fn description(&self) -> String {
         let facts = self.facts();
         let mut text = format!("request {}, since {:.1?}", self.id(), self.began.elapsed());
@@ -120,24 +121,24 @@ impl RequestRecord {
         text
     }
 
-    /// Notes which route it takes, and whose it is.
+    /// Records the route and the key of the request.
     pub(crate) fn set_key(&self, route: &'static str, key: &Arc<str>) {
         let mut facts = self.facts();
         (facts.route, facts.key) = (Some(route), Some(key.clone()));
     }
 
-    /// Notes that its answer repeats the one to an earlier request.
+    /// Records that the response repeats the answer to an earlier request.
     pub(crate) fn set_replayed(&self) {
         self.facts().is_replayed = true;
     }
 
-    /// Notes by which code it is refused.
+    /// Records the error code with which the request is refused.
     pub(crate) fn set_code(&self, code: &'static str) {
         self.facts().code = Some(code);
     }
 
-    /// Notes what it asks for, in the words of the catalog and as far as that is known. What has
-    /// been noted before stays.
+    /// Records the model, size and seconds that the request asks for, in the catalog's words and as far
+    /// as they are known. What has been recorded before stays.
     pub(crate) fn set_requested(
         &self,
         model: Option<&Arc<str>>,
@@ -150,43 +151,43 @@ impl RequestRecord {
         facts.seconds = facts.seconds.or(seconds);
     }
 
-    /// Notes which reservation it has made, or is about.
+    /// Records the reservation that the request has made, or is about.
     pub(crate) fn set_reservation(&self, reservation: ReservationId) {
         self.facts().reservation = Some(reservation);
     }
 
-    /// Notes which channel it goes to.
+    /// Records the channel that the request goes to.
     pub(crate) fn set_channel(&self, channel: &Arc<str>) {
         self.facts().channel = Some(channel.clone());
     }
 
-    /// Notes which job it has made, or is about.
+    /// Records the job that the request has made, or is about.
     pub(crate) fn set_job(&self, job: &Arc<str>) {
         self.facts().job = Some(job.clone());
     }
 
-    /// Notes which job a remix is made from.
+    /// Records the source of a remix.
     pub(crate) fn set_source(&self, job: &Arc<str>) {
         self.facts().source = Some(job.clone());
     }
 
-    /// Notes when its body had arrived.
+    /// Records the time when the whole body had arrived.
     pub(crate) fn set_arrival(&self, at: Instant) {
         self.facts().upload = Some(at.saturating_duration_since(self.began));
     }
 
-    /// Notes how long the ledger took for a decision: several are added up.
+    /// Adds the time that the ledger took for a decision.
     pub(crate) fn add_ledger_time(&self, took: Duration) {
         let mut facts = self.facts();
         facts.reserve = Some(facts.reserve.unwrap_or_default() + took);
     }
 
-    /// Notes how long the channel took for its answer, from the request's last byte on.
+    /// Records the time that the channel took for its answer, from the request's last byte on.
     pub(crate) fn set_channel_time(&self, took: Duration) {
         self.facts().answer = Some(took);
     }
 
-    /// Writes the line, if such lines are wanted.
+    /// Writes the line of the request, if `wanted` includes it.
     pub(crate) fn write(&self, ended: &Ended<'_>, wanted: LoggedRequests) {
         if !wanted.includes(ended.status) || !log::log_enabled!(target: TARGET, log::Level::Info) {
             return;
@@ -206,13 +207,13 @@ impl RequestRecord {
         log::logger().log(&record.args(message).build());
     }
 
-    /// No panic can leave the facts half-written: so a poisoned lock is taken as it is.
+    /// Locks the facts. No panic can leave them half-written, so a poisoned lock is taken as it is.
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The values of a line.
+/// The line of a request, as a source of key-value pairs.
 struct Line<'a> {
     record: &'a RequestRecord,
     facts: &'a Facts,
@@ -261,7 +262,8 @@ fn text(text: Option<&str>) -> Option<Value<'_>> {
     text.map(Value::from)
 }
 
-/// Milliseconds with three decimals: as a fraction of a number that is small enough to be exact.
+/// Returns a duration in milliseconds with three decimals: microseconds / 1000, with the microseconds capped
+/// at `u32::MAX`, which `f64` holds exactly.
 fn milliseconds(span: Duration) -> Value<'static> {
     let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
     Value::from(f64::from(micros) / 1000.0)

@@ -1,6 +1,6 @@
-//! What is logged, and how.
+//! The settings of the log.
 
-/// How lines of the log are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// A line of text, with the values of a request as `key=value`.
@@ -10,20 +10,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which requests get a line.
+/// The requests that get a line in the access log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LoggedRequests {
-    /// Each.
+    /// All requests.
     #[default]
     All,
-    /// Those that were answered with 400 or more, or not at all.
+    /// Requests that were answered with 400 or more, or not at all.
     Errors,
-    /// None.
+    /// No requests.
     Off,
 }
 
 impl LoggedRequests {
-    /// Tests whether a request that was answered with this status gets a line.
+    /// Tests whether a request that was answered with `status` gets a line.
     pub const fn includes(self, status: u16) -> bool {
         match self {
             Self::All => true,
@@ -33,11 +33,11 @@ impl LoggedRequests {
     }
 }
 
-/// What is logged, and how.
+/// The settings of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogOptions {
-    /// How lines are written. For the binary: a host has its own logger.
+    /// The format of log lines. Only for the binary: a host has its own logger.
     pub format: LogFormat,
-    /// Which requests get a line.
+    /// The requests that get a line.
     pub requests: LoggedRequests,
 }

@@ -1,4 +1,4 @@
-//! The id of a request: the client's where it is harmless, else one of the gate's own.
+//! The id of a request: the client's if it is harmless, otherwise one that the gate makes.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -6,25 +6,25 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use crate::ledger::ReservationId;
 use crate::policy::Timestamp;
 
-/// The header that carries it, in both directions and towards channels.
+/// The header that carries the request id, in both directions and to channels.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id of a client's that is taken, in characters.
+/// The maximum length of a client's id that is accepted, in characters.
 const MAX_CHARS: usize = 128;
 
-/// The shortest part of a credential that no id may be.
+/// The minimum length at which an id that is part of a credential is rejected, in characters.
 const PART_CHARS: usize = 8;
 
-/// The id that a request has in answers, logs, the ledger and towards its channel.
+/// The id of a request in responses, logs, the ledger and requests to its channel.
 pub(super) struct RequestId {
     header: HeaderValue,
-    /// The reservation that it names, where the client has given no id.
+    /// The reservation id that the request id names, if the client has given no id.
     reservation: Option<ReservationId>,
 }
 
 impl RequestId {
-    /// Takes the id that a client has given, or makes one. `is_key` tells whether a text is the
-    /// key of some client.
+    /// Returns the id that a client has given, or makes one. `is_key` tells whether a text is some
+    /// client's key.
     pub(super) fn of(headers: &HeaderMap, at: Timestamp, is_key: impl Fn(&str) -> bool) -> Self {
         let mut given = headers.get_all(REQUEST_ID).iter();
         let only = given.next().filter(|_| given.next().is_none());
@@ -48,7 +48,8 @@ impl RequestId {
         }
     }
 
-    /// Returns the reservation that it names; `None` where the client has given it.
+    /// Returns the reservation id that the request id names; `None` if the client has given the request
+    /// id.
     pub(super) fn reservation(&self) -> Option<ReservationId> {
         self.reservation
     }
@@ -62,8 +63,8 @@ impl RequestId {
     }
 }
 
-/// Tests whether a text is fit for an id: letters, digits and the marks that UUIDs, Base64 and
-/// trace headers have. Texts that start like an API key (`sk-`) are rejected.
+/// Tests whether a text is valid as an id: letters, digits and the marks that UUIDs, Base64 and trace
+/// headers have. Texts that start like an API key (`sk-`) are rejected.
 fn is_valid(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:+/=@".contains(&b);
     let is_key_like = text
@@ -72,8 +73,8 @@ fn is_valid(text: &str) -> bool {
     (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(fits) && !is_key_like
 }
 
-/// Tests whether an id is the request's credential, has it in it, or is a part of it: ids are
-/// written to logs.
+/// Tests whether an id equals the request's credential, contains it, or is a part of it: ids are written
+/// to logs.
 fn shows_credential(id: &str, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     values.any(|value| {
@@ -126,7 +127,7 @@ mod tests {
             &["a;b"],
             &["one", "two"],
             &[&long],
-            // A credential, or enough of one.
+            // A credential, or enough characters of one.
             &["sk-tollgate-1"],
             &["id-sk-tollgate-1-id"],
             &["tollgate"],

@@ -1,8 +1,8 @@
-//! The id of the trace that a request belongs to: W3C Trace Context.
+//! Reads the id of the trace that a request belongs to: W3C Trace Context.
 
 use http::{HeaderMap, HeaderName};
 
-/// Not to be read for each request.
+/// The header's name, as a static so that it is not parsed for each request.
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Reads the trace id of `traceparent`: 32 hexadecimal digits in lower case, not all zero
@@ -40,7 +40,7 @@ mod tests {
             find(&format!("00-{trace}-{parent}-01")).as_deref(),
             Some(trace)
         );
-        // A later version may have more.
+        // A later version may have more parts.
         assert_eq!(
             find(&format!("01-{trace}-{parent}-01-x")).as_deref(),
             Some(trace)

@@ -1,4 +1,4 @@
-//! The requests that have not ended: named where a gate stops before they have.
+//! The register of requests that have not ended, which a stopping gate logs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,24 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::RequestRecord;
 use crate::map::Map;
 
-/// How many parts the register has, so that threads seldom wait for each other.
+/// The number of parts of the register, so that threads seldom wait for each other.
 const PARTS: usize = 16;
 
-/// Registers the requests under way.
+/// The register of the requests under way.
 #[derive(Default)]
 pub(crate) struct UnderWay {
     parts: [Mutex<Map<usize, Arc<RequestRecord>>>; PARTS],
     next: AtomicUsize,
 }
 
-/// Registers one request until it is dropped.
+/// The entry of one request in the register, removed when this is dropped.
 pub(crate) struct Entered<'a> {
     register: &'a UnderWay,
     number: usize,
 }
 
 impl UnderWay {
-    /// Registers a request.
+    /// Registers a request until the returned entry is dropped.
     pub(crate) fn enter(&self, record: &Arc<RequestRecord>) -> Entered<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.part(number).insert(number, record.clone());
@@ -53,7 +53,7 @@ impl UnderWay {
     }
 }
 
-/// No panic can leave a part half-written: so a poisoned lock is taken as it is.
+/// Locks a part. No panic can leave it half-written, so a poisoned lock is taken as it is.
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
