@@ -1,10 +1,9 @@
-//! Decides where a channel may send the gate for a video's bytes.
+//! Decides to which hosts a channel may redirect the gate for a video's bytes.
 //!
-//! A channel that keeps its videos in a store of files answers a request for one with a redirect.
-//! The gate follows it for the client, since a client could not reach such a store, or would be
-//! told its address. What a channel can make the gate ask for is bounded by the configuration:
-//! hosts that are named there, by TLS unless the channel itself is spoken to without, and at
-//! public addresses unless the very host is named.
+//! A channel that keeps its videos in a file store answers a download with a redirect. The gate follows
+//! it for the client, since a client could not reach such a store, or would learn its address. The
+//! configuration limits where a channel can send the gate: to hosts that are named there, by TLS unless
+//! the channel itself is reached without, and at public addresses unless that very host is named.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,18 +11,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Channel;
 use super::url::{ParseUrlError, ServerUrl, parse_port, split_port};
 
-/// A host that videos may be fetched from.
+/// A host, or a wildcard of hosts, that videos may be fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentHost {
-    /// In lower case; what stands behind `*.` for a wildcard.
+    /// The host name in lower case; for a wildcard, the part after `*.`.
     name: String,
-    /// Whether the hosts under that name are meant, at any depth, rather than it itself.
+    /// Whether the hosts under that name are meant, at any depth, and not the name itself.
     is_wildcard: bool,
-    /// The port, where it is not the scheme's own.
+    /// The port, if it is not the scheme's default.
     port: Option<u16>,
 }
 
-/// As it is written in the configuration.
+/// Writes the host as in the configuration.
 impl fmt::Display for ContentHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wildcard = if self.is_wildcard { "*." } else { "" };
@@ -35,16 +34,16 @@ impl fmt::Display for ContentHost {
     }
 }
 
-/// Why a text names no host that videos may be fetched from.
+/// The reason why a text is not a valid content host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseContentHostError {
-    /// No host name or IP address, or more than that.
+    /// Not a host name or an IP address, or more than that.
     #[error(
         "this is no host: write one such as cdn.example.com, *.example.com or \
          10.0.0.7:9000, without https://"
     )]
     Host,
-    /// No port from 1 to 65535.
+    /// Not a port from 1 to 65535.
     #[error("the port is no number from 1 to 65535")]
     Port,
     /// A wildcard that covers a top-level domain, or an address.
@@ -53,7 +52,7 @@ pub enum ParseContentHostError {
 }
 
 impl ContentHost {
-    /// Reads `HOST[:PORT]` or `*.DOMAIN[:PORT]`.
+    /// Parses `HOST[:PORT]` or `*.DOMAIN[:PORT]`.
     pub fn parse(text: &str) -> Result<Self, ParseContentHostError> {
         if text.contains(['/', '@']) {
             return Err(ParseContentHostError::Host);
@@ -94,46 +93,46 @@ impl ContentHost {
     }
 }
 
-/// Where a redirect leads.
+/// The target of a redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentUrl {
     /// The server; its path is empty.
     pub server: ServerUrl,
-    /// Path and query, as they stand in the redirect.
+    /// The path and query, as they stand in the redirect.
     pub path: String,
-    /// Whether it must have a public address.
+    /// Whether the server must have a public address.
     pub public_only: bool,
 }
 
-/// Why a redirect is not followed.
+/// The reason why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotFollowed {
-    /// It says nothing that could be followed.
+    /// The `Location` is missing or cannot be read.
     #[error("its Location is no http or https URL")]
     Unreadable,
-    /// It leads to a host that is not named in the channel's `content_hosts`.
+    /// The target's host is not named in the channel's `content_hosts`.
     #[error("it leads to a host that is not in the channel's content_hosts")]
     Host,
-    /// It leads away from TLS.
+    /// The target is plain HTTP, and the channel uses TLS.
     #[error("it leads to http://, from a channel that is spoken to by https://")]
     Plain,
-    /// It has led on too often.
+    /// Too many redirects have followed each other.
     #[error("it leads on too often")]
     TooMany,
 }
 
 impl ContentUrl {
-    /// Resolves a `Location` in an answer of `from`, if `channel` may lead there.
+    /// Resolves the `Location` of an answer from `from`, if `channel` may redirect there.
     ///
     /// # Errors
-    /// Where it may not.
+    /// If `channel` may not.
     pub fn resolve(
         location: &str,
         from: &ServerUrl,
         channel: &Channel,
     ) -> Result<Self, NotFollowed> {
         let (server, path) = split(location, from).ok_or(NotFollowed::Unreadable)?;
-        // A channel on a network of its own may have its store there.
+        // A channel without TLS, on a network of its own, may have its store there, too.
         if !server.tls && channel.url.tls {
             return Err(NotFollowed::Plain);
         }
@@ -153,7 +152,8 @@ impl ContentUrl {
     }
 }
 
-/// Server, and path with query, of a URL reference that has at least an absolute path.
+/// Splits a URL reference that has at least an absolute path into the server, and the path with its
+/// query.
 fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     let location = location.split('#').next()?;
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
@@ -179,7 +179,7 @@ fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
         _ => return None,
     };
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    // Whoever writes a user there means to be given a password.
+    // A URL with a user asks for a password: it is not followed.
     if authority.contains('@') {
         return None;
     }
@@ -204,8 +204,8 @@ fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     Some((server, format!("{slash}{path}")))
 }
 
-/// Returns whether an address is one of the public internet, rather than of this machine, its
-/// network or a network of its provider's, where what answers trusts whoever asks.
+/// Returns whether an address is public, and not one of this machine, its network or its provider's
+/// networks, where servers trust anybody who can reach them.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -231,14 +231,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
     };
     match (a, b) {
-        // Of addresses that hold one of IPv4 it is that which is reached: compatible, mapped,
+        // For an address that embeds an IPv4 address, that address is reached: compatible, mapped,
         // translated (RFC 6052) and 6to4.
         (0, 0) => (c, d, e) == (0, 0, 0) && f == 0xFFFF && v4(g, h),
         (0x64, 0xFF9B) => (c, d, e, f) == (0, 0, 0, 0) && v4(g, h),
         (0x2002, _) => v4(b, c),
-        // Teredo, ORCHID and other protocols' own; documentation.
+        // Used by protocols such as Teredo and ORCHID; documentation.
         (0x2001, ..0x200 | 0xDB8) | (0x3FFF, ..0x1000) => false,
-        // What is global unicast at all.
+        // The range of global unicast.
         (0x2000..=0x3FFF, _) => true,
         _ => false,
     }

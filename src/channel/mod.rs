@@ -1,4 +1,4 @@
-//! Describes channels, the upstream accounts, as the configuration has them. No IO.
+//! Channels (upstream accounts) as the configuration describes them. No IO.
 
 mod content;
 mod operation;
@@ -22,70 +22,70 @@ use crate::inspect::SecondsType;
 use crate::key::Secret;
 use crate::policy::Limit;
 
-/// An upstream account.
+/// A channel: an upstream account, with all its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channel {
-    /// What the channel is labelled by.
+    /// The channel's name, which labels and logs show.
     pub name: Arc<str>,
-    /// Where it is.
+    /// The URL of the channel's first address.
     pub url: ServerUrl,
-    /// Further addresses of it, with the same credential: each job is asked for where it was made.
+    /// Further addresses with the same credential: each job is asked for at the address that made it.
     pub replicas: Vec<ServerUrl>,
-    /// What opens it: non-empty, visible ASCII. There is one exactly where `auth` is not
-    /// [`Auth::None`].
+    /// The credential: non-empty, visible ASCII. Present exactly if `auth` is not [`Auth::None`].
     pub credential: Option<Secret>,
-    /// How the credential is shown.
+    /// The way in which the credential is sent.
     pub auth: Auth,
-    /// The models it serves, at least one, each in the catalog.
+    /// The models that the channel serves, at least one, each in the catalog.
     pub models: BTreeSet<Arc<str>>,
-    /// How a JSON body may write `seconds` for it.
+    /// The JSON types in which the channel takes `seconds`.
     pub seconds_type: SecondsType,
-    /// Whether HTTP/2 is spoken to it.
+    /// Whether HTTP/2 is used to the channel.
     pub http2: Http2,
-    /// The trust roots of a private channel, in DER; where there are none, the system's.
+    /// The trust roots of a private channel, in DER; if there are none, the system's are used.
     pub ca: Vec<Vec<u8>>,
-    /// What the gate proves itself by in TLS (mTLS), where the channel asks for that.
+    /// The client certificate for mutual TLS, if the channel asks for one.
     pub client_cert: Option<TlsIdentity>,
-    /// What it is connected to through, its content hosts included.
+    /// The egress proxy for all connections to the channel and to its content hosts.
     pub proxy: Option<EgressProxy>,
-    /// How long a connection may take to be made, through a proxy as well; with TLS, twice that.
+    /// The maximum time to connect, through a proxy as well; with TLS, twice that.
     pub connect_timeout: Duration,
-    /// From the last byte of a request to the head of its answer.
+    /// The maximum time from the last byte of a request to the head of its answer.
     pub answer_timeout: Duration,
-    /// For the rest of an answer after its head, between two reads of a video, and for one write
-    /// of a request.
+    /// The maximum time for the rest of an answer after its head, between two reads of a video, and for
+    /// one write of a request.
     pub read_timeout: Duration,
-    /// How long a pooled connection is kept without use.
+    /// The time after which an unused pooled connection is closed.
     pub idle_timeout: Duration,
-    /// The fewest bytes of a video in a second, on average over `read_timeout`.
+    /// The minimum rate of a download in bytes per second, on average over `read_timeout`.
     pub min_download_rate: u64,
-    /// How it spells the API.
+    /// The channel's dialect of the API.
     pub dialect: Dialect,
-    /// Where its redirects for a video may lead.
+    /// The hosts to which the channel may redirect for a video.
     pub content_hosts: Vec<ContentHost>,
-    /// Which tier it is in: the next tier takes what no channel of a lower one can take.
+    /// The channel's tier: a tier takes the creates that no channel of a lower tier can take.
     pub tier: u32,
-    /// Its weight among the channels of its tier, 1 to 1000: one of 80 gets four times the creates of
-    /// one of 20.
+    /// The channel's weight in its tier, 1 to 1000: a channel of 80 gets four times the creates of one of
+    /// 20.
     pub weight: u32,
-    /// Whether it takes creates, and is asked for its jobs.
+    /// Whether the channel takes creates, and whether it is asked for its jobs.
     pub state: ChannelState,
-    /// How much may be asked of it.
+    /// The limits of what is sent to the channel.
     pub limits: Vec<Limit>,
-    /// What it charges.
+    /// The prices that the channel charges.
     pub purchase: Option<Purchase>,
-    /// For how long it gets no creates after it has failed.
+    /// The rules by which a failing channel gets no creates for a time.
     pub ejection: EjectionRules,
-    /// How it is asked whether it works, where it is asked at all.
+    /// The probe that checks whether the channel works, if one is configured.
     pub probe: Option<Probe>,
 }
 
-/// How long an answer is waited for after a write to a channel has failed, and how long closing its
-/// connection may take.
+/// The maximum time to wait for an answer after a write to a channel has failed, and for closing its
+/// connection.
 pub const EARLY_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Channel {
-    /// Replaces the channel's credential in a text of the channel's: some repeat what they were sent.
+    /// Replaces the channel's credential in a text from the channel: some channels repeat what they were
+    /// sent.
     pub fn redacted<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match &self.credential {
             Some(credential) if text.contains(credential.expose()) => {
@@ -95,24 +95,24 @@ impl Channel {
         }
     }
 
-    /// **The** bound of a create: from the moment when its last bytes are let go to the moment when
-    /// its answer is there as a whole, or is given up. What is pending for longer is nobody's any
-    /// more: each wait that makes it up has a total deadline, in `upstream/exchange.rs`.
+    /// Returns **the** bound of a create: the maximum time from the sending of its last bytes until its
+    /// whole answer is there, or given up. A create that is pending for longer has no owner any more:
+    /// each wait that makes up this time has a total deadline, in `upstream/exchange.rs`.
     pub fn create_timeout(&self) -> Duration {
         let last_bytes = self.read_timeout;
         let rest_of_answer = self.read_timeout;
         let waits = last_bytes + self.answer_timeout + rest_of_answer;
-        // What the channel has to say after a failed write, and the closing.
+        // The early answer after a failed write, and the closing.
         waits + EARLY_RESPONSE_TIMEOUT * 2
     }
 
-    /// Lists all addresses.
+    /// Returns all addresses of the channel.
     pub fn addresses(&self) -> impl Iterator<Item = &ServerUrl> {
         std::iter::once(&self.url).chain(&self.replicas)
     }
 
-    /// Makes another server that has a video of this channel's: nothing shows it the credential or
-    /// the client certificate.
+    /// Makes the settings for another server that holds a video of this channel: it gets neither the
+    /// credential nor the client certificate.
     pub fn content_server(&self, url: ServerUrl) -> Self {
         Self {
             name: self.name.clone(),
@@ -144,21 +144,21 @@ impl Channel {
     }
 }
 
-/// How a channel's credential is shown.
+/// The way in which a channel's credential is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// `Authorization: Bearer CREDENTIAL` (RFC 6750, section 2.1).
     Bearer,
-    /// The credential as the whole value of that header.
+    /// The credential as the whole value of the header with this name.
     Header(http::HeaderName),
-    /// Not at all: the channel asks for none.
+    /// No credential is sent: the channel asks for none.
     None,
 }
 
-/// Whether HTTP/2 is spoken to a channel.
+/// The use of HTTP/2 to a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Http2 {
-    /// As ALPN finds out under TLS; HTTP/1.1 on a plain URL.
+    /// As ALPN negotiates under TLS; HTTP/1.1 on a plain URL.
     #[default]
     Auto,
     /// HTTP/1.1 only.
@@ -169,7 +169,7 @@ pub enum Http2 {
 
 #[cfg(test)]
 impl Channel {
-    /// Makes a channel of that name, for tests of what does not depend on the rest.
+    /// Makes a channel named `name`, for tests that do not depend on the other settings.
     pub(crate) fn named(name: &str) -> Self {
         let url = ServerUrl::parse("http://127.0.0.1:8081").unwrap();
         let second = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! How a channel is operated: its state, what it charges, and what becomes of its failures.
+//! The operational settings of a channel: its state, prices, ejection rules and probe.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,20 +7,20 @@ use std::time::Duration;
 use crate::catalog::PriceList;
 use crate::money::Multiplier;
 
-/// Whether a channel is used, as an operator decides it.
+/// The state of a channel that an operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChannelState {
-    /// It takes creates.
+    /// The channel takes creates.
     #[default]
     Active,
-    /// It takes no new creates. Its jobs are polled, downloaded and settled.
+    /// The channel takes no new creates. Its jobs are polled, downloaded and settled.
     Drain,
-    /// Nothing is sent to it.
+    /// Nothing is sent to the channel.
     Off,
 }
 
 impl ChannelState {
-    /// Returns the name in the configuration and in labels.
+    /// Returns the state's name in the configuration and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -30,7 +30,7 @@ impl ChannelState {
     }
 }
 
-/// What a channel charges for its videos, and in which currency.
+/// The prices that a channel charges for its videos, and their currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purchase {
     /// The currency's name, a label: `USD`.
@@ -39,21 +39,21 @@ pub struct Purchase {
     pub price: PurchasePrice,
 }
 
-/// How a channel's prices are told.
+/// The form of a channel's prices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurchasePrice {
-    /// What one USD of list price costs there, in its currency.
+    /// The price, in the channel's currency, of one USD of list price.
     Factor(Multiplier),
-    /// The price of one second by model and size: every size of every model that it serves.
+    /// The price of one second by model and size: for every size of every model that the channel serves.
     Prices(BTreeMap<Arc<str>, PriceList>),
 }
 
-/// When a channel whose answers show that it fails gets no more creates, and for how long.
+/// The rules for ejecting a channel whose answers show that it fails: it gets no creates for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EjectionRules {
-    /// How many failures and timeouts in a row eject it, at least one.
+    /// The number of consecutive failures and timeouts that eject a channel, at least one.
     pub failures: u32,
-    /// For how long at first. Each trial that fails doubles it.
+    /// The first pause of an ejected channel. Each failed trial doubles it.
     pub pause: Duration,
     /// The longest pause, at least `pause`.
     pub max_pause: Duration,
@@ -74,6 +74,6 @@ impl Default for EjectionRules {
 pub struct Probe {
     /// The path and query of a GET, which follow the base path of the channel's URL.
     pub path: Box<str>,
-    /// How long after one probe the next is sent.
+    /// The interval between two probes.
     pub every: Duration,
 }

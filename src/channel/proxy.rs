@@ -6,49 +6,49 @@ use base64::engine::general_purpose::STANDARD;
 use super::url::{parse_port, split_port};
 use crate::key::Secret;
 
-/// A proxy that a channel is reached through, by CONNECT (RFC 9110, section 9.3.6).
+/// An HTTP proxy through which a channel is reached, by CONNECT (RFC 9110, section 9.3.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressProxy {
     /// A host name in lower case, or an IP address without brackets.
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The value of `Proxy-Authorization`, where it asks for a user and a password.
+    /// The value of `Proxy-Authorization`, if the URL has a user and a password.
     pub authorization: Option<Secret>,
 }
 
-/// Why a text is no URL of a proxy. The text could hold a password and is not repeated.
+/// The reason why a text is not a valid proxy URL. The text could hold a password and is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseProxyError {
-    /// No `http://`.
+    /// The URL does not begin with `http://`.
     #[error("a proxy's URL begins with http://, whatever the channel's begins with")]
     Scheme,
-    /// A user or a password that cannot be sent.
+    /// The user or the password cannot be sent.
     #[error(
         "the user and password before `@` are not USER:PASSWORD: write what has another meaning \
          in a URL as %XX"
     )]
     UserInfo,
-    /// No host name or IP address.
+    /// The URL has no valid host name or IP address.
     #[error("the proxy's URL names no valid host: write http://HOST:PORT")]
     Host,
-    /// No port from 1 to 65535.
+    /// The URL has no port from 1 to 65535.
     #[error("the proxy's URL names no port from 1 to 65535: write http://HOST:PORT")]
     Port,
-    /// More than a host and a port.
+    /// The URL has more than a host and a port.
     #[error("end the proxy's URL after the port")]
     Path,
 }
 
 impl EgressProxy {
-    /// Reads `http://[USER:PASSWORD@]HOST:PORT`.
+    /// Parses `http://[USER:PASSWORD@]HOST:PORT`.
     pub fn parse(url: &str) -> Result<Self, ParseProxyError> {
         let (scheme, rest) = url.split_once("://").ok_or(ParseProxyError::Scheme)?;
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(ParseProxyError::Scheme);
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        // A password may hold an `@` by mistake: what stands before the last one is none of the host.
+        // A password may hold an `@` by mistake: the host begins after the last one.
         let (user_info, authority) = match rest.rsplit_once('@') {
             Some((user_info, authority)) => (Some(user_info), authority),
             None => (None, rest),
@@ -67,11 +67,11 @@ impl EgressProxy {
     }
 }
 
-/// Writes user and password as RFC 7617 has them.
+/// Encodes user and password as Basic credentials (RFC 7617).
 fn basic(user_info: &str) -> Result<Secret, ParseProxyError> {
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     let (user, password) = (decode(user)?, decode(password)?);
-    // What follows the first colon would be taken for the password.
+    // The receiver would take all after the first colon for the password.
     if user.is_empty() || user.contains(&b':') {
         return Err(ParseProxyError::UserInfo);
     }
@@ -79,7 +79,7 @@ fn basic(user_info: &str) -> Result<Secret, ParseProxyError> {
     Ok(Secret::new(format!("Basic {}", STANDARD.encode(joined))))
 }
 
-/// Decodes `%XX`.
+/// Decodes `%XX` escapes.
 fn decode(text: &str) -> Result<Vec<u8>, ParseProxyError> {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();

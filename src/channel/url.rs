@@ -1,48 +1,48 @@
-//! The URL of a channel.
+//! The URL of a channel, parsed strictly.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Where a channel is. The path of an API call is `base_path` and `/v1/videos...`.
+/// The parsed URL of a channel. The path of an API call is `base_path` and `/v1/videos...`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrl {
-    /// Whether the connection is encrypted: `https`.
+    /// Whether the scheme is `https`.
     pub tls: bool,
     /// A host name in lower case, or an IP address without brackets.
     pub host: String,
-    /// The port; 443 or 80 where the URL names none.
+    /// The port; 443 or 80 if the URL names none.
     pub port: u16,
-    /// What stands before `/v1/videos`: nothing, or `/openai`, without a slash at the end.
+    /// The path before `/v1/videos`: empty, or such as `/openai`, without a slash at the end.
     pub base_path: String,
 }
 
-/// Why a text is no URL of a channel. The text could hold a password and is not repeated.
+/// The reason why a text is not a valid channel URL. The text could hold a password and is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUrlError {
-    /// No `https://` or `http://`.
+    /// The URL does not begin with `https://` or `http://`.
     #[error("a URL begins with https:// or http://")]
     Scheme,
-    /// User and password.
+    /// The URL has a user or a password.
     #[error(
         "no user or password in a URL: use `credential: {{ env: NAME }}` for what opens \
          the channel"
     )]
     UserInfo,
-    /// A query or a fragment.
+    /// The URL has a query or a fragment.
     #[error("end the URL before `?` or `#`: only a path can follow the host")]
     Query,
-    /// No host name or IP address.
+    /// The URL has no valid host name or IP address.
     #[error("the URL names no valid host: write one such as api.openai.com")]
     Host,
-    /// No port from 1 to 65535.
+    /// The URL's port is not from 1 to 65535.
     #[error("the URL's port is no number from 1 to 65535")]
     Port,
-    /// A path that is not plain.
+    /// The URL's path has other than plain segments.
     #[error(
         "the URL's path may hold segments of letters, digits, dots, dashes, \
          underscores and tildes only, such as /openai"
     )]
     Path,
-    /// The path that the gate adds by itself.
+    /// The URL ends with the path that the gate adds itself.
     #[error(
         "end the URL before /v1: the gate adds /v1/videos itself, as in \
          https://api.openai.com"
@@ -51,7 +51,7 @@ pub enum ParseUrlError {
 }
 
 impl ServerUrl {
-    /// Reads `https://HOST[:PORT][/PATH]`.
+    /// Parses `https://HOST[:PORT][/PATH]` or the same with `http://`.
     pub fn parse(url: &str) -> Result<Self, ParseUrlError> {
         let (scheme, rest) = url.split_once("://").ok_or(ParseUrlError::Scheme)?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
@@ -83,14 +83,14 @@ impl ServerUrl {
         })
     }
 
-    /// Writes the URL as ledgers keep it, in one spelling.
+    /// Returns the URL in the one spelling in which ledgers keep it.
     pub fn text(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.base_path)
     }
 
-    /// Writes `HOST[:PORT]` as it stands in a `Host` header: the default port left out, an IPv6
-    /// address in brackets (RFC 9110, section 7.2).
+    /// Returns `HOST[:PORT]` as in a `Host` header: without the default port, an IPv6 address in brackets
+    /// (RFC 9110, section 7.2).
     pub fn authority(&self) -> String {
         let bracketed = self.host.contains(':');
         let host = match bracketed {
@@ -124,9 +124,9 @@ pub(super) fn split_port(authority: &str) -> Result<(String, Option<&str>), Pars
     Ok((host.to_ascii_lowercase(), port))
 }
 
-/// A host name (RFC 1123, section 2.1; underscores occur in container networks), or an
-/// IPv4 address. What ends in a number must be an address: resolvers would take `127.1`
-/// or `2130706433` for one.
+/// Returns whether `host` is a valid host name (RFC 1123, section 2.1; underscores occur in container
+/// networks), or an IPv4 address. A name that ends in a number must be an address: resolvers would take
+/// `127.1` or `2130706433` for one.
 fn is_host(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or("");
     if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
