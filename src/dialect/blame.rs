@@ -1,24 +1,24 @@
-//! Who is to blame for a create that a channel has answered with an error: the request, or the channel
-//! and what of it. Pure.
+//! Decides who is to blame for a create that a channel answered with an error: the request, or the
+//! channel, and which part of it. Pure.
 
 use super::{ApiError, Dialect};
 
-/// Who is to blame for an error.
+/// The party that an error is to blame on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The request: every channel would refuse it, and others of the same channel fare better.
+    /// The request: every channel would refuse it, and other requests to the same channel may succeed.
     Request,
-    /// The channel's account: its credential is refused, or may not do this, or nothing is left on
-    /// it.
+    /// The channel's account: its credential is refused, or lacks the permission, or its balance is
+    /// spent.
     Account,
-    /// Too much was asked of the channel.
+    /// The channel's rate limit: too much was sent to it.
     RateLimited,
-    /// The channel fails.
+    /// The channel, which fails.
     Failing,
 }
 
-/// Codes by which APIs say that an account is spent, blocked or not paid for. Some use them under
-/// 400 or 429.
+/// The error codes by which APIs say that an account is spent, blocked or not paid for. Some use them
+/// with status 400 or 429.
 const SPENT: &[&str] = &[
     "account_deactivated",
     "account_suspended",
@@ -36,8 +36,8 @@ const SPENT: &[&str] = &[
     "quota_exceeded",
 ];
 
-/// What the codes and messages of filters have in them: such a request may be refused under any
-/// status, also as a failure.
+/// Words in the codes and messages of content filters: such a request may be refused under any status,
+/// also as a failure.
 const CONTENT: &[&str] = &[
     "content",
     "filter",
@@ -49,7 +49,7 @@ const CONTENT: &[&str] = &[
     "sensitive",
 ];
 
-/// What codes and messages about an account have in them.
+/// Words in the codes and messages of errors about an account.
 const ACCOUNT: &[&str] = &[
     "access_denied",
     "account",
@@ -72,11 +72,12 @@ const ACCOUNT: &[&str] = &[
 ];
 
 impl Dialect {
-    /// Judges who is to blame for a create that was answered with an error.
+    /// Decides who is to blame for a create that was answered with an error, by the answer's status and
+    /// body.
     ///
-    /// To blame the channel takes it out of the choice, and a client must not be able to bring that
-    /// about by what it asks for: where it is not said that an error is about the channel, a 4xx is
-    /// about the request; and where a filter says that it is about the request, so is any other.
+    /// Blaming the channel takes it out of routing, and a client must not be able to cause that by what
+    /// it asks for: unless an error says that it is about the channel, a 4xx is about the request; and if
+    /// a content filter says that the error is about the request, so is any other status.
     pub fn blame(&self, status: u16, body: &[u8]) -> Blame {
         let error = ApiError::read(body, self);
         let error = error.as_ref();
@@ -96,7 +97,7 @@ impl Dialect {
             403 if says(ACCOUNT) && !says(CONTENT) => Blame::Account,
             429 => Blame::RateLimited,
             408 => Blame::Failing,
-            // What is not implemented is what the request asks for.
+            // A feature that is not implemented is one that the request asks for.
             501 => Blame::Request,
             500.. if CONTENT.iter().any(|word| code.contains(word)) => Blame::Request,
             500.. => Blame::Failing,

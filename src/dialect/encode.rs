@@ -1,7 +1,7 @@
-//! Writes another party's tokens into URLs.
+//! Encodes other parties' tokens for URLs.
 
-/// Encodes a text for one segment of a path or for a query: all but RFC 3986's unreserved
-/// characters as `%XX`.
+/// Percent-encodes a text for one segment of a path or for a query: all but RFC 3986's unreserved
+/// characters become `%XX`.
 pub fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

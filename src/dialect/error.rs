@@ -1,35 +1,35 @@
-//! Errors as channels write them, and what they prove.
+//! Reads the errors of channels, and decides what they prove.
 
 use std::ops::RangeInclusive;
 
 use super::pointers::{Field, Value};
 use super::{Dialect, JobAnswer, job};
 
-/// In which shape an error was written.
+/// The JSON shape of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorShape {
-    /// `{"error": {"message": ..., "code": ...}}`, as OpenAI has it.
+    /// OpenAI's shape: `{"error": {"message": ..., "code": ...}}`.
     Envelope,
     /// `{"error": "text"}`.
     Text,
     /// `{"code": ..., "message": ...}`.
     Flat,
-    /// `{"detail": ...}`, as FastAPI has it.
+    /// FastAPI's shape: `{"detail": ...}`.
     Detail,
 }
 
-/// An error that an API has written, rather than a gateway's page.
+/// An error that an API has written, and not a gateway's page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
-    /// In which shape.
+    /// The shape of the error.
     pub shape: ErrorShape,
-    /// Its code; a number's digits where it is one.
+    /// The error's code; the digits if it is a number.
     pub code: Option<Box<str>>,
-    /// Its message, or the beginning of a long one.
+    /// The error's message, or the beginning of a long one.
     pub message: Option<Box<str>>,
 }
 
-/// What is read of an error.
+/// The pointers to the members of an error that are read.
 pub(super) const ERROR: &[(Field, &str)] = &[
     (Field::Error, "/error"),
     (Field::ErrorCode, "/error/code"),
@@ -39,14 +39,13 @@ pub(super) const ERROR: &[(Field, &str)] = &[
     (Field::Detail, "/detail"),
 ];
 
-/// The code by which relays of the new-api family say, under status 400, that there is no such
-/// job.
+/// The code with which relays of the new-api family say, with status 400, that there is no such job.
 const TASK_NOT_EXIST: &str = "task_not_exist";
-/// The code by which OpenAI says that the account is spent.
+/// The code with which OpenAI says that the account is spent.
 const INSUFFICIENT_QUOTA: &str = "insufficient_quota";
 
 impl ApiError {
-    /// Reads an error; `None` where the body has none of the known shapes.
+    /// Reads an error; `None` if the body has none of the known shapes.
     pub fn read(body: &[u8], dialect: &Dialect) -> Option<Self> {
         let selection = job::select(body, &dialect.error)?;
         let boxed = |field| match selection.value(field) {
@@ -81,39 +80,39 @@ impl ApiError {
         })
     }
 
-    /// Returns whether it says that the channel's own account is spent, which is none of the
-    /// client's business.
+    /// Returns whether the error says that the channel's own account is spent, which does not concern the
+    /// client.
     pub fn is_spent_account(&self) -> bool {
         self.code.as_deref() == Some(INSUFFICIENT_QUOTA)
     }
 }
 
-/// What a channel answers when it is asked for a job.
+/// The result of asking a channel for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "one for each answer: a box would cost more than what it saves"
 )]
 pub enum JobStatus {
-    /// How the job stands.
+    /// The job, with its status.
     Job(JobAnswer),
     /// The channel has no such job.
     Absent,
-    /// Neither.
+    /// Neither a job nor its absence: the answer proves nothing.
     Unclear,
 }
 
 impl Dialect {
-    /// Reads what an answer says of the job of that id, under whatever status it came.
+    /// Reads an answer to a request for the job `id`, whatever its HTTP status is.
     ///
-    /// A channel may answer a job that failed under the status of its failure, 4xx or 5xx: that
-    /// is a job, not an outage. It has to name the job and how it ended, since a gateway's error
-    /// may hold a word for a status as well.
+    /// A channel may answer a request for a failed job with the status of the failure, 4xx or 5xx: that
+    /// is a job, not an outage. Such an answer must name the job and how it ended, since a gateway's
+    /// error may hold a status word as well.
     pub fn job_status(&self, status: u16, body: &[u8], id: &str) -> JobStatus {
         let job = JobAnswer::read(body, self).filter(|job| job.has_status() && job.is_about(id));
         match (status, job) {
             (200..=299, Some(job)) => JobStatus::Job(job),
-            // These are about whoever asks.
+            // These statuses are about the caller.
             (401..=403 | 407 | 429, _) => JobStatus::Unclear,
             (400..=599, Some(job)) if job.id.is_some() && job.is_unsuccessful() => {
                 JobStatus::Job(job)
@@ -123,8 +122,8 @@ impl Dialect {
         }
     }
 
-    /// Returns whether an answer says that there is no such job: a page that some gateway shows for
-    /// what it cannot route does not.
+    /// Returns whether an answer says that there is no such job. A gateway's page for a path that it
+    /// cannot route does not say so.
     fn is_absent(&self, status: u16, body: &[u8]) -> bool {
         match status {
             404 | 410 => body.trim_ascii().is_empty() || ApiError::read(body, self).is_some(),
@@ -134,9 +133,8 @@ impl Dialect {
         }
     }
 
-    /// Returns whether the answer to a create proves that nothing was created, by the table
-    /// `PROOFS`. Whatever it leaves open is found out by the channel's list, or held until somebody
-    /// decides.
+    /// Returns whether the answer to a create proves that nothing was created, by the table `PROOFS`. An
+    /// outcome that stays open is found out from the channel's list, or held until somebody decides.
     pub fn proves_nothing_created(&self, status: u16, body: &[u8]) -> bool {
         let mut rows = PROOFS.iter();
         let row = rows.find(|(statuses, _)| statuses.contains(&status));
@@ -150,84 +148,84 @@ impl Dialect {
     }
 }
 
-/// What it takes, under a status, to prove that a create made nothing.
+/// The evidence, for one status, that proves that a create made nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
-    /// The status alone: its body may be a gateway's page.
+    /// The status alone: the body may be a gateway's page.
     Status,
-    /// An error in one of the shapes in which APIs write them.
+    /// The status with an error in any shape in which APIs write them.
     AnyError,
-    /// An error in OpenAI's shape.
+    /// The status with an error in OpenAI's shape.
     Envelope,
-    /// Nothing does.
+    /// Nothing proves it.
     None,
 }
 
-/// What proves that a create made nothing. The first row that holds a status decides; a status
-/// of none proves nothing.
+/// The evidence that proves, for each status, that a create made nothing. The first row that holds a
+/// status decides; a status in no row proves nothing.
 ///
-/// A row may be wrong in one direction only: a refusal that is not taken for one is held and
-/// looked for, a job that is taken for a refusal is paid by nobody. So whatever a gateway writes
-/// about what is behind it proves nothing: it may have lost an answer, or have sent the request
-/// again, after its provider created the job.
+/// A row may err in one direction only: a refusal that is not recognised is held and looked for, but a
+/// job that is taken for a refusal is paid for by nobody. So whatever a gateway writes about the server
+/// behind it proves nothing: the gateway may have lost an answer, or have sent the request again, after
+/// its provider created the job.
 const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
-    // Refused for what the request says or who sends it, before it is carried out (RFC 9110,
-    // section 15.5): in whatever words, since servers in front write pages for these.
+    // Refused for what the request says or who sends it, before it is carried out (RFC 9110, section
+    // 15.5): in any words, since servers in front write pages for these.
     (400..=405, Proof::Status),
-    // The content of an answer is negotiated when there is one, and filters of answers use it.
+    // The content of an answer is negotiated once there is one, and filters of answers use this status.
     (406..=406, Proof::AnyError),
     (407..=407, Proof::Status),
-    // Gateways give up waiting for what is behind them with it, in the API's words too.
+    // Gateways answer with it when they give up waiting for the server behind them, in the API's words
+    // too.
     (408..=408, Proof::None),
-    // The conflict may be with the job that an earlier delivery of the same request has made.
+    // The conflict may be with the job that an earlier delivery of the same request created.
     (409..=409, Proof::None),
     // No such route, no length, too long, no such type, an expectation that is not met.
     (410..=411, Proof::Status),
     (413..=415, Proof::Status),
     (417..=417, Proof::Status),
     (421..=422, Proof::Status),
-    // What failed is another request, on which this one depended: a provider's.
+    // Another request failed, on which this one depended: a provider's.
     (424..=424, Proof::None),
-    // Wrong protocol, no precondition, too many requests, too long a head, for legal reasons.
+    // Wrong protocol, precondition required, too many requests, head too large, legal reasons.
     (426..=426, Proof::Status),
     (428..=429, Proof::Status),
     (431..=431, Proof::Status),
-    // nginx closed the connection without an answer, and the log of some gateway shows it.
+    // nginx closed the connection without an answer, as the log of a gateway shows.
     (444..=444, Proof::None),
     (451..=451, Proof::Status),
-    // The client went away, as AWS's balancers and nginx have it: that is said of a request
-    // that may have been passed on.
+    // The client went away, as AWS's balancers and nginx write it: they say so of a request that may have
+    // been passed on.
     (460..=460, Proof::None),
     (499..=499, Proof::None),
-    // All others mean what 400 does (RFC 9110, section 15), if it is the API that says so.
+    // All others mean the same as 400 (RFC 9110, section 15), if the API itself says so.
     (400..=499, Proof::AnyError),
-    // The method is not implemented. Relays write the other shapes under the status of their
-    // provider.
+    // The method is not implemented. Relays write the other shapes with their provider's status.
     (501..=501, Proof::Envelope),
-    // The API takes nothing at the moment.
+    // The API takes no requests at the moment.
     (503..=503, Proof::Envelope),
-    // Every other failure may come after the job, also a 500 in the API's words: LiteLLM and
-    // others write it when they cannot make sense of what their provider answered.
+    // Every other failure may come after the job was created, even a 500 in the API's words: LiteLLM and
+    // others write it when they cannot make sense of their provider's answer.
     (500..=599, Proof::None),
 ];
 
-/// What a channel's answer to the deletion of a job proves.
+/// The evidence in a channel's answer to the deletion of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// It is deleted.
+    /// The job is deleted.
     Done,
     /// The channel cannot delete.
     Unsupported,
-    /// The channel has refused it, and says so.
+    /// The channel refused the deletion, and says so.
     Refused,
-    /// Nothing: whether the job is gone has to be looked for.
+    /// Nothing is proved: the job must be looked for.
     Unproven,
 }
 
 impl Dialect {
-    /// Reads what the answer to the deletion of the job of that id proves. A 404 proves nothing,
-    /// since a channel without that route answers it as well; nor does a success that says nothing
-    /// of this job.
+    /// Reads what the answer to the deletion of the job `id` proves. A 404 proves nothing, since a
+    /// channel without that route answers it as well; nor does a success that says nothing about this
+    /// job.
     pub fn deletion(&self, status: u16, body: &[u8], id: &str) -> Deletion {
         let job = || JobAnswer::read(body, self).filter(|job| job.is_about(id));
         match status {
@@ -246,7 +244,7 @@ impl Dialect {
 }
 
 impl JobAnswer {
-    /// Returns whether the job was stopped, or is deleted.
+    /// Returns whether the job was cancelled or is deleted.
     pub fn is_cancelled(&self) -> bool {
         self.status == Some(super::Status::Cancelled)
     }

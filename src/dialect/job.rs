@@ -1,4 +1,4 @@
-//! What a channel says of a job.
+//! Reads a job from a channel's answer, and rewrites the answer for clients.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,53 +10,53 @@ use super::words::{Status, printable};
 use crate::calendar::parse_rfc3339;
 use crate::catalog::MAX_SECONDS;
 
-/// The longest id, in bytes; a longer one cannot be kept.
+/// The maximum length of an id, in bytes; a longer one cannot be kept.
 pub const MAX_ID: usize = super::pointers::MAX_TEXT;
 
-/// The digest of a prompt that is there, but is no Unicode: no prompt has it. The gate lets none
-/// such through, so that the job is somebody else's. (One that is left out may be anybody's.)
+/// The digest of a listed prompt that is not valid Unicode; no prompt has this digest. The gate lets no
+/// such prompt through, so the job is not the gate's. (A job without a listed prompt may be anybody's.)
 pub const UNREADABLE_PROMPT: [u8; 32] = [0; 32];
 
-/// A job as a channel describes it. What a channel leaves out, or writes so that nobody can read
-/// it, is `None`: a value that nobody can read says nothing about the others.
+/// A job as a channel describes it. A member that the channel leaves out, or writes in a form that cannot
+/// be read, is `None`: one unreadable value says nothing about the others.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct JobAnswer {
     /// The channel's name for the job: any text that is not empty, or a whole number's digits.
     pub id: Option<Arc<str>>,
-    /// How it stands, by the channel's words.
+    /// The job's status, translated from the channel's word.
     pub status: Option<Status>,
-    /// What the channel says of how it stands where nobody knows what that means; printable.
+    /// The channel's status word if its meaning is not known, in printable characters.
     pub unknown_word: Option<Arc<str>>,
-    /// The size that is rendered.
+    /// The size of the rendered video.
     pub size: Option<String>,
-    /// The seconds that are rendered.
+    /// The length of the rendered video, in seconds.
     pub seconds: Option<u32>,
     /// The model's name at the channel. Read in lists only, like the prompt.
     pub model: Option<Box<str>>,
-    /// The SHA-256 of the prompt; [`UNREADABLE_PROMPT`] for one that is no Unicode.
+    /// The SHA-256 of the prompt; [`UNREADABLE_PROMPT`] for a prompt that is not valid Unicode.
     pub prompt: Option<[u8; 32]>,
-    /// When it was created, in seconds since 1970.
+    /// The time when the job was created, in seconds since 1970.
     pub created: Option<u64>,
-    /// When it was completed, in seconds since 1970.
+    /// The time when the job was completed, in seconds since 1970.
     pub completed: Option<u64>,
-    /// The job that it is a remix of.
+    /// The id of the job that this job is a remix of.
     pub source: Option<Box<str>>,
-    /// The code of the error that it failed with.
+    /// The code of the job's error, if the job failed.
     pub error_code: Option<Box<str>>,
-    /// The message of that error, or the beginning of a long one.
+    /// The message of the job's error, or the beginning of a long one.
     pub error_message: Option<Box<str>>,
-    /// Whether the channel says that it is deleted (`true`), or is not (`false`).
+    /// Whether the channel says that the job is deleted (`true`), or is not (`false`).
     pub deleted: Option<bool>,
-    /// Where the status stands in the document, quotes included, if that is in another word than
-    /// clients are told.
+    /// The byte range of the status in the document, with its quotes, if its word differs from the word
+    /// for clients.
     pub(crate) status_span: Option<Range<usize>>,
-    /// Where its id stands in the document, quotes included: under each of its names.
+    /// The byte ranges of the id in the document, with its quotes, under each of its names.
     pub(crate) id_spans: [Option<Range<usize>>; 2],
-    /// Where its source stands in the document, quotes included.
+    /// The byte range of the source in the document, with its quotes.
     pub(crate) source_span: Option<Range<usize>>,
 }
 
-/// What is read of one job that a client or the gate has asked about.
+/// The pointers to the members of a single job that are read.
 pub(super) const JOB: &[(Field, &str)] = &[
     (Field::Id, "/id"),
     (Field::Id, "/task_id"),
@@ -73,11 +73,11 @@ pub(super) const JOB: &[(Field, &str)] = &[
     (Field::ErrorMessage, "/fail_reason"),
 ];
 
-/// What is read of a job in a list besides: what it is recognised by.
+/// The further pointers to the members of a listed job, by which it is recognised.
 pub(super) const LISTED: &[(Field, &str)] = &[(Field::Model, "/model"), (Field::Prompt, "/prompt")];
 
 impl JobAnswer {
-    /// Reads a job; `None` where the document is no JSON object, whole and with nothing behind.
+    /// Reads a job; `None` if the body is not exactly one whole JSON object.
     pub fn read(body: &[u8], dialect: &Dialect) -> Option<Self> {
         let selection = select(body, &dialect.job)?;
         Some(Self::of(&selection, dialect))
@@ -88,7 +88,7 @@ impl JobAnswer {
         let mut job = Self {
             id: selection.value(Field::Id).and_then(id),
             size: selection.text_of(Field::Size).map(str::to_owned),
-            // What no catalog can offer is not believed: it would spend a budget at once.
+            // A length that no catalog can offer is not believed: it would use up a budget at once.
             seconds: whole(selection, Field::Seconds)
                 .and_then(|seconds| u32::try_from(seconds).ok())
                 .filter(|seconds| (1..=MAX_SECONDS).contains(seconds)),
@@ -134,19 +134,19 @@ impl JobAnswer {
         }
     }
 
-    /// Returns whether it can be what a channel says of the job of that id.
+    /// Returns whether the answer can be about the job `id`: it names that id, or none.
     pub fn is_about(&self, id: &str) -> bool {
         self.id.as_deref().is_none_or(|own| own == id)
     }
 
-    /// Returns whether it says how the job stands, in whatever words.
+    /// Returns whether the answer has a status, in a known word or not.
     pub fn has_status(&self) -> bool {
         self.status.is_some() || self.unknown_word.is_some()
     }
 
-    /// Returns the document that it was read from as a client is told it: with the status in the
-    /// word that clients know, and with that id and that source in place of its own if there are
-    /// some to put there. All other bytes stay as they are. `None` where nothing is to be changed.
+    /// Returns the document `body`, which the job was read from, rewritten for a client: with the public
+    /// word for the status, and with `id` and `source` in place of the channel's ids if they are given.
+    /// All other bytes stay. `None` if nothing has to be changed.
     pub fn rewritten(
         &self,
         body: &[u8],
@@ -178,9 +178,9 @@ impl JobAnswer {
     }
 }
 
-/// Returns what pointers lead to in a document that is one object.
+/// Reads the values that `pointers` lead to from a document that is one JSON object.
 pub(super) fn select<'p>(body: &[u8], pointers: &'p Pointers) -> Option<Selection<'p>> {
-    /// Tells an object from what else a document can be.
+    /// A listener that also notes whether the document is an object.
     struct Root<'p>(Selection<'p>, bool);
 
     impl Events for Root<'_> {
@@ -215,7 +215,7 @@ pub(super) fn select<'p>(body: &[u8], pointers: &'p Pointers) -> Option<Selectio
     is_object.then_some(root.0)
 }
 
-/// An id as a path can name it: a text, or the digits of a whole number.
+/// Returns an id as text: a non-empty string, or the digits of a whole number.
 fn id(value: &Value) -> Option<Arc<str>> {
     match value {
         Value::Text(text) if !text.is_empty() => Some((&**text).into()),
@@ -224,13 +224,13 @@ fn id(value: &Value) -> Option<Arc<str>> {
     }
 }
 
-/// A time, in seconds since 1970 or as RFC 3339 writes it.
+/// Returns a time in seconds since 1970, from a number or from an RFC 3339 text.
 fn time(selection: &Selection<'_>, field: Field) -> Option<u64> {
     whole(selection, field).or_else(|| parse_rfc3339(selection.text_of(field)?))
 }
 
-/// A whole number, written as a number or as a text, with a fraction of zeros perhaps; of a time
-/// the fraction is dropped.
+/// Returns a whole number, written as a number or as a text, perhaps with a fraction of zeros; the
+/// fraction of a time is dropped.
 fn whole(selection: &Selection<'_>, field: Field) -> Option<u64> {
     let (Value::Text(text) | Value::Word(text)) = selection.value(field)? else {
         return None;

@@ -1,5 +1,5 @@
-//! Reads a page of a channel's list as it comes: what its jobs are recognised by, and nothing
-//! of their prompts but the digest.
+//! Reads a page of a channel's list as it streams in: the members by which its jobs are recognised, and
+//! of their prompts nothing but the digest.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,36 +9,37 @@ use super::job::JobAnswer;
 use super::pointers::Selection;
 use super::reader::{Events, Progress, Reader};
 
-/// How many jobs of one page are kept. A channel that is asked for a hundred and sends more of
-/// its account than this is not read to the end.
+/// The maximum number of jobs of one page that are kept. A channel that is asked for a hundred and sends
+/// more jobs than this is not read to the end.
 pub const MAX_ENTRIES: usize = 10_000;
 
 /// A page of a channel's list.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Its jobs, in its order, without those that have no id that can be read.
+    /// The jobs in the order of the page, without those whose id is missing or cannot be read.
     pub jobs: Vec<JobAnswer>,
-    /// Jobs that have no id that can be read: nobody can ask for one, but a create may have made
-    /// it.
+    /// The jobs whose id is missing or cannot be read: nobody can ask for such a job, but a create may
+    /// have made it.
     pub nameless: Vec<JobAnswer>,
-    /// How many entries it has, readable or not.
+    /// The number of entries on the page, readable or not.
     pub entries: usize,
-    /// Whether it was read to its end. Otherwise the jobs are its beginning.
+    /// Whether the page was read to its end. If not, the jobs are its beginning.
     pub whole: bool,
-    /// Whether there are more behind it; some channels do not say.
+    /// Whether more pages follow; some channels do not say.
     pub has_more: Option<bool>,
-    /// What the next page comes after: what the page says, or else its last job that has an id.
+    /// The id after which the next page begins: the page's own, otherwise that of its last job with an
+    /// id.
     pub last: Option<Arc<str>>,
 }
 
 impl Page {
-    /// Counts the entries that could not be read.
+    /// Returns the number of entries that could not be read.
     pub fn unreadable(&self) -> usize {
         self.entries.saturating_sub(self.jobs.len())
     }
 }
 
-/// Reads a page, pushed in pieces of any size. Its memory is bounded whatever comes: a few
+/// A reader of one page, pushed in pieces of any size. Its memory is bounded whatever the input is: a few
 /// kilobytes, and for each job what [`JobAnswer`] keeps of it.
 #[derive(Debug)]
 pub struct ListReader<'d> {
@@ -46,22 +47,22 @@ pub struct ListReader<'d> {
     page: Listing<'d>,
 }
 
-/// Listens for the members of a page.
+/// The listener that collects the members of a page.
 #[derive(Debug)]
 struct Listing<'d> {
     dialect: &'d Dialect,
     page: Page,
     last_id: String,
-    /// How many objects and arrays are open, without those in the entry.
+    /// The number of open objects and arrays, not counting those in the entry.
     depth: usize,
-    /// How many are open among the entries; 0 as long as none can come.
+    /// The depth of the array of entries; 0 until it has begun.
     list_depth: usize,
     place: Place,
-    /// The entry that is being read, and how many objects and arrays are open in it.
+    /// The entry that is being read, and the number of objects and arrays that are open in it.
     entry: Option<(Selection<'d>, usize)>,
 }
 
-/// What is being read beside entries.
+/// The member of the page that is being read, outside of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Data,
@@ -81,27 +82,27 @@ impl<'d> ListReader<'d> {
                 last_id: String::new(),
                 depth: 0,
                 list_depth: 0,
-                // A list may be no object with `data`, but the array itself.
+                // A list may be a plain array, without an object with `data`.
                 place: Place::Data,
                 entry: None,
             },
         }
     }
 
-    /// Reads the next piece. Returns whether more is wanted.
+    /// Reads the next piece. Returns whether further pieces are wanted.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         self.reader.push(bytes, &mut self.page);
         self.reader.progress() != Progress::Broken && self.page.page.entries < MAX_ENTRIES
     }
 
-    /// Returns the page, whole or as far as it came; `None` where the input is no list.
+    /// Returns the page, whole or as far as it was read; `None` if the input is not a list.
     pub fn finish(mut self) -> Option<Page> {
         let whole = self.reader.finish(&mut self.page) == Progress::Whole;
         let mut listing = self.page;
         let mut page = listing.page;
         page.whole = whole;
         page.last = page.jobs.last().and_then(|job| job.id.clone());
-        // What stands before the end of a page that was cut is not where to go on.
+        // The id before the end of a page that was cut is not where the next page begins.
         if whole && !listing.last_id.is_empty() {
             page.last = Some(std::mem::take(&mut listing.last_id).into());
         }
@@ -110,10 +111,10 @@ impl<'d> ListReader<'d> {
 }
 
 impl Listing<'_> {
-    /// An entry has ended.
+    /// Adds an entry that has ended to the page.
     fn push(&mut self, entry: &Selection<'_>) {
         let mut job = JobAnswer::of(entry, self.dialect);
-        // They are places in a document that is gone.
+        // The ranges refer to a document that is gone.
         (job.status_span, job.id_spans, job.source_span) = (None, [None, None], None);
         let jobs = match job.id {
             Some(_) => &mut self.page.jobs,

@@ -1,17 +1,17 @@
-//! How channels spell the Videos API: their words for how a job stands, where in an answer the
-//! values are, and the shapes of their errors. Pure: bytes in, values out.
+//! The dialects of the Videos API that channels speak: their status words, the places of values in an
+//! answer, and the shapes of their errors. Pure: bytes in, values out.
 //!
-//! A [`Dialect`] is data. Today its status words can be configured, and the rest is what upstreams
-//! of the API were found to write, side by side: OpenAI's shape first, then those of relays and
-//! self-hosted servers. Nothing outside of this module knows a vendor.
+//! A [`Dialect`] is data. Today its status words can be configured; the rest is what upstreams of the API
+//! were found to write, side by side: OpenAI's shape first, then those of relays and self-hosted servers.
+//! Nothing outside of this module knows a vendor.
 //!
-//! Answers are read leniently (`reader.rs` says why), as a stream of members of which only what
-//! means something is kept: [`JobAnswer`] of one job, [`ListReader`] of a page of any length,
-//! [`ApiError`] of an error. What an answer proves is decided here as well, by
-//! [`Dialect::job_status`] and [`Dialect::proves_nothing_created`].
+//! Answers are read leniently (`reader.rs` says why), as a stream of members of which only the meaningful
+//! ones are kept: [`JobAnswer`] of one job, [`ListReader`] of a page of any length, [`ApiError`] of an
+//! error. What an answer proves is decided here as well, by [`Dialect::job_status`] and
+//! [`Dialect::proves_nothing_created`].
 //!
-//! Clients are told OpenAI's words: where a channel has another, [`JobAnswer::rewritten`] puts
-//! OpenAI's in its place, and leaves all other bytes as they are.
+//! Clients see OpenAI's words: if a channel has another word, [`JobAnswer::rewritten`] replaces it by
+//! OpenAI's, and leaves all other bytes as they are.
 
 mod blame;
 mod encode;
@@ -34,7 +34,7 @@ pub use words::{MAX_WORD, Status, StatusWords, WordError};
 
 use pointers::Pointers;
 
-/// How one channel spells the API.
+/// A channel's dialect of the Videos API, as data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
     words: StatusWords,
@@ -50,7 +50,7 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// Builds the default dialect with a channel's own status words.
+    /// Makes the default dialect with a channel's own status words.
     pub fn new(words: StatusWords) -> Self {
         let listed = job::JOB.iter().chain(job::LISTED);
         Self {
@@ -62,7 +62,7 @@ impl Dialect {
     }
 }
 
-/// Feeds any bytes to all readers of answers, cut in two at `cut`. For fuzzers, which look for
+/// Feeds arbitrary bytes to all readers of answers, cut in two at `cut`. For fuzzers, which look for
 /// panics.
 pub fn read_anything(bytes: &[u8], cut: usize) {
     let dialect = Dialect::default();

@@ -1,4 +1,4 @@
-//! Where in a document the values stand that mean something, and how they are gathered.
+//! The pointers to the meaningful values of a document, and the collection of those values.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::reader::Events;
 use crate::map::Map;
 use crate::sha256::Sha256;
 
-/// What a value means.
+/// The meaning of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Id,
@@ -31,24 +31,24 @@ impl Field {
     const COUNT: usize = Self::Detail as usize + 1;
 }
 
-/// The longest text that is kept, in bytes. A longer one is unreadable; of an error's message
-/// the beginning is kept.
+/// The maximum length of a text that is kept, in bytes. A longer one counts as unreadable; of an error's
+/// message the beginning is kept.
 pub(super) const MAX_TEXT: usize = 1024;
 
-/// Pointers in the way of RFC 6901, each with what its value means. Where several mean the same,
-/// the first of them that the document has is read.
+/// A set of pointers in the style of RFC 6901, each with the meaning of its value. Of several with the
+/// same meaning, the first that the document has is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pointers {
     all: Vec<Pointer>,
-    /// The pointers, a bit for each, by the number of segments of their paths.
+    /// The pointers, as bit sets, by the number of segments of their paths.
     by_length: Vec<u64>,
-    /// Those that have a segment at that depth.
+    /// For each depth, the pointers by their segment at that depth.
     by_segment: Vec<Map<Box<str>, u64>>,
-    /// Those that mean a field.
+    /// The pointers to each field.
     by_field: [u64; Field::COUNT],
-    /// Those to prompts, of which nothing but the digest is kept.
+    /// The pointers to prompts, of which nothing but the digest is kept.
     digested: u64,
-    /// Those to messages: of a long one the beginning is kept.
+    /// The pointers to messages: of a long message the beginning is kept.
     cut: u64,
 }
 
@@ -59,7 +59,7 @@ struct Pointer {
 }
 
 impl Pointers {
-    /// The maximum number: one for each bit of a set.
+    /// The maximum number of pointers: one for each bit of a set.
     const MAX: usize = u64::BITS as usize;
 
     pub(super) fn new<'a>(pointers: impl IntoIterator<Item = (Field, &'a str)>) -> Self {
@@ -70,7 +70,7 @@ impl Pointers {
             path: text.split('/').skip(1).map(Box::from).collect(),
         };
         let all: Vec<Pointer> = pointers.map(pointer).collect();
-        // Each value of a document asks which pointers end there: that is looked up.
+        // For each value of a document the pointers that end there are needed: that is a look-up.
         let longest = all.iter().map(|p| p.path.len()).max().unwrap_or(0);
         let of_length = |length| set_of(&all, |pointer| pointer.path.len() == length);
         let mut by_segment = vec![Map::<Box<str>, u64>::default(); longest];
@@ -94,25 +94,25 @@ impl Pointers {
         }
     }
 
-    /// Of those in `set`, the ones that go on like this at a depth.
+    /// Returns the pointers of `set` whose segment at `depth` is `segment`.
     fn through(&self, set: u64, depth: usize, segment: &str) -> u64 {
         let sets = self.by_segment.get(depth);
         set & sets.and_then(|sets| sets.get(segment)).unwrap_or(&0)
     }
 
-    /// Of those in `set`, the ones that end at a depth.
+    /// Returns the pointers of `set` whose paths have `depth` segments.
     fn ending(&self, set: u64, depth: usize) -> u64 {
         set & self.by_length.get(depth).copied().unwrap_or(0)
     }
 }
 
-/// Returns the set of the pointers that are so: a bit for each.
+/// Returns the set of the pointers for which `is` holds, as a bit for each.
 fn set_of(all: &[Pointer], is: impl Fn(&Pointer) -> bool) -> u64 {
     let bits = all.iter().enumerate();
     bits.fold(0, |set, (bit, pointer)| set | u64::from(is(pointer)) << bit)
 }
 
-/// Returns the bits of a set, in order.
+/// Returns the numbers of the bits of a set, in order.
 fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = (set != 0).then(|| set.trailing_zeros() as usize)?;
@@ -121,45 +121,45 @@ fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// A value, as far as it was wanted.
+/// A value that a pointer leads to, as far as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(Box<str>),
-    /// A number, `true`, `false`, `null`, or something else that is no text.
+    /// A number, `true`, `false`, `null`, or another word that is not a string.
     Word(Box<str>),
     /// The SHA-256 of a prompt, of which nothing else is kept.
     Digest([u8; 32]),
     Object,
     Array,
-    /// It is there, but cannot be read, is too long, or comes twice and differs.
+    /// A value that cannot be read, is too long, or occurs twice with a difference.
     Unreadable,
 }
 
-/// Listens to a reader, and gathers what the pointers name.
+/// A listener of a reader that collects the values that the pointers name.
 #[derive(Debug)]
 pub(super) struct Selection<'p> {
     pointers: &'p Pointers,
-    /// For each object and array that is open, the pointers that lead into it, and how many
-    /// elements have begun.
+    /// For each open object and array, the pointers that lead into it, and the number of elements that
+    /// have begun.
     frames: Vec<(u64, usize)>,
     /// The pointers that lead to the value that is being read.
     current: u64,
     values: Vec<Option<Found>>,
-    /// The pointers that have led to something.
+    /// The pointers for which a value was found.
     found: u64,
     text: String,
     cut: bool,
     digest: Option<Hashing>,
 }
 
-/// What a pointer has led to, and where that stands in the document.
+/// The value that a pointer leads to, and its byte range in the document.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) value: Value,
     pub(super) span: Range<usize>,
 }
 
-/// A text of which nothing but its digest is kept.
+/// The running digest of a text of which nothing else is kept.
 struct Hashing(Sha256);
 
 impl std::fmt::Debug for Hashing {
@@ -182,32 +182,32 @@ impl<'p> Selection<'p> {
         }
     }
 
-    /// Returns what the document has for a field; `None` where it has nothing or `null`.
+    /// Returns the first value of a field that is not `null`; `None` if the document has none.
     pub(super) fn found(&self, field: Field) -> Option<&Found> {
         let is_null =
             |found: &&Found| matches!(&found.value, Value::Word(word) if &**word == "null");
         self.all_found(field).find(|found| !is_null(found))
     }
 
-    /// Returns all that the document has for a field.
+    /// Returns all values that the document has for a field.
     fn all_found(&self, field: Field) -> impl Iterator<Item = &Found> {
         let found = bits(self.found & self.pointers.by_field[field as usize]);
         found.filter_map(|bit| self.values.get(bit)?.as_ref())
     }
 
-    /// Where in the document the scalars of a field stand.
+    /// Returns the byte ranges of the scalar values of a field.
     pub(super) fn spans(&self, field: Field) -> impl Iterator<Item = Range<usize>> {
         let all = self.all_found(field);
         let scalars = all.filter(|found| matches!(found.value, Value::Text(_) | Value::Word(_)));
         scalars.map(|found| found.span.clone())
     }
 
-    /// Returns the value of [`Self::found`].
+    /// Returns the value of [`Self::found`], without its range.
     pub(super) fn value(&self, field: Field) -> Option<&Value> {
         self.found(field).map(|found| &found.value)
     }
 
-    /// A text of a field that is not empty.
+    /// Returns the text of a field, if it is a string and not empty.
     pub(super) fn text_of(&self, field: Field) -> Option<&str> {
         match self.value(field) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
@@ -219,7 +219,7 @@ impl<'p> Selection<'p> {
         self.pointers.ending(self.current, self.frames.len())
     }
 
-    /// Notes a value for all pointers that end at it.
+    /// Records a value for all pointers that end at it.
     fn set(&mut self, mut value: Value, span: &Range<usize>) {
         let ending = self.ending();
         self.found |= ending;

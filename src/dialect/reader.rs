@@ -1,15 +1,15 @@
-//! Reads JSON as it comes: structure for whoever listens, nothing kept, nothing refused that
-//! another program's encoder can have written.
+//! Reads JSON as it streams in: reports the structure to a listener, keeps nothing, and accepts anything
+//! that another program's encoder can have written.
 //!
-//! The gate's own clients are read by [`crate::json`], strictly, since what the gate reads there
-//! must be what a channel reads. Here a channel's answer is read, and money depends on reading as
-//! much of it as can be read: one value that no decoder takes (a lone surrogate in a prompt,
-//! `1e400`, `NaN`, a thousand brackets) says nothing about its neighbours. So:
+//! The gate reads its own clients with [`crate::json`], strictly, since what the gate reads there must be
+//! what a channel reads. Here a channel's answer is read, and money depends on reading as much of it as
+//! possible: one value that no decoder takes (a lone surrogate in a prompt, `1e400`, `NaN`, a thousand
+//! brackets) says nothing about its neighbours. So:
 //!
-//! - Strings that are no Unicode and words that are no numbers are reported as unreadable.
-//! - What nobody wants is skipped by its quotes and brackets, to any depth, in constant memory.
-//! - Only broken structure ends the reading: a missing colon, a bracket that closes the other
-//!   kind, the end of the input in the middle.
+//! - Strings that are not valid Unicode and words that are not numbers are reported as unreadable.
+//! - Unwanted values are skipped by their quotes and brackets, to any depth, in constant memory.
+//! - Only broken structure ends the reading: a missing colon, a bracket that closes the other kind, the end
+//!   of the input in the middle.
 
 use std::ops::Range;
 
@@ -17,61 +17,61 @@ use memchr::memchr2;
 
 use super::text::{Piece, Text};
 
-/// The longest key, number or word that is read. (The numbers and names that mean something to
-/// the gate have at most twenty bytes.)
+/// The maximum length of a key, number or word that is read, in bytes. (The meaningful ones have at most
+/// twenty.)
 const MAX_WORD: usize = 64;
-/// Levels of objects and arrays that are looked into; what nests deeper is skipped.
+/// The maximum number of levels of objects and arrays that are read; deeper values are skipped.
 const MAX_DEPTH: u32 = 32;
 
-/// What is told of a document, in its order.
+/// A listener for the events of a document, in its order.
 pub(super) trait Events {
-    /// A member's key, `None` where it is too long or unreadable. Returns whether its value is
-    /// wanted.
+    /// Takes a member's key, `None` if it is too long or unreadable. Returns whether the member's value
+    /// is wanted.
     fn key(&mut self, key: Option<&str>) -> bool;
-    /// Returns the next element of an array. Returns whether it is wanted.
+    /// Begins the next element of an array. Returns whether the element is wanted.
     fn element(&mut self) -> bool;
-    /// A wanted value is an object, or else an array.
+    /// Begins a wanted value that is an object (`object`) or an array.
     fn open(&mut self, object: bool);
-    /// The innermost object or array has ended.
+    /// Ends the innermost object or array.
     fn close(&mut self);
-    /// A piece of a wanted string.
+    /// Takes a piece of a wanted string.
     fn text(&mut self, piece: &str);
-    /// The end of a wanted string, where in the input it stood with its quotes, and whether all
-    /// of it could be decoded.
+    /// Ends a wanted string: `readable` says whether all of it could be decoded, `span` is its byte range
+    /// in the input, with its quotes.
     fn text_end(&mut self, readable: bool, span: Range<usize>);
-    /// A wanted number, `true`, `false`, `null` or some other word; `None` where it is too long.
+    /// Takes a wanted number, `true`, `false`, `null` or some other word; `None` if it is too long.
     fn word(&mut self, word: Option<&str>, span: Range<usize>);
 }
 
-/// How far a document was read.
+/// The progress of reading a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It goes on.
+    /// The document goes on.
     Open,
-    /// One whole value was read.
+    /// One whole value has been read.
     Whole,
-    /// It has no structure that could be followed.
+    /// The document's structure is broken.
     Broken,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     Value,
-    /// The first element of an array, or its end.
+    /// Before the first element of an array, or its end.
     ValueOrEnd,
-    /// The first key of an object, or its end.
+    /// Before the first key of an object, or its end.
     KeyOrEnd,
     Key,
     InKey,
     Colon,
     InText,
     InWord,
-    /// In a value that nobody wants: how many brackets are open, and where in a string it stands.
+    /// In an unwanted value: the number of open brackets, and the position in a string.
     Skipping {
         open: u64,
         text: Skipped,
     },
-    /// Behind a value.
+    /// After a value.
     After,
     End,
     Broken,
@@ -79,10 +79,10 @@ enum State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Skipped {
-    /// In no string.
+    /// Outside of a string.
     Outside,
     Inside,
-    /// Behind a backslash.
+    /// After a backslash in a string.
     Escaped,
 }
 
@@ -90,16 +90,16 @@ enum Skipped {
 #[derive(Debug)]
 pub(super) struct Reader {
     state: State,
-    /// The kinds of what is open, the innermost in the lowest bit: 1 for an object.
+    /// The kinds of the open objects and arrays, the innermost in the lowest bit: 1 for an object.
     kinds: u64,
     depth: u32,
-    /// How many bytes were read.
+    /// The number of bytes that have been read.
     at: usize,
-    /// Where the value that is being read began.
+    /// The offset at which the present value began.
     began: usize,
     wanted: bool,
     text: Text,
-    /// A key or a word, as long as it fits.
+    /// The present key or word, as long as it fits.
     word: String,
     too_long: bool,
 }
@@ -131,7 +131,7 @@ impl Reader {
                 State::InWord => self.in_word(piece, from, events),
                 State::Skipping { open, text } => self.skip(piece.from(from), open, text),
                 State::Broken => return,
-                // A byte order mark may stand before everything.
+                // A byte order mark may stand at the beginning.
                 State::Value if self.depth == 0 && matches!(byte, 0xEF | 0xBB | 0xBF) => 1,
                 _ if is_whitespace(byte) => 1,
                 _ => self.structure(byte, events),
@@ -141,7 +141,7 @@ impl Reader {
         }
     }
 
-    /// Returns how far the document has come.
+    /// Returns the progress of the document.
     pub(super) fn progress(&self) -> Progress {
         match self.state {
             State::End => Progress::Whole,
@@ -150,7 +150,7 @@ impl Reader {
         }
     }
 
-    /// Returns the input has ended: a word at its very end is complete only then.
+    /// Ends the input, and returns the progress: a word at the very end is complete only then.
     pub(super) fn finish(&mut self, events: &mut impl Events) -> Progress {
         if self.depth == 0 && matches!(self.state, State::InWord) {
             self.end_word(self.at, events);
@@ -178,9 +178,9 @@ impl Reader {
         1
     }
 
-    /// A value begins with this byte.
+    /// Begins a value by its first byte.
     fn begin(&mut self, byte: u8, events: &mut impl Events) -> usize {
-        // A member has been asked for by its key.
+        // For a member, the listener has been asked at its key.
         if self.depth > 0 && self.kinds & 1 == 0 {
             self.wanted = events.element();
         }
@@ -227,7 +227,7 @@ impl Reader {
         1
     }
 
-    /// A value has ended.
+    /// Sets the state after the end of a value.
     fn after(&mut self) {
         self.state = match self.depth {
             0 => State::End,
@@ -261,7 +261,7 @@ impl Reader {
         let rest = piece.from(from);
         let end = rest.iter().position(|byte| ends_word(*byte));
         let length = end.unwrap_or(rest.len());
-        // No number has other bytes than ASCII's: cut or not, such a word means nothing.
+        // Numbers have ASCII bytes only: cut or not, such a word means nothing.
         match piece.decode(from..from + length) {
             Ok(word) => keep(&mut self.word, &mut self.too_long, word),
             Err(_) => self.too_long = true,
@@ -280,7 +280,7 @@ impl Reader {
         self.after();
     }
 
-    /// Skips on, by quotes and brackets.
+    /// Skips an unwanted value, by its quotes and brackets.
     fn skip(&mut self, rest: &[u8], mut open: u64, mut text: Skipped) -> usize {
         let mut used = 0;
         while let Some(rest) = rest.get(used..).filter(|rest| !rest.is_empty()) {
@@ -321,7 +321,7 @@ impl Reader {
     }
 }
 
-/// Adds to a key or a word what there is room for.
+/// Appends a piece to a key or a word, or marks it as too long.
 fn keep(word: &mut String, too_long: &mut bool, piece: &str) {
     match word.len() + piece.len() <= MAX_WORD {
         true => word.push_str(piece),

@@ -1,16 +1,16 @@
-//! Decodes the inside of a JSON string as it comes, and goes on where it cannot be decoded.
+//! Decodes the inside of a JSON string as it streams in, and goes on after parts that cannot be decoded.
 
 use std::ops::Range;
 use std::str::Utf8Error;
 
 use memchr::memchr2;
 
-/// A piece of a document, as it came. It is validated in one go: to do that for each key and text
-/// of its own costs several times as much.
+/// A piece of a document. Its UTF-8 is validated once: validating each key and text by itself costs
+/// several times as much.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece<'a> {
     bytes: &'a [u8],
-    /// As much of its beginning as is UTF-8.
+    /// The longest valid UTF-8 prefix of the bytes.
     text: &'a str,
 }
 
@@ -23,12 +23,12 @@ impl<'a> Piece<'a> {
         Self { bytes, text }
     }
 
-    /// Returns what is behind its first `at` bytes.
+    /// Returns the bytes after the first `at` bytes.
     pub(super) fn from(self, at: usize) -> &'a [u8] {
         self.bytes.get(at..).unwrap_or_default()
     }
 
-    /// Decodes a part of it.
+    /// Decodes a byte range of the piece.
     pub(super) fn decode(self, range: Range<usize>) -> Result<&'a str, Utf8Error> {
         match self.text.get(range.clone()) {
             Some(text) => Ok(text),
@@ -37,14 +37,13 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// How far the reading of one string has come. Carries a character or an escape across the edge
-/// of a chunk.
+/// The state of decoding one string. It carries a character or an escape across the edge of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text {
     escape: Escape,
-    /// A high surrogate whose low one has not come yet.
+    /// A high surrogate whose low surrogate has not come yet.
     high: Option<u16>,
-    /// The first bytes of a character that a chunk's edge has cut.
+    /// The first bytes of a character that the edge of a chunk has cut.
     carry: [u8; 4],
     carried: usize,
     readable: bool,
@@ -52,11 +51,11 @@ pub(super) struct Text {
 
 #[derive(Debug, Clone, Copy)]
 enum Escape {
-    /// In none.
+    /// Outside of an escape.
     None,
-    /// Behind the backslash.
+    /// After the backslash.
     Kind,
-    /// Among the four digits of a `\u`.
+    /// Within the four digits of a `\u`.
     Hex { digits: u8, value: u16 },
 }
 
@@ -73,14 +72,15 @@ impl Default for Text {
 }
 
 impl Text {
-    /// Returns whether all of it is Unicode: no lone surrogate, no broken UTF-8, no unknown escape.
+    /// Returns whether the string so far is valid Unicode: no lone surrogate, no broken UTF-8, no unknown
+    /// escape.
     pub(super) fn is_readable(self) -> bool {
         self.readable
     }
 
-    /// Reads on behind the opening quote, from that byte of the piece on. Gives what is decoded to
-    /// `give`, as long as all of it can be. Returns how many bytes were used, and whether the closing
-    /// quote was the last.
+    /// Decodes the string from the byte `from` of the piece on, after the opening quote, and passes
+    /// decoded text to `give` as long as all of it can be decoded. Returns the number of bytes used, and
+    /// whether the closing quote was the last of them.
     pub(super) fn read(
         &mut self,
         piece: Piece<'_>,
@@ -98,7 +98,7 @@ impl Text {
                     match rest.get(length) {
                         None => break,
                         Some(b'"') => {
-                            // Nothing may be left of what has begun.
+                            // No character and no surrogate may be incomplete at the end.
                             self.readable &= self.high.is_none() && self.carried == 0;
                             return (at + 1 - from, true);
                         }
@@ -129,7 +129,7 @@ impl Text {
                         };
                     }
                     None => {
-                        // The byte is no part of the escape: a quote ends the string.
+                        // The byte is not part of the escape: a quote ends the string.
                         self.readable = false;
                         self.escape = Escape::None;
                     }
@@ -140,7 +140,7 @@ impl Text {
         (at - from, false)
     }
 
-    /// A run of bytes without quotes and backslashes.
+    /// Decodes a run of bytes without quotes and backslashes.
     fn run(&mut self, piece: Piece<'_>, mut run: Range<usize>, give: &mut impl FnMut(&str)) {
         if run.is_empty() {
             return;
@@ -166,7 +166,7 @@ impl Text {
                     Ok("") | Err(_) => {}
                     Ok(text) => give(text),
                 }
-                // At the end a character may be cut; in the middle it is none.
+                // At the end of the run a character may be cut; in the middle the bytes are invalid.
                 match self.carry.get_mut(..rest.len()) {
                     Some(carry) if error.error_len().is_none() => {
                         carry.copy_from_slice(rest);
@@ -178,7 +178,7 @@ impl Text {
         }
     }
 
-    /// One more byte of a character that a chunk's edge has cut.
+    /// Adds one more byte to a character that the edge of a chunk has cut.
     fn complete(&mut self, byte: u8, give: &mut impl FnMut(&str)) {
         let Some(place) = self.carry.get_mut(self.carried) else {
             self.readable = false;
@@ -224,7 +224,7 @@ impl Text {
         }
     }
 
-    /// One UTF-16 code unit, as a `\u` escape names it.
+    /// Decodes one UTF-16 code unit, as a `\u` escape names it.
     fn unit(&mut self, unit: u16, give: &mut impl FnMut(&str)) {
         let code = match (self.high.take(), unit) {
             (None, 0xD800..=0xDBFF) => {

@@ -1,28 +1,28 @@
-//! The words by which channels say how a job stands.
+//! The status words of channels, and their meanings.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-/// The state of a job, in the gate's own terms.
+/// The status of a job, in the gate's own terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It waits.
+    /// The job waits to be rendered.
     Queued,
-    /// It is being rendered.
+    /// The job is being rendered.
     InProgress,
-    /// It has a video.
+    /// The job has a video.
     Completed,
-    /// It has none, and will have none.
+    /// The job has no video, and will have none.
     Failed,
-    /// It was stopped before it had one.
+    /// The job was stopped before it had a video.
     Cancelled,
-    /// The channel has given it up, since it took too long.
+    /// The channel has given up the job, since it took too long.
     Expired,
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 6] = [
         Self::Queued,
         Self::InProgress,
@@ -32,7 +32,7 @@ impl Status {
         Self::Expired,
     ];
 
-    /// Returns its name in the configuration.
+    /// Returns the name of the status in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -44,14 +44,14 @@ impl Status {
         }
     }
 
-    /// Finds the status of that name.
+    /// Finds the status named `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// Returns OpenAI's word for it, which clients get. There is none for
-    /// a job that was cancelled or has expired but `failed`; `cancelled` has always been passed
-    /// on, and a client that waits for another word than the two for going on ends there too.
+    /// Returns OpenAI's word for the status, which clients get. OpenAI has no word but `failed` for a job
+    /// that was cancelled or has expired; `cancelled` has always been passed on, and a client that waits
+    /// for any word but the two for going on stops there, too.
     pub const fn public_name(self) -> &'static str {
         match self {
             Self::Expired => Self::Failed.name(),
@@ -59,9 +59,8 @@ impl Status {
         }
     }
 
-    /// Returns the name of the job's end in the ledger and in metrics. A job that the channel
-    /// itself gave up is not one whose end the gate has not seen in time, which is called
-    /// `expired`.
+    /// Returns the name of a job's end in the ledger and in metrics. A job that its channel gave up is
+    /// called `timed_out`; `expired` is the name for a job whose end the gate has not seen in time.
     pub const fn end(self) -> &'static str {
         match self {
             Self::Expired => "timed_out",
@@ -69,14 +68,14 @@ impl Status {
         }
     }
 
-    /// Returns whether nothing more can become of the job.
+    /// Returns whether the status is final.
     pub const fn is_end(self) -> bool {
         !matches!(self, Self::Queued | Self::InProgress)
     }
 }
 
-/// What channels are known to say, as [`normal`] writes it. A word that stands here for
-/// something else at one channel is overridden in its configuration.
+/// The known status words of channels, in the spelling of [`normal`]. A channel at which a word means
+/// something else overrides it in its configuration.
 const KNOWN: &[(Status, &[&str])] = &[
     (
         Status::Queued,
@@ -87,7 +86,7 @@ const KNOWN: &[(Status, &[&str])] = &[
             "in_queue",
             "pending",
             "submitted",
-            // What relays of the new-api family say right after a create.
+            // The word of new-api relays right after a create.
             "unknown",
             "not_start",
             "not_started",
@@ -144,11 +143,11 @@ const KNOWN: &[(Status, &[&str])] = &[
     ),
 ];
 
-/// The longest word that is looked up, in bytes.
+/// The maximum length of a word that is looked up, in bytes.
 pub const MAX_WORD: usize = 64;
 
-/// One spelling for words that differ in case and in how they are joined: `IN_PROGRESS`,
-/// `In Progress` and `in-progress`.
+/// Normalizes a word, so that words that differ in case and in how they are joined are equal:
+/// `IN_PROGRESS`, `In Progress` and `in-progress`.
 fn normal(word: &str) -> String {
     let byte = |byte: u8| match byte {
         b' ' | b'-' => '_',
@@ -157,26 +156,26 @@ fn normal(word: &str) -> String {
     word.trim().bytes().map(byte).collect()
 }
 
-/// The words of one channel: those that are known, and its own before them.
+/// The status words of one channel: its own words, and then the known ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatusWords {
     own: BTreeMap<Box<str>, Status>,
 }
 
-/// Why a word cannot be given a meaning.
+/// The reason why a word cannot be given a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WordError {
-    /// It is empty, too long, or holds other characters than visible ASCII and spaces.
+    /// The word is empty, too long, or has characters other than visible ASCII and spaces.
     Unfit,
-    /// It is there already, in another spelling perhaps.
+    /// The word has been added already, perhaps in another spelling.
     Repeated,
 }
 
 impl StatusWords {
-    /// Gives a word a meaning, whatever it would mean otherwise.
+    /// Adds a word of the channel's own with its meaning, which overrides a known one.
     ///
     /// # Errors
-    /// Where it cannot be a word, or has been given one.
+    /// If `word` is not a valid word, or has been added before.
     pub fn add(&mut self, word: &str, status: Status) -> Result<(), WordError> {
         let fits = |b: u8| b.is_ascii_graphic() || b == b' ';
         let normal = normal(word);
@@ -192,9 +191,9 @@ impl StatusWords {
         }
     }
 
-    /// Finds what a word means, if anything.
+    /// Finds the meaning of a word, if it has one.
     pub fn find(&self, word: &str) -> Option<Status> {
-        // Most channels say just this, and polls come often.
+        // Most channels use exactly these names, and polls are frequent.
         if self.own.is_empty()
             && let Some(status) = Status::from_name(word)
         {
@@ -212,7 +211,7 @@ impl StatusWords {
     }
 }
 
-/// A word of which nobody knows the meaning, as it may be shown in a log: printable, and short.
+/// Returns an unknown word as a log may show it: printable, and short.
 pub(super) fn printable(word: &str) -> Arc<str> {
     let plain = |c: char| match c.is_ascii_graphic() || c == ' ' {
         true => c,

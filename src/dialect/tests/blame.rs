@@ -1,4 +1,4 @@
-//! Who is to blame for an error.
+//! Errors, and who is to blame for each.
 
 use super::*;
 use crate::dialect::Blame;
@@ -21,7 +21,7 @@ fn errors_are_about_the_request_or_the_channel() {
         (402, none(), Account),
         (402, r#"{"error":"no credits"}"#.to_owned(), Account),
         (407, none(), Account),
-        // Of a credential, an account, its bill or what it may do.
+        // About a credential, an account, its bill or its permissions.
         (403, code("insufficient_user_quota"), Account),
         (403, flat("pre_consume_token_quota_failed"), Account),
         (403, code("unsupported_country_region_territory"), Account),
@@ -36,7 +36,7 @@ fn errors_are_about_the_request_or_the_channel() {
             r#"{"detail":"Your API key has expired"}"#.to_owned(),
             Account,
         ),
-        // Of what is asked for, or nobody knows of what.
+        // About what is asked for, or about nothing known.
         (403, none(), Request),
         (403, page(), Request),
         (403, code("content_policy_violation"), Request),
@@ -57,7 +57,7 @@ fn errors_are_about_the_request_or_the_channel() {
         (400, code("invalid_value"), Request),
         (400, none(), Request),
         (404, none(), Request),
-        // It serves others.
+        // The channel serves other models.
         (404, code("model_not_found"), Request),
         (409, none(), Request),
         (413, page(), Request),

@@ -1,4 +1,4 @@
-//! Error shapes, and what answers prove.
+//! The shapes of errors, and the evidence in answers.
 
 use super::*;
 
@@ -74,7 +74,7 @@ fn errors_of_apis_are_told_from_pages() {
 #[test]
 fn what_proves_that_nothing_was_created() {
     let dialect = Dialect::default();
-    // By status: with each of the shapes above, and without one.
+    // For each status, the evidence: with each of the shapes above, and without one.
     for (status, proofs) in [
         (100, "-----"),
         (200, "-----"),
@@ -149,7 +149,7 @@ fn a_failed_job_under_any_status_is_a_job() {
     for code in [401, 403, 429] {
         assert_eq!(stands(code, failed), None, "{code}");
     }
-    // Who does not name the job, or says that it goes on, has failed itself.
+    // An answer that does not name the job, or says that it goes on, is the channel's own failure.
     assert_eq!(
         status(500, r#"{"status":"error","error":"x"}"#),
         JobStatus::Unclear

@@ -1,4 +1,4 @@
-//! One job.
+//! Single jobs, as they are read from answers and rewritten.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn jobs_are_read_leniently() {
     assert_eq!(odd.id.as_deref(), Some("7"));
     assert_eq!((odd.status, odd.seconds, odd.size), (None, Some(8), None));
     assert_eq!(odd.unknown_word.as_deref(), Some("melting"));
-    // What a channel adds is passed over, and so is what it writes in another shape.
+    // Members that a channel adds are skipped, and members of another JSON type are ignored.
     let shapes = br#"{"id":{"a":[1]},"x":[{}],"status":[],"size":"a\"b","seconds":-4.5}"#;
     let expected = JobAnswer {
         size: Some("a\"b".into()),
@@ -53,7 +53,7 @@ fn what_is_no_object_is_no_job() {
     assert!(job("\u{feff} {\"id\":\"a\"}\n").is_some());
 }
 
-/// What no decoder takes, in a member that nobody wants and in one that is wanted.
+/// Values that no decoder takes, in an unwanted member and in a wanted one.
 const UNREADABLE: &[&[u8]] = &[
     br#""\ud83d""#,
     br#""\udc00""#,
@@ -163,7 +163,7 @@ fn an_id_may_be_called_task_id() {
     assert_eq!(id(r#"{"task_id":"t"}"#).as_deref(), Some("t"));
     assert_eq!(id(r#"{"task_id":"t","id":"i"}"#).as_deref(), Some("i"));
     assert_eq!(id(r#"{"id":null,"task_id":"t"}"#).as_deref(), Some("t"));
-    // One that is there and cannot be read is not stood in for.
+    // An `id` that is there and cannot be read is not replaced by `task_id`.
     assert_eq!(id(r#"{"id":"\ud800","task_id":"t"}"#), None);
 }
 
@@ -243,7 +243,7 @@ fn a_source_is_put_in_place_of_the_channels() {
         std::str::from_utf8(&rewritten).unwrap(),
         r#"{"remixed_from_video_id":"video_0","big":1e400,"id":"video_1"}"#
     );
-    // What is not there is not put there.
+    // A missing source is not added.
     let without = br#"{"remixed_from_video_id":null,"id":"video_1"}"#;
     let read = job(without).unwrap();
     assert_eq!(

@@ -50,7 +50,7 @@ fn entries_that_cannot_be_read_are_skipped_one_by_one() {
     let page = page(body).unwrap();
     assert_eq!(ids(&page), ["lone", "huge", "deep", "long"]);
     assert_eq!((page.entries, page.unreadable()), (10, 6));
-    // An empty object, and one with two ids: the others are no jobs at all.
+    // An empty object, and an object with two ids: the other entries are not jobs at all.
     assert_eq!(page.nameless.len(), 2);
     assert_eq!(page.jobs[0].prompt, Some(UNREADABLE_PROMPT));
     assert_eq!(page.jobs[3].prompt, Some(Sha256::of("x".repeat(1000))));
@@ -84,7 +84,7 @@ fn lists_have_several_shapes() {
     ] {
         assert_eq!(page(none), None, "{none}");
     }
-    // Arrays elsewhere are no entries.
+    // Arrays in other members are not entries.
     let odd = page(r#"{"has_more":[{"id":"x"}],"data":[{"id":"a"}],"last_id":[{"id":"y"}]}"#);
     assert_eq!(ids(&odd.unwrap()), ["a"]);
 }

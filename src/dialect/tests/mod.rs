@@ -9,12 +9,12 @@ mod words;
 
 use super::*;
 
-/// Returns the job that a body is read as by the dialect that every channel has.
+/// Reads a job from a body with the default dialect.
 fn job(body: impl AsRef<[u8]>) -> Option<JobAnswer> {
     JobAnswer::read(body.as_ref(), &Dialect::default())
 }
 
-/// A page, read in one piece; in any other two, and byte by byte, it must be the same.
+/// Reads a page in one piece, and checks that it is the same in any two pieces and byte by byte.
 fn page(body: impl AsRef<[u8]>) -> Option<Page> {
     let (body, dialect) = (body.as_ref(), Dialect::default());
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {

@@ -1,12 +1,12 @@
-//! Whatever comes: no panic, the same in all pieces, and what another implementation reads is
-//! read the same way.
+//! Properties for arbitrary input: no panic, the same result in any pieces, and documents that another
+//! implementation reads are read the same way.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Pieces that answers are made of, and such as break them.
+/// Pieces of answers, and pieces that break them.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let pieces: &[&[u8]] = &[
         b"{",
@@ -78,7 +78,7 @@ proptest! {
 
     #[test]
     fn what_is_no_json_is_no_job(body in document()) {
-        // Leniency is about values: what another implementation reads has a structure that is
+        // Leniency is about values: a document that another implementation reads has a structure that is
         // followed here.
         if let Ok(Value::Object(object)) = serde_json::from_slice(&body) {
             let read = job(&body);
