@@ -1,17 +1,17 @@
-//! Shows until when the gate's own certificates are valid.
+//! Shows the validity of the certificates that the gate presents.
 
 use prometheus::{IntGauge, IntGaugeVec};
 
 use super::declare::Declare;
 
-/// What is shown of the certificates that the gate shows to others: the listener's to clients, and
-/// those of channels to them.
+/// The metrics of the certificates that the gate presents: the listener's to clients, and client
+/// certificates to channels.
 pub struct Certificates {
     not_after: IntGaugeVec,
     reload_successful: IntGauge,
 }
 
-/// The label of the listener's certificate, which is no channel's.
+/// The `channel` label of the listener's certificate, which belongs to no channel.
 const LISTENER: &str = "";
 
 impl Certificates {
@@ -32,7 +32,7 @@ impl Certificates {
         })
     }
 
-    /// Shows the last second of the listener's certificate.
+    /// Shows the last second in which the listener's certificate is valid.
     pub fn set_listener(&self, not_after: u64) {
         self.set(LISTENER, not_after);
         self.reload_successful.set(1);
@@ -43,11 +43,12 @@ impl Certificates {
         self.reload_successful.set(0);
     }
 
-    /// Shows the last second of a channel's client certificate; nothing where it has none.
+    /// Shows the last second in which a channel's client certificate is valid; removes the series without
+    /// one.
     pub fn set_channel(&self, channel: &str, not_after: Option<u64>) {
         match not_after {
             Some(not_after) => self.set(channel, not_after),
-            // Not there already, where it had none before.
+            // An error means that there was no series.
             None => drop(self.not_after.remove_label_values(&[channel])),
         }
     }

@@ -1,19 +1,19 @@
-//! Which labels the families of costs have. Each has a series for every combination of values
-//! that occurs: a thousand keys with a few models, sizes and channels reach a hundred thousand.
+//! The labels of the cost metrics. Each family has a series for every combination of values that occurs:
+//! a thousand keys with a few models, sizes and channels reach a hundred thousand.
 
-/// The labels that can be left out. A label that is left out is empty, which Prometheus takes
-/// as not there.
+/// The labels that can be left out; `true` shows the label. A label that is left out is empty, which
+/// Prometheus takes as absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CostLabels {
-    /// The key's name.
+    /// Shows the key's name.
     pub key: bool,
-    /// The model.
+    /// Shows the model.
     pub model: bool,
-    /// The size.
+    /// Shows the size.
     pub size: bool,
-    /// The channel.
+    /// Shows the channel.
     pub channel: bool,
-    /// The group, of billed costs.
+    /// Shows the group of billed costs.
     pub group: bool,
 }
 
@@ -30,7 +30,7 @@ impl Default for CostLabels {
 }
 
 impl CostLabels {
-    /// None of them.
+    /// No label is shown.
     pub const NONE: Self = Self {
         key: false,
         model: false,
@@ -39,10 +39,10 @@ impl CostLabels {
         group: false,
     };
 
-    /// The names that a configuration can list.
+    /// The names of labels that a configuration can list.
     pub const NAMES: [&str; 5] = ["key", "model", "size", "channel", "group"];
 
-    /// Lists the labels that are shown, by their names.
+    /// Returns the names of the labels that are shown.
     pub fn names(&self) -> Vec<&'static str> {
         let shown = [self.key, self.model, self.size, self.channel, self.group];
         let names = Self::NAMES.into_iter().zip(shown);
@@ -51,7 +51,7 @@ impl CostLabels {
             .collect()
     }
 
-    /// Finds the label of that name, to be switched on.
+    /// Returns the field of the label named `name`, to be switched on.
     pub fn by_name(&mut self, name: &str) -> Option<&mut bool> {
         match name {
             "key" => Some(&mut self.key),
@@ -63,7 +63,7 @@ impl CostLabels {
         }
     }
 
-    /// Blanks the labels that are not shown, of key, model, size, channel, event, group and
+    /// Blanks the labels that are left out; `labels` are key, model, size, channel, event, group and
     /// currency.
     pub(super) fn shown<'a>(&self, labels: [&'a str; 7]) -> [&'a str; 7] {
         let [key, model, size, channel, event, group, currency] = labels;

@@ -1,4 +1,4 @@
-//! Declares families in a registry, each by its kind.
+//! Declares metric families in a registry, by their kind.
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
@@ -9,20 +9,21 @@ use prometheus::{
 use super::family::Family;
 use super::money::MoneyCounter;
 
-/// From 10 µs to 10 s.
+/// The buckets of the gate's own latencies, in seconds: from 10 µs to 10 s.
 const LATENCIES: &[f64] = &[
     0.000_01, 0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
-/// From 5 ms to 10 min: channels answer some creates only when the video is rendered.
+/// The buckets of channels' answers, in seconds: from 5 ms to 10 min, since channels answer some creates
+/// only when the video is rendered.
 pub(super) const RESPONSES: &[f64] = &[
     0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0,
 ];
-/// From a second to an hour.
+/// The buckets of job durations, in seconds: from a second to an hour.
 pub(super) const DURATIONS: &[f64] = &[
     1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0,
 ];
 
-/// Declares families in a registry.
+/// A helper that declares metric families in a registry.
 pub(super) struct Declare<'a>(pub(super) &'a Registry);
 
 impl Declare<'_> {
@@ -34,7 +35,7 @@ impl Declare<'_> {
         Ok(collector)
     }
 
-    /// Declares the family that tells which version runs.
+    /// Declares the family that shows the running version.
     pub(super) fn build_info(&self) -> prometheus::Result<()> {
         let build = self.gauge("build_info", "The version that runs.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -47,7 +48,7 @@ impl Declare<'_> {
         help: &str,
         labels: &[&str],
     ) -> prometheus::Result<Family<IntCounter>> {
-        // A member's own name is never shown.
+        // A member's own name is never exposed.
         let make = || IntCounter::new("n", "n");
         self.add(Family::new(MetricType::COUNTER, name, help, labels, make)?)
     }

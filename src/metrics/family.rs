@@ -1,10 +1,9 @@
-//! Families of metrics: a member for each combination of label values.
+//! Metric families: a metric for each combination of label values.
 //!
-//! In place of the library's own (but for gauges), which take two combinations for one where
-//! their values joined are the same (`a`, `200` and `a2`, `00`), and find members by a hash
-//! that stands up to whoever chooses names. Here values are compared; they come from the
-//! configuration and from closed sets, and a create looks up seven combinations of them: by
-//! the fast hash that takes a third of the time.
+//! They replace the library's own families (except gauges), which take two combinations for one if their
+//! joined values are the same (`a`, `200` and `a2`, `00`), and find members by a hash that resists
+//! hostile names. Here values are compared; they come from the configuration and from closed sets, and a
+//! create looks up seven combinations of them: by the fast hash, which takes a third of the time.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -16,14 +15,14 @@ use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
 use crate::map::Map;
 
-/// A metric for each combination of label values. Clones share their members.
+/// A metric family: a metric for each combination of label values. Clones share their members.
 pub(super) struct Family<M>(Arc<Inner<M>>);
 
 struct Inner<M> {
     desc: Desc,
     kind: MetricType,
     make: Box<dyn Fn() -> prometheus::Result<M> + Send + Sync>,
-    /// By the hash of their labels; those that share one stand beside each other.
+    /// The members by the hash of their labels; members with the same hash are in one list.
     members: RwLock<Map<u64, Vec<Member<M>>>>,
     hash: RandomState,
 }
@@ -47,10 +46,10 @@ impl<M> Member<M> {
 }
 
 impl<M> Family<M> {
-    /// Creates a family of metrics of that kind, made by `make` as they are needed.
+    /// Makes a family of metrics of this kind; `make` makes a metric when it is needed.
     ///
     /// # Errors
-    /// Where a name, a label or what `make` is made of is not valid.
+    /// If the name, a label or a metric made by `make` is not valid.
     pub(super) fn new(
         kind: MetricType,
         name: &str,
@@ -69,7 +68,7 @@ impl<M> Family<M> {
         })))
     }
 
-    /// Uses the member with these label values, as many as there are labels.
+    /// Calls `take` with the member with these label values, one for each label of the family.
     pub(super) fn with(&self, labels: &[&str], take: impl FnOnce(&M)) {
         let Inner { members, hash, .. } = &*self.0;
         let hash = hash.hash_one(labels);
@@ -81,11 +80,11 @@ impl<M> Family<M> {
         drop(read);
         let mut members = members.write().unwrap_or_else(PoisonError::into_inner);
         let members = members.entry(hash).or_default();
-        // Another thread may have been faster.
+        // Another thread may have added it meanwhile.
         if let Some(member) = members.iter().find(|member| member.is_of(labels)) {
             return take(&member.metric);
         }
-        // As when the family was made: it does not fail now.
+        // It succeeded when the family was made, and does not fail now.
         if let Ok(metric) = (self.0.make)() {
             take(&metric);
             let labels = labels.iter().map(|label| Box::from(*label)).collect();

@@ -1,4 +1,4 @@
-//! The families that only [`Metrics`](super::Metrics) itself counts, by what they are about.
+//! The metric families that only [`Metrics`](super::Metrics) itself updates, in groups by subject.
 
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec};
 
@@ -6,7 +6,7 @@ use super::declare::{DURATIONS, Declare, RESPONSES};
 use super::family::Family;
 use super::money::MoneyCounter;
 
-/// Counts what clients send and get.
+/// The counters of client requests.
 pub(super) struct Requests {
     pub(super) requests: Family<IntCounter>,
     pub(super) refusals: Family<IntCounter>,
@@ -41,7 +41,7 @@ impl Requests {
     }
 }
 
-/// Counts what becomes of charges and of their jobs.
+/// The metrics of charges and of their jobs.
 pub(super) struct Charges {
     pub(super) list_cost: Family<MoneyCounter>,
     pub(super) billed_cost: Family<MoneyCounter>,
@@ -101,7 +101,7 @@ impl Charges {
     }
 }
 
-/// Counts what channels answer and how they fail.
+/// The metrics of channels' answers and failures.
 pub(super) struct Channels {
     pub(super) upstream_requests: Family<IntCounter>,
     pub(super) upstream_response: Family<Histogram>,
@@ -138,7 +138,7 @@ impl Channels {
     }
 }
 
-/// Records attempts to load the configuration.
+/// The gauges of attempts to load the configuration.
 pub(super) struct Reloads {
     pub(super) successful: IntGauge,
     pub(super) success_time: Gauge,
@@ -159,7 +159,7 @@ impl Reloads {
     }
 }
 
-/// Declares what shows how channels stand: whether each is up, and its state.
+/// Declares the gauges of channels: whether each is up, and its state.
 pub(super) fn channel_gauges(d: &Declare<'_>) -> prometheus::Result<(IntGaugeVec, IntGaugeVec)> {
     let up = d.gauge(
         "channel_up",

@@ -1,4 +1,4 @@
-//! Shows what the ledger says of charges and adjustments, and when the background last worked.
+//! The gauges of unresolved reservations, adjustments and background rounds.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,20 @@ use super::declare::Declare;
 use crate::ledger::AdjustmentSum;
 use crate::policy::Timestamp;
 
-/// What the background does for a channel, as metrics label it.
+/// A background task for a channel, as metrics label it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoundTask {
-    /// Polls jobs that have not ended.
+    /// The task that polls jobs that have not ended.
     Poll,
-    /// Finds out what became of requests without an answer.
+    /// The task that reconciles requests that got no answer.
     Reconcile,
 }
 
 impl RoundTask {
-    /// All of them.
+    /// All background tasks.
     pub const ALL: [Self; 2] = [Self::Poll, Self::Reconcile];
 
-    /// Returns the label.
+    /// Returns the task's label.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Poll => "poll",
@@ -31,7 +31,7 @@ impl RoundTask {
     }
 }
 
-/// Gauges of what the ledger says, and of the background that works for it.
+/// The gauges of the ledger's contents, and of the background tasks on them.
 pub struct LedgerGauges {
     unresolved_age: IntGaugeVec,
     last_round: IntGaugeVec,
@@ -71,7 +71,8 @@ impl LedgerGauges {
         })
     }
 
-    /// Shows the ages in milliseconds, by channel, in place of all that were shown before.
+    /// Shows the age of the oldest unresolved reservation of each channel, given in milliseconds.
+    /// Replaces all ages that were shown before.
     pub fn show_unresolved_ages<'a>(&self, ages: impl Iterator<Item = (&'a str, u64)>) {
         self.unresolved_age.reset();
         for (channel, age) in ages {
@@ -82,7 +83,7 @@ impl LedgerGauges {
         }
     }
 
-    /// Shows the adjustments, in place of all that were shown before.
+    /// Shows the adjustments of bills. Replaces all that were shown before.
     pub fn show_adjustments(&self, sums: &[AdjustmentSum]) {
         self.adjustments.reset();
         self.adjusted.reset();
@@ -99,8 +100,8 @@ impl LedgerGauges {
         }
     }
 
-    /// Begins to show when rounds for a channel ended: not before `at`, so that a gate that never
-    /// gets one done is seen.
+    /// Begins to show when the last round of a channel was done. Shows `at` first, so that a gate that
+    /// never completes a round is noticed.
     pub fn start_rounds(&self, channel: &str, at: Timestamp) {
         let mut shown = self.shown();
         shown.insert(channel.to_owned());
@@ -112,8 +113,8 @@ impl LedgerGauges {
         }
     }
 
-    /// Shows that a round for a channel was done, if it is shown: one that was under way when its
-    /// channel was removed is nobody's to wait for.
+    /// Shows that a round of a channel is done, if the channel's rounds are shown: no alert waits for a
+    /// round that was under way when its channel was removed.
     pub fn round_done(&self, channel: &str, task: RoundTask, at: Timestamp) {
         let shown = self.shown();
         if !shown.contains(channel) {
@@ -123,17 +124,18 @@ impl LedgerGauges {
         gauge.set(whole_seconds(at));
     }
 
-    /// Ends what [`LedgerGauges::start_rounds`] began, for a channel that is not configured any more.
+    /// Stops showing the rounds of a channel that is not configured any more: see
+    /// [`LedgerGauges::start_rounds`].
     pub fn end_rounds(&self, channel: &str) {
         let mut shown = self.shown();
         shown.remove(channel);
         for task in RoundTask::ALL {
-            // Not there already, where that was done before.
+            // An error means that the series has been removed before.
             let _ = self.last_round.remove_label_values(&[channel, task.name()]);
         }
     }
 
-    /// Locks the channels whose rounds are shown. No panic can leave them half-written.
+    /// Locks the set of channels whose rounds are shown. No panic can leave the set half-written.
     fn shown(&self) -> MutexGuard<'_, HashSet<String>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,7 +164,7 @@ mod tests {
         assert_eq!(of("official", RoundTask::Reconcile), 5);
         gauges.end_rounds("official");
         gauges.end_rounds("official");
-        // It was under way meanwhile.
+        // This round was under way when the channel was removed.
         gauges.round_done("official", RoundTask::Poll, Timestamp(80_000));
         gauges.start_rounds("official", Timestamp(90_000));
         assert_eq!(of("official", RoundTask::Poll), 90);

@@ -1,6 +1,5 @@
-//! All metric families, declared once, with their help texts. Label values come from the
-//! configuration and from closed sets: a key's name, never the key; a route's name, never
-//! a path.
+//! All metric families, declared once, with their help texts. Label values come from the configuration
+//! and from closed sets: a key's name, never the key; a route's name, never a path.
 
 mod certificates;
 mod cost_labels;
@@ -26,19 +25,19 @@ use declare::Declare;
 use groups::{Channels, Charges, Reloads, Requests};
 pub use ledger::{LedgerGauges, RoundTask};
 
-/// What happened to a charge.
+/// An event in the life of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It became pending.
+    /// The charge became pending.
     Reserved,
-    /// It is owed for good.
+    /// The charge is owed for good.
     Posted,
-    /// It is not owed any more.
+    /// The charge is not owed any more.
     Voided,
 }
 
 impl Event {
-    /// Returns the label.
+    /// Returns the label of the event.
     const fn name(self) -> &'static str {
         match self {
             Self::Reserved => "reserved",
@@ -48,57 +47,57 @@ impl Event {
     }
 }
 
-/// Every family of the gate, in a registry of its own.
+/// All metric families of the gate, in a registry of their own.
 pub struct Metrics {
     registry: Registry,
     requests: Requests,
     charges: Charges,
     channels: Channels,
-    /// The part of a budget that is reserved or posted, by key, limit and window. Of the names
-    /// of limits and windows none is the end of another, so that the library's families,
-    /// which see label values joined, tell all keys apart.
+    /// The part of a budget that is reserved or posted, by key, limit and window. No name of a limit or
+    /// window is the end of another, so that the library's families, which compare joined label values,
+    /// tell all keys apart.
     pub budget_spent: GaugeVec,
     /// The part of a group's budget that is reserved or posted, by group, limit and window.
     pub group_budget_spent: GaugeVec,
-    /// 1 where a load balancer may send requests here.
+    /// 1 if a load balancer may send requests here.
     pub ready: IntGauge,
-    /// 1 where the ledger can be used.
+    /// 1 if the ledger can be used.
     pub ledger_up: IntGauge,
-    /// 1 where a channel takes creates of the model, by model.
+    /// 1 if a channel takes creates of the model, by model.
     pub model_available: IntGaugeVec,
     /// Reservations that are not resolved, by key.
     pub jobs_in_flight: IntGaugeVec,
-    /// Reservations of which nobody can tell whether there is a job, by channel.
+    /// Reservations for which it is not known whether there is a job, by channel.
     pub unresolved: IntGaugeVec,
-    /// Create bodies that are awaited, by size.
+    /// Create bodies that are being uploaded, by size class.
     pub uploads_in_flight: IntGaugeVec,
-    /// How many create bodies may be awaited, by size.
+    /// The maximum number of create bodies that may be uploaded at once, by size class.
     pub uploads_limit: IntGaugeVec,
-    /// Client connections of the gate's own server.
+    /// Open client connections of the gate's own server.
     pub connections_open: IntGauge,
-    /// How many of them may be open.
+    /// The maximum number of open client connections.
     pub connections_limit: IntGauge,
-    /// Time spent in the inspector for one body.
+    /// The time that the inspector took for one body.
     pub inspection: Histogram,
-    /// Time that the gate itself added to a create.
+    /// The time that the gate itself added to a create.
     pub overhead: Histogram,
-    /// One atomic decision of the ledger.
+    /// The time of one atomic decision of the ledger.
     pub ledger_commit: Histogram,
-    /// How long the write-ahead log of SQLite's file is.
+    /// The length of the SQLite write-ahead log, in bytes.
     pub ledger_wal_bytes: IntGauge,
-    /// 1 where the channel is used and not ejected, by channel.
+    /// 1 if the channel is used and not ejected, by channel.
     pub channel_up: IntGaugeVec,
     /// 1 for the state that a channel is in, and 0 for the others, by channel and state.
     pub channel_state: IntGaugeVec,
-    /// The certificates that the gate shows to others.
+    /// The certificates that the gate presents.
     pub certificates: Certificates,
-    /// What the ledger says.
+    /// The ledger's contents and the background tasks.
     pub ledger: LedgerGauges,
     reloads: Reloads,
     cost_labels: ArcSwap<CostLabels>,
 }
 
-/// The ways in which a channel fails.
+/// The kinds of channel failures, as metrics label them.
 pub const CHANNEL_ERRORS: [&str; 14] = [
     "resolve",
     "connect",
@@ -117,7 +116,7 @@ pub const CHANNEL_ERRORS: [&str; 14] = [
 ];
 
 impl Metrics {
-    /// Declares all families.
+    /// Declares all metric families.
     ///
     /// # Errors
     /// Never, unless two families share a name or a label: a mistake in this module, which
@@ -203,7 +202,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a request by the status of its answer.
+    /// Counts a request by the status of its response.
     pub fn request(&self, route: &str, key: &str, code: http::StatusCode) {
         let labels = [route, key, code.as_str()];
         self.requests.requests.with(&labels, |n| n.inc());
@@ -214,7 +213,7 @@ impl Metrics {
         self.requests.refusals.with(&[key, reason], |n| n.inc());
     }
 
-    /// Counts the bytes of a request's body and of its response's.
+    /// Counts the bytes of a request's body and of its response's body.
     pub fn bodies(&self, route: &str, request: u64, response: u64) {
         if request > 0 {
             self.requests
@@ -228,7 +227,7 @@ impl Metrics {
         }
     }
 
-    /// Counts what became of a charge: its costs and its seconds of video.
+    /// Counts an event of a charge: its costs and its seconds of video.
     pub fn charge(&self, event: Event, charge: &Charge) {
         let event = event.name();
         let Payer {
@@ -264,13 +263,13 @@ impl Metrics {
         }
     }
 
-    /// Sets the labels that the families of costs have from now on, besides the event and the
-    /// currency. What was counted before stays where it was counted.
+    /// Sets the labels that the cost metrics have from now on, besides the event and the currency.
+    /// Earlier counts stay in their series.
     pub fn show_cost_labels(&self, labels: CostLabels) {
         self.cost_labels.store(Arc::new(labels));
     }
 
-    /// Observes how long after a complete request its channel's answer began.
+    /// Observes the time from a complete request to the beginning of its channel's answer.
     pub fn answered(&self, channel: &str, route: &str, waited: Duration) {
         self.channels
             .upstream_response
@@ -284,7 +283,7 @@ impl Metrics {
             .with(&[channel, code], |n| n.inc());
     }
 
-    /// Counts a job that has ended, and observes how long after its reservation.
+    /// Counts a job that has ended, and observes how long the job lasted.
     pub fn ended(&self, charge: &Charge, status: &str, lasted: Duration) {
         let labels = [&charge.channel, &charge.model, status];
         self.charges.jobs.with(&labels, |n| n.inc());
@@ -322,8 +321,8 @@ impl Metrics {
         }
     }
 
-    /// Returns whether the last attempt to load the configuration succeeded, and when one last did, in
-    /// seconds since the epoch.
+    /// Returns whether the last attempt to load the configuration succeeded, and the time of the last
+    /// success, in seconds since the epoch.
     pub fn config_status(&self) -> (bool, u64) {
         #[expect(
             clippy::cast_possible_truncation,
@@ -334,10 +333,10 @@ impl Metrics {
         (self.reloads.successful.get() == 1, at)
     }
 
-    /// Writes all families in the text format, the process's own included.
+    /// Returns all families in the text format, including those of the process.
     ///
     /// # Errors
-    /// Where a family cannot be written down, which is a mistake in this module.
+    /// If a family cannot be encoded, which is a mistake in this module.
     pub fn exposition(&self) -> prometheus::Result<String> {
         let mut families = self.registry.gather();
         #[cfg(target_os = "linux")]
@@ -349,7 +348,7 @@ impl Metrics {
     }
 }
 
-/// Converts a span to seconds, the unit of all histograms.
+/// Converts a duration to seconds, the unit of all histograms.
 pub fn seconds(span: Duration) -> f64 {
     span.as_secs_f64()
 }

@@ -1,5 +1,5 @@
-//! Counters of money that stay exact: kept in nanos, turned into the float that the
-//! exposition format wants only when they are read.
+//! Counters of money that stay exact: kept in nanos, and converted to the float of the exposition format
+//! only when they are read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use prometheus::proto;
 
 use crate::money::Amount;
 
-/// A counter in a currency unit. Clones share what they count.
+/// A counter of money in a currency unit. Clones share the count.
 ///
 /// The sum of two amounts may have more than 64 bits, for which there is no atomic integer.
 #[derive(Clone, Default)]
@@ -17,18 +17,18 @@ pub(super) struct MoneyCounter {
 }
 
 impl MoneyCounter {
-    /// Adds to it.
+    /// Adds an amount to the counter.
     pub(super) fn add(&self, amount: Amount) {
         *self.nanos() += u128::from(amount.nanos());
     }
 
-    /// No panic can leave it half-written: so a poisoned lock is taken as it is.
+    /// Locks the count. No panic can leave it half-written, so a poisoned lock is taken as it is.
     fn nanos(&self) -> MutexGuard<'_, u128> {
         self.nanos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The nearest float to an amount, but for the roundings of both steps.
+/// Converts an amount to the nearest float, up to the roundings of both steps.
 #[expect(
     clippy::cast_precision_loss,
     reason = "the exposition format knows floats only"

@@ -1,18 +1,20 @@
-//! Starts series at zero, so that a first event is an increase. `runtime/zero_series.rs` knows
-//! which.
+//! Starts series at zero, so that a first event shows as an increase. `runtime/zero_series.rs` decides
+//! which series.
 
 use super::declare::{DURATIONS, RESPONSES};
 use super::{Event, Metrics};
 use crate::ledger::Payer;
 
 impl Metrics {
-    /// How many [`start_answered`](Self::start_answered): buckets, one for infinity, sum and count.
+    /// The number of series that [`start_answered`](Self::start_answered) starts: buckets, one for
+    /// infinity, sum and count.
     pub const RESPONSE_SERIES: usize = RESPONSES.len() + 3;
-    /// How many [`start_ended`](Self::start_ended): those of a histogram, and a counter.
+    /// The number of series that [`start_ended`](Self::start_ended) starts: those of a histogram, and a
+    /// counter.
     pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
 
-    /// Returns how many series [`start_charge`](Self::start_charge) starts: three families of three
-    /// events, or four where it is known in which currency the channel is paid.
+    /// Returns the number of series that [`start_charge`](Self::start_charge) starts: three families of
+    /// three events, or four if the currency in which the channel is paid is known.
     pub const fn charge_series(paid_in: Option<&str>) -> usize {
         match paid_in {
             Some(_) => 12,
@@ -20,8 +22,8 @@ impl Metrics {
         }
     }
 
-    /// Starts what counts the charges of a key for a model in a size on a channel, which is paid in
-    /// that currency if its price is known.
+    /// Starts the series of charges of a key for a model in a size on a channel; `paid_in` is the
+    /// currency in which the channel is paid, if its price is known.
     pub fn start_charge(
         &self,
         payer: &Payer,
@@ -48,43 +50,43 @@ impl Metrics {
         }
     }
 
-    /// Starts what counts requests.
+    /// Starts the series of requests with these labels.
     pub fn start_request(&self, route: &str, key: &str, code: http::StatusCode) {
         self.requests
             .requests
             .with(&[route, key, code.as_str()], |_| ());
     }
 
-    /// Starts what counts refusals.
+    /// Starts the series of refusals with these labels.
     pub fn start_refusal(&self, key: &str, reason: &str) {
         self.requests.refusals.with(&[key, reason], |_| ());
     }
 
-    /// Starts what counts a channel's failures.
+    /// Starts the series of failures of a channel.
     pub fn start_channel_error(&self, channel: &str, kind: &'static str) {
         self.channels.channel_errors.with(&[channel, kind], |_| ());
     }
 
-    /// Starts what counts a channel's ejections.
+    /// Starts the series of ejections of a channel.
     pub fn start_channel_ejection(&self, channel: &str, reason: &'static str) {
         self.channels.ejections.with(&[channel, reason], |_| ());
     }
 
-    /// Starts what counts requests to a channel.
+    /// Starts the series of requests to a channel.
     pub fn start_upstream_request(&self, channel: &str, code: &str) {
         self.channels
             .upstream_requests
             .with(&[channel, code], |_| ());
     }
 
-    /// Starts what counts a channel's answers.
+    /// Starts the series of answer times of a channel.
     pub fn start_answered(&self, channel: &str, route: &str) {
         self.channels
             .upstream_response
             .with(&[channel, route], |_| ());
     }
 
-    /// Starts what counts jobs that end.
+    /// Starts the series of jobs that end.
     pub fn start_ended(&self, channel: &str, model: &str, status: &str) {
         let labels = [channel, model, status];
         self.charges.jobs.with(&labels, |_| ());
