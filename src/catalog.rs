@@ -1,4 +1,4 @@
-//! Models on offer: sizes, seconds, defaults, list prices; and the quote for a request.
+//! The models on offer: sizes, seconds, defaults and list prices; and the quote for a request.
 
 mod error;
 mod price;
@@ -11,7 +11,7 @@ pub use price::{PriceList, PurchaseTerms, Quote};
 
 use crate::money::PricePerSecond;
 
-/// The longest duration that a catalog can offer.
+/// The longest duration that a catalog can offer, in seconds.
 pub const MAX_SECONDS: u32 = 3600;
 
 /// The models on offer. Names are compared byte for byte.
@@ -20,10 +20,10 @@ pub struct Catalog {
     models: BTreeMap<Arc<str>, Arc<Model>>,
 }
 
-/// One model: what can be asked of it and what that costs.
+/// A model on offer: its sizes and durations, with their prices.
 ///
-/// Holds at least one size and one duration; the defaults are among them, and the longest
-/// duration at the highest price is an [`Amount`](crate::money::Amount).
+/// It has at least one size and one duration; the defaults are among them, and the longest duration at
+/// the highest price is a valid [`Amount`](crate::money::Amount).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Model {
     name: Arc<str>,
@@ -35,30 +35,30 @@ pub struct Model {
     prices: PriceList,
 }
 
-/// A duration on offer: the very text that a client sends, and the number it stands for.
+/// A duration on offer: the exact text that a client sends, and its number of seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seconds {
-    /// As it is compared with the request: `"4"`.
+    /// The text that is compared with the request: `"4"`.
     pub text: Arc<str>,
-    /// As it is charged.
+    /// The number of seconds that is charged.
     pub count: u32,
 }
 
 /// A picture size on offer, with its list price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Size {
-    /// As it is compared with the request: `"1280x720"`.
+    /// The text that is compared with the request: `"1280x720"`.
     pub name: Arc<str>,
-    /// Pixels.
+    /// The width in pixels.
     pub width: u32,
-    /// Pixels.
+    /// The height in pixels.
     pub height: u32,
-    /// List price.
+    /// The list price.
     pub price: PricePerSecond,
 }
 
 impl Seconds {
-    /// Reads a duration: digits without a leading zero.
+    /// Parses a duration: digits without a leading zero.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         let count = plain_number(text).filter(|n| (1..=MAX_SECONDS).contains(n));
         match count {
@@ -72,7 +72,7 @@ impl Seconds {
 }
 
 impl Size {
-    /// Reads `WIDTHxHEIGHT`.
+    /// Parses a size `WIDTHxHEIGHT`.
     pub fn parse(name: &str, price: PricePerSecond) -> Result<Self, CatalogError> {
         let pixels = |text| plain_number(text).filter(|n| (1..=65535).contains(n));
         let sides = name
@@ -90,8 +90,8 @@ impl Size {
     }
 }
 
-/// Digits without a leading zero: the one way to write a number that survives a
-/// comparison byte for byte.
+/// Parses digits without a leading zero: the only spelling of a number that can be compared byte for
+/// byte.
 fn plain_number(text: &str) -> Option<u32> {
     if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -100,11 +100,11 @@ fn plain_number(text: &str) -> Option<u32> {
 }
 
 impl Model {
-    /// Builds a model.
+    /// Makes a model.
     ///
     /// # Errors
-    /// Where a list is empty or names something twice, a default is not on offer, or a
-    /// cost would be too large for an [`Amount`](crate::money::Amount).
+    /// If a list is empty or has an entry twice, a default is not on offer, or a cost would be too large
+    /// for an [`Amount`](crate::money::Amount).
     pub fn new(
         name: &str,
         seconds: Vec<Seconds>,
@@ -142,32 +142,32 @@ impl Model {
         })
     }
 
-    /// Returns the model's name, as it is compared with the request.
+    /// Returns the model's name, which is compared with the request.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Returns the durations on offer, as configured.
+    /// Returns the durations on offer, in the configured order.
     pub fn seconds(&self) -> &[Seconds] {
         &self.seconds
     }
 
-    /// Returns the duration of a request that asks for none.
+    /// Returns the duration of a request that names none.
     pub fn default_seconds(&self) -> &Seconds {
         &self.default_seconds
     }
 
-    /// Returns the sizes on offer, as configured.
+    /// Returns the sizes on offer, in the configured order.
     pub fn sizes(&self) -> &[Size] {
         &self.sizes
     }
 
-    /// Returns the size of a request that asks for none.
+    /// Returns the size of a request that names none.
     pub fn default_size(&self) -> &Size {
         &self.default_size
     }
 
-    /// Returns whether a reference image must have the pixel size that is asked for.
+    /// Returns whether a reference image must have the requested pixel size.
     pub fn check_image(&self) -> bool {
         self.check_image
     }
@@ -177,12 +177,12 @@ impl Model {
         &self.prices
     }
 
-    /// Finds the duration with that text.
+    /// Finds the duration with the text `text`.
     pub fn find_seconds(&self, text: &str) -> Option<&Seconds> {
         self.seconds.iter().find(|s| &*s.text == text)
     }
 
-    /// Finds the size with that name.
+    /// Finds the size named `name`.
     pub fn find_size(&self, name: &str) -> Option<&Size> {
         self.sizes.iter().find(|s| &*s.name == name)
     }
@@ -197,10 +197,10 @@ fn first_twice<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Option<String> 
 }
 
 impl Catalog {
-    /// Builds a catalog of these models.
+    /// Makes a catalog of these models.
     ///
     /// # Errors
-    /// Where it is empty or two models share a name.
+    /// If there are no models, or two share a name.
     pub fn new(models: Vec<Model>) -> Result<Self, CatalogError> {
         if models.is_empty() {
             return Err(CatalogError::Empty("models"));
@@ -215,12 +215,12 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Finds the model of that name.
+    /// Finds the model named `name`.
     pub fn get(&self, name: &str) -> Option<&Arc<Model>> {
         self.models.get(name)
     }
 
-    /// Lists all models, by name.
+    /// Returns all models, sorted by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
     }

@@ -1,8 +1,8 @@
 //! Serves a gate on a socket: listening, bounds on connections, stopping.
 //!
-//! A Pingora service on the runtime of the caller, rather than Pingora's `Server`: that one
-//! binds late and panics where it cannot, does not tell which port it got, and on SIGTERM
-//! sleeps out its whole grace period even when nothing is under way.
+//! A Pingora service on the runtime of the caller is used, and not Pingora's `Server`: that binds late
+//! and panics if it cannot, does not tell which port it got, and on SIGTERM sleeps out its whole grace
+//! period even when nothing is under way.
 
 mod app;
 mod certificate;
@@ -35,20 +35,20 @@ pub use certificate::{CertificateError, ServerCertificate, read_identity};
 /// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bounds how long connections stay open for unsent responses, once a server that
-/// stops has no request under way. A client of HTTP/2 that does not read never answers the
-/// PING that Pingora sends with its GOAWAY, and keeps its connection open until it is closed.
+/// The maximum time that connections stay open for unsent responses, once a stopping server has no
+/// request under way. An HTTP/2 client that does not read never answers the PING that Pingora sends with
+/// its GOAWAY, and keeps its connection open until the server closes it.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bounds how long a connection that was just accepted may take for the first bytes of its first
-/// request, once the server stops: a client that was let in is answered.
+/// The maximum time for the first bytes of the first request on a connection that was just accepted, once
+/// the server stops: a client that was accepted is answered.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 
-/// A service that runs.
+/// A running server.
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    /// Closes the connections that are left once nothing is under way.
+    /// Closes the remaining connections once no request is under way.
     close: watch::Sender<bool>,
     service: JoinHandle<()>,
     requests: Arc<InProgress>,
@@ -56,22 +56,22 @@ pub struct Server {
     certificate: Option<Arc<ServerCertificate>>,
 }
 
-/// A server stopped before all requests had ended.
+/// The error that a server stopped before all requests had ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "stopped with {requests} {} still under way",
     if *requests == 1 { "request" } else { "requests" }
 )]
 pub struct StillInProgress {
-    /// How many had not.
+    /// The number of requests that had not ended.
     pub requests: usize,
 }
 
-/// Serves the gate alone, on a socket that is listening already: what is not of the Videos
-/// API is not found.
+/// Serves the gate alone, on `listener`, a socket that is listening already: requests outside of the
+/// Videos API are answered with 404.
 ///
 /// # Errors
-/// Where the socket or the certificate cannot be used.
+/// If the socket or the certificate cannot be used.
 pub fn serve(
     gate: Arc<Gate>,
     listener: TcpListener,
@@ -104,7 +104,7 @@ pub fn serve(
             let identity = read_identity(tls).map_err(io::Error::other)?;
             let validity = identity.validity();
             if let Err(not_valid) = validity.check(gate_now) {
-                // Of no use to clients that check, and still more than none at all.
+                // Useless to clients that check it, but better than none for the others.
                 log::error!("{}: {not_valid}", tls.cert.display());
             }
             metrics.certificates.set_listener(validity.not_after);
@@ -124,10 +124,10 @@ pub fn serve(
     })
 }
 
-/// Runs a service of any kind on a socket that is listening already.
+/// Runs a service on `listener`, a socket that is listening already.
 ///
 /// # Errors
-/// Where the socket cannot be used.
+/// If the socket cannot be used.
 pub(crate) fn start<A>(mut service: Service<A>, listener: TcpListener) -> io::Result<Server>
 where
     A: ServerApp + Send + Sync + 'static,
@@ -153,22 +153,22 @@ where
 }
 
 impl Server {
-    /// Returns the address that it listens on.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns its certificate, which can be replaced; `None` without TLS.
+    /// Returns the server's certificate, which can be replaced; `None` without TLS.
     pub fn certificate(&self) -> Option<&Arc<ServerCertificate>> {
         self.certificate.as_ref()
     }
 
-    /// Stops listening, tells clients of HTTP/2 by GOAWAY, and lets the requests under way end
-    /// within the time. Connections without a request are not waited for beyond what it takes
-    /// to write what they are owed.
+    /// Stops listening, notifies HTTP/2 clients by GOAWAY, and waits at most `within` for the requests
+    /// under way. Connections without a request are kept only as long as it takes to write their pending
+    /// responses.
     ///
     /// # Errors
-    /// How many requests had not ended.
+    /// The number of requests that had not ended.
     pub async fn stop(self, within: Duration) -> Result<(), StillInProgress> {
         let deadline = Instant::now() + within;
         let ended = async {
@@ -176,7 +176,7 @@ impl Server {
             let _ = self.service.await;
             self.requests.none().await;
             let _ = timeout(LINGER_TIMEOUT, self.connections.none()).await;
-            // Some may have come over HTTP/2 before its client had read the GOAWAY.
+            // A request may have come over HTTP/2 before its client had read the GOAWAY.
             self.requests.none().await;
         };
         let _ = timeout_at(deadline, ended).await;
@@ -188,8 +188,8 @@ impl Server {
     }
 }
 
-/// Bounds how many connections there are, and for how long one may stay silent: by the
-/// configuration that is in force when it is opened.
+/// The application that limits the number of connections and the time that each may stay silent, by the
+/// configuration in force when the connection is opened.
 struct Bounded {
     gate: Arc<Gate>,
     h2c: bool,
@@ -197,12 +197,12 @@ struct Bounded {
     connections: Arc<InProgress>,
     /// The maximum number of connections.
     max_connections: usize,
-    /// Whether connections are to be closed, whatever they wait for.
+    /// Whether all connections must be closed, whatever they wait for.
     close: watch::Receiver<bool>,
 }
 
 impl Bounded {
-    /// Returns what serves a connection's requests.
+    /// Makes the application that serves the requests of a connection.
     fn app(&self, bounds: &Bounds) -> Arc<App> {
         let mut options = HttpServerOptions::default();
         options.h2c = self.h2c;
@@ -216,7 +216,7 @@ impl Bounded {
     }
 }
 
-/// A connection, in the count and in the metrics.
+/// An open connection, included in the count and in the metrics until it is dropped.
 struct OpenConnection<'a> {
     gate: &'a Gate,
     _counted: Guard,
@@ -252,7 +252,8 @@ impl ServerApp for Bounded {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let Some(open) = self.connections.try_enter(self.max_connections) else {
-            // HTTP/2 has no answer before its handshake: closing is the refusal there.
+            // HTTP/2 allows no response before its handshake: closing the connection is the refusal
+            // there.
             if !matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
                 let _ = timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
             }
@@ -263,10 +264,10 @@ impl ServerApp for Bounded {
         let bounds = &state.config.bounds;
         let (first_byte, patience) = (bounds.read_timeout, bounds.keepalive_timeout);
         let app = self.app(bounds);
-        // Of a configuration that is replaced nothing is held by connections.
+        // Connections must not keep a configuration that is replaced.
         drop(state);
         let mut http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        // Pingora looks for the preface without a time limit.
+        // Pingora itself waits for the preface without a time limit.
         let mut start = [0; PREFACE.len()];
         let mut stops = shutdown.clone();
         let peeked = tokio::select! {
@@ -276,7 +277,7 @@ impl ServerApp for Bounded {
         };
         let peeked = match peeked {
             Some(peeked) => peeked,
-            // Its client has been let in, and may be about to send its only request.
+            // The client has been accepted, and may be about to send its only request.
             None => timeout(LAST_CHANCE, stream.try_peek(&mut start)).await,
         };
         match peeked {

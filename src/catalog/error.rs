@@ -1,21 +1,21 @@
-//! Why a catalog does not hold together.
+//! The error of a catalog that is not valid.
 
-/// Why a part of a catalog does not hold together.
+/// The reason why a part of a catalog is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// A duration that is no whole number of seconds from 1 to 3600, as plainly written.
+    /// A duration that is not a whole number of seconds from 1 to 3600, plainly written.
     #[error("`{0}` is no duration: write whole seconds from 1 to 3600, such as \"4\"")]
     BadSeconds(String),
-    /// A size that is not `WIDTHxHEIGHT` with 1 to 65535 pixels each, as plainly written.
+    /// A size that is not `WIDTHxHEIGHT` with 1 to 65535 pixels each, plainly written.
     #[error("`{0}` is no size: write WIDTHxHEIGHT, such as 1280x720")]
     BadSize(String),
-    /// A default that is not among what is on offer.
+    /// A default that is not among the values on offer.
     #[error("the default `{0}` is not among what is on offer: add it or change it")]
     DefaultNotOffered(String),
-    /// The same entry twice.
+    /// An entry that occurs twice.
     #[error("`{0}` stands here twice: remove one")]
     Twice(String),
-    /// A list that must not be empty.
+    /// An empty list where one entry is required.
     #[error("no {0} on offer: name at least one")]
     Empty(&'static str),
     /// A cost beyond [`Amount::MAX`](crate::money::Amount::MAX).

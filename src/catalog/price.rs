@@ -11,7 +11,7 @@ use crate::money::{Amount, Multiplier, PricePerSecond};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceList(Arc<str>);
 
-/// How the cost of a job to the channel's account is computed.
+/// The terms by which the cost of a job to the channel's account is computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurchaseTerms {
     /// A factor of the list cost.
@@ -21,8 +21,8 @@ pub enum PurchaseTerms {
 }
 
 impl PurchaseTerms {
-    /// Computes what `seconds` of video in `size` cost the channel's account, where the list cost is
-    /// `list`; `None` beyond [`Amount::MAX`] or where the size has no price.
+    /// Computes the cost to the channel's account of `seconds` of video in `size`, given the list cost
+    /// `list`; `None` beyond [`Amount::MAX`] or if the size has no price.
     pub fn cost(&self, list: Amount, size: &str, seconds: u32) -> Option<Amount> {
         match self {
             Self::Factor(factor) => factor.apply(list),
@@ -38,7 +38,7 @@ impl PurchaseTerms {
         }
     }
 
-    /// Reads a text that was kept; `None` where it is none of the two.
+    /// Parses the text that a ledger has kept; `None` if it is neither form.
     pub fn from_text(text: &str) -> Option<Self> {
         match text.contains('=') {
             true => Some(Self::Prices(PriceList::from_text(text))),
@@ -47,7 +47,7 @@ impl PurchaseTerms {
     }
 }
 
-/// What a request costs.
+/// The cost of a request: at list price, and as billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
     /// Price × seconds, in USD.
@@ -57,19 +57,19 @@ pub struct Quote {
 }
 
 impl PriceList {
-    /// Builds the price list of these sizes.
+    /// Makes the price list of these sizes.
     pub fn of(sizes: &[Size]) -> Self {
         let entries = sizes.iter();
         let entries = entries.map(|size| format!("{}={}", size.name, size.price.amount()));
         Self(entries.collect::<Vec<_>>().join(",").into())
     }
 
-    /// Reads a list that was kept as text.
+    /// Makes a price list from the text that a ledger has kept.
     pub fn from_text(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// Returns the text to keep.
+    /// Returns the text that ledgers keep.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -79,7 +79,7 @@ impl PriceList {
         self.0.is_empty()
     }
 
-    /// Finds the price of a size; `None` where the list has none.
+    /// Finds the price of a size; `None` if the list has none.
     pub fn price(&self, size: &str) -> Option<PricePerSecond> {
         let entries = self.0.split(',').filter_map(|entry| entry.split_once('='));
         let mut prices = entries.filter(|(name, _)| *name == size);

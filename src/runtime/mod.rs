@@ -1,4 +1,4 @@
-//! Holds the configuration in force, with its live channels.
+//! The configuration in force, with its live channels.
 
 mod zero_series;
 
@@ -14,15 +14,15 @@ use crate::policy::Timestamp;
 use crate::upstream::{Channels, LiveChannel};
 use crate::{json, multipart};
 
-/// A configuration, with what is made of it once. A request keeps the one that it began with.
+/// A configuration with the values derived from it. A request keeps the snapshot that it began with.
 pub struct Snapshot {
     /// The configuration.
     pub config: Config,
-    /// Its channels.
+    /// The live channels of the configuration.
     pub channels: Channels,
-    /// What protects the operators' listener.
+    /// The settings in force of the operators' listener.
     pub(crate) admin: Option<Admin>,
-    /// What bodies are inspected by.
+    /// The plan by which bodies are inspected.
     pub(crate) plan: Arc<Plan>,
 }
 
@@ -57,22 +57,23 @@ impl Snapshot {
     }
 }
 
-/// Returns what protects the operators' listener. It stays where it was opened until the next start:
-/// where another configuration moves it or has none, what protected it stays with it.
+/// Returns the settings in force of the operators' listener. The listener keeps its address until the
+/// next start: if a new configuration moves or removes the listener, the settings before stay in force
+/// for it.
 fn admin_in_force(new: Option<&Admin>, before: Option<&Snapshot>) -> Option<Admin> {
     let before = before.and_then(|before| before.admin.as_ref());
     let moved = |before: &&Admin| new.is_none_or(|new| new.address != before.address);
     before.filter(moved).or(new).cloned()
 }
 
-/// The configuration in force, which can be replaced while requests are under way.
+/// The holder of the configuration in force, which can be replaced while requests are under way.
 pub(crate) struct Runtime {
     snapshot: ArcSwap<Snapshot>,
     metrics: Arc<Metrics>,
 }
 
 impl Runtime {
-    /// Puts a first configuration in force, and shows it in the metrics.
+    /// Puts the first configuration in force, and shows it in the metrics.
     pub(crate) fn new(config: Config, metrics: Arc<Metrics>, at: Timestamp) -> Arc<Self> {
         show(&config, &metrics, at);
         Arc::new(Self {
@@ -86,7 +87,7 @@ impl Runtime {
         self.snapshot.load_full()
     }
 
-    /// Puts another configuration in force, and tells what it changes.
+    /// Puts another configuration in force, and returns what it changes.
     pub(crate) fn replace(&self, config: Config, at: Timestamp) -> ConfigChange {
         let before = self.snapshot();
         for channel in &before.config.channels {
@@ -121,7 +122,7 @@ fn show(config: &Config, metrics: &Metrics, at: Timestamp) {
     metrics.config_loaded(true, at);
 }
 
-/// Says which channels are in another state from now on than before.
+/// Logs the channels whose state the new configuration changes.
 fn log_states(channels: &Channels, before: &Channels) {
     let is_shown = |at: &&Arc<LiveChannel>| channels.is_first(at) && !at.is_removed();
     let first = channels.all().iter().filter(is_shown);
@@ -135,7 +136,7 @@ fn log_states(channels: &Channels, before: &Channels) {
     }
 }
 
-/// Warns of channels whose jobs may be created after the gate has given them up.
+/// Warns of channels that may create jobs after the gate has given up their reservations.
 fn warn_of_short_grace(config: &Config) {
     let grace = config.jobs.unknown_grace;
     for channel in config.channels.iter().filter(|c| c.answer_timeout >= grace) {
@@ -147,8 +148,8 @@ fn warn_of_short_grace(config: &Config) {
     }
 }
 
-/// Says which keys pay in another currency from now on: budgets in it begin at what was charged
-/// in it so far, which is easily overlooked.
+/// Warns of keys that pay in another currency from now on: a budget in that currency begins at what was
+/// charged in it so far, which is easily overlooked.
 fn warn_of_currencies(config: &Config, before: &Config) {
     const NAMED: usize = 10;
     for ([was, is], keys) in config.changed_currencies(before) {

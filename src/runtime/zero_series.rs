@@ -1,5 +1,5 @@
-//! Starts the series of what is configured at zero. Prometheus cannot tell by how much a
-//! counter has grown that was not there before: a key's first create would not show.
+//! Starts the series of configured keys and channels at zero. Prometheus cannot tell by how much a
+//! counter has grown that did not exist before: a key's first create would not show.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::metrics::{CHANNEL_ERRORS, Metrics};
 use crate::policy::Key;
 use crate::upstream::EjectionReason;
 
-/// The maximum number of series that are started; those beyond are there from their first value on. A
-/// thousand keys with all models and sizes would be a hundred thousand series, most of which
-/// nobody ever needs.
+/// The maximum number of series that are started; further series exist from their first value on. A
+/// thousand keys with all models and sizes would be a hundred thousand series, most of which nobody ever
+/// needs.
 const MAX_SERIES: usize = 5_000;
 
 const ROUTES: [&str; 8] = [
@@ -26,14 +26,14 @@ const ENDS: [&str; 6] = [
     "deleted",
     "expired",
 ];
-/// What a key is refused for that operators want to be told of.
+/// The error codes of refusals of a key that operators want to be alerted of.
 const REFUSALS: [&str; 3] = ["rate_limit_exceeded", "insufficient_quota", "unavailable"];
 
-/// How many series may still be started.
+/// The number of series that may still be started.
 struct SeriesBudget(usize);
 
 impl SeriesBudget {
-    /// Takes `series` off the budget. Returns whether there were that many left.
+    /// Takes `series` from the budget. Returns whether that many were left.
     fn take(&mut self, series: usize) -> bool {
         let left = self.0.checked_sub(series);
         self.0 = left.unwrap_or(0);
@@ -41,7 +41,7 @@ impl SeriesBudget {
     }
 }
 
-/// Starts the series of a configuration's channels and keys, by name, as many as may be.
+/// Starts the series of a configuration's channels and keys, by name, up to [`MAX_SERIES`].
 pub(super) fn start(config: &Config, metrics: &Metrics) {
     let mut left = SeriesBudget(MAX_SERIES);
     for channel in &config.channels {
@@ -161,7 +161,7 @@ mod tests {
         let few = series(&exposition(0, &Metrics::new().unwrap()));
         let many = series(&exposition(1000, &Metrics::new().unwrap()));
         assert!(few < 1000, "{few}");
-        // Those without labels are always there.
+        // Metrics without labels are always there.
         let always = series(&Metrics::new().unwrap().exposition().unwrap());
         assert!(many <= MAX_SERIES + always, "{many}");
         assert!(many >= MAX_SERIES - 100, "{many}");

@@ -1,8 +1,8 @@
-//! The requests of a gate that stands alone.
+//! The HTTP application of a gate that runs without a proxy around it.
 //!
-//! Not by Pingora's `HttpProxy`, whose loop no request needs: measured with Pingora 0.9.1,
-//! its future takes tens of KB, which are allocated and moved twice for each request. That
-//! was a tenth of what a small one costs.
+//! Pingora's `HttpProxy` is not used, since no request needs its loop: measured with Pingora 0.9.1, its
+//! future takes tens of KB, which are allocated and moved twice for each request. That was a tenth of the
+//! cost of a small request.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use super::connection::{head_came, request_ended};
 use crate::gate::{Client, Gate};
 use crate::in_progress::InProgress;
 
-/// Answers requests over HTTP/1.1 and HTTP/2 by the gate.
+/// The application that answers HTTP/1.1 and HTTP/2 requests with the gate.
 pub(super) struct App {
     pub(super) gate: Arc<Gate>,
     pub(super) options: HttpServerOptions,
-    /// The requests, from their heads on: a connection of HTTP/2 may be gone before what came
-    /// over it has ended, or stay when all of it has.
+    /// The requests in progress, each from its head on: an HTTP/2 connection may be gone before its
+    /// requests have ended, or stay open after all of them have.
     pub(super) requests: Arc<InProgress>,
 }
 
@@ -38,7 +38,7 @@ impl HttpServerApp for App {
             Ok(true) => {}
             Ok(false) => return None,
             Err(error) => {
-                // Its text would repeat what the client has sent.
+                // The error's text would repeat what the client has sent.
                 log::debug!("no request: {}", error.etype().as_str());
                 if *error.etype() == InvalidHTTPHeader {
                     let _ = self.gate.refuse_unread(&mut session).await;
@@ -66,7 +66,8 @@ impl HttpServerApp for App {
     }
 }
 
-/// A client of a server that may stop: the answer tells it to bring no further request.
+/// A client of a server that may stop: while it stops, responses tell the client to send no further
+/// request.
 struct Served<'a> {
     session: &'a mut ServerSession,
     shutdown: &'a ShutdownWatch,

@@ -1,4 +1,4 @@
-//! The certificate of the clients' listener, which can be replaced while it listens.
+//! The certificate of the clients' listener, which can be replaced while the listener is open.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use crate::certificate::{Part, TlsIdentity};
 use crate::config::Tls;
 
-/// The longest file of certificates or of a key, in bytes.
+/// The maximum length of a file of certificates or of a key, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A certificate or a key that cannot be used.
+/// The error of a certificate or key file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("cannot use {}: {problem}", file.display())]
 pub struct CertificateError {
@@ -23,10 +23,10 @@ pub struct CertificateError {
     problem: String,
 }
 
-/// Reads the certificate chain and its key, which belong together.
+/// Reads a certificate chain and its private key.
 ///
 /// # Errors
-/// Where either file cannot be read or used, or they do not belong together.
+/// If either file cannot be read or used, or they do not belong together.
 pub fn read_identity(tls: &Tls) -> Result<TlsIdentity, CertificateError> {
     let read = |file: &Path| {
         read(file).map_err(|error| CertificateError {
@@ -53,8 +53,8 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The certificate in force at a listener: each handshake is made with the one of its moment, and
-/// connections go on with theirs.
+/// The certificate in force at a listener: each handshake uses the certificate of that moment, and
+/// connections keep theirs.
 #[derive(Debug)]
 pub struct ServerCertificate(ArcSwap<TlsIdentity>);
 

@@ -1,9 +1,9 @@
-//! For how long a connection may wait for the head of a request.
+//! Limits the time that a connection may wait for the head of a request.
 //!
-//! Pingora bounds each read of a head, and not the head as a whole: a client that sends a
-//! byte now and then would hold its connection for days. What serves the connection's
-//! requests tells when a head is complete and when a request has ended, so that its task
-//! knows for how long no head has come, and which connections a server that stops can close.
+//! Pingora bounds each read of a head, and not the head as a whole: a client that sends a byte now and
+//! then would hold its connection for days. The application reports when a head is complete and when a
+//! request has ended, so that the connection's task knows for how long no head has come, and which
+//! connections a stopping server can close.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -15,13 +15,13 @@ use pingora::server::ShutdownWatch;
 use tokio::time::sleep;
 
 tokio::task_local! {
-    /// Since when a head is awaited; `None` while a request is under way.
+    /// The time since when a head is awaited; `None` while a request is under way.
     static WAITING: Cell<Option<Instant>>;
 }
 
-/// Serves a connection of HTTP/1.1, and gives it up (`None`) when a head is not complete
-/// within `limit` from the connection's beginning or the end of the request before it, or
-/// when the server stops and no request is under way or at hand.
+/// Serves an HTTP/1.1 connection by `serve`. Gives the connection up (`None`) if a head is not complete
+/// within `limit` from the connection's beginning or the end of the request before it, or if the server
+/// stops and no request is under way or at hand.
 pub(super) async fn watch<T>(
     limit: Duration,
     shutdown: &ShutdownWatch,
@@ -43,7 +43,7 @@ pub(super) async fn watch<T>(
 async fn idle(limit: Duration, mut shutdown: ShutdownWatch) {
     let stopped = async {
         if shutdown.wait_for(|stops| *stops).await.is_err() {
-            // Nobody is left who could stop it.
+            // Nobody is left who could stop the server.
             std::future::pending::<()>().await;
         }
     };
@@ -59,7 +59,7 @@ async fn idle(limit: Duration, mut shutdown: ShutdownWatch) {
             () = &mut stopped => break,
         }
     }
-    // Looked at whenever this task has gone on, and so when the request under way has ended.
+    // Polled whenever this task has made progress, and so when the request under way has ended.
     poll_fn(|_| match WAITING.with(Cell::get) {
         Some(_) => Poll::Ready(()),
         None => Poll::Pending,
@@ -67,12 +67,12 @@ async fn idle(limit: Duration, mut shutdown: ShutdownWatch) {
     .await;
 }
 
-/// Notes that a head is complete. Without effect where nobody waits for one, as in HTTP/2.
+/// Records that a head is complete. Does nothing if nobody waits for one, as in HTTP/2.
 pub(super) fn head_came() {
     let _ = WAITING.try_with(|waiting| waiting.set(None));
 }
 
-/// Notes that a request has ended: the next head is awaited.
+/// Records that a request has ended: the next head is awaited.
 pub(super) fn request_ended() {
     let _ = WAITING.try_with(|waiting| waiting.set(Some(Instant::now())));
 }
