@@ -1,6 +1,6 @@
-//! Dates of the Gregorian calendar, and times as RFC 3339 writes them.
+//! Dates of the Gregorian calendar, and times in RFC 3339.
 
-/// Parses the seconds since 1970 of a time such as `2026-11-28T05:40:33.5+01:00`, without its
+/// Parses an RFC 3339 time such as `2026-11-28T05:40:33.5+01:00` into seconds since 1970, without its
 /// fraction; `None` for anything else, and for a time before 1970.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once(['T', 't'])?;
@@ -20,7 +20,7 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     u64::try_from(minutes * 60 + second).ok()
 }
 
-/// Writes a time in seconds since 1970 in UTC, such as `2026-11-28T05:40:33Z`.
+/// Formats seconds since 1970 as a time in UTC, such as `2026-11-28T05:40:33Z`.
 pub(crate) fn format_rfc3339(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86400);
     let second = seconds % 86400;
@@ -48,7 +48,7 @@ pub(crate) fn civil(day: u64) -> (u64, u32, u32) {
     (year, month as u32, day_of_month as u32)
 }
 
-/// Returns how many minutes a zone's time is ahead of UTC.
+/// Returns the number of minutes by which a zone's time is ahead of UTC.
 fn offset(zone: &str) -> Option<i64> {
     if matches!(zone, "Z" | "z") {
         return Some(0);
@@ -61,7 +61,7 @@ fn offset(zone: &str) -> Option<i64> {
     (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
 }
 
-/// Reads numbers between separators, each of the given count of digits, and nothing else.
+/// Parses numbers between separators, each with its given number of digits, and nothing else.
 fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut numbers = [0; N];
@@ -86,8 +86,8 @@ fn days_in(year: i64, month: i64) -> Option<i64> {
     }
 }
 
-/// Returns the days from 1970-01-01 to a date of the Gregorian calendar, whose years begin in March
-/// here so that the leap day is their last.
+/// Returns the number of days from 1970-01-01 to a date of the Gregorian calendar. Counts years from
+/// March, so that the leap day is their last.
 fn days_before(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = match month {
         1 | 2 => (year - 1, month + 9),
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn times_are_written_as_they_are_read() {
         assert_eq!(format_rfc3339(1_795_844_433), "2026-11-28T05:40:33Z");
-        // Every day of eight centuries, each at another second.
+        // Every day of eight centuries, each with another second.
         for day in 0..800 * 365 {
             let seconds = day * 86_400 + day * 7 % 86_400;
             let text = format_rfc3339(seconds);
@@ -142,7 +142,7 @@ mod tests {
             "1795844433",
             "2026-11-28",
             "05:40:33Z",
-            // It says no zone: nobody can tell when that is.
+            // Without a zone the moment is not known.
             "2026-11-28T05:40:33",
             "2026-11-28 05:40:33Z",
             "2026-11-28T05:40Z",

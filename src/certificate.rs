@@ -1,5 +1,5 @@
-//! Reads X.509 certificates and private keys from PEM, and judges whether they can be used.
-//! Bytes in, values out: no file is opened here, and no clock read.
+//! Reads X.509 certificates and private keys from PEM, and checks whether they can be used. Bytes in,
+//! values out: this module opens no file and reads no clock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,64 +15,64 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::calendar::format_rfc3339;
 use crate::sha256::Sha256;
 
-/// A certificate chain, the own certificate first, and the private key that belongs to it. Prints
-/// nothing of the key.
+/// A certificate chain (the own certificate first) with its private key. `Debug` prints nothing of the
+/// key.
 #[derive(Clone)]
 pub struct TlsIdentity(Arc<Inner>);
 
 struct Inner {
     certified: Arc<CertifiedKey>,
-    /// The key in DER, for those who cannot use a signer.
+    /// The key in DER, for callers that cannot use a signer.
     key: PrivateKeyDer<'static>,
     validity: Validity,
-    /// Of chain and key.
+    /// The digest of chain and key.
     digest: [u8; 32],
 }
 
-/// From when to when a certificate is valid, in seconds since 1970, both included.
+/// The period in which a certificate is valid, in seconds since 1970, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
-    /// The first second in which it is valid.
+    /// The first second in which the certificate is valid.
     pub not_before: u64,
-    /// The last second in which it is valid.
+    /// The last second in which the certificate is valid.
     pub not_after: u64,
 }
 
-/// Which of two files a problem is in.
+/// The file, of two, that a problem is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The one of the certificates.
+    /// The file of the certificates.
     Certificate,
-    /// The one of the private key.
+    /// The file of the private key.
     Key,
 }
 
-/// Why a certificate and a key cannot be used. Says nothing of what stands in the key's file.
+/// The error of a certificate and a key that cannot be used. Says nothing of the key file's content.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{problem}")]
 pub struct IdentityError {
-    /// Where the problem is.
+    /// The file that the problem is in.
     pub part: Part,
-    /// What is wrong, and what to do.
+    /// The problem, and the remedy.
     pub problem: String,
 }
 
-/// Why a certificate is of no use at a time.
+/// The reason why a certificate is not valid at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotValid {
-    /// It has ended.
+    /// The validity ended at this second.
     #[error("the certificate expired at {}", format_rfc3339(*.0))]
     Expired(u64),
-    /// It has not begun.
+    /// The validity begins at this second.
     #[error("the certificate is not valid before {}", format_rfc3339(*.0))]
     NotYet(u64),
 }
 
 impl Validity {
-    /// Reads the validity of a certificate in DER; `None` where it is none.
+    /// Reads the validity of a certificate in DER; `None` if the bytes are not a certificate.
     pub fn of(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-        // Before 1970 is long ago, however long.
+        // Times before 1970 count as 1970.
         let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
         let validity = certificate.validity();
         Some(Self {
@@ -81,10 +81,10 @@ impl Validity {
         })
     }
 
-    /// Checks that the certificate is valid at a time, in seconds since 1970.
+    /// Checks that the certificate is valid at `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// Where it is not, or not yet.
+    /// If the certificate has expired, or is not valid yet.
     pub fn check(self, now: u64) -> Result<(), NotValid> {
         if now > self.not_after {
             return Err(NotValid::Expired(self.not_after));
@@ -97,10 +97,10 @@ impl Validity {
 }
 
 impl TlsIdentity {
-    /// Reads a certificate chain and its key, each from a text in PEM.
+    /// Reads a certificate chain and its private key, each from PEM text.
     ///
     /// # Errors
-    /// Where either cannot be used, or they do not belong together.
+    /// If either cannot be used, or they do not belong together.
     pub fn from_pem(cert: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
         let of_cert = |problem: String| IdentityError {
             part: Part::Certificate,
@@ -126,12 +126,12 @@ impl TlsIdentity {
             pem::Error::NoItemsFound => {
                 of_key("it holds no private key: name a PEM file with a `BEGIN PRIVATE KEY` line")
             }
-            // What the error repeats could be of the key.
+            // The error could repeat a part of the key.
             _ => of_key("it is no PEM"),
         })?;
         let unusable = "its private key cannot be read: write an RSA, ECDSA or Ed25519 key in PEM, \
                         without a passphrase";
-        // Pingora guesses the key's kind from its DER, and panics where it cannot.
+        // Pingora guesses the key's kind from its DER, and panics if it cannot.
         let guessed = PrivateKeyDer::try_from(key.secret_der().to_vec());
         if guessed.is_err() {
             return Err(of_key(unusable));
@@ -165,12 +165,12 @@ impl TlsIdentity {
         })))
     }
 
-    /// Returns the chain and the signer, as rustls wants them.
+    /// Returns the chain and the signer, as rustls needs them.
     pub fn certified(&self) -> &Arc<CertifiedKey> {
         &self.0.certified
     }
 
-    /// Copies the certificates, in DER.
+    /// Returns copies of the certificates, in DER.
     pub fn chain(&self) -> Vec<Vec<u8>> {
         let chain = self.0.certified.cert.iter();
         chain.map(|der| der.to_vec()).collect()
@@ -181,7 +181,7 @@ impl TlsIdentity {
         self.0.key.secret_der()
     }
 
-    /// From when to when the own certificate is valid.
+    /// Returns the validity of the own certificate.
     pub fn validity(&self) -> Validity {
         self.0.validity
     }
@@ -253,7 +253,7 @@ mod tests {
         let identity = read(&cert, &key);
         assert_eq!(identity, read(&cert, &key));
         assert_ne!(identity, read(&other_cert, &other));
-        // A chain that is longer is another one.
+        // A longer chain is another identity.
         assert_ne!(identity, read(&format!("{cert}{other_cert}"), &key));
         let shown = format!("{identity:?}");
         assert!(shown.starts_with("TlsIdentity { validity: "), "{shown}");

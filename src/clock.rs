@@ -1,4 +1,4 @@
-//! Tells the time: of day for limits and ages, and since a moment for deadlines.
+//! Clocks: the time of day for limits and ages, and a running time for deadlines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,39 +6,38 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::policy::Timestamp;
 
-/// Converts a span to whole milliseconds.
+/// Converts a duration to whole milliseconds.
 pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Computes the time `span` before `now`.
+/// Returns the time `span` before `now`.
 pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(millis(span)))
 }
 
-/// Tells a gate the time of day, which limits, windows and the ages of jobs are judged by. All
-/// time that the core is told comes from here. Deadlines go by a clock that is never set, and
-/// not by this one.
+/// The clock of a gate: the time of day, by which limits, windows and the ages of jobs are judged. All
+/// time that the core gets comes from here. Deadlines use a clock that is never set, and not this one.
 ///
-/// The default is the machine's clock. A test sets one by hand, and gives each gate its own
-/// where their clocks are to differ.
+/// The default is the machine's clock. A test sets a clock by hand, and gives each gate its own if their
+/// clocks should differ.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
-    /// `None` where the machine's clock counts.
+    /// The manual clock; `None` for the machine's clock.
     manual: Option<Arc<Manual>>,
 }
 
 /// A clock that is set by hand, in milliseconds.
 #[derive(Debug, Default)]
 struct Manual {
-    /// Since 1970.
+    /// The time in milliseconds since 1970.
     at: AtomicU64,
-    /// For how long the machine was suspended, as far as a test wants it to have been.
+    /// The time for which the machine was suspended, as a test pretends.
     suspended: AtomicU64,
 }
 
 impl Clock {
-    /// Makes a clock that stands still unless it is [set](Self::set). Clones are the same clock.
+    /// Makes a clock that stands still until it is [set](Self::set). Clones are the same clock.
     pub fn manual(at: Timestamp) -> Self {
         Self {
             manual: Some(Arc::new(Manual {
@@ -48,7 +47,7 @@ impl Clock {
         }
     }
 
-    /// Reads the time of day.
+    /// Returns the time of day.
     pub fn now(&self) -> Timestamp {
         match &self.manual {
             None => now(),
@@ -56,22 +55,22 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock, forwards or back. The machine's clock is not ours to set.
+    /// Sets a manual clock, forwards or back. Has no effect on the machine's clock.
     pub fn set(&self, to: Timestamp) {
         if let Some(manual) = &self.manual {
             manual.at.store(to.0, Ordering::Relaxed);
         }
     }
 
-    /// A span since some moment, by a clock that is never set and, where the system has one,
-    /// goes on while the machine is suspended: two readings tell how old something is.
+    /// Returns the time since some fixed moment, by a clock that is never set and, where the system has
+    /// one, goes on while the machine is suspended: the difference of two readings is an age.
     pub(crate) fn running(&self) -> Duration {
         let suspended = self.manual.as_ref();
         let suspended = suspended.map_or(0, |manual| manual.suspended.load(Ordering::Relaxed));
         running() + Duration::from_millis(suspended)
     }
 
-    /// Pretends that the machine was suspended for that long, where the clock is manual.
+    /// Pretends that the machine was suspended for `span`, if the clock is manual.
     pub fn suspend(&self, span: Duration) {
         if let Some(manual) = &self.manual {
             manual.suspended.fetch_add(millis(span), Ordering::Relaxed);
@@ -79,17 +78,17 @@ impl Clock {
     }
 }
 
-/// `Instant` stops in suspend on these systems, and other clocks of theirs do not.
+/// Reads the system's clock that goes on in suspend; on these systems `Instant` stops there.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
 fn running() -> Duration {
     #[cfg(not(target_os = "macos"))]
     const ID: nix::time::ClockId = nix::time::ClockId::CLOCK_BOOTTIME;
-    // Here it is the one that `Instant` does not use which goes on.
+    // On macOS it is this clock that goes on, and not the one that `Instant` uses.
     #[cfg(target_os = "macos")]
     const ID: nix::time::ClockId = nix::time::ClockId::CLOCK_MONOTONIC;
     match nix::time::clock_gettime(ID) {
         Ok(time) => time.into(),
-        // A kernel without it.
+        // A kernel without that clock.
         Err(_) => since_first_asked(),
     }
 }
@@ -104,7 +103,7 @@ fn since_first_asked() -> Duration {
     FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// Reads the machine's clock.
+/// Returns the time of day by the machine's clock.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp(since.map_or(0, millis))
@@ -142,7 +141,7 @@ mod tests {
         assert!(since_first_asked() <= since_first_asked());
     }
 
-    /// The kernel's own count of the time since boot, in which suspended time is contained.
+    /// Compares with the kernel's own time since boot, which includes suspended time.
     #[cfg(target_os = "linux")]
     #[test]
     fn running_time_is_the_time_since_boot() {

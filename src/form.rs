@@ -1,68 +1,68 @@
-//! What a create body is made of, whichever syntax carries it.
+//! The fields of a create body, independent of the syntax that carries them.
 //!
-//! The two scanners ([`crate::multipart`], [`crate::json`]) push what they read into a
-//! [`Sink`]; the sink decides what the fields mean. Neither side copies a value: data
-//! arrives as slices of the buffers that came in, cut wherever the input was cut.
+//! The two scanners ([`crate::multipart`], [`crate::json`]) push what they read into a [`Sink`]; the sink
+//! decides what the fields mean. Neither side copies a value: data arrives as slices of the input
+//! buffers, cut wherever the input was cut.
 //!
-//! A JSON body is reported under the names that a form would use, so that a sink needs
-//! one vocabulary: `{"input_reference":{"file_id":"f"}}` is the field
-//! `input_reference[file_id]`, `{"characters":[{"id":"a"}]}` is `characters[][id]`.
+//! A JSON body is reported under the names that a form would use, so that a sink needs one vocabulary:
+//! `{"input_reference":{"file_id":"f"}}` is the field `input_reference[file_id]`,
+//! `{"characters":[{"id":"a"}]}` is `characters[][id]`.
 
 /// The start of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// The field's name, decoded: `model`, `input_reference[file_id]`.
     pub name: &'a str,
-    /// What sort of value follows.
+    /// The kind of the value that follows.
     pub kind: Kind,
 }
 
-/// What sort of value a field has.
+/// The kind of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Text: a form field without a filename, or a JSON string (handed on unescaped).
+    /// Text: a form field without a filename, or a JSON string (passed on unescaped).
     Text,
     /// A form part with a filename.
     File,
     /// An empty file input of a browser: `filename=""`. Its data must be empty too.
     EmptyFile,
-    /// A JSON value that is no string (number, literal, array or object), handed on raw.
-    /// Objects whose members the sink knows by bracket names do not come this way.
+    /// A JSON value that is not a string (number, literal, array or object), passed on raw. An object
+    /// whose members the sink knows by bracket names is reported as those fields instead.
     Json,
 }
 
-/// Whether the bytes of a field may go on before the field has ended.
+/// Whether the bytes of a field may be forwarded before the field has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
     /// As they come: nothing is decided by this field's value.
     AtOnce,
-    /// From the field's first byte of syntax on, nothing goes on until [`Sink::end`] has
-    /// accepted the value. A sink that answers this must bound the value's length.
+    /// From the field's first byte of syntax on, nothing is forwarded until [`Sink::end`] has accepted
+    /// the value. A sink that returns this must bound the value's length.
     AfterEnd,
 }
 
-/// Receives the fields of one body in the order in which they came.
+/// A receiver of the fields of one body, in the order in which they come.
 ///
 /// The scanner guarantees: `begin`, any number of `data` (possibly none, never an empty
 /// slice), `end`, for each field in turn; and no call after the first refusal.
 /// How the input was cut changes only how the data is cut.
 pub trait Sink {
-    /// Why the sink stops the body.
+    /// The reason why the sink stops the body.
     type Refusal;
 
-    /// A field begins.
+    /// Begins a field. Returns when the field's bytes may be forwarded.
     fn begin(&mut self, field: Field<'_>) -> Result<Release, Self::Refusal>;
-    /// A piece of the field's value.
+    /// Takes a piece of the field's value.
     fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Refusal>;
-    /// Returns the field is complete.
+    /// Ends the field: its value is complete.
     fn end(&mut self) -> Result<(), Self::Refusal>;
 }
 
-/// Why a scanner stopped: the syntax broke a rule, or the sink refused a field.
+/// The reason why a scanner stopped: the syntax broke a rule, or the sink refused a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop<S, R> {
-    /// The body is not written as it must be.
+    /// The body breaks a rule of its syntax.
     Syntax(S),
-    /// The sink's own reason.
+    /// The sink refused a field for this reason.
     Refused(R),
 }

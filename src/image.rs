@@ -1,11 +1,11 @@
-//! The type and pixel size of a PNG, JPEG or WebP, read from its first bytes as they come.
+//! Reads the type and pixel size of a PNG, JPEG or WebP image from its first bytes as they stream in.
 //!
-//! A [`Probe`] does no IO and holds a few dozen bytes, whatever it is given: what a JPEG carries
-//! before its frame header (EXIF with a preview, colour profiles) is skipped by counting.
+//! A [`Probe`] does no IO and holds a few dozen bytes, whatever the input is: the segments of a JPEG
+//! before its frame header (EXIF with a preview, colour profiles) are skipped by counting.
 //!
-//! The size is that of the encoded picture: EXIF orientation is told, not applied, and of a WebP in the
-//! extended format it is the canvas. Headers that the common decoders (libpng, libjpeg, libwebp)
-//! reject are [`Reason`]s, never a guess. The first `IHDR` or frame header decides; a second one
+//! The size is that of the encoded picture: EXIF orientation is reported, not applied, and a WebP in the
+//! extended format has the size of its canvas. Headers that the common decoders (libpng, libjpeg,
+//! libwebp) reject are [`Reason`]s, never a guess. The first `IHDR` or frame header decides; a second one
 //! is an error to those decoders.
 
 mod exif;
@@ -17,44 +17,44 @@ mod webp;
 
 use std::fmt;
 
-/// The most bytes in which a picture's size must come.
+/// The maximum number of bytes in which a picture's size must come.
 pub const HEAD_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Finds the type and pixel size of one picture, pushed in as it comes.
+/// A probe that finds the type and pixel size of one picture, pushed in as it streams in.
 ///
-/// How the input is cut does not change the answer, and neither does what follows it.
+/// The result depends neither on how the input is cut nor on what follows the header.
 #[derive(Debug, Clone)]
 pub struct Probe {
     state: State,
-    /// Bytes read.
+    /// The number of bytes read.
     read: u64,
 }
 
-/// What a [`Probe`] knows so far.
+/// The result of a [`Probe`] so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing yet.
+    /// Not known yet: more bytes are needed.
     More,
     /// The picture's type and size.
     Known(Image),
-    /// They cannot be known, and why.
+    /// The type and size cannot be known, for this reason.
     Unknown(Reason),
 }
 
 /// The type and size of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Image {
-    /// How it is encoded.
+    /// The encoding.
     pub format: Format,
     /// Columns of the encoded picture, in pixels; never 0.
     pub width: u32,
     /// Rows of the encoded picture, in pixels; never 0.
     pub height: u32,
-    /// Whether a JPEG's EXIF makes viewers turn it, so that its sides change places.
+    /// Whether viewers turn a JPEG by its EXIF orientation so that width and height change places.
     pub turned: bool,
 }
 
-/// How a picture is encoded.
+/// The encoding of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// PNG (RFC 2083 and its W3C successors).
@@ -65,26 +65,26 @@ pub enum Format {
     WebP,
 }
 
-/// Why the size of a picture cannot be known.
+/// The reason why the size of a picture cannot be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// It is no PNG, JPEG or WebP.
+    /// The picture is not a PNG, JPEG or WebP.
     #[error("The image is no PNG, JPEG or WebP; convert it to one of them.")]
     UnknownFormat,
-    /// It begins like this format, but its header is not as it must be.
+    /// The picture begins like this format, but its header is not valid.
     #[error("The image looks like a {0} but has an invalid header; encode it anew.")]
     Malformed(Format),
-    /// Its header gives a width or height of 0.
+    /// The header gives a width or height of 0.
     #[error("The {0} image's header gives no width or no height; encode it anew.")]
     ZeroSize(Format),
-    /// Its size has not come within [`HEAD_BYTES`].
+    /// The size has not come within [`HEAD_BYTES`].
     #[error(
         "The {format} image has more than {max} MiB of metadata before its size; remove the metadata.",
         format = .0,
         max = HEAD_BYTES / (1024 * 1024)
     )]
     HeadTooLong(Format),
-    /// It ended before its size.
+    /// The picture ended before its size.
     #[error("The image ends before its size; send the whole file.")]
     Truncated,
 }
@@ -101,12 +101,12 @@ enum State {
     Done(Result<Image, Reason>),
 }
 
-/// The most that is kept: a PNG's signature and first chunk.
+/// The maximum number of bytes that are kept: a PNG's signature and first chunk.
 const HEAD: usize = png::HEADER;
 
-/// What the bytes so far amount to.
+/// The judgement on the bytes so far.
 enum Judgement {
-    /// More of the header must come.
+    /// More bytes of the header are needed.
     More,
     /// The marker segments of a JPEG follow.
     Jpeg,
@@ -114,7 +114,7 @@ enum Judgement {
 }
 
 impl Probe {
-    /// Creates a probe for one picture.
+    /// Makes a probe for one picture.
     pub fn new() -> Self {
         Self {
             state: State::Head {
@@ -125,7 +125,7 @@ impl Probe {
         }
     }
 
-    /// Reads the picture's next bytes. Once the answer is there it stays, and nothing more is read.
+    /// Reads the picture's next bytes. Once the result is known it stays, and nothing more is read.
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         let left = HEAD_BYTES - self.read;
         let mut rest = match usize::try_from(left) {
@@ -162,11 +162,11 @@ impl Probe {
         }
     }
 
-    /// Ends the picture and returns what is known of it.
+    /// Ends the picture, and returns its type and size.
     ///
     /// # Errors
     ///
-    /// Why its size is not known; [`Reason::Truncated`] if the answer had not come yet.
+    /// Says why the size is not known; [`Reason::Truncated`] if the result had not come yet.
     pub fn finish(&self) -> Result<Image, Reason> {
         match self.state {
             State::Done(answer) => answer,
@@ -191,7 +191,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Tells the formats apart; judges the header of a PNG or WebP once it is whole.
+/// Tells the formats apart, and checks the header of a PNG or WebP once it is whole.
 fn judge(head: &[u8]) -> Judgement {
     if agrees(head, &png::SIGNATURE) {
         png::judge(head)
@@ -207,7 +207,7 @@ fn judge(head: &[u8]) -> Judgement {
     }
 }
 
-/// Returns whether `head` starts with `signature`, as far as it goes.
+/// Returns whether `head` and `signature` are equal up to the length of the shorter.
 fn agrees(head: &[u8], signature: &[u8]) -> bool {
     head.iter().zip(signature).all(|(a, b)| a == b)
 }

@@ -1,43 +1,43 @@
-//! Counts requests, connections and writes in progress, and waits until none is.
+//! Counts requests, connections and writes in progress, and waits until there are none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Counts what is in progress.
+/// A count of things in progress.
 #[derive(Debug, Default)]
 pub(crate) struct InProgress {
     count: AtomicUsize,
     ended: Notify,
 }
 
-/// Counts as one until it is dropped.
+/// A thing in progress, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard(Arc<InProgress>);
 
 impl InProgress {
-    /// Counts one more.
+    /// Adds one to the count until the returned guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> Guard {
         self.count.fetch_add(1, Ordering::Relaxed);
         Guard(self.clone())
     }
 
-    /// Counts one more, unless there are `max` already.
+    /// Adds one to the count, unless it is `max` already.
     pub(crate) fn try_enter(self: &Arc<Self>, max: usize) -> Option<Guard> {
         let guard = self.enter();
         (self.count() <= max).then_some(guard)
     }
 
-    /// Returns how many there are.
+    /// Returns the count.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Waits until there are none.
+    /// Waits until the count is zero.
     pub(crate) async fn none(&self) {
         loop {
-            // Made before it is counted: what ends in between is told to it.
+            // Made before the count is read, so that an end in between is noticed.
             let ended = self.ended.notified();
             if self.count() == 0 {
                 return;
@@ -72,7 +72,7 @@ mod tests {
             tokio::task::yield_now().await;
             drop(second);
         };
-        // All who wait are told.
+        // All waiting tasks are notified.
         tokio::join!(in_progress.none(), in_progress.none(), ends);
         assert_eq!(in_progress.count(), 0);
     }

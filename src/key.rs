@@ -1,4 +1,4 @@
-//! Client key digests, and secrets that cannot be printed.
+//! Digests of client keys, and secrets that cannot be printed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::sha256::Sha256;
 
-/// The SHA-256 of a client key: all that the configuration knows of it.
+/// The SHA-256 of a client key: the configuration knows nothing else of the key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyDigest([u8; 32]);
 
@@ -19,21 +19,21 @@ impl KeyDigest {
         Self(Sha256::of(presented))
     }
 
-    /// Writes all 64 hex digits, as the configuration has them.
+    /// Returns all 64 hex digits, as in the configuration.
     pub fn to_hex(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// A digest is no key, but two logs that share one would link their clients: it is not
-/// printed in full.
+/// Prints only the beginning: a digest is not a key, but two logs that share one would link their
+/// clients.
 impl fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyDigest({:02x}{:02x}..)", self.0[0], self.0[1])
     }
 }
 
-/// Why a text is no key digest.
+/// The error of a text that is not a key digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write the 64 hex digits of the key's SHA-256 (printf %s \"$KEY\" | sha256sum)")]
 pub struct ParseDigestError;
@@ -63,20 +63,19 @@ fn hex_digit(byte: u8) -> Result<u8, ParseDigestError> {
     }
 }
 
-/// A text that must appear nowhere: no `Display`, a `Debug` that tells nothing, no
-/// serialisation. The only way to the text is [`Secret::expose`], which is easy to search
-/// for.
+/// A text that must appear nowhere: no `Display`, a `Debug` that shows nothing, no serialisation. The
+/// only way to the text is [`Secret::expose`], which is easy to search for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a text.
+    /// Makes a secret of a text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// Tests whether a text is this one, in a time that does not tell how much of it is: what is compared
-    /// are digests, each byte of them.
+    /// Tests whether `presented` equals the secret, in a time that does not tell how much of it matches:
+    /// all bytes of both digests are compared.
     pub fn is_same(&self, presented: &[u8]) -> bool {
         let (own, other) = (Sha256::of(&self.0), Sha256::of(presented));
         let bytes = own.iter().zip(other);
@@ -90,12 +89,12 @@ impl Secret {
     }
 }
 
-/// What a generated client key begins with, so that scanners of repositories and logs find one.
+/// The prefix of a generated client key, by which scanners of repositories and logs find it.
 const PREFIX: &str = "sk-tollgate-";
-/// How many random bytes a generated client key has: as many as its digest.
+/// The number of random bytes of a generated client key: as many as its digest has.
 const RANDOM_BYTES: usize = 32;
 
-/// The operating system gave no random bytes.
+/// The error that the operating system gave no random bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system gives no random bytes, so no key was made: try again")]
 pub struct NoRandomness;
@@ -103,7 +102,7 @@ pub struct NoRandomness;
 /// Generates a client key of 256 bits from the operating system's random number generator.
 ///
 /// # Errors
-/// Where that gives none.
+/// If the generator gives no bytes.
 pub fn generate() -> Result<Secret, NoRandomness> {
     let mut random = [0; RANDOM_BYTES];
     let filled = SystemRandom::new().fill(&mut random);
@@ -163,7 +162,7 @@ mod tests {
             }
             assert!(all.insert(random));
         }
-        // No bit is fixed: one that is random stays the same in 64 keys once in 2^63.
+        // No bit is fixed: a random bit is the same in 64 keys once in 2^63.
         assert!(ones.iter().all(|ones| (1..64).contains(ones)), "{ones:?}");
     }
 

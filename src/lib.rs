@@ -2,12 +2,12 @@
 #![warn(missing_docs)]
 //! Tollgate: a streaming gate for paid video generation.
 //!
-//! It stands before channels that speak the OpenAI Videos API (`/v1/videos`). It inspects
-//! the body of a create as it passes, without buffering it; lets through what the client's
-//! key may ask for; puts the channel's credential in place of the key; charges the key
-//! exactly once for what is rendered; and tells Prometheus.
+//! It stands in front of channels that speak the OpenAI Videos API (`/v1/videos`). It inspects the body
+//! of a create as it streams, without buffering it; lets through what the client's key may request;
+//! replaces the key by the channel's credential; charges the key exactly once for what is rendered; and
+//! reports to Prometheus.
 //!
-//! # The way of a create
+//! # The path of a create
 //!
 //! ```text
 //!  client ──head──▶ gate::request_head  type, length, cheap limits
@@ -58,27 +58,27 @@
 //!
 //! # Architecture invariants
 //!
-//! - Everything above [`ledger`] does no IO, and but for [`clock`] reads no clock: bytes and
+//! - Everything above [`ledger`] does no IO, and except for [`clock`] reads no clock: bytes and
 //!   times are parameters.
 //! - No upstream receives the last byte of a create before its permit and its reservation
-//!   exist. One function completes a create (`upstream/exchange.rs`), and what calls it holds
+//!   exist. One function completes a create (`upstream/exchange.rs`), and its callers hold
 //!   both.
-//! - A forwarded body is byte for byte what the client sent: slices of the buffers that
-//!   came in, never rewritten.
+//! - A forwarded body is byte for byte what the client sent: slices of the input buffers,
+//!   never rewritten.
 //! - Memory for a request is bounded by constants, whatever its size or order of fields.
 //! - Each charge is resolved once, whoever sees the end first: the ledger decides in one
-//!   atomic step, and says which call it was, which alone moves the metrics.
-//! - Heads keep what stands on a list of what passes and nothing else, in both directions.
+//!   atomic step, and tells the one call that made the change, which alone updates the metrics.
+//! - Only headers on an allow list pass, in both directions.
 //!
-//! Absent on purpose: nothing is sent again that may have created a job, nor what was streamed (a
-//! body that is held as a whole goes to the next channel where one has proved that it created
-//! nothing); no body is buffered to be parsed by a library; nothing about Sora is in the gate's code (the mock
-//! channel has its models), all of it is in the configuration.
+//! Absent on purpose: a request that may have created a job is never sent again, nor is a body that was
+//! streamed (a body that is held whole goes to the next channel if one has proved that it created
+//! nothing); no body is buffered to be parsed by a library; nothing about Sora is in the gate's code (the
+//! mock channel has its models), all of it is in the configuration.
 //!
 //! # Embedding
 //!
-//! [`gate::Gate::filter`] is the one call that puts the gate before the Videos API of any
-//! Pingora proxy. Other requests go on as before:
+//! A Pingora proxy puts the gate in front of its Videos API by calling [`gate::Gate::filter`]. Other
+//! requests go on as before:
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -123,8 +123,8 @@
 //! }
 //! ```
 //!
-//! [`gate::Background`] follows jobs to their end and finds out what became of requests
-//! without an answer; without it, charges wait for clients to poll.
+//! [`gate::Background`] follows jobs to their end and reconciles requests that got no answer; without it,
+//! charges wait for clients to poll.
 
 pub mod access_log;
 pub mod admin;

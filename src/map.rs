@@ -1,10 +1,10 @@
-//! Hash maps and sets for names that the configuration, the gate itself or a channel has given.
+//! Hash maps and sets for names that the configuration, the gate itself or a channel gives.
 
 use std::collections::{HashMap, HashSet};
 
-/// A map whose hash is seeded and fast. Not for what clients can choose and have inserted:
-/// the standard library's hash is the one that stands up to that.
+/// A map with a fast, seeded hash. Do not use it for keys that clients can choose and insert: the
+/// standard library's hash resists those.
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// A set of that kind.
+/// A set with the same fast, seeded hash.
 pub(crate) type Set<T> = HashSet<T, foldhash::fast::RandomState>;

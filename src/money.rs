@@ -21,7 +21,7 @@ const NANOS: u64 = 1_000_000_000;
 pub struct Amount(u64);
 
 impl Amount {
-    /// Nothing.
+    /// The amount zero.
     pub const ZERO: Self = Self(0);
     /// The largest amount, `i64::MAX` nanos.
     pub const MAX: Self = Self(i64::MAX as u64);
@@ -48,7 +48,7 @@ impl Amount {
         }
     }
 
-    /// Subtracts an amount, down to zero.
+    /// Subtracts an amount; the result is at least zero.
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
@@ -73,8 +73,8 @@ impl PricePerSecond {
     }
 }
 
-/// What a group pays for one USD of list price, in the group's currency: at most three
-/// decimals and at most 1,000,000.
+/// The price that a group pays for one USD of list price, in the group's currency: at most three decimals
+/// and at most 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Multiplier {
     thousandths: u64,
@@ -95,8 +95,8 @@ impl Multiplier {
         self.thousandths
     }
 
-    /// Computes `list × multiplier`; `None` beyond [`Amount::MAX`] or where the list cost has more
-    /// than six decimals (no cost that comes from a [`PricePerSecond`] does).
+    /// Computes `list × multiplier`; `None` beyond [`Amount::MAX`] or if the list cost has more than six
+    /// decimals (no cost of a [`PricePerSecond`] does).
     pub fn apply(self, list: Amount) -> Option<Amount> {
         let product = u128::from(list.0) * u128::from(self.thousandths);
         if !product.is_multiple_of(1000) {
@@ -106,27 +106,27 @@ impl Multiplier {
     }
 }
 
-/// Why a text is no amount of the wanted kind.
+/// The reason why a text is not an amount of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAmountError {
-    /// A number below zero.
+    /// The number is below zero.
     #[error("this is negative: write zero or more, such as 0.10")]
     Negative,
-    /// Not plain digits with at most one decimal point.
+    /// The text is not plain digits with at most one decimal point.
     #[error("write a plain decimal such as 0.10")]
     NotDecimal,
-    /// More decimals than can be kept exactly.
+    /// The number has more decimals than can be kept exactly.
     #[error("use at most {allowed} decimals, so that amounts stay exact")]
     TooManyDecimals {
-        /// How many are kept.
+        /// The maximum number of decimals.
         allowed: usize,
     },
-    /// Larger than can be kept.
+    /// The number is larger than can be kept.
     #[error("the number is too large")]
     TooLarge,
 }
 
-/// Reads `digits[.digits]` as a whole number of 10^-`decimals`.
+/// Parses `digits[.digits]` as a whole number of 10^-`decimals`, at most `max`.
 fn parse_scaled(text: &str, decimals: usize, max: u64) -> Result<u64, ParseAmountError> {
     let begins_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     if text.strip_prefix('-').is_some_and(begins_with_digit) {
@@ -186,7 +186,7 @@ impl FromStr for Multiplier {
     }
 }
 
-/// As [`Amount`] is written: `0.85`, `1.00`, `7.251`.
+/// Writes the multiplier like an [`Amount`]: `0.85`, `1.00`, `7.251`.
 impl fmt::Display for Multiplier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A multiplier has at most 10^9 thousandths.
@@ -194,7 +194,7 @@ impl fmt::Display for Multiplier {
     }
 }
 
-/// At least two decimals, no more than needed: `0.40`, `30.00`, `0.125`.
+/// Writes at least two decimals, and no more than needed: `0.40`, `30.00`, `0.125`.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fraction = format!("{:09}", self.0 % NANOS);

@@ -1,8 +1,8 @@
-//! Writes a number with its noun.
+//! Formats a number with its noun.
 
 use std::fmt;
 
-/// A number of things, such as `1 request` or `2 requests`. The noun is one that takes an `s`.
+/// A number of things, such as `1 request` or `2 requests`. The noun must form its plural with `s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted(pub(crate) u64, pub(crate) &'static str);
 

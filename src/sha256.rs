@@ -1,12 +1,12 @@
-//! SHA-256, by the library that does TLS.
+//! SHA-256, by the library that also does TLS.
 //!
-//! It has assembly for processors without instructions for SHA: half the time of compiled
-//! code, which is 10 KB in one straight line there and throws what a request runs through
-//! out of the processor's cache.
+//! The library has assembly for processors without SHA instructions: half the time of compiled code,
+//! which is 10 KB in one straight line there and evicts the code of the request path from the processor's
+//! cache.
 
 use ring::digest::{Context, SHA256};
 
-/// A digest that is being computed.
+/// A SHA-256 digest that is being computed.
 #[derive(Clone)]
 pub(crate) struct Sha256(Context);
 
@@ -17,17 +17,17 @@ impl Default for Sha256 {
 }
 
 impl Sha256 {
-    /// Computes the digest of what is at hand.
+    /// Computes the digest of `bytes`.
     pub(crate) fn of(bytes: impl AsRef<[u8]>) -> [u8; 32] {
         Self::default().with(bytes).finish()
     }
 
-    /// Adds the next bytes.
+    /// Adds the next bytes to the digest.
     pub(crate) fn update(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.update(bytes.as_ref());
     }
 
-    /// Adds the next bytes.
+    /// Adds the next bytes, and returns the digest in progress.
     pub(crate) fn with(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.update(bytes);
         self
