@@ -67,8 +67,8 @@ pub struct StillInProgress {
     pub requests: usize,
 }
 
-/// Serves the gate alone, on `listener`, a socket that is listening already: requests outside of the
-/// Videos API are answered with 404.
+/// Serves the gate alone, on `listener`, a socket that is listening already: a path outside of the Videos
+/// API is not found.
 ///
 /// # Errors
 /// If the socket or the certificate cannot be used.

@@ -57,8 +57,8 @@ fn show_channels(gate: &Gate, readiness: &Readiness) {
     }
 }
 
-/// Shows how much of each budget is spent. The ledger is asked once for each key with a budget, and once
-/// for each group with one.
+/// Shows how much of each budget is spent. The ledger is asked once for each key with a budget; if only the
+/// group of keys has a budget, it is asked for one of them.
 async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
     let metrics = gate.metrics();
     metrics.budget_spent.reset();

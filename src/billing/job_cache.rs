@@ -201,7 +201,7 @@ mod tests {
         assert!(jobs.insert(entry(0)).is_resolved(), "it stays the same one");
         for id in 1..(4 * REMEMBERED as u32) {
             jobs.insert(entry(id));
-            // One that is asked for stays.
+            // A job that is asked for stays.
             assert!(jobs.get("video_0").unwrap().is_resolved());
         }
         assert!(jobs.get("video_1").is_none());

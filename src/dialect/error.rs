@@ -180,7 +180,7 @@ const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
     (408..=408, Proof::None),
     // The conflict may be with the job that an earlier delivery of the same request created.
     (409..=409, Proof::None),
-    // No such route, no length, too long, no such type, an expectation that is not met.
+    // Gone, no length, too long, unsupported type, an expectation that is not met.
     (410..=411, Proof::Status),
     (413..=415, Proof::Status),
     (417..=417, Proof::Status),

@@ -41,11 +41,11 @@ pub(super) enum Placed {
     Reserved(Box<Reservation>),
     /// The response that the same idempotency key got before.
     Replayed(Response),
-    /// A limit of the channel is reached. The reservation that another channel had is still held.
+    /// A limit of the channel is reached; with the reservation still held on another channel, if any.
     Full(Option<Box<Reservation>>, Declined),
 }
 
-/// The outcome of a create whose last bytes were to be sent.
+/// The outcome of sending the last bytes of a create and reading the channel's answer.
 pub(super) enum Released {
     /// The create has ended with this response to the client.
     Ended(Response),

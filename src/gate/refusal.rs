@@ -94,7 +94,7 @@ pub enum Busy {
     Stalled,
     /// No channel can be reached.
     Channels,
-    /// Every channel's limits are full until `wait` seconds have passed.
+    /// No channel has room for the request before `wait` seconds have passed.
     ChannelLimits {
         /// The time to wait, in seconds: at least one.
         wait: u64,

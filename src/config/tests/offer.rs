@@ -1,4 +1,4 @@
-//! What is refused in the sections of the offer: catalog, fields, groups, keys, limits.
+//! Sections of the offer that are refused: catalog, fields, groups, keys, limits.
 
 use super::*;
 
