@@ -107,8 +107,8 @@ mod tests {
     use crate::money::Multiplier;
     use crate::policy::{Allow, Group};
 
-    /// A gate that was resumed after another had voided its reservation does not let the last
-    /// byte go: see `gate/create.rs`.
+    /// A gate that was resumed after another gate had voided its reservation does not send the last byte:
+    /// see `gate/create_end.rs`.
     #[tokio::test]
     async fn a_reservation_grows_old_while_the_machine_is_suspended() {
         let clock = Clock::manual(Timestamp(0));

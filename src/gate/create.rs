@@ -1,8 +1,8 @@
 //! Handles a create or remix: inspects the body, decides and forwards while the body streams.
 //!
-//! In order: [`handle`] judges the head; [`CreateRequest::run`] reads ahead, chooses a channel and
-//! streams; [`CreateRequest::reserve`] has the ledger decide; then
-//! [`CreateEnd`](super::create_end::CreateEnd) sends the last bytes and processes the answer.
+//! In order: [`handle`] judges the head; [`CreateRequest::run`] reads ahead, chooses a channel and streams;
+//! [`CreateEnd`](super::create_end::CreateEnd) has the ledger decide, sends the last bytes and processes the
+//! answer.
 
 use std::sync::Arc;
 
