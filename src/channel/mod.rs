@@ -64,8 +64,8 @@ pub struct Channel {
     pub content_hosts: Vec<ContentHost>,
     /// The channel's tier: a tier takes the creates that no channel of a lower tier can take.
     pub tier: u32,
-    /// The channel's weight in its tier, 1 to 1000: a channel of 80 gets four times the creates of one of
-    /// 20.
+    /// The channel's weight in its tier, 1 to 1000: a channel of 80 gets four times the creates of one
+    /// of 20.
     pub weight: u32,
     /// Whether the channel takes creates, and whether it is asked for its jobs.
     pub state: ChannelState,
