@@ -13,23 +13,23 @@ use super::reservation_id::ReservationId;
 use crate::money::SignedAmount;
 use crate::policy::Timestamp;
 
-/// Who records an adjustment, when and why.
+/// The operator who records an adjustment, with the time and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
-    /// When: the day and month that it is billed in.
+    /// The time of the adjustment, which decides the day and the month that it is billed in.
     pub at: Timestamp,
-    /// Who: a user and a host.
+    /// The operator, as a user and a host.
     pub made_by: Arc<str>,
-    /// Why.
+    /// The reason for the adjustment.
     pub reason: Arc<str>,
 }
 
-/// What an adjustment is.
+/// The kind of an adjustment, with the charge or the amount that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdjustmentKind {
-    /// A posted charge is not owed any more.
+    /// The void of a posted charge, which is not owed any more.
     Void(VoidedCharge),
-    /// The key owes less, or more where the amount is negative.
+    /// A credit: the key owes less. Where the amount is negative, it is a debit: the key owes more.
     Credit {
         /// The key's group.
         group: Arc<str>,
@@ -37,40 +37,40 @@ pub enum AdjustmentKind {
         key: Arc<str>,
         /// The group's currency.
         currency: Arc<str>,
-        /// By how much the key owes less.
+        /// The amount by which the key owes less.
         amount: SignedAmount,
     },
 }
 
-/// A posted charge that is not owed any more.
+/// A posted charge that an operator has voided: it is not owed any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoidedCharge {
-    /// Its reservation.
+    /// The charge's reservation.
     pub reservation: ReservationId,
-    /// When it was reserved.
+    /// The time of the reservation.
     pub reserved: Timestamp,
-    /// The public id of its job.
+    /// The public id of the reservation's job.
     pub job: Option<Arc<str>>,
-    /// What was owed. Its prices and what the channel is paid are not kept.
+    /// The charge that was owed, without its prices and the purchase cost, which are not kept.
     pub charge: Arc<Charge>,
 }
 
 /// A line that an operator has added to the bill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment {
-    /// Its id, unique in the ledger.
+    /// The id of the adjustment, unique in the ledger.
     pub id: Arc<str>,
-    /// Who recorded it, when and why.
+    /// The operator who recorded the adjustment, with the time and the reason.
     pub author: Author,
-    /// What it is.
+    /// The kind of the adjustment, with what it is about.
     pub kind: AdjustmentKind,
 }
 
-/// What begins the id of a void, and of nothing else: the reservation's id comes behind it.
+/// The prefix of the id of a void, and of no other adjustment: the reservation's id follows it.
 pub const VOID_ID: &str = "void_";
 
 impl Adjustment {
-    /// Returns what it adds to the bill, in nanos of its currency.
+    /// Returns the amount that the adjustment adds to the bill, in nanos of its currency.
     pub fn billed(&self) -> SignedAmount {
         match &self.kind {
             AdjustmentKind::Void(voided) => -SignedAmount::from(voided.charge.billed),
@@ -78,12 +78,12 @@ impl Adjustment {
         }
     }
 
-    /// Tests whether it voids that reservation.
+    /// Tests whether the adjustment voids the charge of `reservation`.
     pub(in crate::ledger) fn is_of(&self, reservation: ReservationId) -> bool {
         matches!(&self.kind, AdjustmentKind::Void(voided) if voided.reservation == reservation)
     }
 
-    /// Returns the word for its kind, as the bill has it.
+    /// Returns the name of the adjustment's kind on the bill: `void`, `credit` or `debit`.
     pub fn kind_name(&self) -> &'static str {
         match &self.kind {
             AdjustmentKind::Void(_) => "void",
@@ -93,21 +93,21 @@ impl Adjustment {
     }
 }
 
-/// The charge that an operator names to void it.
+/// The result of looking for the charge that an operator names to void it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger) enum NamedCharge {
-    /// The ledger has it.
+    /// The reservation of the charge, which the ledger has.
     Found(ReservationId),
-    /// It was voided by this adjustment, and has been pruned since.
+    /// The adjustment that voided the charge, which has been pruned since.
     Pruned(Adjustment),
-    /// No charge can be taken for the one that is meant.
+    /// The refusal of a name that does not tell for certain which charge is meant.
     Refuse(VoidRefusal),
 }
 
-/// Finds the charge that an operator names to void it, by what the ledger has of that name, and by a
-/// void of the reservation or job of that name. Only a reservation's id and a job's public id name a
-/// charge: clients choose the ids of their requests, and channels those of their jobs, so that these
-/// may be the name of a charge that was voided before.
+/// Finds the charge that an operator names by `name` to void it, among the `records` that the ledger has
+/// of that name, and by the `void` of the reservation or job of that name. Only a reservation's id and a
+/// job's public id name a charge: clients choose the ids of their requests, and channels the ids of their
+/// jobs, so these may be the name of a charge that was voided before.
 pub(in crate::ledger) fn find_charge(
     name: &str,
     records: &[DisputeRecord],
@@ -121,7 +121,7 @@ pub(in crate::ledger) fn find_charge(
         .iter()
         .find(|record| record.job.as_deref() == Some(name));
     match (of_job, void) {
-        // A channel may give an id anew once the job that had it is pruned.
+        // A channel may use a job's id again once that job is pruned.
         (Some(record), Some(void)) if record.voided_by.is_none() && !void.is_of(record.id) => {
             NamedCharge::Refuse(VoidRefusal::VoidedBefore {
                 void: void.id,
@@ -138,29 +138,29 @@ pub(in crate::ledger) fn find_charge(
     }
 }
 
-/// What is to be done about a charge that an operator wants to be voided.
+/// The decision about a charge that an operator wants to void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VoidDecision {
-    /// It is owed: this adjustment voids it.
+    /// The charge is owed: this adjustment voids it.
     Record(Adjustment),
-    /// An adjustment has voided it before.
+    /// The charge was voided before, by this adjustment.
     Already(Adjustment),
-    /// It was voided when its job or its request ended: nothing is owed.
+    /// The charge was voided when its job or its request ended: nothing is owed.
     NothingOwed(ReservationId),
-    /// Nothing can be recorded.
+    /// Nothing can be recorded, for this reason.
     Refuse(VoidRefusal),
 }
 
 /// The reason why a charge cannot be voided, with what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoidRefusal {
-    /// There is no such charge.
+    /// The ledger has no such charge.
     #[error(
         "the ledger has no such charge: a refused request makes none, and old ones are pruned \
          (jobs.keep_days); `tollgate credit` takes off the bill what a pruned one has cost"
     )]
     NotFound,
-    /// The name is what clients call their requests, or a channel its jobs.
+    /// The name is a client's id of a request, or a channel's id of a job.
     #[error(
         "that is no reservation's id and no job's that its client has, but the id of a request or a \
          channel's id of a job: see by `tollgate job` which charge is meant, and repeat this with its \
@@ -180,7 +180,7 @@ pub enum VoidRefusal {
         /// The charge of the job that has the id now.
         other: ChargeOfKey,
     },
-    /// It is not known yet what it comes to.
+    /// The charge is not resolved yet, so its amount is not known.
     #[error(
         "reservation {0} is not resolved yet, so nothing is on the bill for it: repeat this when \
          `tollgate job` says that it was posted; if it is voided by then, nothing is owed"
@@ -212,7 +212,7 @@ impl fmt::Display for ChargeOfKey {
     }
 }
 
-/// The maximum number of charges that a message names.
+/// The maximum number of charges that an error message lists.
 const MAX_LISTED: usize = 20;
 
 fn listed(charges: &[ChargeOfKey]) -> String {
@@ -224,9 +224,9 @@ fn listed(charges: &[ChargeOfKey]) -> String {
     text
 }
 
-/// Decides about a charge that is to be voided, by its record, or by what voided it where it has been
-/// pruned. A charge that is open is left alone: whoever sees its end resolves it once, and its gate
-/// has it in memory. One that is posted stays posted, so nothing charges it again.
+/// Decides whether a charge can be voided, by its record, or by the adjustment that voided it where the
+/// record has been pruned. An open charge is left alone: whoever sees its end resolves it once, and its
+/// gate has it in memory. A posted charge stays posted, so nothing charges it again.
 pub(in crate::ledger) fn decide_void(
     record: Option<&DisputeRecord>,
     pruned: Option<Adjustment>,
@@ -255,19 +255,20 @@ pub(in crate::ledger) fn decide_void(
     }
 }
 
-/// What is to be done about a credit or debit.
+/// The decision about a credit or debit that an operator wants to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreditDecision {
-    /// It is new.
+    /// The adjustment is new, and can be recorded.
     Record,
-    /// It was recorded before.
+    /// The adjustment was recorded before.
     Already(Adjustment),
-    /// Its id is that of another adjustment.
+    /// The id belongs to another adjustment.
     IdTaken(Adjustment),
 }
 
-/// Decides about a credit or debit, by the adjustment that has its id, if there is one. The repetition
-/// of a command may come later and from another host, and says the same in all else.
+/// Decides whether the credit or debit `wanted` is recorded, given the adjustment `found` that has its
+/// id. A command may be repeated later and from another host; its kind, amount and reason are then the
+/// same.
 pub fn decide_credit(found: Option<Adjustment>, wanted: &Adjustment) -> CreditDecision {
     match found {
         None => CreditDecision::Record,
@@ -278,7 +279,7 @@ pub fn decide_credit(found: Option<Adjustment>, wanted: &Adjustment) -> CreditDe
     }
 }
 
-/// How many adjustments of one kind a key has in one currency, and what they come to.
+/// The number and the sum of a key's adjustments of one kind and currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdjustmentSum {
     /// The key's name.
@@ -287,9 +288,9 @@ pub struct AdjustmentSum {
     pub currency: Arc<str>,
     /// `void`, `credit` or `debit`.
     pub kind: Arc<str>,
-    /// How many.
+    /// The number of adjustments.
     pub count: u64,
-    /// By how much the key owes less for them, or more for debits: never below zero.
+    /// The amount by which the key owes less for the adjustments, or more for debits: never below zero.
     pub amount: SignedAmount,
 }
 

@@ -1,7 +1,7 @@
 //! The bill of a span of time: its lines as the ledger has them, and their totals.
 //!
-//! Every line is dated by when it fell: a charge by when it was posted, an adjustment by when it was
-//! recorded. So a month that is over gets no more lines, whatever becomes of its charges later.
+//! Every line has a date: a charge has that of its posting, an adjustment that of its record. So a month
+//! that is over gets no more lines, whatever becomes of its charges later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use std::sync::Arc;
 use crate::money::{Amount, Multiplier, SignedAmount};
 use crate::policy::Timestamp;
 
-/// Selects the lines of a bill.
+/// A query for the lines of a bill, by a span of time and a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillQuery {
-    /// When the span begins.
+    /// The beginning of the span.
     pub from: Timestamp,
-    /// When it has ended.
+    /// The end of the span, which is not part of it.
     pub until: Timestamp,
-    /// The key whose bill it is; `None` for all keys.
+    /// The name of the key whose bill is read; `None` for all keys.
     pub key: Option<Arc<str>>,
 }
 
-/// The lines of a bill, as a ledger has them.
+/// The lines of a bill, as read from a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillReading {
     /// The lines.
     pub lines: Vec<BillLine>,
-    /// Up to when a standby has followed its primary: lines from then on may be missing. `None`
-    /// where it is the primary, or there is but one.
+    /// The time up to which a standby has followed its primary: lines from then on may be missing. `None`
+    /// where the database is the primary, or there is but one.
     pub replayed: Option<Timestamp>,
 }
 
-/// What a line of a bill is for.
+/// The kind of a line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LineKind {
-    /// Jobs that were posted.
+    /// Jobs whose charges were posted.
     Charge,
-    /// A posted job that is not owed any more.
+    /// A posted job whose charge was voided: it is not owed any more.
     Void,
     /// The amount that is taken off what the key owes.
     Credit,
@@ -46,7 +46,7 @@ pub enum LineKind {
 impl LineKind {
     const ALL: [Self; 4] = [Self::Charge, Self::Void, Self::Credit, Self::Debit];
 
-    /// Returns the word that stands for it.
+    /// Returns the word for the kind.
     pub fn name(self) -> &'static str {
         match self {
             Self::Charge => "charge",
@@ -56,7 +56,7 @@ impl LineKind {
         }
     }
 
-    /// Finds the kind that a word stands for.
+    /// Returns the kind that the word `name` stands for.
     pub(in crate::ledger) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -65,64 +65,64 @@ impl LineKind {
 /// A line of a bill: jobs that are alike, or one adjustment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillLine {
-    /// What it is for.
+    /// The kind of the line.
     pub kind: LineKind,
-    /// Who pays.
+    /// The name of the key that pays.
     pub key: Arc<str>,
     /// The key's group at the time of the reservation, or of the adjustment.
     pub group: Arc<str>,
     /// The currency of `billed`.
     pub currency: Arc<str>,
-    /// What was made; `None` where the line is for no job.
+    /// The model of the jobs; `None` where the line is for no job.
     pub model: Option<Arc<str>>,
-    /// In which size.
+    /// The size of the videos; `None` where the line is for no job.
     pub size: Option<Arc<str>>,
     /// The list price of one second, USD; `None` where the line is for no job, or for jobs that an
     /// earlier version pruned.
     pub list_price: Option<Amount>,
-    /// What one USD of list price is billed as; `None` as above.
+    /// The billed cost of one USD of list price; `None` as for `list_price`.
     pub multiplier: Option<Multiplier>,
-    /// How many jobs. Negative where they are taken back.
+    /// The number of jobs, negative where charges are taken back.
     pub jobs: i64,
-    /// Seconds of video.
+    /// The seconds of video.
     pub video_seconds: i64,
     /// List cost, USD.
     pub list: SignedAmount,
     /// Billed cost.
     pub billed: SignedAmount,
-    /// What is known of an adjustment.
+    /// The details of the adjustment, where the line is for one.
     pub adjustment: Option<AdjustmentLine>,
 }
 
-/// What a line says of an adjustment.
+/// The details of an adjustment in a line of a bill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdjustmentLine {
-    /// Its id.
+    /// The id of the adjustment.
     pub id: Arc<str>,
-    /// When it was recorded.
+    /// The time at which the adjustment was recorded.
     pub at: Timestamp,
     /// The public id of the job that is not owed any more.
     pub job: Option<Arc<str>>,
-    /// Why, in the operator's words.
+    /// The reason for the adjustment, in the operator's words.
     pub reason: Arc<str>,
-    /// Who recorded it.
+    /// The operator who recorded the adjustment.
     pub made_by: Arc<str>,
 }
 
 impl BillLine {
-    /// Returns whether it is for jobs that an earlier version pruned: then nobody knows their
-    /// prices, nor when they were posted, and the line is dated by their reservations.
+    /// Returns whether the line is for jobs that an earlier version pruned. Their prices and the times of
+    /// their postings are not known, and the line is dated by their reservations.
     pub fn is_approximate(&self) -> bool {
         self.kind == LineKind::Charge && self.multiplier.is_none()
     }
 }
 
-/// The sum of some lines, all of one currency.
+/// The sum of some lines of a bill, all of one currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BillSum {
-    /// How many jobs.
+    /// The number of jobs.
     pub jobs: i64,
-    /// Seconds of video.
+    /// The seconds of video.
     pub video_seconds: i64,
     /// List cost, USD.
     pub list: SignedAmount,
@@ -143,14 +143,14 @@ impl BillSum {
 /// The totals of a bill.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BillTotals {
-    /// By key and currency.
+    /// The sums by key and currency.
     pub by_key: BTreeMap<(Arc<str>, Arc<str>), BillSum>,
-    /// By currency.
+    /// The sums by currency.
     pub by_currency: BTreeMap<Arc<str>, BillSum>,
 }
 
 impl BillTotals {
-    /// Adds up lines. `None` where no number holds a sum.
+    /// Adds up the lines of a bill. Returns `None` where a sum exceeds the range of its number.
     pub fn of(lines: &[BillLine]) -> Option<Self> {
         let mut totals = Self::default();
         for line in lines {

@@ -1,4 +1,4 @@
-//! What is charged: the content of a reservation, from its draft to its resolution.
+//! The content of a reservation: its charge, from the draft to the resolution.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
-/// Who pays, by the names in force when the reservation was made.
+/// The payer of a charge, by the names in force when the reservation was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payer {
     /// The client key's name.
     pub key: Arc<str>,
-    /// Its group's name.
+    /// The name of the key's group.
     pub group: Arc<str>,
     /// The group's currency.
     pub currency: Arc<str>,
@@ -25,7 +25,7 @@ pub struct Payer {
 }
 
 impl Payer {
-    /// Tests whether this is how the key pays.
+    /// Tests whether the payer is `key`, with the group, currency and multiplier that the key has now.
     pub fn is_of(&self, key: &Key) -> bool {
         let Self {
             key: name,
@@ -50,43 +50,45 @@ impl From<&Key> for Payer {
     }
 }
 
-/// What the account of a channel is charged for a job.
+/// The purchase cost of a job: what the channel's account is charged for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurchaseCost {
-    /// How much.
+    /// The amount of the cost.
     pub amount: Amount,
-    /// In which currency.
+    /// The currency of the amount.
     pub currency: Arc<str>,
-    /// By what it was computed when the reservation was made: a correction uses the same.
+    /// The terms by which the cost was computed when the reservation was made: a correction uses the
+    /// same.
     pub terms: PurchaseTerms,
 }
 
-/// What a job costs and who pays for it. It is shared by all who keep it, since it does not change.
+/// The charge for a job: its payer and its costs. It is shared by all who keep it, since it does not
+/// change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
-    /// Who pays.
+    /// The payer of the job.
     pub payer: Payer,
-    /// Where the job is made.
+    /// The name of the channel that makes the job.
     pub channel: Arc<str>,
-    /// What is made.
+    /// The model.
     pub model: Arc<str>,
-    /// In which size.
+    /// The size of the video.
     pub size: Arc<str>,
-    /// How long.
+    /// The length of the video in seconds.
     pub seconds: u32,
     /// List cost, USD.
     pub list: Amount,
     /// Billed cost, in the payer's currency.
     pub billed: Amount,
-    /// The model's list prices when the reservation was made: a correction uses these. Empty
-    /// for reservations that were made before they were kept.
+    /// The model's list prices when the reservation was made: a correction uses these. Empty for
+    /// reservations that were made before prices were kept.
     pub prices: PriceList,
     /// What the job costs the channel's account; `None` where the configuration names no price.
     pub purchase: Option<PurchaseCost>,
 }
 
 impl Charge {
-    /// Returns how much the charge takes from a limit of that measure.
+    /// Returns how much the charge takes from a limit of `measure`.
     pub fn takes(&self, measure: Measure) -> u64 {
         match measure {
             Measure::Requests | Measure::InFlight => 1,
@@ -97,7 +99,7 @@ impl Charge {
         }
     }
 
-    /// Returns the currency of what its channel is paid; empty where that is not known.
+    /// Returns the currency in which the channel is paid; empty where it is not known.
     pub(in crate::ledger) fn purchase_currency(&self) -> &str {
         self.purchase.as_ref().map_or("", |cost| &cost.currency)
     }
@@ -105,7 +107,7 @@ impl Charge {
 
 #[cfg(test)]
 impl Charge {
-    /// Makes a charge of nothing, for tests of what does not depend on it.
+    /// Makes a charge of zero, for tests whose subject does not depend on the charge.
     pub(crate) fn of_nothing() -> Arc<Self> {
         let name = || Arc::<str>::from("x");
         Arc::new(Self {
@@ -127,12 +129,12 @@ impl Charge {
     }
 }
 
-/// What counts of the channel that a reservation is made on, besides its name.
+/// The address, clock and limits of the channel that a reservation is made on.
 #[derive(Debug, Clone, Default)]
 pub struct Placement {
-    /// Which of the channel's addresses gets the request, where it has several.
+    /// The channel's address that gets the request, where the channel has several.
     pub address: Option<Arc<str>>,
-    /// What the channel's clock shows, by the dates of its answers; `None` while it has sent none.
+    /// The time on the channel's clock, by the dates of its answers; `None` while it has sent none.
     pub channel_clock: Option<Timestamp>,
     /// The channel's limits.
     pub limits: Arc<[Limit]>,
@@ -142,72 +144,72 @@ pub struct Placement {
 /// proved that it created nothing.
 #[derive(Debug, Clone)]
 pub struct Reroute {
-    /// The charge on the other channel. Who pays, what for and how much is the same.
+    /// The charge on the other channel, with the same payer, the same job and the same cost to the payer.
     pub charge: Arc<Charge>,
-    /// The other channel.
+    /// The address, clock and limits of the other channel.
     pub placement: Placement,
-    /// The channels that have refused it so far, each with the reason: `a:429, b:connect`.
+    /// The channels that have refused the request so far, each with the reason: `a:429, b:connect`.
     pub refused_by: Arc<str>,
 }
 
 /// The outcome of [`Ledger::reroute`](super::Ledger::reroute).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rerouted {
-    /// It is pending on the other channel.
+    /// The reservation is pending on the other channel.
     Done,
-    /// A limit of the other channel is reached: it stays where it is.
+    /// A limit of the other channel is reached: the reservation stays where it is.
     Refused(LimitReached),
-    /// It is not pending any more.
+    /// The reservation is not pending any more.
     Closed,
 }
 
-/// The SHA-256 of a prompt: what a job is recognised by in a channel's list.
+/// The SHA-256 of a prompt, by which a job is recognised in a channel's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptDigest(pub [u8; 32]);
 
 /// A reservation that is to be made.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// Its name.
+    /// The id of the reservation.
     pub id: ReservationId,
-    /// The id of the client's request, where that is not
+    /// The id of the client's request, where it differs from
     /// [the reservation's own](ReservationId::request_id).
     pub request_id: Option<Arc<str>>,
-    /// What it charges.
+    /// The charge.
     pub charge: Arc<Charge>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
     /// The job that a remix is made from.
     pub remix_of: Option<Arc<str>>,
-    /// The idempotency key that is to stand for it.
+    /// The claim of the request's idempotency key, which is to stand for the reservation.
     pub claim: Option<Claim>,
-    /// When its job is first polled, if no client asks for it before.
+    /// The time of the job's first poll, if no client asks for the job before.
     pub next_poll: Timestamp,
-    /// What counts of its channel.
+    /// The address, clock and limits of the channel.
     pub placement: Placement,
 }
 
-/// An idempotency key, in the words of `Idempotency-Key`.
+/// A request's claim to an idempotency key, the value of its header `Idempotency-Key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The header's value: up to 255 visible ASCII characters. Each client key has its own.
     pub idempotency_key: Arc<str>,
-    /// What the request asks for: another fingerprint is another request.
+    /// The fingerprint of the request: a request with another fingerprint is another request.
     pub fingerprint: [u8; 32],
-    /// Until when it stands for this request; in any case until that has an outcome.
+    /// The time at which the claim expires; it never expires before the request has an outcome.
     pub expires: Timestamp,
 }
 
-/// The answer that the repetition of a request gets.
+/// The answer to a request, which its repetitions get as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstAnswer {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
     /// The body, JSON.
     pub body: Bytes,
 }
 
-/// What the channel made of a request, as its answer says.
+/// The job that a channel created for a request, with the channel's answer.
 #[derive(Debug, Clone)]
 pub struct Confirmation {
     /// The job's public id, unique in the ledger: what clients see.
@@ -216,19 +218,19 @@ pub struct Confirmation {
     pub upstream_id: Arc<str>,
     /// The charge, corrected where the answer names another size or duration.
     pub charge: Arc<Charge>,
-    /// How the channel answered, where this is its answer.
+    /// The channel's answer to the create, where the job is confirmed by that answer.
     pub channel_answer: ChannelAnswer,
-    /// What repetitions under the same idempotency key are answered with: it has to be there
-    /// where the reservation has one, and is dropped where it has none.
+    /// The answer for repetitions under the same idempotency key: it has to be there where the
+    /// reservation has such a key, and is dropped where it has none.
     pub answer: Option<FirstAnswer>,
 }
 
-/// What a request asked for and what that cost, where its charge was corrected to another job.
+/// The size, seconds and costs that a request asked for, where its charge was corrected to another job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncorrected {
-    /// In which size.
+    /// The size of the video.
     pub size: Arc<str>,
-    /// How long.
+    /// The length of the video in seconds.
     pub seconds: u32,
     /// List cost, USD.
     pub list: Amount,
@@ -237,7 +239,8 @@ pub struct Uncorrected {
 }
 
 impl Uncorrected {
-    /// Returns what a charge was before a correction; `None` where that changed nothing.
+    /// Returns the size, seconds and costs of `before`; `None` where `after` has the same size and
+    /// seconds.
     pub(in crate::ledger) fn of(before: &Charge, after: &Charge) -> Option<Self> {
         let is_same = (&before.size, before.seconds) == (&after.size, after.seconds);
         (!is_same).then(|| Self {
@@ -252,34 +255,34 @@ impl Uncorrected {
 /// The outcome of [`Ledger::confirm`](super::Ledger::confirm).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
-    /// Confirmed by this call.
+    /// The reservation was confirmed by this call.
     Done {
-        /// The charge as it was.
+        /// The charge before the confirmation.
         before: Arc<Charge>,
-        /// The charge as it is.
+        /// The charge after the confirmation.
         after: Arc<Charge>,
         /// The limit that the correction would have exceeded: the charge stays as it was.
         limit_reached: Option<LimitReached>,
     },
     /// The reservation had that job already.
     Already {
-        /// Its public id.
+        /// The public id of the job.
         job: Arc<str>,
     },
     /// The upstream id is that of another reservation's job on the same channel.
     Taken,
-    /// The public id is another job's, and nothing was changed: to be repeated with another
-    /// one, such as [`generated_public_id`](super::generated_public_id).
+    /// The public id belongs to another job, and nothing was changed: repeat the call with another id,
+    /// such as [`generated_public_id`](super::generated_public_id).
     IdTaken,
     /// The reservation is voided, has another job, or does not exist.
     Closed,
 }
 
-/// How a charge is resolved.
+/// The resolution of a charge: owed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resolution {
-    /// It is owed for good.
+    /// The charge is owed for good.
     Posted,
-    /// It is not owed.
+    /// The charge is not owed.
     Voided,
 }

@@ -1,9 +1,9 @@
-//! Says that a ledger cannot be used, why, and whether a retry can help.
+//! The error of a ledger that cannot be used: the reason, and whether a retry can help.
 
 use std::error::Error;
 use std::sync::Arc;
 
-/// The ledger cannot be used.
+/// The error of a ledger that cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the ledger is unavailable: {reason}")]
 pub struct Unavailable {
@@ -31,8 +31,8 @@ impl Unavailable {
         }
     }
 
-    /// Keeps what has caused it. It is printed with the error, so it holds no secret and nothing
-    /// of what is in the ledger.
+    /// Adds the error that caused this one. It is printed with this one, so it must hold no secret and
+    /// nothing of what is in the ledger.
     pub fn with_source(self, source: impl Error + Send + Sync + 'static) -> Self {
         Self {
             source: Some(Arc::new(source)),
@@ -40,14 +40,13 @@ impl Unavailable {
         }
     }
 
-    /// Returns whether the same call may succeed when it is repeated, without anybody mending
-    /// something before.
+    /// Returns whether the same call may succeed when it is repeated, without a repair before.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
 }
 
-/// Errors are equal that say the same: what has caused them is not compared.
+/// Compares the reason and whether a retry can help. The source is not compared.
 impl PartialEq for Unavailable {
     fn eq(&self, other: &Self) -> bool {
         (&self.reason, self.transient) == (&other.reason, other.transient)

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::charge::ReservationId;
 use crate::sha256::Sha256;
 
-/// Generates the public id of a reservation's job whose upstream id cannot serve as one: `video_`
-/// and 32 hex digits, the same for every call. A digest of both ids: no channel can know it before
-/// the job is made, and take it for a job of its own.
+/// Generates a public id for the job of reservation `id`, whose upstream id cannot serve as one: `video_`
+/// and 32 hex digits, the same for every call. The digits are a digest of both ids: no channel can know
+/// them before the job is made, and take the id for a job of its own.
 pub fn generated_public_id(id: ReservationId, upstream_id: &str) -> Arc<str> {
     let mut digest = Sha256::default();
     digest.update(id.0.to_be_bytes());

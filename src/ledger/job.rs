@@ -8,40 +8,40 @@ use crate::policy::Timestamp;
 /// A job that a key owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its public id, by which clients know it.
+    /// The job's public id, by which clients know it.
     pub id: Arc<str>,
-    /// Its id at its channel.
+    /// The job's id at its channel.
     pub upstream_id: Arc<str>,
-    /// The reservation that pays for it.
+    /// The reservation that pays for the job.
     pub reservation: ReservationId,
-    /// What it costs and whom; whose it is.
+    /// The charge for the job, whose payer is the key that owns the job.
     pub charge: Arc<Charge>,
-    /// Which of its channel's addresses made it, where there are several.
+    /// The channel's address that made the job, where the channel has several.
     pub address: Option<Arc<str>>,
-    /// When its create was reserved.
+    /// The time at which the job's create was reserved.
     pub created: Timestamp,
-    /// The job that it is a remix of.
+    /// The job that this job is a remix of.
     pub remix_of: Option<Arc<str>>,
-    /// How its charge was resolved, if it has been.
+    /// The resolution of the job's charge, if it has been resolved.
     pub resolution: Option<Resolution>,
-    /// How it ended, such as `completed`, if that is known.
+    /// The outcome of the job, such as `completed`, if it is known.
     pub end: Option<Arc<str>>,
-    /// Whether it was deleted.
+    /// Whether the job was deleted.
     pub deleted: bool,
 }
 
-/// Which page of a key's jobs is wanted.
+/// A request for a page of a key's jobs.
 #[derive(Debug, Clone, Copy)]
 pub struct JobsAfter<'a> {
     /// The job that the page comes after; `None` for the first page.
     pub after: Option<&'a str>,
-    /// From the oldest to the newest, rather than the other way.
+    /// Whether the jobs are listed from the oldest to the newest, rather than the other way.
     pub ascending: bool,
-    /// The maximum number of jobs on it.
+    /// The maximum number of jobs on the page.
     pub limit: u32,
 }
 
-/// Where a reservation stands.
+/// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Reserved; the channel has not answered.
@@ -57,7 +57,7 @@ pub enum State {
 }
 
 impl State {
-    /// Returns the name in tables and labels.
+    /// Returns the name of the state in tables and labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -68,7 +68,7 @@ impl State {
         }
     }
 
-    /// Finds the state of that name.
+    /// Returns the state that `name` stands for.
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [
             Self::Pending,
@@ -80,7 +80,7 @@ impl State {
         all.into_iter().find(|state| state.name() == name)
     }
 
-    /// Returns how the charge is resolved, if it is.
+    /// Returns the resolution of a charge in this state, if it is resolved.
     pub const fn resolution(self) -> Option<Resolution> {
         match self {
             Self::Posted => Some(Resolution::Posted),
@@ -99,18 +99,18 @@ impl From<Resolution> for State {
     }
 }
 
-/// How many reservations of one key, channel and state are not resolved.
+/// The number of unresolved reservations of one key, channel and state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnresolvedCount {
     /// The key's name.
     pub key: Arc<str>,
     /// The channel's name.
     pub channel: Arc<str>,
-    /// Pending, unknown or confirmed.
+    /// The state: pending, unknown or confirmed.
     pub state: State,
-    /// How many.
+    /// The number of reservations.
     pub count: u64,
-    /// When the oldest of them was reserved.
+    /// The time of the oldest of the reservations.
     pub oldest: Timestamp,
 }
 
@@ -121,36 +121,37 @@ pub const NOT_CREATED: &str = "not created";
 /// as jobs are followed.
 pub const NOT_FOUND_OUT: &str = "not found out";
 
-/// Describes a reservation that is not matched with a job, by what its job would be recognised by.
+/// A reservation that is not matched with a job, with the facts by which its job would be recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmatched {
-    /// Its name.
+    /// The id of the reservation.
     pub id: ReservationId,
-    /// What it charges.
+    /// The charge.
     pub charge: Arc<Charge>,
-    /// What it charged before it was corrected to its job, where that is something else.
+    /// The size, seconds and costs before the charge was corrected to its job, where they differ.
     pub uncorrected: Option<Uncorrected>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
-    /// The job that it was to be a remix of.
+    /// The job that the request asked to remix.
     pub remix_of: Option<Arc<str>>,
-    /// The fingerprint of its request, if an idempotency key stands for it.
+    /// The fingerprint of the request, if an idempotency key stands for it.
     pub fingerprint: Option<[u8; 32]>,
-    /// Pending or unknown; voided, where that was done without a proof; confirmed or resolved, where
-    /// reconciliation has matched it with a job.
+    /// The state: pending or unknown; voided, where the reservation was voided without a proof; confirmed
+    /// or resolved, where reconciliation has matched it with a job.
     pub state: State,
-    /// When it was reserved.
+    /// The time of the reservation.
     pub created: Timestamp,
-    /// When it was found to be unknown; when it was reserved, while it is pending.
+    /// The time at which the outcome was found to be unknown; the time of the reservation, while it is
+    /// pending.
     pub since: Timestamp,
-    /// What its channel's clock showed when it was reserved, if that was known.
+    /// The time on the channel's clock when the reservation was made, if it was known.
     pub channel_clock: Option<Timestamp>,
-    /// Which of its channel's addresses got the request, where there are several.
+    /// The channel's address that got the request, where the channel has several.
     pub address: Option<Arc<str>>,
 }
 
 impl Unmatched {
-    /// Returns the size and the seconds that its request asked for.
+    /// Returns the size and the seconds that the request asked for.
     pub fn asked_for(&self) -> (&Arc<str>, u32) {
         match &self.uncorrected {
             Some(before) => (&before.size, before.seconds),

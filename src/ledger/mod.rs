@@ -79,27 +79,27 @@ pub enum Reserved {
     Claimed(Claimed),
 }
 
-/// What an idempotency key stands for already.
+/// The request that an idempotency key stands for already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// A request of which the outcome is not known yet.
+    /// A request whose outcome is not known yet.
     InFlight,
     /// Another request: the fingerprints differ.
     Other,
-    /// The same request, which was answered with this.
+    /// The same request, with the answer that it got.
     Answered(FirstAnswer),
 }
 
-/// Bounds how far ahead the next poll of a job lies, in milliseconds: no wait in the configuration
-/// is longer than a day.
+/// The maximum time until the next poll of a job, in milliseconds: no wait in the configuration is longer
+/// than a day.
 pub const FARTHEST_POLL: u64 = 25 * 3600 * 1000;
 
-/// Where reservations, jobs and limits are kept.
+/// The store of reservations, jobs and limits.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Checks whether a request of that key, with a charge as far as it is known, would be refused
-    /// now. A hint, read without a decision, to spare an upload that cannot end well: an
-    /// error where no reservation can be taken, whether or not the key has limits.
+    /// Checks whether a request of `key` would be refused now, with its `charge` if that is known. The
+    /// result is a hint, read without a decision, to spare an upload that cannot end well. It is an error
+    /// where no reservation can be taken, whether or not the key has limits.
     async fn check(
         &self,
         key: &Key,
@@ -107,8 +107,8 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Looks up whether an idempotency key of that client key stands for a request already, and if
-    /// so whether its outcome is known. A hint, like [`Ledger::check`].
+    /// Looks up whether an idempotency key of the client key `key` stands for a request already, and if
+    /// so whether the outcome of that request is known. The result is a hint, like [`Ledger::check`].
     async fn claim(
         &self,
         key: &str,
@@ -116,8 +116,8 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable>;
 
-    /// Looks up what an idempotency key of that client key stands for, to a request of that
-    /// fingerprint; `None` where it stands for nothing.
+    /// Looks up the request that an idempotency key of the client key `key` stands for, and compares its
+    /// fingerprint with that of `claim`; `None` where the idempotency key stands for nothing.
     async fn claimed(
         &self,
         key: &str,
@@ -129,7 +129,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// yet and all limits of the key, its group and its channel allow it. In that order: the
     /// repetition of a request takes nothing from a limit.
     ///
-    /// `key` is whose limits are to hold; the charge names it as its payer.
+    /// The limits that have to hold are those of `key`; the charge names it as its payer.
     async fn reserve(
         &self,
         draft: &Draft,
@@ -137,9 +137,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Reserved, Unavailable>;
 
-    /// Does what [`Ledger::reserve`] does, and tells how much of each limit of the key, and then of its
-    /// group, is used with it. Nothing where it was not made, or where the engine's decision does not
-    /// tell that at no further cost: nobody waits for it.
+    /// Does what [`Ledger::reserve`] does, and returns how much of each limit of the key, and then of its
+    /// group, is used with the reservation. The list is empty where nothing was reserved, or where the
+    /// engine's decision does not tell that at no further cost: nobody waits for it.
     async fn reserve_counted(
         &self,
         draft: &Draft,
@@ -149,8 +149,8 @@ pub trait Ledger: Send + Sync + 'static {
         Ok((self.reserve(draft, key, now).await?, Box::default()))
     }
 
-    /// Checks whether the limits of its channel have room for a charge now. A hint, like
-    /// [`Ledger::check`].
+    /// Checks whether the limits of the charge's channel have room for the charge now. The result is a
+    /// hint, like [`Ledger::check`].
     async fn check_channel(
         &self,
         charge: &Charge,
@@ -158,14 +158,14 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Moves a pending reservation to another channel, if the limits of that one have room for it
-    /// in the windows in which it was reserved. It keeps its place under all other limits, and its
-    /// idempotency key. Where it is refused, nothing is changed.
+    /// Moves a pending reservation to another channel, if that channel's limits have room for it in the
+    /// windows in which it was reserved. The reservation keeps its place under all other limits, and its
+    /// idempotency key. A refusal changes nothing.
     async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable>;
 
-    /// Ties a reservation to its job, and corrects its amounts as far as `limits` allow: a
-    /// correction that would exceed one is left out, and the answer says so, so that no
-    /// budget is ever exceeded. A window that has passed refuses nothing.
+    /// Ties a reservation to its job, and corrects its amounts as far as `limits` allow. A correction
+    /// that would exceed a limit is left out, and the answer says so, so that no budget is ever exceeded.
+    /// A window that has passed refuses nothing.
     async fn confirm(
         &self,
         id: ReservationId,
@@ -174,13 +174,13 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable>;
 
-    /// Marks a reservation as unknown: nobody can tell whether the channel created a job. The
-    /// charge stays until that is found out. Changes pending reservations only.
+    /// Marks a pending reservation as unknown: nobody can tell whether the channel created a job. The
+    /// charge stays until that is found out. Other reservations are not changed.
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Voids a reservation that became no job: nothing is owed, the limits get back what it
-    /// took, and its idempotency key is free again. `why` is a word for operators, such as
-    /// `refused`. Returns the charge, or `None` where it has a job or was resolved already.
+    /// Voids a reservation that became no job: nothing is owed, the limits get back what it took, and its
+    /// idempotency key is free again. `why` is a word for operators, such as `refused`. Returns the
+    /// charge, or `None` where the reservation has a job or was resolved already.
     async fn void(
         &self,
         id: ReservationId,
@@ -188,9 +188,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
-    /// Resolves a reservation whose job has ended: posted stays owed, voided gives back what
-    /// was taken. `end` is how the job ended, such as `completed`. Returns the charge, or
-    /// `None` where it has no job or was resolved already.
+    /// Resolves a reservation whose job has ended: a posted charge stays owed, a voided one is given back
+    /// to the limits. `end` is how the job ended, such as `completed`. Returns the charge, or `None`
+    /// where the reservation has no job or was resolved already.
     async fn settle(
         &self,
         id: ReservationId,
@@ -199,35 +199,33 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
-    /// Looks up the job of that public id, on whichever channel.
+    /// Looks up the job of the public id `job`, on whichever channel.
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable>;
 
-    /// Looks up the job of that upstream id on that channel.
+    /// Looks up the job of the id `upstream_id` on `channel`.
     async fn job_of_channel(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Job>, Unavailable>;
 
-    /// Looks up the reservation that has the job of that upstream id on that channel, if its outcome
-    /// was unknown before: what tied it to the job was no answer to its request.
+    /// Looks up the reservation that reconciliation has tied to the job `upstream_id` on `channel`: its
+    /// outcome was unknown before, and no answer to its request named the job.
     async fn reconciled(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Unmatched>, Unavailable>;
 
-    /// Lists a page of a key's jobs, without deleted ones, in the order in which they were
-    /// confirmed: jobs that are confirmed later come after all earlier ones, so that paging
-    /// misses and repeats none. `None` where `after` is no job of that key (a deleted one
-    /// still marks its place).
+    /// Lists a page of a key's jobs, without deleted ones, in the order in which they were confirmed:
+    /// jobs that are confirmed later come after all earlier ones, so that paging neither misses nor
+    /// repeats a job. `None` where `after` is no job of that key (a deleted one still marks its place).
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable>;
 
     /// Marks a job as deleted at its channel. Its charge is not changed.
     async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Sums up how much of each limit of a key and its group is reserved or posted in the window
-    /// that runs.
+    /// Returns how much of each limit of a key and its group is reserved or posted in the current window.
     async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable>;
 
     /// Counts the reservations that are not resolved, by key, channel and state.
@@ -238,8 +236,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// seconds. Returns how many were marked.
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable>;
 
-    /// Takes or renews the lease of that name for this gate: `true` while no other gate
-    /// holds it. It ends `span` after its last renewal.
+    /// Takes or renews the lease `name` for this gate. Returns `true` while no other gate holds the
+    /// lease. It ends `span` after its last renewal.
     async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable>;
 
     /// Lists the pending and unknown reservations of a channel, which have no job, oldest first.
@@ -256,12 +254,12 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> Result<Vec<Unmatched>, Unavailable>;
 
     /// Lists the jobs of a channel that have not ended and whose next poll is due, longest due first;
-    /// then those whose next poll lies further ahead than [`FARTHEST_POLL`]: a clock that was wrong
-    /// has set it.
+    /// then the jobs whose next poll lies further ahead than [`FARTHEST_POLL`], which a wrong clock has
+    /// set.
     async fn due(&self, channel: &str, now: Timestamp, limit: u32)
     -> Result<Vec<Job>, Unavailable>;
 
-    /// Sets when a job that has not ended is polled next.
+    /// Sets the time of the next poll of a job that has not ended.
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
 
     /// Deletes idempotency keys that have expired and reservations that were resolved before
@@ -274,26 +272,26 @@ pub trait Ledger: Send + Sync + 'static {
         limit: u32,
     ) -> Result<u64, Unavailable>;
 
-    /// Keeps a fact about a reservation for disputes. It decides nothing, and is not to be waited
-    /// for. A ledger that keeps no evidence ignores it.
+    /// Stores a fact about a reservation for disputes. The fact decides nothing, and callers do not wait
+    /// for the write. A ledger that keeps no evidence ignores it.
     async fn note(&self, _id: ReservationId, _note: &Note) -> Result<(), Unavailable> {
         Ok(())
     }
 
-    /// Reads all that is known of charges, at most [`MAX_RECORDS`] of them. A ledger that keeps no
-    /// evidence has none.
+    /// Reads the records of the charges that a query selects, at most [`MAX_RECORDS`] of them. A ledger
+    /// that keeps no evidence returns none.
     async fn records(&self, _query: &RecordQuery) -> Result<Vec<DisputeRecord>, Unavailable> {
         Ok(Vec::new())
     }
 
-    /// Keeps that a gate has loaded a configuration. It decides nothing, and is not to be waited for.
-    /// A ledger that keeps no evidence ignores it.
+    /// Stores the load of a configuration by a gate. The load decides nothing, and callers do not wait
+    /// for the write. A ledger that keeps no evidence ignores it.
     async fn note_load(&self, _load: &ConfigLoad) -> Result<(), Unavailable> {
         Ok(())
     }
 
-    /// Sums up the adjustments of the bill, by key, currency and kind. A ledger that keeps none has
-    /// none.
+    /// Sums up the adjustments of the bill, by key, currency and kind. A ledger that keeps no adjustments
+    /// returns none.
     async fn adjustments(&self) -> Result<Vec<AdjustmentSum>, Unavailable> {
         Ok(Vec::new())
     }
@@ -307,11 +305,11 @@ pub trait Ledger: Send + Sync + 'static {
     }
 }
 
-/// Whether the outcome of the request that an idempotency key stands for is known.
+/// The progress of the request that an idempotency key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimState {
-    /// Not yet.
+    /// The outcome of the request is not known yet.
     InFlight,
-    /// It was answered.
+    /// The request was answered.
     Answered,
 }

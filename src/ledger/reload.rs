@@ -1,20 +1,20 @@
-//! Which configurations gates have loaded, and when.
+//! The loads of configurations by gates.
 
 use std::sync::Arc;
 
 use crate::policy::Timestamp;
 
-/// Why a configuration was loaded.
+/// The event that loaded a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadEvent {
     /// The gate started.
     Start,
-    /// It read its files anew.
+    /// The gate read its files anew.
     Reload,
 }
 
 impl LoadEvent {
-    /// Returns the word that stands for it.
+    /// Returns the word for the event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -22,7 +22,7 @@ impl LoadEvent {
         }
     }
 
-    /// Finds the event that a word stands for.
+    /// Returns the event that the word `name` stands for.
     pub(in crate::ledger) fn from_name(name: &str) -> Option<Self> {
         let mut all = [Self::Start, Self::Reload].into_iter();
         all.find(|event| event.name() == name)
@@ -32,22 +32,22 @@ impl LoadEvent {
 /// The load of a configuration by a gate. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigLoad {
-    /// Its id, at random: a repeated write is known by it.
+    /// The id of the load, at random: a repeated write is recognised by it.
     pub id: u128,
-    /// When it was loaded.
+    /// The time of the load.
     pub at: Timestamp,
-    /// Why.
+    /// The event that loaded the configuration.
     pub event: LoadEvent,
     /// The gate's host; empty where it is not known.
     pub host: Arc<str>,
-    /// The gate's process there.
+    /// The id of the gate's process on that host.
     pub process: u32,
     /// The gate's version.
     pub version: Arc<str>,
     /// The hash of the configuration.
     pub hash: Arc<str>,
-    /// The hash of the one before it; `None` at the start.
+    /// The hash of the configuration before this one; `None` at the start.
     pub hash_before: Option<Arc<str>>,
-    /// What it changed, as the log has it.
+    /// The changes to the configuration before this one, as the log has them.
     pub changes: Arc<str>,
 }

@@ -1,4 +1,4 @@
-//! Names reservations, and the requests that they are made for.
+//! The ids of reservations, and of the requests that they are made for.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -14,23 +14,23 @@ use crate::policy::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId(pub u128);
 
-/// What all ids of this process have in common: a UUID of version 7 whose time is zero.
+/// The bits that all ids of this process have in common: a UUID of version 7 whose time is zero.
 static PROCESS: LazyLock<u128> =
     LazyLock::new(|| Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_u128());
 
-/// How many ids this process has made.
+/// The number of ids that this process has made.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// The first bits of an id, which are its time.
+/// The number of bits at the beginning of an id that hold its time.
 const TIME_BITS: u32 = 48;
 
-/// What an id begins with where it names a request.
+/// The prefix of an id that names a request.
 const REQUEST: &str = "req_";
 
 impl ReservationId {
-    /// Makes an id that no other reservation has. The last 32 bits count up and the 42 before them
-    /// are the process's own: to ask the system for random bits for each would cost more than
-    /// all else that a request is named by.
+    /// Generates an id that no other reservation has. The last 32 bits count up and the 42 before them
+    /// are the process's own: asking the system for random bits for each id would cost more than all else
+    /// that a request is named by.
     pub fn generate(at: Timestamp) -> Self {
         let time = u128::from(at.0) << (u128::BITS - TIME_BITS);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -38,16 +38,16 @@ impl ReservationId {
         Self(time | (*PROCESS >> u32::BITS << u32::BITS) | u128::from(low))
     }
 
-    /// Returns the id of the request that was the first to have this reservation made, where the
-    /// client gave it none: one name for both is found by one index.
+    /// Returns the id of the request for which this reservation was first made, where the client gave the
+    /// request no id. One name for both is found by one index.
     pub fn request_id(self) -> String {
-        // Each request has one: to format it with `{:032x}` takes ten times as long.
+        // Each request needs one: formatting with `{:032x}` takes ten times as long.
         let mut digits = Uuid::encode_buffer();
         let digits: &str = Uuid::from_u128(self.0).simple().encode_lower(&mut digits);
         [REQUEST, digits].concat()
     }
 
-    /// Reads an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it.
+    /// Parses an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it.
     pub fn read(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(REQUEST).unwrap_or(text);
         let is_id = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());

@@ -87,14 +87,14 @@ fn a_posted_charge_is_voided_once_and_no_other_at_all() {
     }
 }
 
-/// A charge that was posted for a job of that id.
+/// Makes the record of a charge that was posted for the job `name`.
 fn job(id: u128, name: &str, voided_by: Option<Adjustment>) -> DisputeRecord {
     let mut record = record(id, State::Posted, voided_by);
     record.job = Some(name.into());
     record
 }
 
-/// A charge of the key x.
+/// Returns the charge of reservation `id`, which the key x pays.
 fn of_x(id: u128) -> ChargeOfKey {
     ChargeOfKey {
         reservation: ReservationId(id),
@@ -102,20 +102,20 @@ fn of_x(id: u128) -> ChargeOfKey {
     }
 }
 
-/// What a name comes to that others chose for these.
+/// Returns the refusal of a name that a client or a channel has chosen for the charges `ids`.
 fn not_its_id(ids: &[u128]) -> NamedCharge {
     let charges = ids.iter().map(|id| of_x(*id));
     NamedCharge::Refuse(VoidRefusal::NotItsId(charges.collect()))
 }
 
-/// One whose client has called its request so.
+/// Makes the record of a charge whose client has named its request `name`.
 fn of_request(id: u128, name: &str) -> DisputeRecord {
     let mut record = job(id, "video_other", None);
     record.request_id = name.into();
     record
 }
 
-/// One whose channel has called its job so.
+/// Makes the record of a charge whose channel has named its job `name`.
 fn at_channel(id: u128, name: &str) -> DisputeRecord {
     let mut record = job(id, "video_other", None);
     record.upstream_id = Some(name.into());
@@ -136,7 +136,7 @@ fn a_name_is_no_charge_that_its_client_or_channel_could_make_it() {
     });
     let some = Some(void.clone());
     for (name, records, void, expected) in [
-        // By its own ids, whatever else is called so.
+        // The charge is found by its own ids, whatever else has the same name.
         (&*first, vec![job(1, "a", None)], None, found(1)),
         (&first_request, vec![job(1, "a", None)], None, found(1)),
         (
@@ -152,7 +152,7 @@ fn a_name_is_no_charge_that_its_client_or_channel_could_make_it() {
             None,
             found(2),
         ),
-        // It was voided and pruned.
+        // The charge was voided and pruned.
         ("video_1", vec![], some.clone(), pruned()),
         (
             "video_1",

@@ -12,31 +12,32 @@ use super::super::job::{Job, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp};
 
-/// How many resolved reservations are remembered, so that their jobs can still be reached.
-/// The oldest go first.
+/// The maximum number of resolved reservations that are remembered, so that their jobs can still be
+/// reached. The oldest go first.
 const RESOLVED_KEPT: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Accounts {
-    /// In order, since names begin with the time: what is asked for next stands where the last
-    /// ones do, rather than anywhere. Boxed: what grows moves what is in it.
+    /// The reservations in the order of their ids, which begin with the time: the next one that is asked
+    /// for lies near the last ones, rather than anywhere. Boxed, since a map that grows moves its
+    /// entries.
     pub(super) entries: BTreeMap<ReservationId, Box<Entry>>,
-    /// By their public ids.
+    /// The reservations with a job, by the job's public id.
     pub(super) jobs: Map<Arc<str>, ReservationId>,
-    /// By their channel and upstream id, where that is not the public one.
+    /// The reservations with a job, by the channel and the upstream id, where that is not the public id.
     pub(super) upstream: Map<(Arc<str>, Arc<str>), ReservationId>,
-    /// Every key's jobs by their places in its list.
+    /// The jobs of each key, by their places in the key's list.
     pub(super) lists: Map<Arc<str>, BTreeMap<u64, ReservationId>>,
     pub(super) last_place: u64,
     pub(super) claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
     pub(super) counters: Counters,
-    /// The reservations without a job that are not resolved.
+    /// The unresolved reservations without a job.
     pub(super) unmatched: Set<ReservationId>,
-    /// The reservations with a job that are not resolved, by the time of its next poll.
+    /// The unresolved reservations with a job, by the time of the job's next poll.
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
     /// The resolved reservations, the oldest first.
     pub(super) resolved: VecDeque<ReservationId>,
-    /// Those that were voided without a proof, by when.
+    /// The reservations that were voided without a proof, by the time of the void.
     pub(super) recently_voided: BTreeSet<(Timestamp, ReservationId)>,
 }
 
@@ -45,32 +46,33 @@ pub(super) struct Entry {
     pub(super) id: ReservationId,
     pub(super) charge: Arc<Charge>,
     pub(super) remix_of: Option<Arc<str>>,
-    /// Which of its channel's addresses got the request.
+    /// The channel's address that got the request.
     pub(super) address: Option<Arc<str>>,
     pub(super) next_poll: Timestamp,
     pub(super) job: Option<Arc<str>>,
-    /// Where it is not the job's public id.
+    /// The job's upstream id, where it is not the public id.
     pub(super) upstream_id: Option<Arc<str>>,
     pub(super) place: u64,
     pub(super) state: State,
     pub(super) created: Timestamp,
-    /// Kept until it has a job or is resolved; kept on where it was voided without a proof, or
-    /// where its outcome was unknown before it had a job.
+    /// The facts by which the job is found: kept until the reservation has a job or is resolved, and
+    /// longer where it was voided without a proof, or where its outcome was unknown before it had a job.
     pub(super) waits: Option<Box<Waits>>,
     pub(super) end: Option<&'static str>,
     pub(super) deleted: bool,
 }
 
-/// Describes a reservation that waits for its job.
+/// The part of a reservation that is kept while it waits for its job.
 #[derive(Clone)]
 pub(super) struct Waits {
     pub(super) prompt: PromptDigest,
     pub(super) claim: Option<Claim>,
     pub(super) unknown_since: Timestamp,
     pub(super) channel_clock: Option<Timestamp>,
-    /// When it was voided without a proof.
+    /// The time at which the reservation was voided without a proof.
     pub(super) voided: Option<Timestamp>,
-    /// What it charged before it was corrected to the job that reconciliation has matched it with.
+    /// The size, seconds and costs before the charge was corrected to the job that reconciliation
+    /// matched.
     pub(super) uncorrected: Option<Uncorrected>,
 }
 
@@ -107,12 +109,12 @@ impl Entry {
         }
     }
 
-    /// Returns the idempotency key that stands for it, while it waits for its job.
+    /// Returns the idempotency key that stands for the reservation, while it waits for its job.
     pub(super) fn claim(&self) -> Option<&Claim> {
         self.waits.as_ref()?.claim.as_ref()
     }
 
-    /// Marks it as unknown: nobody can tell whether there is a job.
+    /// Marks the reservation as unknown: nobody can tell whether there is a job.
     pub(super) fn mark_unknown(&mut self, now: Timestamp) {
         self.state = State::Unknown;
         if let Some(waits) = &mut self.waits {
@@ -136,8 +138,8 @@ impl Entry {
         })
     }
 
-    /// Returns what its job is recognised by, while it has none or where reconciliation
-    /// has matched it.
+    /// Returns the facts by which the reservation's job is recognised, while it has no job or where
+    /// reconciliation has matched it.
     pub(super) fn unmatched(&self) -> Option<Unmatched> {
         let waits = self.waits.as_ref()?;
         Some(Unmatched {
@@ -155,7 +157,7 @@ impl Entry {
         })
     }
 
-    /// Returns how much it takes from a counter.
+    /// Returns how much the reservation takes from a counter of `measure`.
     fn takes(&self, measure: Measure) -> u64 {
         let counts = match self.state {
             State::Voided => false,
@@ -181,7 +183,7 @@ impl Accounts {
         self.track(self.counters.missing(key, channel, now), now);
     }
 
-    /// Sums up what limits ask for that is not known yet.
+    /// Sums up the reservations for the limits `missing`, whose counters are not known yet.
     pub(super) fn track(&mut self, missing: Vec<ScopedLimit>, now: Timestamp) {
         for scoped in missing {
             let unknown = self.counters.unknown(&scoped, now);
@@ -197,8 +199,8 @@ impl Accounts {
         }
     }
 
-    /// Finds the claim of an idempotency key that has not expired: while its request has no
-    /// outcome, it does not.
+    /// Finds the claim of an idempotency key, unless it has expired. A claim does not expire while its
+    /// request has no outcome.
     pub(super) fn claimant(
         &self,
         key: &str,
@@ -210,7 +212,8 @@ impl Accounts {
         stands.then_some(claimant)
     }
 
-    /// Looks up what an idempotency key stands for, to a request of that fingerprint.
+    /// Looks up the request that an idempotency key stands for, and compares its fingerprint with that of
+    /// `claim`.
     pub(super) fn claimed(&self, key: &str, claim: &Claim, now: Timestamp) -> Option<Claimed> {
         let claimant = self.claimant(key, &claim.idempotency_key, now)?;
         Some(match &claimant.answer {
@@ -220,7 +223,7 @@ impl Accounts {
         })
     }
 
-    /// Finds the reservation that has the job of that upstream id on that channel.
+    /// Finds the reservation that has the job `upstream_id` on `channel`.
     pub(super) fn owner(&self, channel: &Arc<str>, upstream_id: &Arc<str>) -> Option<&Entry> {
         let alike = self
             .jobs
@@ -234,7 +237,7 @@ impl Accounts {
         self.entries.get(id).map(|entry| &**entry)
     }
 
-    /// Resolves an entry.
+    /// Resolves the reservation `id` to `state`, with the outcome `end`.
     pub(super) fn close(
         &mut self,
         id: ReservationId,
@@ -287,7 +290,7 @@ impl Accounts {
         ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))
     }
 
-    /// Lists those with a job that has not ended and is polled after that time.
+    /// Lists the reservations whose job has not ended and is polled after the time `at`.
     pub(super) fn running_after(&self, at: Timestamp) -> impl Iterator<Item = &Entry> {
         let after = (at, ReservationId(u128::MAX));
         let ids = self
@@ -296,7 +299,7 @@ impl Accounts {
         ids.filter_map(|(_, id)| self.entries.get(id).map(|entry| &**entry))
     }
 
-    /// Lists those with a job that has not ended, by the time of the next poll.
+    /// Lists the reservations whose job has not ended, by the time of the next poll.
     pub(super) fn running(&self) -> impl Iterator<Item = &Entry> {
         let ids = self.running.iter().map(|(_, id)| id);
         ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))

@@ -44,7 +44,7 @@ impl Accounts {
         Reserved::Done
     }
 
-    /// Moves a pending reservation to another channel, if the limits of that one have room.
+    /// Moves a pending reservation to another channel, if that channel's limits have room.
     pub(super) fn reroute(&mut self, id: ReservationId, to: &Reroute) -> Rerouted {
         let entry = self.entries.get(&id);
         let Some(entry) = entry.filter(|entry| entry.state == State::Pending) else {

@@ -37,13 +37,13 @@ pub type ReservationRow = (
 );
 
 impl MemoryLedger {
-    /// No panic can leave the accounts half-written: every change is made after its last
+    /// Locks the accounts. No panic can leave them half-written: every change is made after its last
     /// fallible step. So a poisoned lock is taken as it is.
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All reservations in the order of their ids, with their jobs: for tests, which read the
+    /// Lists all reservations in the order of their ids, with their jobs: for tests, which read the
     /// tables of other ledgers.
     #[doc(hidden)]
     pub fn reservations(&self) -> Vec<ReservationRow> {
@@ -67,7 +67,7 @@ impl Ledger for MemoryLedger {
         charge: Option<&Charge>,
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable> {
-        // Nothing can be asked for that takes nothing.
+        // Every request takes at least 1 of each measure.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
         let mut accounts = self.accounts();
         accounts.track_all(key, None, now);
@@ -341,8 +341,8 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    /// Forgets expired idempotency keys. Of reservations as many are kept as fit, whatever
-    /// their age: there is no bill to be made of them.
+    /// Deletes expired idempotency keys. As many reservations are kept as fit, whatever their age: there
+    /// is no bill to be made of them.
     async fn prune(
         &self,
         _before: Timestamp,
