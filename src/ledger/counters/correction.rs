@@ -6,9 +6,8 @@ use super::super::charge::Charge;
 use super::{BindingLimits, Counters, LimitReached};
 use crate::policy::Timestamp;
 
-/// Decides about the correction of a charge that was taken at `taken`. Returns the charge as it
-/// is to be, and the limit that forbids the correction, if one does: the charge stays as it was
-/// then.
+/// Decides whether a charge that was taken at `taken` is corrected. Returns the charge that is valid from
+/// now on, and the limit that forbids the correction, if one does: the charge then stays as it was.
 pub(in crate::ledger) fn decide_correction(
     counters: &Counters,
     before: &Arc<Charge>,
@@ -25,7 +24,7 @@ pub(in crate::ledger) fn decide_correction(
     (charge.clone(), exceeded)
 }
 
-/// Finds the first limit that a correction would exceed by what it adds. A window that has
+/// Finds the first limit that a correction would exceed by what it adds to the charge. A window that has
 /// passed refuses nothing any more.
 fn correction_exceeds(
     counters: &Counters,
@@ -59,11 +58,11 @@ mod tests {
     fn a_correction_is_left_out_where_it_would_exceed_a_limit() {
         let minute_later = Timestamp(TAKEN.0 + 60_000);
         let (minute, total) = (Window::Minute, Window::Total);
-        // Of a charge of 4 seconds, with so many seconds taken in all.
+        // Corrections of a charge of 4 seconds, with `used` seconds taken in all.
         for (to, used, window, max, now, fits) in [
             (8, 16, total, 20, TAKEN, true),
             (9, 16, total, 20, TAKEN, false),
-            // What adds nothing is never refused, though the limit is exceeded already.
+            // A correction that adds nothing is never refused, though the limit is exceeded already.
             (2, 16, total, 10, TAKEN, true),
             (9, 16, minute, 20, TAKEN, false),
             // A window that has passed refuses nothing.

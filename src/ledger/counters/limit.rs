@@ -1,4 +1,4 @@
-//! Limits, and whose charges they count.
+//! Limits, and the charges that they count.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::policy::{Key, Limit, Timestamp};
 /// The key, group or channel that a limit belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// That key's.
+    /// The key of this name.
     Key(Arc<str>),
-    /// That group's, shared by its keys.
+    /// The group of this name: its keys share the limit.
     Group(Arc<str>),
-    /// That channel's, shared by all who use it.
+    /// The channel of this name: all who use it share the limit.
     Channel(Arc<str>),
 }
 
@@ -27,7 +27,7 @@ impl Scope {
         ]
     }
 
-    /// Returns the kind and the name.
+    /// Returns the kind and the name of the scope.
     pub(in crate::ledger) fn parts(&self) -> (&'static str, &Arc<str>) {
         match self {
             Self::Key(name) => ("key", name),
@@ -37,11 +37,11 @@ impl Scope {
     }
 }
 
-/// The limits of a channel, and what they count.
+/// The limits of a channel, with the currency that they count.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::ledger) struct ChannelLimits<'a> {
     pub(in crate::ledger) name: &'a Arc<str>,
-    /// Of what is paid to it; empty where that is not known.
+    /// The currency in which the channel is paid; empty where it is not known.
     pub(in crate::ledger) currency: &'a str,
     pub(in crate::ledger) limits: &'a [Limit],
 }
@@ -56,7 +56,7 @@ impl<'a> ChannelLimits<'a> {
         }
     }
 
-    /// Lists each limit with what it counts.
+    /// Lists each limit with the scope and the currency that it counts.
     pub(in crate::ledger) fn scoped(self) -> impl Iterator<Item = ScopedLimit> + use<'a> {
         let limits = self.limits.iter();
         limits.map(move |limit| {
@@ -70,37 +70,37 @@ impl<'a> ChannelLimits<'a> {
 pub struct LimitReached {
     /// The limit.
     pub limit: Limit,
-    /// Whose it is.
+    /// The key, group or channel that the limit belongs to.
     pub scope: Scope,
-    /// The currency that is counted, where it is a cost of one.
+    /// The currency of the limit, where it is a limit of a cost in one currency.
     pub currency: Option<Arc<str>>,
-    /// How much is reserved or posted already.
+    /// The amount that is reserved or posted already.
     pub used: u64,
-    /// How much it takes that exceeds it.
+    /// The amount that the request takes, which exceeds the limit.
     pub takes: u64,
-    /// When the window ends, in seconds since the epoch; `None` where waiting for it does
-    /// not help: it never ends, or the request alone is more than the limit.
+    /// The end of the window, in seconds since the epoch; `None` where waiting for it does not help: the
+    /// window never ends, or the request alone is more than the limit.
     pub resets: Option<u64>,
 }
 
-/// How far a limit is used up.
+/// The amount of a limit that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
     /// The limit.
     pub limit: Limit,
-    /// Whose it is.
+    /// The key, group or channel that the limit belongs to.
     pub scope: Scope,
-    /// How much is reserved or posted.
+    /// The amount that is reserved or posted.
     pub used: u64,
 }
 
-/// A limit, with the charges that it counts.
+/// A limit, with the scope and the currency of the charges that it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger) struct ScopedLimit {
     pub(in crate::ledger) limit: Limit,
-    /// Whose charges.
+    /// The key, group or channel whose charges are counted.
     pub(in crate::ledger) scope: Scope,
-    /// In which currency, where there is no sum over several.
+    /// The currency of the charges that are counted, where a sum over several would mean nothing.
     pub(in crate::ledger) currency: Option<Arc<str>>,
 }
 
@@ -114,7 +114,7 @@ impl ScopedLimit {
         }
     }
 
-    /// Tests whether a charge counts in it.
+    /// Tests whether the limit counts `charge`.
     pub(in crate::ledger) fn counts(&self, charge: &Charge) -> bool {
         let payer = &charge.payer;
         let (is_of, currency) = match &self.scope {
@@ -125,7 +125,7 @@ impl ScopedLimit {
         is_of && self.currency.as_ref().is_none_or(|own| **own == *currency)
     }
 
-    /// Makes the refusal of something that would take `takes`, which is more than is left.
+    /// Makes the refusal of a request that would take `takes`, which is more than the limit has left.
     pub(in crate::ledger) fn reached(self, takes: u64, used: u64, now: Timestamp) -> LimitReached {
         let Self {
             limit,
@@ -143,7 +143,7 @@ impl ScopedLimit {
     }
 }
 
-/// Lists the limits that a reservation is under: its key's, its group's, then its channel's.
+/// Lists the limits that apply to a reservation: its key's, its group's, then its channel's.
 pub(in crate::ledger) fn all_limits<'a>(
     key: &'a Key,
     channel: ChannelLimits<'a>,
@@ -151,7 +151,7 @@ pub(in crate::ledger) fn all_limits<'a>(
     limits(key).chain(channel.scoped())
 }
 
-/// Lists the limits that a key is under: its own, then its group's.
+/// Lists the limits that apply to a key: its own, then its group's.
 pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> + use<'_> {
     let (group, currency) = (&key.group, &key.group.currency);
     let own = key.limits.iter();
@@ -160,9 +160,8 @@ pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> 
     own.chain(shared.map(|l| ScopedLimit::new(*l, Scope::Group(group.name.clone()), currency)))
 }
 
-/// The limits that bind the correction of a charge: those that its payer is under, by the
-/// names that the charge has, wherever its key is by now. Limits of the billed cost are of
-/// the charge's currency.
+/// The limits that apply to the correction of a charge: those of the key and the group that the charge
+/// names, wherever its key is by now. Limits of the billed cost are of the charge's currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BindingLimits {
     /// The limits of the key of the payer's name.
@@ -172,7 +171,7 @@ pub struct BindingLimits {
 }
 
 impl BindingLimits {
-    /// Lists each limit with what it counts.
+    /// Lists each limit with the scope and the currency that it counts.
     pub(in crate::ledger) fn of(&self, payer: &Payer) -> impl Iterator<Item = ScopedLimit> {
         let (own, shared, currency) = (self.key.iter(), self.group.iter(), &payer.currency);
         own.map(|l| ScopedLimit::new(*l, Scope::Key(payer.key.clone()), currency))

@@ -1,15 +1,15 @@
-//! What limits are counted in, for engines that keep their counters in memory.
+//! The counters of limits, for engines that keep their counters in memory.
 //!
-//! A counter is the sum of what the reservations of one key or group take from one measure
-//! in one window: there is one for each window, and a reservation counts in the one that
-//! holds the time at which it was made, whatever the clocks of others say. So clocks that
-//! differ, or were wrong, fill windows of their own and no others.
+//! A counter is the sum of what the reservations of one key, group or channel take from one measure in
+//! one window: there is one for each window, and a reservation counts in the window that holds the time
+//! at which it was made, whatever the clocks of others say. So clocks that differ, or were wrong, fill
+//! windows of their own and no others.
 //!
-//! A series of counters exists from the first time that a limit asks for it, when it is
-//! summed up from the reservations themselves; from then on every reservation moves it,
-//! whether or not a limit still asks. So a limit that is configured later, or again, counts
-//! what was charged before. Counters of windows that are long over are forgotten. Where a
-//! clock goes back to one of these, it is summed up once more.
+//! A series of counters exists from the first time that a limit asks for it, when it is summed up from
+//! the reservations themselves; from then on every reservation changes it, whether or not a limit still
+//! asks. So a limit that is configured later, or again, counts what was charged before. Counters of
+//! windows that are long over are forgotten. Where a clock goes back to such a window, the window is
+//! summed up once more.
 
 mod correction;
 mod limit;
@@ -36,7 +36,7 @@ pub(in crate::ledger) struct Counters {
     channels: Map<Arc<str>, Vec<Series>>,
 }
 
-/// Finds the sum that a limit asks for among the series of its scope.
+/// Returns the sum that `limit` asks for in the window that holds `at`, among the series of its scope.
 fn used(series: &[Series], limit: Limit, currency: &str, at: Timestamp) -> Option<u64> {
     let mut series = series.iter();
     let series = series.find(|series| series.is_for(limit, currency))?;
@@ -84,8 +84,8 @@ impl Counters {
         missing.collect()
     }
 
-    /// Returns the times, in seconds since the epoch, that have to be summed up so that a limit's sums
-    /// are known from the window that holds `now` on.
+    /// Returns the span of time, in seconds since the epoch, that has to be summed up so that the sums of
+    /// a limit are known from the window that holds `now` on.
     pub(in crate::ledger) fn unknown(&self, scoped: &ScopedLimit, now: Timestamp) -> Range<u64> {
         let known = self.find(scoped).map_or(u64::MAX, |series| series.since);
         scoped.limit.window.start(now)..known
@@ -139,7 +139,7 @@ impl Counters {
         }
     }
 
-    /// Returns the series of a scope, to be changed.
+    /// Returns the series of a scope for changes.
     pub(in crate::ledger) fn of_mut(&mut self, scope: &Scope) -> &mut Vec<Series> {
         match scope {
             Scope::Key(name) => self.keys.entry(name.clone()).or_default(),
@@ -154,8 +154,8 @@ impl Counters {
         self.find(scoped)?.used(at)
     }
 
-    /// Finds the first limit of a key, then of a channel, that something would exceed which takes
-    /// `takes` more.
+    /// Finds the first limit of a key, then of a channel, that a request would exceed which takes `takes`
+    /// of each measure.
     pub(in crate::ledger) fn reached(
         &self,
         key: &Key,
@@ -192,8 +192,7 @@ impl Counters {
         Some(refusal(of_channel, Scope::Channel(name.clone()), currency))
     }
 
-    /// Finds the first limit of a channel that a charge which was taken at `taken` would exceed
-    /// there.
+    /// Finds the first limit of a channel that `charge`, which was taken at `taken`, would exceed.
     pub(in crate::ledger) fn channel_reached(
         &self,
         channel: ChannelLimits<'_>,
@@ -210,8 +209,8 @@ impl Counters {
         })
     }
 
-    /// Returns how much of each limit of a key, and then of its group, is used, where a reservation was
-    /// made: of another outcome nobody asks that.
+    /// Returns how much of each limit of a key, and then of its group, is used after a reservation was
+    /// made. The list is empty for other outcomes, for which nobody asks that.
     pub(in crate::ledger) fn used_after(
         &self,
         reserved: &Reserved,
@@ -233,7 +232,7 @@ impl Counters {
         used.collect()
     }
 
-    /// Returns how far each limit of a key is used up.
+    /// Returns how much of each limit of a key and its group is used.
     pub(in crate::ledger) fn usage(&self, key: &Key, now: Timestamp) -> Vec<Usage> {
         let usage = limits(key).map(|scoped| Usage {
             used: self.used(&scoped, now).unwrap_or(0),
@@ -243,15 +242,15 @@ impl Counters {
         usage.collect()
     }
 
-    /// Counts a charge.
+    /// Adds a charge that is made at `now` to its counters.
     pub(in crate::ledger) fn take(&mut self, charge: &Charge, now: Timestamp) {
         self.each(charge, |series| {
             series.take(charge.takes(series.measure), now)
         });
     }
 
-    /// Counts that a charge which was taken at `taken` is resolved: one that is posted is in
-    /// flight no longer, and one that is voided takes nothing any more.
+    /// Counts the resolution of a charge that was taken at `taken`: a posted charge is in flight no
+    /// longer, and a voided charge takes nothing any more.
     pub(in crate::ledger) fn resolve(
         &mut self,
         charge: &Charge,
@@ -271,8 +270,8 @@ impl Counters {
         });
     }
 
-    /// Counts that a posted charge which was taken at `taken` is not owed any more: its key and group
-    /// have room again, and its channel has done the work.
+    /// Counts the void of a posted charge that was taken at `taken`: its key and group have room again,
+    /// and its channel, which has done the work, has not.
     pub(in crate::ledger) fn give_back(&mut self, charge: &Charge, taken: Timestamp) {
         for series in self.of_payer(charge) {
             let measure = series.measure;
@@ -284,7 +283,7 @@ impl Counters {
         }
     }
 
-    /// Moves a charge that was taken at `taken` to another channel.
+    /// Moves a charge that was taken at `taken` to the counters of another channel.
     pub(in crate::ledger) fn reroute(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
         let (gives, takes) = (before, after);
         for series in self.of_channel(gives) {
@@ -299,7 +298,7 @@ impl Counters {
         }
     }
 
-    /// Replaces a charge that was taken at `taken` by its correction.
+    /// Replaces a charge that was taken at `taken` by its correction in the counters.
     pub(in crate::ledger) fn correct(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
         self.each(before, |series| {
             let (gives, takes) = (before.takes(series.measure), after.takes(series.measure));

@@ -5,27 +5,27 @@ use std::sync::Arc;
 use super::limit::ScopedLimit;
 use crate::policy::{Limit, Measure, Timestamp, Window};
 
-/// How long counters are kept after their window has ended, in seconds: longer than clocks
-/// differ, so that none has to be summed up again.
+/// The time for which counters are kept after their window has ended, in seconds: longer than clocks
+/// differ, so that no counter has to be summed up again.
 pub(in crate::ledger) const KEPT: u64 = 3600;
 
-/// The largest sum that is counted, as the databases hold it. What is beyond is not known, so a
-/// counter that has reached it stays there, whatever is given back: it refuses all that costs
-/// something, and never counts less than there is. No limit is higher.
+/// The largest sum that is counted, as the databases hold it. A larger sum is not known, so a counter
+/// that has reached this value stays there, whatever is given back: it refuses all that costs something,
+/// and never counts less than there is. No limit is higher.
 pub(in crate::ledger) const MAX_COUNTED: u64 = i64::MAX as u64;
 
 /// The sum of one measure in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ledger) struct Counter {
-    /// When the window began, in seconds since the epoch.
+    /// The beginning of the window, in seconds since the epoch.
     pub(in crate::ledger) start: u64,
     pub(in crate::ledger) used: u64,
-    /// Whether it has moved since it was last written.
+    /// Whether the counter has changed since it was last written.
     pub(in crate::ledger) moved: bool,
 }
 
 impl Counter {
-    /// Gives back, then takes; see [`MAX_COUNTED`].
+    /// Subtracts `gives` from the counter, then adds `takes`; see [`MAX_COUNTED`].
     pub(super) fn change(&mut self, gives: u64, takes: u64) {
         if self.used < MAX_COUNTED {
             let left = self.used.saturating_sub(gives);
@@ -40,13 +40,14 @@ impl Counter {
 pub(in crate::ledger) struct Series {
     pub(in crate::ledger) measure: Measure,
     pub(in crate::ledger) window: Window,
-    /// Of the billed cost: each currency has a series of its own.
+    /// The currency of the billed cost: each currency has a series of its own.
     pub(in crate::ledger) currency: Option<Arc<str>>,
-    /// From which window on it is complete: of what is missing there, nothing was taken.
+    /// The beginning of the first window for which the series is complete: a later window without a
+    /// counter has a sum of zero.
     pub(in crate::ledger) since: u64,
-    /// Whether that has changed since it was last written.
+    /// Whether `since` has changed since it was last written.
     pub(in crate::ledger) since_moved: bool,
-    /// In the order of their windows, none of which began before `since`.
+    /// The counters in the order of their windows, none of which began before `since`.
     pub(in crate::ledger) counters: Vec<Counter>,
 }
 
@@ -66,7 +67,7 @@ impl Series {
         self.measure == limit.measure && self.window == limit.window && self.counts(currency)
     }
 
-    /// Returns whether charges in that currency count.
+    /// Returns whether the series counts charges in `currency`.
     pub(super) fn counts(&self, currency: &str) -> bool {
         let own = self.currency.as_ref();
         own.is_none_or(|own| **own == *currency)
@@ -85,14 +86,14 @@ impl Series {
         }
     }
 
-    /// Adds what a charge takes that is made at `now`.
+    /// Adds `takes` to the window that holds `now`.
     pub(super) fn take(&mut self, takes: u64, now: Timestamp) {
         let start = self.window.start(now);
         if let Some(counter) = self.counter(now) {
             counter.change(0, takes);
             return;
         }
-        // A window that is not known is summed up, with this charge, when it is asked for.
+        // A window that is not known is summed up, with this charge, when a limit asks for it.
         if start < self.since {
             return;
         }
@@ -100,7 +101,7 @@ impl Series {
         self.add(start, takes);
     }
 
-    /// Sets the sum of a window, where there is none yet.
+    /// Sets the sum of the window that begins at `start`, where there is none yet.
     pub(in crate::ledger) fn add(&mut self, start: u64, used: u64) {
         if let Err(place) = self.place(start) {
             let (used, moved) = (used.min(MAX_COUNTED), true);
@@ -108,7 +109,7 @@ impl Series {
         }
     }
 
-    /// Forgets the windows that had ended by then.
+    /// Forgets the windows that had ended by `seconds` since the epoch.
     fn forget_before(&mut self, seconds: u64) {
         let end = self.window.start(Timestamp(seconds.saturating_mul(1000)));
         let over = self.counters.partition_point(|counter| counter.start < end);
@@ -119,7 +120,7 @@ impl Series {
         }
     }
 
-    /// Returns the counter of the window that holds `at`, if something was taken there.
+    /// Returns the counter of the window that holds `at`, if something was taken in that window.
     pub(super) fn counter(&mut self, at: Timestamp) -> Option<&mut Counter> {
         let place = self.place(self.window.start(at)).ok()?;
         self.counters.get_mut(place)

@@ -1,4 +1,4 @@
-//! Adjustments of the bill. They are written beside the gates, by processes of their own.
+//! Adjustments of the bill. They are written by processes of their own, beside the gates.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ use crate::policy::Timestamp;
 const COLUMNS: &str = "id, kind, at_ms, made_by, reason, key, group_name, currency, billed_nanos, \
      list_nanos, seconds, reservation, reserved_ms, job, channel, model, size, multiplier_thousandths";
 
-/// Voids a posted charge in the ledger in the database of that URL, which gates may be using.
+/// Voids the posted charge that `name` names in the ledger in the database at `url`, which gates may be
+/// using.
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.
@@ -38,7 +39,7 @@ pub async fn void(url: &Secret, name: &str, author: &Author) -> Result<VoidDecis
         NamedCharge::Pruned(void) => return Ok(VoidDecision::Already(void)),
         NamedCharge::Refuse(refusal) => return Ok(VoidDecision::Refuse(refusal)),
     };
-    // What is decided by is read anew once nobody else can resolve, void or prune it.
+    // The record is read anew under the lock, when nobody else can resolve, void or prune the charge.
     let lock = "SELECT 1 FROM tollgate.reservation WHERE id = $1 FOR UPDATE";
     let parameter = Id(id.0);
     let locked = transaction
@@ -67,14 +68,14 @@ pub async fn void(url: &Secret, name: &str, author: &Author) -> Result<VoidDecis
     Ok(decision)
 }
 
-/// Records a credit or debit, as [`void`] does.
+/// Records a credit or debit in the ledger in the database at `url`, as [`void`] does.
 ///
 /// # Errors
-/// As those of [`void`].
+/// The errors are those of [`void`].
 pub async fn credit(url: &Secret, wanted: &Adjustment) -> Result<CreditDecision, Unavailable> {
     let mut client = connect(url).await?;
     let transaction = read_write(&mut client).await?;
-    // Who else records that id now is waited for.
+    // Waits for any other process that is recording an adjustment of this id.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('tollgate adjustment ' || $1, 0))";
     let parameters = [(&&*wanted.id as _, Type::TEXT)];
     let locked = transaction.query_typed(lock, &parameters).await;
@@ -88,7 +89,7 @@ pub async fn credit(url: &Secret, wanted: &Adjustment) -> Result<CreditDecision,
     Ok(decision)
 }
 
-/// Reads records, with what they were voided by after they were posted.
+/// Reads the records that `query` selects, with the adjustments that voided them after they were posted.
 pub(super) async fn records(
     transaction: &Transaction<'_>,
     query: &RecordQuery,
@@ -124,7 +125,7 @@ pub(super) async fn sums(database: &Database) -> Result<Vec<AdjustmentSum>, Unav
     sums.collect()
 }
 
-/// Adds to records what they were voided by after they were posted.
+/// Adds to `records` the adjustments that voided them after they were posted.
 pub(super) async fn add(
     database: &Database,
     records: &mut [DisputeRecord],
@@ -167,7 +168,7 @@ fn add_voids(records: &mut [DisputeRecord], rows: &[Row]) -> Result<(), Unavaila
     Ok(())
 }
 
-/// Finds the charge that an operator names.
+/// Finds the charge that an operator names by `name`.
 async fn named(transaction: &Transaction<'_>, name: &str) -> Result<NamedCharge, Unavailable> {
     let mut found = records(transaction, &RecordQuery::Exactly(name.into())).await?;
     let void = void_named(transaction, name).await?;
@@ -177,7 +178,7 @@ async fn named(transaction: &Transaction<'_>, name: &str) -> Result<NamedCharge,
     Ok(find_charge(name, &found, void))
 }
 
-/// Finds the void of the reservation of that name, or of the job.
+/// Finds the void of the reservation or the job that `name` names.
 async fn void_named(
     transaction: &Transaction<'_>,
     name: &str,
@@ -291,7 +292,7 @@ fn adjustment(row: &Row) -> Result<Adjustment, Unavailable> {
     })
 }
 
-/// Reads what a void takes back, which stands there as what it adds.
+/// Reads the charge that a void takes back: the row holds its amounts with the opposite sign.
 fn voided(row: &Row) -> Result<VoidedCharge, Unavailable> {
     let taken = |name: &str| {
         let value = column::<i64>(row, name)?.checked_neg();

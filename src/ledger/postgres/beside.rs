@@ -16,23 +16,24 @@ use crate::ledger::reload::{ConfigLoad, LoadEvent};
 use crate::money::{Amount, Multiplier, SignedAmount};
 use crate::policy::Timestamp;
 
-/// Connects to the database of that URL. Nothing is made or brought up to date there.
+/// Connects to the database at `url`, without creating or upgrading anything there.
 pub(super) async fn connect(url: &Secret) -> Result<Client, Unavailable> {
     let target = Target::parse(url).map_err(|error| Unavailable::permanent(error.to_string()))?;
     let connected = timeout(target.patience, target.config.connect(target.tls)).await;
     let connected = connected.map_err(|_| Unavailable::transient("connecting took too long"))?;
     let (client, connection) = connected.map_err(failed)?;
-    // It ends with the client.
+    // The task ends with the client.
     tokio::spawn(connection);
     Ok(client)
 }
 
-/// Begins a transaction that only reads, so that a standby and a role that may do no more will do.
+/// Begins a read-only transaction, for which a standby suffices, and a role that may only read.
 ///
 /// # Errors
 /// Where the database has no ledger of this program's version.
 pub(super) async fn read_only(client: &mut Client) -> Result<Transaction<'_>, Unavailable> {
-    // Whatever the default: what is read last is then as new as what was read before, or newer.
+    // Read committed, whatever the database's default: a later read is then as new as an earlier one, or
+    // newer.
     let transaction = client
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
@@ -42,7 +43,7 @@ pub(super) async fn read_only(client: &mut Client) -> Result<Transaction<'_>, Un
     Ok(transaction)
 }
 
-/// Begins a transaction that decides, as the functions of the database do.
+/// Begins a read-write transaction that makes a decision, as the functions of the database do.
 ///
 /// # Errors
 /// Where the database has no ledger of this program's version.
@@ -60,15 +61,15 @@ pub(super) fn failed(error: Error) -> Unavailable {
     unavailable(explain(&error), error)
 }
 
-/// Reads the lines of a bill from the ledger in the database of that URL, which gates may be using.
-/// Charges that are alike in all that a line says are one line.
+/// Reads the lines of a bill from the ledger in the database at `url`, which gates may be using. Charges
+/// that are the same in all that a line says are added up in one line.
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.
 pub async fn read_bill(url: &Secret, query: &BillQuery) -> Result<BillReading, Unavailable> {
     let mut client = connect(url).await?;
     let transaction = read_only(&mut client).await?;
-    // Before the lines: those that are replayed in between are there.
+    // Read before the lines: lines that are replayed in between are then among them.
     let replayed = replayed(&transaction).await?;
     let of_key = match query.key {
         Some(_) => "AND key = $3",
@@ -107,8 +108,8 @@ pub async fn read_bill(url: &Secret, query: &BillQuery) -> Result<BillReading, U
     Ok(BillReading { lines, replayed })
 }
 
-/// Reads up to when a standby has followed its primary, by the primary's last commit that it has;
-/// `None` where it is the primary.
+/// Reads the time up to which a standby has followed its primary: that of the primary's last commit that
+/// the standby has. `None` where the database is the primary.
 async fn replayed(transaction: &Transaction<'_>) -> Result<Option<Timestamp>, Unavailable> {
     let statement = "SELECT CASE WHEN pg_is_in_recovery() THEN coalesce( \
              (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000)::bigint, 0) END AS at_ms";
@@ -160,7 +161,7 @@ fn unreadable(column: &str) -> Unavailable {
     Unavailable::permanent(format!("the column {column} holds what no gate writes"))
 }
 
-/// Keeps the load of a configuration, unless it is there already.
+/// Stores the load of a configuration, unless it is stored already.
 pub(super) async fn note_load(database: &Database, load: &ConfigLoad) -> Result<(), Unavailable> {
     let statement = "INSERT INTO tollgate.reload (id, at_ms, event, host, process, version, hash, \
              hash_before, changes) \
@@ -180,8 +181,8 @@ pub(super) async fn note_load(database: &Database, load: &ConfigLoad) -> Result<
     Ok(())
 }
 
-/// Reads the last loads of a configuration, the newest first, from the ledger in the database of
-/// that URL, which gates may be using.
+/// Reads the last loads of configurations, at most `most` of them, the newest first, from the ledger in
+/// the database at `url`, which gates may be using.
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.

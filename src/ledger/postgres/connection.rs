@@ -1,7 +1,7 @@
-//! Hands out connections, repeats calls, and says why no connection is to be had.
+//! Pools connections to the database, repeats calls, and reports why no connection is available.
 //!
-//! Every statement is unnamed and complete in itself, so that a pooler that hands out a
-//! server for each transaction may stand between.
+//! Every statement is unnamed and complete in itself, so that a pooler that assigns a server for each
+//! transaction may stand between.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,47 +19,47 @@ use super::schema::{self, SchemaError};
 use super::url::Target;
 use crate::ledger::Unavailable;
 
-/// How long a call waits while every connection is in use.
+/// The maximum time that a call waits while every connection is in use.
 const WAIT: Duration = Duration::from_secs(2);
-/// How long the database may take for a decision.
+/// The maximum time that the database may take for a decision.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
-/// How long it may take for what reads all that there is: the schema, a new counter.
+/// The maximum time for a statement that reads all that there is: the schema, a new counter.
 pub(super) const LONG_ANSWER: Duration = Duration::from_secs(60);
-/// How long a call is repeated, and how often at most.
+/// The maximum time for which a call is repeated, and the maximum number of its attempts.
 const REPEAT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 4;
-/// How long a repetition waits for its turn, the first time.
+/// The pause before the first repetition of a call.
 const PAUSE: Duration = Duration::from_millis(50);
-/// While the database is away: how often one call tries to reach it. The others fail at
+/// The interval at which one call tries to reach the database while it is away. The other calls fail at
 /// once.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// A parameter of a statement, with its type: what makes it one round trip.
+/// A parameter of a statement, with its type, which makes the statement one round trip.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// A database, through a bounded number of connections.
+/// A database that is reached through a bounded number of connections.
 pub(super) struct Database {
     pool: Pool,
     connections: usize,
     instance: Id,
-    /// That the schema is there.
+    /// Whether the schema is known to be there.
     prepared: AtomicBool,
-    /// Held by the call that sees to it.
+    /// The lock that is held by the call that checks or makes the schema.
     preparing: tokio::sync::Mutex<()>,
     away: Mutex<Option<Away>>,
 }
 
-/// Remembers that the database could not be reached.
+/// The failure to reach the database, while the database is away.
 struct Away {
     why: Unavailable,
-    /// The time at which the next call may try.
+    /// The time at which the next call may try to connect.
     probe_at: Instant,
 }
 
-/// The failure of a call, with all its repetitions.
+/// The failure of a call, after all its repetitions.
 pub(super) struct Failed {
     why: Unavailable,
-    /// Whether it may have been executed, or be yet.
+    /// Whether the call may have been executed, or may be yet.
     pub(super) may_be_done: bool,
 }
 
@@ -71,15 +71,15 @@ impl From<Failed> for Unavailable {
 
 /// The failure of one attempt.
 enum Failure {
-    /// The connection is not to be used again, and the statement may have been executed.
+    /// The connection must not be used again, and the statement may have been executed.
     Broken(Unavailable),
-    /// It was not executed, for a reason that passes.
+    /// The statement was not executed, for a reason that passes.
     Passing(Unavailable),
-    /// It was not executed, and will not be.
+    /// The statement was not executed, and will not be.
     Refused(Unavailable),
-    /// It was not answered in time: it may have been executed, or be yet.
+    /// The statement was not answered in time: it may have been executed, or may be yet.
     Silent(Unavailable),
-    /// No connection was to be had.
+    /// No connection was available.
     NoConnection(Unavailable),
 }
 
@@ -95,7 +95,7 @@ impl Database {
             .recycle_timeout(Some(WAIT))
             .runtime(Runtime::Tokio1)
             .build();
-        // It fails where timeouts are asked for without a runtime to keep them.
+        // Building fails where timeouts are asked for without a runtime to keep them.
         let pool = pool.unwrap_or_else(|e| unreachable!("{e}"));
         Self {
             pool,
@@ -107,8 +107,8 @@ impl Database {
         }
     }
 
-    /// Queries the rows of one statement, in one round trip. It is repeated where a connection
-    /// broke, so it has to be one that can be.
+    /// Queries the rows of one statement, in one round trip. The statement is repeated where a connection
+    /// broke, so it has to be one that can be repeated.
     pub(super) async fn query(
         &self,
         statement: &str,
@@ -140,7 +140,7 @@ impl Database {
                     may_be_done = true;
                     (false, why)
                 }
-                // Once it was sent, its outcome is worth waiting for.
+                // Once the statement was sent, its outcome is worth waiting for.
                 Failure::NoConnection(why) => (attempts > 0, why),
                 Failure::Passing(why) => {
                     attempts += 1;
@@ -189,7 +189,7 @@ impl Database {
 
     /// Gets a connection to a database that has the schema.
     async fn connection(&self) -> Result<Client, Failure> {
-        // One that is idle may well work: only when none is left, the database is asked for.
+        // An idle connection may well work: only where there is none, the known failure ends the call.
         if self.pool.status().available == 0
             && let Some(why) = self.is_away()
         {
@@ -260,7 +260,7 @@ impl Database {
         }
     }
 
-    /// Forgets the idle connections that were made before: where one broke, they all may.
+    /// Forgets the idle connections that were made before `started`: where one broke, they all may.
     fn forget_before(&self, started: Instant) {
         self.pool.retain(|_, metrics| metrics.created > started);
     }

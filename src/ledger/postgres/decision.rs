@@ -1,4 +1,4 @@
-//! Calls the decisions: each is one function of the database.
+//! Calls the ledger's decisions, each of which is one function of the database.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use crate::ledger::{Claimed, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
 static RESERVE: Function = Function::new("reserve", || "*".into());
-/// Its answer holds the reservation as it was: the columns of the charge are read.
+/// The function `confirm`. Its answer holds the reservation as it was: the columns of the charge are
+/// read.
 static CONFIRM: Function = Function::new("confirm", || {
     let mut columns = vec!["o_outcome, o_job, o_corrected, o_limit, o_used".to_owned()];
     columns.extend(CHARGE.split(", ").map(|name| format!("(o_was).{name}")));
@@ -38,7 +39,8 @@ const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
          AND (c.currency, c.window_name) = (l.currency, l.window_name) \
      WHERE t.since_ms <= w.start";
 
-/// How often a decision is asked for: once more after the counters that it lacked are summed up.
+/// The maximum number of attempts at a decision: it is repeated after the counters that it lacked are
+/// summed up.
 pub(super) const ATTEMPTS: u32 = 3;
 
 impl PostgresLedger {
@@ -159,7 +161,7 @@ impl PostgresLedger {
         Err(unknown_answer())
     }
 
-    /// Posts or voids a reservation that is in one of those states.
+    /// Posts or voids a reservation that is in one of the states `from`.
     pub(super) async fn resolve(
         &self,
         id: ReservationId,
@@ -184,7 +186,7 @@ impl PostgresLedger {
         rows.first().map(row::charge).transpose()
     }
 
-    /// Sets a time of a reservation.
+    /// Sets a time of the reservation `id` by `statement`.
     pub(super) async fn set(
         &self,
         id: ReservationId,
@@ -199,7 +201,7 @@ impl PostgresLedger {
         Ok(())
     }
 
-    /// Reads the counters of limits, as they are now.
+    /// Reads the counters of `limits`, as they are now.
     pub(super) async fn counters(
         &self,
         limits: &[ScopedLimit],
@@ -235,7 +237,7 @@ impl PostgresLedger {
         Ok(counters)
     }
 
-    /// Begins to count what limits ask for, with the sums of what there is.
+    /// Begins to count for `limits`, with the sums of the existing reservations.
     pub(super) async fn track(
         &self,
         limits: impl Iterator<Item = ScopedLimit>,
@@ -274,7 +276,7 @@ impl PostgresLedger {
     }
 }
 
-/// Reads what a confirmation has become.
+/// Reads the outcome of a confirmation from a row.
 fn confirmed(
     row: &Row,
     charge: &Charge,
@@ -317,7 +319,7 @@ fn confirmed(
     })
 }
 
-/// Reads what an idempotency key stands for.
+/// Reads the request that an idempotency key stands for from a row.
 pub(super) fn claimed(row: &Row) -> Result<Claimed, Unavailable> {
     Ok(match column(row, "o_outcome")? {
         "in_flight" => Claimed::InFlight,

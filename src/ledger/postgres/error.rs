@@ -1,5 +1,5 @@
-//! Judges the errors of the database: whether a connection is broken, whether a retry can help,
-//! and what operators are told.
+//! Classifies the errors of the database: whether a connection is broken, whether a retry can help, and
+//! what operators are told.
 
 use std::error::Error as _;
 
@@ -9,15 +9,15 @@ use crate::ledger::Unavailable;
 
 /// The consequence of an error for its statement.
 pub(super) enum Kind {
-    /// The connection is not to be used again, and the statement may have been executed.
+    /// The connection must not be used again, and the statement may have been executed.
     Broken,
-    /// It was not executed, for a reason that passes.
+    /// The statement was not executed, for a reason that passes.
     Passing,
-    /// It was not executed, and will not be.
+    /// The statement was not executed, and will not be.
     Refused,
 }
 
-/// Judges an error.
+/// Returns the consequence of an error for its statement.
 pub(super) fn kind(error: &Error) -> Kind {
     let Some(code) = error.code() else {
         // No answer of the server at all.
@@ -34,7 +34,7 @@ pub(super) fn kind(error: &Error) -> Kind {
     let passing = [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
-        // Two attempts of one call, or two gates with one job, met: the next sees the other.
+        // Two attempts of one call, or two gates with one job, met: the next attempt sees the other.
         SqlState::UNIQUE_VIOLATION,
         SqlState::UNDEFINED_TABLE,
         SqlState::UNDEFINED_FUNCTION,
@@ -62,7 +62,7 @@ pub(super) fn explain(error: &Error) -> String {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
         None => {
             let mut text = error.to_string();
-            // The driver leaves to its sources what exactly has failed.
+            // The driver's message lacks what exactly has failed: the error's sources say that.
             let mut source = error.source();
             while let Some(cause) = source {
                 text = format!("{text}: {cause}");
@@ -81,7 +81,7 @@ struct ServerError {
     code: SqlState,
 }
 
-/// Makes the error of a call from what has caused it.
+/// Makes the error of a call from its reason and the driver's error.
 pub(super) fn unavailable(reason: String, error: Error) -> Unavailable {
     let unavailable = match kind(&error) {
         Kind::Broken | Kind::Passing => Unavailable::transient(reason),

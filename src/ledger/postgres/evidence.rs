@@ -1,4 +1,4 @@
-//! Keeps and reads what disputes ask for.
+//! Stores and reads the evidence for disputes.
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
@@ -21,7 +21,7 @@ const RECORD: &str = "id, request_id, address, state, created_ms, refused_by, an
      answer_request_id, answer_error, unknown_since_ms, confirmed_ms, job, upstream_id, remix_of, \
      idempotency_key, resolved_ms, outcome, job_error_code, job_error_message, deleted";
 
-/// Keeps a fact about a reservation.
+/// Stores a fact about a reservation.
 pub(super) async fn note(
     database: &Database,
     id: ReservationId,
@@ -136,7 +136,7 @@ impl Select {
     }
 }
 
-/// Reads all that is known of the charges that a query selects.
+/// Reads the records of the charges that a query selects.
 pub(super) async fn records(
     database: &Database,
     query: &RecordQuery,
@@ -154,9 +154,9 @@ pub(super) async fn records(
     Ok(Vec::new())
 }
 
-/// Reads all that is known of charges from the ledger in the database of that URL, which gates may
-/// be using: in a transaction that only reads, so that a standby and a role that may do no more will
-/// do. Nothing is made or brought up to date there.
+/// Reads the records of charges from the ledger in the database at `url`, which gates may be using. The
+/// transaction only reads, so that a standby suffices, and a role that may only read. Nothing is created
+/// or upgraded there.
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.

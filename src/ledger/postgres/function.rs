@@ -10,11 +10,11 @@ use super::connection::Parameter;
 /// An argument of one of the database's functions: its name, its value and its type.
 pub(super) type Argument<'a> = (&'static str, &'a (dyn ToSql + Sync), Type);
 
-/// Writes the statements that call a function of the database. Arguments are named, so that
+/// A function of the database, which writes the statement that calls it. Arguments are named, so that
 /// their order does not matter.
 ///
-/// The statement is kept: to write it anew for every call took a fifth of all the instructions
-/// that a create costs the gate.
+/// The statement is kept: writing it anew for every call took a fifth of all the instructions that a
+/// create costs the gate.
 pub(super) struct Function {
     name: &'static str,
     columns: fn() -> Cow<'static, str>,
@@ -54,7 +54,8 @@ impl Function {
             statement: self.statement(&names),
             names: names.clone(),
         });
-        // In another order, its numbers would give the values to the wrong arguments.
+        // With the arguments in another order, the numbers of the kept statement would give the values to
+        // the wrong arguments.
         let statement = if first.names == names {
             Cow::Borrowed(&*first.statement)
         } else {
@@ -93,7 +94,7 @@ mod tests {
         );
         let again = text(vec![a, b]);
         assert_eq!(again, ordered);
-        // It was not written anew.
+        // The statement was not written anew.
         assert_eq!(again.as_ptr(), first.as_ptr());
     }
 }

@@ -1,8 +1,7 @@
 //! The ledger in PostgreSQL, for one gate or a fleet of them.
 //!
-//! Every decision is a function of the database, so that it is one statement, one
-//! transaction and one round trip; see `schema/postgres`. The database's clock is asked for
-//! nothing but leases.
+//! Every decision is a function of the database, so that it is one statement, one transaction and one
+//! round trip; see `schema/postgres`. The database's clock is used for leases only.
 
 mod adjustments;
 mod beside;
@@ -54,32 +53,32 @@ pub use self::url::ParseUrlError;
 
 /// A [`Ledger`] in the schema `tollgate` of a PostgreSQL database, version 13 or later.
 ///
-/// The schema is made before the first use. While the database is away calls fail, and
-/// they work again by themselves once it is back. A call whose connection broke is repeated
-/// on another one for up to 3 seconds and tells what is true; only when that fails too, or the
-/// database is silent for 5 seconds, its outcome is not known. Then the caller's repetition of
-/// that very call is recognised, and told that it made the change if the first one did. A reservation of which that holds is voided by the next
-/// [`Ledger::heartbeat`]. How durable "durable" is, the server's `synchronous_commit` says.
+/// The schema is made before the first use. While the database is away calls fail, and they work again by
+/// themselves once it is back. A call whose connection broke is repeated on another one for up to 3
+/// seconds and tells what is true; only when that fails too, or the database is silent for 5 seconds, its
+/// outcome is not known. The caller's repetition of that call is then recognised, and told that it made
+/// the change if the first one did. A reservation with an unknown outcome is voided by the next
+/// [`Ledger::heartbeat`]. The server's `synchronous_commit` decides how durable "durable" is.
 ///
 /// The repetition of a [`Ledger::confirm`] that was committed answers with the charge as it
 /// has become, for `before` too.
 pub struct PostgresLedger {
     database: Database,
-    /// This object, among all that use the database.
+    /// The id of this ledger object, among all that use the database.
     instance: Id,
-    /// Reservations of one key wait for each other in the database: here they do so without
-    /// holding every connection, which those of other keys need. Keys share slots.
+    /// The slots in which reservations of one key wait for each other, as they would in the database, but
+    /// without holding every connection, which those of other keys need. Keys share slots.
     key_slots: Vec<Semaphore>,
     names: RandomState,
     operations: Operations,
     orphans: Orphans,
 }
 
-/// How many slots there are, and how long one is waited for.
+/// The number of key slots, and the maximum wait for one.
 const KEY_SLOTS: usize = 64;
 const KEY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// It tells nothing: the URL holds a password.
+/// Prints no field: the URL holds a password.
 impl fmt::Debug for PostgresLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PostgresLedger(..)")
@@ -87,12 +86,12 @@ impl fmt::Debug for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// How many connections serve a gate well.
+    /// The number of connections that serves a gate well.
     pub const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-    /// Takes the database's URL, `postgres://user:password@host:5432/database`, and how many
-    /// connections may be open at a time. Several hosts may be named, separated by commas,
-    /// with `target_session_attrs=read-write`. Does not connect.
+    /// Makes the ledger of the database at `url`, such as `postgres://user:password@host:5432/database`,
+    /// with at most `connections` open at a time. Several hosts may be named, separated by commas, with
+    /// `target_session_attrs=read-write`. Does not connect.
     pub fn new(url: &Secret, connections: NonZeroUsize) -> Result<Self, ParseUrlError> {
         let instance = new_id();
         Ok(Self {
@@ -352,7 +351,7 @@ impl Ledger for PostgresLedger {
             (&bigint(now.0) as _, Type::INT8),
             (&bigint(1000 * KEPT) as _, Type::INT8),
         ];
-        // What it fails over keeps nothing else from being forgotten.
+        // A failure of this statement must not keep the rest from being pruned.
         let forgotten = self.database.query(forget, &parameters, ANSWER).await;
         let statement = "SELECT tollgate.prune($1, $2, $3) AS count";
         let rows = self

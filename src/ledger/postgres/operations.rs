@@ -1,5 +1,5 @@
-//! Names calls, so that the database recognises the repetition of one that it has not answered: a
-//! commit may take longer than any timeout, and be made all the same.
+//! Names the calls of decisions, so that the database recognises the repetition of a call that it has not
+//! answered: a commit may take longer than any timeout, and be made all the same.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,22 +8,22 @@ use super::row::Id;
 use crate::ledger::charge::ReservationId;
 use crate::ledger::job::State;
 
-/// The maximum number of calls that are remembered. Of older ones the repetition is a call of its own.
+/// The maximum number of calls that are remembered. The repetition of an older one is a call of its own.
 const MAX_OPERATIONS: usize = 10_000;
 
-/// The calls that were not answered.
+/// The calls that the database has not answered.
 #[derive(Default)]
 pub(super) struct Operations(Mutex<VecDeque<Unanswered>>);
 
 struct Unanswered {
     reservation: ReservationId,
-    /// Which state it was to have then, and what else was said: the job or the outcome.
+    /// The state that the call was to set, and its other argument, `word`: the job or the outcome.
     state: State,
     word: Box<str>,
     name: Id,
 }
 
-/// A call under way. Where it is dropped before [`Operation::answered`], it may have been executed.
+/// A call under way. A call that is dropped before [`Operation::answered`] may have been executed.
 pub(super) struct Operation<'a> {
     operations: &'a Operations,
     reservation: ReservationId,
@@ -34,8 +34,8 @@ pub(super) struct Operation<'a> {
 }
 
 impl Operations {
-    /// Begins a call: under a new name, unless the same was asked for and not answered. Of
-    /// two repetitions at once one has the old name, so that one is told to have done it.
+    /// Begins a call under a new name, or under the name of the same call if that was not answered. Of
+    /// two repetitions at once one has the old name, so that one is told to have made the change.
     pub(super) fn begin<'a>(
         &'a self,
         new: Id,
@@ -58,7 +58,7 @@ impl Operations {
         }
     }
 
-    /// No panic can leave it half-written: so a poisoned lock is taken as it is.
+    /// Locks the calls. No panic can leave them half-written: so a poisoned lock is taken as it is.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Unanswered>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! Voids reservations that may have been made although the connection broke: the caller was told
-//! that they were not.
+//! Voids orphans: reservations that may have been made although the connection broke, and of which the
+//! caller was told that they were not made.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,19 +15,19 @@ use crate::ledger::job::State;
 use crate::ledger::{Resolution, Unavailable};
 use crate::policy::Timestamp;
 
-/// The maximum number that is remembered. The oldest make room for further ones, and wait until they
-/// count as lost.
+/// The maximum number of orphans that are remembered. The oldest make room for further ones, and wait
+/// until they count as lost.
 const MAX_ORPHANS: usize = 10_000;
-/// How long a statement may still be executed whose answer did not come: a commit waits for a
-/// standby for as long as that is away. What is seen later is voided as one that a gate has
+/// The time for which a statement whose answer did not come may still be executed: a commit waits for a
+/// standby for as long as that is away. A reservation that is seen later is voided as one that a gate has
 /// lost: in the metrics, where it never was reserved.
 const ORPHAN_RETENTION: Duration = Duration::from_secs(3600);
 
-/// Selects those that were made: few, so that the others cost one query.
+/// The statement that selects the orphans that were made: few, so that the others cost one query.
 const MADE: &str = "SELECT id FROM tollgate.reservation \
      WHERE id = ANY ($1) AND state IN ('pending', 'unknown')";
 
-/// The reservations that are to be voided if they were made.
+/// The reservations that are to be voided if it turns out that they were made.
 #[derive(Default)]
 pub(super) struct Orphans(Mutex<VecDeque<(ReservationId, Instant)>>);
 
@@ -41,7 +41,7 @@ impl Orphans {
         orphans.push_back((id, now));
     }
 
-    /// Forgets those that cannot be made any more, and lists the others.
+    /// Forgets the reservations that cannot be made any more, and lists the others.
     fn remaining(&self, now: Instant) -> Vec<ReservationId> {
         let mut orphans = self.lock();
         orphans.retain(|(_, since)| now.saturating_duration_since(*since) < ORPHAN_RETENTION);
@@ -54,7 +54,7 @@ impl Orphans {
 }
 
 impl PostgresLedger {
-    /// Voids those that were made. Nothing was sent to a channel for them.
+    /// Voids the orphans that were made. Nothing was sent to a channel for them.
     pub(super) async fn void_orphans(&self, now: Timestamp) -> Result<(), Unavailable> {
         let orphans = self.orphans.remaining(Instant::now());
         if orphans.is_empty() {

@@ -44,7 +44,8 @@ pub(super) async fn claim_state(
     }))
 }
 
-/// Reads what an idempotency key stands for, to a request of that fingerprint.
+/// Reads the request that an idempotency key stands for, and compares its fingerprint with that of
+/// `claim`.
 pub(super) async fn claimed(
     database: &Database,
     key: &str,
@@ -64,7 +65,7 @@ pub(super) async fn claimed(
     rows.first().map(decision::claimed).transpose()
 }
 
-/// Reads the job of that public id.
+/// Reads the job of the public id `job`.
 pub(super) async fn job(database: &Database, job: &str) -> Result<Option<Job>, Unavailable> {
     let statement = format!("SELECT {JOB}, {CHARGE} FROM tollgate.reservation WHERE job = $1");
     let parameters = [(&job as _, Type::TEXT)];
@@ -72,7 +73,7 @@ pub(super) async fn job(database: &Database, job: &str) -> Result<Option<Job>, U
     rows.first().map(row::job).transpose()
 }
 
-/// Reads the job of that upstream id on that channel.
+/// Reads the job of the id `upstream_id` on `channel`.
 pub(super) async fn job_of_channel(
     database: &Database,
     channel: &str,
@@ -92,7 +93,7 @@ pub(super) async fn job_of_channel(
     rows.first().map(row::job).transpose()
 }
 
-/// Reads the reservation that has that job although no answer named it.
+/// Reads the reservation that has the job `upstream_id` on `channel` although no answer named the job.
 pub(super) async fn reconciled(
     database: &Database,
     channel: &str,
@@ -121,7 +122,8 @@ pub(super) async fn jobs(
     } else {
         ("place < a.place", "DESC")
     };
-    // One row at least: it tells the place that the page comes after, if there is one.
+    // The query returns at least one row, which tells the place that the page comes after, if there is
+    // one.
     let statement = format!(
         "SELECT a.place AS after_place, page.* FROM (SELECT CASE \
              WHEN $2::text IS NOT NULL THEN (SELECT place FROM tollgate.reservation \
@@ -197,7 +199,7 @@ pub(super) async fn unmatched(
     rows.iter().map(row::unmatched).collect()
 }
 
-/// Reads the reservations of a channel that were voided without a proof.
+/// Reads the reservations of a channel that were voided without a proof that no job was created.
 pub(super) async fn recently_voided(
     database: &Database,
     channel: &str,
@@ -223,7 +225,7 @@ pub(super) async fn recently_voided(
     rows.iter().map(row::unmatched).collect()
 }
 
-/// Reads the jobs of a channel that are to be polled.
+/// Reads the jobs of a channel whose next poll is due, or lies further ahead than a right clock sets it.
 pub(super) async fn due(
     database: &Database,
     channel: &str,
@@ -237,7 +239,7 @@ pub(super) async fn due(
              ORDER BY look_at_ms, id LIMIT $3)"
         )
     };
-    // Each by the index, and in this order.
+    // Each part is read by the index, and in this order.
     let (come, far) = (of("<= $2"), of("> $4"));
     let statement = format!("{come} UNION ALL {far} LIMIT $3");
     let rows = database

@@ -16,7 +16,7 @@ use crate::policy::Timestamp;
 
 static REROUTE: Function = Function::new("reroute", || "*".into());
 
-/// Asks the database to move a reservation to another channel.
+/// Asks the database to move a pending reservation to another channel.
 pub(super) async fn decide(
     ledger: &PostgresLedger,
     id: ReservationId,

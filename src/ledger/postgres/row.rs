@@ -45,12 +45,12 @@ impl FromSql<'_> for Id {
     }
 }
 
-/// Converts a number to `BIGINT`: what is larger is cut.
+/// Converts a number to `BIGINT`; a larger one becomes the maximum.
 pub(super) fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A charge as arguments.
+/// The values of a charge as arguments of statements.
 pub(super) struct ChargeValues<'a> {
     key: &'a str,
     group: &'a str,
@@ -103,7 +103,7 @@ impl<'a> From<&'a Charge> for ChargeValues<'a> {
 }
 
 impl ChargeValues<'_> {
-    /// Lists what a charge keeps when it is corrected.
+    /// Lists the arguments of a charge that a correction does not change.
     pub(super) fn kept(&self) -> [Argument<'_>; 5] {
         [
             ("p_key", &self.key, Type::TEXT),
@@ -114,7 +114,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists what is paid to the channel, but for the amount.
+    /// Lists the arguments of what is paid to the channel, but for the amount.
     pub(super) fn purchase(&self) -> [Argument<'_>; 2] {
         [
             ("p_purchase_currency", &self.purchase_currency, Type::TEXT),
@@ -122,7 +122,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists what a move to another channel changes, but for the price.
+    /// Lists the arguments that a move to another channel changes, but for the price.
     pub(super) fn rerouted(&self) -> [Argument<'_>; 2] {
         [
             ("p_channel", &self.channel, Type::TEXT),
@@ -130,7 +130,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists what a channel's answer may correct.
+    /// Lists the arguments that a channel's answer may correct.
     pub(super) fn corrected(&self) -> [Argument<'_>; 7] {
         [
             ("p_channel", &self.channel, Type::TEXT),
@@ -144,7 +144,7 @@ impl ChargeValues<'_> {
     }
 }
 
-/// What counts of a channel, as arguments.
+/// The address and the clock of a channel as arguments.
 pub(super) struct PlacementValues<'a> {
     address: Option<&'a str>,
     channel_clock: Option<i64>,
@@ -194,7 +194,7 @@ impl LimitValues {
         values
     }
 
-    /// Lists what a limit is, without the name and the currency of its scope.
+    /// Lists the arguments that describe the limits, without the names and currencies of their scopes.
     pub(super) fn arguments(&self) -> [Argument<'_>; 4] {
         [
             ("p_scopes", &self.scopes, Type::TEXT_ARRAY),
@@ -208,7 +208,7 @@ impl LimitValues {
         self.names.iter().map(|name| &**name).collect()
     }
 
-    /// Empty where no billed cost is counted.
+    /// Lists the currencies of the limits: empty where no billed cost is counted.
     pub(super) fn currencies(&self) -> Vec<&str> {
         let currencies = self.currencies.iter();
         currencies
@@ -231,7 +231,7 @@ pub(super) fn limit_reached(
     Some(scoped.reached(takes, used, now))
 }
 
-/// Escapes an upstream id as a text of the database, which has none with a zero byte.
+/// Escapes an upstream id for a text of the database, which cannot hold a zero byte.
 pub(super) fn escaped(id: &str) -> Cow<'_, str> {
     if id.contains(['\0', '\u{1}']) {
         id.replace('\u{1}', "\u{1}1").replace('\0', "\u{1}0").into()
@@ -303,7 +303,7 @@ fn purchase(row: &Row) -> Result<Option<PurchaseCost>, Unavailable> {
     }))
 }
 
-/// Reads what a charge was before it was corrected, if it was.
+/// Reads the size, seconds and costs of a charge before it was corrected, if it was.
 pub(super) fn uncorrected(row: &Row) -> Result<Option<Uncorrected>, Unavailable> {
     let Some(size) = text_if_any(row, "uncorrected_size")? else {
         return Ok(None);
@@ -361,7 +361,7 @@ pub(super) fn state(row: &Row) -> Result<State, Unavailable> {
     State::from_name(column(row, "state")?).ok_or_else(|| strange("state"))
 }
 
-/// Reads a column.
+/// Reads the column `name` of a row.
 pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, name: &str) -> Result<T, Unavailable> {
     row.try_get(name).map_err(|_| strange(name))
 }

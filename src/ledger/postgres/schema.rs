@@ -11,9 +11,8 @@ use super::error::{explain, unavailable};
 use super::row::Id;
 use crate::ledger::Unavailable;
 
-/// The changes of every version to the tables, the oldest first. What has been released never
-/// changes. A version may change the decisions alone, as the second, the fifth, the sixth and
-/// the eighth did.
+/// The changes to the tables, one for each version, the oldest first. A released change is never edited.
+/// A version may change the decisions alone, as the second, the fifth, the sixth and the eighth did.
 const VERSIONS: [&str; 11] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
@@ -31,7 +30,7 @@ const VERSIONS: [&str; 11] = [
 /// The functions, as they are in the newest version: every upgrade replaces all of them.
 const DECISIONS: &str = include_str!("../schema/postgres/decisions.sql");
 
-/// Serialises those who apply it: any number that nobody else takes.
+/// The statement that serialises the gates that apply the schema: any number that nobody else takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
 
 const VERSION: &str = "SELECT coalesce(max(version), 0) AS version FROM tollgate.schema_version";
@@ -47,20 +46,20 @@ const CREATE: &str = "
     COMMENT ON TABLE tollgate.schema_version IS
         'The versions of this schema that were applied. Gates of an older version refuse it.'";
 
-/// Why the schema is not there.
+/// The reason why the schema is not ready.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SchemaError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] Error),
-    /// The database has that version, which is newer than this program's.
+    /// The database has this version of the schema, which is newer than this program's.
     #[error(
         "the database has version {0} of the ledger's schema, which is newer than this program: \
          start the version that made it, or a later one"
     )]
     Newer(i32),
-    /// Transactions are of that level by default. What a decision reads behind a lock has to
-    /// be what the lock's last holder wrote, which is so in `read committed` alone.
+    /// Transactions have this isolation level by default. What a decision reads behind a lock has to be
+    /// what the lock's last holder wrote, which is so in `read committed` alone.
     #[error(
         "transactions are {0} by default, under which decisions about limits would be wrong: \
          set default_transaction_isolation to read committed for the role or the database"
@@ -68,8 +67,8 @@ pub(super) enum SchemaError {
     Isolation(String),
 }
 
-/// Takes the lease by which other gates see that this one lives: what it reserves before its
-/// first heartbeat is not lost.
+/// The statement that takes the lease by which other gates see that this gate lives: what it reserves
+/// before its first heartbeat is not lost.
 const LEASE: &str = "INSERT INTO tollgate.lease \
      VALUES ('gate:' || $1, $1, now() + interval '20 seconds') \
      ON CONFLICT (name) DO UPDATE SET until = excluded.until";
@@ -87,8 +86,8 @@ pub(super) async fn prepare(client: &mut Client, instance: Id) -> Result<(), Sch
     Ok(())
 }
 
-/// Brings the database to the version of this program. Where it is there already, that is
-/// one query, and needs no right to change anything.
+/// Brings the database to this program's version of the schema. Where the database has that version
+/// already, this is one query, and needs no right to change anything.
 async fn apply(client: &mut Client) -> Result<(), SchemaError> {
     let newest = VERSIONS.len() as i32;
     match client.query_typed_one(VERSION, &[]).await {
@@ -100,8 +99,8 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
         Err(error) if is_missing(&error) => {}
         Err(error) => return Err(error.into()),
     }
-    // Read committed, whatever the database's default: what is read behind the lock is to
-    // be what its last holder wrote.
+    // Read committed, whatever the database's default: what is read behind the lock must be what its last
+    // holder wrote.
     let transaction = client.build_transaction();
     let transaction = transaction.isolation_level(IsolationLevel::ReadCommitted);
     let transaction = transaction.start().await?;
@@ -129,7 +128,7 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
 /// Checks that the database has the schema of the newest version, and changes nothing.
 ///
 /// # Errors
-/// What is to be done about another one.
+/// The error says what to do about another version.
 pub(super) async fn check_newest(transaction: &Transaction<'_>) -> Result<(), Unavailable> {
     let found = transaction.query_typed_one(VERSION, &[]).await;
     let newest = VERSIONS.len() as i32;
@@ -150,7 +149,7 @@ pub(super) async fn check_newest(transaction: &Transaction<'_>) -> Result<(), Un
     }
 }
 
-/// Tests whether an error says that the schema, or a part of it, is not there.
+/// Tests whether an error says that the schema, or a part of it, is missing.
 pub(super) fn is_missing(error: &Error) -> bool {
     let missing = [
         SqlState::UNDEFINED_TABLE,

@@ -10,16 +10,16 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::key::Secret;
 
-/// How long connecting may take in all, over all hosts.
+/// The maximum time for connecting, over all hosts.
 const CONNECT: Duration = Duration::from_secs(2);
-/// The least time that each host gets.
+/// The minimum time for connecting to each host.
 const CONNECT_TO_ONE: Duration = Duration::from_millis(500);
 
-/// Why a text is no URL of a PostgreSQL database. It never contains any of the text, which
+/// The reason why a text is no URL of a PostgreSQL database. It never contains any of the text, which
 /// holds a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUrlError {
-    /// It cannot be read.
+    /// The URL cannot be read.
     #[error(
         "the database's URL cannot be read: write postgres://user:password@host:5432/database, \
          with special characters in the password percent-encoded; after `?` the options sslmode, \
@@ -27,7 +27,7 @@ pub enum ParseUrlError {
          channel_binding are known"
     )]
     NotAUrl,
-    /// It names no host.
+    /// The URL names no host.
     #[error("the database's URL names no host")]
     NoHost,
     /// A `sslmode` that means less than it seems to: `allow`, or one that is unknown.
@@ -48,7 +48,7 @@ pub enum ParseUrlError {
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
-    /// The most time that one connection may take to be made.
+    /// The maximum time for making one connection.
     pub(super) patience: Duration,
 }
 
@@ -84,7 +84,7 @@ impl Target {
     }
 }
 
-/// Replaces the modes of TLS by those that the driver knows. The certificate is always verified in
+/// Replaces the values of `sslmode` by those that the driver knows. The certificate is always verified in
 /// full, so `verify-ca` and `verify-full` are the same as `require`.
 fn with_plain_ssl_mode(url: &str) -> Result<String, ParseUrlError> {
     let Some((place, query)) = url.rsplit_once('?') else {

@@ -4,14 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Opens a file to be appended to. One that is not there yet is made for its owner alone,
-/// whatever the umask.
+/// Opens a file for appending. A new file is created for its owner alone, whatever the umask.
 pub(super) fn open_private(path: &Path) -> io::Result<File> {
     private().create(true).open(path)
 }
 
-/// Makes the database's file, if it is not there yet. Those that SQLite puts beside it get its
-/// mode. One that is there is not opened: to close it would end locks of this process on it.
+/// Creates the database's file, if it is not there yet. The files that SQLite puts beside it get its
+/// mode. An existing file is not opened: closing it would end locks of this process on it.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match private().create_new(true).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -19,8 +18,8 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes from others what an earlier version or an operator has given them, and says where the
-/// folder lets them undo that.
+/// Takes from other users the access to the files that an earlier version or an operator has given them,
+/// and warns where the folder lets them undo that.
 #[cfg(unix)]
 pub(super) fn restrict(path: &Path) {
     let name = path.display();
@@ -44,7 +43,7 @@ pub(super) fn restrict(path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn restrict(_: &Path) {}
 
-/// Returns the name of a file beside the database's.
+/// Returns the path of a file beside the database's, whose name has `suffix` added.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -66,9 +65,9 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Takes a file from those who are neither its owner nor in its group. Returns the mode that it
-/// had, if that let them in. What a group may do is left alone: no usual umask gives it that
-/// and nothing to the others, so it is meant.
+/// Sets the mode of a file to 600 where users who are neither its owner nor in its group have access.
+/// Returns the mode that it had, if it let them in. Access for the group alone is left: no usual umask
+/// gives it to the group and nothing to the others, so it is meant.
 #[cfg(unix)]
 fn tighten(path: &Path) -> Option<(u32, io::Result<()>)> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -77,8 +76,8 @@ fn tighten(path: &Path) -> Option<(u32, io::Result<()>)> {
     (mode & 0o007 != 0).then(|| (mode, std::fs::set_permissions(path, owner_alone)))
 }
 
-/// Who may write the folder can put another file in the ledger's place. That is not refused:
-/// volumes of containers are often so, and nobody else is there.
+/// Warns where every user may write the folder: they can put another file in the ledger's place. That is
+/// not refused: volumes of containers are often so, and nobody else is there.
 #[cfg(unix)]
 fn warn_of_folder(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,5 @@
-//! Adjustments of the bill. They are written beside the gate, by processes of their own; the gate
-//! gives back to its limits what they void.
+//! Adjustments of the bill. They are written by processes of their own, beside the gate; the gate gives
+//! back to its limits what the voids take off.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use crate::money::{Amount, Multiplier, SignedAmount};
 const COLUMNS: &str = "id, kind, at_ms, made_by, reason, key, \"group\", currency, billed_nanos, \
      list_nanos, video_seconds, reservation, reserved_ms, job, channel, model, size, multiplier";
 
-/// Voids a posted charge in the ledger at `path`, which a gate may be using. Its lock is waited for
-/// up to `within`.
+/// Voids the posted charge that `name` names in the ledger at `path`, which a gate may be using. Waits
+/// for the database's lock for up to `within`.
 ///
 /// # Errors
 /// Where there is no ledger of this program's version, or it cannot be written.
@@ -37,14 +37,14 @@ pub fn void(
     author: &Author,
     within: Duration,
 ) -> Result<VoidDecision, OpenError> {
-    // What no index finds is searched for in every row: not while the gate waits for the lock.
+    // A name that no index finds is searched for in every row: not while the gate waits for the lock.
     let id = match read_only(path, |db| named(db, name))? {
         NamedCharge::Found(id) => id,
         NamedCharge::Pruned(void) => return Ok(VoidDecision::Already(void)),
         NamedCharge::Refuse(refusal) => return Ok(VoidDecision::Refuse(refusal)),
     };
     write_beside(path, within, |db| {
-        // It may have been resolved, voided or pruned since.
+        // The charge may have been resolved, voided or pruned since.
         let records = evidence::records(db, &RecordQuery::Exactly(id.to_string().into()))?;
         let record = records.iter().find(|record| record.id == id);
         let decision = decide_void(record, of_reservation(db, id)?, author.clone());
@@ -55,10 +55,10 @@ pub fn void(
     })
 }
 
-/// Records a credit or debit in the ledger at `path`, as [`void`] does.
+/// Records the credit or debit `wanted` in the ledger at `path`, as [`void`] does.
 ///
 /// # Errors
-/// As those of [`void`].
+/// The errors are those of [`void`].
 pub fn credit(
     path: &Path,
     wanted: &Adjustment,
@@ -74,7 +74,7 @@ pub fn credit(
     })
 }
 
-/// Reads what a reservation was voided by after it was posted.
+/// Reads the adjustment that voided a reservation after it was posted.
 pub(super) fn of_reservation(
     db: &Connection,
     id: ReservationId,
@@ -84,7 +84,7 @@ pub(super) fn of_reservation(
     read.query_row([blob(id)], adjustment).optional()
 }
 
-/// Finds the charge that an operator names.
+/// Finds the charge that an operator names by `name`.
 fn named(db: &Connection, name: &str) -> rusqlite::Result<NamedCharge> {
     let mut records = evidence::records(db, &RecordQuery::Exactly(name.into()))?;
     let void = void_named(db, name)?;
@@ -94,7 +94,7 @@ fn named(db: &Connection, name: &str) -> rusqlite::Result<NamedCharge> {
     Ok(find_charge(name, &records, void))
 }
 
-/// Finds the void of the reservation of that name, or of the job.
+/// Finds the void of the reservation or the job that `name` names.
 fn void_named(db: &Connection, name: &str) -> rusqlite::Result<Option<Adjustment>> {
     if let Some(id) = ReservationId::read(name)
         && let Some(void) = of_reservation(db, id)?
@@ -186,7 +186,7 @@ fn adjustment(row: &Row<'_>) -> rusqlite::Result<Adjustment> {
     })
 }
 
-/// Reads what a void takes back, which stands there as what it adds.
+/// Reads the charge that a void takes back: the row holds its amounts with the opposite sign.
 fn voided(row: &Row<'_>) -> rusqlite::Result<VoidedCharge> {
     let amount = |column: &str| {
         let amount = row.get::<_, i64>(column)?.checked_neg();
@@ -221,8 +221,8 @@ fn voided(row: &Row<'_>) -> rusqlite::Result<VoidedCharge> {
     })
 }
 
-/// Sums up the adjustments, by key, currency and kind. Whole units and the rest apart, since a sum of
-/// nanos may be longer than SQLite's numbers.
+/// Sums up the adjustments, by key, currency and kind. Whole units and the rest are summed apart, since a
+/// sum of nanos may be longer than SQLite's numbers.
 pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<AdjustmentSum>> {
     let mut read = db.prepare_cached(
         "SELECT key, currency, kind, count(*) AS count,
@@ -247,8 +247,8 @@ pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<AdjustmentSum>> {
 /// The maximum number of voids that are counted in one transaction.
 const MAX_COUNTED_AT_ONCE: u32 = 500;
 
-/// Gives back to the limits of keys and groups what was voided since this was last done. Exactly
-/// once: up to which adjustment is written with the counters.
+/// Gives back to the limits of keys and groups what was voided since the last call, exactly once: the
+/// number of the last adjustment that was counted is written with the counters.
 pub(super) fn count_voids(state: &mut WriterState, db: &Connection) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT number, {COLUMNS} FROM adjustment

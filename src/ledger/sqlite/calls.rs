@@ -1,7 +1,7 @@
 //! The calls of a reservation's life, as the writing thread does them.
 //!
-//! An error in the middle of one may leave the state in memory ahead of the database: the
-//! transaction is rolled back then, and the state is loaded anew.
+//! An error in the middle of a call may leave the state in memory ahead of the database: the transaction
+//! is rolled back then, and the state is loaded anew.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl WriterState {
             return Ok(Reserved::Done);
         }
         let charge = &draft.charge;
-        // Whether it was reserved and resolved long ago is asked where it matters only.
+        // A reservation that was resolved long ago is looked up only where that matters.
         let known = |otherwise| {
             let mut read = db.prepare_cached("SELECT 1 FROM reservation WHERE id = ?1")?;
             let known = read.exists([blob(draft.id)])?;
@@ -190,7 +190,7 @@ impl WriterState {
         })
     }
 
-    /// Returns why a reservation cannot be tied to that job, if it cannot.
+    /// Returns why a reservation cannot be tied to the job of `confirmation`, if it cannot.
     fn confirmed_before(
         &self,
         db: &Connection,
@@ -226,7 +226,7 @@ impl WriterState {
         }
     }
 
-    /// Marks what an earlier process has left pending, or this one for too long.
+    /// Marks as unknown what an earlier process left pending, or this one for over `lost_after`.
     pub(super) fn mark_lost(
         &mut self,
         db: &Connection,
@@ -279,13 +279,13 @@ impl WriterState {
         Ok(Some(entry.charge))
     }
 
-    /// Counts that a reservation is resolved.
+    /// Updates the counters for a reservation that is resolved.
     fn count_resolved(&mut self, entry: &Entry, resolution: Resolution) {
         locked(&self.counters).resolve(&entry.charge, entry.created, resolution);
         self.touch(&entry.charge);
     }
 
-    /// Resolves an open reservation, if `may` says so.
+    /// Resolves an open reservation, if `may` allows it.
     fn close(
         &mut self,
         db: &Connection,
@@ -363,14 +363,14 @@ columns! {
     }
 }
 
-/// Inserts a reservation, unless there is one of its id.
+/// The statement that inserts a reservation, unless there is one of its id.
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     type Written = (NewReservation, ChargeColumns);
     let (columns, values) = (Written::list(), placeholders(Written::COUNT));
     format!("INSERT INTO reservation ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING")
 });
 
-/// Replaces what a reservation charges.
+/// The statement that replaces the charge of a reservation.
 static CORRECT: LazyLock<String> = LazyLock::new(|| {
     let (columns, values) = (ChargeColumns::list(), placeholders(ChargeColumns::COUNT));
     format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
@@ -385,7 +385,7 @@ pub(super) fn time_or_null(time: Option<Timestamp>) -> ToSqlOutput<'static> {
     time.map_or(Null.into(), |time| int(time.0).into())
 }
 
-/// Replaces what a reservation charges.
+/// Replaces the charge of a reservation.
 pub(super) fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()> {
     let values = ChargeColumns::from(after).values();
     let values = values.chain([ToSqlOutput::from(number)]);
@@ -394,14 +394,14 @@ pub(super) fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite:
     Ok(())
 }
 
-/// Keeps what a reservation charged before it was corrected.
+/// The statement that stores what a reservation charged before it was corrected.
 static KEEP_UNCORRECTED: LazyLock<String> = LazyLock::new(|| {
     let columns = UncorrectedColumns::<usize>::list();
     let values = placeholders(UncorrectedColumns::<usize>::COUNT);
     format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
 });
 
-/// Keeps what a reservation charged before it was corrected.
+/// Stores what a reservation charged before it was corrected.
 fn keep_uncorrected(db: &Connection, number: i64, before: &Uncorrected) -> rusqlite::Result<()> {
     let values = UncorrectedColumns::from(before).values();
     let values = values.chain([ToSqlOutput::from(number)]);

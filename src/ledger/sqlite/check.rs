@@ -9,8 +9,8 @@ use super::access::beside;
 use super::error::OpenError;
 use super::open::{known, real};
 
-/// Finds what would keep a gate from opening its ledger there. A gate that uses it already is
-/// no problem, and no ledger is made; its folder is tried by a file that is removed again.
+/// Checks whether a gate could open its ledger at `path`. A gate that uses the ledger already is no
+/// problem, and no ledger is made; the folder is tried by a file that is removed again.
 pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     let real = real(path).map_err(|error| OpenError::of_system(path, &error))?;
     let system = |error| OpenError::of_system(&real, &error);
@@ -19,7 +19,7 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     if lock.exists() {
         append(&lock).map_err(system)?;
     }
-    // SQLite keeps files of its own beside it.
+    // SQLite keeps files of its own beside the database.
     let probe = beside(&real, &format!(".check-{}", std::process::id()));
     File::create(&probe)
         .and_then(|_| std::fs::remove_file(&probe))
@@ -27,7 +27,7 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     if !real.exists() {
         return Ok(());
     }
-    // By SQLite alone: to close the file would end locks that this process has on it.
+    // By SQLite alone: closing the file would end locks that this process has on it.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = |error| OpenError::of_sqlite(&real, &error);
     let db = Connection::open_with_flags(&real, flags).map_err(sqlite)?;

@@ -7,7 +7,7 @@ use super::super::charge::{Claim, Draft, FirstAnswer, ReservationId};
 use super::columns::{blob, int};
 use crate::policy::Timestamp;
 
-/// Reads what an idempotency key stands for, if it has not expired.
+/// Reads the request that an idempotency key stands for, if its claim has not expired.
 pub(super) fn claimed(
     db: &Connection,
     key: &str,
@@ -58,7 +58,7 @@ pub(super) fn insert(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite:
     Ok(())
 }
 
-/// Stores the answer that repetitions get.
+/// Stores the answer that repetitions of a request get.
 pub(super) fn keep_answer(
     db: &Connection,
     id: ReservationId,

@@ -1,7 +1,7 @@
 //! Names the columns that are read and written, so that no code depends on their order.
 //!
-//! Each `columns!` is one list of columns. Where they stand in a result is looked up by their
-//! names once for each execution of a statement, and not once more for each row.
+//! Each `columns!` declares one list of columns. Their positions in a result are looked up by their names
+//! once for each execution of a statement, and not once more for each row.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
 
-/// Finds named columns in the results of a statement.
+/// A list of named columns, which are found in the results of a statement.
 pub(super) trait Columns: Sized {
-    /// How many there are.
+    /// The number of columns.
     const COUNT: usize;
 
-    /// Lists them for a `SELECT`, or for an `INSERT` where none is an expression.
+    /// Lists the columns for a `SELECT`, or for an `INSERT` where none is an expression.
     fn list() -> String;
 
-    /// Looks up where they stand in the rows of a statement.
+    /// Looks up the positions of the columns in the rows of a statement.
     fn find(statement: &Statement<'_>) -> rusqlite::Result<Self>;
 }
 
@@ -44,8 +44,8 @@ pub(super) trait Values<'a> {
     fn values(self) -> impl Iterator<Item = ToSqlOutput<'a>>;
 }
 
-/// Declares a struct with one field for each column: with its place in a result, or with the
-/// value that is written there. A column is of the table, or an expression of SQL.
+/// Declares a struct with one field for each column, which holds the position of the column in a result,
+/// or the value that is written to the column. A column is of the table, or an expression of SQL.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($column:ident $(= $sql:literal)?),* $(,)? }) => {
         $(#[$doc])*
@@ -102,7 +102,7 @@ columns! {
 }
 
 impl ChargeColumns {
-    /// Reads the charge of a row; `name` makes names of texts.
+    /// Reads the charge of a row; `name` converts a text to a shared name.
     pub(super) fn read(
         &self,
         row: &Row<'_>,
@@ -195,7 +195,7 @@ columns! {
 }
 
 impl UncorrectedColumns {
-    /// Reads what the charge of a row was before it was corrected, if it was.
+    /// Reads the size, seconds and costs of a row's charge before it was corrected, if it was.
     pub(super) fn read(&self, row: &Row<'_>) -> rusqlite::Result<Option<Uncorrected>> {
         let Some(size) = row.get::<_, Option<Arc<str>>>(self.uncorrected_size)? else {
             return Ok(None);
@@ -276,13 +276,13 @@ pub(super) fn uint(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64
     u64::try_from(value).map_err(|_| unreadable(row, column, "a negative number"))
 }
 
-/// Converts a number to what SQLite keeps. What is larger is beyond every limit, amount and
-/// time.
+/// Converts a number to an integer of SQLite. A larger number becomes the maximum: it is beyond every
+/// limit, amount and time.
 pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Makes the error about a column that holds something that this program does not write.
+/// Makes the error about a column that holds a value which this program does not write.
 pub(super) fn unreadable(row: &Row<'_>, column: impl RowIndex, what: &str) -> rusqlite::Error {
     let statement: &Statement<'_> = row.as_ref();
     let column = match column.idx(statement) {

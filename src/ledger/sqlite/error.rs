@@ -6,10 +6,10 @@ use rusqlite::ErrorCode;
 
 use super::super::Unavailable;
 
-/// Why a ledger's file cannot be opened.
+/// The reason why a ledger's file cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// There is no folder to keep the file in.
+    /// The folder of the file does not exist.
     #[error(
         "{}: its folder does not exist: make it, or name another path for the ledger",
         .0.display()
@@ -22,20 +22,20 @@ pub enum OpenError {
         .0.display()
     )]
     ReadOnly(PathBuf),
-    /// Not a file of SQLite's.
+    /// The file is no SQLite database, or is damaged.
     #[error(
         "{}: is no SQLite database, or is damaged: name another path for the ledger, or \
          restore a backup",
         .0.display()
     )]
     NotADatabase(PathBuf),
-    /// A database of another program.
+    /// The file is the database of another program.
     #[error(
         "{}: is the database of another program: name another path for the ledger",
         .0.display()
     )]
     NotALedger(PathBuf),
-    /// A newer version of this program has changed its tables.
+    /// A newer version of this program has changed the database's tables.
     #[error(
         "{}: was written by a newer tollgate (its tables are of version {found}, this \
          program knows version {known}): run that version, or restore a backup from \
@@ -50,7 +50,7 @@ pub enum OpenError {
         /// The latest version that this program knows.
         known: u32,
     },
-    /// An earlier version of this program made it, and no gate of this one has used it yet.
+    /// An earlier version of this program made the ledger, and no gate of this version has used it yet.
     #[error(
         "{}: the ledger has version {found} of its tables, and this program reads version {known}: \
          start the gate of this version once, which brings them up to date",
@@ -64,7 +64,7 @@ pub enum OpenError {
         /// The version that this program reads.
         known: u32,
     },
-    /// Another gate uses it.
+    /// Another gate uses the file.
     #[error(
         "{}: another gate uses it: stop that one first; a fleet of gates wants PostgreSQL",
         .0.display()
@@ -77,7 +77,7 @@ pub enum OpenError {
         .0.display()
     )]
     Busy(PathBuf),
-    /// Something else.
+    /// Any other error of SQLite or the system.
     #[error(
         "{}: cannot be opened as a ledger: {reason}",
         .path.display()
@@ -117,11 +117,11 @@ impl OpenError {
     }
 }
 
-/// Tests whether an error is about the statement, or about the row that it reads, rather than about
-/// the file: then other statements may well succeed.
+/// Tests whether an error is about the statement, or about the row that it reads, rather than about the
+/// file: other statements may well succeed then.
 pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     let Some(code) = error.sqlite_error_code() else {
-        // Something stands in a column that cannot be read as what it is to be.
+        // A column holds a value that cannot be read as what it should be.
         return true;
     };
     matches!(
@@ -134,7 +134,8 @@ pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Says what operators are to do about an error in use, and whether it may pass by itself.
+/// Makes the error that tells operators what to do about a ledger in use, and whether the failure may
+/// pass by itself.
 pub(super) fn unavailable(path: &Path, error: rusqlite::Error) -> Unavailable {
     let code = error.sqlite_error_code();
     let remedy = match code {

@@ -1,4 +1,4 @@
-//! Keeps and reads what disputes ask for.
+//! Stores and reads the evidence for disputes.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ columns! {
 
 type AllColumns = ((ChargeColumns, UncorrectedColumns), RecordColumns);
 
-/// Keeps a fact about a reservation.
+/// Stores a fact about a reservation.
 pub(super) fn note(db: &Connection, id: ReservationId, note: &Note) -> rusqlite::Result<()> {
     match note {
         Note::Answer { channel, answer } => db
@@ -67,7 +67,7 @@ pub(super) fn note(db: &Connection, id: ReservationId, note: &Note) -> rusqlite:
     Ok(())
 }
 
-/// Reads all that is known of the charges that a query selects.
+/// Reads the records of the charges that a query selects.
 pub(super) fn records(
     db: &Connection,
     query: &RecordQuery,
@@ -99,7 +99,7 @@ pub(super) fn records(
             if !found.is_empty() {
                 return Ok(found);
             }
-            // No index finds an upstream id without its channel: each row is looked at.
+            // No index finds an upstream id without its channel: every row is read.
             let rest = "WHERE upstream_id = ?1 ORDER BY number LIMIT ?2";
             select(db, rest, params![&**name, MAX_RECORDS])
         }

@@ -1,9 +1,9 @@
 //! The ledger in one SQLite file: durable, for one gate.
 //!
-//! Decisions are made by one thread that owns the only writing connection. It takes all calls that
-//! wait, runs them in one transaction, and answers them once that is on disk: one sync for many
-//! calls. Limits are counted in its memory and written along; what clients poll, jobs that run, is
-//! there as well. Other reads have connections of their own and never wait for it.
+//! Decisions are made by one thread that owns the only writing connection. It takes all calls that wait, runs
+//! them in one transaction, and answers them once that is on disk: one sync for many calls. Limits are
+//! counted in the thread's memory and written along; running jobs, which clients poll, are there as well.
+//! Other reads have connections of their own and never wait for the thread.
 //! The database is in WAL mode: operators may read it at any time, with any client.
 
 mod access;
@@ -53,7 +53,7 @@ pub use self::reloads::read_reloads;
 
 /// A [`Ledger`] in an SQLite file, which it alone writes.
 ///
-/// Its calls want a tokio runtime. Dropping it ends what was begun, and waits for that.
+/// Its calls need a tokio runtime. Dropping the ledger ends the calls that were begun, and waits for them.
 pub struct SqliteLedger {
     counters: Arc<Mutex<Counters>>,
     running: Arc<Running>,
@@ -63,9 +63,8 @@ pub struct SqliteLedger {
 }
 
 impl SqliteLedger {
-    /// Opens or makes the database at `path`, and brings its tables up to date. The folder
-    /// has to exist. A file of that name with `.lock` added is made beside it, and locked
-    /// for as long as the ledger lives.
+    /// Opens or makes the database at `path`, and brings its tables up to date. The folder has to exist. A
+    /// file of that name with `.lock` added is made beside it, and locked for as long as the ledger lives.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let opened = open::open(path)?;
         let counters = Arc::<Mutex<Counters>>::default();
@@ -83,13 +82,13 @@ impl SqliteLedger {
         })
     }
 
-    /// Finds what would keep [`open`](Self::open) from opening the ledger at `path`, but for a
-    /// gate that uses it already, and makes none.
+    /// Checks whether [`open`](Self::open) could open the ledger at `path`, but for a gate that uses it
+    /// already, and makes none.
     pub fn check(path: &Path) -> Result<(), OpenError> {
         check::check(path)
     }
 
-    /// Reads all that is known of charges from the ledger at `path`, which a gate may be using.
+    /// Reads the records of charges from the ledger at `path`, which a gate may be using.
     ///
     /// # Errors
     /// Where there is no ledger of this program's version.
@@ -97,7 +96,7 @@ impl SqliteLedger {
         open::read_only(path, |db| evidence::records(db, query))
     }
 
-    /// Begins to count what the limits of a key ask for.
+    /// Begins to count for the limits of a key.
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
         let missing = locked(&self.counters).missing(key, None, now);
         if !missing.is_empty() {
@@ -125,13 +124,13 @@ impl Ledger for SqliteLedger {
     ) -> Result<Option<LimitReached>, Unavailable> {
         self.writer.ready().await?;
         self.track(key, now).await?;
-        // Nothing can be asked for that takes nothing.
+        // Every request takes at least 1 of each measure.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
         let reached = || locked(&self.counters).reached(key, None, takes, now);
         if reached().is_none() {
             return Ok(None);
         }
-        // What is in the way may be on its way to the disk, and its idempotency key with it.
+        // What fills the limit may be on its way to the disk, and this request's claim with it.
         self.writer
             .call(|_: &mut WriterState, _: &_| Ok(()))
             .await?;
@@ -320,7 +319,7 @@ impl Ledger for SqliteLedger {
         self.writer.call(call).await
     }
 
-    /// Always: no other gate has this file.
+    /// Returns `true` always: no other gate has this file.
     async fn lease(&self, _name: &str, _span: Duration) -> Result<bool, Unavailable> {
         Ok(true)
     }
@@ -389,7 +388,7 @@ impl Ledger for SqliteLedger {
         self.readers.read(adjustments::sums).await
     }
 
-    /// Tries a small write where the last one failed, so that it heals without a reservation.
+    /// Tries a small write where the last one failed, so that the ledger recovers without a reservation.
     async fn ready(&self) -> Result<(), Unavailable> {
         self.writer.ready().await
     }

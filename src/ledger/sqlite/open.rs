@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::error::OpenError;
 use super::{access, wal};
 
-/// The tables, one file for each version. What has been released is never changed: what is
-/// to be different is done by a further file.
+/// The changes to the tables, one file for each version. A released file is never edited: later changes
+/// are made by a further file.
 const SCHEMA: [&str; 8] = [
     include_str!("../schema/sqlite/001_ledger.sql"),
     include_str!("../schema/sqlite/002_ids_and_prices.sql"),
@@ -27,21 +27,21 @@ const SCHEMA: [&str; 8] = [
 /// Marks a database as a ledger, in its `application_id`: "toll".
 const APPLICATION: i32 = 0x746f_6c6c;
 
-/// How long a lock of another program is waited for, such as a backup's.
+/// The maximum wait for a lock of another program, such as a backup's.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// After how many pages the write-ahead log is moved into the database: 16 MiB.
+/// The number of pages after which the write-ahead log is moved into the database: 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4096;
 
 /// An open database.
 pub(super) struct Opened {
-    /// Where it is, however it was named.
+    /// The real path of the database, however it was named.
     pub(super) path: PathBuf,
     /// The only connection that writes.
     pub(super) db: Connection,
-    /// Names this opening, at random.
+    /// The random id of this opening.
     pub(super) run: i64,
-    /// Held as long as the database is in use.
+    /// The lock file, held as long as the database is in use.
     pub(super) lock: File,
 }
 
@@ -80,9 +80,9 @@ pub(super) fn read_only<T>(
     read(&db).map_err(|error| OpenError::of_sqlite(&real, &error))
 }
 
-/// Writes to a database of the newest version, which a gate may be using, in one transaction. A busy
-/// gate holds the lock nearly all of the time, so that it is asked for often, for up to `within`: the
-/// gate waits for it in turn.
+/// Writes to a database of the newest version, which a gate may be using, in one transaction. A busy gate
+/// holds the lock nearly all of the time, so the lock is asked for often, for up to `within`; the gate
+/// waits for it in turn.
 pub(super) fn write_beside<T>(
     path: &Path,
     within: Duration,
@@ -94,7 +94,7 @@ pub(super) fn write_beside<T>(
     if db.is_readonly("main").map_err(sqlite)? {
         return Err(OpenError::ReadOnly(real));
     }
-    // To move the log into the database is for the gate to do.
+    // Moving the log into the database is for the gate to do.
     db.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")
         .map_err(sqlite)?;
     db.busy_timeout(Duration::ZERO).map_err(sqlite)?;
@@ -115,10 +115,10 @@ pub(super) fn write_beside<T>(
     Ok(written)
 }
 
-/// How long a writer beside the gate waits until it asks for the lock again.
+/// The pause after which a writer beside the gate asks for the lock again.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
-/// Opens a database of the newest version, which a gate may be using, and makes none.
+/// Opens an existing database of the newest version, which a gate may be using.
 fn open_beside(path: &Path, access: OpenFlags) -> Result<(PathBuf, Connection), OpenError> {
     let real = path
         .canonicalize()
@@ -161,7 +161,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Refuses what is not ours before anything is written to it. Returns the schema's version.
+/// Refuses a database that is no ledger before anything is written to it. Returns the schema's version.
 pub(super) fn known(db: &Connection, path: &Path) -> Result<u32, OpenError> {
     let sqlite = |error| OpenError::of_sqlite(path, &error);
     let number = |name: &str, sql| db.query_row(sql, [], |row| row.get::<_, i64>(name));
@@ -218,10 +218,10 @@ fn migrate(db: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     change.commit()
 }
 
-/// The version since which sums have as many digits as they need.
+/// The version of the schema since which sums have as many digits as they need.
 const EXACT_SUMS: usize = 3;
 
-/// Until then, a total was cut off at 63 bits: what it lacks is not known any more.
+/// Warns of totals that an older version cut off at 63 bits: what they lack is not known any more.
 fn warn_of_cut_totals(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     let mut read = db.prepare(
         "SELECT day, key, currency FROM total

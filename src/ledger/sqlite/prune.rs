@@ -18,7 +18,8 @@ use super::writer::Writer;
 use crate::ledger::Unavailable;
 use crate::policy::Timestamp;
 
-/// Deletes what has expired, and reservations that were resolved before `before`, at most `limit` in all.
+/// Deletes expired idempotency keys, and reservations that were resolved before `before`, at most `limit`
+/// in all.
 pub(super) async fn run(
     readers: &Arc<Readers>,
     writer: &Writer,
@@ -30,8 +31,8 @@ pub(super) async fn run(
     writer.call(call).await
 }
 
-/// Lists at most `limit` reservations that were resolved before `before`, by their numbers. They
-/// are read beforehand, so that searching does not hold up the writing thread.
+/// Lists at most `limit` reservations that were resolved before `before`, by their numbers. The
+/// reservations are read beforehand, so that searching does not hold up the writing thread.
 fn old(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<i64>> {
     let mut read = db.prepare_cached(
         "SELECT number FROM (SELECT DISTINCT key FROM payer) AS payer
@@ -45,7 +46,7 @@ fn old(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<i
 }
 
 columns! {
-    /// What is read of a reservation that is pruned, besides its charge.
+    /// The columns of a pruned reservation that are read, besides those of its charge.
     PrunedColumns {
         state,
         day = "date(created_ms / 1000, 'unixepoch')",
@@ -76,7 +77,7 @@ impl Line {
     }
 }
 
-/// What a line of `bill_line` says of pruned charges, besides their sums.
+/// The columns of a line of `bill_line` for pruned charges, besides their sums.
 #[derive(PartialEq, Eq, Hash)]
 struct PostedLine {
     /// The day of the posting, and the names of the payer and of what was made.
@@ -116,7 +117,7 @@ fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
     Ok((part(nanos / NANOS)?, part(nanos % NANOS)?))
 }
 
-/// Deletes expired idempotency keys, then those reservations, at most `most` in all.
+/// Deletes expired idempotency keys, then the reservations of the numbers `old`, at most `limit` in all.
 fn forget(db: &Connection, old: &[i64], now: Timestamp, limit: u32) -> rusqlite::Result<u64> {
     let expired = db
         .prepare_cached(
@@ -143,7 +144,8 @@ fn forget(db: &Connection, old: &[i64], now: Timestamp, limit: u32) -> rusqlite:
             Ok((charge, state(row, own.state)?, days))
         });
         let found = match found.optional() {
-            // Somebody has written what no gate does. That it stays is not to keep the rest.
+            // Somebody has written a row that no gate writes. It stays, and the rest is pruned all the
+            // same.
             Err(error) if is_of_statement(&error) => {
                 log::error!("the reservation of number {number} cannot be pruned: {error}");
                 continue;
@@ -229,7 +231,7 @@ fn add_to_posted(db: &Connection, lines: HashMap<PostedLine, Line>) -> rusqlite:
     Ok(())
 }
 
-/// Returns what a line of the bill is for.
+/// Returns the day and the names that tell one line of the totals from another.
 fn names(charge: &Charge, day: String) -> [String; 8] {
     let payer = &charge.payer;
     let name = |name: &str| name.to_owned();

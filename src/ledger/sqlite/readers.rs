@@ -30,7 +30,7 @@ impl Readers {
         }
     }
 
-    /// Reads what is committed.
+    /// Runs `read` on a connection that sees what is committed.
     pub(super) async fn read<T, F>(self: &Arc<Self>, read: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
@@ -44,7 +44,7 @@ impl Readers {
             let _permit = permit;
             let answer = readers.connection().and_then(|db| {
                 let answer = read(&db)?;
-                // One that an error came from is not used again.
+                // A connection that gave an error is not used again.
                 readers.put_back(db);
                 Ok(answer)
             });
@@ -53,7 +53,8 @@ impl Readers {
         task.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// No further reads: the last connection to close is to be the writer's.
+    /// Refuses further reads and closes the idle connections: the last connection to close is to be the
+    /// writer's.
     pub(super) fn close(&self) {
         self.permits.close();
         locked(&self.idle).clear();

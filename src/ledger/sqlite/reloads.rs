@@ -1,4 +1,4 @@
-//! Keeps and reads which configurations gates have loaded.
+//! Stores and reads the loads of configurations by gates.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::columns::{int, text, time, unreadable};
 use super::error::OpenError;
 use super::open::read_only;
 
-/// Keeps a load, unless it is there already.
+/// Stores the load of a configuration, unless it is stored already.
 pub(super) fn insert(db: &Connection, load: &ConfigLoad) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT INTO reload (id, at_ms, event, host, process, version, hash, hash_before, changes)
@@ -30,7 +30,8 @@ pub(super) fn insert(db: &Connection, load: &ConfigLoad) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// Reads the last loads, the newest first, from the ledger at `path`, which a gate may be using.
+/// Reads the last loads of configurations, at most `most` of them, the newest first, from the ledger at
+/// `path`, which a gate may be using.
 ///
 /// # Errors
 /// Where there is no ledger of this program's version.

@@ -26,7 +26,7 @@ pub(super) fn channel_reached(
     Ok(locked(&state.counters).channel_reached(channel, charge, at))
 }
 
-/// Moves a pending reservation to another channel, if the limits of that one have room.
+/// Moves a pending reservation to another channel, if that channel's limits have room.
 pub(super) fn reroute(
     state: &mut WriterState,
     db: &Connection,

@@ -11,12 +11,12 @@ use super::columns::{ChargeColumns, Columns, UncorrectedColumns, columns};
 use super::columns::{id, int, state, time, time_if_any, uint};
 use crate::policy::Timestamp;
 
-/// Reads a value from rows of the table `reservation`.
+/// A value that is read from a row of the table `reservation`.
 trait Record: Sized {
-    /// The columns that it is read from.
+    /// The columns that the value is read from.
     type Columns: Columns;
 
-    /// Reads it from a row.
+    /// Reads the value from a row.
     fn read(columns: &Self::Columns, row: &Row<'_>) -> rusqlite::Result<Self>;
 }
 
@@ -93,7 +93,7 @@ impl Record for Unmatched {
     }
 }
 
-/// Reads the rows of `reservation` that the rest of a statement asks for.
+/// Reads values from the rows of `reservation` that the clauses `rest` of a statement select.
 fn select<T: Record>(
     db: &Connection,
     rest: &str,
@@ -106,12 +106,12 @@ fn select<T: Record>(
     found.collect()
 }
 
-/// Reads the job of that public id.
+/// Reads the job of the public id `name`.
 pub(super) fn job(db: &Connection, name: &str) -> rusqlite::Result<Option<Job>> {
     Ok(select(db, "WHERE job = ?1", [name])?.pop())
 }
 
-/// Reads the job of that upstream id on that channel.
+/// Reads the job of the id `upstream_id` on `channel`.
 pub(super) fn job_of_channel(
     db: &Connection,
     channel: &str,
@@ -123,7 +123,7 @@ pub(super) fn job_of_channel(
     Ok(select(db, "WHERE number = ?1", [number])?.pop())
 }
 
-/// Finds the number of the reservation that has the job of that upstream id on that channel.
+/// Finds the number of the reservation that has the job `upstream_id` on `channel`.
 pub(super) fn owner(
     db: &Connection,
     channel: &str,
@@ -173,8 +173,8 @@ pub(super) fn jobs(
     select(db, &rest, parameters).map(Some)
 }
 
-/// Reads the jobs of a channel whose time to be polled has come, and those whose time is farther
-/// than any that is set by a clock that is right.
+/// Reads the jobs of a channel whose next poll is due, and those whose next poll lies further ahead than
+/// a right clock sets it.
 pub(super) fn due(
     db: &Connection,
     channel: &str,
@@ -206,7 +206,7 @@ pub(super) fn unmatched(
     select(db, rest, params![channel, i64::from(limit)])
 }
 
-/// Reads the reservation that has that job although no answer named it.
+/// Reads the reservation that has the job `upstream_id` on `channel` although no answer named the job.
 pub(super) fn reconciled(
     db: &Connection,
     channel: &str,
@@ -219,7 +219,7 @@ pub(super) fn reconciled(
     Ok(select(db, rest, [number])?.pop())
 }
 
-/// Reads the reservations of a channel that were voided without a proof.
+/// Reads the reservations of a channel that were voided without a proof that no job was created.
 pub(super) fn recently_voided(
     db: &Connection,
     channel: &str,
@@ -255,7 +255,7 @@ pub(super) fn count_unresolved(db: &Connection) -> rusqlite::Result<Vec<Unresolv
     found.collect()
 }
 
-/// Reads whether the request of an idempotency key was answered; `None` where it has expired.
+/// Reads whether the request of an idempotency key was answered; `None` where its claim has expired.
 pub(super) fn claim_state(
     db: &Connection,
     key: &str,

@@ -1,4 +1,4 @@
-//! Keeps in memory what the writing thread decides by: open reservations and counters.
+//! Keeps in memory the state by which the writing thread decides: open reservations and counters.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,21 +13,21 @@ use super::columns::{id, int, state, text, time, uint, unreadable};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp, Window};
 
-/// The state of the database as of the transaction that runs. Loaded anew after one that
+/// The state of the database as of the current transaction. It is loaded anew after a transaction that
 /// failed.
 pub(super) struct WriterState {
-    /// Names this opening of the database.
+    /// The random id of this opening of the database.
     pub(super) run: i64,
-    /// Whatever is not resolved. So the calls of a job's life need no index to find it.
-    /// Boxed: a table that grows moves what is in it.
+    /// The unresolved reservations, so that the calls of a job's life need no index to find them. Boxed:
+    /// a table that grows moves what is in it.
     pub(super) open: Map<ReservationId, Box<Entry>>,
-    /// Which keys have paid in a group.
+    /// The keys that have paid in a group, by the group's name.
     pub(super) payers: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) counters: Arc<Mutex<Counters>>,
     pub(super) running: Arc<Running>,
-    /// Which jobs this transaction confirms.
+    /// The jobs that this transaction confirms.
     pub(super) confirmed: Vec<ReservationId>,
-    /// Whose counters are to be written with this transaction.
+    /// The scopes whose counters are to be written with this transaction.
     pub(super) dirty: Set<Scope>,
     pub(super) last_number: i64,
     pub(super) last_place: i64,
@@ -35,19 +35,19 @@ pub(super) struct WriterState {
 
 /// A reservation that is not resolved.
 pub(super) struct Entry {
-    /// Its row.
+    /// The number of the reservation's row.
     pub(super) number: i64,
     pub(super) charge: Arc<Charge>,
     pub(super) created: Timestamp,
     pub(super) state: State,
-    /// Whether it was made since the database was opened.
+    /// Whether the reservation was made since the database was opened.
     pub(super) own: bool,
     pub(super) idempotency_key: Option<Arc<str>>,
     pub(super) job: Option<Arc<str>>,
-    /// Where it is not the job's public id.
+    /// The job's upstream id, where it is not the public id.
     pub(super) upstream_id: Option<Arc<str>>,
     pub(super) remix_of: Option<Arc<str>>,
-    /// Which of its channel's addresses got the request.
+    /// The channel's address that got the request.
     pub(super) address: Option<Arc<str>>,
     pub(super) deleted: bool,
 }
@@ -93,7 +93,7 @@ impl Running {
 }
 
 impl Entry {
-    /// Its job, while it runs and is not deleted.
+    /// Returns the entry's job, while the job runs and is not deleted.
     fn running(&self, id: ReservationId) -> Option<(Arc<str>, Box<Job>)> {
         let name = self.job.clone().filter(|_| !self.deleted)?;
         let upstream_id = self.upstream_id.as_ref().unwrap_or(&name);
@@ -113,7 +113,7 @@ impl Entry {
     }
 }
 
-/// Copies what the limits of a key are looked up by, to be sent to the writer.
+/// Copies the parts of a key by which its limits are looked up, to be sent to the writer.
 pub(super) fn limits_of(key: &Key) -> Key {
     Key {
         name: key.name.clone(),
@@ -124,7 +124,8 @@ pub(super) fn limits_of(key: &Key) -> Key {
     }
 }
 
-/// No panic can leave what a lock guards half-written: so a poisoned one is taken as it is.
+/// Locks a mutex. No panic can leave what a lock guards half-written: so a poisoned one is taken as it
+/// is.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -144,7 +145,7 @@ impl WriterState {
         }
     }
 
-    /// Reads all of it from the database.
+    /// Loads the whole state from the database.
     pub(super) fn load(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let mut names = Names::default();
         let mut open = Map::default();
@@ -200,7 +201,7 @@ impl WriterState {
         Ok(())
     }
 
-    /// Shows the jobs that are confirmed on disk now.
+    /// Shows to clients the jobs that are confirmed on disk now.
     pub(super) fn show(&mut self) {
         if self.confirmed.is_empty() {
             return;
@@ -220,7 +221,7 @@ impl WriterState {
         }
     }
 
-    /// Writes the counters that have moved: once, however often they did.
+    /// Writes the counters that have moved, each once, however often it moved.
     pub(super) fn write_counters(&mut self, db: &Connection) -> rusqlite::Result<()> {
         if self.dirty.is_empty() {
             return Ok(());
@@ -247,8 +248,8 @@ impl WriterState {
                         int(counter.start),
                         int(counter.used),
                     ];
-                    // The first of a window alone finds no row. An upsert, which looks for a
-                    // place first, costs a third more for all others.
+                    // Only the first charge of a window finds no row. An upsert, which looks for a place
+                    // first, costs a third more for all others.
                     if update.execute(parameters)? == 0 {
                         insert_counter(db, parameters)?;
                     }
@@ -260,7 +261,7 @@ impl WriterState {
     }
 }
 
-/// Writes the first of a window's sums.
+/// Inserts the first sum of a window.
 fn insert_counter(db: &Connection, parameters: &[&dyn ToSql]) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT INTO counter (scope, name, measure, currency, window, window_start, used)
@@ -270,7 +271,7 @@ fn insert_counter(db: &Connection, parameters: &[&dyn ToSql]) -> rusqlite::Resul
     Ok(())
 }
 
-/// Writes from when on a series is complete, and forgets what was before.
+/// Writes the time from which on a series is complete, and deletes the counters before it.
 fn write_since(db: &Connection, scope: &Scope, series: &Series) -> rusqlite::Result<()> {
     let (kind, name) = scope.parts();
     let parameters = params![
@@ -295,7 +296,7 @@ fn write_since(db: &Connection, scope: &Scope, series: &Series) -> rusqlite::Res
     Ok(())
 }
 
-/// Names, each kept once however many reservations bear it.
+/// A set of names, each kept once however many reservations bear it.
 #[derive(Default)]
 struct Names(HashSet<Arc<str>>);
 

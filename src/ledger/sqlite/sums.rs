@@ -1,4 +1,4 @@
-//! Sums up windows that are not counted yet: of a limit that asks for the first time, or of one
+//! Sums up windows that are not counted yet: those of a limit that asks for the first time, or of a limit
 //! whose clock went back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use super::state::{WriterState, locked};
 use crate::policy::{Measure, Timestamp, Window};
 
 impl WriterState {
-    /// Sums up what limits ask for that is not known yet.
+    /// Sums up the reservations for the limits `missing`, whose counters are not known yet.
     pub(super) fn track(
         &mut self,
         db: &Connection,
@@ -22,7 +22,7 @@ impl WriterState {
     ) -> rusqlite::Result<()> {
         for scoped in missing {
             let unknown = locked(&self.counters).unknown(&scoped, now);
-            // Two limits may share one.
+            // Two limits may share one series.
             if unknown.is_empty() {
                 continue;
             }
@@ -34,7 +34,8 @@ impl WriterState {
         Ok(())
     }
 
-    /// Returns the sums by window, of all windows that began within a span of time, in seconds.
+    /// Returns the sums for `scoped` of all windows that began within `span`, in seconds, by the start of
+    /// the window.
     fn sums(
         &self,
         db: &Connection,
@@ -112,7 +113,7 @@ impl WriterState {
         Ok(sums.map(|(start, sum)| (start, whole(sum))).collect())
     }
 
-    /// Lists the keys whose charges count in a scope; with its name, where it is one of several
+    /// Returns the keys whose charges count in a scope, and the name of the scope, where it has several
     /// keys. Each key has an index.
     fn keys_of<'a>(&'a self, scope: &'a Scope) -> (Option<&'a str>, BTreeSet<&'a Arc<str>>) {
         match scope {
@@ -129,21 +130,22 @@ impl WriterState {
     }
 }
 
-/// What was voided after it was posted, as far as the counters that there were have given it back.
+/// The charges that were voided after they were posted, as far as the existing counters have given them
+/// back.
 const VOIDS: &str = "(SELECT *, reserved_ms AS created_ms FROM adjustment WHERE kind = 'void' \
      AND number <= (SELECT number FROM adjustment_counted)) AS void";
 
-/// Expressions of SQL for what is taken from a measure.
+/// Expressions of SQL for the amount that is taken from a measure.
 struct Expressions {
-    /// By a reservation.
+    /// The amount that a reservation takes.
     own: &'static str,
-    /// By a line of the totals: whole units, and what is left over in nanos.
+    /// The amount of a line of the totals: whole units, and what is left over in nanos.
     pruned: [&'static str; 2],
-    /// By a charge that was voided after it was posted.
+    /// The amount of a charge that was voided after it was posted.
     voided: &'static str,
 }
 
-/// Returns the expressions of a measure; `None` of what is in flight, which no table has.
+/// Returns the expressions of a measure; `None` for jobs in flight, which no table has.
 fn expressions(measure: Measure) -> Option<Expressions> {
     let (own, pruned, voided) = match measure {
         Measure::InFlight => return None,
@@ -170,13 +172,14 @@ fn expressions(measure: Measure) -> Option<Expressions> {
 
 /// Expressions of SQL for the start of a window, in seconds.
 struct Starts {
-    /// The window that holds a reservation.
+    /// The start of the window that holds a reservation.
     of_time: &'static str,
-    /// The window that holds a day of the totals; `None` where it is shorter than a day.
+    /// The start of the window that holds a day of the totals; `None` where the window is shorter than a
+    /// day.
     of_day: Option<&'static str>,
 }
 
-/// [`Window::start`] says the same.
+/// Returns the expressions for the starts of `window`, which [`Window::start`] computes as well.
 fn starts(window: Window) -> Starts {
     let (of_time, of_day) = match window {
         Window::Minute => ("created_ms / 60000 * 60", None),

@@ -1,13 +1,14 @@
-//! Watches the length of the write-ahead log. What is written goes there first and is moved
-//! into the database now and then; a reader that does not end keeps it from that, and so lets
-//! the log grow for as long as it reads.
+//! Watches the length of the write-ahead log. What is written goes to the log first and is moved into the
+//! database now and then; a reader that does not end prevents that move, and so lets the log grow for as
+//! long as it reads.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::access;
 
-/// What is left of the log once it was moved. Where it is longer, something is in the way.
+/// The length to which the log is cut once it was moved, in bytes. A longer log means that something is
+/// in the way.
 pub(super) const KEPT_BYTES: u64 = 64 << 20;
 
 pub(super) struct WriteAheadLog {
@@ -24,12 +25,12 @@ impl WriteAheadLog {
         }
     }
 
-    /// Returns how long it is. There is none before the first write.
+    /// Returns the length of the log in bytes: 0 before the first write.
     pub(super) fn bytes(&self) -> u64 {
         self.path.metadata().map_or(0, |file| file.len())
     }
 
-    /// Says once that it has grown too long, and once that it is short again.
+    /// Logs once that the log has grown too long, and once that it is short again.
     pub(super) fn watch(&self) {
         let bytes = self.bytes();
         let is_long = bytes > KEPT_BYTES;

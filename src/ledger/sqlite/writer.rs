@@ -1,6 +1,6 @@
 //! The thread that writes: many calls, one transaction, one sync.
 //!
-//! A call of which a statement fails fails alone: the transaction is rolled back and the other
+//! A call fails alone where one of its statements fails: the transaction is rolled back and the other
 //! calls run again without it. So a transaction without a failure costs nothing for that.
 
 use std::fs::File;
@@ -17,9 +17,9 @@ use super::error::{OpenError, is_of_statement, unavailable};
 use super::open::Opened;
 use super::state::{WriterState, locked};
 
-/// The most calls in one transaction: bounds how long its first call waits.
+/// The maximum number of calls in one transaction, which bounds how long its first call waits.
 const BATCH: usize = 512;
-/// The most calls that wait. Further ones wait for their place.
+/// The maximum number of calls in the queue. Further calls wait for a place in it.
 const WAITING: usize = 4096;
 
 /// Group commit: where this many calls came together, as many are on their way, and the next
@@ -63,8 +63,8 @@ impl Writer {
         })
     }
 
-    /// Runs a call on the thread, and answers once its changes are on disk. It is done even if
-    /// nobody waits for the answer any more. It may be run again after it was rolled back.
+    /// Runs a call on the writing thread, and answers once its changes are on disk. The call is run even
+    /// if nobody waits for the answer any more. It may be run again after it was rolled back.
     pub(super) async fn call<T, F>(&self, run: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
@@ -99,7 +99,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until all that was asked for is done and the file is closed.
+    /// Waits until all calls are done and the file is closed.
     pub(super) fn stop(&mut self) {
         self.inbox = None;
         if let Some(thread) = self.thread.take()
@@ -155,9 +155,9 @@ struct WriterThread {
     _lock: File,
 }
 
-/// Why a transaction was not committed.
+/// The reason why a transaction was not committed.
 enum Failure {
-    /// A statement of the call at that place failed, for a reason that is its own.
+    /// A statement of the call at this index failed, for a reason of its own.
     Call(usize, rusqlite::Error),
     /// Nothing can be written at all.
     All(rusqlite::Error),
@@ -190,7 +190,7 @@ impl WriterThread {
             let changes = self.db.total_changes();
             match self.attempt(batch) {
                 Ok(()) => {
-                    // Only what was written shows that writing works.
+                    // Only a write shows that writing works.
                     if self.db.total_changes() != changes {
                         self.note_health(Ok(()));
                     }
@@ -234,7 +234,7 @@ impl WriterThread {
         {
             log::error!("{}", unavailable(&self.path, error));
         }
-        // So that hints are right at once. Where it fails, the next batch begins with it.
+        // Loaded at once, so that hints are right. Where loading fails, the next batch begins with it.
         self.stale = self.state.load(&self.db).is_err();
     }
 
