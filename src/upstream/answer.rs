@@ -1,4 +1,4 @@
-//! Holds the answer of a channel.
+//! The answer of a channel to a request.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,26 +12,27 @@ use crate::channel::Channel;
 use crate::dialect::ApiError;
 use crate::ledger::{ChannelAnswer, kept};
 
-/// A complete answer, or as much of one as may be kept.
+/// An answer of a channel: complete, or as much of its body as may be kept.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// Those of its headers that pass.
+    /// The headers of the answer that pass to the client.
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// Whether the body is longer than what was kept.
     pub(crate) cut: bool,
-    /// After how many seconds it says that a request may succeed (RFC 9110, section 10.2.3); of
-    /// a success that is not read.
+    /// The number of seconds after which a request may succeed, as the answer says (RFC 9110, section
+    /// 10.2.3); not read from a success.
     pub(crate) retry_after: Option<u64>,
     /// The channel's own id of the request, where it is fit to be kept.
     pub(crate) request_id: Option<Arc<str>>,
 }
 
-// Not to be read for each answer.
+// Static, so that the name is not parsed for each answer.
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 static RETRY_AFTER: HeaderName = header::RETRY_AFTER;
 
-/// Reads after how many seconds a refusal invites another request. Of a success nobody asks that.
+/// Reads the number of seconds after which a refusal invites another request. Of a success nobody asks
+/// that.
 pub(super) fn retry_after(head: &ResponseHeader) -> Option<u64> {
     match head.status.is_success() {
         true => None,
@@ -39,9 +40,9 @@ pub(super) fn retry_after(head: &ResponseHeader) -> Option<u64> {
     }
 }
 
-/// Reads after how many seconds an answer invites another request: by `retry-after-ms`, which OpenAI's
-/// API sends and its SDKs read first, or by `Retry-After`, as a number or as a date. `None` where it says
-/// nothing.
+/// Reads the number of seconds after which an answer invites another request: by `retry-after-ms`, which
+/// OpenAI's API sends and its SDKs read first, or by `Retry-After`, as a number or as a date. `None`
+/// where the answer has neither.
 fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |value: &HeaderValue| Some(value.to_str().ok()?.trim().to_owned());
     let milliseconds = headers.get(&RETRY_AFTER_MS).and_then(text);
@@ -59,7 +60,7 @@ fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     )
 }
 
-/// Reads a number without a sign. Some write a fraction.
+/// Parses a number without a sign, and rounds up a fraction, which some channels write.
 fn rounded_up(number: &str) -> Option<u64> {
     match number.split_once('.') {
         Some((whole, _)) => whole.parse::<u64>().ok()?.checked_add(1),
@@ -67,10 +68,10 @@ fn rounded_up(number: &str) -> Option<u64> {
     }
 }
 
-/// The longest id of a request that is kept, in characters.
+/// The maximum length of a request id that is kept, in characters.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Reads a channel's own id of a request.
+/// Reads the channel's own id of a request from the header `x-request-id`.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
     let text = headers.get(REQUEST_ID)?.to_str().ok()?;
     (1..=MAX_REQUEST_ID)
@@ -79,7 +80,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
 }
 
 impl Answer {
-    /// Describes it for disputes.
+    /// Returns the status, request id and reason of the answer, for disputes.
     pub(crate) fn evidence(&self, channel: &Channel) -> ChannelAnswer {
         ChannelAnswer {
             status: Some(self.status.as_u16()),
@@ -94,7 +95,7 @@ impl Answer {
         }
     }
 
-    /// Returns what it gives as the reason of a refusal, without the channel's credential.
+    /// Returns the reason that the answer gives for a refusal, without the channel's credential.
     fn reason(&self, channel: &Channel) -> Option<Arc<str>> {
         let ApiError { code, message, .. } = ApiError::read(&self.body, &channel.dialect)?;
         let parts = [code.as_deref(), message.as_deref()].into_iter().flatten();
@@ -102,8 +103,8 @@ impl Answer {
         kept(&channel.redacted(&text))
     }
 
-    /// Returns whether its body is compressed, though `identity` was asked for: the gate reads
-    /// nothing in it.
+    /// Returns whether the answer's body is compressed, though `identity` was asked for: the gate cannot
+    /// read anything in it.
     pub(super) fn is_encoded(&self) -> bool {
         let codings = self.headers.get_all(header::CONTENT_ENCODING);
         let plain = |value: &HeaderValue| {
@@ -114,8 +115,7 @@ impl Answer {
     }
 }
 
-/// Joins the chunks of an answer's body. One that comes in a single chunk, as most
-/// do, is not copied.
+/// Joins the chunks of an answer's body. A body that comes in a single chunk, as most do, is not copied.
 #[derive(Default)]
 pub(crate) struct BodyBuffer {
     first: Bytes,

@@ -1,31 +1,31 @@
-//! Keeps account of the channels that did not take a create, and why. No IO.
+//! Records the channels that did not take a create, with the reasons. No IO.
 
 use std::fmt;
 use std::fmt::Write as _;
 
-/// Why a channel did not take a create, of which it has made nothing.
+/// The reason why a channel did not take a create, of which it has made nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Declined {
-    /// It could not be reached.
+    /// The channel could not be reached.
     Unreachable,
-    /// Its limits have no room, for at least `wait` seconds.
+    /// The limits of the channel have no room, for at least `wait` seconds.
     Full {
-        /// Where that is known.
+        /// The wait in seconds, where it is known.
         wait: Option<u64>,
     },
-    /// It takes no more requests, for `wait` seconds where it says so.
+    /// The channel takes no more requests, for `wait` seconds where its answer says so.
     RateLimited {
         /// The status of its answer.
         status: u16,
-        /// As its answer says.
+        /// The wait in seconds, as the answer says.
         wait: Option<u64>,
     },
-    /// It does not accept the gate's credential, or its account is spent.
+    /// The channel does not accept the gate's credential, or its account is spent.
     Account {
         /// The status of its answer.
         status: u16,
     },
-    /// It takes nothing at the moment.
+    /// The channel takes nothing at the moment.
     Failing {
         /// The status of its answer.
         status: u16,
@@ -51,40 +51,42 @@ pub(crate) struct Attempts {
     declined: Vec<Declined>,
 }
 
-/// What to tell a client whose request no channel takes.
+/// The answer for a client whose request no channel takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoneLeft {
-    /// Another attempt may find one that works.
+    /// A channel fails: another attempt may find one that works.
     Failing,
-    /// Another attempt may find room, after `wait` seconds.
+    /// A channel is at its limit: another attempt may find room, after `wait` seconds.
     Limited {
-        /// At least one.
+        /// The wait in seconds, at least one.
         wait: u64,
     },
-    /// None accepts the gate's account.
+    /// No channel accepts the gate's account.
     Account,
 }
 
-/// How long a client waits where it is not known when there is room: jobs end at any time.
+/// The wait that a client is told where it is not known when there is room, in seconds: jobs end at any
+/// time.
 const WAIT: u64 = 5;
 /// The longest wait that a client is told, in seconds.
 const MAX_WAIT: u64 = 600;
 
 impl Attempts {
-    /// Notes why the channel of that name did not take the create.
+    /// Records why `channel` did not take the create.
     pub(crate) fn add(&mut self, channel: &str, why: Declined) {
         let comma = if self.text.is_empty() { "" } else { ", " };
-        // A text takes whatever is written to it.
+        // Writing to a `String` never fails.
         let _ = write!(self.text, "{comma}{channel}:{why}");
         self.declined.push(why);
     }
 
-    /// Writes who did not take it and why, as the ledger keeps it: `a:429, b:connect`.
+    /// Returns the channels that did not take the create, with the reasons, as the ledger keeps them:
+    /// `a:429, b:connect`.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Names the outcome of a reservation that was made for the create.
+    /// Returns the outcome of a reservation that was made for the create: `unreachable` or `refused`.
     pub(crate) fn outcome(&self) -> &'static str {
         let unreachable = |why: &Declined| *why == Declined::Unreachable;
         match self.declined.iter().all(unreachable) {
@@ -93,7 +95,7 @@ impl Attempts {
         }
     }
 
-    /// Says what to tell the client, now that no channel is left.
+    /// Returns the answer for the client, now that no channel is left.
     pub(crate) fn none_left(&self) -> NoneLeft {
         let declined = || self.declined.iter();
         if declined().any(|why| matches!(why, Declined::Unreachable | Declined::Failing { .. })) {

@@ -1,4 +1,4 @@
-//! Holds the channels of a configuration.
+//! The live channels of a configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::channel::LiveChannel;
 use crate::channel::Channel;
 
-/// All channels of a configuration. One that has several addresses is there once for each, in a
+/// All channels of a configuration. A channel that has several addresses is listed once for each, in a
 /// row.
 #[derive(Debug)]
 pub struct Channels {
@@ -15,7 +15,7 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Makes the channels live.
+    /// Makes the configured channels live.
     pub fn new(specs: &[Arc<Channel>]) -> Self {
         Self {
             all: specs.iter().flat_map(LiveChannel::of).collect(),
@@ -23,8 +23,8 @@ impl Channels {
         }
     }
 
-    /// Makes the channels live in place of those that were in force. Ejections end with those. The
-    /// state that an operator has set stays, unless the configuration now has another than then.
+    /// Makes the configured channels live in place of `before`, those that were in force. Ejections end.
+    /// The state that an operator has set stays, unless the configured state has changed since.
     ///
     /// Channels and addresses that are not configured any more are kept, drained: their jobs are
     /// polled and downloaded for as long as this process runs.
@@ -46,41 +46,41 @@ impl Channels {
         channels
     }
 
-    /// All of them, as configured, at all addresses.
+    /// Returns all channels, as configured, at all addresses.
     pub fn all(&self) -> &[Arc<LiveChannel>] {
         &self.all
     }
 
-    /// Returns the channel of that name, at its first address.
+    /// Returns the channel `name` at its first address.
     pub fn get(&self, name: &str) -> Option<&Arc<LiveChannel>> {
         self.all
             .iter()
             .find(|channel| &*channel.spec().name == name)
     }
 
-    /// Returns the channel of that name at one of its addresses, as the ledger names it; the first,
-    /// where it names none. `None` where that is not configured any more.
+    /// Returns the channel `name` at `address`, as the ledger names it, or at its first address where the
+    /// ledger names none. `None` where that channel or address is not configured any more.
     pub fn at(&self, name: &str, address: Option<&str>) -> Option<&Arc<LiveChannel>> {
         let Some(address) = address else {
             return self.get(name);
         };
         let is_it = |channel: &LiveChannel| match channel.address() {
             Some(own) => **own == *address,
-            // It has one address by now.
+            // The channel has one address by now.
             None => channel.spec().url.text() == address,
         };
         let mut of_name = self.addresses(name);
         of_name.find(|channel| is_it(channel))
     }
 
-    /// Returns the channel of that name at all of its addresses.
+    /// Returns the channel `name` at all of its addresses.
     pub fn addresses(&self, name: &str) -> impl Iterator<Item = &Arc<LiveChannel>> {
         self.all
             .iter()
             .filter(move |channel| &*channel.spec().name == name)
     }
 
-    /// Returns whether this is a channel's first address.
+    /// Returns whether `channel` is at the first of its addresses.
     pub fn is_first(&self, channel: &Arc<LiveChannel>) -> bool {
         let first = self.get(&channel.spec().name);
         first.is_some_and(|first| Arc::ptr_eq(first, channel))
@@ -91,7 +91,7 @@ impl Channels {
         self.all.chunk_by(|a, b| a.spec().name == b.spec().name)
     }
 
-    /// Counts the creates, for those that channels take in turn.
+    /// Returns the number of the next create, by which channels take turns.
     pub(super) fn next_turn(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }

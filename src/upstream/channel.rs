@@ -1,5 +1,5 @@
-//! Keeps what is known of a channel while the gate runs: its addresses, whether it can be
-//! reached, and the headers that open it.
+//! Keeps the state of a channel while the gate runs: its addresses, whether it can be reached, and the
+//! headers that open it.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -17,32 +17,33 @@ use super::peer::PeerTemplate;
 use crate::channel::{Auth, Channel, ChannelState, ContentUrl, ServerUrl};
 use crate::policy::Timestamp;
 
-/// How long a name's addresses are used before they are looked up again.
+/// The time for which a name's addresses are used before they are looked up again.
 const RESOLVED_FOR_MS: u64 = 30_000;
-/// Holds a channel and what is known of its state.
+/// A channel, with its state while the gate runs.
 #[derive(Debug)]
 pub struct LiveChannel {
     spec: Arc<Channel>,
-    /// Which of the channel's addresses this is, where it has several.
+    /// The address of the channel that this object stands for, where the channel has several.
     address: Option<Arc<str>>,
-    /// See [`LiveChannel::identity`]; `None` where what was configured fits no header.
+    /// The headers of [`LiveChannel::identity`]; `None` where the configured values fit no header.
     identity: Option<Vec<(HeaderName, HeaderValue)>>,
     peers: PeerTemplate,
     resolved: Mutex<Resolved>,
     load: Arc<Load>,
-    /// Which address is used: the next one after each failure, and no other until then.
+    /// The index of the resolved address that is used: the next one after each failure, and no other
+    /// until then.
     address_index: AtomicUsize,
-    /// When it was changed.
+    /// The time of the last change of `address_index`.
     turned_at: AtomicU64,
     operation: Operation,
-    /// How many jobs a page of its list is asked for, at most.
+    /// The maximum number of jobs that a page of the channel's list is asked for.
     page_size: AtomicUsize,
-    /// Whether it is where a redirect leads, rather than a channel.
+    /// Whether this is a server that a redirect leads to, rather than a channel.
     is_content_server: bool,
     /// See [`LiveChannel::is_removed`].
     is_removed: bool,
     clock: ChannelClock,
-    /// Status words whose meaning is not known, and which the log has named.
+    /// The status words whose meaning is not known, and which the log has named.
     unknown_words: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -52,15 +53,15 @@ struct Resolved {
     at: Timestamp,
 }
 
-/// A channel's name could not be resolved.
+/// The error of a channel whose name could not be resolved.
 #[derive(Debug)]
 pub struct Unresolved {
-    /// What the resolver said.
+    /// The reason that the resolver gave.
     pub reason: String,
 }
 
 impl LiveChannel {
-    /// Makes a channel live: one for each of its addresses.
+    /// Makes a channel live: one object for each of its addresses.
     pub(super) fn of(spec: &Arc<Channel>) -> Vec<Arc<Self>> {
         if spec.replicas.is_empty() {
             return vec![Arc::new(Self::made(spec.clone(), None, false, false))];
@@ -76,7 +77,7 @@ impl LiveChannel {
         spec.addresses().map(at).collect()
     }
 
-    /// Makes the server that a redirect of the channel's leads to.
+    /// Makes the server that a redirect of the channel leads to.
     pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
         let spec = self.spec.content_server(url.server.clone());
         Arc::new(Self::made(Arc::new(spec), None, true, url.public_only))
@@ -106,7 +107,7 @@ impl LiveChannel {
         }
     }
 
-    /// Makes what stays of it when it is not configured any more.
+    /// Makes the object that stays of the channel when it is not configured any more.
     pub(super) fn removed(&self) -> Arc<Self> {
         let (spec, address) = (self.spec.clone(), self.address.clone());
         let removed = Self {
@@ -120,8 +121,8 @@ impl LiveChannel {
         Arc::new(removed)
     }
 
-    /// Returns whether the configuration in force does not have it: it is kept for the jobs that it
-    /// has.
+    /// Returns whether the channel is missing from the configuration in force: it is kept for the jobs
+    /// that it has.
     pub fn is_removed(&self) -> bool {
         self.is_removed
     }
@@ -131,17 +132,17 @@ impl LiveChannel {
         &self.spec
     }
 
-    /// Returns whether it is used, as operators have decided.
+    /// Returns the channel's state: whether operators let it be used.
     pub fn state(&self) -> ChannelState {
         self.operation.state()
     }
 
-    /// Sets whether it is used. Answers how it was before.
+    /// Sets the channel's state. Returns the state before.
     pub(super) fn set_state(&self, state: ChannelState) -> ChannelState {
         self.operation.set_state(state)
     }
 
-    /// Returns whether it is used, and not ejected or to be tried again.
+    /// Returns whether the channel is used, and neither ejected nor due for a trial.
     pub fn is_up(&self, now: Timestamp) -> bool {
         let rests = matches!(self.standing(now), Standing::Resting { .. });
         !rests && self.state() != ChannelState::Off
@@ -151,17 +152,18 @@ impl LiveChannel {
         self.operation.standing(now)
     }
 
-    /// Begins a trial. Returns when it ends at the latest; `None` where none may be made.
+    /// Begins a trial of the channel. Returns the latest time of its end; `None` where no trial may be
+    /// made.
     pub(super) fn begin_trial(&self, now: Timestamp) -> Option<Timestamp> {
         self.operation.begin_trial(now, self.spec.create_timeout())
     }
 
-    /// Ends the trial that was to end then, if it is under way still.
+    /// Ends the trial whose latest end is `ends`, if it is still under way.
     pub(super) fn end_trial(&self, ends: Timestamp) {
         self.operation.end_trial(ends);
     }
 
-    /// Notes that the ledger has found a limit of the channel reached: others are tried before it
+    /// Notes that the ledger has found a limit of the channel reached: other channels are tried before it
     /// for a second.
     pub(crate) fn note_full(&self, now: Timestamp) {
         self.operation.note_full(now);
@@ -171,17 +173,17 @@ impl LiveChannel {
         self.operation.is_full(now)
     }
 
-    /// Describes how it stands, for operators.
+    /// Describes the state of the channel for operators.
     pub fn status(&self, now: Timestamp) -> ChannelStatus {
         self.operation.status(self.in_flight(), now)
     }
 
-    /// Notes what was seen of a request that began then.
+    /// Notes an event of a request that began at `began`.
     pub(super) fn note(&self, event: Event, began: Timestamp, now: Timestamp) -> Option<Change> {
         self.operation.note(event, began, &self.spec.ejection, now)
     }
 
-    /// Lets it back at once where it is ejected.
+    /// Ends the channel's ejection at once, if it is ejected.
     pub(super) fn restore(&self, now: Timestamp) -> Option<Change> {
         self.operation.restore(now)
     }
@@ -190,32 +192,32 @@ impl LiveChannel {
         self.is_content_server
     }
 
-    /// Returns what its clock shows.
+    /// Returns the channel's clock.
     pub(crate) fn clock(&self) -> &ChannelClock {
         &self.clock
     }
 
-    /// Returns which of the channel's addresses this is, where it has several.
+    /// Returns the address of the channel that this object stands for, where the channel has several.
     pub fn address(&self) -> Option<&Arc<str>> {
         self.address.as_ref()
     }
 
-    /// Returns how many requests are in flight here.
+    /// Returns the number of requests in flight at this address.
     pub(super) fn in_flight(&self) -> usize {
         self.load.in_flight()
     }
 
-    /// Returns how busy it is, to be compared with others.
+    /// Returns a measure of how busy the channel is, to be compared with others.
     pub(super) fn load(&self, now: Timestamp) -> usize {
         self.load.at(now)
     }
 
-    /// Counts a create that is complete as waiting for its answer.
+    /// Counts a complete create as waiting for its answer.
     pub(crate) fn wait_for_create(&self, now: Timestamp) -> WaitingCreate {
         self.load.begin_wait(now)
     }
 
-    /// Counts a request as in flight here.
+    /// Counts a request as in flight at this address.
     pub fn enter(&self) -> InFlight {
         self.load.begin()
     }
@@ -225,10 +227,10 @@ impl LiveChannel {
         self.note(Event::Connected, now, now);
     }
 
-    /// Notes that the channel could not be reached by a request that began then.
+    /// Notes that a request that began at `began` could not reach the channel.
     pub(super) fn failed(&self, began: Timestamp, now: Timestamp) -> Option<Change> {
-        // Another address may answer, of those known or of those that the name has by now. Those
-        // that fail together have tried the same one.
+        // Another address may answer, of those known or of those that the name has by now. Requests that
+        // fail together have tried the same one.
         if began.0 >= self.turned_at.load(Ordering::Relaxed) || now < began {
             self.turned_at.store(now.0, Ordering::Relaxed);
             self.address_index.fetch_add(1, Ordering::Relaxed);
@@ -241,7 +243,7 @@ impl LiveChannel {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves where to connect to, without blocking the thread: Pingora's own lookup in
+    /// Resolves the address to connect to, without blocking the thread: Pingora's own lookup in
     /// `HttpPeer::new` would, and panics where it fails.
     ///
     /// # Errors
@@ -288,23 +290,23 @@ impl LiveChannel {
         peers
     }
 
-    /// Chooses how many jobs a page of its list is asked for: the first of these sizes, largest
-    /// first, that has not been too much for it.
+    /// Returns the number of jobs that a page of the channel's list is asked for: the first of `sizes`,
+    /// largest first, that has not been too much for the channel.
     pub fn page_size(&self, sizes: &[usize]) -> usize {
         let page_size = self.page_size.load(Ordering::Relaxed);
         let fitting = sizes.iter().copied().find(|size| *size <= page_size);
         fitting.or(sizes.last().copied()).unwrap_or(1)
     }
 
-    /// Notes that a page of that many jobs could not be read. Returns whether a smaller one can be
-    /// asked for.
+    /// Notes that a page of `size` jobs could not be read. Returns whether a smaller page can be asked
+    /// for.
     pub fn reduce_page_size(&self, size: usize) -> bool {
         self.page_size
             .fetch_min(size.saturating_sub(1).max(1), Ordering::Relaxed);
         size > 1
     }
 
-    /// Notes a status word whose meaning is not known. Returns whether it is new. The number of
+    /// Notes a status word whose meaning is not known. Returns whether the word is new. The number of
     /// words is bounded, for a channel that makes them up.
     pub fn is_new_word(&self, word: &Arc<str>) -> bool {
         const MAX_WORDS: usize = 32;
@@ -313,8 +315,8 @@ impl LiveChannel {
         words.len() < MAX_WORDS && words.insert(word.clone())
     }
 
-    /// Returns the channel's host and credential, as headers of a request to it: each stands in
-    /// place of whatever a client has sent under its name.
+    /// Returns the channel's host and credential, as headers of a request to it. Each replaces whatever a
+    /// client has sent under its name.
     ///
     /// # Errors
     /// Never for a validated channel: both were checked to be header values.
@@ -325,7 +327,8 @@ impl LiveChannel {
     }
 }
 
-/// Made once: a poll would spend more on it than on all else that the gate does to its head.
+/// Makes the headers of the channel's host and credential once: a poll would spend more on them than on
+/// all else that the gate does to its head.
 fn identity(spec: &Channel) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let host = HeaderValue::try_from(spec.url.authority()).ok()?;
     let mut headers = vec![(header::HOST, host)];

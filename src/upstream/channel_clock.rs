@@ -1,4 +1,4 @@
-//! Keeps what a channel's clock shows, by the dates of its answers.
+//! Estimates the time on a channel's clock, by the dates of its answers.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -8,23 +8,23 @@ use http::HeaderValue;
 use crate::clock::millis;
 use crate::policy::Timestamp;
 
-/// For how long the last date counts, in milliseconds by the gate's clock: one that is set by more
-/// than that is not taken for time that has passed.
+/// The time for which the last date counts, in milliseconds by the gate's clock: a gate's clock that is
+/// set by more is not taken for time that has passed.
 const COUNTS_FOR: u64 = 60_000;
 
-/// The clock of a channel, as far as its answers tell it.
+/// The clock of a channel, as the dates of its answers tell it.
 #[derive(Debug, Default)]
 pub struct ChannelClock {
     last: Mutex<Option<Shown>>,
 }
 
-/// What a clock has shown.
+/// The last date that a channel has sent.
 #[derive(Debug)]
 struct Shown {
-    /// The date as it was written: all answers of one second have the same, which is read once.
+    /// The date as it was written: all answers of one second have the same date, which is parsed once.
     text: Box<[u8]>,
     date: Timestamp,
-    /// The gate's time when it came.
+    /// The gate's time when the date came.
     seen: Timestamp,
 }
 
@@ -48,8 +48,8 @@ impl ChannelClock {
         }
     }
 
-    /// Reads the clock at `now` by the gate's clock; `None` where the channel has not told it within
-    /// the last minute.
+    /// Returns the channel's time at `now` by the gate's clock; `None` where the channel has sent no date
+    /// within the last minute.
     pub(crate) fn at(&self, now: Timestamp) -> Option<Timestamp> {
         let last = self.lock();
         let Shown { date, seen, .. } = last.as_ref()?;

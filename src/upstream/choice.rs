@@ -15,24 +15,24 @@ use crate::policy::{Key, Timestamp};
 pub(crate) struct ChannelChoice<'a> {
     pub(crate) channels: &'a Channels,
     pub(crate) key: &'a Key,
-    /// The channel that must take it: where the source of a remix was made.
+    /// The channel that must take the create: the one that made the source of a remix.
     pub(crate) pinned: Option<Arc<LiveChannel>>,
 }
 
-/// A channel to try for a create. The first one has its trial, where that is to be one: it is kept while
-/// the create is at the channel.
+/// A channel to try for a create, with its trial, where the create is to be one. Only the first candidate
+/// has a trial: it is kept while the create is at the channel.
 pub(crate) type Candidate = (Arc<LiveChannel>, Option<Trial>);
 
-/// Why no channel takes a create, or not the one that was chosen.
+/// The reason why no channel takes a create, or not the channel that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoChannel {
     /// No channel serves the model.
     Unserved,
     /// Channels serve the model, but none that the key may use.
     NotForKey,
-    /// Those that serve the model are drained, or switched off.
+    /// The channels that serve the model are drained, or switched off.
     Closed,
-    /// Those that serve the model want `seconds` in this JSON type.
+    /// The channels that serve the model want `seconds` in this JSON type.
     OtherSecondsType(SecondsType),
     /// The model became known after a channel was chosen that does not serve it.
     ModelTooLate,
@@ -41,10 +41,9 @@ pub(crate) enum NoChannel {
 }
 
 impl ChannelChoice<'_> {
-    /// Returns the channels to try, best first, of those that take `seconds` as they are written:
-    /// by the model where it is known; else those that serve the most of what the key may ask for.
-    /// `whole` is whether the body is held as a whole, and can go elsewhere after a channel has
-    /// failed.
+    /// Returns the channels to try, best first, of those that take `seconds` as they are written: by the
+    /// model where it is known; else the channels that serve the most models that the key may ask for.
+    /// `whole` is whether the body is held as a whole, and can go elsewhere after a channel has failed.
     pub(crate) fn candidates(
         &self,
         model: Option<&str>,
@@ -69,7 +68,8 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Returns how many of the models in question a channel serves.
+    /// Returns the number of the models in question that a channel serves: `model`, or all that the key
+    /// may ask for.
     fn serves(&self, channel: &Channel, model: Option<&str>) -> usize {
         match model {
             Some(model) => usize::from(channel.models.contains(model)),
@@ -80,13 +80,13 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Returns whether the channel takes creates, and those of this key.
+    /// Returns whether the channel takes creates, and may be used by this key.
     fn is_open(&self, channel: &LiveChannel) -> bool {
         channel.state() == ChannelState::Active && self.key.may_use_channel(&channel.spec().name)
     }
 
-    /// Returns the channels that serve something, best first. A trial of the first one begins,
-    /// where that is what it is to get.
+    /// Returns the channels that serve something, best first. Where the first one is to get a trial, the
+    /// trial begins.
     fn ordered(
         &self,
         serves: impl Fn(&Channel) -> usize,
@@ -113,8 +113,8 @@ impl ChannelChoice<'_> {
             let first = ordered.first();
             let on_trial = first.filter(|(first, _)| first.standing == Standing::Trial);
             let trial = on_trial.map(|(_, channel)| Trial::begin(channel, now));
-            // Where another create was faster, the channel rests for this one when all is ordered
-            // anew; so this ends.
+            // Where another create was faster, the channel rests for this create when all is ordered
+            // anew; so the loop ends.
             if !matches!(trial, Some(None)) {
                 let mut trial = trial.flatten();
                 let ordered = ordered.into_iter();
@@ -139,8 +139,7 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Checks that a channel that was chosen before the model or the seconds were known takes
-    /// them.
+    /// Checks that a channel that was chosen before the model or the seconds were known takes them.
     pub(crate) fn check(
         &self,
         model: Option<&str>,
@@ -169,7 +168,7 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Returns whether another channel than the one of that name takes creates of the model.
+    /// Returns whether a channel other than `name` takes creates of the model.
     pub(crate) fn has_other(&self, name: &str, model: Option<&str>) -> bool {
         let takes = |channel: &Arc<LiveChannel>| {
             let spec = channel.spec();

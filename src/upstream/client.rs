@@ -1,4 +1,4 @@
-//! Holds what all channels share: connections, the log of failures, and the counts of answers.
+//! The parts that all channels share: connections, the log of failures, and the counts of answers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Opens an exchange, and notes it where the channel cannot be reached.
+    /// Opens an exchange with a channel, and records a failure to connect.
     pub(crate) async fn open(
         &self,
         channel: &Arc<LiveChannel>,
@@ -53,7 +53,7 @@ impl UpstreamClient {
         opened.inspect_err(|error| self.unreachable(channel, error, began))
     }
 
-    /// Notes that a request that began then could not reach its channel.
+    /// Records that a request that began at `began` could not reach its channel.
     pub(crate) fn unreachable(
         &self,
         channel: &LiveChannel,
@@ -69,8 +69,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a failure of a channel by its kind, one of those that the metrics know, and logs
-    /// `what` unless the channel has been failing in this way already.
+    /// Counts a failure of a channel by its kind, one of those that the metrics know, and logs `what`
+    /// unless the channel has been failing in this way already.
     pub(crate) fn failed(&self, name: &str, kind: &'static str, what: impl fmt::Display) {
         self.metrics.channel_error(name, kind);
         if self.failures.failed(name, kind, self.clock.now()) {
@@ -82,7 +82,7 @@ impl UpstreamClient {
     }
 
     /// Counts a failure of a channel that concerns one job alone, and logs `what` once for the job and
-    /// its state. The status is the one of the channel's answer.
+    /// its state. `status` is the status of the channel's answer.
     pub(crate) fn job_failed(
         &self,
         name: &str,
@@ -111,14 +111,14 @@ impl UpstreamClient {
         }
     }
 
-    /// Notes what the head of an answer tells of its channel's clock.
+    /// Notes the date of a channel's clock in the head of an answer.
     pub(crate) fn note_head(&self, channel: &LiveChannel, head: &ResponseHeader) {
         if let Some(date) = head.headers.get(header::DATE) {
             channel.clock().note(date, self.clock.now());
         }
     }
 
-    /// Counts a create that a channel did not take, for a reason of its own.
+    /// Counts a create that a channel did not take, for a reason of the channel's own.
     pub(crate) fn declined(&self, channel: &LiveChannel, why: Declined) {
         let (kind, what) = match why {
             Declined::Account { .. } => ("account", "it refuses the gate's account"),
@@ -129,15 +129,15 @@ impl UpstreamClient {
         self.failed(&channel.spec().name, kind, what);
     }
 
-    /// Counts a request that has no answer.
+    /// Counts a request that got no answer.
     pub(crate) fn unanswered(&self, channel: &LiveChannel, error: &UpstreamError) {
         let name = &channel.spec().name;
         self.metrics.upstream_request(name, "none");
         self.failed(name, error.kind(), error);
     }
 
-    /// Counts an answer that is compressed, of which the gate can read nothing. A job that a
-    /// create has made is found by its channel's list then.
+    /// Counts an answer that is compressed, of which the gate can read nothing. A job that such a create
+    /// has made is then found by its channel's list.
     pub(crate) fn note_encoding(&self, channel: &LiveChannel, answer: &Answer) {
         if answer.is_encoded() {
             let name = &channel.spec().name;

@@ -25,11 +25,11 @@ use pingora::protocols::{
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The maximum of a body that is copied behind the head, in bytes; more would cost more to copy
-/// than to write by themselves.
+/// The maximum size of a body that is copied behind the head, in bytes; more would cost more to copy than
+/// to write by themselves.
 const JOINED: usize = 8 * 1024;
 
-/// Makes a fresh HTTP/1.1 session buffer what is written to it until [`uncork`] is called.
+/// Makes an HTTP/1.1 session buffer what is written to it until [`uncork`] is called.
 pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     let HttpSession::H1(session) = session else {
         return session;
@@ -38,7 +38,7 @@ pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
         stream.is_corked.store(true, Ordering::Relaxed);
         return HttpSession::H1(session);
     }
-    // A connection that is wrapped stays so, and comes back so from the pool.
+    // A connection that is wrapped stays so, and returns so from the pool.
     let stream = Box::new(Corked {
         inner: session.into_inner(),
         is_corked: AtomicBool::new(true),
@@ -47,7 +47,7 @@ pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     HttpSession::H1(Http1Session::new_with_options(stream, peer))
 }
 
-/// Sends what is buffered with the next flush.
+/// Stops the buffering: what is buffered is sent with the next flush.
 pub(crate) fn uncork(session: &HttpSession) {
     if let HttpSession::H1(session) = session
         && let Some(stream) = corked(session)
@@ -60,14 +60,14 @@ fn corked(session: &Http1Session) -> Option<&Corked> {
     (**session.stream()).as_any().downcast_ref()
 }
 
-/// Buffers what is written while it is corked, and flushes nothing.
+/// A stream that buffers what is written while it is corked, and then flushes nothing.
 #[derive(Debug)]
 struct Corked {
     inner: Stream,
     /// Written by the task that owns the session alone; atomic, since the session lends its
     /// stream out shared.
     is_corked: AtomicBool,
-    /// At most a head and [`JOINED`] bytes.
+    /// The buffered bytes: at most a head and [`JOINED`] bytes.
     kept: BytesMut,
 }
 
@@ -129,7 +129,7 @@ impl AsyncWrite for Corked {
         self.inner.is_write_vectored()
     }
 
-    /// Drops what is kept back: a connection is shut down where a request is given up.
+    /// Drops the buffered bytes: a connection is shut down where a request is given up.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }

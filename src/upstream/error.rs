@@ -1,4 +1,4 @@
-//! Names the ways in which a request to a channel fails.
+//! The errors of requests to channels.
 
 use std::io;
 
@@ -9,28 +9,29 @@ use thiserror::Error;
 use super::proxy::ProxyError;
 use crate::ledger::ChannelAnswer;
 
-/// Why a request to a channel has no answer.
+/// The reason why a request to a channel has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum UpstreamError {
-    /// No connection, or one that did not take the head. No byte of a body has left, or was read.
+    /// No connection was made, or it did not take the head. No byte of a body has left, or was read.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// No answer, or not all of it, within the time.
+    /// No answer came in time, or only a part of one.
     #[error("no answer in time")]
     Timeout,
-    /// The channel broke off.
+    /// The channel broke off the request or its answer.
     #[error("{}", match answer_begun {
         true => "its answer cannot be read to its end",
         false => "no answer",
     })]
     Broken {
-        /// In its answer, rather than before it: a stale pooled connection was not the cause.
+        /// Whether the channel broke off in its answer, rather than before it: a stale pooled connection
+        /// was not the cause.
         answer_begun: bool,
     },
 }
 
 impl UpstreamError {
-    /// Describes it for disputes.
+    /// Returns the error as the evidence for disputes.
     pub(crate) fn evidence(&self) -> ChannelAnswer {
         ChannelAnswer {
             error: Some(self.to_string().into()),
@@ -38,7 +39,7 @@ impl UpstreamError {
         }
     }
 
-    /// Returns the label of its kind in `channel_errors_total`.
+    /// Returns the label of the error in `channel_errors_total`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.kind,
@@ -48,13 +49,13 @@ impl UpstreamError {
     }
 }
 
-/// Why a channel cannot be connected to.
+/// The reason why a channel cannot be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{reason}")]
 pub(crate) struct ConnectError {
-    /// `resolve`, `connect` or `account`, as the metrics label it.
+    /// The kind of the failure in metrics: `resolve`, `connect` or `account`.
     pub(crate) kind: &'static str,
-    /// What went wrong, without what was sent.
+    /// The description of the failure, without what was sent.
     pub(crate) reason: String,
     /// Whether a pooled connection was used, which the channel may have closed meanwhile.
     pub(crate) was_pooled: bool,
@@ -63,12 +64,12 @@ pub(crate) struct ConnectError {
 }
 
 impl ConnectError {
-    /// The kind of those that are about the gate's client certificate: the channel does not know
+    /// The kind of the failures that are about the gate's client certificate: the channel does not know
     /// its account.
     pub(super) const REFUSED_CLIENT: &str = "account";
 
-    /// Describes a handshake that the channel has broken off for want of a client certificate that
-    /// it takes.
+    /// Makes the error of a handshake that the channel has broken off because it got no client
+    /// certificate that it takes.
     pub(super) fn refused_client() -> Self {
         Self {
             kind: Self::REFUSED_CLIENT,
@@ -79,7 +80,7 @@ impl ConnectError {
         }
     }
 
-    /// Describes a name that cannot be resolved.
+    /// Makes the error of a name that cannot be resolved.
     pub(super) fn unresolved(reason: String) -> Self {
         Self {
             kind: "resolve",
@@ -91,7 +92,8 @@ impl ConnectError {
 }
 
 impl From<Box<pingora::Error>> for ConnectError {
-    /// Keeps the kind of Pingora's error only: its text could repeat what stands in the head.
+    /// Converts an error of Pingora, and keeps only its kind: its text could repeat what stands in the
+    /// head.
     fn from(error: Box<pingora::Error>) -> Self {
         let cause = error.root_cause();
         let of_proxy = cause.downcast_ref::<ProxyError>();
@@ -115,13 +117,13 @@ impl From<Box<pingora::Error>> for ConnectError {
     }
 }
 
-/// Returns whether reading has failed because the channel refuses the gate's client certificate, or
-/// wants one: an alert of the handshake, after which nothing that was sent in it is processed. With
-/// TLS 1.3 the gate hears of it only when it reads (RFC 8446, section 4.4.2.4); older versions say it
-/// before anything is sent, so that such an alert proves nothing there.
+/// Returns whether reading has failed because the channel refuses the gate's client certificate, or wants
+/// one: an alert of the handshake, after which nothing that was sent in it is processed. With TLS 1.3 the
+/// gate hears of it only when it reads (RFC 8446, section 4.4.2.4); older versions say it before anything
+/// is sent, so that such an alert proves nothing there.
 ///
-/// By rustls's words, since the client of HTTP/2 keeps no more of the cause. `tests/tls.rs` would
-/// notice others.
+/// The alert is recognised by rustls's words, since the client of HTTP/2 keeps no more of the cause.
+/// `tests/tls.rs` would notice other words.
 pub(super) fn is_client_refused(error: &pingora::Error, connection: Option<&Digest>) -> bool {
     let tls = connection.and_then(|connection| connection.ssl_digest.as_ref());
     if !tls.is_some_and(|tls| matches!(&*tls.version, "TLSv1_3" | "TLSv1.3")) {
@@ -142,10 +144,10 @@ pub(super) fn is_client_refused(error: &pingora::Error, connection: Option<&Dige
     alert.is_some_and(|alert| ALERTS.contains(&alert))
 }
 
-/// Names why a question about a channel's jobs has no usable answer. It has been counted and logged.
+/// The reason why a query about a channel's jobs has no usable answer. It has been counted and logged.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum QueryError {
-    /// There is no answer.
+    /// The channel gave no answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// The channel refuses the gate's account, or asks it to come back later.
@@ -154,13 +156,13 @@ pub(crate) enum QueryError {
     /// The channel has no such job.
     #[error("the channel has no such job")]
     NotFound,
-    /// The channel answered with something else.
+    /// The channel's answer cannot be read.
     #[error("the channel's answer cannot be read")]
     Unreadable,
 }
 
 impl QueryError {
-    /// Returns whether asking the channel about other jobs is of no use now.
+    /// Returns whether the channel is down, so that asking it about other jobs is of no use now.
     pub(crate) fn is_channel_down(&self) -> bool {
         matches!(
             self,

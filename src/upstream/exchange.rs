@@ -34,21 +34,21 @@ use super::timeout::{in_time, within};
 use crate::channel::EARLY_RESPONSE_TIMEOUT;
 use crate::policy::Timestamp;
 
-/// How much of an answer that is of no use is read, so that its connection can serve again.
+/// The maximum number of bytes of a useless answer that are read, so that its connection can serve again.
 const DISCARDED: usize = 64 * 1024;
 
-/// What follows the head.
+/// The body that follows the head of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Sending {
     /// No body.
     Nothing,
-    /// A body, as it comes.
+    /// A body that is sent piece by piece, as it comes.
     Piecemeal(Framing),
-    /// A body that is at hand: the head waits for it.
+    /// A body that is at hand: the head waits for its first bytes.
     AtOnce(Framing),
 }
 
-/// Sends one request to a channel, and reads its answer.
+/// A request to a channel that is under way, with its answer.
 pub(crate) struct Exchange {
     /// Boxed: it is large, and an exchange is moved about.
     session: Box<HttpSession>,
@@ -58,23 +58,22 @@ pub(crate) struct Exchange {
     channel: Arc<LiveChannel>,
     _in_flight: InFlight,
     finished: Option<Instant>,
-    /// Whether the channel did not take the last bytes in time.
+    /// Whether the channel did not take the last bytes of the body in time.
     is_too_slow: bool,
-    /// Whether reading the answer's head has failed. It must not be tried again: Pingora's
-    /// sessions panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
+    /// Whether reading the head of the answer has failed. It must not be tried again: Pingora's sessions
+    /// panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
-    /// Whether that was since the channel has refused the gate's client certificate.
+    /// Whether reading the head failed because the channel refuses the gate's client certificate.
     is_refused_client: bool,
     min_rate: MinRate,
-    /// When it was opened.
+    /// The time of day at which the exchange was opened.
     began: Timestamp,
     opened: Instant,
 }
 
 impl Exchange {
-    /// Connects, and writes the head, which may wait for the first bytes of the body. Nothing
-    /// of the body has left when this fails, so another channel may be tried. Without a body
-    /// the request is complete.
+    /// Connects, and writes the head, which may wait for the first bytes of the body. Nothing of the body
+    /// has left when this fails, so another channel may be tried. Without a body the request is complete.
     pub(crate) async fn open(
         pool: &Arc<Pool>,
         channel: &Arc<LiveChannel>,
@@ -84,7 +83,7 @@ impl Exchange {
     ) -> Result<Self, ConnectError> {
         let peer = channel.peer(now).await;
         let peer = peer.map_err(|error| ConnectError::unresolved(error.reason))?;
-        // Pingora bounds TCP and TLS, but not what HTTP/2 says first.
+        // Pingora bounds TCP and TLS, but not the start of HTTP/2.
         let patience = channel.spec().connect_timeout * 2;
         let session = within(|| patience, pool.session(&peer)).await;
         let session = session.unwrap_or_else(|_| Err(Error::new_up(ConnectTimedout)));
@@ -100,7 +99,7 @@ impl Exchange {
         if http2 {
             into_http2(&mut head, peer.is_tls())?;
         }
-        // The exchange bounds what it waits for by itself: see `timeout.rs`.
+        // The exchange bounds its waits by itself: see `timeout.rs`.
         session.set_write_timeout(None);
         session.set_read_timeout(None);
         let finished = matches!(body, Sending::Nothing);
@@ -140,8 +139,8 @@ impl Exchange {
         })
     }
 
-    /// Returns whether there was no answer because the pooled connection was stale. The other
-    /// pooled connections to the channel are dropped then.
+    /// Returns whether there was no answer because the pooled connection was stale. The other pooled
+    /// connections to the channel are then dropped.
     pub(crate) fn was_stale(&self, error: &UpstreamError) -> bool {
         let before = UpstreamError::Broken {
             answer_begun: false,
@@ -167,13 +166,13 @@ impl Exchange {
         in_time(patience, self.session.write_request_body(piece, false)).await
     }
 
-    /// Sends the rest of a create's body and completes the request; returns when that was. **The
-    /// only call that does**: whoever makes it holds a permit and a reservation.
+    /// Sends the rest of a create's body and completes the request; returns the time of the completion.
+    /// **The only call that completes a request**: whoever makes it holds a permit and a reservation.
     pub(crate) async fn complete(
         &mut self,
         rest: impl Iterator<Item = Bytes> + Send,
     ) -> pingora::Result<Instant> {
-        // In all, however many pieces there are: see `Channel::create_timeout`.
+        // The limit is for all pieces together: see `Channel::create_timeout`.
         let patience = self.channel.spec().read_timeout;
         uncork(&self.session);
         let session = &mut self.session;
@@ -196,7 +195,7 @@ impl Exchange {
             let is_first = !self.was_pooled && self.session.response_header().is_none();
             if let Err(error) = self.session.read_response_header().await {
                 self.headless = true;
-                // Later than a handshake may take, it is about something else.
+                // An error that comes later than a handshake may take is about something else.
                 let is_new = self.opened.elapsed() <= self.channel.spec().connect_timeout;
                 let refused = is_client_refused(&error, self.session.digest());
                 self.is_refused_client = is_first && is_new && refused;
@@ -209,19 +208,19 @@ impl Exchange {
         }
     }
 
-    /// Returns the time of day at which it was opened.
+    /// Returns the time of day at which the exchange was opened.
     pub(crate) fn began(&self) -> Timestamp {
         self.began
     }
 
-    /// Waits for the head of the answer, and says how long that took since the request was
+    /// Waits for the head of the answer, and returns the time that it took since the request was
     /// complete.
     pub(crate) async fn head(&mut self, limit: Duration) -> Result<Duration, UpstreamError> {
         match within(|| limit, self.answer_head()).await {
             Ok(Ok(())) => Ok(self.finished.map_or(Duration::ZERO, |at| at.elapsed())),
             Ok(Err(_)) if self.is_refused_client => Err(ConnectError::refused_client().into()),
             Ok(Err(error)) => {
-                // Its text could repeat what the channel sent, and that what it was sent.
+                // Its text could repeat what the channel sent, and the channel's text what it was sent.
                 let kind = error.etype().as_str();
                 log::debug!("channel {}: no answer: {kind}", self.channel.spec().name);
                 // Anything else is what the channel has said, and is said again.
@@ -233,16 +232,16 @@ impl Exchange {
         }
     }
 
-    /// Returns the head of the answer, once [`Self::head`] has come.
+    /// Returns the head of the answer, after [`Self::head`] has returned.
     pub(crate) fn answered(&self) -> Option<&ResponseHeader> {
         self.session.response_header()
     }
 
-    /// Reads what follows the head, keeping at most `max_bytes` bytes, and gives the connection
-    /// back where it can serve again.
+    /// Reads the body of the answer, keeps at most `max_bytes` bytes of it, and gives the connection back
+    /// where it can serve again.
     ///
-    /// All of it has to come in time: a channel that drips would else keep for as long as it
-    /// likes what waits for its answer. See `Channel::create_timeout`.
+    /// The whole body has to come in time: a channel that drips would otherwise hold up whoever waits for
+    /// its answer for as long as it likes. See `Channel::create_timeout`.
     pub(crate) async fn rest(mut self, max_bytes: usize) -> Result<Answer, UpstreamError> {
         let patience = self.channel.spec().read_timeout;
         let read = within(|| patience, self.read_answer(max_bytes)).await;
@@ -258,8 +257,8 @@ impl Exchange {
         }
     }
 
-    /// Reads what follows the head, in the same time as [`Self::rest`], without keeping it, for
-    /// as long as `take` wants more. Whether its end was read.
+    /// Passes the body of the answer to `take` without keeping it, for as long as `take` wants more, in
+    /// the same time as [`Self::rest`]. Returns whether the end of the body was read.
     pub(crate) async fn read_through(
         mut self,
         mut take: impl FnMut(&[u8]) -> bool + Send,
@@ -282,20 +281,20 @@ impl Exchange {
         read
     }
 
-    /// Drops what follows the head, and keeps the connection where there is little of it.
+    /// Discards the body of the answer, and keeps the connection where the body is short.
     pub(crate) async fn discard(self) {
         let mut room = DISCARDED;
         let take = |piece: &[u8]| {
             room = room.saturating_sub(piece.len());
             room > 0
         };
-        // Where it takes long, the connection is dropped.
+        // Where discarding takes long, the connection is dropped.
         let _ = within(|| EARLY_RESPONSE_TIMEOUT, self.read_through(take)).await;
     }
 
-    /// Reads the next piece of a video; `None` at its end. A channel that lets it come too slowly, with
-    /// pauses or in drips, has broken it off. The time in which nobody waits for it, since the
-    /// client is slow, does not count.
+    /// Reads the next piece of a video; `None` at its end. A channel that sends it too slowly, with
+    /// pauses or in drips, counts as having broken it off. The time in which nobody waits for the
+    /// channel, since the client is slow, does not count.
     ///
     /// Cancel safe: a read that is dropped has taken nothing.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, UpstreamError> {
@@ -330,11 +329,10 @@ impl Exchange {
         self.pool.release(self.session, &self.peer, idle).await;
     }
 
-    /// Reads an answer that the channel sent before it had the whole request, and closes the
-    /// connection.
+    /// Reads an answer that the channel sent before it had the whole request, and closes the connection.
     ///
     /// # Errors
-    /// Where it sent none in time.
+    /// Where the channel sent no answer in time.
     pub(crate) async fn read_early_response(
         mut self,
         max_bytes: usize,
@@ -389,10 +387,10 @@ impl Exchange {
         })
     }
 
-    /// Breaks the request off, visibly: the channel sees that it is not complete.
+    /// Breaks off the request visibly: the channel sees that it is not complete.
     ///
-    /// Under TLS the farewell waits behind what a stalled channel has not taken yet: dropping
-    /// the connection says the same.
+    /// Under TLS the closing alert waits behind what a stalled channel has not taken yet: dropping the
+    /// connection says the same.
     pub(crate) async fn abort(mut self) {
         let _ = within(|| EARLY_RESPONSE_TIMEOUT, self.session.shutdown()).await;
     }

@@ -1,5 +1,5 @@
-//! Decides which failures of channels are logged: the first of a kind, and that the channel
-//! works again. In between failures are only counted, here and in the metrics.
+//! Decides which failures of channels are logged: the first of a kind, and then that the channel works
+//! again. In between failures are only counted, here and in the metrics.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,18 +11,18 @@ use crate::clock::millis;
 use crate::plural::Counted;
 use crate::policy::Timestamp;
 
-/// A channel works again when a request succeeds this long after the last failure: one that
+/// The time without a failure after which a success shows that a channel works again: a channel that
 /// fails now and then is in one state, and not in two by turns.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// How many jobs are remembered at least, so that what is wrong with one is not logged again.
+/// The minimum number of jobs that are remembered, so that a failure about one job is not logged again.
 const MIN_JOBS: usize = 5_000;
 
-/// A job's public id, and how its channel fails it: the kind, and the status of its answer.
+/// A job's public id, the kind of its failure, and the status of the channel's answer.
 type JobFailure = (Arc<str>, &'static str, u16);
 
-/// Remembers which jobs the log has named. The number is bounded: of those that are not seen any
-/// more, the oldest are forgotten.
+/// The jobs that the log has named. Their number is bounded: of the jobs that are not seen any more, the
+/// oldest are forgotten.
 #[derive(Default)]
 struct NamedJobs {
     recent: HashSet<JobFailure>,
@@ -30,7 +30,7 @@ struct NamedJobs {
 }
 
 impl NamedJobs {
-    /// Returns whether the log has not named it yet.
+    /// Returns whether the log has not named `failure` yet, and adds it.
     fn insert(&mut self, failure: JobFailure) -> bool {
         if self.recent.contains(&failure) {
             return false;
@@ -44,12 +44,12 @@ impl NamedJobs {
     }
 }
 
-/// Remembers which channels fail, and how.
+/// The channels that fail, with the kinds of their failures.
 #[derive(Default)]
 pub(super) struct FailureLog {
-    /// How many entries there are, which is read at each success.
+    /// The number of entries in `all`, which is read at each success.
     open: AtomicUsize,
-    /// By the channel's name and the kind of failure, as in the metrics.
+    /// The failures by the channel's name and the kind of failure, as in the metrics.
     all: Mutex<HashMap<(String, &'static str), Failures>>,
     jobs: Mutex<NamedJobs>,
 }
@@ -81,7 +81,7 @@ impl fmt::Display for Ended {
 }
 
 impl FailureLog {
-    /// Notes a failure. Returns whether it is to be logged.
+    /// Records a failure of a channel. Returns whether it is to be logged.
     pub(super) fn failed(&self, channel: &str, kind: &'static str, at: Timestamp) -> bool {
         let mut all = self.lock();
         let failures = all.entry((channel.to_owned(), kind)).or_insert(Failures {
@@ -96,14 +96,14 @@ impl FailureLog {
         is_news
     }
 
-    /// Notes what is wrong with one job, and says nothing of its channel: others of its answers neither
+    /// Records a failure that concerns one job, and not its channel: other answers of the channel neither
     /// end it nor begin it anew. Returns whether it is to be logged: once for each job and state.
     pub(super) fn job_failed(&self, job: &str, kind: &'static str, status: u16) -> bool {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.insert((job.into(), kind, status))
     }
 
-    /// Notes a success. Returns which failures have ended.
+    /// Records a success of a channel. Returns the failures that have ended.
     pub(super) fn succeeded(&self, channel: &str, at: Timestamp) -> Vec<Ended> {
         if self.open.load(Ordering::Relaxed) == 0 {
             return vec![];
@@ -135,7 +135,7 @@ mod tests {
         assert!(log.failed("a", "broken", at(1)));
         for second in 2..100 {
             assert!(!log.failed("a", "broken", at(second)));
-            // One that fails every other time does not work again in between.
+            // A channel that fails every other time does not work again in between.
             assert!(log.succeeded("a", at(second)).is_empty());
         }
         assert!(log.failed("a", "connect", at(100)));
@@ -154,7 +154,7 @@ mod tests {
     fn a_job_is_named_once_for_each_state() {
         let log = FailureLog::default();
         assert!(log.job_failed("video_1", "status", 404));
-        // Polled every ten minutes, among other jobs that are answered.
+        // The job is polled every ten minutes, among other jobs that are answered.
         for second in (0..10_000).step_by(600) {
             assert!(log.succeeded("a", Timestamp(second * 1000)).is_empty());
             assert!(!log.job_failed("video_1", "status", 404));
@@ -171,7 +171,7 @@ mod tests {
         assert!(named.insert(job(0)));
         for number in 1..MIN_JOBS * 4 {
             assert!(named.insert(job(number)), "{number}");
-            // It is polled still.
+            // The job is polled still.
             assert!(!named.insert(job(0)), "{number}");
             assert!(named.recent.len() + named.older.len() <= MIN_JOBS * 2);
         }

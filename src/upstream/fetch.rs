@@ -15,15 +15,15 @@ use super::headers;
 use crate::policy::Timestamp;
 use crate::route::Route;
 
-/// How many pooled connections may turn out to be dead before a request is given up. The
-/// channel may close one at the moment that it is used again.
+/// The number of dead pooled connections after which a request is given up. The channel may close one at
+/// the moment that it is used again.
 const STALE: usize = 2;
 
 /// A request without a body.
 pub(crate) struct FetchRequest<'a> {
     pub(crate) method: Method,
     pub(crate) route: &'a Route,
-    /// The channel's id for the route's job, where that is not the public one.
+    /// The channel's id for the route's job, where it differs from the public id.
     pub(crate) job: Option<&'a str>,
     pub(crate) query: Option<&'a str>,
     /// The path and query at another server than the channel's own, in place of the route's.
@@ -49,7 +49,7 @@ impl<'a> FetchRequest<'a> {
         }
     }
 
-    /// Builds the head that the channel gets.
+    /// Builds the head of the request to the channel.
     pub(super) fn head(self, channel: &LiveChannel) -> Result<Box<RequestHeader>, ConnectError> {
         let head = match self.path {
             Some(path) => headers::request_at(self.method, path, self.headers, channel),
@@ -69,7 +69,7 @@ impl UpstreamClient {
     /// Sends a request and reads its answer, of which at most `max_bytes` bytes of body are kept.
     ///
     /// # Errors
-    /// Where there is no answer. It has been counted and logged.
+    /// Where the channel gives no answer. The error has been counted and logged.
     pub(crate) async fn fetch(
         &self,
         channel: &Arc<LiveChannel>,
@@ -86,7 +86,7 @@ impl UpstreamClient {
     /// Sends a request and reads the head of its answer; the body is still to be read.
     ///
     /// # Errors
-    /// Where there is no answer. It has been counted and logged.
+    /// Where the channel gives no answer. The error has been counted and logged.
     pub(crate) async fn fetch_head(
         &self,
         channel: &Arc<LiveChannel>,

@@ -1,14 +1,14 @@
-//! Says how the length of a request's body is told.
+//! The framing of a request's body.
 
 use http::header;
 use pingora::http::RequestHeader;
 
-/// How the length of a body is told.
+/// The framing of a body: how its length is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// Content-Length.
+    /// A body whose length is in the header `Content-Length`, in bytes.
     Length(u64),
-    /// By its end: chunked, or HTTP/2 without a length.
+    /// A body without a length, which its end delimits: chunked, or HTTP/2.
     Open,
 }
 

@@ -1,8 +1,7 @@
-//! Selects the headers that go on, in either direction, and builds heads of requests.
+//! Selects the headers that pass, in either direction, and builds the heads of requests.
 //!
-//! Both directions work by **lists of what passes**. A list of what does not would have to
-//! know every header by which some proxy or vendor carries credentials, addresses or
-//! method overrides.
+//! Both directions work by **lists of what passes**. A list of what is stopped would have to know every
+//! header by which some proxy or vendor carries credentials, addresses or method overrides.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora::http::RequestHeader;
@@ -12,7 +11,7 @@ use super::channel::LiveChannel;
 use crate::access_log::REQUEST_ID;
 use crate::route::Route;
 
-/// Returns whether a client's header goes on to the channel.
+/// Returns whether a client's header passes to the channel.
 ///
 /// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
 /// channel would answer one of them with another's job.
@@ -37,8 +36,8 @@ fn is_request_header_allowed(name: &HeaderName) -> bool {
     ) || name.starts_with("x-stainless-")
 }
 
-/// Returns whether a client's header goes on to a server that a redirect leads to: what says which
-/// part of the video is wanted, and nothing about the client.
+/// Returns whether a client's header passes to a server that a redirect leads to: only headers that say
+/// which part of the video is wanted pass, and nothing about the client.
 fn is_redirect_header_allowed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -52,7 +51,7 @@ fn is_redirect_header_allowed(name: &HeaderName) -> bool {
     )
 }
 
-/// Returns whether a channel's header goes on to the client.
+/// Returns whether a channel's header passes to the client.
 ///
 /// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
 /// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
@@ -79,20 +78,20 @@ fn is_response_header_allowed(name: &HeaderName) -> bool {
     )
 }
 
-/// Selects the headers of a client's request that go on to a channel. The id that the gate knows
-/// the request by goes with them, whatever the client has written.
+/// Selects the headers of a client's request that pass to a channel. The gate's id of the request goes
+/// with them, whatever the client has written.
 pub(crate) fn passing_up(headers: &HeaderMap, request_id: HeaderValue) -> HeaderMap {
     let mut passing = passing(headers, is_request_header_allowed);
     passing.insert(REQUEST_ID, request_id);
     passing
 }
 
-/// Selects the headers of a client's request that go on to where a redirect leads.
+/// Selects the headers of a client's request that pass to the server that a redirect leads to.
 pub(crate) fn passing_away(headers: &HeaderMap) -> HeaderMap {
     passing(headers, is_redirect_header_allowed)
 }
 
-/// Selects the headers of a channel's answer that go on to the client.
+/// Selects the headers of a channel's answer that pass to the client.
 pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
     passing(headers, is_response_header_allowed)
 }
@@ -106,12 +105,12 @@ fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
     passing
 }
 
-/// The gate reads answers as they are, and none at all means any coding (RFC 9110, section
-/// 12.5.3).
+/// The coding that the gate asks for: it reads answers as they are, and no `Accept-Encoding` at all means
+/// any coding (RFC 9110, section 12.5.3).
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Builds the head of a request to a channel: the route there, its host and credential, and
-/// what of the client's headers passes.
+/// Builds the head of a request to a channel from the path of its route, its host and credential, and the
+/// client's headers that pass.
 pub(crate) fn request(
     method: Method,
     (route, job): (&Route, Option<&str>),
@@ -123,7 +122,7 @@ pub(crate) fn request(
     request_at(method, &path, passing, channel)
 }
 
-/// Builds the head of a request for a path and query as they are.
+/// Builds the head of a request to a channel for a path and query as they are.
 pub(crate) fn request_at(
     method: Method,
     path: &str,

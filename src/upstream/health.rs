@@ -1,9 +1,9 @@
-//! Decides when a channel is ejected, for how long, and what lets it back. Pure: the caller tells
+//! Decides when a channel is ejected, for how long, and what ends the ejection. Pure: the caller passes
 //! the time.
 //!
-//! A channel that is ejected rests: it gets creates only where no other channel can take them. What
-//! it is ejected for says how that ends: a connection where it could not be reached, the end of the
-//! pause and then one trial where it failed, an operator or a probe where its account is refused.
+//! An ejected channel rests: it gets creates only where no other channel can take them. The reason of the
+//! ejection decides how it ends: by a connection where the channel could not be reached, by the end of
+//! the pause and then one trial where it failed, by an operator or a probe where its account is refused.
 
 use std::time::Duration;
 
@@ -11,32 +11,32 @@ use crate::channel::EjectionRules;
 use crate::clock::millis;
 use crate::policy::Timestamp;
 
-/// How long a channel that could not be reached rests: this, doubled for each failure in a row up
-/// to the second value.
+/// The first and the maximum pause of a channel that could not be reached: the pause doubles for each
+/// failure in a row.
 const UNREACHABLE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// The first pause for a rate limit that does not say when it ends, and the shortest and the
-/// longest one of those that do.
+/// The first pause for a rate limit that does not say when it ends, and the maximum pause for one that
+/// does; the first value is also the minimum for the latter.
 const RATE_LIMITED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
-/// Why a channel is ejected.
+/// The reason why a channel is ejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EjectionReason {
-    /// It could not be connected to.
+    /// The channel could not be connected to.
     Unreachable,
-    /// It refuses the gate's account, or the account is spent.
+    /// The channel refuses the gate's account, or the account is spent.
     Account,
-    /// It answered that too much was asked of it.
+    /// The channel answered that too much was asked of it.
     RateLimited,
-    /// It answered creates with a 5xx, or closed the connection instead.
+    /// The channel answered creates with a 5xx, or closed the connection instead.
     Failed,
-    /// It did not answer creates in time.
+    /// The channel did not answer creates in time.
     TimedOut,
-    /// Its probes fail.
+    /// The probes of the channel fail.
     Probe,
 }
 
 impl EjectionReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 6] = [
         Self::Unreachable,
         Self::Account,
@@ -46,7 +46,7 @@ impl EjectionReason {
         Self::Probe,
     ];
 
-    /// Returns the name in labels.
+    /// Returns the name of the reason in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -59,42 +59,42 @@ impl EjectionReason {
     }
 }
 
-/// What was seen of a channel.
+/// An event that shows the health of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A connection to it was made.
+    /// A connection to the channel was made.
     Connected,
-    /// No connection could be made.
+    /// No connection to the channel could be made.
     Unreachable,
-    /// It created a job.
+    /// The channel created a job.
     Created,
-    /// It answered about the request, and not about itself.
+    /// The channel's answer was about the request, and not about the channel itself.
     Answered,
-    /// It refused the gate's account.
+    /// The channel refused the gate's account.
     Account,
-    /// It asked to be left alone, and may have said for how long.
+    /// The channel asked for fewer requests, and may have said for how long.
     RateLimited(Option<Duration>),
-    /// It answered a create with a failure of its own, or broke off.
+    /// The channel answered a create with a failure of its own, or broke off.
     Failed,
-    /// It did not answer a create in time.
+    /// The channel did not answer a create in time.
     TimedOut,
-    /// A probe was answered as it should be.
+    /// A probe was answered with success.
     Probed,
-    /// A probe was not.
+    /// A probe was answered with a failure, or not at all.
     ProbeFailed,
 }
 
-/// Whether a channel is to get creates now.
+/// The decision whether a channel gets creates now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It is.
+    /// The channel gets creates.
     Active,
-    /// It may get one, to see whether it works again.
+    /// The channel may get one create, to see whether it works again.
     Trial,
-    /// Only where no other channel can take it.
+    /// The channel gets a create only where no other channel can take it.
     Resting {
-        /// When its pause ends, or ended where a trial is under way; `None` where time does not
-        /// end it.
+        /// The end of the pause, which is past where a trial is under way; `None` where time does not end
+        /// the pause.
         until: Option<Timestamp>,
     },
 }
@@ -102,31 +102,31 @@ pub(crate) enum Standing {
 /// A change of a channel's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It is ejected, or for another reason than before.
+    /// The channel is ejected, or is now ejected for another reason than before.
     Ejected(Ejection),
-    /// It is ejected again for the same reason, since it still fails after its pause.
+    /// The channel is ejected again for the same reason, since it still fails after its pause.
     Prolonged(Ejection),
-    /// It is ejected no more.
+    /// The channel is ejected no more.
     Returned(EjectionReason),
 }
 
-/// Why and for how long a channel is ejected.
+/// The ejection of a channel, with its reason and its pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ejection {
     pub(crate) reason: EjectionReason,
-    /// Since when.
+    /// The beginning of the ejection.
     at: Timestamp,
-    /// When its pause ends; `None` where time does not end it.
+    /// The end of the pause; `None` where time does not end it.
     pub(crate) until: Option<Timestamp>,
-    /// How many pauses there were before this one, without a success in between.
+    /// The number of pauses before this one, without a success in between.
     pauses: u32,
-    /// Until when the trial that is under way is waited for.
+    /// The time until which the trial that is under way is waited for.
     trial: Option<Timestamp>,
 }
 
 impl Ejection {
-    /// Returns whether its pause is over. Where the clock was set back behind its beginning, it is:
-    /// nobody knows how much of it is left.
+    /// Returns whether the pause is over. A clock that was set back behind the beginning of the pause
+    /// ends it: nobody knows how much of it is left.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.until
             .is_some_and(|until| until <= now || now < self.at)
@@ -140,12 +140,12 @@ impl Ejection {
 /// The health of a channel, as its answers show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Health {
-    /// Failures and timeouts of creates in a row.
+    /// The number of failures and timeouts of creates in a row.
     failures: u32,
-    /// Failures of probes in a row.
+    /// The number of failures of probes in a row.
     probe_failures: u32,
     ejection: Option<Ejection>,
-    /// When it was let back. What began before says nothing of the time since.
+    /// The end of the last ejection. Requests that began before say nothing of the time since.
     returned: Timestamp,
 }
 
@@ -160,7 +160,7 @@ impl Health {
         self.ejection
     }
 
-    /// Returns whether the channel is to get creates.
+    /// Returns whether the channel gets creates now.
     pub(super) fn standing(&self, now: Timestamp) -> Standing {
         let Some(ejection) = &self.ejection else {
             return Standing::Active;
@@ -175,8 +175,8 @@ impl Health {
         }
     }
 
-    /// Begins a trial that lasts for `lasts` at most: one at a time. Returns when it ends at the
-    /// latest; `None` where none may be made.
+    /// Begins a trial that lasts for `lasts` at most: one at a time. Returns the latest time of its end;
+    /// `None` where no trial may be made.
     pub(super) fn begin_trial(&mut self, now: Timestamp, lasts: Duration) -> Option<Timestamp> {
         if self.standing(now) != Standing::Trial {
             return None;
@@ -186,14 +186,14 @@ impl Health {
         Some(ends)
     }
 
-    /// Ends the trial that was to end then, if it is under way still.
+    /// Ends the trial whose latest end is `ends`, if it is still under way.
     pub(super) fn end_trial(&mut self, ends: Timestamp) {
         if let Some(ejection) = &mut self.ejection {
             ejection.trial = ejection.trial.filter(|trial| *trial != ends);
         }
     }
 
-    /// Lets the channel back at once.
+    /// Ends the channel's ejection at once.
     pub(super) fn restore(&mut self, now: Timestamp) -> Option<Change> {
         (self.failures, self.probe_failures) = (0, 0);
         self.returned = now;
@@ -201,7 +201,7 @@ impl Health {
         ejection.map(|ejection| Change::Returned(ejection.reason))
     }
 
-    /// Notes what was seen of a request that began at that time.
+    /// Notes an event of a request that began at `began`.
     pub(super) fn note(
         &mut self,
         event: Event,
@@ -214,7 +214,7 @@ impl Health {
             Event::Created | Event::Answered => {
                 self.failures = 0;
                 let created = event == Event::Created;
-                // A request that is refused for itself proves nothing of the account.
+                // A request that is refused for itself proves nothing about the account.
                 let mends = |reason| created || reason != EjectionReason::Account;
                 self.succeed_after_ejection(began, now, mends)
             }
@@ -244,8 +244,8 @@ impl Health {
         }
     }
 
-    /// Returns whether a request began after the channel was ejected, where it is. One that began
-    /// before shows how the channel was.
+    /// Returns whether a request began after the ejection, or there is none. A request that began before
+    /// it shows how the channel was.
     fn began_after_ejection(&self, began: Timestamp, now: Timestamp) -> bool {
         let at = self.ejection.map(|ejection| ejection.at);
         at.is_none_or(|at| began >= at || now < at)
@@ -307,7 +307,7 @@ impl Health {
         if failed_again {
             return self.eject(reason, Some(until), now);
         }
-        // What is under way is one failure, and no pause more.
+        // Requests under way are one failure, and do not count as another pause.
         let longer = Ejection {
             reason,
             until: Some(until),
@@ -317,7 +317,8 @@ impl Health {
         (before.reason != reason).then_some(Change::Ejected(longer))
     }
 
-    /// Notes a failure, the so-manieth of how many in a row eject.
+    /// Notes a failure. The triple is its reason, the number of failures in a row, and the number that
+    /// ejects.
     fn fail(
         &mut self,
         (reason, in_a_row, enough): (EjectionReason, u32, u32),
@@ -327,14 +328,15 @@ impl Health {
     ) -> Option<Change> {
         let again = match self.ejection {
             None => in_a_row >= enough,
-            // Requests that fail together are one ejection; and only one that could have shown
-            // that the channel works again shows that it does not.
+            // Requests that fail together are one ejection; and only a request that could have shown that
+            // the channel works again shows that it does not.
             Some(before) => before.is_over(now) && self.began_after_ejection(began, now),
         };
         if !again {
             return None;
         }
-        // What it was ejected for is not shown to be over by a trial that did not reach it.
+        // A trial that did not reach the channel does not show that the first reason for the ejection is
+        // over.
         let before = self.ejection.map(|before| before.reason);
         let reason = match (reason, before) {
             (EjectionReason::Unreachable, Some(before)) => before,
@@ -344,7 +346,7 @@ impl Health {
         self.eject(reason, Some(Timestamp(until)), now)
     }
 
-    /// Computes the next pause: the first one, doubled for each that there was.
+    /// Computes the next pause: the first pause, doubled for each earlier one.
     fn pause(&self, reason: EjectionReason, rules: &EjectionRules) -> Duration {
         let (first, most) = match reason {
             EjectionReason::Unreachable => UNREACHABLE,

@@ -1,4 +1,4 @@
-//! Asks a channel how one of its jobs stands.
+//! Asks a channel for the status of one of its jobs.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use super::fetch::FetchRequest;
 use crate::dialect::{JobAnswer, JobStatus};
 use crate::route::{JobId, Route};
 
-/// What a channel says of one job.
+/// The status of one job, as its channel reports it.
 pub(crate) struct JobReport {
-    /// What of it means something to the gate.
+    /// The parts of the channel's answer that mean something to the gate.
     pub(crate) job: JobAnswer,
-    /// What the channel has written.
+    /// The body of the channel's answer.
     pub(crate) body: Bytes,
-    /// When the channel wants to be asked again, in milliseconds from now.
+    /// The time until the channel wants to be asked again, in milliseconds from now.
     pub(crate) poll_after_ms: Option<u64>,
 }
 
 /// Fetches the status of a job, which need be in no ledger. `id` is its public id, for the log.
 ///
 /// # Errors
-/// Where the channel tells nothing of the job. It has been counted and logged.
+/// Where the channel's answer tells nothing of the job. The error has been counted and logged.
 pub(crate) async fn fetch(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,
@@ -73,7 +73,7 @@ pub(crate) async fn fetch(
     }
 }
 
-/// Counts an answer that tells nothing, under `success` where its status is one.
+/// Counts an answer that tells nothing of a job, under `success` where its status is one.
 pub(super) fn unreadable(
     client: &UpstreamClient,
     channel: &LiveChannel,
@@ -89,7 +89,7 @@ pub(super) fn unreadable(
         _ => ("status", QueryError::Unreadable),
     };
     let label = route.label();
-    // What a channel answers for one job says nothing of the others, unless it is about itself.
+    // The answer about one job says nothing of the others, unless it is about the channel itself.
     let is_of_job = matches!(error, QueryError::Unreadable) && !status.is_server_error();
     match route.job() {
         Some(id) if is_of_job => {

@@ -15,18 +15,18 @@ use crate::route::Route;
 /// The page sizes that a channel is asked for, the largest first. A page that cannot be read lowers the
 /// channel's size for all later pages.
 const PAGES: [usize; 4] = [100, 20, 5, 1];
-/// The longest page that is read, as a multiple of `bounds.answer_bytes`. None of it is kept but what
-/// its jobs are recognised by.
+/// The maximum length of a page that is read, as a multiple of `bounds.answer_bytes`. Nothing of a page
+/// is kept but the facts by which its jobs are recognised.
 const PAGE_ANSWERS: usize = 64;
 
-/// A page of a channel's list.
+/// A page of a channel's list of jobs.
 pub(crate) struct ListPage {
     pub(crate) page: Page,
-    /// When it was written by the channel's clock, as the header `Date` says.
+    /// The time of the page by the channel's clock, as its header `Date` says.
     pub(crate) date: Option<String>,
 }
 
-/// Why a page was not read, and whether a smaller one may be.
+/// The reason why a page was not read, and whether a smaller one may be.
 struct Failure {
     error: QueryError,
     may_be_too_long: bool,
@@ -41,13 +41,12 @@ impl From<QueryError> for Failure {
     }
 }
 
-/// Fetches one page of everything that a channel's account has, newest first: what comes after
-/// the job `after`. It is read as it comes, and its memory is bounded whatever it holds. Where
-/// a page is too long, too slow or breaks off, what it began with is taken, and the next one
-/// is asked to be smaller.
+/// Fetches one page of all jobs of a channel's account, newest first: the jobs that come after `after`.
+/// The page is read as it comes, in bounded memory whatever it holds. Where a page is too long, too slow
+/// or breaks off, its beginning is taken, and the next page is asked to be smaller.
 ///
 /// # Errors
-/// Where nothing of it can be read. It has been counted and logged.
+/// Where nothing of the page can be read. The error has been counted and logged.
 pub(crate) async fn fetch(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,
@@ -97,7 +96,7 @@ async fn fetch_sized(
         exchange.discard().await;
         return Err(Failure {
             error: unreadable(client, channel, &route, status, "no_list"),
-            // It may have its own idea of how many there may be on a page.
+            // The channel may have its own maximum for the jobs on a page.
             may_be_too_long: matches!(status.as_u16(), 400 | 413 | 422),
         });
     }
@@ -116,7 +115,7 @@ async fn fetch_sized(
         client.failed(name, "no_list", "what it answers for a list is none");
         return Err(Failure {
             error: QueryError::Unreadable,
-            // Where it breaks off before its first job, a shorter one may not.
+            // Where a page breaks off before its first job, a shorter one may not.
             may_be_too_long: ended.is_err(),
         });
     };
@@ -124,7 +123,7 @@ async fn fetch_sized(
     Ok(ListPage { page, date })
 }
 
-/// Counts a page that could not be read as a whole.
+/// Counts a page that could not be read as a whole, or that has unreadable jobs.
 fn note_unreadable_jobs(client: &UpstreamClient, name: &str, page: &Page) {
     let unreadable = page.unreadable();
     if page.whole && unreadable == 0 {

@@ -1,23 +1,25 @@
-//! Measures how busy a channel is: by what is in flight there, and by how long creates have waited
-//! without an answer.
+//! Measures how busy a channel is: by the number of its requests in flight, and by how long creates have
+//! waited without an answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::policy::Timestamp;
 
-/// A wait of this many milliseconds without any answer counts as much as a request in flight, twice
-/// that as much as four, three times as nine, and so on: the longer a channel is silent, the likelier it hangs,
-/// and it gets no more creates long before one of them has timed out, as long as another answers.
+/// The step of a wait in milliseconds. A wait of one step without any answer counts as much as a request
+/// in flight, a wait of two steps as much as four, of three as nine, and so on: the longer a channel is
+/// silent, the likelier it hangs, and it gets no more creates long before one of them has timed out, as
+/// long as another answers.
 const STEP_MS: u64 = 100;
 
-/// What is in flight at a channel.
+/// The load of a channel: its requests in flight and its waiting creates.
 #[derive(Debug, Default)]
 pub(super) struct Load {
     in_flight: AtomicUsize,
-    /// Complete creates whose answer has not begun.
+    /// The number of complete creates whose answer has not begun.
     waiting: AtomicUsize,
-    /// When the first of them was complete, or the last answer to a create came, whichever is later.
+    /// The time at which the first of the waiting creates was complete, or the last answer to a create
+    /// came, whichever is later.
     since: AtomicU64,
 }
 
@@ -26,13 +28,13 @@ impl Load {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Counts a request as in flight until what is returned is dropped.
+    /// Counts a request as in flight until the returned guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
     }
 
-    /// Counts a complete create as waiting for its answer until what is returned is dropped.
+    /// Counts a complete create as waiting for its answer until the returned guard is dropped.
     pub(super) fn begin_wait(self: &Arc<Self>, now: Timestamp) -> WaitingCreate {
         if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
             self.since.store(now.0, Ordering::Relaxed);
@@ -40,7 +42,7 @@ impl Load {
         WaitingCreate(self.clone())
     }
 
-    /// Returns how busy the channel is, to be compared with others.
+    /// Returns a measure of how busy the channel is, to be compared with others.
     pub(super) fn at(&self, now: Timestamp) -> usize {
         let waited = match self.waiting.load(Ordering::Relaxed) {
             0 => 0,
@@ -51,7 +53,7 @@ impl Load {
     }
 }
 
-/// Counts a request as in flight on its channel until it is dropped.
+/// A guard that counts a request as in flight on its channel until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Arc<Load>);
 
@@ -61,12 +63,12 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts a create as waiting for its answer until it is dropped.
+/// A guard that counts a create as waiting for its answer until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WaitingCreate(Arc<Load>);
 
 impl WaitingCreate {
-    /// Notes that the answer has come.
+    /// Notes that the answer to the create has come.
     pub(crate) fn answered(self, now: Timestamp) {
         self.0.since.store(now.0, Ordering::Relaxed);
     }
@@ -92,13 +94,13 @@ mod tests {
             [0, 99, 100, 250, 2000].map(|ms| load.at(at(ms))),
             [1, 1, 2, 5, 401]
         );
-        // Another one is answered: it works.
+        // Another create is answered: the channel works.
         let (other, waiting) = (load.begin(), load.begin_wait(at(1500)));
         assert_eq!(load.at(at(1600)), 258);
         waiting.answered(at(1600));
         drop(other);
         assert_eq!([1600, 1700].map(|ms| load.at(at(ms))), [1, 2]);
-        // It is given up.
+        // The create is given up.
         drop((hangs, hanging));
         assert_eq!(load.at(at(9000)), 0);
         // A clock that was set back counts as no time.

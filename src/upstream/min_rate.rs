@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// Measures the rate of a sender over a window. Only the time in which the gate waits for the
-/// sender counts: while the other side takes no more, the sender is not at fault.
+/// Measures the rate of a sender over a window. Only the time in which the gate waits for the sender
+/// counts: while the other side takes no more, the sender is not at fault.
 #[derive(Debug)]
 pub(crate) struct MinRate {
-    /// The fewest bytes in a second.
+    /// The minimum rate, in bytes per second.
     rate: u64,
-    /// How long the gate waits before it judges the rate, each time.
+    /// The time that the gate waits for the sender before it judges the rate, each time.
     window: Duration,
     waited: Duration,
     bytes: u64,
 }
 
-/// The sender is slower than the minimum rate.
+/// The error of a sender that is slower than the minimum rate.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
@@ -28,10 +28,10 @@ impl MinRate {
         }
     }
 
-    /// Adds bytes that came after a wait.
+    /// Adds `bytes` that came after a wait of `waited`.
     ///
     /// # Errors
-    /// At the end of a window in which too few came.
+    /// At the end of a window in which too few bytes came.
     pub(crate) fn record_bytes(&mut self, bytes: u64, waited: Duration) -> Result<(), TooSlow> {
         self.waited += waited;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -64,16 +64,16 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(steady.record_bytes(300, 3 * SECOND), Ok(()));
         }
-        // What came fast does not make up for a later window.
+        // Fast bytes in one window do not make up for a later window.
         let mut falls = pace();
         assert_eq!(falls.record_bytes(1 << 20, 10 * SECOND), Ok(()));
         assert_eq!(falls.record_bytes(500, 5 * SECOND), Ok(()));
         assert_eq!(falls.record_bytes(499, 5 * SECOND), Err(TooSlow));
-        // A pause within a window is made up for by what follows it in there.
+        // The bytes after a pause make up for it within the same window.
         let mut pauses = pace();
         assert_eq!(pauses.record_bytes(0, 9 * SECOND), Ok(()));
         assert_eq!(pauses.record_bytes(1000, SECOND), Ok(()));
-        // What is at hand costs no wait.
+        // Bytes that are at hand cost no wait.
         let mut at_hand = pace();
         assert_eq!(at_hand.record_bytes(0, 9 * SECOND), Ok(()));
         assert_eq!(at_hand.record_bytes(1000, Duration::ZERO), Ok(()));

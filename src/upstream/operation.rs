@@ -1,4 +1,4 @@
-//! Keeps whether a channel is used: what operators decide, and what its answers have shown.
+//! Keeps whether a channel is used: by the decision of operators, and by what its answers have shown.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,33 +8,34 @@ use super::health::{Change, Ejection, EjectionReason, Event, Health, Standing};
 use crate::channel::{ChannelState, EjectionRules};
 use crate::policy::Timestamp;
 
-/// For how long a limit of a channel counts as reached after the ledger has said so.
+/// The time for which a limit of a channel counts as reached after the ledger has said so, in
+/// milliseconds.
 const FULL_FOR_MS: u64 = 1000;
 
-/// How a channel is operated, while its configuration is in force.
+/// The operation of a channel while its configuration is in force: its state, health and limits.
 #[derive(Debug)]
 pub(super) struct Operation {
-    /// See [`code`].
+    /// The state that operators have set, encoded by [`code`].
     state: AtomicU8,
-    /// Whether nothing speaks against the channel, which is read for each request.
+    /// Whether nothing speaks against the channel: read for each request, without a lock.
     good: AtomicBool,
     health: Mutex<Health>,
     full_until: AtomicU64,
 }
 
-/// The states that a channel can be seen in, as they are labelled.
+/// The labels of the states that a channel can be seen in.
 pub const CHANNEL_STATES: [&str; 5] = ["active", "drain", "off", "resting", "trial"];
 
-/// How a channel stands, for operators.
+/// The status of a channel, for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelStatus {
     /// One of [`CHANNEL_STATES`].
     pub label: &'static str,
-    /// Why it is ejected, where it is.
+    /// The reason of the ejection, where the channel is ejected.
     pub reason: Option<EjectionReason>,
-    /// When its pause ends or ended, where it is ejected and time ends that.
+    /// The end of the pause, past or to come, where the channel is ejected and time ends the pause.
     pub until: Option<Timestamp>,
-    /// How many requests are in flight there.
+    /// The number of requests in flight at the channel.
     pub in_flight: usize,
 }
 
@@ -52,7 +53,7 @@ impl Operation {
         decoded(self.state.load(Ordering::Relaxed))
     }
 
-    /// Sets the state. Answers which it was.
+    /// Sets the state. Returns the state before.
     pub(super) fn set_state(&self, state: ChannelState) -> ChannelState {
         decoded(self.state.swap(code(state), Ordering::Relaxed))
     }
@@ -71,7 +72,7 @@ impl Operation {
         }
     }
 
-    /// Notes what was seen of a request. Where all is well and stays so, no lock is taken.
+    /// Notes an event of a request. Where all is well and stays so, no lock is taken.
     pub(super) fn note(
         &self,
         event: Event,
@@ -106,8 +107,8 @@ impl Operation {
         self.full_until.store(until, Ordering::Relaxed);
     }
 
-    /// Returns whether a limit was found to be reached a moment ago. One that was noted by a clock
-    /// that was ahead counts for nothing.
+    /// Returns whether a limit of the channel was found to be reached a moment ago. A limit that was
+    /// noted by a clock that was ahead counts for nothing.
     pub(super) fn is_full(&self, now: Timestamp) -> bool {
         let until = self.full_until.load(Ordering::Relaxed);
         until > now.0 && until - now.0 <= FULL_FOR_MS

@@ -1,4 +1,4 @@
-//! Says where and how a channel is connected to, in Pingora's terms.
+//! Makes Pingora's peers: the addresses and options by which a channel is connected to.
 
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
@@ -15,14 +15,14 @@ use super::proxy::Tunnel;
 use crate::channel::{Channel, EgressProxy, Http2, is_public};
 use crate::key::Secret;
 
-/// Makes the peers of a channel: all that its connections have in common.
+/// A template for the peers of a channel: all that its connections have in common.
 #[derive(Debug)]
 pub(super) struct PeerTemplate {
     ca: Option<Arc<CaType>>,
     client_cert: Option<Arc<CertKey>>,
-    /// Connects through the proxy, where there is one.
+    /// The tunnel through the proxy, where the channel has one.
     tunnel: Option<Arc<Tunnel>>,
-    /// Tells connections apart by what Pingora does not tell them apart by: see [`group_key`].
+    /// A hash that tells connections apart where Pingora does not: see [`group_key`].
     group_key: u64,
     /// Whether addresses that are not public are left out.
     public_only: bool,
@@ -49,7 +49,7 @@ impl PeerTemplate {
         }
     }
 
-    /// Makes the peer at an address, which is the proxy's where there is one.
+    /// Makes the peer at an address, which is the proxy's where the channel has one.
     pub(super) fn peer_at(&self, spec: &Channel, address: SocketAddr) -> HttpPeer {
         let url = &spec.url;
         // The SNI is never empty: Pingora would take that as "do not verify".
@@ -75,8 +75,8 @@ impl PeerTemplate {
         peer
     }
 
-    /// Looks the addresses up that are connected to: the proxy's where there is one, to which the
-    /// channel's name is told.
+    /// Looks up the addresses to connect to: the proxy's where the channel has one, which is told the
+    /// channel's name.
     pub(super) async fn look_up(&self, spec: &Channel) -> Result<Vec<SocketAddr>, String> {
         let (host, port) = match &spec.proxy {
             Some(proxy) => (&*proxy.host, proxy.port),
@@ -90,8 +90,9 @@ impl PeerTemplate {
         }
     }
 
-    /// Judged by the address that is connected to, whatever the name said a moment before. Through a
-    /// proxy that is the proxy's to choose, unless the address is named.
+    /// Returns whether `address` may be connected to. The decision is about the address itself, whatever
+    /// the name said a moment before. Through a proxy that choice is the proxy's, unless the address is
+    /// named.
     fn is_allowed(&self, spec: &Channel, address: &SocketAddr) -> bool {
         let judged: Option<IpAddr> = match spec.proxy {
             Some(_) => spec.url.host.parse().ok(),
@@ -101,9 +102,9 @@ impl PeerTemplate {
     }
 }
 
-/// A hash of what connections must not be shared across: the trust roots that they were verified
-/// by, the client certificate that they were opened with (of which Pingora regards the serial
-/// number alone), and through which proxy they lead where, for whom.
+/// Returns a hash of all that connections must not be shared across: the trust roots that they were
+/// verified by, the client certificate that they were opened with (of which Pingora regards the serial
+/// number alone), and the proxy, its target and its credential.
 fn group_key(spec: &Channel) -> u64 {
     let client_cert = spec.client_cert.as_ref().map(|identity| identity.digest());
     let tunnel = spec.proxy.as_ref().map(|proxy| {
@@ -126,7 +127,7 @@ mod tests {
     use crate::certificate::TlsIdentity;
     use crate::channel::ServerUrl;
 
-    /// An identity whose certificate has the serial number 7.
+    /// Makes an identity whose certificate has the serial number 7.
     fn identity() -> TlsIdentity {
         let mut params = rcgen::CertificateParams::new(vec!["gate".to_owned()]).unwrap();
         params.serial_number = Some(7_u64.into());
@@ -163,7 +164,7 @@ mod tests {
             through("http://u:q@127.0.0.1:1", "https://api.example.com"),
             through("http://127.0.0.1:2", "https://api.example.com"),
         ];
-        // All of them connect to one address, as if a proxy's names led there.
+        // All channels connect to one address, as if a proxy's names led there.
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let hash = |spec: &Channel| {
             let peer = PeerTemplate::new(spec, false).peer_at(spec, address);

@@ -15,18 +15,18 @@ use tokio::task::unconstrained;
 
 use crate::map::Map;
 
-/// How many connections of HTTP/1.1 are kept for one address.
+/// The maximum number of idle HTTP/1.1 connections that are kept for one address.
 const KEPT: usize = 256;
-/// How often kept connections are looked through for those that nobody will use.
+/// The interval at which idle connections are searched for those that nobody will use.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// Pools connections. Those of HTTP/1.1 alone are kept here; where HTTP/2 is spoken, or agreed on
-/// with TLS, Pingora keeps them.
+/// A pool of connections to channels. Only HTTP/1.1 connections are kept here; where HTTP/2 is spoken, or
+/// agreed on with TLS, Pingora keeps them.
 ///
-/// Measured with Pingora 0.9.1: the future of [`Connector::get_http_session`] takes 9 KB, for
-/// handshakes of every kind; and for each request its pool of HTTP/1.1 spawns a task that
-/// watches the idle connection, wakes it to get the connection back, and asks the kernel whose
-/// it is. All that costs a twentieth of a small request.
+/// Measured with Pingora 0.9.1: the future of [`Connector::get_http_session`] takes 9 KB, for handshakes
+/// of every kind; and for each request its pool of HTTP/1.1 spawns a task that watches the idle
+/// connection, wakes it to get the connection back, and asks the kernel whose it is. All of this costs a
+/// twentieth of a small request.
 pub(crate) struct Pool {
     http1: TransportConnector,
     idle: Arc<Idle>,
@@ -55,8 +55,8 @@ impl Pool {
         Ok((HttpSession::H1(session), was_pooled))
     }
 
-    /// Takes a session back whose answer was read to its end, and keeps its connection for
-    /// `idle` where it can serve again.
+    /// Takes back a session whose answer was read to its end, and keeps its connection for `idle` where
+    /// it can serve again.
     pub(crate) async fn release(&self, session: Box<HttpSession>, peer: &HttpPeer, idle: Duration) {
         match *session {
             HttpSession::H1(mut session) if is_http1(peer) => {
@@ -69,7 +69,8 @@ impl Pool {
         }
     }
 
-    /// Drops the pooled connections to an address: one of them was stale, and the others may be.
+    /// Drops the pooled connections to the address of `peer`: one of them was stale, and the others may
+    /// be.
     pub(crate) fn evict(&self, peer: &HttpPeer) {
         self.idle.drop_all(peer.reuse_hash());
     }
@@ -79,7 +80,7 @@ fn is_http1(peer: &HttpPeer) -> bool {
     matches!(peer.options.alpn, ALPN::H1)
 }
 
-/// Holds the idle connections.
+/// The idle connections of the pool.
 #[derive(Default)]
 struct Idle {
     kept: Mutex<Kept>,
@@ -87,9 +88,9 @@ struct Idle {
 
 #[derive(Default)]
 struct Kept {
-    /// By the hash of all that a connection was made for, the one used last at the end.
+    /// The idle connections by the hash of all that they were made for, the one used last at the end.
     by_peer: Map<u64, Vec<Waiting>>,
-    /// Whether a task looks them through.
+    /// Whether a task sweeps the idle connections.
     is_swept: bool,
 }
 
@@ -99,8 +100,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Returns whether it can serve: its time is not over, and the channel has neither closed it
-    /// nor sent what nobody has asked for.
+    /// Returns whether the connection can serve: its time is not over, and the channel has neither closed
+    /// it nor sent what nobody has asked for.
     fn is_usable(&mut self, now: Instant) -> bool {
         // Without Tokio's budget: a task that has used it up would be told that nothing has come.
         let read = unconstrained(self.stream.read(&mut [0; 1])).now_or_never();
@@ -143,7 +144,7 @@ impl Idle {
         }
     }
 
-    /// Closes what cannot serve; says whether anything is left.
+    /// Closes the idle connections that cannot serve; returns whether any are left.
     fn sweep(&self) -> bool {
         let now = Instant::now();
         let mut closed = Vec::new();
@@ -160,8 +161,8 @@ impl Idle {
     }
 }
 
-/// The task that sweeps. A runtime of the host's that ends takes its tasks with it: when this
-/// one goes, the next connection that is kept starts another.
+/// The task that sweeps the idle connections. A runtime of the host that ends takes its tasks with it:
+/// when this task is gone, the next connection that is kept starts another.
 struct Sweeper(Weak<Idle>);
 
 impl Sweeper {
@@ -173,7 +174,7 @@ impl Sweeper {
                 _ => break,
             }
         }
-        // That it has ended is said, and another may sweep by now.
+        // The end of this task is noted already, and another may sweep by now.
         self.0 = Weak::new();
     }
 }
@@ -194,10 +195,10 @@ mod tests {
 
     use super::*;
 
-    /// Long enough to be over in no test.
+    /// A time that is long enough to be over in no test.
     const LONG: Duration = Duration::from_secs(3600);
 
-    /// Both ends of a connection: the gate's and the channel's.
+    /// Makes both ends of a connection: the gate's and the channel's.
     async fn connection(listener: &TcpListener) -> (Stream, TcpStream) {
         let address = listener.local_addr().unwrap();
         let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
-    /// A connection whose gate's side knows what the channel has done to it.
+    /// Returns the connection once the gate's side knows what the channel has done to it.
     async fn noticed(stream: Stream) -> Stream {
         let until = Instant::now() + LONG;
         let mut waiting = Waiting { stream, until };

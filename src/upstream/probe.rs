@@ -1,4 +1,4 @@
-//! Asks a channel whether it can be used, before anybody depends on it.
+//! Probes a channel: asks whether it can be used, before anybody depends on it.
 
 use std::sync::Arc;
 
@@ -12,10 +12,11 @@ use super::health::Event;
 use crate::channel::Probe;
 use crate::route::Route;
 
-/// Asks a channel for one entry of its list, as cheap a request as there is.
+/// Asks a channel for one entry of its list of jobs, as cheap a request as there is, and returns the
+/// status.
 ///
 /// # Errors
-/// Why it cannot be used, in words for operators.
+/// The reason why the channel cannot be used, in words for operators.
 pub async fn probe(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,
@@ -52,7 +53,7 @@ async fn status_of_list(
     }
 }
 
-/// Probes a channel as its configuration says, and notes what that shows of it.
+/// Probes a channel as its configuration says, and notes the event that the answer shows.
 pub(crate) async fn probe_health(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,
@@ -70,7 +71,7 @@ pub(crate) async fn probe_health(
             exchange.discard().await;
             status.and_then(shown_by)
         }
-        // Noted where it was tried.
+        // A failure to connect was noted where it was tried.
         Err(UpstreamError::Connect(_)) => None,
         Err(UpstreamError::Timeout | UpstreamError::Broken { .. }) => Some(Event::ProbeFailed),
     };
@@ -79,8 +80,8 @@ pub(crate) async fn probe_health(
     }
 }
 
-/// Returns what the status of a probe's answer shows. Of one that is limited, or asks for what is
-/// not there, nothing.
+/// Returns the event that the status of a probe's answer shows; `None` for an answer about a limit, or
+/// about a path that does not exist.
 fn shown_by(status: StatusCode) -> Option<Event> {
     match status.as_u16() {
         200..=299 => Some(Event::Probed),

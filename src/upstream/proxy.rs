@@ -1,8 +1,8 @@
 //! Connects to a channel through its egress proxy, by CONNECT (RFC 9110, section 9.3.6).
 //!
-//! Pingora 0.9.1 has CONNECT over Unix sockets only; this stands in the place of its connecting.
-//! Nothing of a request has left before the proxy has said that it is connected, so whatever else
-//! it says or does proves that the channel has got nothing.
+//! Pingora 0.9.1 has CONNECT over Unix sockets only; this stands in the place of its connecting. Nothing
+//! of a request has left before the proxy has said that it is connected, so whatever else the proxy says
+//! or does proves that the channel has got nothing.
 
 use std::fmt;
 use std::io;
@@ -22,38 +22,38 @@ use tokio::time::timeout;
 use crate::channel::{EgressProxy, ServerUrl};
 use crate::key::Secret;
 
-/// The longest head of a proxy's answer.
+/// The maximum length of the head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
-/// Why there is no connection through a proxy. Repeats nothing that was sent or answered, but for
-/// a status.
+/// The reason why there is no connection through a proxy. Its text repeats nothing that was sent or
+/// answered, but for a status.
 #[derive(Debug, Error)]
 pub(super) enum ProxyError {
-    /// It cannot be reached.
+    /// The proxy cannot be reached.
     #[error("its proxy cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
-    /// It has not connected in time.
+    /// The proxy has not connected in time.
     #[error("its proxy has not connected in time")]
     Timeout,
-    /// It refuses the user or the password.
+    /// The proxy refuses the user or the password.
     #[error("its proxy refuses the user or password (407): see `proxy` in the configuration")]
     Unauthorized,
-    /// It does not connect.
+    /// The proxy does not connect: it answers with this status.
     #[error("its proxy does not connect: it answers {0}")]
     Refused(u16),
-    /// It broke off.
+    /// The proxy closed the connection without an answer.
     #[error("its proxy closes the connection without an answer")]
     Closed,
-    /// It says something else.
+    /// The proxy's answer is no HTTP/1.1, or too long.
     #[error("its proxy's answer is no HTTP/1.1, or longer than 8 KiB")]
     Unreadable,
 }
 
-/// Connects to one server through one proxy.
+/// A connector to one server through one proxy.
 pub(super) struct Tunnel {
     /// The head of the CONNECT request. Never to be printed: it may hold the proxy's password.
     request: Secret,
-    /// How long all of it may take.
+    /// The maximum time for the whole connecting.
     limit: Duration,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for Tunnel {
 }
 
 impl Tunnel {
-    /// Prepares connections to that server.
+    /// Prepares connections to `server` through `proxy`.
     pub(super) fn new(proxy: &EgressProxy, server: &ServerUrl, limit: Duration) -> Self {
         let (host, port) = (&server.host, server.port);
         // The port always stands there, and an IPv6 address in brackets (RFC 9112, section 3.2.3).
@@ -114,7 +114,7 @@ impl Connect for Tunnel {
     }
 }
 
-/// Reads the head of the final answer, and not a byte more.
+/// Reads the status of the final answer from its head, and not a byte more.
 async fn read_status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, ProxyError> {
     let mut room = MAX_HEAD;
     loop {
@@ -124,7 +124,7 @@ async fn read_status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, Proxy
             head.push(stream.read_u8().await.map_err(|_| ProxyError::Closed)?);
         }
         match status_of(&head).ok_or(ProxyError::Unreadable)? {
-            // Interim: another one follows.
+            // An interim answer: another one follows.
             100..=199 => {}
             status => return Ok(status),
         }

@@ -14,27 +14,27 @@ use super::headers;
 use crate::channel::{ContentUrl, NotFollowed};
 use crate::route::Route;
 
-/// How many redirects of one request are followed.
+/// The maximum number of redirects of one request that are followed.
 const HOPS: usize = 3;
 
-/// Returns whether a status says that the answer is somewhere else.
+/// Returns whether a status is a redirect.
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Why a redirect leads to no answer. It has been counted and logged.
+/// The reason why a redirect leads to no answer. The error has been counted and logged.
 #[derive(Debug, Error)]
 pub(crate) enum RedirectError {
-    /// Where it leads, there is no answer.
+    /// The server that the redirect leads to gives no answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// It leads to where the channel's configuration does not allow.
+    /// The redirect leads to a place that the channel's configuration does not allow.
     #[error("a redirect was not followed: {0}")]
     NotFollowed(NotFollowed),
 }
 
-/// Follows redirects to whoever has the video; answers the exchange with its head read, which
-/// is the given one if that is no redirect. `client_headers` are those of the client's request.
+/// Follows redirects to the server that has the video. Returns the exchange with its head read: the given
+/// `exchange`, if its answer is no redirect. `client_headers` are those of the client's request.
 pub(crate) async fn follow(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,
@@ -62,7 +62,7 @@ pub(crate) async fn follow(
         let url = resolved.map_err(|why| not_followed(client, channel, route, why))?;
         let server = channel.content_server(&url);
         let request = FetchRequest {
-            // Whoever signed the URL has signed it for this method.
+            // The URL was signed for this method.
             method: Method::GET,
             route,
             job: None,

@@ -1,4 +1,4 @@
-//! Reports what the answers of a channel show of its health, and what operators decide: as metrics,
+//! Reports the health of a channel, as its answers show it, and the decisions of operators: as metrics,
 //! and one line of the log for each change.
 
 use std::time::Duration;
@@ -15,31 +15,31 @@ use crate::dialect::Blame;
 use crate::ledger::LimitReached;
 use crate::policy::{Measure, Timestamp, Window};
 
-/// What became of a create at its channel.
+/// The outcome of a create at its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CreateOutcome {
-    /// It created a job.
+    /// The channel created a job.
     Created,
-    /// It answered with an error, for which this is to blame; it may have said when it is to be
-    /// asked again.
+    /// The channel answered with an error, for which this is to blame; it may have said when to ask
+    /// again.
     Refused(Blame, Option<Duration>),
-    /// It gave no whole answer in time.
+    /// The channel gave no whole answer in time.
     TimedOut,
-    /// It broke off, or its answer to the create is none.
+    /// The channel broke off, or its answer is none to a create.
     Broken,
 }
 
-/// What an operator does to a channel.
+/// The change that an operator makes to a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelControl {
-    /// Sets whether it is used.
+    /// Sets whether the channel is used.
     Set(ChannelState),
-    /// Lets it back at once where it is ejected.
+    /// Ends the channel's ejection at once, if it is ejected.
     Restore,
 }
 
-/// Says why a channel did not take a create, where its answer is about the channel rather than about
-/// the request.
+/// Returns the reason why a channel did not take a create, where its answer is about the channel rather
+/// than about the request.
 pub(crate) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Declined> {
     let status = answer.status.as_u16();
     match channel.spec().dialect.blame(status, &answer.body) {
@@ -53,24 +53,25 @@ pub(crate) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Decline
     }
 }
 
-/// Notes that a limit of a channel is reached, and says for how long it has no room.
+/// Notes that a limit of a channel is reached, and returns the refusal, with the wait until there is
+/// room.
 pub(crate) fn full(channel: &LiveChannel, reached: &LimitReached, now: Timestamp) -> Declined {
     let LimitReached { limit, resets, .. } = reached;
-    // That a request is more than the whole limit says nothing of the room for others.
+    // A request that is more than the whole limit says nothing of the room for others.
     if resets.is_some() || limit.window == Window::Total {
         channel.note_full(now);
     }
     let wait = match limit.measure {
         // Jobs end at any time.
         Measure::InFlight => None,
-        // No wait helps: the longest one that is told.
+        // No wait helps: the maximum stands for it.
         _ => Some(resets.map_or(u64::MAX, |end| end.saturating_sub(now.seconds()))),
     };
     Declined::Full { wait }
 }
 
 impl UpstreamClient {
-    /// Notes what an error in answer to a create that began then says of its channel.
+    /// Notes what an error in answer to a create that began at `began` shows of its channel.
     pub(crate) fn note_refusal(&self, channel: &LiveChannel, began: Timestamp, answer: &Answer) {
         let dialect = &channel.spec().dialect;
         let blame = dialect.blame(answer.status.as_u16(), &answer.body);
@@ -78,8 +79,8 @@ impl UpstreamClient {
         self.note_create(channel, began, CreateOutcome::Refused(blame, wait));
     }
 
-    /// Notes what became of a create that began then at its channel. That it could not be connected
-    /// to is noted where it was tried.
+    /// Notes the outcome of a create that began at `began` for its channel's health. A failure to connect
+    /// is noted where it was tried.
     pub(crate) fn note_create(
         &self,
         channel: &LiveChannel,
@@ -97,8 +98,8 @@ impl UpstreamClient {
         self.note(channel, event, began);
     }
 
-    /// Notes the status of an answer to a request that creates nothing: of those, only a refused
-    /// credential says how a create would fare.
+    /// Notes the status of an answer to a request that creates nothing: only a refused credential shows
+    /// how a create would fare.
     pub(super) fn note_status(&self, channel: &LiveChannel, status: StatusCode, began: Timestamp) {
         if status == StatusCode::UNAUTHORIZED {
             self.note(channel, Event::Account, began);
@@ -110,7 +111,7 @@ impl UpstreamClient {
         self.changed(channel, change);
     }
 
-    /// Does to a channel what an operator asks for.
+    /// Applies an operator's change to a channel.
     pub(crate) fn control(&self, channel: &LiveChannel, control: ChannelControl) {
         let state = match control {
             ChannelControl::Set(state) => state,
@@ -136,7 +137,7 @@ impl UpstreamClient {
             self.metrics.channel_ejection(name, ejection.reason.name());
         }
         match change {
-            // The log has said that it cannot be reached, and says when it works again.
+            // The log has said that the channel cannot be reached, and says when it works again.
             Change::Ejected(Ejection { reason, .. })
             | Change::Prolonged(Ejection { reason, .. })
             | Change::Returned(reason)
@@ -156,7 +157,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Says for how long a channel gets no creates.
+    /// Describes for how long a channel gets no creates.
     fn rest(&self, ejection: &Ejection) -> String {
         match ejection.until {
             Some(until) => {

@@ -5,33 +5,33 @@ use std::cmp::Reverse;
 use super::health::Standing;
 use crate::policy::Timestamp;
 
-/// What decides whether and when a channel is tried.
+/// The facts about a channel that decide whether and when it is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Whether it takes creates, and those of this key.
+    /// Whether the channel takes creates, and may be used by this key.
     pub(crate) open: bool,
-    /// How many of the models in question it serves.
+    /// The number of the models in question that the channel serves.
     pub(crate) serves: usize,
     pub(crate) tier: u32,
     pub(crate) weight: u32,
-    /// How busy it is: what is in flight there, and more where nothing is answered.
+    /// How busy the channel is: its requests in flight, and more where nothing is answered.
     pub(crate) load: usize,
     pub(crate) standing: Standing,
-    /// Whether a limit of its own was found to be reached a moment ago.
+    /// Whether a limit of the channel was found to be reached a moment ago.
     pub(crate) full: bool,
 }
 
-/// How well a channel fits; what fits better is tried first.
+/// The fitness of a channel for a create, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
-    /// It can take the create.
+    /// The channel can take the create.
     Usable,
-    /// It has to show that it works again, and should not with a create that can go nowhere else
+    /// The channel has to show that it works again, and should not with a create that can go nowhere else
     /// once it has begun.
     TrialOfStream,
-    /// One of its limits was reached a moment ago: only the ledger knows whether it still is.
+    /// A limit of the channel was reached a moment ago: only the ledger knows whether it still is.
     Full,
-    /// It is ejected. It is tried where no other can take the create, since it may work by now.
+    /// The channel is ejected. It is tried where no other can take the create, since it may work by now.
     Resting,
 }
 
@@ -50,7 +50,7 @@ impl Candidate {
         }
     }
 
-    /// Returns when its rest ends, where that decides.
+    /// Returns the end of the channel's pause, for the order among resting channels.
     fn rests_until(&self) -> Timestamp {
         match self.standing {
             Standing::Resting { until } => until.unwrap_or(Timestamp(u64::MAX)),
@@ -59,10 +59,9 @@ impl Candidate {
     }
 }
 
-/// Orders the addresses of channels that may be tried for a create. `channels` has the addresses of
-/// each channel; a channel is tried at the best of its addresses first, and stands where that one
-/// stands among the channels. Addresses that fit less well than their channel come after all that
-/// fit as well.
+/// Orders the addresses of channels that may be tried for a create. `channels` has the addresses of each
+/// channel; a channel is tried at the best of its addresses first, and has the place of that address
+/// among the channels. Addresses that fit less well than their channel come after all that fit as well.
 pub(crate) fn order_addresses<T>(
     channels: Vec<Vec<(Candidate, T)>>,
     turn: usize,
@@ -95,23 +94,23 @@ pub(crate) fn order_addresses<T>(
         .into_iter()
         .filter_map(|place| ordered.get_mut(place)?.take());
     let mut all: Vec<_> = all.by_ref().flatten().collect();
-    // A stable sort: what fits equally well stays in its order.
+    // A stable sort: addresses that fit equally well stay in their order.
     all.sort_by_key(|(at, _)| at.fit(whole));
     all
 }
 
-/// Orders the channels that may be tried for a create, by their place in `candidates`; the others
-/// are left out. `turn` counts the creates. `whole` is whether the body is held as a whole, so that
-/// it can still go elsewhere after a channel has failed.
+/// Orders the channels that may be tried for a create. Returns their indices in `candidates`; the others
+/// are left out. `turn` counts the creates. `whole` is whether the body is held as a whole, so that it
+/// can still go elsewhere after a channel has failed.
 ///
-/// What fits best comes first; of these what serves the most, which decides while the model is not
-/// known; of these the lowest tier. Within a tier, a channel on trial comes first. The others share
-/// by weight; of those of one weight the one with the fewest requests in flight comes first, and
-/// they take turns where that is equal. Channels that rest come last, the one whose pause ends first
-/// before the others.
+/// The channels that fit best come first; of these, those that serve the most models, which decides while
+/// the model is not known; of these, the lowest tier. Within a tier, a channel on trial comes first. The
+/// others share by weight; of channels of one weight the one with the lowest load comes first, and they
+/// take turns where that is equal. Channels that rest come last, the one whose pause ends first before
+/// the others.
 ///
-/// **Invariant**: a channel that is not open, or serves nothing in question, is never tried; one that
-/// rests or is full, never before one that is neither.
+/// **Invariant**: a channel that is not open, or serves no model in question, is never tried; a channel
+/// that rests or is full, never before one that is neither.
 pub(crate) fn order(candidates: &[Candidate], turn: usize, whole: bool) -> Vec<usize> {
     let rank = |candidate: &Candidate| {
         let fit = candidate.fit(whole);
@@ -156,7 +155,8 @@ fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) 
     }
 }
 
-/// Returns the class that the draw falls on: each has the share of its channels' weights together.
+/// Returns the index of the class that the draw falls on: each class has the share of its channels'
+/// weights together.
 fn drawn(classes: &[Vec<(usize, &Candidate)>], draw: u64) -> usize {
     let shares = classes.iter().map(|class| {
         let weights = class
@@ -176,14 +176,13 @@ fn drawn(classes: &[Vec<(usize, &Candidate)>], draw: u64) -> usize {
     0
 }
 
-/// Draws evenly from all numbers: a Weyl sequence by the golden ratio, whose values in a row fill
-/// the range more evenly than random ones do, so that shares come out over few creates.
+/// Returns the draw of a turn, evenly from all numbers: a Weyl sequence by the golden ratio, whose values
+/// in a row fill the range more evenly than random ones do, so that shares come out over few creates.
 fn weyl(turn: usize) -> u64 {
     (turn as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Makes another draw from one, for the next choice of the same create (the finalizer of
-/// SplitMix64).
+/// Derives another draw from one, for the next choice of the same create (the finalizer of SplitMix64).
 fn mixed(draw: u64) -> u64 {
     let draw = (draw ^ (draw >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let draw = (draw ^ (draw >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

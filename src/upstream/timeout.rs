@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// The time was over.
+/// The error of a wait whose time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
-/// Waits for a future for at most as long as `limit` says. Most waits are over at once: for
-/// those no clock is read and no timer is set, and `limit` is not asked.
+/// Waits for a future for at most the time that `limit` returns. Most waits are over at once: for those
+/// no clock is read, no timer is set, and `limit` is not called.
 ///
 /// Cancel safe if the future is.
 pub(crate) async fn within<T>(

@@ -1,13 +1,13 @@
-//! Holds the create that shows whether an ejected channel works again.
+//! The trial of an ejected channel: a create that shows whether the channel works again.
 
 use std::sync::Arc;
 
 use super::channel::LiveChannel;
 use crate::policy::Timestamp;
 
-/// The trial of a channel, until it is dropped. What the create shows of the channel is noted by then;
-/// where it shows nothing, because it was refused or broken off before, another one may be the
-/// trial.
+/// A guard for the trial of a channel, which ends when it is dropped. What the create shows of the
+/// channel is noted by then; where it shows nothing, because it was refused or broken off before, another
+/// create may be the trial.
 #[derive(Debug)]
 pub(crate) struct Trial {
     channel: Arc<LiveChannel>,
@@ -15,7 +15,7 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Begins one; `None` where none may be made.
+    /// Begins a trial; `None` where none may be made.
     pub(super) fn begin(channel: &Arc<LiveChannel>, now: Timestamp) -> Option<Self> {
         let ends = channel.begin_trial(now)?;
         Some(Self {
