@@ -142,7 +142,7 @@ impl LiveChannel {
         self.operation.set_state(state)
     }
 
-    /// Returns whether the channel is used, and neither ejected nor due for a trial.
+    /// Returns whether the channel is in use, and is either not ejected or due for a trial.
     pub fn is_up(&self, now: Timestamp) -> bool {
         let rests = matches!(self.standing(now), Standing::Resting { .. });
         !rests && self.state() != ChannelState::Off

@@ -29,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// to write by themselves.
 const JOINED: usize = 8 * 1024;
 
-/// Makes an HTTP/1.1 session buffer what is written to it until [`uncork`] is called.
+/// Makes a fresh HTTP/1.1 session buffer what is written to it until [`uncork`] is called.
 pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     let HttpSession::H1(session) = session else {
         return session;

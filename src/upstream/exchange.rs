@@ -167,7 +167,7 @@ impl Exchange {
     }
 
     /// Sends the rest of a create's body and completes the request; returns the time of the completion.
-    /// **The only call that completes a request**: whoever makes it holds a permit and a reservation.
+    /// **The only call that completes a create**: whoever makes it holds a permit and a reservation.
     pub(crate) async fn complete(
         &mut self,
         rest: impl Iterator<Item = Bytes> + Send,

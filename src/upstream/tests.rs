@@ -1,4 +1,4 @@
-//! Which channel a request goes to.
+//! Tests which channel a request goes to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn channel(name: &str, models: &[&str]) -> Arc<Channel> {
     })
 }
 
-/// A key that may use these models, and those channels.
+/// Makes a key that may use `models`, and `channels`.
 fn key(models: &[&str], channels: Option<&[&str]>) -> Key {
     let set = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
     Key {
@@ -57,7 +57,7 @@ fn candidates(
     choice.candidates(model, None, whole, now)
 }
 
-/// Returns the channels that a create of that key may go to, best first.
+/// Returns the channels that a create of `key` may go to, best first.
 fn chosen(
     channels: &Channels,
     key: &Key,
@@ -122,7 +122,7 @@ fn one_create_tries_a_channel_that_has_failed() {
     for seconds in [0, 1, 29] {
         assert_eq!(first(true, seconds), "b");
     }
-    // Not with a body that can go nowhere else.
+    // A create whose body can go nowhere else is no trial.
     assert_eq!(first(false, 30), "b");
     let creates: Vec<_> = (0..10)
         .map(|_| candidates(&channels, &key, Some("m"), true, at(30)).unwrap())
@@ -131,7 +131,7 @@ fn one_create_tries_a_channel_that_has_failed() {
     assert_eq!(creates.iter().filter(of_a).count(), 1);
     let trials = creates.iter().filter(|create| create[0].1.is_some());
     assert_eq!(trials.count(), 1);
-    // It has shown nothing, since it was refused before: the next one is the trial.
+    // The create has shown nothing, since it was refused before: the next one is the trial.
     drop(creates);
     a.note_full(at(30));
     assert_eq!(first(true, 30), "b");
@@ -139,7 +139,7 @@ fn one_create_tries_a_channel_that_has_failed() {
     a.note(Event::Created, at(31), at(32)).unwrap();
     let turns: Vec<_> = (0..2).map(|_| first(true, 33)).collect();
     assert_ne!(turns[0], turns[1]);
-    // One whose limit was reached is tried last, and no longer than a second after.
+    // A channel whose limit was reached is tried last, and no longer than a second after.
     a.note_full(at(33));
     assert_eq!([first(true, 33), first(true, 33)], ["b", "b"]);
     assert_ne!(first(true, 34), first(true, 34));
@@ -180,7 +180,7 @@ fn what_operators_set_outlives_a_reload_and_an_ejection_does_not() {
     let after = Channels::replacing(std::slice::from_ref(&spec), &before);
     assert_eq!(after.all()[0].state(), ChannelState::Drain);
     assert!(after.all()[0].is_up(now));
-    // Unless the configuration says something new.
+    // The state stays unless the configuration says something new.
     let mut off = Arc::into_inner(channel("a", &["m"])).unwrap();
     off.state = ChannelState::Off;
     let after = Channels::replacing(&[Arc::new(off)], &after);
@@ -243,7 +243,7 @@ async fn the_address_that_works_is_kept() {
     channel.failed(now, now);
     let alive = used().await;
     assert_ne!(dead, alive);
-    // Those that failed together with the first have tried the same address.
+    // Requests that failed together with the first have tried the same address.
     channel.failed(Timestamp(999), now);
     assert_eq!(used().await, alive);
     channel.succeeded(now);

@@ -1,4 +1,4 @@
-//! What ejects a channel, for how long, and what lets it back.
+//! Tests what ejects a channel, for how long, and what ends the ejection.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn resting(until: u64) -> Standing {
 
 const FOR_GOOD: Standing = Standing::Resting { until: None };
 
-/// Notes an event of a request that began and ended then.
+/// Notes an event of a request that began and ended at `seconds`.
 fn note(health: &mut Health, event: Event, seconds: u64) -> Option<Change> {
     health.note(event, at(seconds), &RULES, at(seconds))
 }
@@ -90,7 +90,7 @@ fn a_channel_that_cannot_be_reached_needs_no_trial() {
         let change = health.note(Event::Unreachable, now, &RULES, now);
         assert!(matches!(change, Some(Change::Prolonged(_))), "{change:?}");
     }
-    // Any connection ends it, whenever it began.
+    // Any connection ends the ejection, whenever it began.
     let change = health.note(Event::Connected, at(0), &RULES, now);
     assert_eq!(change, Some(Change::Returned(EjectionReason::Unreachable)));
     assert!(health.is_good());
@@ -134,10 +134,10 @@ fn requests_that_fail_together_are_one_ejection() {
         }
     }
     assert_eq!(health.standing(at(29)), resting(30));
-    // A success of before says nothing either.
+    // A success of a request from before the ejection says nothing either.
     let late = health.note(Event::Created, Timestamp(at(0).0 - 1), &RULES, at(5));
     assert_eq!((late, health.standing(at(5))), (None, resting(30)));
-    // After it was let back, what is left of them does not eject it again.
+    // After the ejection has ended, the failures of requests from before do not eject the channel again.
     assert!(note(&mut health, Event::Created, 40).is_some());
     let late = health.note(Event::TimedOut, at(0), &RULES, at(50));
     assert_eq!((late, health.standing(at(50))), (None, Standing::Active));
@@ -169,7 +169,7 @@ fn a_stronger_reason_replaces_a_weaker_one() {
     let change = health.note(wait(60), before, &RULES, at(1));
     assert!(matches!(change, Some(Change::Ejected(e)) if e.reason == EjectionReason::RateLimited));
     assert_eq!(health.standing(at(1)), resting(61));
-    // It is the same state, which ends later.
+    // The ejection is the same, and ends later.
     assert_eq!(health.note(wait(70), before, &RULES, at(2)), None);
     assert_eq!(health.standing(at(2)), resting(72));
     let change = health.note(Event::Account, before, &RULES, at(3));
@@ -196,21 +196,21 @@ fn one_trial_at_a_time_lets_it_back_or_doubles_its_pause() {
         assert_eq!(health.begin_trial(at(now), LASTS), Some(at(now + 60)));
         assert_eq!(health.begin_trial(at(now), LASTS), None);
         assert_eq!(health.standing(at(now + 59)), resting(now));
-        // One that reported nothing is waited for no longer.
+        // A trial that reported nothing is waited for no longer.
         assert_eq!(health.standing(at(now + 60)), Standing::Trial);
         let change = note(&mut health, Event::Failed, now);
         assert!(matches!(change, Some(Change::Prolonged(_))), "{change:?}");
     }
     now += 100;
     let ends = health.begin_trial(at(now), LASTS).unwrap();
-    // Another one than that which is under way, such as one that took too long.
+    // The end of another trial than the one under way, such as one that took too long, changes nothing.
     health.end_trial(at(now));
     assert_eq!(health.begin_trial(at(now), LASTS), None);
     health.end_trial(ends);
     assert_eq!(health.begin_trial(at(now), LASTS), Some(ends));
     let change = note(&mut health, Event::Answered, now);
     assert_eq!(change, Some(Change::Returned(EjectionReason::Failed)));
-    // The pauses are forgotten.
+    // The success resets the pauses.
     note(&mut health, Event::Failed, now + 1);
     assert_eq!(health.standing(at(now + 1)), resting(now + 31));
 }
@@ -232,7 +232,7 @@ fn so_many_failures_in_a_row_eject() {
         (Event::Answered, false),
         (Event::TimedOut, false),
         (Event::ProbeFailed, false),
-        // A list that works makes no create work.
+        // A list that works does not show that creates work.
         (Event::Probed, false),
         (Event::Connected, false),
         (Event::Failed, false),
@@ -252,7 +252,7 @@ fn a_clock_that_is_set_back_ends_pauses() {
     assert!(health.begin_trial(back, LASTS).is_some());
     assert!(health.note(Event::Created, back, &RULES, back).is_some());
     assert!(health.is_good());
-    // Nor does what was let back by the clock of before count for nothing until then.
+    // Failures count although the ejection ended at a time that now lies ahead.
     let earlier = Timestamp(back.0 - 1000);
     let change = health.note(Event::Failed, earlier, &RULES, earlier);
     assert!(matches!(change, Some(Change::Ejected(_))));

@@ -1,4 +1,4 @@
-//! In which order channels are tried.
+//! Tests the order in which channels are tried.
 
 use super::*;
 
@@ -67,9 +67,9 @@ fn what_fits_best_comes_first() {
         (vec![ACTIVE, on_trial()], true, vec![1, 0]),
         (vec![tier(1), second_trial, ACTIVE], true, vec![2, 1, 0]),
         (vec![tier(1), on_trial(), full], false, vec![0, 1, 2]),
-        // While the model is not known, what serves more of them is less likely to be wrong.
+        // While the model is not known, a channel that serves more models is less likely to be wrong.
         (vec![serves(1), serves(3), serves(2)], false, vec![1, 2, 0]),
-        // It would have to serve the right one by chance, and fails for certain.
+        // The resting channel would have to serve the right model by chance, and fails for certain.
         (
             vec![
                 Candidate {
@@ -96,7 +96,7 @@ fn the_least_busy_of_a_weight_comes_first_and_equals_take_turns() {
     }
 }
 
-/// Returns how often each comes first, in percent.
+/// Returns how often each candidate comes first, in percent.
 fn shares(candidates: &[Candidate], turns: usize) -> Vec<f64> {
     let mut first = vec![0_u32; candidates.len()];
     for turn in 0..turns {
@@ -137,7 +137,7 @@ fn channels_of_a_tier_share_by_weight() {
             }
         }
     }
-    // What is left of a tier when its first does not take it is shared by weight as well.
+    // The creates that the first channel of a tier does not take are shared by weight as well.
     let mut second = [0_u32; 3];
     for turn in 0..10_000 {
         let ordered = order(&[weight(50), weight(40), weight(10)], turn, true);
@@ -149,7 +149,7 @@ fn channels_of_a_tier_share_by_weight() {
     assert!((part - 0.8).abs() < 0.05, "{second:?}");
 }
 
-/// Draws states of channels, the same ones each time.
+/// Draws random states of channels, the same ones in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -178,7 +178,7 @@ impl Dice {
     }
 }
 
-/// Said anew, in other words than the code's.
+/// Returns whether a candidate may take a create, in other words than the code's.
 fn may_take(candidate: &Candidate) -> bool {
     candidate.open && candidate.serves > 0
 }
