@@ -1,4 +1,4 @@
-//! Finds the route of a request. Whatever is no known route never goes upstream: the channel's
+//! Finds the route of a request. A request without a known route never goes upstream: the channel's
 //! credential would open every other API of its account.
 
 mod target;
@@ -11,7 +11,7 @@ use crate::dialect::percent_encoded;
 use crate::sha256::Sha256;
 pub(crate) use target::is_claimed;
 
-/// What a request asks for.
+/// The route of a request: what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     Create,
@@ -20,41 +20,41 @@ pub(crate) enum Route {
     Delete(JobId),
     Content(JobId),
     Remix(JobId),
-    /// The models that a key may use: the gate answers that itself.
+    /// The list of the models that a key may use: the gate answers it itself.
     Models,
-    /// One of them, by its name as the client has written it.
+    /// One of these models, by its name as the client has written it.
     Model(String),
-    /// How much of its limits a key has used: the gate answers that itself.
+    /// The used amount of a key's limits: the gate answers it itself.
     Usage,
 }
 
-/// A job's public id: 1 to 128 of `[A-Za-z0-9_-]`, so that it stands in any path as it is and
-/// cannot leave its segment.
+/// The public id of a job: 1 to 128 characters of `[A-Za-z0-9_-]`, so that it needs no encoding in a path
+/// and cannot leave its segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobId(String);
 
-/// Why a request has no route.
+/// The reason why a request has no route.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoRoute {
-    /// No route has that path.
+    /// No route has the path.
     Path,
-    /// The path has routes, for these methods.
+    /// The path has routes, for these methods only.
     Method(&'static str),
 }
 
 const VIDEOS: &str = "/v1/videos";
 const MODELS: &str = "/v1/models";
-/// No path of OpenAI's API, whose usage is below `/v1/organization`.
+/// The path of the usage route. It is no path of OpenAI's API, whose usage is below `/v1/organization`.
 const USAGE: &str = "/v1/usage";
 
-/// The longest name of a model that is looked for, in bytes.
+/// The maximum length of a model's name that is looked for, in bytes.
 const MODEL_BYTES: usize = 128;
 
 impl Route {
-    /// Finds the route. HEAD is GET without the answer's body. The path is compared as it was
-    /// sent: nothing is folded or normalised, so `//v1/videos`, `/v1/videos/`, `/v1/%76ideos` and
-    /// `/v1/videos/../models` are other paths. Only a job's id may be percent-encoded: what goes
-    /// upstream is built anew.
+    /// Finds the route of a method and path. HEAD is GET without the answer's body. The path is compared
+    /// as it was sent: nothing is folded or normalised, so `//v1/videos`, `/v1/videos/`, `/v1/%76ideos`
+    /// and `/v1/videos/../models` are other paths. Only a job's id may be percent-encoded: the path that
+    /// goes upstream is built anew.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, NoRoute> {
         let Some(rest) = path.strip_prefix(VIDEOS) else {
             return Self::find_own(method, path);
@@ -93,8 +93,8 @@ impl Route {
         }
     }
 
-    /// Finds the routes that the gate answers itself, of models and of usage. Models' names are as in
-    /// the catalog: where they are encoded, nothing is found.
+    /// Finds the routes of models and usage, which the gate answers itself. A model's name is compared as
+    /// in the catalog: an encoded name is not found.
     fn find_own(method: &Method, path: &str) -> Result<Self, NoRoute> {
         let route = match path.strip_prefix(MODELS) {
             None if path == USAGE => Self::Usage,
@@ -113,7 +113,7 @@ impl Route {
         }
     }
 
-    /// Names the route in metrics.
+    /// Returns the name of the route in metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -127,7 +127,7 @@ impl Route {
         }
     }
 
-    /// Returns the job that it is about.
+    /// Returns the public id of the job that the route is about.
     pub(crate) fn job(&self) -> Option<&str> {
         match self {
             Self::Create | Self::List | Self::Models | Self::Model(_) | Self::Usage => None,
@@ -137,7 +137,7 @@ impl Route {
         }
     }
 
-    /// Returns the job that a remix is made from.
+    /// Returns the public id of the job that a remix is made from.
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
             Self::Remix(id) => Some(&id.0),
@@ -145,7 +145,8 @@ impl Route {
         }
     }
 
-    /// Fingerprints a request: two are the same if their bodies ask for the same, of the same job.
+    /// Computes the fingerprint of a request from that of its body: requests are the same if their bodies
+    /// ask for the same, of the same job.
     pub(crate) fn fingerprint(&self, body: [u8; 32]) -> [u8; 32] {
         let Some(source) = self.source() else {
             return body;
@@ -153,8 +154,8 @@ impl Route {
         Sha256::default().with(body).with(source).finish()
     }
 
-    /// Builds the path at a channel, rather than copying the client's. `job` is the id that the channel has
-    /// for the route's job, where that is not the public one.
+    /// Builds the path of the route at a channel, rather than copying the client's. `job` is the
+    /// channel's id of the route's job, where it differs from the public id.
     pub(crate) fn path(&self, base: &str, job: Option<&str>, query: Option<&str>) -> String {
         let under = match self {
             Self::Content(_) => "/content",
@@ -174,7 +175,7 @@ impl JobId {
         Self::fits(text).then(|| Self(text.into()))
     }
 
-    /// Reads the id that a client has written into a URL.
+    /// Parses the id that a client has written into a URL, percent-encoded or not.
     pub(crate) fn read(text: &str) -> Option<Self> {
         match text.contains('%') {
             true => Self::new(&decoded(text)?),
@@ -193,8 +194,8 @@ impl JobId {
     }
 }
 
-/// Encodes a channel's id for a path. One that is made of dots would be taken for a step in
-/// the path, encoded or not by some; encoded it is for the others.
+/// Encodes a channel's id for a path segment. An id that is made of dots would be taken for a step in the
+/// path, by some servers encoded or not; it is encoded for the others.
 fn segment(id: &str) -> Cow<'_, str> {
     match id {
         id if JobId::fits(id) => Cow::Borrowed(id),
@@ -204,7 +205,7 @@ fn segment(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// Decodes a percent-encoded text; `None` where that is broken, or hides what is no text.
+/// Decodes a percent-encoded text; `None` where the encoding is broken, or the result is no text.
 fn decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Decides which requests are the gate's, by the request target as it was on the wire.
+//! Decides which requests the gate claims, by the request target as it was on the wire.
 //!
 //! A proxy that the gate is embedded in has upstreams of its own. A target that the gate
 //! leaves to it must not be the Videos API to any server behind it, whatever that server
@@ -9,7 +9,8 @@ use std::borrow::Cow;
 
 const VIDEOS: &[u8] = b"/v1/videos";
 
-/// How often a target is percent-decoded. One that has more layers is claimed as it is.
+/// The maximum number of layers of percent-encoding that are decoded. A target that has more is claimed
+/// as it is.
 const LAYERS: usize = 4;
 
 /// Returns whether a server could take a request target (RFC 9112, section 3.2) for one of the
@@ -41,16 +42,16 @@ pub(crate) fn is_claimed(target: &[u8]) -> bool {
     })
 }
 
-/// Cuts a segment at what cannot be in a name.
+/// Truncates a segment at the first character that cannot be in a name.
 fn name(segment: &str) -> &str {
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     segment.split(|c| !is_name(c)).next().unwrap_or_default()
 }
 
-/// What stands for characters that a server may leave out, or end the target at.
+/// The stand-in for characters that a server may leave out, or end the target at.
 const BLANK: char = '\0';
 
-/// Cuts a target to its path: without the query, and without scheme and authority.
+/// Returns the path of a target, without the query, and without scheme and authority.
 fn path(target: &[u8]) -> &[u8] {
     let path = target.split(|b| *b == b'?').next().unwrap_or_default();
     let in_scheme = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
@@ -64,7 +65,7 @@ fn path(target: &[u8]) -> &[u8] {
     }
 }
 
-/// Percent-decodes as often as there is something to decode; `None` where that is too often.
+/// Percent-decodes a path as often as there is something to decode; `None` where that is too often.
 fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut decoded = Cow::Borrowed(path);
     for _ in 0..LAYERS {
@@ -112,8 +113,8 @@ fn decode_once(text: &[u8]) -> Option<Vec<u8>> {
     decoded
 }
 
-/// Decodes the characters of a text in UTF-8 as the most lenient decoder reads it: overlong
-/// forms count (`C0 AF` is a slash), and what is no character is left out.
+/// Decodes the characters of a text in UTF-8 as the most lenient decoder reads it: overlong forms count
+/// (`C0 AF` is a slash), and bytes that form no character are left out.
 struct Characters<'a>(&'a [u8]);
 
 impl Iterator for Characters<'_> {
@@ -144,7 +145,7 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// Returns what a character of a path may become at a server.
+/// Returns the character that a server may make of a character of a path.
 fn fold(character: char) -> char {
     let character = match character {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(character) - 0xFEE0),
@@ -153,7 +154,7 @@ fn fold(character: char) -> char {
     let character = character.unwrap_or(BLANK);
     match character {
         '\\' | '\u{2044}' | '\u{2215}' | '\u{2216}' | '\u{29F8}' | '\u{FE68}' => '/',
-        // Of another case they are ASCII letters.
+        // In the other case these are ASCII letters.
         '\u{130}' | '\u{131}' => 'i',
         '\u{17F}' => 's',
         c if c.is_control() || c.is_whitespace() => BLANK,
