@@ -21,7 +21,7 @@ const NANOS: u64 = 1_000_000_000;
 pub struct Amount(u64);
 
 impl Amount {
-    /// The amount zero.
+    /// The amount of zero.
     pub const ZERO: Self = Self(0);
     /// The largest amount, `i64::MAX` nanos.
     pub const MAX: Self = Self(i64::MAX as u64);
@@ -73,8 +73,8 @@ impl PricePerSecond {
     }
 }
 
-/// The price that a group pays for one USD of list price, in the group's currency: at most three decimals
-/// and at most 1,000,000.
+/// The multiplier of a group: what it pays for one USD of list price, in the group's currency. At most
+/// three decimals and at most 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Multiplier {
     thousandths: u64,
@@ -106,13 +106,13 @@ impl Multiplier {
     }
 }
 
-/// The reason why a text is not an amount of the expected kind.
+/// The reason why a text is no amount of the wanted kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAmountError {
     /// The number is below zero.
     #[error("this is negative: write zero or more, such as 0.10")]
     Negative,
-    /// The text is not plain digits with at most one decimal point.
+    /// The text is more than plain digits with at most one decimal point.
     #[error("write a plain decimal such as 0.10")]
     NotDecimal,
     /// The number has more decimals than can be kept exactly.
@@ -126,7 +126,7 @@ pub enum ParseAmountError {
     TooLarge,
 }
 
-/// Parses `digits[.digits]` as a whole number of 10^-`decimals`, at most `max`.
+/// Parses `digits[.digits]` as a whole number of 10^-`decimals`, up to `max`.
 fn parse_scaled(text: &str, decimals: usize, max: u64) -> Result<u64, ParseAmountError> {
     let begins_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     if text.strip_prefix('-').is_some_and(begins_with_digit) {
@@ -186,7 +186,7 @@ impl FromStr for Multiplier {
     }
 }
 
-/// Writes the multiplier like an [`Amount`]: `0.85`, `1.00`, `7.251`.
+/// Formats a multiplier as [`Amount`] is formatted: `0.85`, `1.00`, `7.251`.
 impl fmt::Display for Multiplier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A multiplier has at most 10^9 thousandths.
@@ -194,7 +194,7 @@ impl fmt::Display for Multiplier {
     }
 }
 
-/// Writes at least two decimals, and no more than needed: `0.40`, `30.00`, `0.125`.
+/// Formats an amount with at least two decimals, and no more than needed: `0.40`, `30.00`, `0.125`.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fraction = format!("{:09}", self.0 % NANOS);

@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use super::{Amount, NANOS, ParseAmountError};
 
-/// An amount in some currency that may be below zero, in nanos (10⁻⁹ units). Holds the sum of more
+/// An amount in some currency that may be below zero, in nanos (10⁻⁹ units). It can hold the sum of more
 /// [`Amount`]s than there can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct SignedAmount(i128);
 
 impl SignedAmount {
-    /// Nothing.
+    /// The amount of zero.
     pub const ZERO: Self = Self(0);
 
     /// Makes an amount of `nanos`.
@@ -25,7 +25,7 @@ impl SignedAmount {
         self.0
     }
 
-    /// Adds two amounts; `None` where no number holds the sum.
+    /// Adds two amounts; `None` where the sum is out of range.
     pub const fn checked_add(self, other: Self) -> Option<Self> {
         match self.0.checked_add(other.0) {
             Some(sum) => Some(Self(sum)),
@@ -48,7 +48,7 @@ impl Neg for SignedAmount {
     }
 }
 
-/// Reads an [`Amount`] with or without a `-` before it.
+/// Parses an [`Amount`] with or without a `-` before it.
 impl FromStr for SignedAmount {
     type Err = ParseAmountError;
 
@@ -60,7 +60,7 @@ impl FromStr for SignedAmount {
     }
 }
 
-/// As [`Amount`] is written, with a `-` before it where it is below zero.
+/// Formats an amount as [`Amount`] is formatted, with a `-` before it where it is below zero.
 impl fmt::Display for SignedAmount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (nanos, unit) = (self.0.unsigned_abs(), u128::from(NANOS));
