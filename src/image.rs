@@ -3,8 +3,8 @@
 //! A [`Probe`] does no IO and holds a few dozen bytes, whatever the input is: the segments of a JPEG
 //! before its frame header (EXIF with a preview, colour profiles) are skipped by counting.
 //!
-//! The size is that of the encoded picture: EXIF orientation is reported, not applied, and a WebP in the
-//! extended format has the size of its canvas. Headers that the common decoders (libpng, libjpeg,
+//! The size is that of the encoded picture: EXIF orientation is reported, not applied, and for a WebP in
+//! the extended format the size is that of the canvas. Headers that the common decoders (libpng, libjpeg,
 //! libwebp) reject are [`Reason`]s, never a guess. The first `IHDR` or frame header decides; a second one
 //! is an error to those decoders.
 
@@ -20,22 +20,22 @@ use std::fmt;
 /// The maximum number of bytes in which a picture's size must come.
 pub const HEAD_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A probe that finds the type and pixel size of one picture, pushed in as it streams in.
+/// A push parser that finds the type and pixel size of one picture.
 ///
-/// The result depends neither on how the input is cut nor on what follows the header.
+/// The answer does not depend on how the input is cut, nor on what follows the size.
 #[derive(Debug, Clone)]
 pub struct Probe {
     state: State,
-    /// The number of bytes read.
+    /// The number of bytes that were read.
     read: u64,
 }
 
-/// The result of a [`Probe`] so far.
+/// The progress of a [`Probe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Not known yet: more bytes are needed.
+    /// The size is not known yet: push more bytes.
     More,
-    /// The picture's type and size.
+    /// The type and size of the picture are known.
     Known(Image),
     /// The type and size cannot be known, for this reason.
     Unknown(Reason),
@@ -44,13 +44,14 @@ pub enum Progress {
 /// The type and size of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Image {
-    /// The encoding.
+    /// The encoding of the picture.
     pub format: Format,
-    /// Columns of the encoded picture, in pixels; never 0.
+    /// The number of columns of the encoded picture, in pixels; never 0.
     pub width: u32,
-    /// Rows of the encoded picture, in pixels; never 0.
+    /// The number of rows of the encoded picture, in pixels; never 0.
     pub height: u32,
-    /// Whether viewers turn a JPEG by its EXIF orientation so that width and height change places.
+    /// Whether a JPEG's EXIF makes viewers turn the picture by a quarter, so that its sides change
+    /// places.
     pub turned: bool,
 }
 
@@ -68,10 +69,10 @@ pub enum Format {
 /// The reason why the size of a picture cannot be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// The picture is not a PNG, JPEG or WebP.
+    /// The picture is no PNG, JPEG or WebP.
     #[error("The image is no PNG, JPEG or WebP; convert it to one of them.")]
     UnknownFormat,
-    /// The picture begins like this format, but its header is not valid.
+    /// The picture begins like this format, but its header is invalid.
     #[error("The image looks like a {0} but has an invalid header; encode it anew.")]
     Malformed(Format),
     /// The header gives a width or height of 0.
@@ -91,12 +92,12 @@ pub enum Reason {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Within the bytes that tell the formats apart, and the whole header of a PNG or WebP.
+    /// The probe is within the bytes that tell the formats apart, or within the header of a PNG or WebP.
     Head {
         bytes: [u8; HEAD],
         len: usize,
     },
-    /// Among the marker segments of a JPEG.
+    /// The probe is among the marker segments of a JPEG.
     Jpeg(jpeg::Segments),
     Done(Result<Image, Reason>),
 }
@@ -104,7 +105,7 @@ enum State {
 /// The maximum number of bytes that are kept: a PNG's signature and first chunk.
 const HEAD: usize = png::HEADER;
 
-/// The judgement on the bytes so far.
+/// The judgement about the bytes so far.
 enum Judgement {
     /// More bytes of the header are needed.
     More,
@@ -125,7 +126,7 @@ impl Probe {
         }
     }
 
-    /// Reads the picture's next bytes. Once the result is known it stays, and nothing more is read.
+    /// Reads the picture's next bytes. Once the answer is known it stays, and nothing more is read.
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         let left = HEAD_BYTES - self.read;
         let mut rest = match usize::try_from(left) {
@@ -162,11 +163,11 @@ impl Probe {
         }
     }
 
-    /// Ends the picture, and returns its type and size.
+    /// Ends the picture and returns its type and size.
     ///
     /// # Errors
     ///
-    /// Says why the size is not known; [`Reason::Truncated`] if the result had not come yet.
+    /// The reason why the size is not known; [`Reason::Truncated`] if the answer had not come yet.
     pub fn finish(&self) -> Result<Image, Reason> {
         match self.state {
             State::Done(answer) => answer,
@@ -191,7 +192,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Tells the formats apart, and checks the header of a PNG or WebP once it is whole.
+/// Tells the formats apart by the first bytes, and judges the header of a PNG or WebP once it is whole.
 fn judge(head: &[u8]) -> Judgement {
     if agrees(head, &png::SIGNATURE) {
         png::judge(head)
@@ -207,7 +208,7 @@ fn judge(head: &[u8]) -> Judgement {
     }
 }
 
-/// Returns whether `head` and `signature` are equal up to the length of the shorter.
+/// Returns whether the bytes of `head` so far agree with `signature`.
 fn agrees(head: &[u8], signature: &[u8]) -> bool {
     head.iter().zip(signature).all(|(a, b)| a == b)
 }

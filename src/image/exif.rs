@@ -1,42 +1,44 @@
 //! EXIF in a JPEG: whether viewers turn the picture by a quarter (CIPA DC-008, tag 274).
 
-/// Reads one APP1 segment up to the orientation in its first directory, byte by byte. What is
-/// not as it must be has none: EXIF decides nothing here, it only makes a message better.
+/// A parser of one APP1 segment, byte by byte, up to the orientation in its first directory. A segment
+/// that is not as it must be has no orientation: EXIF decides nothing here, it only makes a message
+/// better.
 #[derive(Debug, Clone)]
 pub(super) struct Exif {
-    /// Bytes read.
+    /// The number of bytes that were read.
     at: u16,
-    /// Where the directory begins, counted like `at`.
+    /// The offset of the directory, counted like `at`.
     directory: u16,
-    /// Entries of the directory that have not come yet; 0 before their number has.
+    /// The number of entries of the directory that have not come yet; 0 before that number has come.
     entries: u16,
     is_little_endian: bool,
-    /// The TIFF header, the number of entries, or one of them, as far as it has come.
+    /// The record that is being read, as far as it has come: the TIFF header, the number of entries, or
+    /// one entry.
     record: [u8; ENTRY],
     len: u8,
 }
 
-/// What one byte more tells.
+/// The result of reading one byte more.
 pub(super) enum Step {
-    /// Nothing yet.
+    /// The orientation is not known yet.
     More,
     /// Whether the picture is turned, so that its width and height change places.
     Orientation(bool),
-    /// There is no orientation.
+    /// The segment has no orientation.
     None,
 }
 
-/// What tells EXIF from XMP.
+/// The identifier at the beginning of an EXIF segment, which tells it from XMP.
 const NAME: &[u8; 6] = b"Exif\0\0";
-/// Bytes up to the end of the TIFF header, which has the byte order, 42 and an offset.
+/// The number of bytes up to the end of the TIFF header, which has the byte order, 42 and an offset.
 const HEADER: u16 = 6 + 8;
-/// Bytes of a directory entry: tag, type, count, and value or offset.
+/// The number of bytes of a directory entry: tag, type, count, and value or offset.
 const ENTRY: usize = 12;
 const ORIENTATION: u16 = 0x0112;
 const SHORT: u16 = 3;
 
 impl Exif {
-    /// Behind the segment's length.
+    /// Creates a parser that begins behind the segment's length.
     pub(super) fn new() -> Self {
         Self {
             at: 0,
@@ -101,7 +103,7 @@ impl Exif {
 
     fn entry(&mut self) -> Step {
         if self.short(0) == ORIENTATION {
-            // From 5 on rows of the picture are columns of what is shown.
+            // From orientation 5 on, rows of the picture are columns of what is shown.
             let turned = self.short(2) == SHORT && matches!(self.short(8), 5..=8);
             return Step::Orientation(turned);
         }
@@ -112,7 +114,7 @@ impl Exif {
         }
     }
 
-    /// Returns the number at that place of the record.
+    /// Returns the 16-bit number at the offset `at` of the record.
     fn short(&self, at: usize) -> u16 {
         let bytes = match self.record.get(at..at + 2) {
             Some(&[a, b]) => [a, b],

@@ -6,24 +6,24 @@ use super::{Format, Image, Reason, sized};
 /// The marker that starts an image, and the first byte of the next marker.
 pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
 
-/// The marker segments of a JPEG, up to the frame header.
+/// A parser of the marker segments of a JPEG, up to the frame header.
 #[derive(Debug, Clone)]
 pub(super) struct Segments {
     at: At,
-    /// Whether EXIF turns the picture. The first EXIF that says so counts.
+    /// Whether EXIF turns the picture: one EXIF segment that says so is enough.
     turned: bool,
 }
 
-/// Where among the marker segments the input stands.
+/// The position of the input among the marker segments.
 #[derive(Debug, Clone)]
 enum At {
-    /// Before a marker's 0xFF. What else stands there is skipped, as libjpeg skips it.
+    /// Before a marker's 0xFF. Other bytes are skipped, as libjpeg skips them.
     Marker,
-    /// Behind it: a marker's code, or another 0xFF to fill.
+    /// Behind a marker's 0xFF: before the marker's code, or another 0xFF to fill.
     Code,
     /// Before the length of a segment.
     LengthHigh { code: u8 },
-    /// In the middle of it.
+    /// In the middle of the length of a segment.
     LengthLow { code: u8, high: u8 },
     /// Within a segment that does not matter.
     Skip { left: usize },
@@ -38,13 +38,14 @@ enum At {
     },
 }
 
-/// Bytes of a frame header up to the number of components: precision, height, width, number.
+/// The number of bytes of a frame header up to the number of components: precision, height, width,
+/// number.
 const FRAME: usize = 1 + 2 + 2 + 1;
 
 const MALFORMED: Result<Image, Reason> = Err(Reason::Malformed(Format::Jpeg));
 
 impl Segments {
-    /// Behind [`START`].
+    /// Creates a parser that begins behind [`START`].
     pub(super) fn new() -> Self {
         Self {
             at: At::Code,
@@ -52,7 +53,7 @@ impl Segments {
         }
     }
 
-    /// Reads bytes up to the answer.
+    /// Reads bytes up to the answer, and returns it once it is known.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Option<Result<Image, Reason>> {
         while let Some((&byte, rest)) = bytes.split_first() {
             bytes = rest;
@@ -119,9 +120,9 @@ impl Segments {
     }
 }
 
-/// Returns what follows the length of a segment; `None` where it is too short.
+/// Returns the position that follows the length of a segment; `None` where the length is too short.
 fn behind_length(code: u8, length: u16) -> Option<At> {
-    // It counts its own two bytes.
+    // The length counts its own two bytes.
     let left = usize::from(length).checked_sub(2)?;
     Some(match code {
         _ if is_frame(code) => At::Frame {
@@ -138,7 +139,7 @@ fn behind_length(code: u8, length: u16) -> Option<At> {
     })
 }
 
-/// Returns where a reader is that has `left` bytes of a segment before it.
+/// Returns the position of a reader that has `left` bytes of a segment before it.
 fn behind(left: usize) -> At {
     match left {
         0 => At::Marker,
@@ -146,11 +147,11 @@ fn behind(left: usize) -> At {
     }
 }
 
-/// The marker of EXIF, and of XMP.
+/// The marker code of EXIF, and of XMP.
 const APP1: u8 = 0xE1;
 
-/// Returns whether it is a start of frame. Among their codes are three of other markers: Huffman
-/// tables, an extension and arithmetic conditioning.
+/// Returns whether a marker code is a start of frame. Among these codes are three of other markers:
+/// Huffman tables, an extension and arithmetic conditioning.
 fn is_frame(code: u8) -> bool {
     matches!(code, 0xC0..=0xCF) && !matches!(code, 0xC4 | 0xC8 | 0xCC)
 }
@@ -172,7 +173,7 @@ fn size(code: u8, length: u16, header: [u8; FRAME], turned: bool) -> Result<Imag
     if !has_precision || !matches!(components, 1..=4) || length != 8 + 3 * u16::from(components) {
         return MALFORMED;
     }
-    // A height of 0 would come behind the first scan, in a segment of its own.
+    // A height of 0 would be given behind the first scan, in a segment of its own.
     let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
     let image = sized(Format::Jpeg, u32::from(width), u32::from(height));
     image.map(|image| Image { turned, ..image })

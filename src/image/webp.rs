@@ -3,13 +3,13 @@
 use super::{Format, Judgement, Reason, sized};
 
 pub(super) const RIFF: &[u8] = b"RIFF";
-/// Behind the file size.
+/// The form type of a WebP, behind the RIFF file size.
 pub(super) const WEBP: &[u8] = b"WEBP";
 
-/// Bytes of the RIFF header and the first chunk's type and length.
+/// The number of bytes of the RIFF header and the first chunk's type and length.
 const CHUNK: usize = 12 + 8;
 
-/// `head` agrees with [`RIFF`] and [`WEBP`].
+/// Judges the bytes of a WebP so far. `head` agrees with [`RIFF`] and [`WEBP`].
 pub(super) fn judge(head: &[u8]) -> Judgement {
     let Some((header, payload)) = head.split_at_checked(CHUNK) else {
         return Judgement::More;
@@ -39,7 +39,7 @@ enum Read {
     Size(u32, u32),
 }
 
-/// Returns the frame header of VP8, RFC 6386 section 9.1.
+/// Reads the size from the frame header of VP8, RFC 6386 section 9.1.
 fn lossy(payload: &[u8], length: u32) -> Read {
     let &[t0, t1, t2, s0, s1, s2, w0, w1, h0, h1, ..] = payload else {
         return Read::More;
@@ -62,7 +62,7 @@ fn lossy(payload: &[u8], length: u32) -> Read {
     Read::Size(side(w0, w1), side(h0, h1))
 }
 
-/// Returns the header of VP8L, RFC 9649 section 3.4.
+/// Reads the size from the header of VP8L, RFC 9649 section 3.4.
 fn lossless(payload: &[u8], length: u32) -> Read {
     let &[signature, b0, b1, b2, b3, ..] = payload else {
         return Read::More;
@@ -75,7 +75,7 @@ fn lossless(payload: &[u8], length: u32) -> Read {
     Read::Size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
 }
 
-/// Returns the canvas of the extended format, RFC 9649 section 2.7.
+/// Reads the size of the canvas of the extended format, RFC 9649 section 2.7.
 fn extended(payload: &[u8], length: u32) -> Read {
     if length != 10 {
         return Read::Malformed;
@@ -92,7 +92,7 @@ fn extended(payload: &[u8], length: u32) -> Read {
     }
 }
 
-/// Of up to four bytes.
+/// Returns the little-endian number of up to four bytes.
 fn little_endian(bytes: &[u8]) -> u32 {
     bytes
         .iter()

@@ -3,7 +3,7 @@
 
 use crate::image::Format;
 
-/// What it is; format, width and height; the bytes in hex.
+/// The pictures: a name; format, width and height; the bytes in hex.
 pub(super) const ENCODED: &[(&str, Format, u32, u32, &str)] = &[
     (
         "png RGB",

@@ -3,8 +3,8 @@
 use super::super::{Format, HEAD_BYTES, Image, Probe, Reason};
 use super::{encoded, probe, probe_every_way, with_segments};
 
-/// An application segment of the greatest length: 65537 bytes with its marker. It is full of
-/// what looks like a frame header.
+/// Makes an application segment of the greatest length: 65537 bytes with its marker. It is full of bytes
+/// that look like a frame header.
 fn largest_segment() -> Vec<u8> {
     let mut segment = b"\xff\xe2\xff\xff".to_vec();
     let decoy = b"\xff\xc0\x00\x11\x08\x00\x01\x00\x01\x03";
@@ -41,7 +41,7 @@ fn jpeg_metadata_is_skipped_by_counting() {
     assert!(size_of::<Probe>() <= 64, "it holds the metadata");
 }
 
-/// As libjpeg-turbo 3.2 reads them (and refuses `FF 01`).
+/// The stray bytes are read as libjpeg-turbo 3.2 reads them (which refuses `FF 01`).
 #[test]
 fn stray_bytes_between_jpeg_segments_are_skipped() {
     for stray in [
@@ -60,13 +60,13 @@ fn stray_bytes_between_jpeg_segments_are_skipped() {
         let cuts: Vec<usize> = (0..file.len()).step_by(chunk).collect();
         assert_eq!(probe(&file, &cuts), jpeg_size());
     }
-    // Within the same bound as all else before the size.
+    // Stray bytes are within the same bound as all else before the size.
     let endless = [&stray[..4], &vec![0xAA; 9 << 20]].concat();
     let too_long = Err(Reason::HeadTooLong(Format::Jpeg));
     assert_eq!(probe(&with_segments(&endless), &[]), too_long);
 }
 
-/// An EXIF segment with these directory entries, in either byte order.
+/// Makes an EXIF segment with `entries` in its directory, in either byte order.
 fn exif(is_little: bool, gap: usize, entries: &[(u16, u16, u16)]) -> Vec<u8> {
     let short = |n: u16| {
         if is_little {

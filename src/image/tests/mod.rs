@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{Format, Image, Probe, Progress, Reason};
 use encoded::ENCODED;
 
-/// Returns what a probe says of `file`, cut at `cuts` (ascending).
+/// Returns the answer of a probe about `file`, cut at `cuts` (ascending).
 fn probe(file: &[u8], cuts: &[usize]) -> Result<Image, Reason> {
     let mut probe = Probe::new();
     let mut start = 0;
@@ -29,7 +29,8 @@ fn probe(file: &[u8], cuts: &[usize]) -> Result<Image, Reason> {
     end
 }
 
-/// Returns the same whole, byte by byte and cut in two at every offset.
+/// Returns the answer of a probe about `file`, and checks that it is the same whole, byte by byte and cut
+/// in two at every offset.
 fn probe_every_way(file: &[u8]) -> Result<Image, Reason> {
     let whole = probe(file, &[]);
     let bytes: Vec<usize> = (0..=file.len()).collect();
@@ -46,19 +47,19 @@ fn from_hex(hex: &str) -> Vec<u8> {
     pairs.map(|d| digit(d[0]) << 4 | digit(d[1])).collect()
 }
 
-/// Returns the picture of this name in the table.
+/// Returns the bytes of the picture `name` in the table.
 fn encoded(name: &str) -> Vec<u8> {
     let found = ENCODED.iter().find(|(n, ..)| *n == name);
     from_hex(found.expect("in the table").4)
 }
 
-/// A JPEG with `segments` behind its start, before all others.
+/// Makes a JPEG with `segments` behind its start, before all others.
 fn with_segments(segments: &[u8]) -> Vec<u8> {
     let jpeg = encoded("jpeg baseline");
     [&jpeg[..2], segments, &jpeg[2..]].concat()
 }
 
-/// A PNG with `bytes` from `at` on, and the check sum put right.
+/// Makes a PNG with `bytes` from `at` on, and a correct checksum.
 fn png_with(at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut png = encoded("png RGB");
     png[at..at + bytes.len()].copy_from_slice(bytes);
@@ -74,7 +75,7 @@ fn png_with(at: usize, bytes: &[u8]) -> Vec<u8> {
     png
 }
 
-/// Another picture of the table with `bytes` from `at` on.
+/// Makes a copy of another picture of the table with `bytes` from `at` on.
 fn with(name: &str, at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut file = encoded(name);
     file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -94,7 +95,7 @@ fn pictures_of_real_encoders() {
         assert_eq!(probe_every_way(&file), Ok(image), "{name}");
         let followed = [&file[..], b"\x00\xff\xc0RIFF\x89PNG"].concat();
         assert_eq!(probe_every_way(&followed), Ok(image), "{name}");
-        // Cut short, it is the same or too short, never another.
+        // A prefix of the file has the same size or is too short, and never another size.
         let mut known = false;
         for len in 0..file.len() {
             match probe(&file[..len], &[]) {
@@ -196,7 +197,7 @@ fn pictures_that_are_refused() {
         (with("webp extended, EXIF", 24, &[0xFF; 6]), webp),
     ];
     for (i, (file, answer)) in table.into_iter().enumerate() {
-        // Followed by what would make it whole if it were only short.
+        // The file is followed by bytes that would make it whole if it were only short.
         let followed = [&file[..], &[0; 40]].concat();
         if answer != Err(Reason::Truncated) {
             assert_eq!(probe_every_way(&followed), answer, "row {i}: {file:x?}");
