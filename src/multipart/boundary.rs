@@ -2,18 +2,18 @@
 
 use super::Error;
 
-/// What comes before the boundary in each delimiter but, possibly, the first.
+/// The bytes before the boundary in each delimiter but, possibly, the first.
 pub(super) const LEAD: &[u8] = b"\r\n--";
 
-/// Bytes in the longest boundary (RFC 2046, section 5.1.1).
+/// The maximum length of a boundary in bytes (RFC 2046, section 5.1.1).
 pub(super) const MAX_BOUNDARY: usize = 70;
 
-/// Bytes in the longest delimiter.
+/// The maximum length of a delimiter in bytes.
 pub(super) const MAX_DELIMITER: usize = LEAD.len() + MAX_BOUNDARY;
 
-/// The boundary between the parts of one body: 1 to 70 bytes of letters, digits and
-/// `_ . + -`; also of `/` where it was quoted, since Qt puts Base64 in it. At least one of them
-/// is no dash. There is no `=` in it: npm parse-multipart-data 1.5.0 takes that for its end.
+/// The boundary between the parts of one body: 1 to 70 bytes of letters, digits and `_ . + -`; also of
+/// `/` where it was quoted, since Qt puts Base64 in it. At least one byte is no dash. There is no `=` in
+/// a boundary: npm parse-multipart-data 1.5.0 takes it for the boundary's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boundary {
     /// `CRLF "--" boundary`.
@@ -21,7 +21,7 @@ pub struct Boundary {
 }
 
 impl Boundary {
-    /// Reads the value of a request's `Content-Type` header.
+    /// Parses the boundary from the value of a request's `Content-Type` header.
     ///
     /// The value is `multipart/form-data`, in lower case, with a `boundary` and at most a `charset`
     /// (utf-8, us-ascii or iso-8859-1) beside it, each once, after `;` or `; `. Media types are
@@ -76,13 +76,13 @@ impl Boundary {
         &self.delimiter[LEAD.len()..]
     }
 
-    /// `CRLF "--" boundary`: what ends the value before it.
+    /// Returns the delimiter, `CRLF "--" boundary`, which ends the value before it.
     pub(super) fn delimiter(&self) -> &[u8] {
         &self.delimiter
     }
 }
 
-/// Splits a boundary from what follows it.
+/// Splits the value of the parameter `boundary` from what follows it.
 fn boundary_value(value: &str) -> Result<(&str, &str), Error> {
     let (boundary, rest, also) = match value.strip_prefix('"') {
         Some(quoted) => {

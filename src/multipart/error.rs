@@ -1,12 +1,12 @@
-//! Why a body is not written as it must be.
+//! The errors of a multipart body that breaks the grammar.
 
-/// Why a body, or the `Content-Type` that announces it, is refused.
+/// The reason why a body, or the `Content-Type` that announces it, is refused.
 ///
-/// The text of each is meant for the developer of the client that sent the body.
+/// The text of each error is meant for the developer of the client that sent the body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request is no `multipart/form-data`, or does not write it in lower case.
+    /// The request is no `multipart/form-data`, or does not write this type in lower case.
     #[error("Content-Type must be multipart/form-data, in lower case, with its boundary after `;`")]
     MediaType,
     /// A `Content-Type` parameter that is unknown, repeated or malformed.
@@ -25,31 +25,31 @@ pub enum Error {
         "the boundary in Content-Type must have 1 to 70 letters, digits or `_ . + -` (if quoted, also `/`) and not be all dashes"
     )]
     Boundary,
-    /// Something comes before the first delimiter.
+    /// Bytes come before the first delimiter.
     #[error("the body must begin with `--`, the boundary that Content-Type declares, and CRLF")]
     Preamble,
     /// The first delimiter closes the body.
     #[error("the form has no fields; send at least one")]
     NoParts,
-    /// A delimiter is followed by something else than CRLF or two dashes.
+    /// A delimiter is followed by bytes other than CRLF or two dashes.
     #[error("a boundary in the body must be followed by CRLF, or by `--` if it is the last")]
     DelimiterLine,
     /// The boundary's bytes occur where no delimiter is.
     #[error("{}", stray_boundary(.field.as_deref()))]
     StrayBoundary {
-        /// The part whose value they are in; none when they are in part headers.
+        /// The part whose value contains the bytes; `None` when they are in part headers.
         field: Option<String>,
     },
     /// The body ends before its close delimiter.
     #[error("the body ends without its last line, the boundary between `--` and `--`")]
     Truncated,
-    /// Something other than one or two CRLF follows the close delimiter.
+    /// Bytes other than one or two CRLF follow the close delimiter.
     #[error("nothing but CRLF may follow the last boundary of the body")]
     Epilogue,
     /// The body has too many parts.
     #[error("the form has too many fields; at most {max} are allowed")]
     TooManyParts {
-        /// How many it may have.
+        /// The maximum number of parts.
         max: usize,
     },
     /// The header block of a part is too long.
@@ -57,35 +57,35 @@ pub enum Error {
         "the headers of a part are too long; at most {max} bytes are allowed, and an empty line must end them"
     )]
     HeadersTooLong {
-        /// How many bytes it may have.
+        /// The maximum number of bytes.
         max: usize,
     },
     /// A part has too many header lines.
     #[error("a part has too many headers; at most {max} are allowed")]
     TooManyHeaders {
-        /// How many it may have.
+        /// The maximum number of header lines.
         max: usize,
     },
-    /// A CR or LF by itself in part headers.
+    /// Part headers contain a CR or LF by itself.
     #[error("lines in the headers of a part must end with CRLF")]
     HeaderLineEnding,
-    /// A control character (a TAB too) in part headers.
+    /// Part headers contain a control character (a TAB too).
     #[error("the headers of a part contain a control character; remove it (tabs too)")]
     HeaderControl,
-    /// A part header line that is not `Name: value`.
+    /// A part header line is not `Name: value`.
     #[error(
         "each header of a part must be one line `Name: value`, with one space after the colon and none at the end"
     )]
     HeaderLine,
-    /// A part header other than the four that are known.
+    /// A part header is none of the four that are known.
     #[error(
         "a part may have the headers Content-Disposition, Content-Type, Content-Transfer-Encoding and Content-Length only, spelt so or in lower case"
     )]
     UnknownHeader,
-    /// A part header that comes twice.
+    /// A part header comes twice.
     #[error("a part has the header {header} twice; send it once")]
     DuplicateHeader {
-        /// Its name.
+        /// The name of the header.
         header: &'static str,
     },
     /// A part has no `Content-Disposition`.
@@ -93,17 +93,17 @@ pub enum Error {
         "a part has no Content-Disposition; send `Content-Disposition: form-data; name=\"...\"` with each"
     )]
     MissingDisposition,
-    /// A `Content-Disposition` that is not in the one form that is accepted.
+    /// A `Content-Disposition` is not in the one form that is accepted.
     #[error(
         "the Content-Disposition of a part must be `form-data; name=\"...\"`, with `; filename=\"...\"` after it for a file, and no other parameter"
     )]
     Disposition,
-    /// A field name that is empty or has characters that it may not have.
+    /// A field name is empty or has characters that it may not have.
     #[error(
         "a field name must not be empty and may have letters, digits, `_ - .` and, within quotes, `[ ]` only"
     )]
     FieldName,
-    /// A filename that is not UTF-8, or has characters that servers read differently.
+    /// A filename is not UTF-8, or has characters that servers read differently.
     #[error(
         "the filename of `{field}` cannot be read safely: it must be UTF-8 without control characters, without \\\" beside other backslashes, and without `;` beside `=` or a backslash; send a simpler one"
     )]
@@ -111,7 +111,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A filename of which nothing is left once a server has cleaned it.
+    /// A filename is empty once a server has cleaned it.
     #[error(
         "the filename of `{field}` names nothing: a letter or digit must follow its last slash, backslash or HTML entity; send a name such as image.png"
     )]
@@ -119,7 +119,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A `filename*` that stands alone or is malformed.
+    /// A `filename*` stands alone or is malformed.
     #[error(
         "the filename* of `{field}` must follow a filename that is not empty and be utf-8'' and the percent-encoded name; filename alone is enough"
     )]
@@ -127,15 +127,15 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A filename that is too long.
+    /// A filename is too long.
     #[error("the filename of `{field}` is too long; at most {max} bytes are allowed")]
     FilenameTooLong {
         /// The part's name.
         field: String,
-        /// How many bytes it may have.
+        /// The maximum number of bytes.
         max: usize,
     },
-    /// A part without a filename that is typed as something other than plain text.
+    /// A part without a filename is typed as something other than plain text.
     #[error(
         "the Content-Type of `{field}` must be text/plain, in utf-8, us-ascii or iso-8859-1, or left out; a file needs a filename"
     )]
@@ -143,7 +143,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A part with a filename that is typed as something other than an image.
+    /// A part with a filename is typed as something other than an image.
     #[error(
         "`{field}` came as a file whose Content-Type is no image type. If it is a text field, send it without a filename (with curl: `{field}=<FILE`, not `{field}=@FILE`); if it is an image, its Content-Type must be an image type or application/octet-stream, without parameters, or left out"
     )]
@@ -151,7 +151,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A `Content-Transfer-Encoding` that alters bytes.
+    /// A `Content-Transfer-Encoding` names an encoding that alters bytes.
     #[error(
         "the Content-Transfer-Encoding of `{field}` must be 7bit, 8bit or binary; send the bytes as they are"
     )]
@@ -159,7 +159,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A `Content-Length` of a part that is no number.
+    /// A `Content-Length` of a part is no number.
     #[error("the Content-Length of `{field}` must be a decimal number of bytes")]
     PartLength {
         /// The part's name.
@@ -172,12 +172,12 @@ pub enum Error {
     LengthMismatch {
         /// The part's name.
         field: String,
-        /// Bytes that its header announced.
+        /// The number of bytes that the part's header announced.
         declared: u64,
-        /// Bytes that came.
+        /// The number of bytes that came.
         received: u64,
     },
-    /// A part with an empty filename that has a value.
+    /// A part with an empty filename has a value.
     #[error("`{field}` has an empty filename and yet a value; give the file a name")]
     EmptyFilename {
         /// The part's name.
@@ -229,7 +229,7 @@ impl Error {
     }
 }
 
-/// Says where the boundary's bytes are and how to avoid them.
+/// Describes where the boundary's bytes are and how to avoid them.
 fn stray_boundary(field: Option<&str>) -> String {
     match field {
         Some(field) => format!("the value of `{field}` contains the boundary, or no CRLF comes before the boundary that ends it; use a boundary that occurs in no value"),

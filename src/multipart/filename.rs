@@ -1,18 +1,18 @@
-//! The filename of a part: where it ends, and whether it names anything.
+//! The filename of a part: where the filename ends, and whether anything is left of it at a server.
 
 use super::header::{is_token, split_unquoted};
 
-/// What is wrong with a filename.
+/// The fault of a filename.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Servers may read it differently.
+    /// Servers may read the filename differently.
     Ambiguous,
-    /// Nothing is left of it once a server has cleaned it.
+    /// Nothing is left of the filename once a server has cleaned it.
     Blank,
 }
 
-/// Splits the value of `filename` from what follows it, and answers its length without
-/// escapes. It may be empty.
+/// Splits the value of `filename` from what follows it. Returns the filename's length without escapes,
+/// which may be 0, and the rest.
 pub(super) fn parse_filename(value: &[u8]) -> Result<(usize, &[u8]), Fault> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         let (name, rest) = split_unquoted(value);
@@ -37,9 +37,9 @@ pub(super) fn parse_filename(value: &[u8]) -> Result<(usize, &[u8]), Fault> {
 
 /// Splits a filename at its closing quote.
 ///
-/// `\"` and `\\` are escapes. A backslash before anything else stands for itself, as libcurl
-/// writes `C:\tmp\a.png`: it moves nobody's closing quote. But no client writes both, so a
-/// filename that does is none.
+/// `\"` and `\\` are escapes. A backslash before anything else stands for itself, as libcurl writes
+/// `C:\tmp\a.png`: it moves nobody's closing quote. But no client writes both, so a filename that does is
+/// refused.
 fn split_quoted(quoted: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut at, mut raw_backslash, mut escaped_quote) = (0, false, false);
     loop {
@@ -72,7 +72,7 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Reads the value of `filename*` (RFC 8187) to its end, and answers its decoded length.
+/// Parses the value of `filename*` (RFC 8187) to its end, and returns its decoded length.
 pub(super) fn parse_extended(value: &[u8]) -> Result<usize, Fault> {
     let encoded = value.strip_prefix(b"utf-8''").ok_or(Fault::Ambiguous)?;
     let attribute = |byte: &u8| is_token(byte) && !b"*'".contains(byte);
@@ -83,7 +83,7 @@ pub(super) fn parse_extended(value: &[u8]) -> Result<usize, Fault> {
     judge(&decoded).map(|()| decoded.len())
 }
 
-/// Decodes `%41`; none if a percent sign has no two hex digits behind it.
+/// Decodes percent-encoded bytes such as `%41`; `None` if a percent sign has no two hex digits behind it.
 fn decode_percent(encoded: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
@@ -108,9 +108,9 @@ fn hex_digit(byte: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Judges a filename without its quotes and escapes, which is not empty.
+/// Judges a filename that is not empty, without its quotes and escapes.
 ///
-/// Where it has a semicolon and something that looks like a parameter or an escape beside it,
+/// Where a filename has a semicolon and something that looks like a parameter or an escape beside it,
 /// some servers take the semicolon as its end.
 fn judge(name: &[u8]) -> Result<(), Fault> {
     let ambiguous = name.contains(&b';') && (name.contains(&b'=') || name.contains(&b'\\'));
@@ -134,13 +134,13 @@ fn judge(name: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Returns whether a server is left with a name after it has cleaned this one.
+/// Returns whether a filename is not empty after a server has cleaned it.
 ///
-/// Django (4.2 to 6.0) unescapes HTML entities, cuts all up to the last slash or backslash
-/// and removes what is not printable; if nothing, `.` or `..` is left, it skips the file
-/// without reading it, and goes on to read part headers in the middle of its bytes. This is
-/// stricter: whatever looks like an entity cuts, as a slash would; and spaces, dots, quotes
-/// and characters that are not in [`is_visible`] are nothing.
+/// Django (4.2 to 6.0) unescapes HTML entities, cuts all up to the last slash or backslash and removes
+/// what is not printable; if nothing, `.` or `..` is left, it skips the file without reading it, and goes
+/// on to read part headers in the middle of its bytes. This function is stricter: whatever looks like an
+/// entity cuts, as a slash would; and spaces, dots, quotes and characters that are not in [`is_visible`]
+/// count as nothing.
 fn names_something(name: &str) -> bool {
     let mut visible = false;
     let mut rest = name;
@@ -161,20 +161,20 @@ fn names_something(name: &str) -> bool {
     visible
 }
 
-/// What a piece of a filename may do to it when a server cleans it.
+/// The effect of a piece of a filename when a server cleans the filename.
 enum Effect {
-    /// What comes before it is removed, and so is it.
+    /// The piece is removed, with all that comes before it.
     Cuts,
-    /// It is removed.
+    /// The piece is removed.
     Vanishes,
-    /// It stays.
+    /// The piece stays.
     Shows,
 }
 
-/// Reads an HTML entity at the beginning of a text: how long it is, and what it does.
+/// Parses an HTML entity at the beginning of a text. Returns its length and its effect.
 ///
-/// A number needs no semicolon. Of the names that need none, two stand for something
-/// invisible: `&nbsp` and `&shy`.
+/// An entity by number needs no semicolon. Of the entities by name that need none, two stand for
+/// something invisible: `&nbsp` and `&shy`.
 fn entity(text: &str) -> (usize, Effect) {
     let bytes = text.as_bytes();
     let semicolon = |end: usize| end + usize::from(bytes.get(end) == Some(&b';'));
@@ -206,9 +206,9 @@ fn entity(text: &str) -> (usize, Effect) {
     }
 }
 
-/// Returns whether any server finds this character printable: ASCII but for dots and quotes, and
-/// letters that Unicode has had for so long that all tables in use know them. A name in
-/// another script passes by its extension.
+/// Returns whether every server finds this character printable: ASCII but for dots and quotes, and
+/// letters that Unicode has had for so long that all tables in use know them. A name in another script
+/// passes by its extension.
 fn is_visible(c: char) -> bool {
     const LETTERS: &[(char, char)] = &[
         ('\u{c0}', '\u{2af}'),    // Latin

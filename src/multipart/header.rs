@@ -9,23 +9,24 @@ use crate::form::Kind;
 /// Limits and line ends are refused at the same byte however the input is cut.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    /// At most [`Limits::header_bytes`] bytes.
+    /// The bytes of the block: at most [`Limits::header_bytes`].
     bytes: Vec<u8>,
-    /// Where the line that is coming begins.
+    /// The offset of the beginning of the current line.
     line: usize,
-    /// Lines that are complete.
+    /// The number of complete lines.
     lines: usize,
 }
 
 impl Block {
-    /// Makes room for the next part; the memory is kept.
+    /// Clears the block for the next part; the memory is kept.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.line = 0;
         self.lines = 0;
     }
 
-    /// Takes bytes up to the end of the block: how many, and whether it has ended.
+    /// Takes bytes up to the end of the block. Returns the number of bytes, and whether the block has
+    /// ended.
     pub(super) fn take(&mut self, bytes: &[u8], limits: &Limits) -> Result<(usize, bool), Error> {
         let mut used = 0;
         while let Some(&byte) = bytes.get(used) {
@@ -41,14 +42,14 @@ impl Block {
         Ok((used, false))
     }
 
-    /// Takes what stands before the next byte that needs to be judged by itself.
+    /// Takes the bytes before the next one that needs to be judged by itself, and returns their number.
     fn take_plain(&mut self, bytes: &[u8], limits: &Limits) -> usize {
         if self.bytes.last() == Some(&b'\r') {
             return 0;
         }
         let room = max_bytes(limits).saturating_sub(self.bytes.len());
         let bytes = &bytes[..bytes.len().min(room)];
-        // Most lines have no control before their end: that is seen many bytes at a time.
+        // Most lines have no control character before their end: this is checked many bytes at a time.
         let line = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
         let controls = |line: &[u8]| line.iter().fold(false, |any, b| any | b.is_ascii_control());
         let plain = match controls(&bytes[..line]) {
@@ -59,7 +60,7 @@ impl Block {
         plain
     }
 
-    /// Takes one byte; true if it ends the block.
+    /// Takes one byte. Returns true if it ends the block.
     fn push(&mut self, byte: u8, limits: &Limits) -> Result<bool, Error> {
         let max = max_bytes(limits);
         if self.bytes.len() >= max {
@@ -89,13 +90,13 @@ impl Block {
         Ok(false)
     }
 
-    /// All bytes so far, line ends included.
+    /// Returns all bytes so far, line ends included.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Returns the disposition of a part that has nothing else and writes it as nearly all clients
-    /// do: most parts are such.
+    /// Returns the disposition of a part that has no other header and writes it as nearly all clients do,
+    /// which is the case of most parts.
     fn only_disposition(&self) -> Option<&[u8]> {
         let line = self.bytes[..self.line].strip_suffix(b"\r\n")?;
         let value = line.strip_prefix(b"Content-Disposition: ")?;
@@ -115,19 +116,19 @@ fn max_bytes(limits: &Limits) -> usize {
     limits.header_bytes.min(MAX_HEADER_BYTES)
 }
 
-/// What a part's headers say.
+/// The name, kind and length that a part's headers declare.
 #[derive(Debug)]
 pub(super) struct Header<'a> {
     /// The field's name.
     pub(super) name: &'a str,
-    /// Text or file.
+    /// The kind of the part: text or file.
     pub(super) kind: Kind,
-    /// The value's length in bytes, where the part declares it.
+    /// The length of the value in bytes, where the part declares it.
     pub(super) length: Option<u64>,
 }
 
 impl<'a> Header<'a> {
-    /// Judges a complete block.
+    /// Parses a complete header block.
     pub(super) fn parse(block: &'a Block, limits: &Limits) -> Result<Self, Error> {
         if let Some(disposition) = block.only_disposition() {
             let (name, kind) = parse_disposition(disposition, limits)?;
@@ -184,17 +185,17 @@ const KNOWN: [&str; 4] = [
     "Content-Length",
 ];
 
-/// Texts that the official Java SDK types as application/octet-stream, without a filename.
-/// Not one of them decides about the price: busboy makes files of such parts.
+/// The text fields that the official Java SDK types as application/octet-stream, without a filename. None
+/// of these fields decides about the price: busboy makes files of such parts.
 const OCTET_TEXTS: [&str; 2] = ["input_reference[image_url]", "input_reference[file_id]"];
 
-/// Returns whether a header's name is written as clients write it: with capitals at the beginnings
-/// of its words, or with none. Perl's CGI and HTTP::Body know no other.
+/// Returns whether a header's name is written as clients write it: with capitals at the beginnings of its
+/// words, or in lower case. Perl's CGI and HTTP::Body know no other.
 fn is_spelt(name: &[u8], known: &[u8]) -> bool {
     name == known || name.iter().eq(known.to_ascii_lowercase().iter())
 }
 
-/// Splits `Name: value`. Whether the name is one, and no folded line, is left to be judged.
+/// Splits `Name: value`. Whether the name is a token, and the line no folded one, is left to be judged.
 fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let (name, rest) = line.split_at(colon);
@@ -203,7 +204,7 @@ fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && bare).then_some((name, value))
 }
 
-/// Reads `form-data; name=...` and the filenames after it.
+/// Parses `form-data; name=...` and the filenames after it.
 fn parse_disposition<'a>(value: &'a [u8], limits: &Limits) -> Result<(&'a str, Kind), Error> {
     let value = value
         .strip_prefix(b"form-data; name=")
@@ -255,8 +256,8 @@ fn parse_disposition<'a>(value: &'a [u8], limits: &Limits) -> Result<(&'a str, K
 
 /// Splits a field name, quoted or a token, from what follows it.
 ///
-/// A name that some server would unescape, trim or decode (RFC 2047, percent signs) to
-/// another name cannot be written with the characters that are let through.
+/// A name that some server would unescape, trim or decode (RFC 2047, percent signs) to another name
+/// cannot be written with the characters that are let through.
 fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
     let (name, rest, brackets) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
@@ -280,7 +281,7 @@ fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
     Ok((name, rest))
 }
 
-/// `text/plain`, by itself or in one of the charsets that agree on ASCII.
+/// Returns whether a type is `text/plain`, by itself or in one of the charsets that agree on ASCII.
 fn is_plain_text(value: &[u8]) -> bool {
     let (media_type, rest) = split_unquoted(value);
     if !media_type.eq_ignore_ascii_case(b"text/plain") {
@@ -293,7 +294,7 @@ fn is_plain_text(value: &[u8]) -> bool {
         || charset.is_some_and(|value| is_one_of(value, &["utf-8", "us-ascii", "iso-8859-1"]))
 }
 
-/// `image/*` or `application/octet-stream`.
+/// Returns whether a type is `image/*` or `application/octet-stream`.
 fn is_image_or_octets(value: &[u8]) -> bool {
     if is_octets(value) {
         return true;
@@ -310,7 +311,7 @@ fn is_octets(value: &[u8]) -> bool {
     is_one_of(value, &["application/octet-stream"])
 }
 
-/// A decimal number without sign and without zeros before it.
+/// Parses a decimal number without sign and without zeros before it.
 fn parse_length(value: &[u8]) -> Option<u64> {
     let plain = value.iter().all(u8::is_ascii_digit) && (value == b"0" || !value.starts_with(b"0"));
     if !plain {
@@ -319,19 +320,19 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Returns whether a value is one of these tokens, in any case.
+/// Returns whether a value is one of `tokens`, in any case.
 fn is_one_of(value: &[u8], tokens: &[&str]) -> bool {
     tokens
         .iter()
         .any(|token| value.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Splits what comes before the first `;` from the rest, which keeps it.
+/// Splits a value before its first `;`, which stays with the rest.
 pub(super) fn split_unquoted(value: &[u8]) -> (&[u8], &[u8]) {
     value.split_at(memchr::memchr(b';', value).unwrap_or(value.len()))
 }
 
-/// A `tchar` of RFC 9110, section 5.6.2.
+/// Returns whether a byte is a `tchar` of RFC 9110, section 5.6.2.
 pub(super) fn is_token(byte: &u8) -> bool {
     const TOKEN: [bool; 256] = {
         let (mut table, mut byte) = ([false; 256], 0);

@@ -61,29 +61,29 @@ pub use boundary::Boundary;
 pub use error::Error;
 pub use scanner::Scanner;
 
-/// The longest header block of a part, its line ends and the empty line included.
+/// The maximum length of a part's header block in bytes, its line ends and the empty line included.
 ///
-/// Django 4.2 and 5.0 look for the empty line in 1,024 bytes, two of which are the CRLF that
-/// ends the delimiter line. If it is not there, they skip the part without reading it, and go
-/// on to read part headers in the middle of its value.
+/// Django 4.2 and 5.0 look for the empty line in 1,024 bytes, two of which are the CRLF that ends the
+/// delimiter line. If the line is not there, they skip the part without reading it, and go on to read
+/// part headers in the middle of its value.
 pub const MAX_HEADER_BYTES: usize = 1022;
 
-/// What one body may use up before it is refused.
+/// The maximums of one body, beyond which it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Parts in a body.
+    /// The maximum number of parts in a body.
     pub parts: usize,
-    /// Bytes in the header block of one part, its line ends and the empty line included; a
-    /// larger number than [`MAX_HEADER_BYTES`] counts as that.
+    /// The maximum number of bytes in the header block of one part, its line ends and the empty line
+    /// included; a larger number than [`MAX_HEADER_BYTES`] counts as that.
     pub header_bytes: usize,
-    /// Header lines of one part, the empty line not counted.
+    /// The maximum number of header lines of one part, the empty line not counted.
     pub header_lines: usize,
-    /// Bytes in a filename, unescaped; `filename` and `filename*` each for itself.
+    /// The maximum number of bytes in a filename, unescaped; `filename` and `filename*` each for itself.
     pub filename_bytes: usize,
 }
 
 impl Default for Limits {
-    /// 32 parts, 1022 bytes and 8 lines of headers in each, and as long a filename as they hold.
+    /// Returns 32 parts, 1022 bytes and 8 lines of headers in each, and as long a filename as they hold.
     fn default() -> Self {
         Self {
             parts: 32,

@@ -10,9 +10,8 @@ use crate::form::{Field, Kind, Release, Sink, Stop};
 
 /// Scans one body, pushed in pieces of any size.
 ///
-/// It holds no more than one header block ([`Limits::header_bytes`]); of a boundary that
-/// the end of a piece cuts in two it keeps the length alone. It does no IO and reads no
-/// clock.
+/// The scanner holds no more than one header block ([`Limits::header_bytes`]); of a boundary that the end
+/// of a piece cuts in two it keeps the length alone. It does no IO and reads no clock.
 ///
 /// # What may be released
 ///
@@ -25,47 +24,47 @@ pub struct Scanner {
     search: Search,
     limits: Limits,
     state: State,
-    /// Bytes taken from the body.
+    /// The number of bytes that were taken from the body.
     taken: u64,
     /// See [`Scanner::safe`].
     safe: u64,
-    /// Parts begun.
+    /// The number of parts that have begun.
     parts: usize,
     block: Block,
     part: Part,
 }
 
-/// Where in the body the next byte is.
+/// The position in the body of the next byte.
 #[derive(Debug)]
 enum State {
-    /// In the first delimiter, which may lack its CRLF; `matched` bytes of it have come.
+    /// In the first delimiter, which may lack its CRLF; `matched` of its bytes have come.
     Start { matched: usize },
-    /// Behind a delimiter, whose next two bytes say whether it is the last.
+    /// Behind a delimiter, whose next two bytes tell whether it is the last.
     Suffix { first: Option<u8> },
     /// In a part's header block.
     Headers,
-    /// In a part's data. The range of the delimiter has come of which it is not yet clear
-    /// whether it is data: see [`Found::held`].
+    /// In a part's data. `held` is the range of the delimiter that has come and may still turn out to be
+    /// data: see [`Found::held`].
     Data { held: Range<usize> },
     /// Behind the close delimiter; `matched` bytes of CRLF CRLF have come.
     Epilogue { matched: usize },
     /// The end of the body was accepted.
     Finished,
-    /// Stopped for good.
+    /// After an error, which every later call returns.
     Failed(Error),
 }
 
-/// The part that is coming.
+/// The current part.
 #[derive(Debug)]
 struct Part {
     name: String,
     kind: Kind,
     release: Release,
-    /// The length that its header declares.
+    /// The length of the data that the part's header declares.
     declared: Option<u64>,
-    /// Where in the body its data begin.
+    /// The offset in the body at which the part's data begin.
     start: u64,
-    /// Bytes of data given to the sink.
+    /// The number of bytes of data that were given to the sink.
     received: u64,
 }
 
@@ -120,13 +119,12 @@ impl Scanner {
         }
     }
 
-    /// Ends the body: `Ok` only if all of it was written as it must be. More bytes after
-    /// that are refused.
+    /// Ends the body: `Ok` only if all of it follows the grammar. More bytes after that are refused.
     ///
     /// # Errors
     ///
-    /// [`Error::Truncated`] without a close delimiter, [`Error::Epilogue`] with half a CRLF
-    /// behind it, or the error that was met before.
+    /// [`Error::Truncated`] without a close delimiter, [`Error::Epilogue`] with half a CRLF behind it, or
+    /// the error of an earlier call.
     pub fn finish<S: Sink>(&mut self, _sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
         let error = match &self.state {
             State::Epilogue { matched } if matched % 2 == 0 => {
@@ -144,7 +142,7 @@ impl Scanner {
         Err(Stop::Syntax(error))
     }
 
-    /// Returns how many bytes from the body's start may go to the upstream.
+    /// Returns the number of bytes from the body's start that may go to the upstream.
     ///
     /// It never decreases, never exceeds what was pushed, and stands still after an error.
     /// The bytes of a part, its delimiter line included, are below it only after the sink's
@@ -155,7 +153,7 @@ impl Scanner {
         self.safe
     }
 
-    /// Takes at least one byte of `rest`, and answers how many.
+    /// Takes at least one byte of `rest`, and returns the number of bytes that it has taken.
     fn step<S: Sink>(
         &mut self,
         rest: &[u8],
@@ -301,7 +299,7 @@ impl Scanner {
             return self.settle(found, rest.len());
         }
 
-        // What began in an earlier piece ends, if it is a boundary, within these bytes.
+        // A boundary that began in an earlier piece ends within these bytes.
         let mut buffer = [0; 2 * MAX_DELIMITER];
         let before = held.len();
         let fresh = rest.len().min(self.search.delimiter().len() - 1);
@@ -312,7 +310,7 @@ impl Scanner {
 
         self.emit(&seam[..found.data.min(before)], sink)?;
         if found.kind == FoundKind::Nothing && fresh < rest.len() {
-            // All that was held is data; the rest is looked at where it lies.
+            // All that was held is data; the rest is searched where it lies.
             self.state = State::Data { held: 0..0 };
             return self.data(0..0, rest, sink);
         }
@@ -320,7 +318,7 @@ impl Scanner {
         Ok(self.settle(found, seam.len())? - before)
     }
 
-    /// Goes on from what was found, and answers how much of the window is done.
+    /// Acts on what was found in a window, and returns how much of the window is done.
     fn settle<R>(&mut self, found: Found, window: usize) -> Result<usize, Stop<Error, R>> {
         match found.kind {
             FoundKind::Nothing => {
@@ -337,7 +335,7 @@ impl Scanner {
         }
     }
 
-    /// Hands data to the sink.
+    /// Gives data to the sink.
     fn emit<S: Sink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
         if bytes.is_empty() {
             return Ok(());

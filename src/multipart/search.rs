@@ -1,39 +1,38 @@
-//! Looking for the boundary.
+//! The search for the boundary in a body.
 
 use std::ops::Range;
 
 use super::Boundary;
 use super::boundary::{LEAD, MAX_BOUNDARY};
 
-/// A search for one body's boundary.
+/// A search for the boundary of one body.
 ///
-/// It looks for the boundary by itself, since some parsers split where it stands without
-/// the CRLF and the dashes of a delimiter: such a place must not pass for data. And it looks
-/// past line breaks, since one parser (npm parse-multipart-data 1.5.0) leaves CR and LF out
-/// while it compares: `bound LF ary` is a delimiter to it.
+/// It looks for the boundary by itself, since some parsers split at a boundary without the CRLF and the
+/// dashes of a delimiter: such a place must not pass for data. And it ignores line breaks, since one
+/// parser (npm parse-multipart-data 1.5.0) leaves CR and LF out while it compares: `bound LF ary` is a
+/// delimiter to it.
 ///
-/// A boundary of `n` bytes, interrupted or not, covers at least `n` bytes that are its own or
-/// line breaks. So of most data one byte in `n` is looked at: if it is none of those, no
-/// boundary covers it.
+/// A boundary of `n` bytes, interrupted or not, covers at least `n` bytes that are its own or line
+/// breaks. So of most data one byte in `n` is looked at: if that byte is neither, no boundary covers it.
 #[derive(Debug)]
 pub(super) struct Search {
     boundary: Boundary,
-    /// By their values: the boundary's bytes, CR and LF.
+    /// The bytes that may occur in a boundary, by value: the boundary's own, CR and LF.
     members: [bool; 256],
     /// See [`borders`].
     borders: [u8; MAX_BOUNDARY],
-    /// How many bytes of the boundary the data so far end with, line breaks left out.
+    /// The number of the boundary's bytes that the data so far end with, line breaks left out.
     matched: usize,
 }
 
-/// What a window of data holds.
+/// The result of searching a window of data.
 pub(super) struct Found {
-    /// Bytes at its beginning that are data for certain.
+    /// The number of bytes at the beginning of the window that are data for certain.
     pub(super) data: usize,
     pub(super) kind: FoundKind,
-    /// Where there is no boundary: what the window ends with and a boundary may begin with,
-    /// as a range of the delimiter. It begins at 0 if the delimiter may have begun, and
-    /// behind the dashes if only the bare boundary may.
+    /// The end of the window that a boundary may begin with, where there is no boundary: as a range of
+    /// the delimiter. It begins at 0 if the delimiter may have begun, and behind the dashes if only the
+    /// bare boundary may.
     pub(super) held: Range<usize>,
 }
 
@@ -43,14 +42,14 @@ pub(super) enum FoundKind {
     Nothing,
     /// A delimiter whose boundary ends here.
     Delimiter { end: usize },
-    /// The boundary, but no delimiter.
+    /// The boundary in a place that is no delimiter.
     Stray,
 }
 
-/// Where the boundary ends that ends first.
+/// The first boundary to end, by its end.
 struct Hit {
     end: usize,
-    /// Whether no line break interrupts it.
+    /// Whether the boundary is free of line breaks.
     whole: bool,
 }
 
@@ -68,22 +67,22 @@ impl Search {
         }
     }
 
-    /// `CRLF "--" boundary`.
+    /// Returns the delimiter, `CRLF "--" boundary`.
     pub(super) fn delimiter(&self) -> &[u8] {
         self.boundary.delimiter()
     }
 
-    /// Returns whether the boundary occurs in these bytes, even interrupted by line breaks.
+    /// Returns whether the boundary occurs in `bytes`, even interrupted by line breaks.
     pub(super) fn occurs_in(&self, bytes: &[u8]) -> bool {
         self.find(bytes, 0).is_some()
     }
 
-    /// Data begin: what came before them can be no part of a boundary.
+    /// Starts the data of a part: earlier bytes can be no part of a boundary.
     pub(super) fn start(&mut self) {
         self.matched = 0;
     }
 
-    /// Goes past bytes that are data for certain. The next window begins behind them.
+    /// Skips bytes that are data for certain. The next window begins behind them.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         // The last bytes decide, one fewer than the boundary has.
         let mut missing = self.boundary.as_bytes().len() - 1;
@@ -101,7 +100,7 @@ impl Search {
         }
     }
 
-    /// Returns how many bytes of the boundary match up to `byte`, where `matched` did before it.
+    /// Returns the number of the boundary's bytes that match up to `byte`, where `matched` did before it.
     fn advance(&self, mut matched: usize, byte: u8) -> usize {
         if is_line_break(byte) {
             return matched;
@@ -113,10 +112,10 @@ impl Search {
         matched + usize::from(boundary.get(matched) == Some(&byte))
     }
 
-    /// Where the boundary is first, if the data before these bytes end with the first
-    /// `matched` of its bytes.
+    /// Finds the first boundary in `bytes`, where the data before them end with the first `matched` bytes
+    /// of the boundary.
     fn find(&self, bytes: &[u8], matched: usize) -> Option<Hit> {
-        // No boundary begins before `from` and is not found.
+        // No boundary that begins before `from` is missed.
         let mut from = 0;
         if matched > 0 {
             match self.find_in_run(bytes, 0, matched) {
@@ -150,8 +149,8 @@ impl Search {
         }
     }
 
-    /// Looks on until a byte comes that is in no boundary; answers what is behind that byte if
-    /// there is no boundary before it.
+    /// Searches up to a byte that is in no boundary. Returns the boundary's end, or the offset behind
+    /// that byte if there is no boundary before it.
     fn find_in_run(&self, bytes: &[u8], from: usize, mut matched: usize) -> Result<Hit, usize> {
         let boundary = self.boundary.as_bytes();
         for (at, &byte) in bytes.iter().enumerate().skip(from) {
@@ -171,8 +170,8 @@ impl Search {
         Err(bytes.len())
     }
 
-    /// Looks at a window of data, before which nothing stands that could be a part of a
-    /// delimiter, or of a boundary that no line break interrupts.
+    /// Searches a window of data. The bytes before it cannot be a part of a delimiter, or of a boundary
+    /// that no line break interrupts.
     pub(super) fn look(&self, window: &[u8]) -> Found {
         let Some(Hit { end, whole }) = self.find(window, self.matched) else {
             let held = self.held(window);
@@ -223,7 +222,7 @@ impl Search {
         let Some(at) = memchr::memchr(boundary[0], tail) else {
             return 0..0;
         };
-        // Only what is shorter than the boundary comes here: the window has none.
+        // Only an end that is shorter than the boundary is left: the window has no boundary.
         let mut matched = 0;
         for &byte in &tail[at..] {
             matched = match is_line_break(byte) {

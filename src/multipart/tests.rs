@@ -1,5 +1,5 @@
-//! Each body here is scanned whole, byte by byte and cut at every offset, with the same
-//! outcome and with the promises of [`Scanner::safe`] checked on the way.
+//! Scans each body whole, byte by byte and cut at every offset, with the same outcome, and checks the
+//! promises of [`Scanner::safe`] on the way.
 
 mod content_types;
 mod dispositions;
@@ -14,13 +14,13 @@ use memchr::memmem;
 use super::{Boundary, Error, Limits, Scanner};
 use crate::form::{Field, Kind, Release, Sink, Stop};
 
-/// The boundary of bodies written by hand.
+/// The boundary of the bodies that are written by hand.
 const BOUNDARY: &str = "X.b-X";
 
 /// The headers of a part that the policy judges.
 const MODEL: &str = "Content-Disposition: form-data; name=\"model\"";
 
-/// Bytes that a field under [`Release::AfterEnd`] may have.
+/// The maximum number of bytes of a field under [`Release::AfterEnd`].
 const POLICY_BYTES: usize = 24;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ enum Refusal {
     TooLong(String),
 }
 
-/// Records what it gets, and asserts the order in which it comes.
+/// A sink that records the fields, and asserts the order of its calls.
 #[derive(Debug, Default)]
 struct Recorder {
     seen: Vec<Seen>,
@@ -109,8 +109,8 @@ impl Sink for Recorder {
         assert!(!last.complete);
         if holding && last.value.len() + bytes.len() > POLICY_BYTES {
             let name = last.name.clone();
-            // What a refused piece holds depends on the cut; what came before it does not
-            // matter any more.
+            // The content of a refused piece depends on the cut; what came before it does not matter any
+            // more.
             last.value.clear();
             return self.refuse(Refusal::TooLong(name));
         }
@@ -136,7 +136,7 @@ struct Outcome {
     verdict: Verdict,
 }
 
-/// One body and all that it is scanned with.
+/// One body, with all that it is scanned with.
 #[derive(Debug, Clone)]
 struct Case {
     boundary: Boundary,
@@ -157,7 +157,7 @@ impl Case {
         }
     }
 
-    /// Returns the outcome, which is the same for each way to cut the body.
+    /// Scans the body in every way of cutting it, and returns the outcome, which is the same for each.
     fn check(&self) -> Outcome {
         let (expected, safe) = self.byte_by_byte();
         let length = self.body.len();
@@ -175,7 +175,7 @@ impl Case {
         expected
     }
 
-    /// Returns the outcome, and what was safe after so many bytes.
+    /// Scans the body byte by byte. Returns the outcome, and what was safe after each byte.
     fn byte_by_byte(&self) -> (Outcome, Vec<u64>) {
         let mut scanner = Scanner::new(self.boundary.clone(), self.limits);
         let mut sink = Recorder::default();
@@ -197,7 +197,7 @@ impl Case {
         (poisoned(scanner, sink, verdict), safe)
     }
 
-    /// Returns the outcome in pieces that end at these offsets and at the end.
+    /// Scans the body in pieces that end at `cuts` and at the end, and returns the outcome.
     fn cut_at(&self, cuts: &[usize], safe: &[u64]) -> Outcome {
         let mut scanner = Scanner::new(self.boundary.clone(), self.limits);
         let mut sink = Recorder::default();
@@ -224,7 +224,7 @@ impl Case {
         poisoned(scanner, sink, verdict)
     }
 
-    /// Compares what was safe with the places of the parts, found in another way.
+    /// Compares `safe` with the places of the parts, which are found in another way.
     fn check_release(&self, outcome: &Outcome, safe: &[u64]) {
         let delimiter = [b"\r\n--", self.boundary.as_bytes()].concat();
         let ends: Vec<usize> = memmem::find_iter(&self.body, &delimiter)
@@ -258,7 +258,7 @@ impl Case {
     }
 }
 
-/// Ends a scan that has its verdict, and asserts that it cannot be changed.
+/// Ends a scan that has its verdict, and asserts that the verdict cannot be changed.
 fn poisoned(mut scanner: Scanner, mut sink: Recorder, verdict: Verdict) -> Outcome {
     let later = match &verdict {
         Ok(()) => Err(Stop::Syntax(Error::Epilogue)),
@@ -293,7 +293,7 @@ fn refused(body: impl Into<Vec<u8>>, error: Error) {
     assert_eq!(case.check().verdict, syntax(error), "{text:?}");
 }
 
-/// A body of the parts whose header lines and values these are.
+/// Makes a body of parts from their header lines and values.
 fn form(parts: &[(&str, &str)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (headers, value) in parts {

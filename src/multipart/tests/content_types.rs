@@ -1,4 +1,4 @@
-//! What a request's `Content-Type` may be, and what it is refused for.
+//! Tests which `Content-Type` of a request is accepted, and the reasons for refusing others.
 
 use super::*;
 
@@ -92,7 +92,7 @@ const REFUSED: &[(&str, Error)] = &[
     ("multipart/form-data; boundary=b ", Error::Boundary),
     ("multipart/form-data; boundary=b=c", Error::Boundary),
     ("multipart/form-data; boundary='b'", Error::Boundary),
-    // npm parse-multipart-data 1.5.0 ends it at the `=`.
+    // npm parse-multipart-data 1.5.0 ends the boundary at the `=`.
     ("multipart/form-data; boundary=\"a=b\"", Error::Boundary),
     ("multipart/form-data; boundary=\"a:b\"", Error::Boundary),
     ("multipart/form-data; boundary=bü", Error::Boundary),

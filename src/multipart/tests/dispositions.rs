@@ -1,4 +1,4 @@
-//! Each `Content-Disposition` that some server reads differently from another.
+//! Tests each `Content-Disposition` that some server reads differently from another.
 
 use super::*;
 

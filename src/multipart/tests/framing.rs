@@ -1,13 +1,13 @@
-//! Delimiters that some server reads differently from another.
+//! Tests delimiters that some server reads differently from another.
 
 use super::*;
 
-/// A body that is accepted.
+/// Returns a body that is accepted.
 fn good() -> String {
     format!("--X.b-X\r\n{MODEL}\r\n\r\nsora-2\r\n--X.b-X--\r\n")
 }
 
-/// A body with this behind the value of its only part.
+/// Returns a body with `end` behind the value of its only part.
 fn part(end: &str) -> String {
     format!("--X.b-X\r\n{MODEL}\r\n\r\nsora-2{end}")
 }
@@ -105,7 +105,7 @@ fn boundaries_where_no_delimiter_is() {
             stray("model"),
         ),
         (good.replace("sora-2\r\n", ""), stray("model")),
-        // Interrupted by line breaks.
+        // Boundaries that are interrupted by line breaks.
         (part("\r\n--X.\rb-X\r\n--X.b-X--\r\n"), stray("model")),
         (part("\r\n--X\n.b-X\r\n--X.b-X--\r\n"), stray("model")),
         (part("X.\r\nb-X\r\n--X.b-X--\r\n"), stray("model")),

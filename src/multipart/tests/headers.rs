@@ -1,4 +1,4 @@
-//! Part headers that some server reads differently from another.
+//! Tests part headers that some server reads differently from another.
 
 use super::*;
 
@@ -225,7 +225,7 @@ fn an_empty_filename_has_no_bytes() {
     }
 }
 
-/// The official Java SDK types these two so; the fields of the policy may not be.
+/// The official Java SDK types these two fields as octets; the fields of the policy may not be.
 #[test]
 fn references_by_id_and_url_may_be_octets() {
     let part = |name: &str| {

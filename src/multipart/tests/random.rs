@@ -1,4 +1,4 @@
-//! Random bodies, with a lenient parser as a second opinion on what is accepted.
+//! Tests random bodies, with a lenient parser as a second opinion on what is accepted.
 
 use bytes::Bytes;
 use http_body_util::{BodyDataStream, Full};
@@ -7,7 +7,7 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// Pieces of syntax that values and mutations are made of.
+/// The pieces of syntax that values and mutations are made of.
 const TOKENS: [&str; 24] = [
     "\r\n",
     "\r",
@@ -35,7 +35,7 @@ const TOKENS: [&str; 24] = [
     "sora-2-pro",
 ];
 
-/// Pieces that only a mutation may bring in.
+/// The pieces of syntax that only a mutation may insert.
 const DELIMITERS: [&str; 6] = [
     "X.b-X",
     "--X.b-X",
@@ -62,7 +62,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// A part that is written as it must be, and what should be seen of it.
+/// Generates a part that follows the grammar, with the field that should be seen.
 fn part() -> impl Strategy<Value = (Vec<u8>, Seen)> {
     let text = (
         select(&["prompt", "characters[][id]"][..]),
@@ -108,7 +108,7 @@ fn part() -> impl Strategy<Value = (Vec<u8>, Seen)> {
     })
 }
 
-/// A body that is written as it must be, and what should be seen of it.
+/// Generates a body that follows the grammar, with the fields that should be seen.
 fn body() -> impl Strategy<Value = (Vec<u8>, Vec<Seen>)> {
     let start = select(&["", "\r\n"][..]);
     let end = select(&["", "\r\n", "\r\n\r\n"][..]);
@@ -175,7 +175,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// Returns the fields that the parser of another crate reads.
+/// Returns the fields that the parser of another crate reads from a body.
 fn read_by_multer(case: &Case) -> Result<Vec<(String, bool, Vec<u8>)>, multer::Error> {
     let stream = BodyDataStream::new(Full::new(Bytes::copy_from_slice(&case.body)));
     let boundary = std::str::from_utf8(case.boundary.as_bytes()).expect("ASCII");

@@ -1,4 +1,4 @@
-//! What real clients send, which must pass.
+//! Tests bodies of real clients, which must pass.
 
 use super::*;
 
