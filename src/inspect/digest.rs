@@ -1,4 +1,4 @@
-//! What a create asks for, as one digest that two writings of it share.
+//! The fingerprint of a create: one digest for what it asks for, however it is written.
 //!
 //! The fingerprint covers each field's name, whether its value is text, a file or raw JSON,
 //! and the value; of lists also the order. It does not cover how these came: boundary, part
@@ -7,23 +7,23 @@
 //! `"1"`, and whitespace within nested JSON counts. A browser's empty file input counts as
 //! absent, for it asks for nothing.
 //!
-//! The digests of the fields are summed, which takes them in any order and keeps none. Sums
-//! can be made to collide by whoever chooses all the fields, with much work; but a client
-//! compares only with its own earlier requests and so can fool only itself.
+//! The digests of the fields are summed, which takes them in any order and keeps none. Whoever chooses
+//! all the fields can make sums collide, with much work; but a client compares only with its own earlier
+//! requests and so can fool only itself.
 
 use crate::sha256::Sha256;
 
 use crate::form::{Field, Kind};
 
-/// The members of one list element that are told apart, so that memory is bounded. A
+/// The maximum number of members of one list element that are told apart, so that memory is bounded. A
 /// longer element counts as several, which matters only to the order of its members.
 const MEMBERS: usize = 16;
 
-/// Set before the sum. Another way to compute fingerprints must have another one, since
-/// they are stored.
+/// The version of the fingerprint, hashed before the sum. Another way to compute fingerprints must have
+/// another version, since fingerprints are stored.
 const DOMAIN: &[u8] = b"tollgate fingerprint 1";
 
-/// Computes the fingerprint of one body from its fields.
+/// A builder of the fingerprint of one body from its fields.
 ///
 /// Memory: the scanners' limits bound how many lists a body can have, and of each list only
 /// the names in the open element are kept.
@@ -31,18 +31,18 @@ const DOMAIN: &[u8] = b"tollgate fingerprint 1";
 pub(super) struct Fingerprint {
     /// The field that is being read, unless it counts as absent.
     field: Option<Sha256>,
-    /// Of the fields' digests, little-endian, modulo 2^256.
+    /// The sum of the fields' digests, little-endian, modulo 2^256.
     sum: [u8; 32],
     fields: u64,
     lists: Vec<List>,
 }
 
-/// How far one list has come.
+/// The state of one list that is being read.
 struct List {
     name: Box<str>,
     /// The number of the open element.
     element: u64,
-    /// The names that came in it.
+    /// The names of the members that came in the open element.
     members: Vec<Box<str>>,
 }
 
@@ -68,7 +68,7 @@ impl Fingerprint {
         }
     }
 
-    /// The field that is being read counts as absent.
+    /// Discards the field that is being read: it counts as absent.
     pub(super) fn skip(&mut self) {
         self.field = None;
     }
@@ -89,13 +89,13 @@ impl Fingerprint {
         hash.finish()
     }
 
-    /// Returns the number of the list element that a field belongs to: from 1, and 0 outside of
+    /// Returns the number of the list element that the field `name` belongs to: from 1, and 0 outside of
     /// lists.
     ///
-    /// Neither a form nor the JSON scanner marks where an element ends. So it ends where one
-    /// of its members comes again, which is how form parsers read lists too. What follows
-    /// `[]` names the member. An element that is no object has nothing there, and ends what
-    /// was open. So `[{"a":"1"},{"b":"2"}]` and `[{"a":"1","b":"2"}]` are the same here.
+    /// Neither a form nor the JSON scanner marks where an element ends. So an element ends where one of
+    /// its members comes again, which is how form parsers read lists too. The name behind `[]` is that of
+    /// the member. An element that is no object has no name there, and ends the open element. So
+    /// `[{"a":"1"},{"b":"2"}]` and `[{"a":"1","b":"2"}]` are the same here.
     fn element(&mut self, name: &str) -> u64 {
         let Some((list, member)) = name.split_once("[]") else {
             return 0;
@@ -121,7 +121,7 @@ impl Fingerprint {
     }
 }
 
-/// Addition rather than exclusive or: what comes twice does not vanish.
+/// Adds a digest to the sum. Addition rather than exclusive or: a field that comes twice does not vanish.
 fn add(sum: &mut [u8; 32], digest: &[u8; 32]) {
     let mut carry = 0;
     for (byte, more) in sum.iter_mut().zip(digest) {
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(sum, digest(0, 13));
     }
 
-    /// A list of objects with ever new members must not make it grow.
+    /// A list of objects with ever new members must not make the fingerprint grow.
     #[test]
     fn a_long_list_takes_no_memory() {
         let mut fingerprint = Fingerprint::default();

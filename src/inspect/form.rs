@@ -1,4 +1,4 @@
-//! The meaning of the fields: which are allowed, how often, and what they must hold.
+//! The rules for the fields of a create: which are allowed, how often, and with which values.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::form::{Field, Kind, Release, Sink};
 use crate::policy::{self, Asked, Key, Param, Permit};
 use crate::sha256::Sha256;
 
-/// The longest value of a policy's field, in bytes: that of a model's name. Anything longer
-/// is on no list.
+/// The maximum length of a policy field's value, in bytes: that of a model's name. A longer value is on
+/// no list.
 const VALUE_BYTES: usize = 128;
-/// What a reference image may be.
+/// The kinds of value that a reference image may have, for a message.
 const REFERENCE_KINDS: &str = "a file, or an object with a file_id or an image_url";
-/// How much of an unknown field's name a message repeats, in characters.
+/// The number of characters of an unknown field's name that a message repeats.
 const NAME_CHARS: usize = 64;
-/// The longest `image_url`, in characters, as the API documents it.
+/// The maximum length of an `image_url`, in characters, as the API documents it.
 const IMAGE_URL_CHARS: u64 = 20_971_520;
 
-/// Receives the fields of one create body.
+/// A sink for the fields of one create body, which judges them.
 pub(super) struct Form {
     plan: Arc<Plan>,
     key: Arc<Key>,
@@ -31,15 +31,15 @@ pub(super) struct Form {
     is_json: bool,
     written_seconds: Option<Written>,
     is_remix: bool,
-    /// The names that came, for those that may come once.
+    /// The names of the fields that came, of those that may come once.
     seen: Vec<Box<str>>,
     current: Current,
-    /// Of the prompt's text; there once it has ended.
+    /// The digest of the prompt's text, once the prompt has ended.
     prompt: Option<[u8; 32]>,
     reference: Option<Reference>,
-    /// Only where it is asked for: it reads every byte of a file.
+    /// The fingerprint, only where it is asked for: it reads every byte of a file.
     fingerprint: Option<Fingerprint>,
-    /// What the policy refuses, while the fingerprint of the rest may be wanted yet.
+    /// The policy's refusal, which is kept while the fingerprint of the rest may be wanted yet.
     refused: Option<policy::Refusal>,
 }
 
@@ -52,7 +52,7 @@ enum Current {
     EmptyFile,
     /// A JSON value that is no string, where one belongs: see [`Raw::push`].
     Raw(Raw),
-    /// A text that decides nothing, with its field's name.
+    /// A text that decides nothing, with the name of its field.
     Other(Counter, Box<str>),
 }
 
@@ -108,7 +108,7 @@ impl Form {
         self.fingerprint.as_ref().map(Fingerprint::digest)
     }
 
-    /// Returns what the policy refuses of the fields that have ended.
+    /// Returns the policy's refusal of the fields that have ended, if there is one.
     pub(super) fn refused(&self) -> Option<&policy::Refusal> {
         self.refused.as_ref()
     }
@@ -137,8 +137,8 @@ impl Form {
         self.judge_image(None)
     }
 
-    /// Compares the reference image with the requested size, as soon as both are known. A
-    /// size that was not asked for is known with the permit.
+    /// Compares the reference image with the requested size, as soon as both are known. A default size is
+    /// known with the permit.
     fn judge_image(&self, permit: Option<&Permit>) -> Result<(), Refusal> {
         let Some(verdict) = self.reference.as_ref().and_then(Reference::verdict) else {
             return Ok(());
@@ -168,7 +168,7 @@ impl Form {
     }
 
     fn note(&mut self, name: &str) -> Result<(), Refusal> {
-        // Elements of a list come under one name.
+        // The elements of a list come under one name.
         if name.contains("[]") {
             return Ok(());
         }
@@ -330,7 +330,7 @@ impl Sink for Form {
                     }
                     self.set(param, digits)
                 }
-                // `null`: as if it had been left out.
+                // `null` counts as a field that was left out.
                 None => Ok(()),
             },
             Current::Prompt(counter, hash) => {

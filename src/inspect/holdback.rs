@@ -1,30 +1,30 @@
-//! Holds back what of a body has come in and may not go on yet.
+//! Holds back the bytes of a body that came in and may not go on yet.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Chunks smaller than this are joined, so that a body in tiny chunks does not cost more
-/// for their bookkeeping than for its bytes.
+/// The size below which chunks are joined, in bytes, so that a body in tiny chunks does not cost more for
+/// their bookkeeping than for its bytes.
 const SMALL: usize = 1024;
-/// A remainder up to this size is copied out of its chunk: a slice would keep the whole
-/// chunk's buffer alive for as long as it is holdback.
+/// The maximum size of a remainder that is copied out of its chunk, in bytes: a slice would keep the
+/// whole chunk's buffer alive for as long as it is held back.
 const REMAINDER: usize = 8 * 1024;
 
-/// A queue of chunks that knows its place in the body. Large chunks go through as slices
-/// of the buffers that came in.
+/// A queue of the chunks of a body that are held back, with their offset in the body. Large chunks go
+/// through as slices of the buffers that came in.
 #[derive(Debug, Default)]
 pub(crate) struct Holdback {
-    /// Offset of the first byte in here.
+    /// The offset in the body of the first byte that is held back.
     start: u64,
     len: usize,
     chunks: VecDeque<Bytes>,
-    /// The last bytes, where they came in small chunks.
+    /// The last bytes in the queue, where they came in small chunks.
     tail: BytesMut,
 }
 
 impl Holdback {
-    /// Counts the bytes that are held back.
+    /// Returns the number of bytes that are held back.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -48,7 +48,7 @@ impl Holdback {
         }
     }
 
-    /// Removes the next piece that lies below the offset `safe`; `None` where nothing does.
+    /// Removes the next piece below the offset `safe`; `None` where there is none.
     pub(crate) fn pop(&mut self, safe: u64) -> Option<Bytes> {
         let wanted = usize::try_from(safe.saturating_sub(self.start)).unwrap_or(usize::MAX);
         if wanted == 0 {
@@ -72,13 +72,13 @@ impl Holdback {
         Some(piece)
     }
 
-    /// Lists all that is left, in order, and keeps it.
+    /// Returns all that is held back, in order, and keeps it.
     pub(crate) fn copy(&mut self) -> Vec<Bytes> {
         self.seal_tail();
         self.chunks.iter().cloned().collect()
     }
 
-    /// Removes all that is left, in order.
+    /// Removes all that is held back, and returns it in order.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> {
         self.seal_tail();
         self.start += self.len as u64;

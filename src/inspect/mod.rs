@@ -1,4 +1,4 @@
-//! One create request out of a body in either syntax, judged as it passes.
+//! Inspects the body of a create request in either syntax, and judges it as it passes.
 //!
 //! An [`Inspector`] is pushed the body as it comes. It says how far the input is safe to
 //! release ([`Inspector::safe`]) and, at the end, turns the request into a
@@ -36,26 +36,26 @@ use crate::policy::{Asked, Key, Permit};
 use crate::{json, multipart};
 use form::Form;
 
-/// What all bodies are inspected by. Made once for a configuration.
+/// The rules by which all bodies are inspected. Made once for a configuration.
 #[derive(Debug)]
 pub struct Plan {
-    /// What is on offer.
+    /// The catalog: what is on offer.
     pub catalog: Arc<Catalog>,
-    /// The allowed fields besides `model`, `size` and `seconds`. A name without brackets
-    /// admits its members too, `metadata` admits `metadata[shot]`; but those of `prompt` and
+    /// The names of the allowed fields besides `model`, `size` and `seconds`. A name without brackets
+    /// admits its members too, `metadata` admits `metadata[shot]`; but the members of `prompt` and
     /// `input_reference` must be listed themselves.
     pub fields: BTreeSet<Arc<str>>,
-    /// The longest prompt, in characters.
+    /// The maximum length of a prompt, in characters.
     pub prompt_chars: u64,
-    /// How a JSON body may write `seconds`: what at least one channel takes.
+    /// The types in which a JSON body may write `seconds`: what at least one channel takes.
     pub seconds_type: SecondsType,
-    /// Bounds of the multipart scanner.
+    /// The limits of the multipart scanner.
     pub multipart: multipart::Limits,
-    /// Bounds of the JSON scanner.
+    /// The limits of the JSON scanner.
     pub json: json::Limits,
 }
 
-/// The job that a remix is made from: what it asks for, instead of the body.
+/// The job that a remix is made from, whose model, size and seconds count instead of the body's.
 #[derive(Debug)]
 pub struct Source {
     /// The source's model.
@@ -66,20 +66,20 @@ pub struct Source {
     pub seconds: Arc<str>,
 }
 
-/// How a body is written, as its Content-Type says.
+/// The syntax of a body, as its Content-Type says.
 #[derive(Debug, Clone)]
 pub enum Syntax {
-    /// `multipart/form-data`
+    /// A form: `multipart/form-data`.
     Multipart(multipart::Boundary),
-    /// `application/json`
+    /// A JSON object: `application/json`.
     Json,
 }
 
 impl Syntax {
-    /// Reads the value of a Content-Type header.
+    /// Parses the value of a Content-Type header.
     ///
     /// # Errors
-    /// Where it is neither of the two, or written in a way that parsers read differently.
+    /// Where the type is neither of the two, or written in a way that parsers read differently.
     pub fn from_content_type(value: &str) -> Result<Self, Refusal> {
         let essence = value.split(';').next().unwrap_or_default().trim_end();
         if essence.eq_ignore_ascii_case("multipart/form-data") {
@@ -94,7 +94,7 @@ impl Syntax {
     }
 }
 
-/// Inspects the body of one create request.
+/// An inspector of the body of one create request.
 pub struct Inspector {
     scanner: Scanner,
     form: Form,
@@ -111,8 +111,8 @@ enum Scanner {
 }
 
 impl Inspector {
-    /// Creates an inspector for a body in that syntax, sent by that key. With a source it is the
-    /// body of a remix: it may hold a prompt only, and is judged by what the source asked for.
+    /// Creates an inspector for a body in `syntax`, sent by `key`. With a source, the body is that of a
+    /// remix: it may hold a prompt only, and is judged by what the source asked for.
     pub fn new(plan: Arc<Plan>, key: Arc<Key>, syntax: Syntax, source: Option<Source>) -> Self {
         let is_json = matches!(syntax, Syntax::Json);
         let scanner = match syntax {
@@ -128,12 +128,12 @@ impl Inspector {
         }
     }
 
-    /// Computes the request's fingerprint too. To be called before the first byte is pushed:
-    /// what has passed is not seen again. Every byte of the body's values is hashed then,
-    /// those of a file included; otherwise only the prompt is.
+    /// Turns on the request's fingerprint. Call it before the first byte is pushed: what has passed is
+    /// not seen again. Every byte of the body's values is then hashed, a file's included; otherwise only
+    /// the prompt is.
     ///
-    /// What the policy refuses is told by [`judged`](Self::judged) then: the fingerprint is
-    /// there for such a request too, which may repeat one that was permitted once.
+    /// A refusal of the policy is then returned by [`judged`](Self::judged): the fingerprint is there for
+    /// such a request too, which may repeat one that was permitted once.
     #[must_use]
     pub fn fingerprinting(mut self) -> Self {
         self.form.start_fingerprint();
@@ -156,8 +156,7 @@ impl Inspector {
         }
     }
 
-    /// Returns whether the policy refuses what has been pushed so far, where a fingerprint is
-    /// computed.
+    /// Checks whether the policy refuses what has been pushed so far, where a fingerprint is computed.
     ///
     /// # Errors
     /// The refusal.
@@ -175,12 +174,12 @@ impl Inspector {
         }
     }
 
-    /// Returns what is known of the request so far.
+    /// Returns the model, size and seconds of the request that are known so far.
     pub fn asked(&self) -> Asked<'_> {
         self.form.asked()
     }
 
-    /// Returns how the body has written its `seconds`, where it is JSON and they are known.
+    /// Returns the type in which a JSON body has written its `seconds`, once they are known.
     pub fn written_seconds(&self) -> Option<Written> {
         self.form.written_seconds()
     }
@@ -191,22 +190,22 @@ impl Inspector {
         self.form.prompt()
     }
 
-    /// Returns what makes two bodies the same request for an `Idempotency-Key`: there once
-    /// [`finish`](Self::finish) has permitted the request, or only its policy has not, if it was
-    /// asked for.
+    /// Returns the fingerprint of the request, by which an `Idempotency-Key` recognises a repetition:
+    /// there once [`finish`](Self::finish) has permitted the request, or only its policy has not, if the
+    /// fingerprint was asked for.
     ///
-    /// Equal for the same fields with the same values and the same bytes of a file, be they written
-    /// as a form or as JSON, and in whatever order different fields come; boundary, filenames and
-    /// part headers do not count. The elements of a list count in their order, the members of an
-    /// element in any. A `filename=""` without bytes counts as absent, and so does the `null` of a
-    /// field that is known here. A default that is spelt out, a JSON value that is no string and a
-    /// data URL in place of a file are other values. It covers the body only: neither the key nor
-    /// the route, nor the source of a remix.
+    /// The fingerprint is equal for the same fields with the same values and the same bytes of a file,
+    /// whether they are written as a form or as JSON, and in whatever order different fields come;
+    /// boundary, filenames and part headers do not count. The elements of a list count in their order,
+    /// the members of an element in any. A `filename=""` without bytes counts as absent, and so does the
+    /// `null` of a field that is known here. A default that is spelt out, a JSON value that is no string
+    /// and a data URL in place of a file are other values. The fingerprint covers the body only: neither
+    /// the key nor the route, nor the source of a remix.
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         self.fingerprint
     }
 
-    /// Ends the body and judges the whole of it.
+    /// Ends the body and judges the whole request.
     ///
     /// # Errors
     /// The reason why the request is not permitted.

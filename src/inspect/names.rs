@@ -11,13 +11,13 @@ pub(super) const REFERENCE: &str = "input_reference";
 pub(super) const REFERENCE_ID: &str = "input_reference[file_id]";
 pub(super) const REFERENCE_URL: &str = "input_reference[image_url]";
 
-/// Finds the policy's field of that name.
+/// Returns the policy's field of the name `name`.
 pub(super) fn policy_param(name: &str) -> Option<Param> {
     PARAMS.into_iter().find(|param| param.name() == name)
 }
 
-/// Returns whether a body may have a field, given the [`fields`](super::Plan::fields) besides the
-/// policy's.
+/// Returns whether a body may have the field `name`, given the [`fields`](super::Plan::fields) besides
+/// the policy's.
 pub(super) fn is_allowed(name: &str, fields: &BTreeSet<Arc<str>>, is_remix: bool) -> bool {
     if is_remix {
         return name == PROMPT;

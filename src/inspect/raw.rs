@@ -1,18 +1,18 @@
-//! JSON values that are no strings, where the API has one.
+//! JSON values that are no strings, where the API expects a string.
 
 use super::Refusal;
 use super::seconds::is_digits;
 use crate::policy::Param;
 
-/// The longest number that is read, in digits: any that is offered is shorter.
+/// The maximum number of digits of a number that is read: any number on offer is shorter.
 const DIGITS: usize = 9;
 
 /// A JSON value that is no string.
 pub(super) struct Raw {
     name: Box<str>,
-    /// The policy field of that name; `None` where the policy knows no such field.
+    /// The policy's field of this name; `None` where the policy knows no such field.
     param: Option<Param>,
-    /// What belongs there.
+    /// The type of value that the field expects, for a message.
     wanted: &'static str,
     value: Vec<u8>,
 }
@@ -27,8 +27,8 @@ impl Raw {
         }
     }
 
-    /// Takes a value as long as it can become `null`, which is taken as absent, or a number
-    /// of seconds where some channel takes one.
+    /// Takes a value for as long as it can become `null`, which counts as absent, or a number of seconds
+    /// where some channel takes one.
     pub(super) fn push(&mut self, bytes: &[u8], numbers: bool) -> Result<(), Refusal> {
         self.value
             .extend_from_slice(bytes.get(..=DIGITS).unwrap_or(bytes));
@@ -47,8 +47,8 @@ impl Raw {
         self.value == b"null"
     }
 
-    /// Returns the number, as digits, with the field that it is of; `None` where it is `null`. There is
-    /// nothing else: see [`push`](Self::push).
+    /// Returns the number, as digits, with its policy field; `None` where the value is `null`. Other
+    /// values are refused earlier: see [`push`](Self::push).
     pub(super) fn into_number(self) -> Option<(Param, String)> {
         let param = self.param.filter(|_| !self.is_null())?;
         let digits = String::from_utf8(self.value).ok()?;

@@ -1,5 +1,5 @@
-//! The reference image: a file, a data URL, a plain URL or a file's id. Of the first two
-//! the pixel size is read from the first bytes, as they pass.
+//! The reference image of a create: a file, a data URL, a plain URL or a file's id. The pixel size of the
+//! first two is read from their first bytes, as they pass.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,36 +7,36 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Base64Fault, Refusal};
 use crate::image::{Image, Probe, Progress, Reason};
 
-/// The longest `data:…;base64,` that is waited for, in bytes.
+/// The maximum length of the `data:…;base64,` before an image, in bytes.
 const DATA_URL_HEAD: usize = 128;
 
-/// Reads the pixel size of one reference image.
+/// A reader of the pixel size of one reference image.
 pub(super) struct Reference {
     source: Source,
     probe: Probe,
     verdict: Option<Result<Image, Reason>>,
 }
 
-/// Where the image's bytes come from.
+/// The source of the image's bytes.
 enum Source {
     File,
-    /// An `image_url` of which the beginning is not known yet.
+    /// An `image_url` whose scheme is not known yet.
     UrlHead(Vec<u8>),
-    /// A URL of the web or a file's id: the channel fetches it, its size cannot be known here.
+    /// A URL of the web or a file's id: the channel fetches the image, whose size cannot be known here.
     Elsewhere,
     DataUrl(Base64),
 }
 
-/// Decodes Base64 that comes in pieces, four characters at a time, so that its verdict does
-/// not depend on the pieces. What is not decoded any more is held to the same alphabet: one
-/// rule for all pictures, however early their size is known.
+/// A decoder of Base64 that comes in pieces, four characters at a time, so that its verdict does not
+/// depend on the pieces. Characters that are not decoded any more are checked against the same alphabet:
+/// one rule for all pictures, however early their size is known.
 #[derive(Default)]
 struct Base64 {
     quad: [u8; 4],
     len: usize,
-    /// Whether the padding has come, after which nothing may.
+    /// Whether the padding has come, after which nothing may follow.
     padded: bool,
-    /// Whether what comes is checked only.
+    /// Whether the size is known, so that further characters are only checked.
     known: bool,
 }
 
@@ -66,7 +66,8 @@ impl Reference {
         matches!(self.source, Source::File)
     }
 
-    /// Returns what the image is, as soon as that can be told.
+    /// Returns the type and size of the image, or the reason why they cannot be known, as soon as one is
+    /// known.
     pub(super) fn verdict(&self) -> Option<&Result<Image, Reason>> {
         self.verdict.as_ref()
     }
@@ -108,7 +109,7 @@ impl Reference {
         Ok(())
     }
 
-    /// Returns the value has ended.
+    /// Ends the value.
     pub(super) fn end(&mut self) -> Result<(), Refusal> {
         match &self.source {
             Source::UrlHead(head) => {
@@ -138,18 +139,18 @@ fn settle(verdict: &mut Option<Result<Image, Reason>>, progress: Progress) {
     };
 }
 
-/// What the scheme of a URL says.
+/// The scheme of a URL, as far as it is known.
 enum Scheme {
-    /// It is not complete.
+    /// The scheme is not complete yet.
     Open,
     Data,
     Web,
-    /// Any other, or none: what a channel would make of it, a file of its own perhaps, is
-    /// not the client's to try.
+    /// Any other scheme, or none: what a channel would make of it, a file of its own perhaps, is not the
+    /// client's to try.
     Unknown,
 }
 
-/// Schemes are read in any case (RFC 3986 section 3.1), so `DATA:` is one too.
+/// Reads the scheme of a URL, in any case (RFC 3986 section 3.1): `DATA:` is one too.
 fn scheme(head: &[u8]) -> Scheme {
     let begins = |scheme: &[u8]| {
         let known = head.len().min(scheme.len());
@@ -174,7 +175,8 @@ fn scheme(head: &[u8]) -> Scheme {
     if open { Scheme::Open } else { Scheme::Unknown }
 }
 
-/// `data:image/TYPE;base64,`: the one form in which the bytes can be read for sure.
+/// Returns whether `head` is `data:image/TYPE;base64,`, the one form in which the bytes can be read for
+/// sure.
 fn is_image_head(head: &[u8]) -> bool {
     let subtype = head
         .strip_prefix(b"data:image/")
@@ -186,7 +188,7 @@ fn is_image_head(head: &[u8]) -> bool {
 }
 
 impl Base64 {
-    /// Hands the decoded bytes on until told to stop, and checks the rest.
+    /// Passes the decoded bytes to `on` until it returns false, and checks the rest.
     fn push(&mut self, text: &[u8], mut on: impl FnMut(&[u8]) -> bool) -> Result<(), Refusal> {
         let mut text = text.iter();
         while !self.known
@@ -214,7 +216,7 @@ impl Base64 {
     }
 
     fn check(&mut self, text: &[u8]) -> Result<(), Refusal> {
-        // Without a branch for each byte: the picture may be long.
+        // No branch for each byte: the picture may be long.
         let plain = text
             .iter()
             .fold(true, |plain, b| plain & is_in_alphabet(*b));

@@ -1,89 +1,89 @@
-//! Why a body is refused.
+//! The reasons for refusing a body.
 
 use std::sync::Arc;
 
 use crate::image::{Image, Reason};
 use crate::{json, multipart, policy};
 
-/// Why the body of a create request is refused. Displayed, it tells the client's
-/// developer what to change.
+/// The reason why the body of a create request is refused. Its text tells the client's developer what to
+/// change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The Content-Type is neither of the two that are read.
+    /// The Content-Type is neither a form nor JSON.
     #[error(
         "Send the request as 'multipart/form-data; boundary=...' or 'application/json', in UTF-8."
     )]
     UnsupportedMediaType,
-    /// The multipart syntax, or the Content-Type's boundary.
+    /// The multipart syntax, or the Content-Type's boundary, is invalid.
     #[error("{0}")]
     Multipart(multipart::Error),
-    /// The JSON syntax.
+    /// The JSON syntax is invalid.
     #[error("{0}")]
     Json(json::Error),
-    /// A field that is not in the configured list.
+    /// A field is not in the configured list.
     #[error("Unknown field '{name}'. Known fields: {}.", allowed.join(", "))]
     UnknownField {
-        /// Its name, cut to a bounded length.
+        /// The name of the field, cut to a bounded length.
         name: String,
-        /// Every field that is.
+        /// The names of all fields in the list.
         allowed: Vec<Arc<str>>,
     },
-    /// A field that came before.
+    /// A field came more than once.
     #[error("The field '{name}' came more than once. Send it once.")]
     DuplicateField {
-        /// Its name.
+        /// The name of the field.
         name: String,
     },
-    /// A text where a file belongs, a file where a text belongs, a number for a string.
+    /// A value has the wrong kind: a text for a file, a file for a text, a number for a string.
     #[error("The field '{name}' must be {wanted}.")]
     WrongKind {
         /// The field.
         name: String,
-        /// What belongs there.
+        /// The kind of value that the field expects.
         wanted: &'static str,
     },
-    /// A value that must not be empty.
+    /// A value is empty that must not be.
     #[error("The field '{name}' is empty. Give it a value, or leave it out if it is optional.")]
     Empty {
         /// The field.
         name: String,
     },
-    /// A value that is longer than the longest allowed one.
+    /// A value is longer than the maximum.
     #[error("The field '{name}' is too long: at most {max} characters.")]
     TooLong {
         /// The field.
         name: String,
-        /// The longest, in characters.
+        /// The maximum, in characters.
         max: u64,
     },
-    /// A text that is not UTF-8.
+    /// A text is not UTF-8.
     #[error("The field '{name}' must be UTF-8.")]
     NotUtf8 {
         /// The field.
         name: String,
     },
-    /// A field that must be there.
+    /// A required field is missing.
     #[error("The field '{name}' is required.")]
     Missing {
         /// The field.
         name: &'static str,
     },
-    /// More than one of a file, a `file_id` and an `image_url`.
+    /// The request has more than one of a file, a `file_id` and an `image_url`.
     #[error("Give one reference only: a file, a file_id or an image_url.")]
     SeveralReferences,
-    /// An `image_url` that is no `http:`, `https:` or `data:` URL.
+    /// An `image_url` is no `http:`, `https:` or `data:` URL.
     #[error("Write an image_url as an 'https://...', 'http://...' or 'data:image/...' URL.")]
     UrlScheme,
-    /// A data URL that is not `data:image/…;base64,…`.
+    /// A data URL is not `data:image/…;base64,…`.
     #[error("Write a data URL as 'data:image/png;base64,...' (or image/jpeg, image/webp).")]
     BadDataUrl,
-    /// A data URL whose Base64 strict decoders refuse.
+    /// A data URL has Base64 that strict decoders refuse.
     #[error("{0}")]
     BadBase64(Base64Fault),
-    /// A reference image of which the pixel size cannot be told.
+    /// The pixel size of a reference image cannot be told.
     #[error("{0}")]
     UnreadableImage(Reason),
-    /// A reference image of another pixel size than the one that is asked for.
+    /// A reference image has another pixel size than the requested one.
     #[error(
         "Inpaint image must match the requested width and height: this {} is {}x{}, the requested \
          size is {wanted}.{}",
@@ -93,32 +93,32 @@ pub enum Refusal {
         rotation_note(image)
     )]
     ImageSizeMismatch {
-        /// What it is.
+        /// The type and size of the image.
         image: Image,
-        /// The size that is asked for.
+        /// The requested size.
         wanted: Arc<str>,
     },
-    /// The policy's verdict.
+    /// The policy refuses the request.
     #[error("{0}")]
     Policy(policy::Refusal),
 }
 
-/// What is wrong with the Base64 of a data URL.
+/// The fault in the Base64 of a data URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Base64Fault {
-    /// A line break, as in MIME.
+    /// The text has a line break, as in MIME.
     #[error(
         "The data URL of the image has a line break in its Base64. Write it in one line \
          ('base64 -w0', or Python's base64.b64encode)."
     )]
     LineBreak,
-    /// Another character that is not in the alphabet.
+    /// The text has another character that is not in the alphabet.
     #[error(
         "The data URL of the image has a character that is not in Base64's alphabet: \
          A to Z, a to z, 0 to 9, '+' and '/'."
     )]
     Character,
-    /// Its end, or its padding.
+    /// The text is cut off, or its padding is wrong.
     #[error(
         "The Base64 in the data URL of the image is cut off, or has no proper padding: its \
          length must be a multiple of four, with '=' only at its end."
@@ -127,7 +127,7 @@ pub enum Base64Fault {
 }
 
 impl Refusal {
-    /// Returns the field that the refusal is about.
+    /// Returns the name of the field that the refusal is about.
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::UnsupportedMediaType => None,

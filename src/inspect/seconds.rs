@@ -1,29 +1,29 @@
-//! How `seconds` is written in JSON: the API has a string, some upstreams want a number.
+//! The JSON type of `seconds`: the API has a string, some upstreams want a number.
 
 /// The types of `seconds` that a channel takes in a JSON body. A form has no types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SecondsType {
-    /// `"4"`
+    /// Only a string: `"4"`.
     #[default]
     String,
-    /// `4`
+    /// Only a number: `4`.
     Number,
-    /// Both.
+    /// A string or a number.
     Either,
 }
 
-/// How a JSON body has written its `seconds`.
+/// The JSON type in which a body has written its `seconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// In quotes.
+    /// A string, in quotes.
     String,
-    /// As a number: its digits and nothing else.
+    /// A number: its digits and nothing else.
     Number,
 }
 
 impl SecondsType {
-    /// Returns whether a value that is written so is taken. One that is left out, or stands in a
-    /// form, always is.
+    /// Returns whether a value of the type `written` is taken. A value that is left out, or stands in a
+    /// form, is always taken.
     pub fn takes(self, written: Option<Written>) -> bool {
         match written {
             None => true,
@@ -32,13 +32,13 @@ impl SecondsType {
         }
     }
 
-    /// Combines what either of two takes.
+    /// Returns the types that at least one of two takes.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         if self == other { self } else { Self::Either }
     }
 
-    /// Says what belongs there, for a message.
+    /// Describes the type that is taken, for a message.
     pub fn wanted(self) -> &'static str {
         match self {
             Self::String => "a string, in quotes",
@@ -48,7 +48,7 @@ impl SecondsType {
     }
 }
 
-/// Returns whether these are a number's digits: no sign, fraction, exponent or leading zero.
+/// Returns whether `bytes` are a number's digits: no sign, fraction, exponent or leading zero.
 pub(super) fn is_digits(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_digit) && !bytes.starts_with(b"0")
 }

@@ -1,4 +1,4 @@
-//! Whole bodies, as forms and as JSON, and in pieces: permits, refusals, and what is safe when.
+//! Tests whole bodies, as forms and as JSON, and in pieces: permits, refusals, and what is safe when.
 
 mod digests;
 mod images;
@@ -74,7 +74,7 @@ fn key() -> Arc<Key> {
 
 const FORM: &str = "multipart/form-data; boundary=xx";
 
-/// A part by its name and value; a name with `@` is a file.
+/// Makes a part from its name and value; a name with `@` is a file.
 fn part(name: &str, value: &[u8]) -> Vec<u8> {
     let head = match name.strip_suffix('@') {
         Some(name) => format!(
@@ -90,7 +90,7 @@ fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
     [&parts[..], b"--xx--\r\n"].concat()
 }
 
-/// Returns the head of a PNG of that size.
+/// Returns the head of a PNG of the given size.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let mut ihdr = b"IHDR".to_vec();
     ihdr.extend_from_slice(&width.to_be_bytes());
@@ -148,7 +148,7 @@ fn inspect_pieces(content_type: &str, pieces: &[&[u8]], source: Option<Source>) 
     ))
 }
 
-/// Returns the verdict on a body, which must be the same however it is cut.
+/// Returns the verdict on a body, and checks that it is the same however the body is cut.
 fn inspect(content_type: &str, body: &[u8]) -> Verdict {
     let whole = inspect_pieces(content_type, &[body], None);
     let single: Vec<&[u8]> = body.chunks(1).collect();
@@ -278,7 +278,7 @@ fn prompts_are_counted_in_characters() {
         refused(FORM, &missing),
         Refusal::Missing { name: "prompt" }
     ));
-    // Too long and then broken is too long, wherever the pieces end.
+    // A value that is too long and then no UTF-8 is too long, wherever the pieces end.
     let mut body = part("model", b"sora-2");
     body.extend(part("prompt", &[&[b'a'; 21][..], b"\xff"].concat()));
     body.extend(b"--xx--\r\n");

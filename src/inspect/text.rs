@@ -1,20 +1,20 @@
-//! Values that pass without being kept: checked to be UTF-8 and counted.
+//! Checks values that pass without being kept: counts their characters and checks their UTF-8.
 
-/// Counts the characters of a text that comes in pieces, and notices where it is no UTF-8.
+/// A counter of the characters of a text that comes in pieces, which also checks that the text is UTF-8.
 #[derive(Debug, Default)]
 pub(super) struct Counter {
     chars: u64,
-    /// The beginning of a character that a piece ended in, at most three bytes.
+    /// The beginning of a character that the end of a piece cut off, at most three bytes.
     partial: [u8; 4],
     partial_len: usize,
 }
 
-/// The text is not UTF-8.
+/// The error of a text that is not UTF-8.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotUtf8;
 
 impl Counter {
-    /// Characters so far.
+    /// Returns the number of characters so far.
     pub(super) fn chars(&self) -> u64 {
         self.chars
     }
@@ -54,7 +54,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Returns the text has ended.
+    /// Ends the text, and returns the number of its characters.
     pub(super) fn finish(&self) -> Result<u64, NotUtf8> {
         if self.partial_len > 0 {
             return Err(NotUtf8);
@@ -63,7 +63,7 @@ impl Counter {
     }
 }
 
-/// Returns how many characters of valid UTF-8 start in these bytes: continuation bytes start none.
+/// Returns the number of characters of valid UTF-8 that start in `bytes`: continuation bytes start none.
 fn starts(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|b| **b & 0xc0 != 0x80).count() as u64
 }

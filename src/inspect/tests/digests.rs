@@ -1,5 +1,5 @@
-//! The digest of the prompt, and the fingerprint: equal for what asks for the same, however
-//! it is written and cut, and different for all else.
+//! Tests the digest of the prompt, and the fingerprint: equal for requests that ask for the same, however
+//! they are written and cut, and different for all others.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
-/// What one request says.
+/// The content of one request.
 #[derive(Debug, Clone, PartialEq)]
 struct Ask {
     prompt: String,
@@ -40,7 +40,7 @@ impl Ask {
         fields
     }
 
-    /// As JSON, which holds no file: its members turned by so many places, and each
+    /// Writes the request as JSON, which holds no file: its members rotated by `turn` places, and each
     /// string written by `text`.
     fn json(&self, turn: usize, text: fn(&str) -> String) -> String {
         let member = |name: &str, value: String| format!("\"{name}\" : {value}");
@@ -76,7 +76,7 @@ fn escaped(text: &str) -> String {
     format!("\"{}\"", units.collect::<String>())
 }
 
-/// The other ways to write one thing.
+/// The choices in writing one request.
 #[derive(Debug)]
 struct Writing {
     boundary: String,
@@ -88,7 +88,7 @@ struct Writing {
 impl Writing {
     fn form(&self, ask: &Ask) -> (String, Vec<u8>) {
         let mut fields = ask.fields();
-        // Different fields in any order, but a list's elements in theirs.
+        // Different fields come in any order, but a list's elements in theirs.
         let rank = |name: &str| {
             let digest = Sha256::digest(name);
             self.ranks[usize::from(digest[0]) % self.ranks.len()]
@@ -187,7 +187,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     )
 }
 
-/// So small a world that two of it are often almost equal, and sometimes wholly.
+/// Generates requests from so small a range that two are often almost equal, and sometimes wholly.
 fn small_ask() -> impl Strategy<Value = Ask> {
     let text = || "[ab]{0,2}";
     let file = option::of(vec(0..2u8, 0..3));
@@ -215,7 +215,7 @@ fn writing() -> impl Strategy<Value = Writing> {
     })
 }
 
-/// Changes one thing of a request, wherever.
+/// Changes one thing of a request, chosen by `what` and `at`.
 fn change(ask: &mut Ask, what: usize, at: Index) {
     let longer = |text: &mut String| text.push('x');
     match what {
@@ -330,7 +330,7 @@ fn the_order_of_a_list_counts_but_not_that_of_an_elements_members() {
     for (i, a) in all.iter().enumerate() {
         assert!(!all[..i].contains(a), "{i} is like another");
     }
-    // Lists do not mix.
+    // Elements of different lists do not mix.
     let two = |first, second| with(&format!("{first},{second}")).fingerprint;
     let (a, b) = (r#""metadata":["1","2"]"#, r#""characters":[{"id":"1"}]"#);
     assert_eq!(two(a, b), two(b, a));
@@ -359,7 +359,7 @@ fn an_empty_file_input_counts_as_absent() {
     assert_eq!(digests(FORM, &[&empty]), digests(FORM, &[&absent]));
 }
 
-/// Ledgers keep fingerprints over an update of the gate.
+/// Fingerprints must not change, since ledgers keep them over an update of the gate.
 #[test]
 fn fingerprints_stay_as_they_are() {
     let got = with(r#""characters":[{"id":"x"},{"id":"y"}]"#).fingerprint;
@@ -384,7 +384,7 @@ fn there_is_none_before_its_time_nor_unasked() {
     inspector.finish().unwrap();
     assert_eq!(inspector.fingerprint(), None, "not asked for");
 
-    // By what no policy says: that there is no prompt.
+    // Refused for a reason outside the policy: there is no prompt.
     let refused = form(&[("model", b"sora-2")]);
     let mut inspector = Inspector::new(plan(), key(), syntax(), None).fingerprinting();
     inspector.push(&refused).unwrap();

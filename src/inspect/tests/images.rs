@@ -1,4 +1,4 @@
-//! Reference images: as files and as data URLs, against the size that is asked for.
+//! Tests reference images, as files and as data URLs, against the requested size.
 
 use super::*;
 use crate::image::Image;
@@ -40,13 +40,13 @@ fn a_reference_image_has_the_requested_size() {
             Err(Refusal::UnreadableImage(_))
         ));
     }
-    // The default size counts where none is asked for.
+    // The default size counts where no size is requested.
     let body = form(&[base[0], base[1], ("input_reference@", &right)]);
     assert!(matches!(
         refused(FORM, &body),
         Refusal::ImageSizeMismatch { .. }
     ));
-    // A model that does not check lets anything pass.
+    // A model that does not check its reference lets any image pass.
     let open = form(&[
         base[0],
         ("model", b"open-model"),

@@ -1,4 +1,4 @@
-//! Values as clients write them: `null`, numbers for texts, URLs and pictures.
+//! Tests values as clients write them: `null`, numbers for texts, URLs and pictures.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn an_image_url_is_of_the_web_or_holds_the_image() {
     assert_eq!(refused(FORM, &part), Refusal::UrlScheme);
 }
 
-/// A JPEG with so much EXIF before its size, and one turned by it.
+/// Makes a JPEG with `fill` bytes of EXIF before its size, and with an orientation.
 fn jpeg_with_exif(orientation: u8, fill: usize) -> Vec<u8> {
     let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
     exif.extend([orientation, 0, 0]);
@@ -43,8 +43,7 @@ fn jpeg_with_exif(orientation: u8, fill: usize) -> Vec<u8> {
     [b"\xff\xd8\xff\xe1", &length[..], &exif, frame].concat()
 }
 
-/// A line break behind the size of a PNG once passed, and one within the EXIF of a JPEG did
-/// not.
+/// A line break behind the size of a PNG once passed, and a line break within the EXIF of a JPEG did not.
 #[test]
 fn one_rule_for_line_breaks_in_the_base64_of_all_pictures() {
     let mut webp =
@@ -131,8 +130,8 @@ fn null_is_a_field_that_is_left_out() {
     assert_eq!(no_prompt, Refusal::Missing { name: "prompt" });
 }
 
-/// Returns the outcome of a JSON body with these seconds where that type is taken, and how they
-/// were written.
+/// Returns the duration and the written type of a JSON body with `seconds`, where the channels take
+/// `seconds_type`.
 fn with_seconds(
     seconds_type: SecondsType,
     seconds: &str,
