@@ -1,8 +1,8 @@
-//! Why a JSON body is refused.
+//! The errors of JSON bodies.
 
 use std::fmt;
 
-/// Why a JSON body is refused.
+/// The reason why a JSON body is refused.
 ///
 /// Offsets count bytes from the start of the body, from 0. The reason and its offset do not
 /// depend on how the body was cut into chunks.
@@ -15,15 +15,15 @@ pub enum Error {
     /// The body's first token is not the opening brace of an object.
     #[error("The JSON body must be one object, starting with an opening brace.")]
     NotAnObject,
-    /// A byte that cannot stand where it stands.
+    /// A byte is not allowed at its place.
     #[error("Invalid JSON at byte {at}: expected {expected}.")]
     Unexpected {
         /// The byte's offset.
         at: u64,
-        /// What could have stood there.
+        /// The token that was expected in place of the byte.
         expected: Expected,
     },
-    /// A comma with no member or element behind it.
+    /// A comma has no member or element behind it.
     #[error(
         "Invalid JSON at byte {at}: a comma must be followed by another member or element; remove the trailing comma."
     )]
@@ -31,46 +31,46 @@ pub enum Error {
         /// The offset of the bracket that follows the comma.
         at: u64,
     },
-    /// Something other than whitespace behind the object.
+    /// Bytes other than whitespace follow the object.
     #[error("Invalid JSON at byte {at}: nothing may follow the object; send one object only.")]
     AfterDocument {
-        /// The offset of its first byte.
+        /// The offset of the first of these bytes.
         at: u64,
     },
     /// The body ended before its object was complete.
     #[error("The JSON body ended before its object was complete; send the whole body.")]
     Incomplete,
-    /// More whitespace between two values than the limit allows.
+    /// There is more whitespace between two values than the limit allows.
     #[error(
         "The JSON body has more than {limit} bytes of whitespace in one place; send it without padding."
     )]
     WhitespaceTooLong {
-        /// [`Limits::whitespace_bytes`](super::Limits::whitespace_bytes).
+        /// The limit: [`Limits::whitespace_bytes`](super::Limits::whitespace_bytes).
         limit: usize,
     },
-    /// Objects and arrays nested deeper than the limit allows.
+    /// Objects and arrays are nested deeper than the limit allows.
     #[error("'{field}' makes the JSON body nest deeper than {limit} levels; send a flatter value.")]
     TooDeep {
         /// The field that holds them.
         field: String,
-        /// [`Limits::depth`](super::Limits::depth).
+        /// The limit: [`Limits::depth`](super::Limits::depth).
         limit: usize,
     },
-    /// More members in the objects open at one time than the limit allows.
+    /// The objects that are open at one time have more members than the limit allows.
     #[error(
         "The JSON body has more than {limit} object members; send only the documented parameters."
     )]
     TooManyMembers {
-        /// [`Limits::members`](super::Limits::members).
+        /// The limit: [`Limits::members`](super::Limits::members).
         limit: usize,
     },
-    /// An object key of no characters.
+    /// An object key is empty.
     #[error("Invalid key at byte {at} of the JSON body: it is empty; every member needs a name.")]
     KeyEmpty {
-        /// The offset of its closing quote.
+        /// The offset of the key's closing quote.
         at: u64,
     },
-    /// A backslash escape in an object key.
+    /// An object key has a backslash escape.
     #[error(
         "Invalid key at byte {at} of the JSON body: escapes are not allowed in keys; write the name in plain characters."
     )]
@@ -78,7 +78,7 @@ pub enum Error {
         /// The offset of the backslash.
         at: u64,
     },
-    /// A byte in an object key that is no printable ASCII character, or a square bracket.
+    /// An object key has a byte that is no printable ASCII character, or is a square bracket.
     #[error(
         "Invalid key at byte {at} of the JSON body: use printable ASCII characters other than square brackets."
     )]
@@ -86,12 +86,12 @@ pub enum Error {
         /// The byte's offset.
         at: u64,
     },
-    /// An object key longer than the limit allows.
+    /// An object key is longer than the limit allows.
     #[error(
         "A key in the JSON body is longer than {limit} bytes; send only the documented parameters."
     )]
     KeyTooLong {
-        /// [`Limits::key_bytes`](super::Limits::key_bytes).
+        /// The limit: [`Limits::key_bytes`](super::Limits::key_bytes).
         limit: usize,
     },
     /// An object has the same key twice, letter case aside.
@@ -102,7 +102,7 @@ pub enum Error {
         /// The field's name, or that of the raw field that holds the object.
         field: String,
     },
-    /// A raw control character in a string.
+    /// A string has a raw control character.
     #[error("'{field}' has a raw control character in a string; escape it, a line break as \\n.")]
     ControlCharacter {
         /// The field that holds the string.
@@ -114,25 +114,25 @@ pub enum Error {
         /// The field that holds the string.
         field: String,
     },
-    /// A backslash in a string that begins no escape of RFC 8259.
+    /// A string has a backslash that begins no escape of RFC 8259.
     #[error("'{field}' has a string with an invalid escape; write a backslash itself as two.")]
     BadEscape {
         /// The field that holds the string.
         field: String,
     },
-    /// An escaped surrogate without its other half.
+    /// A string has an escaped surrogate without its other half.
     #[error("'{field}' has a string with half of a surrogate pair; send whole characters.")]
     LoneSurrogate {
         /// The field that holds the string.
         field: String,
     },
-    /// An escaped U+0000, where some parsers would end the string.
+    /// A string has an escaped U+0000, where some parsers would end the string.
     #[error("'{field}' has a string with the character U+0000; remove it.")]
     NulEscape {
         /// The field that holds the string.
         field: String,
     },
-    /// A number that is not written as RFC 8259 section 6 says.
+    /// A number is not written as RFC 8259 section 6 says.
     #[error(
         "'{field}' has an invalid number; write it without a leading zero or plus sign, with a digit on both sides of a decimal point."
     )]
@@ -140,14 +140,14 @@ pub enum Error {
         /// The field that holds the number.
         field: String,
     },
-    /// A number of more bytes than the limit allows, or with an exponent of more than two digits.
+    /// A number has more bytes than the limit allows, or an exponent of more than two digits.
     #[error(
         "'{field}' has a number of more than {limit} characters or with an exponent of more than two digits; send a shorter one."
     )]
     NumberTooLong {
         /// The field that holds the number.
         field: String,
-        /// [`Limits::number_bytes`](super::Limits::number_bytes).
+        /// The limit: [`Limits::number_bytes`](super::Limits::number_bytes).
         limit: usize,
     },
     /// The sink refused the body in an earlier call; nothing more is read.
@@ -155,7 +155,7 @@ pub enum Error {
     Stopped,
 }
 
-/// What could have stood in the place of an unexpected byte.
+/// The token that was expected in place of an unexpected byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// An object key in double quotes, or the closing brace.

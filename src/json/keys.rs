@@ -1,15 +1,15 @@
-//! The keys of the objects that are open, to find one that comes twice.
+//! The keys of the objects that are open, to find a key that comes twice.
 
 /// A stack of keys: those of an inner object lie on top of those of the outer ones.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     bytes: String,
-    /// Where each complete key ends in `bytes`.
+    /// The offset in `bytes` at which each complete key ends.
     ends: Vec<usize>,
 }
 
 impl Keys {
-    /// Returns how many complete keys there are.
+    /// Returns the number of complete keys.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -44,7 +44,7 @@ impl Keys {
         })
     }
 
-    /// The key that is being read is complete.
+    /// Completes the key that is being read.
     pub(super) fn complete_current(&mut self) {
         self.ends.push(self.bytes.len());
     }

@@ -1,7 +1,7 @@
 //! A strict push scanner for the JSON body of a create request.
 //!
-//! What the gate reads must be what the channel reads, whichever parser stands there. So
-//! the scanner takes the part of JSON (RFC 8259) on which parsers agree, and refuses the rest:
+//! The gate must read a body as the channel reads it, whichever parser the channel has. So the scanner
+//! takes the part of JSON (RFC 8259) on which parsers agree, and refuses the rest:
 //!
 //! - One object, UTF-8, no byte order mark, nothing but whitespace behind it.
 //! - Keys at every depth are printable ASCII without escapes and square brackets, not empty, and
@@ -42,27 +42,27 @@ mod tests;
 pub use error::{Error, Expected};
 pub use scanner::Scanner;
 
-/// What a JSON body may have at most. The scanner's memory is bounded by these:
-/// `members` times `key_bytes`, and `depth` times a few words.
+/// The maximums of a JSON body. They bound the scanner's memory: `members` times `key_bytes`, and `depth`
+/// times a few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Levels of objects and arrays, the outermost included.
+    /// The maximum number of levels of objects and arrays, the outermost included.
     pub depth: usize,
-    /// Bytes in a key.
+    /// The maximum number of bytes in a key.
     pub key_bytes: usize,
-    /// Members, counted over all objects that are open at one time.
+    /// The maximum number of members, counted over all objects that are open at one time.
     pub members: usize,
-    /// Bytes in a number.
+    /// The maximum number of bytes in a number.
     pub number_bytes: usize,
-    /// Bytes of whitespace between the end of one scalar value (or empty object or array) and
-    /// the next, before the first and behind the last.
+    /// The maximum number of bytes of whitespace between the end of one scalar value (or empty object or
+    /// array) and the next, before the first and behind the last.
     pub whitespace_bytes: usize,
 }
 
 impl Limits {
-    /// Computes the most bytes that a scanner withholds outside of values, given that the body goes
-    /// on to be accepted: from the end of one field over the key (or two, where an object opens) of
-    /// the next, or from the last field to the end of the body.
+    /// Computes the maximum number of bytes that a scanner withholds outside of values, given that the
+    /// body is accepted in the end: from the end of one field over the key (or two, where an object
+    /// opens) of the next, or from the last field to the end of the body.
     ///
     /// A field under [`Release::AfterEnd`](crate::form::Release::AfterEnd) adds its own raw
     /// length: its quotes, and up to six bytes for one of its text, or twelve for a character that

@@ -1,10 +1,11 @@
 //! JSON numbers, RFC 8259 section 6, within bounds that every parser can hold.
 
-/// The most digits in an exponent. With [`super::Limits::number_bytes`] at its default of 64, no
-/// number overflows or underflows a double, where parsers would differ (infinity, zero or an error).
+/// The maximum number of digits in an exponent. With [`super::Limits::number_bytes`] at its default of
+/// 64, no number overflows or underflows a double, where parsers would differ (infinity, zero or an
+/// error).
 const EXPONENT_DIGITS: u8 = 2;
 
-/// How far the reading of one number has come.
+/// The state of reading one number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number {
     part: Part,
@@ -23,21 +24,21 @@ enum Part {
     ExponentDigits(u8),
 }
 
-/// What one byte does to a number.
+/// The result of reading one byte of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The byte belongs to it.
+    /// The byte belongs to the number.
     Goes,
     /// The number was complete before the byte.
     Ended,
-    /// No number is written so.
+    /// The byte makes the number invalid.
     Bad,
-    /// Over a bound.
+    /// The number is longer than a limit allows.
     TooLong,
 }
 
 impl Number {
-    /// A number that begins with `byte`, a minus sign or a digit.
+    /// Starts a number with its first `byte`, a minus sign or a digit.
     pub(super) fn start(byte: u8) -> Self {
         let part = match byte {
             b'-' => Part::Minus,

@@ -1,16 +1,17 @@
-//! Where in the document the scanner is, and the name that a field has there.
+//! The position in the document, and the name that a field has there.
 
 use super::Error;
 use super::keys::Keys;
 
-/// Where in the document the scanner stands: the containers that are open, the keys that
-/// their members have had so far, and the name under which a field would be reported.
+/// The position of the scanner in the document: the containers that are open, the keys that their members
+/// have had so far, and the name under which a field would be reported.
 #[derive(Debug, Default)]
 pub(super) struct Path {
-    /// Outermost first.
+    /// The open containers, outermost first.
     open: Vec<Container>,
     keys: Keys,
-    /// The name of an open container's members starts with that of the container.
+    /// The name of the current field or container. It starts with the name of the container that holds
+    /// it.
     name: String,
 }
 
@@ -19,14 +20,14 @@ pub(super) struct Path {
 pub(super) struct Container {
     pub(super) is_array: bool,
     pub(super) is_empty: bool,
-    /// How many keys the objects round it have.
+    /// The number of keys that the objects around the container have.
     first_key: usize,
-    /// The length of its own name.
+    /// The length of the container's own name.
     name: usize,
 }
 
 impl Path {
-    /// Returns how many containers are open.
+    /// Returns the number of open containers.
     pub(super) fn depth(&self) -> usize {
         self.open.len()
     }
@@ -41,8 +42,8 @@ impl Path {
         &self.name
     }
 
-    /// Returns whether a container that opens here is part of its members' names (see the table in
-    /// the module's documentation). Otherwise it is a field as a whole.
+    /// Returns whether the members of a container that opens here get names of their own (see the table
+    /// in the module's documentation). Otherwise the container is one field as a whole.
     pub(super) fn goes_into(&self, is_array: bool) -> bool {
         match self.open.as_slice() {
             [] | [_] => true,
@@ -51,7 +52,7 @@ impl Path {
         }
     }
 
-    /// A container opens.
+    /// Opens a container.
     pub(super) fn open(&mut self, is_array: bool) {
         self.open.push(Container {
             is_array,
@@ -61,7 +62,7 @@ impl Path {
         });
     }
 
-    /// Returns the innermost container closes. `is_named` as in
+    /// Closes the innermost container, and returns it. `is_named` is as in
     /// [`complete_key`](Self::complete_key).
     pub(super) fn close(&mut self, is_named: bool) -> Option<Container> {
         let closed = self.open.pop()?;
@@ -77,13 +78,13 @@ impl Path {
         self.keys.current()
     }
 
-    /// Adds a character to it.
+    /// Adds a character to the key that is being read.
     pub(super) fn push_key(&mut self, character: char) {
         self.keys.push(character);
     }
 
-    /// Returns the key is complete. `is_named` says whether what is inside the innermost container
-    /// has names of its own: not so inside a field that goes on raw as a whole.
+    /// Completes the key that is being read. `is_named` says whether the members of the innermost
+    /// container have names of their own: not so inside a field that is reported raw as a whole.
     pub(super) fn complete_key(&mut self, is_named: bool, limit: usize) -> Result<(), Error> {
         let mut first_key = 0;
         if let Some(top) = self.open.last_mut() {
@@ -109,7 +110,7 @@ impl Path {
         Ok(())
     }
 
-    /// A value begins; in an array, an element. `is_named` as in
+    /// Begins a value, which in an array is an element. `is_named` is as in
     /// [`complete_key`](Self::complete_key).
     pub(super) fn begin_value(&mut self, is_named: bool) {
         if let Some(top) = self.open.last_mut()

@@ -1,4 +1,4 @@
-//! The scanner itself: a push state machine over the bytes of one document.
+//! The scanner of one document: a push state machine over its bytes.
 
 mod scalar;
 
@@ -19,15 +19,16 @@ pub struct Scanner {
     path: Path,
     field: Option<OpenField>,
     text: Text,
-    /// Whitespace since the last scalar.
+    /// The number of bytes of whitespace since the last scalar.
     whitespace: usize,
-    /// The absolute offset of the current chunk.
+    /// The absolute offset of the current chunk in the body.
     base: u64,
-    /// The current byte's index in the chunk. An error is raised while this is the offending byte.
+    /// The index of the current byte in the chunk. An error is raised while this byte is the offending
+    /// one.
     at: usize,
-    /// Up to where in the chunk the raw bytes of a field have been handed on.
+    /// The end in the chunk of a field's raw bytes that have been passed on.
     handed: usize,
-    /// Nothing from this absolute offset on is safe.
+    /// The absolute offset from which on nothing is safe.
     hold: Option<u64>,
     failed: Option<Error>,
 }
@@ -54,7 +55,7 @@ enum State {
     Text,
     /// In a number.
     Number(Number),
-    /// In a literal, of which these bytes are still to come.
+    /// In a literal, with the bytes that are still to come.
     Literal(&'static [u8]),
     /// Behind a value.
     AfterValue,
@@ -65,7 +66,7 @@ enum State {
 #[derive(Debug, Clone, Copy)]
 struct OpenField {
     kind: Kind,
-    /// How many containers were open when it began.
+    /// The number of containers that were open when the field began.
     depth: usize,
 }
 
@@ -119,7 +120,7 @@ impl Scanner {
     ///
     /// # Errors
     ///
-    /// [`Error::Incomplete`], or what an earlier call has failed with.
+    /// [`Error::Incomplete`], or the error of an earlier call.
     pub fn finish<S: Sink>(&mut self, _sink: &mut S) -> Outcome<S> {
         if self.failed.is_none() && !matches!(self.state, State::Done) {
             self.fail(Error::Incomplete);
@@ -132,12 +133,11 @@ impl Scanner {
 
     /// Returns the absolute offset, in bytes, below which the body may be released.
     ///
-    /// It never falls, and never exceeds what was pushed. What precedes a field's value
-    /// from the end of the field before it (comma, keys, brackets) is withheld until the sink's
-    /// `begin` has returned; under [`Release::AfterEnd`], and the value with it, until `end` has.
-    /// Everything behind the last field is withheld for good, the outermost object's closing
-    /// brace in particular. What is withheld outside of values is bounded by
-    /// [`Limits::withheld_bytes`].
+    /// It never falls, and never exceeds what was pushed. The bytes before a field's value, from the end
+    /// of the field before it (comma, keys, brackets), are withheld until the sink's `begin` has
+    /// returned; under [`Release::AfterEnd`], they and the value are withheld until `end` has. Everything
+    /// behind the last field is withheld for good, the outermost object's closing brace in particular.
+    /// The bytes that are withheld outside of values are bounded by [`Limits::withheld_bytes`].
     pub fn safe(&self) -> u64 {
         self.hold.unwrap_or(self.position())
     }
@@ -298,7 +298,7 @@ impl Scanner {
         self.value_end(closed.is_empty, chunk, sink)
     }
 
-    /// A value, and perhaps its field, ends before the current byte.
+    /// Ends a value, and perhaps its field, before the current byte.
     fn value_end<S: Sink>(&mut self, is_scalar: bool, chunk: &[u8], sink: &mut S) -> Outcome<S> {
         if is_scalar {
             self.whitespace = 0;
@@ -314,7 +314,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// A field begins at the current byte.
+    /// Begins a field at the current byte.
     fn begin<S: Sink>(&mut self, kind: Kind, sink: &mut S) -> Outcome<S> {
         let name = self.path.name();
         let release = sink.begin(Field { name, kind }).map_err(Stop::Refused)?;
@@ -331,13 +331,13 @@ impl Scanner {
         self.path.name().to_owned()
     }
 
-    /// Hands the bytes of a raw field on, up to the current one.
+    /// Passes the bytes of a raw field on, up to the current one.
     fn hand_on<S: Sink>(&mut self, chunk: &[u8], sink: &mut S) -> Outcome<S> {
         let is_raw = self.field.is_some_and(|field| field.kind == Kind::Json);
         if is_raw && self.handed < self.at {
             let bytes = &chunk[self.handed..self.at];
             if let Err(refusal) = sink.data(bytes) {
-                // What was refused is not safe.
+                // Bytes that were refused are not safe.
                 self.at = self.handed;
                 return Err(Stop::Refused(refusal));
             }

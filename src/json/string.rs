@@ -1,17 +1,16 @@
-//! What may stand between the quotes of a JSON string value.
+//! The text between the quotes of a JSON string value.
 
-/// How far the reading of one string has come. Carries a character or an escape across
-/// the edge of a chunk.
+/// The state of reading one string. It carries a character or an escape across the end of a chunk.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Text {
     utf8: Utf8,
     escape: Escape,
 }
 
-/// What follows a run of unescaped characters.
+/// The byte that follows a run of unescaped characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The input is at its end; the string may go on.
+    /// No byte: the input is at its end, and the string may go on.
     More,
     /// The quote that ends the string.
     Quote,
@@ -23,7 +22,7 @@ pub(super) enum Next {
     NotUtf8,
 }
 
-/// Why an escape is refused.
+/// The reason why an escape is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EscapeError {
     Bad,
@@ -32,14 +31,14 @@ pub(super) enum EscapeError {
 }
 
 impl Text {
-    /// Returns the length of the unescaped run at the start of `bytes`, and what ends it.
+    /// Returns the length of the unescaped run at the start of `bytes`, and the byte that ends it.
     pub(super) fn run(&mut self, bytes: &[u8]) -> (usize, Next) {
         let mut len = 0;
         loop {
             if !self.utf8.is_inside() {
                 len += plain_len(&bytes[len..]);
             }
-            // Several characters that are no ASCII, or the rest of one.
+            // Several characters that are not ASCII, or the rest of one.
             while let Some(&byte) = bytes.get(len)
                 && (byte >= 0x80 || self.utf8.is_inside())
             {
@@ -63,12 +62,12 @@ impl Text {
         !matches!(self.escape, Escape::None)
     }
 
-    /// An escape begins: its backslash was read.
+    /// Starts an escape, whose backslash was read.
     pub(super) fn start_escape(&mut self) {
         self.escape = Escape::Kind;
     }
 
-    /// Reads one byte of an escape; gives the character that it completes.
+    /// Reads one byte of an escape. Returns the character that the byte completes, if any.
     pub(super) fn escape(&mut self, byte: u8) -> Result<Option<char>, EscapeError> {
         let (next, done) = self.escape.step(byte)?;
         self.escape = next;
@@ -76,12 +75,12 @@ impl Text {
     }
 }
 
-/// Where in a character of several bytes the input stands.
+/// The position of the input within a character of several bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Utf8 {
-    /// Bytes of the character still to come.
+    /// The number of bytes of the character that are still to come.
     missing: u8,
-    /// The range of the next of them.
+    /// The range of the next byte.
     low: u8,
     high: u8,
 }
@@ -91,7 +90,7 @@ impl Utf8 {
         self.missing > 0
     }
 
-    /// Reads one byte; false if no character can have it there. The ranges are those of
+    /// Reads one byte. Returns false if no character can have it at this place. The ranges are those of
     /// the Unicode Standard, table 3-7: neither overlong forms nor surrogates.
     fn step(&mut self, byte: u8) -> bool {
         if self.missing > 0 {
@@ -114,15 +113,15 @@ impl Utf8 {
     }
 }
 
-/// Where in an escape the input stands.
+/// The position of the input within an escape.
 #[derive(Debug, Clone, Copy, Default)]
 enum Escape {
-    /// In none.
+    /// Outside of an escape.
     #[default]
     None,
     /// Behind the backslash.
     Kind,
-    /// Among the digits of a `\u`.
+    /// Among the digits of a `\u` escape.
     Hex {
         /// The high surrogate that came just before, if any.
         high: Option<u16>,
@@ -131,7 +130,7 @@ enum Escape {
     },
     /// Behind a high surrogate: a backslash must follow.
     LowBackslash(u16),
-    /// And then a `u`.
+    /// Behind the backslash that follows a high surrogate: a `u` must follow.
     LowU(u16),
 }
 
@@ -200,7 +199,7 @@ impl Escape {
     }
 }
 
-/// Returns the number of bytes before the first that is a quote, a backslash, a control or no
+/// Returns the number of bytes before the first that is a quote, a backslash, a control character or not
 /// ASCII.
 fn plain_len(bytes: &[u8]) -> usize {
     // Blocks of a fixed size without an early exit are what the compiler turns into

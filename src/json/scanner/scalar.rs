@@ -1,4 +1,4 @@
-//! Scans what has no members: strings, numbers and literals.
+//! Scans values that have no members: strings, numbers and literals.
 
 use super::{Outcome, Scanner, State, syntax, unexpected};
 use crate::form::{Kind, Sink, Stop};

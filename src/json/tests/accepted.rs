@@ -1,8 +1,8 @@
-//! Which bodies are accepted, and as which fields.
+//! Tests which bodies are accepted, and as which fields.
 
 use super::{Seen, raw, scan_every_way, text};
 
-/// The body is accepted with these fields, however it is cut.
+/// Asserts that the body is accepted with the fields `seen`, however it is cut.
 fn accepted(body: &str, seen: Vec<Seen>) {
     assert_eq!(scan_every_way(body.as_bytes()), (seen, Ok(())), "{body}");
 }

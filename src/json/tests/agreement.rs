@@ -1,4 +1,4 @@
-//! Agreement with `serde_json`, over random bodies and mutations of them.
+//! Tests agreement with `serde_json`, over random bodies and mutations of them.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::{Seen, raw, scan, text};
 use crate::form::Stop;
 use crate::json::Error;
 
-/// Returns the fields of a body, as another parser has read it: raw values in one spelling, sorted.
+/// Returns the fields of a body that another parser has read: raw values in one spelling, sorted.
 fn fields_of(body: &Value) -> Vec<Seen> {
     fn leaf(name: String, value: &Value) -> Seen {
         match value {
@@ -41,7 +41,8 @@ fn fields_of(body: &Value) -> Vec<Seen> {
     seen
 }
 
-/// Returns the same for what the scanner has reported.
+/// Returns the fields that the scanner has reported, in the same form: raw values in one spelling,
+/// sorted.
 fn normal(mut seen: Vec<Seen>) -> Vec<Seen> {
     for field in seen.iter_mut().filter(|field| !field.is_text) {
         let value: Value = serde_json::from_slice(&field.data).expect("raw JSON");
@@ -51,7 +52,7 @@ fn normal(mut seen: Vec<Seen>) -> Vec<Seen> {
     seen
 }
 
-/// JSON values with an object outside, few and short keys (so that some come twice but for
+/// Generates JSON values with an object outside, few and short keys (so that some are the same but for
 /// letter case) and any strings.
 fn values() -> impl Strategy<Value = Value> {
     let key = "[a-dA-D]|[ -!#-Z^-~]{1,6}";
@@ -74,7 +75,7 @@ fn values() -> impl Strategy<Value = Value> {
         .prop_map(|map| Value::Object(map.into_iter().collect()))
 }
 
-/// Writes `value` with spaces and escapes that `choices` decides on, round and round.
+/// Writes `value` with spaces and escapes that `choices` decides on, over and over.
 fn write(value: &Value, choices: &mut impl Iterator<Item = u8>, out: &mut String) {
     fn space(choices: &mut impl Iterator<Item = u8>, out: &mut String) {
         let choice = usize::from(choices.next().unwrap_or(0));
@@ -132,7 +133,7 @@ fn bodies() -> impl Strategy<Value = (Value, String)> {
     })
 }
 
-/// Returns whether it has a key twice, letter case aside, or U+0000 in a string.
+/// Returns whether a value has a key twice, letter case aside, or U+0000 in a string.
 fn is_ambiguous(value: &Value) -> bool {
     match value {
         Value::String(string) => string.contains('\0'),

@@ -1,4 +1,4 @@
-//! Which bodies are refused, and why.
+//! Tests which bodies are refused, and the reasons.
 
 use super::scan_every_way;
 use crate::form::Stop;
@@ -8,7 +8,7 @@ const fn unexpected(at: u64, expected: Expected) -> Error {
     Error::Unexpected { at, expected }
 }
 
-/// Bodies that break a rule outside of any value, and that rule.
+/// Bodies that break a rule outside of any value, with the error.
 const REFUSED: &[(&[u8], Error)] = &[
     (b"", Error::Incomplete),
     (b"  ", Error::Incomplete),
@@ -70,10 +70,10 @@ const REFUSED: &[(&[u8], Error)] = &[
     (br#"{"a":{"b]":"x"}}"#, Error::KeyByte { at: 8 }),
 ];
 
-/// Makes the error about a field.
+/// A function that makes the error about a field.
 type OfField = fn(String) -> Error;
 
-/// Bodies that break a rule within a field, and that field and rule.
+/// Bodies that break a rule within a field, with the field and the error.
 const REFUSED_IN_A_FIELD: &[(&[u8], &str, OfField)] = &[
     (br#"{"model":"a","model":"b"}"#, "model", |field| {
         Error::DuplicateKey { field }

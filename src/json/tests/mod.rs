@@ -1,4 +1,4 @@
-//! The JSON scanner, cut at every offset.
+//! Tests the JSON scanner, with bodies cut at every offset.
 
 mod accepted;
 mod agreement;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Error, Limits, Scanner};
 use crate::form::{Field, Kind, Release, Sink, Stop};
 
-/// One field, its data in one piece.
+/// One field that was seen, with its data in one piece.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     name: String,
@@ -19,8 +19,8 @@ struct Seen {
     ended: bool,
 }
 
-/// Withholds fields whose names begin with `m` or `input_reference[f`; refuses any named
-/// `refused`, and the 11th byte of one named `short`.
+/// A sink that withholds fields whose names begin with `m` or `input_reference[f`, and refuses any field
+/// named `refused`, and the 11th byte of a field named `short`.
 #[derive(Debug, Default)]
 struct Recorder {
     seen: Vec<Seen>,
@@ -100,14 +100,14 @@ fn scan(body: &[u8], cuts: &[usize]) -> Answer {
         let pushed = end as u64;
         assert!(scanner.safe() >= safe, "safe() fell");
         assert!(scanner.safe() <= pushed, "safe() ran ahead");
-        // The same field as before, not the next one.
+        // The withheld field is the same as before, not the next one.
         if withheld_before.is_some() && withheld(&recorder) == withheld_before {
             assert_eq!(scanner.safe(), safe, "a withheld field went out");
         }
         safe = scanner.safe();
         start = end;
         if let Err(stop) = outcome {
-            // The same again, or word that it is over; and nothing more is safe.
+            // A later call returns the same error, or `Stopped`; and nothing more is safe.
             let again = scanner.push(b" ", &mut recorder).expect_err("went on");
             match &stop {
                 Stop::Syntax(_) => assert_eq!(again, stop),
@@ -143,7 +143,8 @@ fn scan(body: &[u8], cuts: &[usize]) -> Answer {
     (recorder.seen, result)
 }
 
-/// Scans `body` whole, byte by byte and cut in two at every offset: one answer.
+/// Scans `body` whole, byte by byte and cut in two at every offset, and returns the answer, which is the
+/// same.
 fn scan_every_way(body: &[u8]) -> Answer {
     let whole = scan(body, &[]);
     let bytes: Vec<usize> = (0..=body.len()).collect();

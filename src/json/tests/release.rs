@@ -1,4 +1,4 @@
-//! What goes on when, and what happens when the sink refuses.
+//! Tests when bytes are released, and what happens when the sink refuses.
 
 use super::{Recorder, Refusal, scan_every_way};
 use crate::form::{Field, Release, Sink, Stop};
@@ -23,7 +23,7 @@ fn the_sink_stops_the_body() {
             "{body}"
         );
     }
-    // And here the syntax error came first.
+    // Here the syntax error came first.
     let (_, result) = scan_every_way(b"{\"short\":\"0123456789\n\"}");
     let field = "short".to_owned();
     assert_eq!(result, Err(Stop::Syntax(Error::ControlCharacter { field })));
@@ -44,8 +44,8 @@ fn what_was_refused_is_not_safe() {
     }
 }
 
-/// Returns the moves of `safe()` while `body` comes byte by byte: how much was pushed, how much is
-/// safe.
+/// Returns the changes of `safe()` while `body` comes byte by byte: the number of bytes that were pushed,
+/// and that are safe.
 fn trace(body: &str) -> Vec<(usize, usize)> {
     let mut scanner = Scanner::new(Limits::default());
     let mut recorder = Recorder::default();
