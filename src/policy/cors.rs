@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Which web pages may use the gate, and what their requests may have.
+/// The web pages that may use the gate from a browser, and what their requests may have.
 ///
 /// No cookie opens anything here, so `access-control-allow-credentials` is absent on purpose: a page
 /// has to know the key that it sends.
@@ -14,19 +14,19 @@ pub struct Cors {
     pub origins: Option<BTreeSet<Arc<str>>>,
     /// Headers that requests may have besides those that the SDKs send, in lower case.
     pub headers: Vec<Arc<str>>,
-    /// How long a browser remembers that.
+    /// The time for which a browser remembers the answer to a preflight request.
     pub max_age: Duration,
 }
 
 const METHODS: &str = "GET, HEAD, POST, DELETE";
-/// What the SDKs and other clients of the API send. `*` would not stand for `authorization`.
+/// The headers that the SDKs and other clients of the API send. `*` would not stand for `authorization`.
 const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, if-match, if-modified-since, \
     if-none-match, if-range, if-unmodified-since, openai-beta, openai-organization, openai-project, range, \
     traceparent, tracestate, user-agent, x-client-request-id, x-request-id, x-stainless-arch, \
     x-stainless-async, x-stainless-custom-poll-interval, x-stainless-helper-method, x-stainless-lang, \
     x-stainless-os, x-stainless-package-version, x-stainless-poll-helper, x-stainless-read-timeout, \
     x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout";
-/// What of an answer a page may read.
+/// The headers of an answer that a page may read.
 const RESPONSE_HEADERS: &str = "accept-ranges, allow, content-disposition, content-range, etag, \
     idempotent-replayed, openai-poll-after-ms, openai-processing-ms, openai-version, retry-after, \
     retry-after-ms, x-ratelimit-limit-in-flight, x-ratelimit-limit-requests, \
@@ -34,15 +34,15 @@ const RESPONSE_HEADERS: &str = "accept-ranges, allow, content-disposition, conte
     x-ratelimit-remaining-video-seconds, x-ratelimit-reset-requests, x-ratelimit-reset-video-seconds, \
     x-request-id, x-should-retry";
 
-/// A header of an answer.
+/// A header of an answer, by name and value.
 type Header = (&'static str, String);
 
 impl Cors {
-    /// Returns the headers of every answer to a request of that `Origin`, none where it has none.
+    /// Returns the CORS headers of an answer, given the request's `Origin`, or `None` where it has none.
     pub fn headers(&self, origin: Option<&str>) -> Vec<Header> {
         let mut headers = Vec::with_capacity(3);
         let Some(origins) = &self.origins else {
-            // The same for each origin: a cache may keep it for all of them.
+            // The headers are the same for each origin: a cache may keep the answer for all of them.
             headers.push(("access-control-allow-origin", "*".to_owned()));
             headers.push(("access-control-expose-headers", RESPONSE_HEADERS.to_owned()));
             return headers;
@@ -101,7 +101,7 @@ mod tests {
             assert_eq!(got, allowed, "{origin:?}");
             let is_exposed = found("access-control-expose-headers").is_some();
             assert_eq!(is_exposed, allowed.is_some(), "{origin:?}");
-            // A cache is not to give one page the answer of another.
+            // A cache must not give one page the answer of another.
             assert_eq!(found("vary").map(|(_, value)| &**value), Some("Origin"));
             assert!(found("access-control-allow-credentials").is_none());
         }

@@ -9,31 +9,31 @@ use crate::calendar::format_rfc3339;
 use crate::money::{Amount, Multiplier};
 use crate::plural::Counted;
 
-/// A limit that a request exceeds.
+/// A limit that a request exceeds, with the figures for the client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exceeded {
     /// The limit.
     pub limit: Limit,
-    /// Whether it is that of the key's group, which other keys share.
+    /// Whether the limit is that of the key's group, which other keys share.
     pub is_shared: bool,
-    /// How much is reserved or posted already.
+    /// The amount that is reserved or posted already.
     pub used: u64,
-    /// How much the request takes; `None` while that is not known.
+    /// The amount that the request takes; `None` while it is not known.
     pub takes: Option<u64>,
-    /// When the window ends, in seconds since the epoch; `None` where waiting for it does not help.
+    /// The end of the window, in seconds since the epoch; `None` where waiting for it does not help.
     pub resets: Option<u64>,
-    /// When it was found to be exceeded.
+    /// The time at which the limit was found to be exceeded.
     pub at: Timestamp,
-    /// What the client pays, and in what.
+    /// The currency and the multiplier of what the client pays.
     pub terms: Terms,
 }
 
-/// What a client pays for one USD of list price, and in what currency.
+/// The price of one USD of list price for a client, and its currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// The currency's name.
     pub currency: Arc<str>,
-    /// The multiple.
+    /// The multiplier of the list price.
     pub multiplier: Multiplier,
 }
 
@@ -47,7 +47,7 @@ impl From<&Group> for Terms {
 }
 
 impl Terms {
-    /// Returns what a list cost in nanos of USD is for the client; `None` where it is the same, or has
+    /// Converts a list cost in nanos of USD to what the client pays; `None` where it is the same, or has
     /// no exact amount.
     pub fn billed(&self, list: u64) -> Option<Amount> {
         let is_list = &*self.currency == "USD" && self.multiplier.thousandths() == 1000;
@@ -57,13 +57,13 @@ impl Terms {
 }
 
 impl Exceeded {
-    /// Returns what is left of the limit.
+    /// Returns the amount of the limit that is left.
     pub fn remaining(&self) -> u64 {
         self.limit.remaining(self.used)
     }
 
-    /// Returns in how many seconds the limit is whole again, at least one; `None` where waiting does not
-    /// help.
+    /// Returns the number of seconds until the limit is whole again, at least one; `None` where waiting
+    /// does not help.
     pub fn wait(&self) -> Option<u64> {
         let resets = self.resets?;
         Some(resets.saturating_sub(self.at.seconds()).max(1))
@@ -89,7 +89,7 @@ impl Exceeded {
     }
 }
 
-/// The message for the client.
+/// Writes the message for the client.
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limit {
@@ -156,8 +156,8 @@ impl fmt::Display for Exceeded {
     }
 }
 
-/// Returns a wait in words, such as `about 2 days`: in the largest unit of which there are at least
-/// two, rounded to the nearest.
+/// Returns a wait in words, such as `about 2 days`: in the largest unit of which there are at least two,
+/// rounded to the nearest.
 fn wait_in_words(seconds: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
     let unit = UNITS.iter().find(|(length, _)| seconds >= 2 * length);
@@ -174,7 +174,7 @@ fn wait_in_words(seconds: u64) -> String {
 mod tests {
     use super::*;
 
-    /// 2026-11-28T23:59:00Z.
+    /// The time 2026-11-28T23:59:00Z.
     const AT: Timestamp = Timestamp(1_795_910_340_000);
 
     fn exceeded(measure: Measure, limit: &str, used: u64, takes: u64) -> Exceeded {
@@ -278,11 +278,11 @@ mod tests {
             "You exceeded your current quota: this key may spend 1.00 USD of list price in all, with \
              0.00 USD remaining. It is not renewed: ask whoever runs this service for more."
         );
-        // Dollars that are not list price are told apart.
+        // Dollars that are billed are told apart from dollars of list price.
         unknown.terms.multiplier = Multiplier::from_thousandths(1500).unwrap();
         let text = unknown.to_string();
         assert!(text.contains("1.00 USD (1.50 USD billed)"), "{text}");
-        // A limit that was lowered has nothing left, rather than less than nothing.
+        // A limit that was lowered below what is used has nothing left, rather than less than nothing.
         unknown.used = 3 * UNIT;
         assert_eq!(unknown.remaining(), 0);
     }

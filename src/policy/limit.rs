@@ -1,4 +1,4 @@
-//! How much a key or a group may ask for: limits and the windows they are counted in.
+//! Limits on what a key or a group may ask for, and the windows in which they are counted.
 //!
 //! Windows are fixed and aligned to UTC: a minute starts at second 0, a day at 00:00, a
 //! month on its first day. At the edge of a window the whole limit is there again, so in
@@ -22,32 +22,31 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// Returns the milliseconds from `earlier` to this, zero if it is later.
+    /// Returns the milliseconds from `earlier` to this time, zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// What is counted.
+/// The quantity that a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {
-    /// Creates and remixes.
+    /// The number of creates and remixes.
     Requests,
-    /// Seconds of video.
+    /// The number of seconds of video.
     VideoSeconds,
     /// List cost, in nanos of USD.
     ListCost,
     /// Billed cost, in nanos of the group's currency.
     BilledCost,
-    /// What a channel charges, in nanos of its purchase currency. No limit of a key or group
-    /// counts it.
+    /// The cost of a channel, in nanos of its purchase currency. No limit of a key or group counts it.
     Cost,
-    /// Jobs that have not ended. Has no window.
+    /// The number of jobs that have not ended. It has no window.
     InFlight,
 }
 
 impl Measure {
-    /// Names the measure in the configuration, in messages and in labels.
+    /// Returns the name of the measure in the configuration, in messages and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -59,7 +58,7 @@ impl Measure {
         }
     }
 
-    /// Returns whether sums are of one currency each.
+    /// Returns whether the measure is a cost whose sums are of one currency each.
     pub const fn has_currency(self) -> bool {
         matches!(self, Self::BilledCost | Self::Cost)
     }
@@ -70,7 +69,7 @@ impl Measure {
     }
 }
 
-/// The span in which a limit is counted.
+/// The span of time in which a limit is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Window {
     /// A minute of the clock.
@@ -86,7 +85,7 @@ pub enum Window {
 }
 
 impl Window {
-    /// Returns the name in the configuration and in labels.
+    /// Returns the name of the window in the configuration and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Minute => "min",
@@ -97,7 +96,7 @@ impl Window {
         }
     }
 
-    /// Returns when the window that holds `now` began, in seconds since the epoch.
+    /// Returns the beginning of the window that holds `now`, in seconds since the epoch.
     pub fn start(self, now: Timestamp) -> u64 {
         let seconds = now.seconds();
         match self {
@@ -112,7 +111,7 @@ impl Window {
         }
     }
 
-    /// Returns when the window that holds `now` ends, in seconds since the epoch; `None` for
+    /// Returns the end of the window that holds `now`, in seconds since the epoch; `None` for
     /// [`Window::Total`].
     pub fn end(self, now: Timestamp) -> Option<u64> {
         let start = self.start(now);
@@ -143,38 +142,39 @@ const fn days_in_month(year: u64, month: u32) -> u64 {
 /// The maximum of a measure in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// What is counted.
+    /// The measure that is counted.
     pub measure: Measure,
-    /// In which span; [`Window::Total`] for [`Measure::InFlight`].
+    /// The window in which it is counted; [`Window::Total`] for [`Measure::InFlight`].
     pub window: Window,
     /// The maximum that may be reserved or posted: a count, seconds, or nanos.
     pub max: u64,
 }
 
-/// Why a text is no limit.
+/// The reason why a text is no limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseLimitError {
-    /// No `/window` where one is needed.
+    /// The text has no `/window` where one is needed.
     #[error("add a window: 10/min, 600/hour, 100/day, 2000/month or 5000/total")]
     NoWindow,
-    /// A window where there is none.
+    /// The text has a window where none is allowed.
     #[error("write the number alone: jobs in flight have no window")]
     HasWindow,
-    /// A window that is unknown.
+    /// The window is unknown.
     #[error("`{0}` is no window: write min, hour, day, month or total")]
     UnknownWindow(String),
-    /// A number that cannot be read.
+    /// The number cannot be read.
     #[error("`{0}` is no number that can be kept exactly")]
     BadNumber(String),
 }
 
 impl Limit {
-    /// Returns what is left where `used` is used: nothing where the limit was lowered below that.
+    /// Returns the amount of the limit that is left where `used` is used: zero where the limit was
+    /// lowered below that.
     pub const fn remaining(&self, used: u64) -> u64 {
         self.max.saturating_sub(used)
     }
 
-    /// Reads `600/hour`, or a plain number for [`Measure::InFlight`].
+    /// Parses a limit such as `600/hour`, or a plain number for [`Measure::InFlight`].
     pub fn parse(measure: Measure, text: &str) -> Result<Self, ParseLimitError> {
         let (number, window) = match text.split_once('/') {
             Some(_) if measure == Measure::InFlight => return Err(ParseLimitError::HasWindow),
@@ -215,7 +215,7 @@ impl FromStr for Window {
     }
 }
 
-/// `600/hour`, as it is written in the configuration.
+/// Formats a limit as it is written in the configuration, such as `600/hour`.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Amount::from_nanos(self.max) {

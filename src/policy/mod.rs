@@ -1,5 +1,4 @@
-//! What a key may ask for: a create request and a key become a [`Permit`] or a
-//! [`Refusal`].
+//! The policy: a create request and a key become a [`Permit`] or a [`Refusal`].
 //!
 //! **Invariant**: a [`Permit`] comes out of [`permit()`] and [`permit_remix`] alone. What needs
 //! permission takes one, so that forgetting to ask does not compile.
@@ -27,51 +26,51 @@ pub use validity::{KeyEntry, KeyFault, Validity};
 
 use crate::money::Multiplier;
 
-/// A client key's policy. The key itself is known by its digest only.
+/// The policy of a client key. The key itself is known by its digest only.
 #[derive(Debug)]
 pub struct Key {
-    /// What the key is labelled by, in metrics, the ledger and logs.
+    /// The name that labels the key in metrics, the ledger and logs.
     pub name: Arc<str>,
-    /// Whose price it pays.
+    /// The group whose price the key pays.
     pub group: Arc<Group>,
-    /// What it may ask for.
+    /// The models, sizes and durations that the key may ask for.
     pub allow: Allow,
-    /// How much of it.
+    /// The limits on how much the key may ask for.
     pub limits: Vec<Limit>,
     /// The channels that its requests may go to; `None` for all that its group may use.
     pub channels: Option<BTreeSet<Arc<str>>>,
 }
 
 impl Key {
-    /// Returns whether the key's requests may go to that channel.
+    /// Returns whether the key's requests may go to the channel `name`.
     pub fn may_use_channel(&self, name: &str) -> bool {
         admits(&self.channels, name) && admits(&self.group.channels, name)
     }
 }
 
-/// A multiplier and a currency for the keys in it.
+/// A group: a multiplier, a currency and limits for the keys in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The label.
+    /// The name that labels the group.
     pub name: Arc<str>,
-    /// What one USD of list price costs here.
+    /// The multiplier: the billed cost of one USD of list price.
     pub multiplier: Multiplier,
-    /// The currency's name, a label: `CNY`.
+    /// The name of the currency, a label: `CNY`.
     pub currency: Arc<str>,
-    /// How much all its keys may ask for together.
+    /// The limits on how much all keys of the group may ask for together.
     pub limits: Vec<Limit>,
-    /// The channels that its keys' requests may go to; `None` for all.
+    /// The channels that the requests of the group's keys may go to; `None` for all.
     pub channels: Option<BTreeSet<Arc<str>>>,
 }
 
-/// What a key may ask for. `None` stands for all that the catalog offers.
+/// The models, sizes and durations that a key may ask for. `None` stands for all that the catalog offers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Allow {
-    /// Models.
+    /// The names of the models.
     pub models: Option<BTreeSet<Arc<str>>>,
-    /// Sizes.
+    /// The names of the sizes.
     pub sizes: Option<BTreeSet<Arc<str>>>,
-    /// Durations, as written.
+    /// The durations, as they are written in requests.
     pub seconds: Option<BTreeSet<Arc<str>>>,
 }
 
@@ -80,23 +79,23 @@ fn admits(allowed: &Option<BTreeSet<Arc<str>>>, value: &str) -> bool {
 }
 
 impl Allow {
-    /// Returns whether the key may use that model.
+    /// Returns whether the key may use the model `name`.
     pub fn model(&self, name: &str) -> bool {
         admits(&self.models, name)
     }
 
-    /// Returns whether the key may use that size.
+    /// Returns whether the key may use the size `name`.
     pub fn size(&self, name: &str) -> bool {
         admits(&self.sizes, name)
     }
 
-    /// Returns whether the key may use that duration.
+    /// Returns whether the key may use the duration `text`.
     pub fn seconds(&self, text: &str) -> bool {
         admits(&self.seconds, text)
     }
 }
 
-/// What a create request asks for, as far as it is known.
+/// The model, size and seconds of a create request, as far as they are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked<'a> {
     /// The field `model`.
@@ -107,7 +106,7 @@ pub struct Asked<'a> {
     pub seconds: Option<&'a str>,
 }
 
-/// Which of the policy's fields a refusal is about.
+/// The policy's field that a refusal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Param {
     /// `model`

@@ -1,4 +1,4 @@
-//! What a key may ask for, model by model, and what it costs.
+//! Lists what a key may ask for, model by model, and what it costs.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use super::Key;
 use crate::catalog::{Catalog, Model, Quote, Seconds, Size};
 use crate::money::Amount;
 
-/// What a key may ask for of one model.
+/// The sizes and durations that a key may ask for of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer<'c> {
     /// The model.
     pub model: &'c Arc<Model>,
-    /// The sizes, at least one, each with what a second costs the key, in its group's currency.
+    /// The sizes, at least one, each with the key's price of one second, in its group's currency.
     pub sizes: Vec<(&'c Size, Amount)>,
     /// The durations, at least one.
     pub seconds: Vec<&'c Seconds>,
 }
 
-/// Lists what a key may ask for, in the order of the catalog: models of which at least one size and
-/// one duration is allowed.
+/// Lists the models that a key may ask for, in the order of the catalog: those of which at least one size
+/// and one duration is allowed.
 pub fn offers<'c>(catalog: &'c Catalog, key: &Key) -> Vec<Offer<'c>> {
     let models = catalog.models();
     models.filter_map(|model| offer(model, key)).collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Asked, Key, Param, Refusal};
 use crate::catalog::{Catalog, Model, Quote, Size};
 
-/// What a key has been permitted to have rendered, and what that costs.
+/// The permission to have a video rendered, with its model, size, duration and cost.
 #[derive(Debug, Clone)]
 pub struct Permit {
     model: Arc<Model>,
@@ -36,11 +36,11 @@ impl Permit {
     }
 }
 
-/// Judges what is known so far: an error means that no further field could make the
-/// request permissible.
+/// Judges the fields of a request that are known so far: an error means that no further field could make
+/// the request permissible.
 ///
 /// # Errors
-/// The refusal, which [`permit`] would give as well.
+/// The refusal, which [`permit`] would return as well.
 pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refusal> {
     let model = match asked.model {
         Some(name) => Some(judge_model(catalog, key, name)?),
@@ -91,8 +91,8 @@ pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, 
 
 /// Judges a whole remix, which has the model, size and seconds of its source.
 ///
-/// A channel may have rendered other seconds than are on offer. The price is one of a second, so
-/// such a source can be remixed all the same, by a key that may ask for at least as many.
+/// A channel may have rendered other seconds than are on offer. The price is per second, so such a source
+/// can be remixed all the same, by a key that may ask for at least as many seconds.
 ///
 /// # Errors
 /// The refusal.
@@ -156,7 +156,7 @@ fn judge_model<'c>(catalog: &'c Catalog, key: &Key, name: &str) -> Result<&'c Ar
     Ok(model)
 }
 
-/// The models that the request may still turn out to be for.
+/// The models that the request may still turn out to be for, given the fields that are known.
 #[derive(Clone, Copy)]
 struct Candidates<'a> {
     catalog: &'a Catalog,

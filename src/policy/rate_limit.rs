@@ -1,23 +1,25 @@
-//! What clients are told of their rate limits with each answer to a create.
+//! The rate limits that clients are told with each answer to a create.
 
 use super::{Key, Limit, Measure, Timestamp};
 
-/// The measures whose limits are told in `x-ratelimit-*` headers. Of budgets the usage tells.
+/// The measures whose limits are sent in `x-ratelimit-*` headers. The usage route tells of budgets.
 const TOLD: [Measure; 3] = [Measure::Requests, Measure::VideoSeconds, Measure::InFlight];
 
-/// How a limit stands.
+/// The state of a limit, as clients are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// The limit.
     pub limit: Limit,
-    /// How much of the limit is left; `None` where the ledger does not say it with its decision.
+    /// The amount of the limit that is left; `None` where the ledger does not return it with its
+    /// decision.
     pub remaining: Option<u64>,
-    /// In how many seconds all of it is there again, at least one; `None` where it has no end.
+    /// The number of seconds until the whole limit is there again, at least one; `None` where its window
+    /// has no end.
     pub resets_in: Option<u64>,
 }
 
 impl RateLimit {
-    /// Describes how a limit stands at `now`, of which `used` is used.
+    /// Describes the state of `limit` at `now`, of which `used` is used.
     pub fn new(limit: Limit, used: Option<u64>, now: Timestamp) -> Self {
         let end = limit.window.end(now);
         Self {
@@ -27,8 +29,9 @@ impl RateLimit {
         }
     }
 
-    /// Orders limits of one measure by which stops a client first. What is left decides, and of equals
-    /// the one that lasts longer; where nothing is known of that, the shorter window.
+    /// Returns a key that sorts limits of one measure by which of them stops a client first. The limit
+    /// with the least left comes first, and of equals the one that lasts longer; where what is left is
+    /// not known, the one with the shorter window.
     fn urgency(&self) -> (u64, std::cmp::Reverse<u64>) {
         let wait = self.resets_in.unwrap_or(u64::MAX);
         match self.remaining {
@@ -38,7 +41,7 @@ impl RateLimit {
     }
 }
 
-/// Lists the limits that a key's clients are told of, one for each measure: the one that stops them
+/// Lists the limits that a key's clients are told of, one for each measure: the limit that stops them
 /// first. `used` is how much of each limit of the key and then of its group is used; empty where that is
 /// not known.
 pub fn rate_limits(key: &Key, used: &[u64], now: Timestamp) -> impl Iterator<Item = RateLimit> {
@@ -57,7 +60,7 @@ mod tests {
     use crate::money::Multiplier;
     use crate::policy::{Allow, Group};
 
-    /// 20 s before the end of a minute, and 1220 s before that of an hour.
+    /// A time 20 s before the end of a minute, and 1220 s before that of an hour.
     const NOW: Timestamp = Timestamp(1_700_001_580_000 - 40_000 + 20_000);
 
     fn key(own: &[(Measure, &str)], shared: &[(Measure, &str)]) -> Key {
@@ -96,7 +99,7 @@ mod tests {
         let to_minute = 60 - NOW.seconds() % 60;
         let to_hour = 3600 - NOW.seconds() % 3600;
         for (used, expected) in [
-            // Its own minute has the least left.
+            // The key's own minute has the least left.
             (
                 &[7, 20, 1, 0, 30, 20][..],
                 [
@@ -105,7 +108,7 @@ mod tests {
                     ("4", Some(3), None),
                 ],
             ),
-            // The group's minute; and a limit that was lowered below what is used.
+            // The group's minute has the least left; and a limit was lowered below what is used.
             (
                 &[7, 20, 9, 0, 49, 20],
                 [
@@ -114,7 +117,7 @@ mod tests {
                     ("4", Some(0), None),
                 ],
             ),
-            // As much is left of two: the one that lasts longer.
+            // Two limits have as much left: the one that lasts longer is told.
             (
                 &[8, 98, 1, 0, 30, 60],
                 [
@@ -123,7 +126,7 @@ mod tests {
                     ("4", Some(3), None),
                 ],
             ),
-            // Nothing is known of what is used.
+            // The used amounts are not known.
             (
                 &[],
                 [

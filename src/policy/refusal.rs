@@ -1,36 +1,36 @@
-//! Why a request is not permitted, and what would be.
+//! The reasons why a request is not permitted, and the values that would be.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::Param;
 
-/// Why a request is not permitted. Holds what would be.
+/// The reason why a request is not permitted, with the values that would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The body ended without a model.
     NoModel {
-        /// What this key may ask for.
+        /// The models that this key may ask for.
         allowed: Vec<Arc<str>>,
     },
-    /// No catalog entry offers that value (for the model, where one is known).
+    /// No catalog entry offers the value (for the model, where one is known).
     NotOffered {
-        /// Of which field.
+        /// The field of the value.
         param: Param,
-        /// What was asked for.
+        /// The value that was asked for.
         asked: String,
-        /// What this key may ask for instead.
+        /// The values that this key may ask for instead.
         allowed: Vec<Arc<str>>,
     },
-    /// The catalog has it, this key may not have it.
+    /// The catalog offers the value, and this key may not have it.
     NotAllowed {
-        /// Of which field.
+        /// The field of the value.
         param: Param,
-        /// What was asked for, or the default that stands for it.
+        /// The value that was asked for, or the default that stands for it.
         asked: String,
         /// Whether the value is the default of a field that was left out.
         default: bool,
-        /// What this key may ask for instead.
+        /// The values that this key may ask for instead.
         allowed: Vec<Arc<str>>,
     },
     /// The cost is larger than any amount can be.

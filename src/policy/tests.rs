@@ -1,4 +1,4 @@
-//! What a key may ask for.
+//! Tests what a key may ask for.
 
 use super::*;
 use crate::catalog::{Catalog, Model, Seconds, Size};
@@ -149,8 +149,8 @@ fn refused_seconds_are_told_in_the_plural() {
     );
 }
 
-/// What is refused early is refused in the end, and what is permitted in the end was
-/// never refused on the way, in whatever order the fields came.
+/// A request that is refused early is refused in the end, and one that is permitted in the end was never
+/// refused on the way, in whatever order the fields came.
 #[test]
 fn early_judgement_agrees_with_the_last_one() {
     let catalog = catalog();
@@ -187,7 +187,7 @@ fn early_judgement_agrees_with_the_last_one() {
     }
 }
 
-/// What a source was rendered with need not be on offer: a remix of it costs as much.
+/// The seconds that a source was rendered with need not be on offer: a remix of it costs as much.
 #[test]
 fn a_remix_has_the_seconds_of_its_source() {
     let all = || Allow::default();

@@ -1,4 +1,4 @@
-//! Decides whether a client key lets its client in at a time.
+//! Decides whether a client key lets its client in at a given time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,41 +6,42 @@ use std::sync::Arc;
 use super::{Key, Timestamp};
 use crate::calendar::format_rfc3339;
 
-/// What one digest of a client key opens. While a key is replaced it has several.
+/// The key that one digest opens, and when. A key has several digests while it is replaced.
 #[derive(Debug, Clone)]
 pub struct KeyEntry {
     /// The key, which stays the same when its digests are replaced.
     pub key: Arc<Key>,
-    /// When the digest opens it.
+    /// The time in which the digest opens the key.
     pub validity: Validity,
 }
 
 impl KeyEntry {
-    /// Returns the key, if it lets its client in at that time.
+    /// Returns the key, if it lets its client in at `now`.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The reason why the key does not let its client in.
     pub fn valid_key(&self, now: Timestamp) -> Result<&Arc<Key>, KeyFault> {
         self.validity.judge(now).map(|()| &self.key)
     }
 }
 
-/// When a digest of a client key lets its client in. The default is always.
+/// The time in which a digest of a client key lets its client in. The default is always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Validity {
     /// Whether the key is switched off.
     pub disabled: bool,
-    /// The last moment of the key; `None` where it does not expire.
+    /// The last moment at which the key is valid; `None` where it does not expire.
     pub not_after: Option<Timestamp>,
-    /// When the digest stops to count, another having replaced it; `None` where it stays.
+    /// The time at which the digest stops to count, since another has replaced it; `None` where it stays.
     pub until: Option<Timestamp>,
 }
 
 impl Validity {
-    /// Judges a request of that time. What ends the key is told before what ends this digest of it.
+    /// Decides whether the key lets its client in at `now`. A fault of the key comes before a fault of
+    /// this digest.
     ///
     /// # Errors
-    /// Why the client is not let in.
+    /// The reason why the client is not let in.
     pub fn judge(&self, now: Timestamp) -> Result<(), KeyFault> {
         if self.disabled {
             return Err(KeyFault::Disabled);
@@ -55,23 +56,23 @@ impl Validity {
     }
 }
 
-/// Why a request has no client key that lets its client in.
+/// The reason why a request has no client key that lets its client in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFault {
     /// The request has no key.
     Missing,
-    /// No digest is that of the key.
+    /// The digest of the request's key is that of no client key.
     Unknown,
     /// The key is switched off.
     Disabled,
-    /// The time of the key is over.
+    /// The key has expired.
     Expired {
-        /// Its last moment.
+        /// The last moment at which the key was valid.
         at: Timestamp,
     },
-    /// The time of this digest is over; its key has another.
+    /// This digest has been replaced; its key has another.
     Replaced {
-        /// Since when it does not count.
+        /// The time at which the digest stopped to count.
         at: Timestamp,
     },
 }
