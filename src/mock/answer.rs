@@ -1,4 +1,4 @@
-//! Answers: their bodies, and the error envelope.
+//! The mock's answers: their bodies, and the error envelope.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,13 +17,13 @@ use tokio::time::Sleep;
 /// An answer on its way out.
 pub(super) type Answer = Response<AnswerBody>;
 
-/// An answer of JSON.
+/// Makes an answer of JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     let text = serde_json::to_vec(value).unwrap_or_default();
     with_type(status, "application/json", AnswerBody::from(text))
 }
 
-/// An answer of any type.
+/// Makes an answer of the given type.
 pub(super) fn with_type(
     status: StatusCode,
     content_type: &'static str,
@@ -35,7 +35,7 @@ pub(super) fn with_type(
     answer
 }
 
-/// Sets a header, unless the value cannot be one.
+/// Sets a header of an answer, unless the value cannot be one.
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
@@ -50,7 +50,7 @@ pub(super) struct ApiError {
     pub kind: &'static str,
     pub param: Option<String>,
     pub code: Option<&'static str>,
-    /// Seconds.
+    /// The wait in `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
 }
 
@@ -66,7 +66,7 @@ impl ApiError {
         }
     }
 
-    /// 400 about one parameter.
+    /// Makes the 400 about one parameter.
     pub(super) fn parameter(param: &str, code: &'static str, message: impl Into<String>) -> Self {
         ApiError {
             param: Some(param.into()),
@@ -75,7 +75,8 @@ impl ApiError {
         }
     }
 
-    /// 401; the API shows the ends of a key that is not too short for it.
+    /// Makes the 401 for a wrong or missing credential; the API shows the ends of a key that is not too
+    /// short for that.
     pub(super) fn credential(presented: Option<&str>) -> Self {
         let Some(key) = presented else {
             return ApiError::new(
@@ -130,7 +131,7 @@ impl ApiError {
         }
     }
 
-    /// Returns what the API answers with this status.
+    /// Returns the error that the API answers with this status.
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => ApiError::parameter(
@@ -193,7 +194,7 @@ impl ApiError {
     }
 }
 
-/// Makes the page of some other server.
+/// Makes the page of a server that is not the API, in HTML.
 pub(super) fn page() -> Answer {
     let page = Bytes::from_static(b"<html><body><h1>It works!</h1></body></html>\n");
     with_type(StatusCode::OK, "text/html", page.into())
@@ -204,48 +205,48 @@ pub(super) fn page() -> Answer {
 pub(super) struct AnswerBody {
     pieces: VecDeque<Piece>,
     left: u64,
-    /// The maximum that goes out at once; the connection runs after each piece.
+    /// The maximum number of bytes that go out at once; the connection runs after each piece.
     trickle: Option<usize>,
     /// Whether the connection runs before the next piece.
     must_yield: bool,
-    /// How much goes out before the body breaks.
+    /// The number of bytes that go out before the body breaks.
     cut: Option<u64>,
-    /// Gives what went out the time to leave before the break.
+    /// The pause that gives the bytes that went out the time to leave before the break.
     linger: Option<Pin<Box<Sleep>>>,
-    /// Wakes who waits on [`AnswerBody::gone`] when it is dropped with the body, whether the answer has
-    /// gone out or cannot. Nothing is ever sent on it.
+    /// The sender that wakes whoever waits on [`AnswerBody::gone`] when it is dropped with the body,
+    /// whether the answer has gone out or cannot. Nothing is ever sent on it.
     gone: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
-    /// Letters, from this place in the alphabet's endless repetition.
+    /// A run of letters, from this place in the alphabet's endless repetition.
     Filler {
         from: u64,
         left: u64,
     },
 }
 
-/// The alphabet, often enough for any piece of filler.
+/// The alphabet, repeated often enough for any piece of filler.
 static FILLER: LazyLock<Bytes> = LazyLock::new(|| {
     let letters = (b'a'..=b'z').cycle();
     letters.take(FILLER_BYTES + 26).collect::<Vec<u8>>().into()
 });
 const FILLER_BYTES: usize = 64 * 1024;
 
-/// Between the last byte before a break and the break.
+/// The pause between the last byte before a break and the break.
 const LINGER: Duration = Duration::from_millis(10);
 
 impl AnswerBody {
-    /// `bytes` of the endless alphabet, from one offset on.
+    /// Makes a body of `bytes` letters of the endless alphabet, from the offset `from` on.
     pub(super) fn filler(from: u64, bytes: u64) -> Self {
         let mut body = AnswerBody::default();
         body.push(Piece::Filler { from, left: bytes });
         body
     }
 
-    /// A JSON object with that many bytes of padding before its own members.
+    /// Makes a body of a JSON object with `bytes` bytes of padding before its own members.
     pub(super) fn padded(object: &[u8], bytes: u64) -> Self {
         let mut body = AnswerBody::default();
         body.push(Piece::Bytes(Bytes::from_static(b"{\"padding\":\"")));
@@ -259,13 +260,13 @@ impl AnswerBody {
         body
     }
 
-    /// Goes out in tiny pieces.
+    /// Makes the body go out in tiny pieces.
     pub(super) fn trickle(&mut self) {
         let piece = usize::try_from(self.left / 512).unwrap_or(usize::MAX);
         self.trickle = Some(piece.clamp(1, FILLER_BYTES));
     }
 
-    /// Breaks after half.
+    /// Makes the body break after half of its bytes.
     pub(super) fn break_in_half(&mut self) {
         self.cut = Some(self.left / 2);
     }
@@ -368,7 +369,7 @@ impl Body for AnswerBody {
     }
 }
 
-/// The mock closes the connection (HTTP/2: resets the stream) here, on purpose.
+/// The error by which the mock closes the connection (HTTP/2: resets the stream), on purpose.
 #[derive(Debug, thiserror::Error)]
 #[error("closed by a fault, or because the request was broken")]
 pub(super) struct Closed;

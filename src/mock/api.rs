@@ -1,4 +1,4 @@
-//! The Videos API: each request and its answer.
+//! Serves the Videos API: answers each request.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VERSION: HeaderName = HeaderName::from_static("openai-version");
 
-/// The shortest and longest wait that a job's answer asks for, in milliseconds.
+/// The minimum and maximum wait that a job's answer asks for, in milliseconds.
 const POLL_MS: RangeInclusive<u128> = 10..=1000;
-/// Jobs on a page of a request that names no number, and the most that it can name.
+/// The number of jobs on a page of a request that names no number, and the maximum that it can name.
 const PAGE: usize = 20;
 const MAX_PAGE: usize = 100;
 
-/// Answers one request, or closes it.
+/// Answers one request, or closes its connection.
 pub(super) async fn handle(
     state: Arc<State>,
     request: Request<Incoming>,
@@ -63,7 +63,7 @@ pub(super) async fn handle(
     Ok(answer)
 }
 
-/// One request on its way to its answer.
+/// A request on its way to its answer.
 struct Exchange<'a> {
     upload: Upload,
     state: &'a State,
@@ -73,7 +73,7 @@ struct Exchange<'a> {
     fault: Option<Kind>,
 }
 
-/// Why there is no good answer.
+/// The reason why there is no good answer.
 enum Failure {
     Refused(ApiError),
     Closed,
@@ -126,7 +126,7 @@ impl Exchange<'_> {
         Ok(answer)
     }
 
-    /// Returns the header's fault, or that of the process.
+    /// Finds the fault of the request: that of its header, or else that of the process.
     fn find_fault(&mut self) -> Result<(), ApiError> {
         let fault = match self.head.headers.get(FAULT) {
             None => self.state.faults.take(self.route.scope()),
@@ -148,8 +148,8 @@ impl Exchange<'_> {
         self.fault = fault;
     }
 
-    /// Answers at once, and reads the body only when that answer has gone out. A client
-    /// that waits for 100 Continue then sends no body: there is nothing to read.
+    /// Answers at once, and reads the body only when that answer has gone out. A client that waits for
+    /// 100 Continue then sends no body: there is nothing to read.
     fn early(mut self, status: StatusCode) -> Answer {
         let mut answer = ApiError::of_status(status).answer();
         self.upload.entry.answered(status);
@@ -214,7 +214,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// A create, or the remix of a job.
+    /// Answers a create, or the remix of the job `source`.
     async fn submit(&mut self, source: Option<&str>) -> Result<Answer, Failure> {
         let read = body::read(&mut self.upload, &self.head.headers).await;
         if let Err(BadBody::Incomplete) = read {
@@ -251,7 +251,7 @@ impl Exchange<'_> {
         Ok(self.job(&job))
     }
 
-    /// Returns what a fault has instead of doing what was asked for.
+    /// Returns the answer that a fault gives instead of doing what was asked for.
     fn instead(&self) -> Result<Option<Answer>, Failure> {
         match self.fault {
             Some(Kind::Status(status) | Kind::Early(status)) => {
@@ -390,7 +390,7 @@ fn method_not_allowed(method: &Method, path: &str) -> ApiError {
     }
 }
 
-/// A query parameter's value as it is written: those that there are need no escapes.
+/// Returns a query parameter's value as it is written: the known ones need no escapes.
 fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
     query?
         .split('&')

@@ -1,4 +1,4 @@
-//! Request bodies: hashed while they stream, and read as a form or as JSON.
+//! Reads request bodies: hashes them while they stream, and parses them as a form or as JSON.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use tokio::sync::mpsc;
 use super::record::{Entry, Outcome};
 use crate::sha256::Sha256;
 
-/// How much of one text field is kept: more than any field may have.
+/// The number of bytes of one text field that are kept: more than any field may have.
 const TEXT_BYTES: usize = 256 * 1024;
-/// How much of a file is kept: enough to find a JPEG's size behind its metadata.
+/// The number of bytes of a file that are kept: enough to find a JPEG's size behind its metadata.
 const FILE_BYTES: usize = 256 * 1024;
-/// How much is kept of all fields of a form.
+/// The number of bytes of all fields of a form that are kept.
 const FORM_BYTES: usize = 4 * 1024 * 1024;
-/// How much of a form the parser may hold without making anything of it.
+/// The maximum number of bytes of a form that the parser may hold without making anything of them.
 const STALL_BYTES: usize = 4 * 1024 * 1024;
-/// The longest JSON body that is read: an image of the longest data URL, and room.
+/// The maximum length of a JSON body that is read, in bytes: an image of the longest data URL, and room.
 const JSON_BYTES: usize = 64 * 1024 * 1024;
 
-/// A request's body on its way in, and the pen for its record.
+/// A request's body on its way in, with the writer of the request's record.
 pub(super) struct Upload {
     body: Incoming,
     version: Version,
@@ -55,7 +55,7 @@ impl Upload {
         }
     }
 
-    /// Returns the next data; `None` when the message has ended, whole or not.
+    /// Returns the next data of the body; `None` when the message has ended, whole or not.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         while self.outcome.is_none() {
             match self.body.frame().await {
@@ -74,7 +74,7 @@ impl Upload {
         None
     }
 
-    /// Reads the message to its end; whether it was received whole.
+    /// Reads the message to its end. Returns whether it was received whole.
     pub(super) async fn drain(&mut self) -> bool {
         while self.next().await.is_some() {}
         self.is_complete()
@@ -86,7 +86,7 @@ impl Upload {
         while self.bytes < half && self.next().await.is_some() {}
     }
 
-    /// The mock itself reads no more.
+    /// Records that the mock itself reads no more of the body.
     pub(super) fn abandon(&mut self) {
         self.end(Outcome::Dropped);
     }
@@ -95,8 +95,9 @@ impl Upload {
         self.outcome == Some(Outcome::Complete)
     }
 
-    /// Returns the end of the stream of frames is not yet the end of the message: HTTP/2 also ends
-    /// it for a reset with NO_ERROR, and HTTP/1.1 where a connection goes down in between.
+    /// Returns whether the message was received whole, once the stream of frames has ended. That end is
+    /// not yet the end of the message: HTTP/2 also ends the stream for a reset with NO_ERROR, and
+    /// HTTP/1.1 where a connection goes down in between.
     fn ended_whole(&self) -> bool {
         if self.version == Version::HTTP_2 {
             self.body.is_end_stream()
@@ -120,7 +121,7 @@ impl Drop for Upload {
     }
 }
 
-/// What a body says.
+/// The fields and files of a request body.
 #[derive(Debug, Default)]
 pub(super) struct Submission {
     /// The fields of a form, or the members of a JSON object; of duplicates, the last.
@@ -134,26 +135,26 @@ pub(super) struct Submission {
 pub(super) struct File {
     pub field: String,
     pub content_type: Option<String>,
-    /// The first bytes.
+    /// The first bytes of the file.
     pub head: Vec<u8>,
 }
 
-/// Why a body says nothing.
+/// The reason why a body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BadBody {
     /// The message was not received whole: nobody is there to answer.
     Incomplete,
-    /// Neither a form nor JSON: the content type, if any.
+    /// The body is neither a form nor JSON: the content type, if any.
     ContentType(String),
     /// The form does not parse.
     Form(String),
     /// The JSON does not parse, or is no object.
     Json,
-    /// Too long for a JSON body.
+    /// The body is too long for JSON.
     TooLong,
 }
 
-/// Reads a body to its end, whatever it says.
+/// Reads a body to its end, and parses it as a form or as JSON.
 pub(super) async fn read(upload: &mut Upload, headers: &HeaderMap) -> Result<Submission, BadBody> {
     let content_type = headers
         .get(CONTENT_TYPE)
@@ -193,7 +194,7 @@ async fn read_json(upload: &mut Upload) -> Result<Submission, BadBody> {
     }
 }
 
-/// Returns the parser reads from a channel of one chunk, so that a form that it gives up on is
+/// Reads a form. The parser reads from a channel of one chunk, so that a form that it gives up on is
 /// still received to its end, and nothing piles up before it.
 async fn read_form(upload: &mut Upload, boundary: String) -> Result<Submission, BadBody> {
     let (sender, receiver) = mpsc::channel(1);
@@ -257,8 +258,8 @@ async fn parse_form(
     Ok(submission)
 }
 
-/// Puts a form's field where JSON would have it: `a[b]` is `{"a":{"b":..}}`, and `a[][b]`
-/// is `{"a":[{"b":..}]}`.
+/// Inserts a form's field where JSON would have it: `a[b]` is `{"a":{"b":..}}`, and `a[][b]` is
+/// `{"a":[{"b":..}]}`.
 fn insert(fields: &mut Map<String, Value>, name: &str, value: String) {
     let value = Value::String(value);
     let Some((base, rest)) = name.split_once('[') else {
@@ -282,10 +283,10 @@ fn insert(fields: &mut Map<String, Value>, name: &str, value: String) {
     }
 }
 
-/// What the form parser reads from.
+/// The body that the form parser reads from.
 struct Feed {
     receiver: mpsc::Receiver<Bytes>,
-    /// Bytes handed over since the parser last made something of them.
+    /// The number of bytes handed over since the parser last made something of them.
     held: Arc<AtomicUsize>,
 }
 
@@ -309,12 +310,12 @@ impl Body for Feed {
     }
 }
 
-/// The form has no part for far too long.
+/// The error of a form in which no part begins or ends for far too long.
 #[derive(Debug, thiserror::Error)]
 #[error("no part of the form begins or ends in {STALL_BYTES} bytes")]
 struct Stalled;
 
-/// A short body of a control request; `None` if it is broken or too long.
+/// Reads the short body of a control request; `None` if it is broken or too long.
 pub(super) async fn read_short(body: Incoming) -> Option<Bytes> {
     let body = http_body_util::Limited::new(body, 64 * 1024);
     Some(body.collect().await.ok()?.to_bytes())

@@ -10,17 +10,17 @@ static CLIP: &[u8] = include_bytes!("media/clip.mp4");
 static THUMBNAIL: &[u8] = include_bytes!("media/thumb.webp");
 static SPRITESHEET: &[u8] = include_bytes!("media/sprite.jpg");
 
-/// Something to download.
+/// The content of a download.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
-    /// A file that ships: its media type and bytes.
+    /// A file that the mock ships: its media type and bytes.
     File(&'static str, &'static [u8]),
     /// A video of the given length in bytes, which no player plays.
     Filler(u64),
 }
 
 impl Content {
-    /// Finds the content of the variant with that name.
+    /// Finds the content of the given variant.
     pub(super) fn of(variant: Option<&str>, video_bytes: Option<u64>) -> Result<Content, ApiError> {
         match (variant, video_bytes) {
             (None | Some("video"), Some(bytes)) => Ok(Content::Filler(bytes)),
@@ -38,7 +38,7 @@ impl Content {
         }
     }
 
-    /// Returns the whole, or the range that is asked for.
+    /// Answers a download with the whole content, or the range that is asked for.
     pub(super) fn answer(self, id: &str, headers: &HeaderMap) -> Answer {
         let (content_type, length) = match self {
             Content::File(content_type, bytes) => (content_type, bytes.len() as u64),
@@ -79,7 +79,7 @@ impl Content {
         answer
     }
 
-    /// A part that lies within the content.
+    /// Returns the part of the content that begins at `first`, which lies within the content.
     fn slice(self, first: u64, length: u64) -> AnswerBody {
         match self {
             Content::Filler(_) => AnswerBody::filler(first, length),
@@ -99,9 +99,9 @@ impl Content {
 enum Range {
     /// From the first to the last byte, both included.
     Of(u64, u64),
-    /// Nothing of the content.
+    /// The range holds nothing of the content.
     Nowhere,
-    /// Not a single range of bytes: the header is to be ignored.
+    /// The header is not a single range of bytes, and is to be ignored.
     Whole,
 }
 

@@ -1,4 +1,4 @@
-//! What a create or remix asks for, checked as the real API does.
+//! Checks creates and remixes as the real API does.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,12 +12,12 @@ use super::jobs::{Fate, NewJob};
 use super::options::{Model, Options};
 use super::record::Fields;
 
-/// The longest prompt, in characters.
+/// The maximum length of a prompt, in characters.
 const PROMPT_CHARS: usize = 32_000;
-/// How much of a data URL is decoded to find the image's size, in characters.
+/// The number of characters of a data URL that are decoded to find the image's size.
 const IMAGE_URL_CHARS: usize = 256 * 1024;
 
-/// A new job from a create's body.
+/// Makes a new job from a create's body.
 pub(super) fn create(submission: &Submission, options: &Options) -> Result<NewJob, ApiError> {
     known_only(
         submission,
@@ -47,7 +47,7 @@ pub(super) fn create(submission: &Submission, options: &Options) -> Result<NewJo
     Ok(new_job(options, name, seconds, size, prompt, None))
 }
 
-/// A new job from a remix's body and the job it is of.
+/// Makes a new job from a remix's body and the job that is remixed.
 pub(super) fn remix(
     submission: &Submission,
     source_id: &str,
@@ -61,7 +61,7 @@ pub(super) fn remix(
     Ok(new_job(options, model, seconds, size, prompt, of))
 }
 
-/// Changes the job as a fault has it.
+/// Changes a new job as `fault` demands.
 pub(super) fn apply_fault(job: &mut NewJob, fault: &Kind, options: &Options) {
     let model = options.model(&job.model);
     match fault {
@@ -88,7 +88,7 @@ pub(super) fn apply_fault(job: &mut NewJob, fault: &Kind, options: &Options) {
     job.list_cost_micro_usd = model.map_or(0, |model| cost(model, job));
 }
 
-/// Returns what the records show of a body.
+/// Returns the fields of a body that the records show.
 pub(super) fn fields(submission: &Submission) -> Fields {
     Fields::new(|name| match submission.fields.get(name)? {
         Value::String(text) => Some(text.clone()),
@@ -96,7 +96,7 @@ pub(super) fn fields(submission: &Submission) -> Fields {
     })
 }
 
-/// Returns the error that a body that says nothing is answered with.
+/// Returns the error for a body that cannot be read.
 pub(super) fn bad_body(bad: &BadBody) -> ApiError {
     let message = match bad {
         BadBody::Incomplete => "The request was not received whole.".into(),
@@ -201,7 +201,8 @@ fn prompt(submission: &Submission) -> Result<&str, ApiError> {
     Ok(prompt)
 }
 
-/// A field's text, which must be one of those offered; the first where there is none.
+/// Returns a field's text, which must be one of those offered; the first of these where there is no
+/// field.
 fn choice<'a>(
     submission: &'a Submission,
     name: &str,
@@ -222,7 +223,7 @@ fn text<'a>(submission: &'a Submission, name: &str) -> Result<Option<&'a str>, A
     }
 }
 
-/// Returns the image must have the video's size, where the size can be read.
+/// Checks the reference image: it must have the video's size, where its size can be read.
 fn input_reference(submission: &Submission, size: &str) -> Result<(), ApiError> {
     const NAME: &str = "input_reference";
     let mut head = None;
@@ -288,7 +289,7 @@ fn characters(submission: &Submission) -> Result<(), ApiError> {
     }
 }
 
-/// Returns the first bytes of the image in a data URL.
+/// Decodes the first bytes of the image in a data URL.
 fn data_url(url: &str) -> Option<Vec<u8>> {
     let (media_type, data) = url.strip_prefix("data:")?.split_once(',')?;
     media_type.strip_suffix(";base64")?;
@@ -296,7 +297,7 @@ fn data_url(url: &str) -> Option<Vec<u8>> {
     STANDARD.decode(data.get(..length / 4 * 4)?).ok()
 }
 
-/// Width and height of a PNG or JPEG, where its first bytes tell.
+/// Reads the width and height of a PNG or JPEG, where its first bytes tell.
 fn pixel_size(head: &[u8]) -> Option<(u32, u32)> {
     if head.starts_with(b"\x89PNG\r\n\x1a\n") {
         let side = |at: usize| Some(u32::from_be_bytes(*head.get(at..)?.first_chunk()?));

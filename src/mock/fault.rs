@@ -1,4 +1,4 @@
-//! Faults on demand: their names, and those set for the whole process.
+//! Faults on demand: their names, and the faults set for the whole process.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-/// A fault and the requests it applies to, written `poll:slow=50`; see the table of
-/// [`mock`](super).
+/// A fault and the requests that it applies to, written `poll:slow=50`; see the table of [`mock`](super).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The requests it applies to when it is set for the whole process.
+    /// The requests that the fault applies to when it is set for the whole process.
     pub scope: Scope,
-    /// What goes wrong.
+    /// The kind of the fault: what goes wrong.
     pub kind: Kind,
 }
 
@@ -22,7 +21,7 @@ pub struct Fault {
 pub enum Scope {
     /// Creates and remixes.
     Create,
-    /// One job.
+    /// Retrievals of one job.
     Poll,
     /// The list of jobs.
     List,
@@ -30,11 +29,11 @@ pub enum Scope {
     Content,
     /// Deletions.
     Delete,
-    /// Every request, those of unknown routes too.
+    /// All requests, those of unknown routes too.
     Any,
 }
 
-/// What goes wrong; see the table of [`mock`](super).
+/// The kind of a fault: what goes wrong. See the table of [`mock`](super).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// The job ends `failed`.
@@ -53,17 +52,17 @@ pub enum Kind {
     Hang,
     /// A wait before the answer.
     Slow(Duration),
-    /// The answer's body comes in tiny pieces.
+    /// The body of the answer comes in tiny pieces.
     Trickle,
     /// An error status, 400 to 599, before the body is read.
     Early(StatusCode),
-    /// Closed after the head.
+    /// The connection is closed after the head of the request.
     DropBefore,
-    /// Closed amid the body.
+    /// The connection is closed in the middle of the request's body.
     DropBody,
-    /// Closed instead of an answer; the job exists.
+    /// The connection is closed instead of an answer; the job exists.
     DropAfter,
-    /// Closed amid the answer.
+    /// The connection is closed in the middle of the answer.
     DropAnswer,
     /// The answer's job has no id.
     NoId,
@@ -71,9 +70,9 @@ pub enum Kind {
     OtherSeconds(Option<String>),
     /// The job has another size than asked for.
     OtherSize(Option<String>),
-    /// 200 with an HTML page.
+    /// An answer of 200 with an HTML page.
     Garbage,
-    /// This many bytes of padding in the answer.
+    /// An answer with this many bytes of padding.
     Huge(u64),
     /// A video of this many bytes.
     Big(u64),
@@ -102,11 +101,11 @@ impl FromStr for Fault {
 }
 
 impl Fault {
-    /// Reads several, separated by commas; none from an empty text.
+    /// Parses several faults, separated by commas; none from an empty text.
     ///
     /// # Errors
     ///
-    /// As for one: the first that is not known.
+    /// The error about the first fault that is not known.
     pub fn parse_list(text: &str) -> Result<Vec<Fault>, FaultError> {
         text.split(',')
             .map(str::trim)
@@ -231,7 +230,8 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// Returns the first directive in a prompt that is a fault; a prompt may say anything else.
+    /// Returns the first directive in a prompt that is a fault. Other directives are ignored: a prompt
+    /// may say anything.
     pub(super) fn in_prompt(prompt: &str) -> Option<Kind> {
         prompt
             .split("[mock:")
@@ -241,20 +241,20 @@ impl Kind {
     }
 }
 
-/// Why a text is no fault.
+/// The reason why a text is no fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
-    /// No such scope.
+    /// The scope is unknown.
     #[error("no requests are called '{0}': say create, poll, list, content, delete or any")]
     Scope(String),
-    /// No such fault, or one that takes no value.
+    /// The fault is unknown, or takes no value.
     #[error(
         "no fault is called '{0}': say fail, moderated, cancelled, a status from 400 to 599, \
          429=SECONDS, 429=none, quota, hang, slow=MS, trickle, early=STATUS, drop-before, drop-body, drop-after, drop-answer, no-id, \
          other-seconds[=N], other-size[=WxH], garbage, huge[=BYTES] or big=BYTES"
     )]
     Kind(String),
-    /// The value is missing or not a number that makes sense there.
+    /// The value is missing or not a number that makes sense for the fault.
     #[error("'{0}' needs a number: slow=MS, early=STATUS (400 to 599), huge=BYTES, big=BYTES")]
     Value(String),
 }
@@ -263,31 +263,31 @@ pub enum FaultError {
 #[derive(Debug)]
 pub(super) struct Faults(Mutex<Vec<Armed>>);
 
-/// How often, for how long and on how many of its requests a fault acts.
+/// The extent of a fault: how often, for how long and on how many of its requests it acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extent {
-    /// How often; `None` for ever.
+    /// The number of times that the fault acts; `None` for ever.
     pub times: Option<u32>,
-    /// The time from now after which it ends; `None` if it never does.
+    /// The time from now after which the fault ends; `None` if it never does.
     pub lasts: Option<Duration>,
-    /// On how many of a hundred requests, evenly spread; `None` on all.
+    /// The percentage of the requests that the fault acts on, evenly spread; `None` for all.
     pub percent: Option<u8>,
 }
 
 #[derive(Debug)]
 struct Armed {
     fault: Fault,
-    /// How often it still acts; `None` for ever.
+    /// The number of times that the fault still acts; `None` for ever.
     left: Option<u32>,
-    /// Until when; `None` for ever.
+    /// The time at which the fault ends; `None` for never.
     until: Option<Instant>,
     percent: u64,
-    /// How many requests it could have acted on.
+    /// The number of requests that the fault could have acted on.
     seen: u64,
 }
 
 impl Armed {
-    /// Notes a request that it may act on. Returns whether it does: of 100 requests on as many as
+    /// Counts a request that the fault may act on. Returns whether it acts: of 100 requests on as many as
     /// its percentage, at even distances.
     fn acts(&mut self) -> bool {
         let acted = |seen: u64| seen * self.percent / 100;
@@ -332,7 +332,7 @@ impl Faults {
         Some(kind)
     }
 
-    /// As they would be written.
+    /// Returns the faults as they would be written.
     pub(super) fn names(&self) -> Vec<String> {
         self.lock()
             .iter()

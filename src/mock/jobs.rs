@@ -1,4 +1,4 @@
-//! The jobs, and how they move with time.
+//! The jobs of the mock, and their progress with time.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
@@ -13,21 +13,21 @@ use super::body::hex;
 use super::record::Stats;
 use crate::sha256::Sha256;
 
-/// How many jobs are kept; the oldest are forgotten.
+/// The maximum number of jobs that are kept; the oldest are forgotten.
 const KEPT: usize = 100_000;
-/// How long a video can be downloaded, as jobs tell it.
+/// The time for which a video can be downloaded, as jobs tell it.
 const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How a job ends.
+/// The end of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// `completed`.
+    /// The job ends `completed`.
     Completed,
-    /// `failed`.
+    /// The job ends `failed`.
     Failed,
-    /// `failed` with the code `moderation_blocked`.
+    /// The job ends `failed` with the code `moderation_blocked`.
     Moderated,
-    /// `cancelled`.
+    /// The job ends `cancelled`.
     Cancelled,
 }
 
@@ -43,48 +43,48 @@ pub struct JobView {
     pub model: String,
     /// `queued`, `in_progress`, `completed`, `failed` or `cancelled`.
     pub status: &'static str,
-    /// Percent.
+    /// The progress in percent.
     pub progress: u8,
-    /// Seconds since 1970.
+    /// The time of the create, in seconds since 1970.
     pub created_at: u64,
-    /// Seconds since 1970.
+    /// The time of the completion, in seconds since 1970.
     pub completed_at: Option<u64>,
-    /// Seconds since 1970.
+    /// The time at which the video expires, in seconds since 1970.
     pub expires_at: Option<u64>,
     /// The prompt.
     pub prompt: String,
-    /// `WIDTHxHEIGHT`.
+    /// The size, `WIDTHxHEIGHT`.
     pub size: String,
     /// The video's seconds.
     pub seconds: String,
-    /// The job this is a remix of.
+    /// The job that this job is a remix of.
     pub remixed_from_video_id: Option<String>,
-    /// Why it failed.
+    /// The reason why the job failed.
     pub error: Option<JobError>,
 }
 
-/// Why a job failed.
+/// The reason why a job failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct JobError {
-    /// For programs.
+    /// The code, for programs.
     pub code: &'static str,
-    /// For people.
+    /// The message, for people.
     pub message: &'static str,
 }
 
 /// A job as the control routes show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobRecord {
-    /// What the API shows, or showed before the deletion.
+    /// The job as the API shows it, or showed it before the deletion.
     #[serde(flatten)]
     pub job: JobView,
-    /// US dollars, exact.
+    /// The list cost in US dollars, exact.
     pub list_cost_usd: String,
     /// Whether a client deleted it.
     pub deleted: bool,
 }
 
-/// What a new job is made of.
+/// The content of a job that is to be made.
 #[derive(Debug, Clone)]
 pub(super) struct NewJob {
     pub model: String,
@@ -96,17 +96,17 @@ pub(super) struct NewJob {
     pub queued: Duration,
     pub rendering: Duration,
     pub list_cost_micro_usd: u64,
-    /// Length of the video; `None` for the clip that ships.
+    /// The length of the video in bytes; `None` for the clip that ships.
     pub video_bytes: Option<u64>,
 }
 
-/// A job, and when it came to be.
+/// A job, with the time at which it was created.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub id: String,
     pub new: NewJob,
     created: Instant,
-    /// Since 1970.
+    /// The time of the create, since 1970.
     created_at: Duration,
     deleted: bool,
 }
@@ -134,7 +134,7 @@ impl Job {
         }
     }
 
-    /// Status and percent.
+    /// Returns the status and the progress in percent.
     pub(super) fn status(&self, now: Instant) -> (&'static str, u8) {
         let age = now.saturating_duration_since(self.created);
         let Some(rendered) = age.checked_sub(self.new.queued) else {
@@ -151,7 +151,7 @@ impl Job {
         }
     }
 
-    /// Returns how long until the job has ended.
+    /// Returns the time until the job has ended.
     pub(super) fn remaining(&self, now: Instant) -> Duration {
         (self.new.queued + self.new.rendering)
             .saturating_sub(now.saturating_duration_since(self.created))
@@ -225,7 +225,7 @@ impl Jobs {
         (!job.deleted).then(|| job.clone())
     }
 
-    /// Returns whether there was such a job.
+    /// Deletes the job `id`. Returns whether there was such a job.
     pub(super) fn delete(&self, id: &str) -> bool {
         let mut store = self.lock();
         let Some(number) = store.by_id.get(id).copied() else {
@@ -237,7 +237,7 @@ impl Jobs {
             .is_some_and(|job| !std::mem::replace(&mut job.deleted, true))
     }
 
-    /// Up to `limit` jobs that come after the job `after`; `None` if that is unknown.
+    /// Returns up to `limit` jobs that come after the job `after`; `None` if that job is unknown.
     pub(super) fn page(
         &self,
         after: Option<&str>,
@@ -296,7 +296,7 @@ impl Jobs {
         stats.list_cost_usd_completed = usd(completed);
     }
 
-    /// Ids made later differ from those made before.
+    /// Deletes all jobs. Ids made later differ from those made before.
     pub(super) fn clear(&self) {
         let mut store = self.lock();
         *store = Store {
@@ -331,7 +331,7 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// Another one each time.
+    /// Makes the id of a request, another one each time.
     pub(super) fn request(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         format!("req_{}", hex(&self.digest(b"request", number)[..16]))
@@ -350,7 +350,7 @@ impl Ids {
     }
 }
 
-/// Micro-dollars as a decimal number of dollars without trailing zeros.
+/// Formats micro-dollars as a decimal number of dollars without trailing zeros.
 pub(super) fn usd(micro_usd: u128) -> String {
     let (whole, fraction) = (micro_usd / 1_000_000, micro_usd % 1_000_000);
     let text = format!("{whole}.{fraction:06}");

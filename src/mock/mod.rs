@@ -87,7 +87,7 @@ pub use jobs::{Fate, JobError, JobRecord, JobView};
 pub use options::{Auth, Model, Options, Size, Tls, TlsError};
 pub use record::{Fields, Outcome, Record, Stats};
 
-/// Under which name it logs: beside a gate, its lines are told from the gate's.
+/// The target under which the mock logs: beside a gate, its lines are told from the gate's.
 pub const LOG: &str = "mock";
 
 /// A mock channel that runs in this process, for as long as this value lives.
@@ -118,7 +118,7 @@ impl Mock {
         }
     }
 
-    /// Returns the address it listens on.
+    /// Returns the address that the mock listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -143,7 +143,7 @@ impl Mock {
         self.state.recorder.requests()
     }
 
-    /// All jobs, deleted ones too, oldest first.
+    /// Returns all jobs, deleted ones too, oldest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobRecord> {
         self.state.jobs.all()
@@ -189,7 +189,7 @@ pub async fn run(listener: TcpListener, options: Options) {
     server::serve(listener, Arc::new(State::new(options))).await;
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 struct State {
     options: Options,

@@ -14,25 +14,25 @@ use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 
 use super::Fault;
 
-/// How a mock channel behaves. The default is the Sora catalog behind the credential
+/// The options of a mock channel. The default is the Sora catalog behind the credential
 /// `mock-channel-key`, with jobs that take four seconds.
 #[derive(Clone)]
 pub struct Options {
-    /// What a request must present.
+    /// The credential that a request must present.
     pub credential: String,
-    /// Where a request presents it.
+    /// The place where a request presents its credential.
     pub auth: Auth,
     /// A path before `/v1/videos`, such as `/openai`; empty for none.
     pub prefix: String,
-    /// How long a job is `queued`.
+    /// The time for which a job is `queued`.
     pub queued: Duration,
-    /// How long it is then `in_progress`, until it ends.
+    /// The time for which a job is then `in_progress`, until it ends.
     pub rendering: Duration,
     /// The models on offer; the first is the default of a request that names none.
     pub catalog: Vec<Model>,
     /// The faults that are set at the start and after a reset.
     pub faults: Vec<Fault>,
-    /// Serve TLS (HTTP/2 and HTTP/1.1 by ALPN) instead of plain text.
+    /// The certificate and key to serve TLS with (HTTP/2 and HTTP/1.1 by ALPN) instead of plain text.
     pub tls: Option<Tls>,
 }
 
@@ -65,16 +65,16 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Where a request presents its credential.
+/// The place where a request presents its credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
-    /// `Authorization: Bearer CREDENTIAL`.
+    /// The header `Authorization: Bearer CREDENTIAL`.
     Bearer,
     /// The whole value of this header, such as `api-key`.
     Header(HeaderName),
 }
 
-/// Whether a request presented the credential.
+/// The result of checking a request's credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presented {
     Right,
@@ -83,7 +83,8 @@ pub(super) enum Presented {
 }
 
 impl Options {
-    /// A request that carries several credentials must have them all right.
+    /// Checks the credential of a request. A request that carries several credentials must have them all
+    /// right.
     pub(super) fn check(&self, headers: &HeaderMap) -> Presented {
         let mut presented = Presented::Nothing;
         for value in headers.get_all(self.credential_header()) {
@@ -102,7 +103,7 @@ impl Options {
         }
     }
 
-    /// Returns whether this value of the credential's header is the right one.
+    /// Returns whether a value of the credential's header is the right one.
     pub(super) fn is_credential(&self, value: &[u8]) -> bool {
         match self.auth {
             Auth::Bearer => value
@@ -123,16 +124,16 @@ impl Options {
 /// A model on offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// Its name in requests.
+    /// The model's name in requests.
     pub name: String,
-    /// The seconds it renders; the first is the default.
+    /// The seconds that the model renders; the first is the default.
     pub seconds: Vec<String>,
-    /// The sizes it renders; the first is the default.
+    /// The sizes that the model renders; the first is the default.
     pub sizes: Vec<Size>,
 }
 
 impl Model {
-    /// Micro-dollars for a video; nothing for what the catalog does not price.
+    /// Returns the list cost of a video in micro-dollars; zero for what the catalog does not price.
     pub(super) fn list_cost_micro_usd(&self, size: &str, seconds: &str) -> u64 {
         let price = self.sizes.iter().find(|offered| offered.name == size);
         let seconds: u64 = seconds.parse().unwrap_or(0);
@@ -140,12 +141,12 @@ impl Model {
     }
 }
 
-/// A size on offer and its price.
+/// A size on offer, with its price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Size {
-    /// `WIDTHxHEIGHT` in pixels.
+    /// The size, `WIDTHxHEIGHT` in pixels.
     pub name: String,
-    /// List price in millionths of a US dollar for one second of video.
+    /// The list price of one second of video, in millionths of a US dollar.
     pub micro_usd_per_second: u64,
 }
 
@@ -185,7 +186,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// When either is not PEM, or they do not belong together.
+    /// Where either is not PEM, or they do not belong together.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Tls, TlsError> {
         Self::with_verifier(certificates, key, WebPkiClientVerifier::no_client_auth())
     }
@@ -236,7 +237,7 @@ impl Tls {
     }
 }
 
-/// Why a certificate and key cannot be served with.
+/// The reason why a certificate and key cannot be served with.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The certificate chain is not PEM.
@@ -248,7 +249,7 @@ pub enum TlsError {
     /// No client's certificate could be verified.
     #[error("clients cannot be verified: {0}")]
     Authorities(VerifierBuilderError),
-    /// They do not belong together, or are of a sort that TLS does not take.
+    /// The certificate and the key do not belong together, or are of a sort that TLS does not take.
     #[error("certificate and key cannot be served with: {0}")]
     Pair(rustls::Error),
 }

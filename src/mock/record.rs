@@ -12,55 +12,55 @@ use super::route::Route;
 
 /// The maximum number of requests that are kept.
 const KEPT: usize = 1000;
-/// The maximum that is kept of a prompt.
+/// The maximum number of characters of a prompt that are kept.
 const PROMPT_CHARS: usize = 200;
 
 /// Counters since the start or the last reset. Control routes are not counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
-    /// Requests whose head arrived.
+    /// The number of requests whose head arrived.
     pub requests_total: u64,
-    /// The same by method and route: `POST /v1/videos/{id}/remix`; `other` for no route.
+    /// The number of requests by method and route: `POST /v1/videos/{id}/remix`; `other` for no route.
     pub by_path: BTreeMap<String, u64>,
-    /// TCP connections accepted.
+    /// The number of TCP connections accepted.
     pub connections_total: u64,
-    /// Body bytes of requests whose message ended.
+    /// The number of body bytes of requests whose message ended.
     pub body_bytes_total: u64,
-    /// Creates whose head arrived and whose message has not ended; survives a reset.
+    /// The number of creates whose head arrived and whose message has not ended; survives a reset.
     pub creates_in_flight: u64,
-    /// Creates received whole, whatever became of them.
+    /// The number of creates received whole, whatever became of them.
     pub creates_complete: u64,
-    /// Creates whose body failed or ended early.
+    /// The number of creates whose body failed or ended early.
     pub creates_broken: u64,
-    /// Creates whose body the mock stopped reading, because of a fault.
+    /// The number of creates whose body the mock stopped reading, because of a fault.
     pub creates_dropped: u64,
-    /// Creates that made a job.
+    /// The number of creates that made a job.
     pub creates_accepted: u64,
-    /// Remixes received whole, whatever became of them.
+    /// The number of remixes received whole, whatever became of them.
     pub remixes_complete: u64,
-    /// Remixes whose body failed or ended early.
+    /// The number of remixes whose body failed or ended early.
     pub remixes_broken: u64,
-    /// Remixes whose body the mock stopped reading, because of a fault.
+    /// The number of remixes whose body the mock stopped reading, because of a fault.
     pub remixes_dropped: u64,
-    /// Remixes that made a job.
+    /// The number of remixes that made a job.
     pub remixes_accepted: u64,
-    /// Requests with the right credential.
+    /// The number of requests with the right credential.
     pub credentials_ok: u64,
-    /// Requests with a wrong one, or none.
+    /// The number of requests with a wrong credential, or none.
     pub credentials_wrong: u64,
-    /// `ok` or `wrong`: the last request's.
+    /// The credential of the last request: `ok` or `wrong`.
     pub last_credential: Option<&'static str>,
-    /// Requests answered with 401 for their credential.
+    /// The number of requests answered with 401 for their credential.
     pub unauthorized: u64,
-    /// Jobs, deleted ones too, by the status they have now.
+    /// The number of jobs, deleted ones too, by the status that they have now.
     pub jobs_by_status: BTreeMap<&'static str, u64>,
-    /// US dollars, exact: the list cost of every accepted job, whatever became of it.
+    /// The list cost of every accepted job, whatever became of it, in US dollars, exact.
     pub list_cost_usd_total: String,
-    /// US dollars, exact: the list cost of the jobs that are completed now.
+    /// The list cost of the jobs that are completed now, in US dollars, exact.
     pub list_cost_usd_completed: String,
 }
 
-/// One request.
+/// The record of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// The method.
@@ -71,32 +71,32 @@ pub struct Record {
     pub query: Option<String>,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub version: String,
-    /// Lowercase name and value, in order of the first of each name; a credential's value
-    /// is replaced by `ok` or `wrong`.
+    /// The headers: lowercase name and value, in order of the first of each name. A credential's value is
+    /// replaced by `ok` or `wrong`.
     pub headers: Vec<(String, String)>,
-    /// Body bytes received.
+    /// The number of body bytes received.
     pub body_bytes: u64,
-    /// SHA-256 of those, in hexadecimal.
+    /// The SHA-256 of the body bytes received, in hexadecimal.
     pub body_sha256: String,
     /// Whether the whole message was received.
     pub complete: bool,
-    /// How the message ended.
+    /// The way in which the message ended.
     pub outcome: Outcome,
-    /// What the body asked for.
+    /// The fields of the body, as the mock understood them.
     pub fields: Fields,
     /// The job that the request created.
     pub job_id: Option<String>,
-    /// The fault that acted.
+    /// The fault that acted on the request.
     pub fault: Option<String>,
     /// The answer's status; `None` before the answer and where there is none.
     pub status: Option<u16>,
 }
 
-/// How a request's message ended.
+/// The way in which a request's message ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Received whole.
+    /// The message was received whole.
     Complete,
     /// The body failed or ended early.
     Broken,
@@ -104,7 +104,7 @@ pub enum Outcome {
     Dropped,
 }
 
-/// What a create or remix asked for, as the mock understood it.
+/// The fields of a create or remix, as the mock understood them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Fields {
     /// The model.
@@ -129,14 +129,14 @@ impl Fields {
 }
 
 impl Record {
-    /// Returns what the client named the request by: its `x-request-id`.
+    /// Returns the client's name of the request: its `x-request-id`.
     pub fn name(&self) -> Option<&str> {
         let named = self.headers.iter().find(|(name, _)| name == "x-request-id");
         named.map(|(_, value)| value.as_str())
     }
 }
 
-/// Keeps the counters and the records.
+/// A recorder of the counters and the requests.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Records>);
 
@@ -151,7 +151,7 @@ struct Records {
 }
 
 impl Recorder {
-    /// A request's head arrived.
+    /// Records that a request's head arrived.
     pub(super) fn begin(
         self: &Arc<Self>,
         head: &request::Parts,
@@ -237,7 +237,7 @@ impl Recorder {
     }
 }
 
-/// Writes the record of one request.
+/// A writer of the record of one request.
 #[derive(Debug)]
 pub(super) struct Entry {
     recorder: Arc<Recorder>,
@@ -252,7 +252,7 @@ enum Family {
     Other,
 }
 
-/// A record enters the ring when its message has ended.
+/// The place of a record: it enters the ring when its message has ended.
 #[derive(Debug)]
 enum Place {
     Ahead(Box<Record>),
@@ -260,7 +260,7 @@ enum Place {
 }
 
 impl Entry {
-    /// The message has ended: counted and visible from now on. Only the first call counts.
+    /// Records that the message has ended: counted and visible from now on. Only the first call counts.
     pub(super) fn received(&mut self, outcome: Outcome, body_bytes: u64, body_sha256: String) {
         let Place::Ahead(record) = &mut self.place else {
             return;
@@ -303,7 +303,7 @@ impl Entry {
         self.place = Place::Ring(number);
     }
 
-    /// The request created this job.
+    /// Records that the request created the job `job_id`.
     pub(super) fn accepted(&mut self, job_id: &str) {
         let mut records = self.recorder.lock();
         match self.family {
@@ -331,7 +331,8 @@ impl Entry {
         self.write(|record| record.fault = Some(fault));
     }
 
-    /// A record that has left the ring, or was cleared, takes no more notes.
+    /// Changes the record by `note`. A record that has left the ring, or was cleared, is not changed any
+    /// more.
     fn write(&mut self, note: impl FnOnce(&mut Record)) {
         match &mut self.place {
             Place::Ahead(record) => note(record),
@@ -349,7 +350,8 @@ impl Entry {
     }
 }
 
-/// Returns the headers that can carry a credential show only whether it was the right one.
+/// Returns the headers of a request, in which those that can carry a credential show only whether it was
+/// the right one.
 fn redacted(head: &request::Parts, options: &Options) -> Vec<(String, String)> {
     head.headers
         .iter()

@@ -4,7 +4,7 @@ use http::Method;
 
 use super::fault::Scope;
 
-/// Where a request goes.
+/// The route of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Create,
@@ -13,7 +13,7 @@ pub(super) enum Route<'a> {
     Delete(&'a str),
     Content(&'a str),
     Remix(&'a str),
-    /// A path with other methods than this one: those it has.
+    /// A known path with another method: the methods that the path has.
     Method(&'static str),
     Unknown,
 }
@@ -45,7 +45,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Returns the path as documented; `None` where there is no route.
+    /// Returns the path of the route as documented; `None` where there is no route.
     pub(super) fn template(self) -> Option<&'static str> {
         match self {
             Route::Create | Route::List => Some("/v1/videos"),
@@ -56,7 +56,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Returns what a fault of the process calls it.
+    /// Returns the scope of the faults that apply to the route.
     pub(super) fn scope(self) -> Scope {
         match self {
             Route::Create | Route::Remix(_) => Scope::Create,

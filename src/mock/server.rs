@@ -1,4 +1,4 @@
-//! Connections: HTTP/1.1 and HTTP/2 on one port, plain or TLS.
+//! Serves connections: HTTP/1.1 and HTTP/2 on one port, plain or TLS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use super::State;
 use super::answer::Closed;
 use super::api;
 
-/// How long a TLS handshake may take.
+/// The maximum time of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The pause when the system has no connection to give, such as for want of descriptors.
+/// The pause when the system cannot give a connection, such as for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves for ever; ends with all its connections when dropped.
+/// Serves connections for ever; all of them end when the future is dropped.
 pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     loop {
@@ -41,7 +41,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn connection(socket: TcpStream, state: Arc<State>) {
-    // Only a matter of speed, and a socket that is gone shows it at the first read.
+    // The option is only a matter of speed, and a socket that is gone shows it at the first read.
     let _ = socket.set_nodelay(true);
     let Some(tls) = &state.options.tls else {
         return exchange(socket, state).await;
@@ -56,8 +56,8 @@ async fn connection(socket: TcpStream, state: Arc<State>) {
 
 async fn exchange(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state: Arc<State>) {
     let service = service_fn(move |request| {
-        // A task of its own: a client that has sent its request whole and then goes away
-        // has its job all the same.
+        // Run in a task of its own: a client that has sent its request whole and then goes away has its
+        // job all the same.
         let answer = tokio::spawn(api::handle(Arc::clone(&state), request));
         async move { answer.await.unwrap_or(Err(Closed)) }
     });

@@ -1,4 +1,4 @@
-//! The mock over real sockets, with a client that writes its own bytes.
+//! Tests the mock over real sockets, with a client that writes its own bytes.
 
 mod api;
 mod create;
@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Mock, Options, Stats};
 
-/// No step of a test takes this long.
+/// A time that is longer than any step of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Jobs are queued for ever.
+/// Returns options under which jobs stay queued for ever.
 fn queued() -> Options {
     Options {
         queued: Duration::from_secs(3600),
@@ -26,7 +26,7 @@ fn queued() -> Options {
     }
 }
 
-/// Jobs end at once.
+/// Returns options under which jobs end at once.
 fn finished() -> Options {
     Options {
         queued: Duration::ZERO,
@@ -40,7 +40,7 @@ async fn start(options: Options) -> Mock {
     Mock::start(listener, options)
 }
 
-/// Waits until the records say so.
+/// Waits until the counters fulfil `holds`.
 async fn until(mock: &Mock, holds: impl Fn(&Stats) -> bool) {
     let wait = async {
         while !holds(&mock.stats()) {
@@ -114,7 +114,7 @@ impl Ask {
         self
     }
 
-    /// Returns the message with its length declared.
+    /// Returns the request's bytes, with the body's length declared.
     fn bytes(&self) -> Vec<u8> {
         let length = self.body.len();
         let Ask { line, headers, .. } = self;
@@ -129,19 +129,19 @@ impl Ask {
     }
 }
 
-/// An answer, as far as it came.
+/// An answer, or the part of it that came.
 #[derive(Debug, Default)]
 struct Got {
-    /// 0 without a head.
+    /// The status; 0 without a head.
     status: u16,
     head: String,
     body: Vec<u8>,
-    /// Whether it came whole.
+    /// Whether the answer came whole.
     whole: bool,
 }
 
 impl Got {
-    /// Returns what came before the connection ended.
+    /// Makes the answer from the bytes that came before the connection ended.
     fn cut(came: Vec<u8>) -> Got {
         let text = String::from_utf8_lossy(&came).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -170,7 +170,7 @@ impl Got {
         self.json()["id"].as_str().unwrap().into()
     }
 
-    /// Status, `param` and `code` of an error.
+    /// Returns the status, `param` and `code` of an error.
     fn error(&self) -> (u16, Option<String>, Option<String>) {
         let error = self.json()["error"].clone();
         assert!(
@@ -184,7 +184,8 @@ impl Got {
     }
 }
 
-/// One answer with a declared length; what came, where it did not come whole.
+/// Reads one answer with a declared length; returns the bytes that came as an error, where it did not
+/// come whole.
 async fn read(socket: &mut TcpStream) -> Result<Got, Vec<u8>> {
     let mut came = Vec::new();
     let all = async {

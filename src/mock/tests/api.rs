@@ -1,4 +1,4 @@
-//! What a well-behaved client sees.
+//! Tests what a well-behaved client sees.
 
 use std::time::{Duration, Instant};
 
@@ -360,7 +360,7 @@ async fn the_last_thousand_requests_are_kept() {
 }
 
 proptest! {
-    /// Read back as a fraction, the decimal is the amount.
+    /// The decimal, read back as a fraction, is the amount.
     #[test]
     fn dollars_are_exact(micro_usd in 0..u128::MAX / 10) {
         let text = usd(micro_usd);

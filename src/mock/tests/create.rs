@@ -1,4 +1,4 @@
-//! Which creates are accepted, and from whom.
+//! Tests which creates are accepted, and from whom.
 
 use serde_json::json;
 

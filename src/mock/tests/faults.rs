@@ -1,4 +1,4 @@
-//! Each fault does what the table says.
+//! Tests that each fault does what the table says.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ fn ask() -> Ask {
     Ask::form(&[("prompt", "a cat"), ("seconds", "4")])
 }
 
-/// The fault, what comes back of a create (0 for nothing), whether it comes whole, and how
-/// many jobs it makes.
+/// The faults of creates: the name, the status that comes back (0 for no answer), whether the answer
+/// comes whole, and the number of jobs that it makes.
 const CREATES: &[(&str, u16, bool, usize)] = &[
     ("fail", 200, true, 1),
     ("moderated", 200, true, 1),

@@ -1,4 +1,4 @@
-//! A create over HTTP/2, written frame by frame, and over TLS.
+//! Tests a create over HTTP/2, written frame by frame, and over TLS.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ mod h2 {
         [length, &[kind, flags, 0, 0, 0, stream], payload].concat()
     }
 
-    /// Literals without indexing (RFC 7541, section 6.2.2).
+    /// Encodes headers as literals without indexing (RFC 7541, section 6.2.2).
     pub fn block(headers: &[(&str, &str)]) -> Vec<u8> {
         let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
         let fields = headers.iter();

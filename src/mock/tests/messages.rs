@@ -1,4 +1,4 @@
-//! A create counts as complete exactly when its message was received whole.
+//! Tests that a create counts as complete exactly when its message was received whole.
 
 use sha2::{Digest, Sha256};
 
