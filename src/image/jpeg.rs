@@ -17,19 +17,19 @@ pub(super) struct Segments {
 /// The position of the input among the marker segments.
 #[derive(Debug, Clone)]
 enum At {
-    /// Before a marker's 0xFF. Other bytes are skipped, as libjpeg skips them.
+    /// The parser is before a marker's 0xFF. Other bytes are skipped, as libjpeg skips them.
     Marker,
-    /// Behind a marker's 0xFF: before the marker's code, or another 0xFF to fill.
+    /// The parser is behind a marker's 0xFF: before the marker's code, or another 0xFF to fill.
     Code,
-    /// Before the length of a segment.
+    /// The parser is before the length of a segment.
     LengthHigh { code: u8 },
-    /// In the middle of the length of a segment.
+    /// The parser is in the middle of the length of a segment.
     LengthLow { code: u8, high: u8 },
-    /// Within a segment that does not matter.
+    /// The parser is within a segment that does not matter.
     Skip { left: usize },
-    /// Within a segment that may hold EXIF.
+    /// The parser is within a segment that may hold EXIF.
     Exif { left: usize, exif: Exif },
-    /// Within a frame header.
+    /// The parser is within a frame header.
     Frame {
         code: u8,
         length: u16,

@@ -50,7 +50,7 @@ enum Current {
     Prompt(Counter, Box<Sha256>),
     Reference(Counter),
     EmptyFile,
-    /// A JSON value that is no string, where one belongs: see [`Raw::push`].
+    /// A JSON value that is no string, for a field that expects one: see [`Raw::push`].
     Raw(Raw),
     /// A text that decides nothing, with the name of its field.
     Other(Counter, Box<str>),
@@ -113,7 +113,7 @@ impl Form {
         self.refused.as_ref()
     }
 
-    /// Judges the whole request, once the body has ended and is well-formed.
+    /// Decides whether the whole request is permitted, once the body has ended and is well-formed.
     pub(super) fn finish(&self) -> Result<Permit, Refusal> {
         let permit = match self.is_remix {
             true => policy::permit_remix,

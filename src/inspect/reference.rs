@@ -36,7 +36,7 @@ struct Base64 {
     len: usize,
     /// Whether the padding has come, after which nothing may follow.
     padded: bool,
-    /// Whether the size is known, so that further characters are only checked.
+    /// Whether the verdict is known, so that further characters are only checked.
     known: bool,
 }
 

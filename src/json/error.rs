@@ -51,7 +51,7 @@ pub enum Error {
     /// Objects and arrays are nested deeper than the limit allows.
     #[error("'{field}' makes the JSON body nest deeper than {limit} levels; send a flatter value.")]
     TooDeep {
-        /// The field that holds them.
+        /// The field that holds the objects and arrays.
         field: String,
         /// The limit: [`Limits::depth`](super::Limits::depth).
         limit: usize,

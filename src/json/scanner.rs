@@ -37,29 +37,29 @@ type Outcome<S> = Result<(), Stop<Error, <S as Sink>::Refusal>>;
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Before the body's first token.
+    /// The scanner is before the body's first token.
     Start,
-    /// Behind an opening brace.
+    /// The scanner is behind an opening brace.
     FirstKey,
-    /// Behind a comma in an object.
+    /// The scanner is behind a comma in an object.
     NextKey,
-    /// In a key.
+    /// The scanner is in a key.
     Key,
-    /// Behind a key.
+    /// The scanner is behind a key, before its colon.
     Colon,
-    /// Behind an opening bracket.
+    /// The scanner is behind an opening bracket.
     FirstElement,
-    /// Behind a colon, or a comma in an array.
+    /// The scanner is behind a colon, or a comma in an array.
     Value,
-    /// In a string value.
+    /// The scanner is in a string value.
     Text,
-    /// In a number.
+    /// The scanner is in a number.
     Number(Number),
-    /// In a literal, with the bytes that are still to come.
+    /// The scanner is in a literal, of which these bytes are still to come.
     Literal(&'static [u8]),
-    /// Behind a value.
+    /// The scanner is behind a value.
     AfterValue,
-    /// Behind the outermost object.
+    /// The scanner is behind the outermost object.
     Done,
 }
 

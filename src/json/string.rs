@@ -18,7 +18,7 @@ pub(super) enum Next {
     Backslash,
     /// A raw byte below 0x20.
     Control,
-    /// A byte that makes the string no UTF-8.
+    /// A byte that makes the string invalid UTF-8.
     NotUtf8,
 }
 
@@ -116,21 +116,21 @@ impl Utf8 {
 /// The position of the input within an escape.
 #[derive(Debug, Clone, Copy, Default)]
 enum Escape {
-    /// Outside of an escape.
+    /// The input is outside of an escape.
     #[default]
     None,
-    /// Behind the backslash.
+    /// The input is behind the backslash of an escape.
     Kind,
-    /// Among the digits of a `\u` escape.
+    /// The input is among the digits of a `\u` escape.
     Hex {
         /// The high surrogate that came just before, if any.
         high: Option<u16>,
         digits: u8,
         value: u16,
     },
-    /// Behind a high surrogate: a backslash must follow.
+    /// The input is behind a high surrogate: a backslash must follow.
     LowBackslash(u16),
-    /// Behind the backslash that follows a high surrogate: a `u` must follow.
+    /// The input is behind the backslash that follows a high surrogate: a `u` must follow.
     LowU(u16),
 }
 

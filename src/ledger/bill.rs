@@ -33,13 +33,13 @@ pub struct BillReading {
 /// The kind of a line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LineKind {
-    /// Jobs whose charges were posted.
+    /// A line of jobs whose charges were posted.
     Charge,
-    /// A posted job whose charge was voided: it is not owed any more.
+    /// A line that takes back a posted job whose charge was voided: it is not owed any more.
     Void,
-    /// The amount that is taken off what the key owes.
+    /// A line that takes an amount off what the key owes.
     Credit,
-    /// The amount that is put onto what the key owes.
+    /// A line that adds an amount to what the key owes.
     Debit,
 }
 

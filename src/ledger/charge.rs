@@ -83,7 +83,7 @@ pub struct Charge {
     /// The model's list prices when the reservation was made: a correction uses these. Empty for
     /// reservations that were made before prices were kept.
     pub prices: PriceList,
-    /// What the job costs the channel's account; `None` where the configuration names no price.
+    /// The job's cost for the channel's account; `None` where the configuration names no price.
     pub purchase: Option<PurchaseCost>,
 }
 
@@ -140,8 +140,8 @@ pub struct Placement {
     pub limits: Arc<[Limit]>,
 }
 
-/// A move of a pending reservation to another channel, since the one that it was made on has
-/// proved that it created nothing.
+/// A move of a pending reservation to another channel, after the first channel has proved that it
+/// created nothing.
 #[derive(Debug, Clone)]
 pub struct Reroute {
     /// The charge on the other channel, with the same payer, the same job and the same cost to the payer.
@@ -269,7 +269,7 @@ pub enum Confirmed {
         /// The public id of the job.
         job: Arc<str>,
     },
-    /// The upstream id is that of another reservation's job on the same channel.
+    /// The upstream id belongs to another reservation's job on the same channel.
     Taken,
     /// The public id belongs to another job, and nothing was changed: repeat the call with another id,
     /// such as [`generated_public_id`](super::generated_public_id).

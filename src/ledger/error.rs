@@ -23,7 +23,7 @@ impl Unavailable {
         }
     }
 
-    /// Describes a failure that stays until somebody has mended its cause.
+    /// Describes a failure that stays until somebody has repaired its cause.
     pub fn permanent(reason: impl Into<String>) -> Self {
         Self {
             transient: false,

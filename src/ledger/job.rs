@@ -44,15 +44,15 @@ pub struct JobsAfter<'a> {
 /// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Reserved; the channel has not answered.
+    /// The charge is reserved; the channel has not answered.
     Pending,
-    /// Nobody can tell whether there is a job.
+    /// The outcome is unknown: nobody can tell whether there is a job.
     Unknown,
-    /// There is a job, which has not ended.
+    /// The reservation has a job, which has not ended.
     Confirmed,
-    /// Resolved: owed.
+    /// The charge is resolved: it is owed.
     Posted,
-    /// Resolved: not owed.
+    /// The charge is resolved: it is not owed.
     Voided,
 }
 

@@ -1,4 +1,4 @@
-//! Downloads: the media, and byte ranges of them (RFC 9110, section 14).
+//! Serves downloads: the media, and byte ranges of them (RFC 9110, section 14).
 
 use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
@@ -97,7 +97,7 @@ impl Content {
 /// The outcome of reading a Range header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Range {
-    /// From the first to the last byte, both included.
+    /// The range from the first to the last byte, both included.
     Of(u64, u64),
     /// The range holds nothing of the content.
     Nowhere,

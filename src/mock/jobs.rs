@@ -80,7 +80,7 @@ pub struct JobRecord {
     pub job: JobView,
     /// The list cost in US dollars, exact.
     pub list_cost_usd: String,
-    /// Whether a client deleted it.
+    /// Whether a client deleted the job.
     pub deleted: bool,
 }
 
@@ -172,7 +172,7 @@ impl Job {
     }
 }
 
-/// One page of the list.
+/// One page of the list of jobs.
 #[derive(Debug)]
 pub(super) struct Page {
     pub jobs: Vec<Job>,

@@ -246,7 +246,7 @@ pub enum TlsError {
     /// The private key is not PEM.
     #[error("the private key is not PEM: {0}")]
     Key(pem::Error),
-    /// No client's certificate could be verified.
+    /// The certificates of clients cannot be verified.
     #[error("clients cannot be verified: {0}")]
     Authorities(VerifierBuilderError),
     /// The certificate and the key do not belong together, or are of a sort that TLS does not take.

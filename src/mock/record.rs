@@ -88,7 +88,7 @@ pub struct Record {
     pub job_id: Option<String>,
     /// The fault that acted on the request.
     pub fault: Option<String>,
-    /// The answer's status; `None` before the answer and where there is none.
+    /// The answer's status; `None` before the answer and where there is no answer.
     pub status: Option<u16>,
 }
 

@@ -108,7 +108,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Judges a filename that is not empty, without its quotes and escapes.
+/// Checks a filename that is not empty, without its quotes and escapes.
 ///
 /// Where a filename has a semicolon and something that looks like a parameter or an escape beside it,
 /// some servers take the semicolon as its end.

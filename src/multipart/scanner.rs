@@ -37,20 +37,20 @@ pub struct Scanner {
 /// The position in the body of the next byte.
 #[derive(Debug)]
 enum State {
-    /// In the first delimiter, which may lack its CRLF; `matched` of its bytes have come.
+    /// The scanner is in the first delimiter, which may lack its CRLF; `matched` of its bytes have come.
     Start { matched: usize },
-    /// Behind a delimiter, whose next two bytes tell whether it is the last.
+    /// The scanner is behind a delimiter, whose next two bytes tell whether it is the last.
     Suffix { first: Option<u8> },
-    /// In a part's header block.
+    /// The scanner is in a part's header block.
     Headers,
-    /// In a part's data. `held` is the range of the delimiter that has come and may still turn out to be
-    /// data: see [`Found::held`].
+    /// The scanner is in a part's data. `held` is the range of the delimiter that has come and may still
+    /// turn out to be data: see [`Found::held`].
     Data { held: Range<usize> },
-    /// Behind the close delimiter; `matched` bytes of CRLF CRLF have come.
+    /// The scanner is behind the close delimiter; `matched` bytes of CRLF CRLF have come.
     Epilogue { matched: usize },
     /// The end of the body was accepted.
     Finished,
-    /// After an error, which every later call returns.
+    /// The scanner has stopped with an error, which every later call returns.
     Failed(Error),
 }
 

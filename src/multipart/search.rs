@@ -241,8 +241,8 @@ fn is_line_break(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
-/// For each beginning of a boundary, by its length less one: the length of the longest
-/// shorter beginning that it ends with (the failure function of Knuth, Morris and Pratt).
+/// Computes the failure function of Knuth, Morris and Pratt: for each beginning of a boundary, by its
+/// length less one, the length of the longest shorter beginning that it ends with.
 fn borders(boundary: &[u8]) -> [u8; MAX_BOUNDARY] {
     let mut borders = [0; MAX_BOUNDARY];
     let mut length = 0_u8;

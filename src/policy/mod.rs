@@ -37,7 +37,7 @@ pub struct Key {
     pub allow: Allow,
     /// The limits on how much the key may ask for.
     pub limits: Vec<Limit>,
-    /// The channels that its requests may go to; `None` for all that its group may use.
+    /// The channels that the key's requests may go to; `None` for all that its group may use.
     pub channels: Option<BTreeSet<Arc<str>>>,
 }
 

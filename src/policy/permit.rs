@@ -60,7 +60,7 @@ pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refus
     Ok(())
 }
 
-/// Judges a whole request. A field that was left out has the model's default.
+/// Decides whether a whole request is permitted. A field that was left out has the model's default.
 ///
 /// # Errors
 /// The refusal.
@@ -89,7 +89,7 @@ pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, 
     priced(model, size, seconds.count, key)
 }
 
-/// Judges a whole remix, which has the model, size and seconds of its source.
+/// Decides whether a whole remix is permitted, which has the model, size and seconds of its source.
 ///
 /// A channel may have rendered other seconds than are on offer. The price is per second, so such a source
 /// can be remixed all the same, by a key that may ask for at least as many seconds.

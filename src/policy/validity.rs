@@ -32,7 +32,7 @@ pub struct Validity {
     pub disabled: bool,
     /// The last moment at which the key is valid; `None` where it does not expire.
     pub not_after: Option<Timestamp>,
-    /// The time at which the digest stops to count, since another has replaced it; `None` where it stays.
+    /// The time at which the digest stops counting, since another has replaced it; `None` where it stays.
     pub until: Option<Timestamp>,
 }
 
@@ -72,7 +72,7 @@ pub enum KeyFault {
     },
     /// This digest has been replaced; its key has another.
     Replaced {
-        /// The time at which the digest stopped to count.
+        /// The time at which the digest stopped counting.
         at: Timestamp,
     },
 }

@@ -22,7 +22,7 @@ pub(crate) enum Route {
     Remix(JobId),
     /// The list of the models that a key may use: the gate answers it itself.
     Models,
-    /// One of these models, by its name as the client has written it.
+    /// One of the models that a key may use, by its name as the client has written it.
     Model(String),
     /// The used amount of a key's limits: the gate answers it itself.
     Usage,

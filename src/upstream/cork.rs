@@ -64,8 +64,8 @@ fn corked(session: &Http1Session) -> Option<&Corked> {
 #[derive(Debug)]
 struct Corked {
     inner: Stream,
-    /// Written by the task that owns the session alone; atomic, since the session lends its
-    /// stream out shared.
+    /// Whether the stream is corked. Written by the task that owns the session alone; atomic, since the
+    /// session lends its stream out shared.
     is_corked: AtomicBool,
     /// The buffered bytes: at most a head and [`JOINED`] bytes.
     kept: BytesMut,

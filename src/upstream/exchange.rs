@@ -220,10 +220,10 @@ impl Exchange {
             Ok(Ok(())) => Ok(self.finished.map_or(Duration::ZERO, |at| at.elapsed())),
             Ok(Err(_)) if self.is_refused_client => Err(ConnectError::refused_client().into()),
             Ok(Err(error)) => {
-                // Its text could repeat what the channel sent, and the channel's text what it was sent.
+                // The error's text could repeat what the channel sent, which could repeat what it got.
                 let kind = error.etype().as_str();
                 log::debug!("channel {}: no answer: {kind}", self.channel.spec().name);
-                // Anything else is what the channel has said, and is said again.
+                // Any other error is about the channel's answer, which a retry would get again.
                 let gone = [ConnectionClosed, ReadError, H2Error];
                 let answer_begun = !gone.contains(error.etype());
                 Err(UpstreamError::Broken { answer_begun })

@@ -317,8 +317,7 @@ impl Health {
         (before.reason != reason).then_some(Change::Ejected(longer))
     }
 
-    /// Notes a failure. The triple is its reason, the number of failures in a row, and the number that
-    /// ejects.
+    /// Notes a failure, given its reason, the number of failures in a row, and the number that ejects.
     fn fail(
         &mut self,
         (reason, in_a_row, enough): (EjectionReason, u32, u32),

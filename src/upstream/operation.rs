@@ -29,7 +29,7 @@ pub const CHANNEL_STATES: [&str; 5] = ["active", "drain", "off", "resting", "tri
 /// The status of a channel, for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelStatus {
-    /// One of [`CHANNEL_STATES`].
+    /// The label of the channel's state, one of [`CHANNEL_STATES`].
     pub label: &'static str,
     /// The reason of the ejection, where the channel is ejected.
     pub reason: Option<EjectionReason>,

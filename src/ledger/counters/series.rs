@@ -40,7 +40,7 @@ impl Counter {
 pub(in crate::ledger) struct Series {
     pub(in crate::ledger) measure: Measure,
     pub(in crate::ledger) window: Window,
-    /// The currency of the billed cost: each currency has a series of its own.
+    /// The currency of a billed or purchase cost: each currency has a series of its own.
     pub(in crate::ledger) currency: Option<Arc<str>>,
     /// The beginning of the first window for which the series is complete: a later window without a
     /// counter has a sum of zero.

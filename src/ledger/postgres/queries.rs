@@ -1,4 +1,4 @@
-//! Reads what the ledger holds, without a decision.
+//! Reads reservations and jobs from the database, without a decision.
 
 use tokio_postgres::types::Type;
 

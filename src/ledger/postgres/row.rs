@@ -114,7 +114,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists the arguments of what is paid to the channel, but for the amount.
+    /// Lists the arguments of the purchase cost, but for the amount.
     pub(super) fn purchase(&self) -> [Argument<'_>; 2] {
         [
             ("p_purchase_currency", &self.purchase_currency, Type::TEXT),
@@ -208,7 +208,7 @@ impl LimitValues {
         self.names.iter().map(|name| &**name).collect()
     }
 
-    /// Lists the currencies of the limits: empty where no billed cost is counted.
+    /// Lists the currencies of the limits: empty where the measure has no currency.
     pub(super) fn currencies(&self) -> Vec<&str> {
         let currencies = self.currencies.iter();
         currencies
@@ -217,7 +217,7 @@ impl LimitValues {
     }
 }
 
-/// Finds the limit that a decision names by its number, from 1.
+/// Finds the limit that a decision names by `number`, from 1.
 pub(super) fn limit_reached(
     mut limits: impl Iterator<Item = ScopedLimit>,
     number: i64,

@@ -30,7 +30,7 @@ pub enum ParseUrlError {
     /// The URL names no host.
     #[error("the database's URL names no host")]
     NoHost,
-    /// A `sslmode` that means less than it seems to: `allow`, or one that is unknown.
+    /// The URL has a `sslmode` that means less than it seems to (`allow`) or is unknown.
     #[error(
         "sslmode in the database's URL is to be disable, prefer, require, verify-ca or \
          verify-full; the server's certificate is verified whenever TLS is used"

@@ -1,4 +1,4 @@
-//! Describes to operators what is wrong with the database file.
+//! The errors of the database file, with what operators are to do.
 
 use std::path::{Path, PathBuf};
 

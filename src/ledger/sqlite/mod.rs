@@ -51,7 +51,7 @@ pub use self::bill::read_bill;
 pub use self::error::OpenError;
 pub use self::reloads::read_reloads;
 
-/// A [`Ledger`] in an SQLite file, which it alone writes.
+/// A [`Ledger`] in an SQLite file, which no other gate can use.
 ///
 /// Its calls need a tokio runtime. Dropping the ledger ends the calls that were begun, and waits for them.
 pub struct SqliteLedger {
@@ -130,7 +130,7 @@ impl Ledger for SqliteLedger {
         if reached().is_none() {
             return Ok(None);
         }
-        // What fills the limit may be on its way to the disk, and this request's claim with it.
+        // The reservation in the way may be on its way to the disk, and its idempotency key with it.
         self.writer
             .call(|_: &mut WriterState, _: &_| Ok(()))
             .await?;

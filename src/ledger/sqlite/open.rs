@@ -138,7 +138,7 @@ fn open_beside(path: &Path, access: OpenFlags) -> Result<(PathBuf, Connection), 
     Ok((real, db))
 }
 
-/// Returns the path without links, so that two names of one file share one lock.
+/// Returns the path without symbolic links, so that two names of one file share one lock.
 pub(super) fn real(path: &Path) -> std::io::Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);

@@ -1,4 +1,4 @@
-//! Deletes what is old, without changing the bill.
+//! Deletes old reservations and expired idempotency keys, without changing the bill.
 
 use std::collections::HashMap;
 use std::num::TryFromIntError;
@@ -168,7 +168,7 @@ fn forget(db: &Connection, old: &[i64], now: Timestamp, limit: u32) -> rusqlite:
     Ok(forgotten)
 }
 
-/// Adds what was posted to the totals, line by line of the bill.
+/// Adds the sums of posted charges to the totals, line by line of the bill.
 fn add_to_totals(db: &Connection, lines: HashMap<[String; 8], Line>) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT INTO total (day, key, \"group\", currency, channel, model, size,
@@ -197,7 +197,7 @@ fn add_to_totals(db: &Connection, lines: HashMap<[String; 8], Line>) -> rusqlite
     Ok(())
 }
 
-/// Adds what was posted to the totals by the day of the posting.
+/// Adds the sums of posted charges to the totals by the day of the posting.
 fn add_to_posted(db: &Connection, lines: HashMap<PostedLine, Line>) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT INTO posted_total (day, key, \"group\", currency, model, size,

@@ -110,7 +110,7 @@ impl Writer {
     }
 }
 
-/// A call on its way through a transaction.
+/// A call to the ledger that waits for the writing thread or runs in its transaction.
 trait Work: Send {
     fn run(&mut self, state: &mut WriterState, db: &Connection) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, outcome: &Result<(), Unavailable>);
@@ -159,7 +159,7 @@ struct WriterThread {
 enum Failure {
     /// A statement of the call at this index failed, for a reason of its own.
     Call(usize, rusqlite::Error),
-    /// Nothing can be written at all.
+    /// The file cannot be written at all.
     All(rusqlite::Error),
 }
 

@@ -264,7 +264,7 @@ fn a_channel_stands_where_its_best_address_does() {
             true,
             vec![(1, 0), (0, 0), (0, 1)],
         ),
-        // One is on trial.
+        // One address is on trial.
         (&[&[ACTIVE, on_trial()]], true, vec![(0, 1), (0, 0)]),
         (&[&[ACTIVE, on_trial()]], false, vec![(0, 0), (0, 1)]),
     ] {
