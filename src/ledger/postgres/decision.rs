@@ -6,10 +6,10 @@ use std::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::arguments::{ChargeValues, LimitValues, PlacementValues, limit_reached};
 use super::connection::{ANSWER, LONG_ANSWER};
 use super::function::{Argument, Function};
-use super::row::{self, CHARGE, ChargeValues, Id, LimitValues, PlacementValues};
-use super::row::{bigint, column, limit_reached, number};
+use super::row::{self, CHARGE, Id, bigint, column, number};
 use super::{PostgresLedger, new_id};
 use crate::ledger::charge::ReservationId;
 use crate::ledger::charge::{Charge, Confirmation, Confirmed, Draft, FirstAnswer};

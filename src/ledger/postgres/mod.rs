@@ -4,6 +4,7 @@
 //! round trip; see `schema/postgres`. The database's clock is used for leases only.
 
 mod adjustments;
+mod arguments;
 mod beside;
 mod connection;
 mod decision;

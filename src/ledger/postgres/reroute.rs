@@ -2,11 +2,11 @@
 
 use tokio_postgres::types::Type;
 
+use super::arguments::{ChargeValues, LimitValues, PlacementValues, limit_reached};
 use super::connection::ANSWER;
 use super::decision::{ATTEMPTS, only, unknown_answer};
 use super::function::{Argument, Function};
-use super::row::{ChargeValues, Id, LimitValues, PlacementValues};
-use super::row::{column, limit_reached, number};
+use super::row::{Id, column, number};
 use super::{PostgresLedger, new_id};
 use crate::ledger::Unavailable;
 use crate::ledger::charge::{Reroute, Rerouted, ReservationId};

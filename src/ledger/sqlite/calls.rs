@@ -6,7 +6,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use rusqlite::types::{Null, ToSqlOutput};
+use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::super::Reserved;
@@ -14,8 +14,9 @@ use super::super::charge::{Charge, Confirmation, Confirmed, Draft};
 use super::super::charge::{ReservationId, Resolution, Uncorrected};
 use super::super::counters::{BindingLimits, ChannelLimits, decide_correction};
 use super::super::job::State;
-use super::columns::{ChargeColumns, Columns as _, UncorrectedColumns, Values as _};
-use super::columns::{blob, columns, id, int, text_or_null};
+use super::columns::{ChargeColumns, Columns as _, Values as _};
+use super::columns::{blob, columns, id, int, text_or_null, time_or_null};
+use super::correction::{correct, keep_uncorrected};
 use super::state::{Entry, WriterState, locked};
 use super::{claims, rows};
 use crate::policy::{Key, Timestamp};
@@ -366,46 +367,6 @@ columns! {
 /// The statement that inserts a reservation, unless there is one of its id.
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     type Written = (NewReservation, ChargeColumns);
-    let (columns, values) = (Written::list(), placeholders(Written::COUNT));
+    let (columns, values) = (Written::list(), Written::placeholders());
     format!("INSERT INTO reservation ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING")
 });
-
-/// The statement that replaces the charge of a reservation.
-static CORRECT: LazyLock<String> = LazyLock::new(|| {
-    let (columns, values) = (ChargeColumns::list(), placeholders(ChargeColumns::COUNT));
-    format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
-});
-
-/// Returns a list of `count` placeholders for SQL.
-fn placeholders(count: usize) -> String {
-    vec!["?"; count].join(", ")
-}
-
-pub(super) fn time_or_null(time: Option<Timestamp>) -> ToSqlOutput<'static> {
-    time.map_or(Null.into(), |time| int(time.0).into())
-}
-
-/// Replaces the charge of a reservation.
-pub(super) fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()> {
-    let values = ChargeColumns::from(after).values();
-    let values = values.chain([ToSqlOutput::from(number)]);
-    db.prepare_cached(&CORRECT)?
-        .execute(params_from_iter(values))?;
-    Ok(())
-}
-
-/// The statement that stores what a reservation charged before it was corrected.
-static KEEP_UNCORRECTED: LazyLock<String> = LazyLock::new(|| {
-    let columns = UncorrectedColumns::<usize>::list();
-    let values = placeholders(UncorrectedColumns::<usize>::COUNT);
-    format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
-});
-
-/// Stores what a reservation charged before it was corrected.
-fn keep_uncorrected(db: &Connection, number: i64, before: &Uncorrected) -> rusqlite::Result<()> {
-    let values = UncorrectedColumns::from(before).values();
-    let values = values.chain([ToSqlOutput::from(number)]);
-    db.prepare_cached(&KEEP_UNCORRECTED)?
-        .execute(params_from_iter(values))?;
-    Ok(())
-}

@@ -25,6 +25,11 @@ pub(super) trait Columns: Sized {
 
     /// Looks up the positions of the columns in the rows of a statement.
     fn find(statement: &Statement<'_>) -> rusqlite::Result<Self>;
+
+    /// Returns the placeholders `?` for their values in a statement.
+    fn placeholders() -> String {
+        vec!["?"; Self::COUNT].join(", ")
+    }
 }
 
 impl<A: Columns, B: Columns> Columns for (A, B) {
@@ -228,6 +233,10 @@ impl<'a> From<&'a Uncorrected> for UncorrectedColumns<ToSqlOutput<'a>> {
 
 pub(super) fn text_or_null(text: Option<&str>) -> ToSqlOutput<'_> {
     text.map_or(Null.into(), ToSqlOutput::from)
+}
+
+pub(super) fn time_or_null(time: Option<Timestamp>) -> ToSqlOutput<'static> {
+    time.map_or(Null.into(), |time| int(time.0).into())
 }
 
 /// Reads a reservation's id.

@@ -13,6 +13,7 @@ mod calls;
 mod check;
 mod claims;
 mod columns;
+mod correction;
 mod error;
 mod evidence;
 mod open;

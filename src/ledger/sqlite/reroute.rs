@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 use super::super::charge::{Charge, Reroute, Rerouted, ReservationId};
 use super::super::counters::{ChannelLimits, LimitReached, Scope};
 use super::super::job::State;
-use super::calls::{correct, time_or_null};
-use super::columns::text_or_null;
+use super::columns::{text_or_null, time_or_null};
+use super::correction::correct;
 use super::state::{WriterState, locked};
 use crate::policy::{Limit, Timestamp};
 
