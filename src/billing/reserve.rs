@@ -130,12 +130,12 @@ impl Billing {
     }
 
     /// Reserves the cost of a permit, unless a limit of the key, its group or the channel is reached, or
-    /// the idempotency key is bound to an earlier request.
+    /// the idempotency key is bound to an earlier request. Returns how long the ledger took, too.
     pub(crate) async fn reserve(
         &self,
         request: ReserveRequest<'_>,
         at: Timestamp,
-    ) -> Result<ReserveOutcome, Unavailable> {
+    ) -> Result<(ReserveOutcome, Duration), Unavailable> {
         let ReserveRequest { key, permit, .. } = request;
         let draft = Draft {
             id: request.id,
@@ -155,13 +155,13 @@ impl Billing {
         draft: Draft,
         key: &Arc<Key>,
         at: Timestamp,
-    ) -> Result<ReserveOutcome, Unavailable> {
+    ) -> Result<(ReserveOutcome, Duration), Unavailable> {
         let (made, started) = (self.clock.running(), Instant::now());
         let reserved = self.ledger.reserve_counted(&draft, key, at).await;
-        let took = seconds(started.elapsed());
-        self.metrics.ledger_commit.observe(took);
+        let took = started.elapsed();
+        self.metrics.ledger_commit.observe(seconds(took));
         let (reserved, used) = reserved?;
-        Ok(match reserved {
+        let outcome = match reserved {
             Reserved::Done => {
                 self.metrics.charge(Event::Reserved, &draft.charge);
                 let guard = self.guard.clone();
@@ -172,7 +172,8 @@ impl Billing {
             }
             Reserved::Refused(reached) => ReserveOutcome::LimitReached(reached),
             Reserved::Claimed(claimed) => ReserveOutcome::Claimed(claimed),
-        })
+        };
+        Ok((outcome, took))
     }
 
     /// Makes a new reservation in place of one that was given up before its channel answered with a job,
@@ -200,7 +201,7 @@ impl Billing {
                 placement: placement.clone(),
                 ..draft.clone()
             };
-            match self.reserve_draft(draft, key, at).await? {
+            match self.reserve_draft(draft, key, at).await?.0 {
                 ReserveOutcome::Reserved(anew) => return Ok(Some(anew)),
                 ReserveOutcome::Claimed(_) => {}
                 ReserveOutcome::LimitReached(_) => return Ok(None),

@@ -65,6 +65,7 @@ pub(super) async fn handle(
                     status,
                     headers,
                     body: Body::Whole(Bytes::new()),
+                    is_replay: false,
                 });
             }
             if !headers.contains_key(http::header::CONTENT_LENGTH)
@@ -77,6 +78,7 @@ pub(super) async fn handle(
                 status,
                 headers,
                 body: Body::Stream(Box::new(exchange)),
+                is_replay: false,
             })
         }
         _ => no_content(services, snapshot, &channel, exchange).await,

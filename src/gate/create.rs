@@ -212,7 +212,7 @@ impl CreateRequest<'_> {
             // The ledger must know which channel to ask if the outcome stays unknown.
             let end = self.end();
             let placed = match reservation.take() {
-                None => end.reserve(upload, &permit, &channel).await?,
+                None => end.reserve(upload, &permit, &channel, now).await?,
                 Some(held) => end.reroute(held, &permit, &channel, &attempts).await?,
             };
             let held = match placed {
@@ -384,7 +384,8 @@ impl CreateRequest<'_> {
     ) -> Result<Placed, RequestError> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         self.check_channel(upload, channel)?;
-        self.end().reserve(upload, &permit, channel).await
+        let now = self.services.now();
+        self.end().reserve(upload, &permit, channel, now).await
     }
 
     /// Checks that `channel` takes the model and the seconds of the request, which may have become known

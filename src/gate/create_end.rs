@@ -61,8 +61,9 @@ impl CreateEnd<'_> {
         upload: &Upload<'_>,
         permit: &Permit,
         channel: &LiveChannel,
+        at: Timestamp,
     ) -> Result<Placed, RequestError> {
-        let (at, named) = (self.services.now(), self.record.named_reservation());
+        let named = self.record.named_reservation();
         let request = ReserveRequest {
             key: self.key,
             permit,
@@ -74,9 +75,8 @@ impl CreateEnd<'_> {
             id: named.unwrap_or_else(|| ReservationId::generate(at)),
             request_id: named.is_none().then(|| self.record.id()),
         };
-        let asked = Instant::now();
-        let outcome = self.services.billing.reserve(request, at).await?;
-        self.record.add_ledger_time(asked.elapsed());
+        let (outcome, took) = self.services.billing.reserve(request, at).await?;
+        self.record.add_ledger_time(took);
         match outcome {
             ReserveOutcome::Reserved(reservation) => {
                 let (model, size) = (permit.model().name(), &permit.size().name);
@@ -289,9 +289,10 @@ impl CreateEnd<'_> {
         let waiting = channel.wait_for_create(self.services.now());
         match exchange.head(channel.spec().answer_timeout).await {
             Ok(waited) => {
-                waiting.answered(self.services.now());
+                let now = self.services.now();
+                waiting.answered(now);
                 if let Some(head) = exchange.answered() {
-                    self.services.client.note_head(&channel, head);
+                    self.services.client.note_head(&channel, head, now);
                 }
                 let answer = exchange.rest(max_bytes).await?;
                 Ok((answer, Some(waited)))

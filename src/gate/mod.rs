@@ -247,7 +247,7 @@ impl Gate {
         let entry = snapshot.config.digests.get(&digest);
         let entry = entry.ok_or(KeyFault::Unknown)?;
         ctx.set_key(&entry.key.name);
-        let key = entry.valid_key(services.now())?;
+        let key = entry.valid_key(ctx.arrived)?;
         let route = route.map_err(|no| match no {
             NoRoute::Path => Refusal::NotFound(Missing::Route),
             NoRoute::Method(allowed) => Refusal::Method { allowed },

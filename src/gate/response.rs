@@ -31,6 +31,8 @@ pub(super) struct Response {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
+    /// Whether the response repeats the answer of an earlier request.
+    pub(super) is_replay: bool,
 }
 
 /// The body of a response.
@@ -64,6 +66,7 @@ impl Response {
             status,
             headers,
             body: Body::Whole(body),
+            is_replay: false,
         }
     }
 

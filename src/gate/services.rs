@@ -63,6 +63,8 @@ impl Services {
 pub(super) struct RequestContext {
     /// The configuration that was in force when the request came.
     pub(super) snapshot: Arc<Snapshot>,
+    /// When the request's head arrived.
+    pub(super) arrived: Timestamp,
     /// The route, as metrics label it.
     pub(super) route: &'static str,
     /// The key's name, once it is known.
@@ -109,6 +111,7 @@ impl RequestContext {
                     .contains_key(&KeyDigest::of(text.as_bytes()))
             })),
             snapshot,
+            arrived: now,
             route: "other",
             key: None,
             body_complete: false,

@@ -178,6 +178,11 @@ impl LiveChannel {
         self.operation.status(self.in_flight(), now)
     }
 
+    /// Returns whether an event changes nothing about its health.
+    pub(super) fn is_settled(&self, event: Event) -> bool {
+        self.operation.is_settled(event)
+    }
+
     /// Notes an event of a request that began at `began`.
     pub(super) fn note(&self, event: Event, began: Timestamp, now: Timestamp) -> Option<Change> {
         self.operation.note(event, began, &self.spec.ejection, now)

@@ -103,7 +103,7 @@ impl UpstreamClient {
     pub(crate) fn answered(&self, name: &str, status: StatusCode) {
         self.metrics.upstream_request(name, status.as_str());
         let fails = status.is_server_error() || matches!(status.as_u16(), 401..=403 | 408 | 429);
-        if fails {
+        if fails || self.failures.is_empty() {
             return;
         }
         for ended in self.failures.succeeded(name, self.clock.now()) {
@@ -111,10 +111,10 @@ impl UpstreamClient {
         }
     }
 
-    /// Notes the date of a channel's clock in the head of an answer.
-    pub(crate) fn note_head(&self, channel: &LiveChannel, head: &ResponseHeader) {
+    /// Notes the date of a channel's clock in the head of an answer that came at `now`.
+    pub(crate) fn note_head(&self, channel: &LiveChannel, head: &ResponseHeader, now: Timestamp) {
         if let Some(date) = head.headers.get(header::DATE) {
-            channel.clock().note(date, self.clock.now());
+            channel.clock().note(date, now);
         }
     }
 

@@ -116,7 +116,7 @@ impl UpstreamClient {
                     self.metrics.answered(name, route, waited);
                     if let Some(head) = exchange.answered() {
                         self.answered(name, head.status);
-                        self.note_head(channel, head);
+                        self.note_head(channel, head, self.clock.now());
                         self.note_status(channel, head.status, began);
                     }
                     return Ok(exchange);

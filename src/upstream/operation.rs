@@ -72,7 +72,16 @@ impl Operation {
         }
     }
 
-    /// Notes an event of a request. Where all is well and stays so, no lock is taken.
+    /// Returns whether an event changes nothing: all is well and stays so. No lock is taken.
+    pub(super) fn is_settled(&self, event: Event) -> bool {
+        let is_success = matches!(
+            event,
+            Event::Connected | Event::Created | Event::Answered | Event::Probed
+        );
+        is_success && self.good.load(Ordering::Relaxed)
+    }
+
+    /// Notes an event of a request.
     pub(super) fn note(
         &self,
         event: Event,
@@ -80,11 +89,7 @@ impl Operation {
         rules: &EjectionRules,
         now: Timestamp,
     ) -> Option<Change> {
-        let is_success = matches!(
-            event,
-            Event::Connected | Event::Created | Event::Answered | Event::Probed
-        );
-        if is_success && self.good.load(Ordering::Relaxed) {
+        if self.is_settled(event) {
             return None;
         }
         self.change(|health| health.note(event, began, rules, now))

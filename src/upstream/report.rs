@@ -107,8 +107,11 @@ impl UpstreamClient {
     }
 
     pub(super) fn note(&self, channel: &LiveChannel, event: Event, began: Timestamp) {
-        let change = channel.note(event, began, self.clock.now());
-        self.changed(channel, change);
+        // The clock is read only where it matters.
+        if !channel.is_settled(event) {
+            let change = channel.note(event, began, self.clock.now());
+            self.changed(channel, change);
+        }
     }
 
     /// Applies an operator's change to a channel.
