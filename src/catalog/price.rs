@@ -1,4 +1,4 @@
-//! List prices as ledgers keep them, and the quote for a request.
+//! List prices and purchase terms as ledgers keep them, and the quote for a request.
 
 use std::borrow::Cow;
 use std::sync::Arc;

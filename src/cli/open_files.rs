@@ -45,8 +45,10 @@ pub(super) struct TooFewFiles {
     pub(super) fitting: usize,
 }
 
-/// Checks that the bounds fit into the limit. Each upload has a connection of its own to a channel,
-/// besides that of its client, which may share one over HTTP/2.
+/// Checks that the configured bounds fit into `limit`, the limit of open files. Besides the connections of
+/// clients, each upload needs one to a channel, and `concurrent_uploads` counts twice: once for large
+/// bodies and once for small ones. A client may make several uploads over one HTTP/2 connection, so the
+/// number of connections is no bound for uploads.
 pub(super) fn check(limit: u64, bounds: &Bounds) -> Result<(), TooFewFiles> {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let connections = count(bounds.connections);

@@ -14,10 +14,10 @@
 //! OpenAI's, and leaves all other bytes as they are.
 
 mod blame;
-mod encode;
 mod error;
 mod job;
 mod list;
+mod percent;
 mod pointers;
 mod reader;
 #[cfg(test)]
@@ -26,10 +26,10 @@ mod text;
 mod words;
 
 pub use blame::Blame;
-pub use encode::percent_encoded;
 pub use error::{ApiError, Deletion, ErrorShape, JobStatus};
 pub use job::{JobAnswer, MAX_ID, UNREADABLE_PROMPT};
 pub use list::{ListReader, MAX_ENTRIES, Page};
+pub use percent::percent_encoded;
 pub use words::{MAX_WORD, Status, StatusWords, WordError};
 
 use pointers::Pointers;

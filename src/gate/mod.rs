@@ -204,7 +204,7 @@ impl Gate {
     /// If the connection must be broken off: see [`filter`](Self::filter).
     pub async fn handle(&self, client: &mut impl Client) -> pingora::Result<()> {
         let mut ctx = RequestContext::new(self.snapshot(), client.session(), self.now());
-        ctx.bound_connection(client.session());
+        ctx.set_timeouts(client.session());
         let _under_way = self.services.under_way.enter(&ctx.record);
         let answered = self.answer(client, &mut ctx).await;
         if let Err(error) = &answered {

@@ -118,10 +118,10 @@ impl RequestContext {
         }
     }
 
-    /// Sets the timeouts of a connection while the gate reads and writes it. The gate bounds each read
-    /// and write by itself: Pingora's own timeouts read the clock for each, whether or not there is
-    /// anything to wait for.
-    pub(super) fn bound_connection(&self, session: &mut ServerSession) {
+    /// Sets the keep-alive and drain timeouts of a connection, and turns Pingora's read timeout off: the
+    /// gate bounds each read and write itself, and Pingora would read the clock for each, even where
+    /// there is nothing to wait for.
+    pub(super) fn set_timeouts(&self, session: &mut ServerSession) {
         let bounds = &self.snapshot.config.bounds;
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(bounds.keepalive_timeout.as_secs().max(1)));

@@ -137,8 +137,9 @@ impl Form {
         self.judge_image(None)
     }
 
-    /// Compares the reference image with the requested size, as soon as both are known. A default size is
-    /// known with the permit.
+    /// Compares the reference image with the requested size as soon as both are known, and refuses an
+    /// image that cannot be read, where the model checks images. Where the request names no size, the
+    /// default is known only with `permit`.
     fn judge_image(&self, permit: Option<&Permit>) -> Result<(), Refusal> {
         let Some(verdict) = self.reference.as_ref().and_then(Reference::verdict) else {
             return Ok(());

@@ -225,7 +225,8 @@ pub struct Confirmation {
     pub answer: Option<FirstAnswer>,
 }
 
-/// The size, seconds and costs that a request asked for, where its charge was corrected to another job.
+/// The size, seconds and costs that were reserved for a request, where its job was rendered with others
+/// and the charge was corrected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncorrected {
     /// The size of the video.
@@ -242,8 +243,7 @@ impl Uncorrected {
     /// Returns the size, seconds and costs of `before`; `None` where `after` has the same size and
     /// seconds.
     pub(in crate::ledger) fn of(before: &Charge, after: &Charge) -> Option<Self> {
-        let is_same = (&before.size, before.seconds) == (&after.size, after.seconds);
-        (!is_same).then(|| Self {
+        (before != after).then(|| Self {
             size: before.size.clone(),
             seconds: before.seconds,
             list: before.list,

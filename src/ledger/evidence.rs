@@ -86,7 +86,7 @@ pub struct DisputeRecord {
     pub request_id: Arc<str>,
     /// The charge, with its payer.
     pub charge: Arc<Charge>,
-    /// The size, seconds and costs that were reserved, where the charge was corrected to another job.
+    /// The size, seconds and costs that were reserved, where the job was rendered with others.
     pub uncorrected: Option<Uncorrected>,
     /// The channel's address that got the request, where the channel has several.
     pub address: Option<Arc<str>>,

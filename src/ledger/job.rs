@@ -128,7 +128,7 @@ pub struct Unmatched {
     pub id: ReservationId,
     /// The charge.
     pub charge: Arc<Charge>,
-    /// The size, seconds and costs before the charge was corrected to its job, where they differ.
+    /// The size, seconds and costs that were reserved, where the job was rendered with others.
     pub uncorrected: Option<Uncorrected>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,

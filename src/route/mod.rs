@@ -1,7 +1,8 @@
-//! Finds the route of a request. A request without a known route never goes upstream: the channel's
-//! credential would open every other API of its account.
+//! Finds the route of a request, and decides which requests the gate claims from a proxy that embeds it.
+//! A request without a known route never goes upstream: the channel's credential would open every other
+//! API of its account.
 
-mod target;
+mod claim;
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use http::Method;
 
 use crate::dialect::percent_encoded;
 use crate::sha256::Sha256;
-pub(crate) use target::is_claimed;
+pub(crate) use claim::is_claimed;
 
 /// The route of a request: what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,8 +25,8 @@ pub(super) struct Listing {
 /// A page of the list.
 pub(super) struct Page {
     pub(super) jobs: Vec<Listing>,
-    /// The creation times of listed jobs whose id cannot be read: one of them may belong to a
-    /// reservation, though nobody can ask for it.
+    /// The creation times of listed jobs whose id cannot be read, `None` where the time cannot be read
+    /// either: one of these jobs may belong to a reservation, though nobody can ask for it.
     pub(super) nameless: Vec<Option<Timestamp>>,
     /// The id of the last job, after which the next page begins.
     pub(super) last: Option<Arc<str>>,

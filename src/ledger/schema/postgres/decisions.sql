@@ -586,7 +586,8 @@ BEGIN
           AND i.reservation = p_id;
     END IF;
 
-    v_is_other := o_corrected AND (p_size, p_seconds) IS DISTINCT FROM (v_was.size, v_was.seconds);
+    v_is_other := o_corrected AND ROW(p_size, p_seconds, p_list, p_billed)
+        IS DISTINCT FROM ROW(v_was.size, v_was.seconds, v_was.list_nanos, v_was.billed_nanos);
     -- The account's row is held until the commit: places are in the order of commits.
     INSERT INTO tollgate.account AS a VALUES (v_was.key, 1)
     ON CONFLICT (key) DO UPDATE SET last_place = a.last_place + 1
