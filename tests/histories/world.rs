@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -142,7 +142,16 @@ impl<'a> World<'a> {
             server::serve(handle.clone(), listener, &listen, &bounds).unwrap()
         };
         let ledger = handle.ledger().clone();
-        let ready = runtime.spawn(async move { ledger.ready().await });
+        // A database that is slow to answer is asked again.
+        let ready = runtime.spawn(async move {
+            let until = Instant::now() + PATIENCE;
+            loop {
+                match ledger.ready().await {
+                    Err(error) if error.is_transient() && Instant::now() < until => {}
+                    ready => break ready,
+                }
+            }
+        });
         ready.await.unwrap().unwrap();
         let mut lease = self.store.living().await;
         lease.retain(|name| !before.contains(name));
