@@ -114,6 +114,14 @@ async fn one_has_the_job(stand: &Stand, job: Option<String>, request: impl Fn(us
     assert_eq!(codes, [200, 409]);
 }
 
+/// Lets a channel list and show one job, `video_1`.
+fn shows(channel: &Scripted, job: Value) {
+    channel.says(move |target| match target.contains("video_1") {
+        true => (200, job.to_string()),
+        false => (200, list(std::slice::from_ref(&job), false)),
+    });
+}
+
 /// The same, where the job was rendered otherwise than both have asked for: that its owner is
 /// charged for what was rendered does not make the job the owner's for sure.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,10 +140,7 @@ async fn a_correction_tells_no_two_requests_apart() {
         assert_eq!(send(stand.gate, KEY, create("a dog")).await.status, 502);
         let mut rendered = job("video_1", "a cat", seconds_now());
         rendered["seconds"] = json!("8");
-        channel.says(move |target| match target.contains("video_1") {
-            true => (200, rendered.to_string()),
-            false => (200, list(&[rendered.clone()], false)),
-        });
+        shows(&channel, rendered);
         until_cents(&stand, [200, 80, 80]).await;
         one_has_the_job(&stand, Some("video_1".into()), request).await;
     })
@@ -155,10 +160,7 @@ async fn what_an_owner_asked_for_is_known_after_a_reload() {
         assert_eq!(lost.status, 502, "{}", engine.name());
         let mut rendered = job("video_1", "a cat", seconds_now());
         rendered["seconds"] = json!("8");
-        channel.says(move |target| match target.contains("video_1") {
-            true => (200, rendered.to_string()),
-            false => (200, list(&[rendered.clone()], false)),
-        });
+        shows(&channel, rendered);
         // The charge of twelve seconds is replaced by one of eight.
         until_cents(&stand, [200, 80, 120]).await;
         stand.handle.reload(setup().config_for(stand.mock.addr()));
