@@ -263,7 +263,7 @@ async fn one_command_tells_why_a_charge_was_not_to_be() {
             told.contains("reserved 4.00 CNY for key demo (list cost 0.80 USD)"),
             "{told}"
         );
-        let text = "corrected to 2.00 CNY (list cost 0.40 USD): the job is 720x1280 4 s, where \
+        let text = "corrected to 2.00 CNY (list cost 0.40 USD): charged as 720x1280 4 s, where \
             720x1280 8 s was asked for";
         assert!(told.contains(text), "{told}");
         let json: Value = serde_json::from_str(&stand.job(&["--json", "other-1"])).unwrap();

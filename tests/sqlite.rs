@@ -209,10 +209,10 @@ async fn what_cannot_be_opened_says_why() {
     let newer = folder.join("newer.db");
     drop(open(&newer));
     let db = Connection::open(&newer).unwrap();
-    db.execute_batch("PRAGMA user_version = 8").unwrap();
+    db.execute_batch("PRAGMA user_version = 9").unwrap();
     drop(db);
     let error = error(&newer).to_string();
-    assert!(error.contains("newer tollgate") && error.contains("version 8"));
+    assert!(error.contains("newer tollgate") && error.contains("version 9"));
 }
 
 /// No one, root neither, makes files there.
@@ -519,7 +519,7 @@ async fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(used(&ledger, &key, NOW).await[3], 1);
     drop(ledger);
     let version = rows(&look(&path), "PRAGMA user_version");
-    assert_eq!(version, ["7"]);
+    assert_eq!(version, ["8"]);
     let ledger = open(&path);
     assert_eq!(used(&ledger, &key, NOW).await, [50, 3, 4_000_000_000, 1]);
 }

@@ -223,7 +223,7 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
 fn correction(record: &DisputeRecord) -> Option<String> {
     let (before, charge) = (record.uncorrected.as_ref()?, &record.charge);
     Some(format!(
-        "corrected to {} {} (list cost {} USD): the job is {} {} s, where {} {} s was asked for",
+        "corrected to {} {} (list cost {} USD): charged as {} {} s, where {} {} s was asked for",
         charge.billed,
         charge.payer.currency,
         charge.list,

@@ -138,11 +138,7 @@ fn keep(
     };
     let ledger = gate.ledger().clone();
     if waiting() >= MAX_WAITING {
-        log::warn!(
-            "not kept in the ledger, which is away: configuration {}",
-            load.changes
-        );
-        return;
+        return log_not_kept(&load);
     }
     let retry = {
         let (ledger, load) = (ledger.clone(), load.clone());
@@ -166,8 +162,18 @@ fn keep(
     // A stop waits for the first attempt, but not for a ledger that is away.
     gate.spawn_write(async move {
         if ledger.note_load(&load).await.is_err() {
-            WAITING.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(retry);
+            if WAITING.fetch_add(1, Ordering::Relaxed) < MAX_WAITING {
+                tokio::spawn(retry);
+            } else {
+                WAITING.fetch_sub(1, Ordering::Relaxed);
+                log_not_kept(&load);
+            }
         }
     });
+}
+
+/// Logs that a load is given up, since too many wait for the ledger.
+fn log_not_kept(load: &ConfigLoad) {
+    let changes = &load.changes;
+    log::warn!("not kept in the ledger, which is away: configuration {changes}");
 }

@@ -204,7 +204,8 @@ impl Running {
             let _ = admin.stop(patience).await;
         }
         self.background.abort();
-        // Its error says that it was aborted. From here on it starts no further write.
+        // Its error says that it was aborted. A round that is amid its decisions may still begin a write:
+        // the next start finds what is lost with it.
         let _ = self.background.await;
         let left = self.gate.flush(FLUSH_WITHIN).await + reloads::waiting();
         if let Some(watched) = self.watched {

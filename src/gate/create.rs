@@ -206,13 +206,15 @@ impl CreateRequest<'_> {
         let candidates = self.choice.candidates(model, written, true, now)?;
         let body = Sending::AtOnce(self.framing);
         let (mut attempts, mut reservation) = (Attempts::default(), None);
-        let mut candidates = candidates.into_iter();
+        let (mut candidates, mut first_at) = (candidates.into_iter(), Some(now));
         while let Some((channel, _trial)) = candidates.next() {
             let name = &channel.spec().name;
+            // Where another channel was asked for before, time has passed.
+            let at = first_at.take().unwrap_or_else(|| self.services.now());
             // The ledger must know which channel to ask if the outcome stays unknown.
             let end = self.end();
             let placed = match reservation.take() {
-                None => end.reserve(upload, &permit, &channel, now).await?,
+                None => end.reserve(upload, &permit, &channel, at).await?,
                 Some(held) => end.reroute(held, &permit, &channel, &attempts).await?,
             };
             let held = match placed {

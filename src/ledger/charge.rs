@@ -240,8 +240,8 @@ pub struct Uncorrected {
 }
 
 impl Uncorrected {
-    /// Returns the size, seconds and costs of `before`; `None` where `after` has the same size and
-    /// seconds.
+    /// Returns the size, seconds and costs of `before`; `None` where the correction to `after` changes
+    /// nothing.
     pub(in crate::ledger) fn of(before: &Charge, after: &Charge) -> Option<Self> {
         (before != after).then(|| Self {
             size: before.size.clone(),

@@ -12,6 +12,9 @@ use crate::policy::Timestamp;
 /// set by more is not taken for time that has passed.
 const COUNTS_FOR: u64 = 60_000;
 
+/// The time, in milliseconds, by which another request's answer may have come after `now` was read.
+const RACE: u64 = 1000;
+
 /// The clock of a channel, as the dates of its answers tell it.
 #[derive(Debug, Default)]
 pub struct ChannelClock {
@@ -53,7 +56,10 @@ impl ChannelClock {
     pub(crate) fn at(&self, now: Timestamp) -> Option<Timestamp> {
         let last = self.lock();
         let Shown { date, seen, .. } = last.as_ref()?;
-        let passed = now.0.checked_sub(seen.0)?;
+        let passed = match now.0.checked_sub(seen.0) {
+            Some(passed) => passed,
+            None => (seen.0 - now.0 <= RACE).then_some(0)?,
+        };
         (passed <= COUNTS_FOR).then_some(Timestamp(date.0.saturating_add(passed)))
     }
 
@@ -88,7 +94,9 @@ mod tests {
             (0, Some(date)),
             (60_000, Some(date + 60_000)),
             (60_001, None),
-            (-1, None),
+            (-1, Some(date)),
+            (-1000, Some(date)),
+            (-1001, None),
             (-3_600_000, None),
         ] {
             let now = Timestamp(seen.0.saturating_add_signed(passed));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tollgate::clock::Clock;
 use tollgate::gate::{Background, Gate};
 use tollgate::metrics::Metrics;
@@ -21,6 +21,9 @@ use crate::row::Row;
 use crate::step::{Change, History, Listing, Play, Polling, Start, Step};
 use crate::store::{PATIENCE, Store};
 use crate::support::client::{Answer, Connection, Request};
+
+/// The pause before a database that was slow is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A gate, on threads of its own, so that it can die as a process does.
 pub struct Node {
@@ -147,7 +150,9 @@ impl<'a> World<'a> {
             let until = Instant::now() + PATIENCE;
             loop {
                 match ledger.ready().await {
-                    Err(error) if error.is_transient() && Instant::now() < until => {}
+                    Err(error) if error.is_transient() && Instant::now() < until => {
+                        sleep(AGAIN).await
+                    }
                     ready => break ready,
                 }
             }

@@ -549,7 +549,6 @@ pub async fn unknown_outcomes_stay_pending(ledger: Arc<dyn Ledger>) {
     assert!(ledger.job("video_2").await.unwrap().is_none());
 }
 
-/// A channel that names one job twice must not hand one key's job to another.
 pub async fn what_a_corrected_charge_was_before_stays_known(ledger: Arc<dyn Ledger>) {
     let key = key(vec![limit(Measure::VideoSeconds, "12/total")]);
     let asked = charge(&key, 8);
@@ -570,6 +569,8 @@ pub async fn what_a_corrected_charge_was_before_stays_known(ledger: Arc<dyn Ledg
         let tie = confirmation(&rendered, &job);
         let confirmed = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
         assert!(matches!(confirmed, Confirmed::Done { .. }), "{confirmed:?}");
+        let again = ledger.confirm(id, &tie, &binding(&key), NOW).await.unwrap();
+        assert!(matches!(again, Confirmed::Already { .. }), "{again:?}");
         let settled = ledger.settle(id, Resolution::Voided, "failed", NOW).await;
         assert!(settled.unwrap().is_some());
         let owner = ledger.reconciled("official", &job).await.unwrap().unwrap();
@@ -585,6 +586,7 @@ pub async fn what_a_corrected_charge_was_before_stays_known(ledger: Arc<dyn Ledg
     }
 }
 
+/// A channel that names one job twice must not hand one key's job to another.
 pub async fn an_upstream_id_is_taken_once(ledger: Arc<dyn Ledger>) {
     let group = group(vec![]);
     let keys = ["a", "b"].map(|name| key_in(&group, name, vec![]));

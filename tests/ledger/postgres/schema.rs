@@ -79,7 +79,7 @@ async fn a_schema_of_the_second_version_is_brought_up_to_date() {
         limit(Measure::Requests, "100/total"),
         limit(Measure::Requests, "100/min"),
         limit(Measure::BilledCost, "100/total"),
-        limit(Measure::InFlight, "11"),
+        limit(Measure::InFlight, "10"),
     ]);
     let used = async || {
         let usage = ledger.usage(&key, NOW).await.unwrap();
