@@ -126,7 +126,8 @@ pub(super) async fn in_time(
     written.unwrap_or_else(|_| Err(Error::new_down(WriteTimedout)))
 }
 
-/// Waits until the client is gone. Call this only after its request has been read.
+/// Waits until the client is gone, and returns the error that shows it. Call this only after the request
+/// has been read.
 ///
 /// Over HTTP/1.1 the end of the bytes that the client sends is not the end of the client (RFC 9112,
 /// section 9.6): it may have closed its sending side and wait for the answer. Only a reset or a failing

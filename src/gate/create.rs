@@ -46,7 +46,7 @@ struct CreateRequest<'a> {
     framing: Framing,
 }
 
-/// The result of a look at the ledger before the end of the body: what to do with the body.
+/// The use of a body whose request the ledger does not rule out beforehand: to forward, or to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precheck {
     /// The body may be forwarded.
@@ -247,8 +247,8 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Checks in the ledger, before a body is read or a channel is touched, whether the request can still
-    /// succeed. Only a hint: the reservation decides.
+    /// Asks the ledger, before a body is read or a channel is touched, whether the limits leave room for
+    /// the request, or its idempotency key has an answer. Only a hint: the reservation decides.
     async fn precheck(&self, permit: Option<&Permit>) -> Result<Precheck, RequestError> {
         if self.idempotency.was_answered().await? {
             // The repetition of a request takes nothing from a limit.
@@ -312,8 +312,8 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Checks whether the limits of `channel` leave no room for the request. Only a hint: the reservation
-    /// decides.
+    /// Returns the reason why the limits of `channel` have no room for the request; `None` if they have
+    /// room. Only a hint: the reservation decides.
     async fn is_full(
         &self,
         channel: &LiveChannel,
@@ -329,8 +329,8 @@ impl CreateRequest<'_> {
         Ok(reached.map(|reached| full(channel, &reached, now)))
     }
 
-    /// Opens an exchange with `channel`; `None` where the channel cannot be reached, which is noted. The
-    /// `last` candidate takes the headers, the others a copy.
+    /// Opens an exchange with `channel`; `None` if the channel cannot be reached, which is counted. The
+    /// `last` candidate takes the headers, each candidate before it gets a copy.
     async fn connect(
         &mut self,
         channel: &Arc<LiveChannel>,

@@ -270,8 +270,8 @@ impl CreateEnd<'_> {
         response
     }
 
-    /// Reads the channel's answer to a request that was completed, or whose completion failed. Returns
-    /// with the answer the time until its head came, if the request had been completed.
+    /// Reads the channel's answer to a request that was completed, or whose completion failed. Returns the
+    /// answer, and the time that the answer's head took (`None` after a failed completion).
     async fn read_answer(
         &self,
         mut exchange: Exchange,
@@ -350,8 +350,8 @@ impl CreateEnd<'_> {
     }
 
     /// Confirms the reservation with the job of the channel's answer, and puts the public ids into the
-    /// answer. Returns how much of each limit of the key was used when the reservation was made, and when
-    /// that was.
+    /// answer. Returns how much of each limit of the key was used when the reservation was made, and the
+    /// time of the reservation.
     async fn confirm(
         &self,
         mut reservation: Box<Reservation>,

@@ -16,7 +16,7 @@ pub(super) struct ErrorResponse {
     pub(super) code: &'static str,
     param: Option<String>,
     message: String,
-    /// The headers of this response, besides the headers that all responses have.
+    /// The headers that this error adds to those of all responses, such as `Retry-After`.
     pub(super) headers: Vec<(&'static str, String)>,
 }
 

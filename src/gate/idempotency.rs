@@ -115,7 +115,8 @@ impl Idempotency<'_> {
     }
 }
 
-/// Answers a request whose idempotency key is already bound to a request, the same or another one.
+/// Answers a request whose idempotency key is already bound: with the first answer to this very request,
+/// or with a refusal if that request has no answer yet or was another one.
 pub(super) fn answer_claimed(claimed: Claimed) -> Result<Response, RequestError> {
     match claimed {
         Claimed::Answered(first) => replayed(first),
@@ -124,7 +125,7 @@ pub(super) fn answer_claimed(claimed: Claimed) -> Result<Response, RequestError>
     }
 }
 
-/// Returns the body of a response, if that repeats the answer of an earlier request.
+/// Returns the body of `response` if the response repeats the answer to an earlier request.
 pub(super) fn replayed_body(response: &Response) -> Option<&[u8]> {
     match &response.body {
         Body::Whole(body) if response.is_replay => Some(body),

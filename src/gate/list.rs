@@ -34,7 +34,7 @@ const MAX_LIMIT: u32 = 100;
 const DEFAULT_LIMIT: u32 = 20;
 /// The maximum number of concurrent status requests for one page.
 const MAX_CONCURRENT: usize = 8;
-/// The deadline for all status requests of one page.
+/// The maximum time for all status requests of one page together.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The query parameters of a list request.
@@ -265,11 +265,11 @@ fn as_json(body: &[u8]) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The shared state of the requests to channels for one page.
+/// The deadline, the permits and the silent channels of the status requests for one page.
 struct PageRequests {
     until: Instant,
     permits: Semaphore,
-    /// Channels that gave no answer; they are not asked again for this page.
+    /// The names of channels that gave no answer: they are not asked again for this page.
     silent: Mutex<HashSet<Arc<str>>>,
 }
 

@@ -86,8 +86,8 @@ impl Gate {
         })
     }
 
-    /// Puts `config` in force, and returns what it changes. Requests under way keep the configuration
-    /// that they began with.
+    /// Puts `config` in force, and returns its differences from the configuration before. Requests under
+    /// way keep the configuration that they began with.
     pub fn reload(&self, config: Config) -> ConfigChange {
         self.services.runtime.replace(config, self.now())
     }
@@ -226,7 +226,7 @@ impl Gate {
         }
     }
 
-    /// Checks the head, finds the key, the route and its job, and calls the route's handler.
+    /// Checks the head of a request, finds its key, route and job, and calls the route's handler.
     async fn dispatch(
         &self,
         session: &mut ServerSession,
@@ -306,7 +306,7 @@ impl Gate {
         }
     }
 
-    /// Waits at most `within` for background writes to the ledger; returns the number still left.
+    /// Waits at most `within` for background writes to the ledger; returns the number of unfinished ones.
     pub async fn flush(&self, within: std::time::Duration) -> usize {
         self.services.billing.flush(within).await
     }

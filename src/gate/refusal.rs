@@ -28,7 +28,7 @@ pub enum Refusal {
         /// The maximum length of a body, in bytes.
         max: u64,
     },
-    /// The body came too slowly.
+    /// The body exceeded the read timeout or the upload timeout, or came below the minimum rate.
     Slow,
     /// A limit of the key or of its group is exceeded.
     Limit(Box<Exceeded>),
@@ -56,13 +56,14 @@ pub enum HeadFault {
     Repeated(&'static str),
     /// The header with this name is not allowed on this request.
     Forbidden(&'static str),
-    /// The header with this name has a value that cannot be read.
+    /// The value of the header with this name breaks the header's syntax, or is not one that the gate
+    /// supports.
     Unreadable(&'static str),
     /// A request with a body has no Content-Type.
     NoContentType,
     /// The request has a query string, and its route takes none.
     Query,
-    /// The query string cannot be read.
+    /// The query string of a list has a malformed pair, or a bad `limit`, `order` or `after`.
     BadQuery,
     /// The request has a body, and its route takes none.
     Body,
@@ -88,9 +89,10 @@ pub enum NotFound {
 pub enum Busy {
     /// The gate has as many uploads under way as it may.
     Uploads,
-    /// The ledger cannot be used.
+    /// The ledger does not answer, or answers with an error: nothing can be charged.
     Ledger,
-    /// The gate stood still between the reservation and the end of the request, for longer than allowed.
+    /// The gate stood still after the reservation for so long that the request may not be completed any
+    /// more: `jobs.unknown_grace` has passed, or another gate has voided the reservation.
     Stalled,
     /// No channel can be reached.
     Channels,
@@ -112,12 +114,12 @@ pub enum Busy {
 /// The fault of a channel for which a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelFault {
-    /// The channel broke off, or its answer cannot be used.
+    /// The channel broke off the request or its answer, or sent an answer that cannot be used.
     Broken {
         /// Whether the channel may have created a job all the same.
         created: bool,
     },
-    /// The channel took too long.
+    /// The channel's answer, or the rest of one, did not come within the channel's timeouts.
     Timeout {
         /// Whether the channel may have created a job all the same.
         created: bool,

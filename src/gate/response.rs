@@ -20,7 +20,7 @@ use crate::upstream::headers::passing_down;
 use crate::upstream::redirect::is_redirect;
 use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
 
-/// The `Cache-Control` of every response: it is for one client alone.
+/// The `Cache-Control` of every response: no cache may keep a response, which is for one client alone.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 
 /// The maximum number of rate limit headers in a response.
@@ -136,7 +136,7 @@ impl From<ErrorResponse> for Response {
     }
 }
 
-/// Returns the headers for a response whose body is streamed, for a client of HTTP version `version`.
+/// Returns the headers of `answered` that pass, and those that frame a streamed body in HTTP `version`.
 pub(super) fn streamed_headers(answered: &ResponseHeader, version: Version) -> HeaderMap {
     let mut headers = passing_down(&answered.headers);
     headers.insert(header::CACHE_CONTROL, PRIVATE);
@@ -231,8 +231,8 @@ fn relay_failure(
     Ok(Response::of(answer))
 }
 
-/// Returns whether an answer to half a request may be caused by a slow client: servers and proxies answer
-/// with these statuses when they give up waiting for a body. Such an answer must not eject a channel.
+/// Returns whether `status`, answered to half a request, may be caused by a slow client: servers and
+/// proxies send 408, 502 or 504 when they stop waiting for a body. Such an answer must eject no channel.
 pub(super) fn is_of_upload(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 502 | 504)
 }

@@ -170,7 +170,8 @@ impl RequestContext {
         self.note_own_job(entry);
     }
 
-    /// Notes that the request repeats an earlier one, whose answer has that body and names its job.
+    /// Records for the access log that the response repeats an earlier answer, and the job that the answer
+    /// names; `body` is the body of that answer.
     pub(super) async fn note_replay(&self, services: &Services, body: &[u8]) {
         self.record.set_replayed();
         let answer = JobAnswer::read(body, &Dialect::default());
@@ -242,12 +243,13 @@ impl BackgroundService for Background {
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 impl Background {
-    /// Runs until it is dropped.
+    /// Runs the background work; the returned future never completes, and dropping it ends the work.
     pub async fn run(&self) {
         self.worker.run().await;
     }
 
-    /// Runs one round of what [`run`](Self::run) repeats, for tests that decide when.
+    /// Runs one round of the work that [`run`](Self::run) repeats, for tests that decide when a round
+    /// runs.
     #[doc(hidden)]
     pub async fn round(&self) {
         self.worker.round().await;

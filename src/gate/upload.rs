@@ -37,8 +37,8 @@ pub(super) struct Upload<'s> {
     arrived: Option<Instant>,
     inspecting: Duration,
     ended: bool,
-    /// Whether the body is only read to be compared, whatever the policy says of it: nothing is
-    /// forwarded.
+    /// Whether the body is only read to be compared with that of an earlier request: its policy
+    /// violations do not stop the reading, and nothing is forwarded.
     compares: bool,
 }
 
@@ -105,7 +105,7 @@ impl<'s> Upload<'s> {
         self.arrived.unwrap_or_else(Instant::now)
     }
 
-    /// Returns the time that the inspector has taken so far.
+    /// Returns the total time spent in the inspector so far.
     pub(super) fn inspecting(&self) -> Duration {
         self.inspecting
     }

@@ -12,12 +12,13 @@ use crate::upstream::Framing;
 /// The maximum number of bytes of a body that are read, if at hand, before a channel is connected to.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
 
-/// The size class of a body, by its head.
+/// The size class of a body, by the length that the request's head declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum BodySize {
-    /// A declared length that is read whole before a channel is connected to.
+    /// A body with a declared length of at most [`READ_AHEAD`] bytes, which is read whole before a
+    /// channel is connected to.
     Small,
-    /// A longer declared length, or none.
+    /// A body with a longer declared length, or without one.
     Large,
 }
 
