@@ -59,7 +59,7 @@ struct Facts {
     answer: Option<Duration>,
 }
 
-/// The end of a request: the last facts of its line.
+/// The facts that complete a request's line at its end: route, key, status, bytes of both bodies.
 pub(crate) struct Ended<'a> {
     pub(crate) route: &'static str,
     /// The name of the key; empty if it is not known.
@@ -97,8 +97,8 @@ impl RequestRecord {
         self.id.as_str()
     }
 
-    /// Returns the reservation id that the request id names; `None` if the client has given the request
-    /// id.
+    /// Returns the reservation id that the gate made the request id from; `None` if the client has given
+    /// the request id.
     pub(crate) fn named_reservation(&self) -> Option<ReservationId> {
         self.id.reservation()
     }
@@ -171,7 +171,7 @@ impl RequestRecord {
         self.facts().source = Some(job.clone());
     }
 
-    /// Records the time when the whole body had arrived.
+    /// Records the time from the beginning of the request to `at`, when the whole body had arrived.
     pub(crate) fn set_arrival(&self, at: Instant) {
         self.facts().upload = Some(at.saturating_duration_since(self.began));
     }

@@ -1,4 +1,4 @@
-//! The settings of the log.
+//! The settings of the log: its format, and which requests get a line.
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum LoggedRequests {
     /// All requests.
     #[default]
     All,
-    /// Requests that were answered with 400 or more, or not at all.
+    /// Requests that were answered with status 400 or above, or not at all: the client was gone (499).
     Errors,
     /// No requests.
     Off,
@@ -33,11 +33,11 @@ impl LoggedRequests {
     }
 }
 
-/// The settings of the log.
+/// The settings of the log: its format, and which requests get a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The format of log lines. Only for the binary: a host has its own logger.
+    /// The format of all log lines of the binary. A host that embeds the gate has its own logger.
     pub format: LogFormat,
-    /// The requests that get a line.
+    /// The requests that get a line in the access log.
     pub requests: LoggedRequests,
 }
