@@ -10,7 +10,8 @@ use crate::policy::{Limit, Timestamp};
 use crate::runtime::Snapshot;
 use crate::upstream::CHANNEL_STATES;
 
-/// Updates the gauges of live state. Call this before the metrics are read.
+/// Updates the gauges of live state: ledger, channels, models, budgets, uploads. Call this before the
+/// metrics are read.
 pub async fn refresh_metrics(gate: &Gate) {
     let (snapshot, now) = (gate.snapshot(), gate.now());
     show_uploads(gate, &snapshot);

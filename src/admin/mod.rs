@@ -135,7 +135,8 @@ impl Admin {
         }
     }
 
-    /// Returns the refusal of a request for a change, unless an operator may have sent the request.
+    /// Returns the refusal of a request for a change that is no POST, comes from a web page, or comes to
+    /// an unprotected address; `None` if the change may be made.
     fn why_not_changed(
         &self,
         configured: &config::Admin,

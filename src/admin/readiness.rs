@@ -20,24 +20,24 @@ const LEDGER_WITHIN: Duration = Duration::from_secs(2);
 pub struct Readiness {
     /// Whether the gate's server is stopping.
     pub stopping: bool,
-    /// Whether the ledger can be used; if not, the reason.
+    /// `Ok` if the ledger can be used; otherwise the reason why not, in words for operators.
     pub ledger: Result<(), String>,
-    /// Whether there are jobs that can be polled without the ledger.
+    /// Whether the gate has cached jobs, which can be polled without the ledger.
     pub knows_jobs: bool,
-    /// The channels, each address by itself.
+    /// The channels, with an entry for each of their addresses.
     pub channels: Vec<ChannelReadiness>,
     /// The models, each with whether its creates can be sent to a channel.
     pub models: Vec<(Arc<str>, ModelReadiness)>,
 }
 
-/// Whether, and to which channels, creates of a model can be sent.
+/// The channels to which creates of a model can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelReadiness {
-    /// To a channel that works, or is due to be tried again.
+    /// At least one active channel of the model works, or is due to be tried again.
     Available,
-    /// To ejected channels only: each create is tried there all the same.
+    /// All active channels of the model are ejected: each create is sent to one all the same.
     Ejected,
-    /// To no channel: each is drained or off.
+    /// No channel of the model is active: each is drained or off.
     Closed,
 }
 
@@ -87,7 +87,7 @@ impl ChannelReadiness {
         }
     }
 
-    /// Returns whether the channel can be asked about jobs, even if it takes no creates.
+    /// Returns whether the channel can be asked about jobs, even if no creates are sent to it.
     fn can_be_reached(&self) -> bool {
         self.is_up || self.status.label != "off" && !self.is_unreachable()
     }

@@ -18,16 +18,16 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// The outcome of a reload that put a configuration in force.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// The changes.
+    /// The differences from the configuration before.
     pub change: ConfigChange,
-    /// The names of the settings that wait for the next start.
+    /// The names of changed settings that take effect only at the next start.
     pub next_start: Vec<&'static str>,
-    /// The end of the validity of the listener's new certificate, in seconds since the epoch; `None`
-    /// without a new one; or the problem for which the old one stays.
+    /// The end of the validity of the listener's new certificate, in seconds since 1970; `None` if there is
+    /// no new certificate. The error is the problem for which the old certificate stays.
     pub certificate: Result<Option<u64>, String>,
 }
 
-/// The outcome of a reload.
+/// The outcome of a reload; an error if the configuration is not valid and the old one stays in force.
 pub type ReloadOutcome = Result<Reloaded, config::Error>;
 
 /// A handle that asks the process to reload its configuration.
