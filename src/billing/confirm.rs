@@ -20,16 +20,17 @@ use crate::ledger::{
 };
 use crate::metrics::Event;
 
-/// The time for which a confirmation is retried while a limit has no room for a job that the client has
-/// been told of. A time and not a number of attempts, since a gate that stops tries more often.
+/// The time, from the first refusal, for which a confirmation is retried while a limit has no room for a
+/// job that the client has been told of. It is no number of attempts, since a gate that stops tries more
+/// often.
 const NO_ROOM_FOR: Duration = Duration::from_secs(40);
 
 /// The reason why a reservation was not confirmed with the job of its channel's answer.
 pub(crate) enum NotConfirmed {
-    /// The job's id belongs to another reservation: the owner of the job cannot be known.
+    /// The ledger has the job's id under another reservation: the owner of the job cannot be known.
     Taken(Box<Reservation>),
-    /// The reservation was voided before, since no answer was to be expected, and no limit has room for a
-    /// new reservation.
+    /// The reservation was voided before its channel answered, since no answer was to be expected any
+    /// more, and a limit has no room for a new reservation.
     GivenUp,
 }
 
@@ -222,7 +223,7 @@ impl Billing {
     }
 
     /// Confirms a reservation with the listed job that was matched with it, now or as soon as the ledger
-    /// can be used. `before` is the charge so far.
+    /// can be used. `before` is the charge of the reservation so far.
     pub(super) async fn confirm_reconciled(
         &self,
         id: ReservationId,
@@ -292,7 +293,8 @@ fn first_refusal(refused: &OnceLock<Instant>, id: ReservationId, job: &str) -> I
     })
 }
 
-/// Logs that a channel answered with a job after the reservation had been given up; `anew` is charged.
+/// Logs that a channel answered with a job after the reservation had been given up. The job is charged by
+/// the new reservation `anew`; without one it is not charged.
 fn log_given_up(given_up: &Reservation, anew: Option<&Reservation>, job: &str) {
     let (id, channel) = (given_up.id(), &given_up.charge().channel);
     match anew {
@@ -340,7 +342,8 @@ fn log_uncorrected(
     );
 }
 
-/// Returns the limits that a correction must fit; none if the charge does not change.
+/// Returns the limits of the payer that a correction from `before` to `after` must fit; none if both are
+/// the same charge.
 pub(super) fn binding_limits(config: &Config, before: &Charge, after: &Charge) -> BindingLimits {
     match before == after {
         true => BindingLimits::default(),

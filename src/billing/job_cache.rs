@@ -15,7 +15,7 @@ use crate::policy::Timestamp;
 /// The size of one half of the cache: at least this many of the most recently used jobs are kept.
 const REMEMBERED: usize = 50_000;
 
-/// A job, with what this gate has seen of it.
+/// A cached job of the ledger, with this gate's record of its end, its polls and its last answer.
 #[derive(Debug)]
 pub(crate) struct JobEntry {
     pub(crate) job: Job,
@@ -58,7 +58,8 @@ impl JobEntry {
         (job.upstream_id != job.id).then_some(&*job.upstream_id)
     }
 
-    /// Returns whether the job's charge is resolved, as far as this gate has seen: the ledger decides.
+    /// Returns whether this gate has seen that the job's charge is resolved; only the ledger knows for all
+    /// gates.
     pub(crate) fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Relaxed)
     }
@@ -85,7 +86,7 @@ impl JobEntry {
         self.last_answer.load(Ordering::Relaxed) == answer.0
     }
 
-    /// Remembers an answer that holds nothing more to be settled.
+    /// Records the digest of the last answer, of which nothing is left to be settled.
     pub(crate) fn set_last_answer(&self, answer: AnswerDigest) {
         self.last_answer.store(answer.0, Ordering::Relaxed);
     }
@@ -95,7 +96,7 @@ impl JobEntry {
         self.polled.store(now.0, Ordering::Relaxed);
     }
 
-    /// Returns the time when a client last asked this gate for the job.
+    /// Returns the time when a client last asked this gate for the job; time 0 if none did.
     pub(crate) fn last_poll(&self) -> Timestamp {
         Timestamp(self.polled.load(Ordering::Relaxed))
     }
@@ -139,7 +140,7 @@ impl JobCache {
         }
     }
 
-    /// Removes the job `id` if its entry is of another reservation than `reservation`.
+    /// Removes the job `id`, unless its entry is of `reservation`.
     pub(crate) fn forget_others(&self, id: &str, reservation: ReservationId) {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         for half in &mut *halves {

@@ -6,7 +6,7 @@ use crate::channel::Channel;
 use crate::dialect::{JobAnswer, Status};
 use crate::ledger::{self, JobError, Resolution};
 
-/// The end of a job, and how it resolves the charge.
+/// The end of a job, and the resolution of its charge: posted or voided.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobEnd {
     pub(crate) resolution: Resolution,
@@ -23,14 +23,15 @@ impl JobEnd {
         status: "deleted",
         lasted: None,
     };
-    /// The end of a job whose end was not seen in time: posted.
+    /// The end of a job whose end was not seen within `jobs.expire_after`: posted.
     pub(crate) const EXPIRED: Self = Self {
         resolution: Resolution::Posted,
         status: "expired",
         lasted: None,
     };
 
-    /// Returns the end of a job of this status, and whether it is charged; `None` while the job goes on.
+    /// Returns the end of a job with `status`, whose charge is posted or voided; `None` if the status is
+    /// not final.
     pub(crate) fn of(status: Status, charge_failed_jobs: bool) -> Option<Self> {
         let owed = match status {
             Status::Completed => true,
@@ -61,7 +62,8 @@ pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobErro
     is_known.then_some(JobError { code, message })
 }
 
-/// Returns the time that a job took, by the times that its channel gives.
+/// Returns the time from a job's creation to its completion, by its channel's clock; `None` if the answer
+/// lacks one of these times.
 pub(super) fn duration(answer: &JobAnswer) -> Option<Duration> {
     let seconds = answer.completed?.checked_sub(answer.created?)?;
     Some(Duration::from_secs(seconds))

@@ -41,11 +41,11 @@ pub(super) enum Round {
     Complete,
     /// More work is due.
     More,
-    /// The channel could not be asked, or its list has not been read to the end yet.
+    /// Due work waits: the channel could not be asked, or its list has not been read to the end yet.
     HeldUp,
 }
 
-/// The polls of one channel's jobs that are under way, and the times when the next may begin.
+/// The polls of one channel's jobs that are under way, and the earliest time of the next poll.
 #[derive(Default)]
 pub(super) struct Poller {
     polls: JoinSet<Result<(), QueryError>>,

@@ -20,7 +20,7 @@ use crate::policy::{Key, Permit, Timestamp};
 use crate::upstream::LiveChannel;
 
 /// The service that moves money in the ledger, and shows each movement in the metrics once. Clones share
-/// all.
+/// the ledger, the caches and the pending writes.
 #[derive(Clone)]
 pub(crate) struct Billing {
     pub(super) ledger: Arc<dyn Ledger>,
@@ -52,9 +52,9 @@ pub(crate) struct ReserveRequest<'a> {
     pub(crate) request_id: Option<&'a str>,
 }
 
-/// The outcome of [`Billing::reserve`].
+/// The outcome of [`Billing::reserve`]: a reservation, or the reason why there is none.
 pub(crate) enum ReserveOutcome {
-    /// The charge is pending.
+    /// The cost is reserved, and the guard of the pending reservation is returned.
     Reserved(Box<Reservation>),
     /// A limit of the key, its group or its channel is reached.
     LimitReached(LimitReached),

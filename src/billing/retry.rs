@@ -17,7 +17,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// The maximum number of calls that are being retried at a time.
 const MAX_RETRIES: usize = 100_000;
 
-/// The kind of a ledger call in the life of a reservation.
+/// The kind of a ledger call about a reservation: one call of each kind is retried at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LedgerCall {
     Confirm,

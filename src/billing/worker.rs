@@ -67,7 +67,7 @@ impl Worker {
         })
     }
 
-    /// Runs until it is dropped.
+    /// Runs all background tasks; the future never completes, and dropping it ends them.
     pub(crate) async fn run(self: &Arc<Self>) {
         let mut tasks = JoinSet::new();
         let worker = self.clone();
@@ -87,7 +87,7 @@ impl Worker {
         self.billing.flush(within).await;
     }
 
-    /// Runs one round of what [`run`](Self::run) repeats, for tests that decide when.
+    /// Runs one round of each task that [`run`](Self::run) repeats, for tests that decide when.
     pub(crate) async fn round(self: &Arc<Self>) {
         let snapshot = self.runtime.snapshot();
         self.send_heartbeat(&mut Reachability::default()).await;
@@ -208,7 +208,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns whether this gate holds the lease of a task. If the ledger is away, no gate does.
+    /// Takes or renews the lease of `task` for `span`; returns whether this gate holds it. If the ledger is
+    /// away, no gate holds a lease.
     async fn has_lease(&self, task: &str, span: Duration) -> bool {
         let leased = self.billing.ledger().lease(task, span).await;
         leased.unwrap_or(false)

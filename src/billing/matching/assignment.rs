@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 /// A matching: the job of each reservation. Reservations and jobs are numbered from 0.
 #[derive(Clone)]
 pub(super) struct Assignment {
-    /// The time when each reservation was made.
+    /// The time of each reservation, in milliseconds since 1970.
     made: Vec<u64>,
-    /// The time when each job was created, ascending.
+    /// The creation time of each job, ascending, in milliseconds since 1970.
     created: Vec<u64>,
     jobs: Vec<Option<usize>>,
     owners: Vec<Option<usize>>,
@@ -83,7 +83,7 @@ impl Assignment {
         None
     }
 
-    /// Exchanges jobs along the augmenting path that ends at `job`.
+    /// Gives each reservation on the augmenting path from `start` to `job` the job that follows it there.
     fn shift(&mut self, start: usize, mut job: usize, reached: &[Option<usize>]) {
         while let Some(taker) = reached[job] {
             self.owners[job] = Some(taker);

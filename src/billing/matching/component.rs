@@ -12,7 +12,7 @@ pub(super) struct Component<'a> {
 }
 
 impl Component<'_> {
-    /// Returns the key of the component's reservations, if all have the same key.
+    /// Returns the key of the component's reservations; `None` if they have several keys.
     pub(super) fn single_key(&self) -> Option<&Arc<str>> {
         let mut keys = self.candidates.iter().map(|candidate| &candidate.key);
         let first = keys.next()?;

@@ -12,7 +12,7 @@ use crate::policy::Timestamp;
 pub(in crate::billing) struct ListedJob {
     /// The channel's id of the job.
     pub(in crate::billing) id: Arc<str>,
-    /// The channel's name for the job's model.
+    /// The model's name as the channel lists it.
     pub(in crate::billing) model: Option<Arc<str>>,
     /// The catalog's model that the channel's model is, or is a snapshot of.
     pub(in crate::billing) offered: Option<Arc<str>>,
@@ -40,7 +40,7 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) state: State,
     /// The fingerprint of the request, if it has an idempotency key.
     pub(in crate::billing) fingerprint: Option<[u8; 32]>,
-    /// The time of the reservation.
+    /// The time of the reservation, by the clock of the gate that made it.
     pub(in crate::billing) created: Timestamp,
     /// The time when the reservation was found to be unknown, or voided.
     pub(in crate::billing) since: Timestamp,
@@ -59,25 +59,25 @@ pub(in crate::billing) struct ReconciledJob {
 /// The circumstances in which a list was read, and the tolerances for its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::billing) struct Rules {
-    /// The time when reading the list began.
+    /// The time when the first page of the list was requested, by the gate's clock; perhaps rounds ago.
     pub(in crate::billing) listed_at: Timestamp,
     /// Whether the list was read back to the oldest unknown reservation.
     pub(in crate::billing) complete: bool,
     /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
     /// answer has one.
     pub(in crate::billing) clock_ahead: Option<i64>,
-    /// Milliseconds by which clocks may differ in addition.
+    /// Milliseconds by which clocks may differ beyond `clock_ahead`.
     pub(in crate::billing) skew: u64,
-    /// Milliseconds within which a channel must list a new job.
+    /// Milliseconds from the end of a create within which its channel must list the job.
     pub(in crate::billing) grace: u64,
     /// Maximum duration of a create, in milliseconds. A reservation may have become unknown earlier than
     /// that, by a gate that took the gate that sends the create for dead.
     pub(in crate::billing) create_timeout: u64,
-    /// The time from which reservations are not all among the candidates.
+    /// The earliest creation time of reservations that may be missing from the candidates.
     pub(in crate::billing) unseen_from: Option<Timestamp>,
 }
 
-/// A decision of matching. A reservation without a decision waits.
+/// A decision of matching. A reservation without a decision stays as it is until the next round.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::billing) enum Decision {
     /// The job belongs to this reservation.
@@ -85,7 +85,7 @@ pub(in crate::billing) enum Decision {
         reservation: ReservationId,
         job: Arc<str>,
     },
-    /// The reservation became no job.
+    /// No job was created for this reservation: it is voided.
     Void { reservation: ReservationId },
     /// It cannot be decided whether the job belongs to this reservation. For the log.
     Ambiguous {
@@ -107,7 +107,8 @@ pub(in crate::billing) enum Ambiguity {
     /// Several requests fit the job that differ only in what a list does not show. The reservation gets
     /// the job.
     Requests,
-    /// Several such requests fit, and there are fewer jobs than reservations: this reservation is held.
+    /// Several requests fit as in [`Requests`](Self::Requests), but there are fewer jobs than reservations:
+    /// this reservation is held.
     TooFewJobs,
 }
 
@@ -263,8 +264,9 @@ impl Rules {
         Timestamp(from)..=Timestamp(to)
     }
 
-    /// Returns whether the channel has had time to list the job of a reservation, and the job would have
-    /// been noticed.
+    /// Returns whether the list would show a job of `candidate`: the list is complete, was requested
+    /// `grace` after the request was over, and was read with the reservation known, so that its job would
+    /// have been noticed.
     pub(super) fn is_due(&self, candidate: &Candidate) -> bool {
         let was_seen = self.unseen_from.is_none_or(|from| candidate.created < from);
         let over = self.over(candidate).0.saturating_add(self.grace);
@@ -281,13 +283,13 @@ impl Rules {
         self.unseen_from.is_some_and(unseen) || fitting.iter().any(|c| is_pending(&c))
     }
 
-    /// Returns the time when a job was created, by the gates' clock.
+    /// Returns the time when a job was created, by the gates' clock; the time of the list if it has none.
     pub(super) fn created(&self, job: &ListedJob) -> Timestamp {
         let at = job.created.map(|at| self.by_our_clock(at));
         at.unwrap_or(self.listed_at)
     }
 
-    /// Returns the time from which a reservation's request was certainly over.
+    /// Returns the earliest time at which a reservation's request was certainly over.
     fn over(&self, candidate: &Candidate) -> Timestamp {
         let deadline = candidate.created.0.saturating_add(self.create_timeout);
         candidate.since.max(Timestamp(deadline))
@@ -319,7 +321,8 @@ impl ListedJob {
         self.renders_other(candidate) == (false, false) && self.source == candidate.source
     }
 
-    /// Returns whether the job's size, and whether its seconds, differ from what a reservation asked for.
+    /// Returns two answers: whether the job's size, and whether its seconds, differ from what a reservation
+    /// asked for.
     fn renders_other(&self, candidate: &Candidate) -> (bool, bool) {
         let size = self.size.as_ref();
         (

@@ -57,7 +57,8 @@ fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
         .max_by_key(|model| model.len())
 }
 
-/// Returns the time from which reservations are missing in `entries`, if a query with `limit` was cut.
+/// Returns the earliest creation time of reservations that may be missing from `entries`; `None` if the
+/// query was not cut by its `limit`.
 pub(super) fn unseen_from(entries: &[Unmatched], limit: u32) -> Option<Timestamp> {
     (entries.len() >= limit as usize).then(|| entries.last().map(|last| last.created))?
 }

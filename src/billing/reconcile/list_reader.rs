@@ -37,7 +37,7 @@ pub(super) struct Page {
 /// The state of reading a list page by page, over several rounds.
 #[derive(Debug)]
 pub(super) struct ListReader {
-    /// The time when the first page was requested.
+    /// The time when the first page was requested, by the gate's clock; perhaps rounds ago.
     pub(super) began: Timestamp,
     /// The listed jobs that may belong to a reservation.
     pub(super) jobs: Vec<Listing>,
@@ -46,7 +46,7 @@ pub(super) struct ListReader {
     /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
     /// answer has one.
     pub(super) clock_ahead: Option<i64>,
-    /// The time from which reservations were not all known while the list was read.
+    /// The earliest creation time of reservations that may have been unknown while the list was read.
     pub(super) unseen_from: Option<Timestamp>,
     after: Option<Arc<str>>,
     pages: u64,
@@ -105,7 +105,7 @@ impl ListReader {
         }
     }
 
-    /// Records that reservations made since `from` are not all known in this round.
+    /// Records that reservations made at `from` or later may be unknown in this round.
     pub(super) fn note_unseen(&mut self, from: Option<Timestamp>) {
         self.unseen_from = match (self.unseen_from, from) {
             (Some(one), Some(other)) => Some(one.min(other)),

@@ -60,7 +60,7 @@ pub(super) struct Reconciler {
 struct Unresolved {
     unmatched: Vec<Unmatched>,
     candidates: Vec<Candidate>,
-    /// The time from which reservations are not all included.
+    /// The earliest creation time of reservations that may be missing here.
     unseen_from: Option<Timestamp>,
 }
 

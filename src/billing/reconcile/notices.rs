@@ -11,7 +11,7 @@ use crate::ledger::ReservationId;
 /// The maximum number of log lines that are remembered so that they are not repeated.
 const LOGGED: usize = 10_000;
 
-/// The record of what has been logged about a channel.
+/// The record of the warnings that have been logged about a channel, so that none is repeated.
 #[derive(Default)]
 pub(super) struct Notices {
     /// The reservation (if the line named one) and the job of each logged line.
