@@ -14,9 +14,9 @@ pub struct PriceList(Arc<str>);
 /// The terms by which the cost of a job to the channel's account is computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurchaseTerms {
-    /// A factor of the list cost.
+    /// The account pays the list cost times this factor.
     Factor(Multiplier),
-    /// Prices of the model's sizes, in the currency of the purchase.
+    /// The account pays these prices per second of the model's sizes, in the currency of the purchase.
     Prices(PriceList),
 }
 
@@ -38,7 +38,8 @@ impl PurchaseTerms {
         }
     }
 
-    /// Parses the text that a ledger has kept; `None` if it is neither form.
+    /// Parses the text of [`to_text`](Self::to_text) that a ledger has kept; `None` if the text is neither
+    /// a factor nor a price list.
     pub fn from_text(text: &str) -> Option<Self> {
         match text.contains('=') {
             true => Some(Self::Prices(PriceList::from_text(text))),

@@ -37,16 +37,16 @@ impl fmt::Display for ContentHost {
 /// The reason why a text is not a valid content host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseContentHostError {
-    /// Not a host name or an IP address, or more than that.
+    /// The text is no host name or IP address, or has more than a host and a port.
     #[error(
         "this is no host: write one such as cdn.example.com, *.example.com or \
          10.0.0.7:9000, without https://"
     )]
     Host,
-    /// Not a port from 1 to 65535.
+    /// The port is not from 1 to 65535.
     #[error("the port is no number from 1 to 65535")]
     Port,
-    /// A wildcard that covers a top-level domain, or an address.
+    /// The wildcard covers a whole top-level domain, or stands before an IP address.
     #[error("a wildcard needs a domain of at least two labels, as *.example.com")]
     TooWide,
 }
@@ -107,7 +107,7 @@ pub struct ContentUrl {
 /// The reason why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotFollowed {
-    /// The `Location` is missing or cannot be read.
+    /// The `Location` is missing, or is no valid `http(s)` URL without a user, nor an absolute path.
     #[error("its Location is no http or https URL")]
     Unreadable,
     /// The target's host is not named in the channel's `content_hosts`.
@@ -116,7 +116,7 @@ pub enum NotFollowed {
     /// The target is plain HTTP, and the channel uses TLS.
     #[error("it leads to http://, from a channel that is spoken to by https://")]
     Plain,
-    /// Too many redirects have followed each other.
+    /// The download has been redirected too often.
     #[error("it leads on too often")]
     TooMany,
 }
@@ -125,7 +125,7 @@ impl ContentUrl {
     /// Resolves the `Location` of an answer from `from`, if `channel` may redirect there.
     ///
     /// # Errors
-    /// If `channel` may not.
+    /// If the URL is not valid, its host is not named, or it leads from TLS to plain HTTP.
     pub fn resolve(
         location: &str,
         from: &ServerUrl,

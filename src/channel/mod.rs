@@ -67,11 +67,11 @@ pub struct Channel {
     /// The channel's weight in its tier, 1 to 1000: a channel of 80 gets four times the creates of one
     /// of 20.
     pub weight: u32,
-    /// Whether the channel takes creates, and whether it is asked for its jobs.
+    /// The state of the channel: active, draining (no creates), or off (nothing is sent to it).
     pub state: ChannelState,
-    /// The limits of what is sent to the channel.
+    /// The limits of all creates that are sent to the channel, whichever key they come from.
     pub limits: Vec<Limit>,
-    /// The prices that the channel charges.
+    /// The prices that the channel charges the gate's operator, if they are configured.
     pub purchase: Option<Purchase>,
     /// The rules by which a failing channel gets no creates for a time.
     pub ejection: EjectionRules,

@@ -35,7 +35,7 @@ impl ChannelState {
 pub struct Purchase {
     /// The currency's name, a label: `USD`.
     pub currency: Arc<str>,
-    /// The price.
+    /// The price: a factor of the list price, or prices by model and size.
     pub price: PurchasePrice,
 }
 

@@ -11,7 +11,7 @@ use crate::key::Secret;
 pub struct EgressProxy {
     /// A host name in lower case, or an IP address without brackets.
     pub host: String,
-    /// The port.
+    /// The port, which the URL must name: there is no default.
     pub port: u16,
     /// The value of `Proxy-Authorization`, if the URL has a user and a password.
     pub authorization: Option<Secret>,
@@ -23,7 +23,8 @@ pub enum ParseProxyError {
     /// The URL does not begin with `http://`.
     #[error("a proxy's URL begins with http://, whatever the channel's begins with")]
     Scheme,
-    /// The user or the password cannot be sent.
+    /// The user or password is badly escaped, or cannot stand in Basic credentials: the user is empty or
+    /// has a colon, or either has a control character.
     #[error(
         "the user and password before `@` are not USER:PASSWORD: write what has another meaning \
          in a URL as %XX"
@@ -35,7 +36,7 @@ pub enum ParseProxyError {
     /// The URL has no port from 1 to 65535.
     #[error("the proxy's URL names no port from 1 to 65535: write http://HOST:PORT")]
     Port,
-    /// The URL has more than a host and a port.
+    /// The URL has a path, a query or a fragment.
     #[error("end the proxy's URL after the port")]
     Path,
 }

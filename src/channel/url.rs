@@ -36,13 +36,13 @@ pub enum ParseUrlError {
     /// The URL's port is not from 1 to 65535.
     #[error("the URL's port is no number from 1 to 65535")]
     Port,
-    /// The URL's path has other than plain segments.
+    /// The URL's path has an empty segment, or one with other characters than letters, digits, `.-_~`.
     #[error(
         "the URL's path may hold segments of letters, digits, dots, dashes, \
          underscores and tildes only, such as /openai"
     )]
     Path,
-    /// The URL ends with the path that the gate adds itself.
+    /// The URL ends with `/v1` or `/v1/videos`, which the gate adds itself.
     #[error(
         "end the URL before /v1: the gate adds /v1/videos itself, as in \
          https://api.openai.com"
