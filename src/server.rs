@@ -44,11 +44,11 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// the server stops: a client that was accepted is answered.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 
-/// A running server.
+/// A running server, with its connections and requests. [`Server::stop`] ends it.
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    /// Closes the remaining connections once no request is under way.
+    /// The sender that closes the remaining connections once no request is under way.
     close: watch::Sender<bool>,
     service: JoinHandle<()>,
     requests: Arc<InProgress>,
@@ -197,12 +197,12 @@ struct Bounded {
     connections: Arc<InProgress>,
     /// The maximum number of connections.
     max_connections: usize,
-    /// Whether all connections must be closed, whatever they wait for.
+    /// The receiver that turns true once all connections must be closed, even those with unsent responses.
     close: watch::Receiver<bool>,
 }
 
 impl Bounded {
-    /// Makes the application that serves the requests of a connection.
+    /// Makes the application that serves the requests of a connection within `bounds`.
     fn app(&self, bounds: &Bounds) -> Arc<App> {
         let mut options = HttpServerOptions::default();
         options.h2c = self.h2c;

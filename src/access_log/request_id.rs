@@ -18,7 +18,7 @@ const PART_CHARS: usize = 8;
 /// The id of a request in responses, logs, the ledger and requests to its channel.
 pub(super) struct RequestId {
     header: HeaderValue,
-    /// The reservation id that the request id names, if the client has given no id.
+    /// The reservation id that the request id was made from; `None` if the client has given the id.
     reservation: Option<ReservationId>,
 }
 
@@ -48,8 +48,8 @@ impl RequestId {
         }
     }
 
-    /// Returns the reservation id that the request id names; `None` if the client has given the request
-    /// id.
+    /// Returns the reservation id that the request id was made from; `None` if the client has given the
+    /// request id.
     pub(super) fn reservation(&self) -> Option<ReservationId> {
         self.reservation
     }

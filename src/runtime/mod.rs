@@ -87,7 +87,7 @@ impl Runtime {
         self.snapshot.load_full()
     }
 
-    /// Puts another configuration in force, and returns what it changes.
+    /// Puts `config` in force, and returns its differences from the configuration before.
     pub(crate) fn replace(&self, config: Config, at: Timestamp) -> ConfigChange {
         let before = self.snapshot();
         for channel in &before.config.channels {
@@ -136,7 +136,8 @@ fn log_states(channels: &Channels, before: &Channels) {
     }
 }
 
-/// Warns of channels that may create jobs after the gate has given up their reservations.
+/// Warns of channels whose `answer_timeout` is not shorter than `jobs.unknown_grace`: the gate may give
+/// up a reservation before the channel creates its job.
 fn warn_of_short_grace(config: &Config) {
     let grace = config.jobs.unknown_grace;
     for channel in config.channels.iter().filter(|c| c.answer_timeout >= grace) {
