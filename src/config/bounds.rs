@@ -29,9 +29,9 @@ pub struct Bounds {
     /// The maximum time that a client may send nothing of a request that it has begun, or take nothing of
     /// its answer.
     pub read_timeout: Duration,
-    /// The maximum duration of a whole upload.
+    /// The maximum duration of an upload, from the gate's first wait or the first bytes to its end.
     pub upload_timeout: Duration,
-    /// The time after which an idle client connection is closed.
+    /// The time since its last request after which an idle client connection is closed.
     pub keepalive_timeout: Duration,
     /// The maximum number of requests on one HTTP/1.1 client connection.
     pub keepalive_requests: u32,
@@ -42,7 +42,7 @@ pub struct Bounds {
     pub uploads_per_key: usize,
     /// The minimum rate at which a client must send a create body, in bytes per second.
     pub upload_rate: u64,
-    /// The time spent waiting for the client after which its rate is checked, again and again.
+    /// The length of each stretch of waiting for the client after which its upload rate is checked.
     pub upload_rate_window: Duration,
     /// The maximum number of open client connections.
     pub connections: usize,

@@ -24,7 +24,7 @@ pub struct ConfigChange {
     pub keys_added: Names,
     /// Keys that were removed.
     pub keys_removed: Names,
-    /// Keys whose digests changed.
+    /// Keys that got or lost a digest.
     pub keys_rotated: Names,
     /// Keys that moved to another group.
     pub keys_moved: Vec<KeyMoved>,
@@ -65,9 +65,9 @@ pub struct ConfigChange {
 pub struct KeyMoved {
     /// The key's name.
     pub key: Arc<str>,
-    /// The group before.
+    /// The name of the key's group in the configuration before.
     pub from: Arc<str>,
-    /// The group now.
+    /// The name of the key's group in the new configuration.
     pub to: Arc<str>,
 }
 
@@ -106,7 +106,7 @@ impl ConfigChange {
         change
     }
 
-    /// Returns whether nothing changed.
+    /// Returns whether no key, group, model, channel or other section changed.
     pub fn is_empty(&self) -> bool {
         *self == Self::none(self.before, self.now)
     }

@@ -294,7 +294,7 @@ fn build_http2(file: &Option<Text>, problems: &mut Problems) -> Result<Http2, Re
     choice("http2", file, &words, problems)
 }
 
-/// Returns the value of the word in `file`, one of `words`, or the default if the file has none.
+/// Returns the value that `words` pairs with the word in `file`; the default if the file has no word.
 pub(super) fn choice<T: Copy + Default>(
     name: &str,
     file: &Option<Text>,
@@ -316,7 +316,7 @@ pub(super) fn choice<T: Copy + Default>(
     Err(problems.report_hint(text.referenced, problem, hint))
 }
 
-/// Builds the channel's own status words.
+/// Builds the channel's own status words, each with the job status that it means.
 fn build_words(
     file: Option<&Entries<Text>>,
     problems: &mut Problems,

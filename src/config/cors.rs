@@ -83,7 +83,7 @@ fn origin(text: &str) -> Result<Arc<str>, &'static str> {
     Ok(text.into())
 }
 
-/// Reads the name of a header.
+/// Parses the name of a header, and returns it in lower case.
 fn header(text: &str) -> Result<Arc<str>, &'static str> {
     let name = http::HeaderName::from_bytes(text.as_bytes());
     name.map(|name| name.as_str().into())

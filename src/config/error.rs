@@ -62,7 +62,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reported(());
 
-/// The problems that are found while a configuration is built.
+/// The collection of problems that are found while a configuration is built, file by file.
 pub(super) struct Problems {
     files: Vec<Arc<str>>,
     found: Vec<(usize, Problem)>,
@@ -82,7 +82,7 @@ impl Problems {
         self.files.push(file.into());
     }
 
-    /// Returns a place in the present file, as messages name it.
+    /// Returns a place in the present file in the form of messages: `file:line:column`.
     pub fn place(&self, at: Location) -> String {
         let file = self.files.last().map_or("", |file| file);
         format!("{file}:{}:{}", at.line(), at.column())
@@ -128,7 +128,7 @@ impl Problems {
         Reported(())
     }
 
-    /// Returns the value if nothing was reported, otherwise the problems.
+    /// Returns the value if no problem was reported; otherwise an error with all problems, sorted.
     pub fn finish<T>(mut self, value: Result<T, Reported>) -> Result<T, Error> {
         match value {
             Ok(value) if self.found.is_empty() => Ok(value),

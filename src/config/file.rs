@@ -20,7 +20,7 @@ pub(super) use channel::{AuthHeader, Channel, ChannelLimits, Ejection, Probe, Pu
 /// The text of a scalar, quoted or not, with its place.
 pub(super) type Text = Spanned<String>;
 
-/// The whole main file.
+/// The main configuration file, with all its sections.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -42,7 +42,7 @@ pub(super) struct File {
     pub bounds: Option<Bounds>,
 }
 
-/// A further file, which holds client keys only.
+/// A file that `keys_from` names, which holds client keys only.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeysFile {
@@ -141,7 +141,7 @@ pub(super) struct Key {
     pub channels: Option<Spanned<Vec<Text>>>,
 }
 
-/// A digest of a key, which may be valid until a time only.
+/// A digest of a key, and the time until which the digest is valid, if that is limited.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Digest {
@@ -273,7 +273,7 @@ macro_rules! visit_scalars {
 pub(super) enum WordOr<T> {
     Word(String),
     Section(T),
-    /// A list, which is kept so that it can be reported with its place.
+    /// A list, which is never valid: it is kept so that it can be reported with its place.
     Other,
 }
 
@@ -308,7 +308,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for WordOr<T> {
 pub(super) enum OneOrMany {
     One(String),
     Many(Vec<Text>),
-    /// A mapping, which is kept so that it can be reported with its place.
+    /// A mapping, which is never valid: it is kept so that it can be reported with its place.
     Other,
 }
 
@@ -339,13 +339,14 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
-/// The source of a credential.
+/// The source of a secret: a channel's credential, the admin token, the URL of the ledger or of an egress
+/// proxy.
 pub(super) enum Credential {
-    /// The name of an environment variable.
+    /// The name of the environment variable that holds the secret.
     Env(Text),
-    /// The path of a file.
+    /// The path of the file that holds the secret alone.
     File(Text),
-    /// Anything else, possibly the credential itself: its text is dropped unread.
+    /// Any other value, possibly the secret itself: its text is dropped unread.
     Other,
 }
 

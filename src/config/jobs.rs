@@ -11,12 +11,11 @@ use super::scalar::{count, duration, parsed, parsed_or};
 pub struct Jobs {
     /// Whether jobs that failed or were cancelled are charged.
     pub charge_failed_jobs: bool,
-    /// The time without a client's poll after which the gate polls a job.
+    /// The time since a job's creation or a client's last poll after which the gate polls the job.
     pub poll_after: Duration,
     /// The maximum number of polls per second of the jobs of one channel.
     pub polls_per_second: u32,
-    /// The time after which a job is no longer followed. A job whose end was not seen by then stays
-    /// charged.
+    /// The age at which a job is no longer followed. A job whose end was not seen by then stays charged.
     pub expire_after: Duration,
     /// The time within which a channel must list a job whose create got no answer: a job that it has not
     /// listed by then was not created. Also the longest time from a reservation to the last byte of its

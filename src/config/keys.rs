@@ -61,7 +61,7 @@ fn build_group(
     })
 }
 
-/// Returns whether the dearest video of each model has a cost that an amount can express.
+/// Returns whether the longest video in the dearest size of each model has a cost that an amount can hold.
 fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
     catalog.models().all(|model| {
         let longest = model.seconds().iter().map(|s| s.count).max();
@@ -84,7 +84,7 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// Makes an empty collection.
+    /// Makes an empty collection; keys will be checked against `catalog`, `channels` and `groups`.
     pub fn new(
         catalog: &'a Entries<file::Model>,
         channels: &'a Entries<file::Channel>,

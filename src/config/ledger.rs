@@ -1,4 +1,4 @@
-//! The location of the ledger.
+//! The location of the ledger: in memory, in an SQLite file or in a PostgreSQL database.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use super::error::{Problems, Reported};
 use super::file::{Credential, WordOr};
 use super::sources::Sources;
 
-/// The location of the ledger.
+/// The location of the ledger: in memory, in an SQLite file or in a PostgreSQL database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LedgerUrl {
@@ -23,7 +23,7 @@ pub enum LedgerUrl {
     Postgres(Secret),
 }
 
-/// The name of the SQLite file if no ledger is configured.
+/// The name of the SQLite file, beside the configuration, if no ledger is configured.
 const DEFAULT_FILE: &str = "tollgate.db";
 const HINT: &str = "write `sqlite:tollgate.db`, `postgres://...`, { env: NAME } or { file: PATH } \
                     for what holds such a URL, or `memory`";

@@ -71,7 +71,7 @@ fn build_all(
     limits.into_iter().collect()
 }
 
-/// Adds the limits of one measure: one text, or a list with a window in each.
+/// Adds the limits of one measure from `entry`: one text, or a list of texts with different windows.
 fn build_measure(
     measure: Measure,
     entry: &Option<Spanned<OneOrMany>>,

@@ -20,7 +20,7 @@ const MIN_TOKEN: usize = 16;
 /// The settings of the listener for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// The address to bind.
+    /// The IP address and port to bind.
     pub address: SocketAddr,
     /// Certificate and key, for HTTPS; HTTP/2 is then agreed on by ALPN.
     pub tls: Option<Tls>,
@@ -48,10 +48,11 @@ pub struct Tls {
 pub struct Admin {
     /// The address to bind.
     pub address: SocketAddr,
-    /// Whether operators can change something even though the address is no loopback address and no token
-    /// is set.
+    /// Whether operators can reload and change channels even if the address is no loopback address and no
+    /// token is set.
     pub control: bool,
-    /// The token that a request must present; `None` if none is required.
+    /// The token that a request must present, as a Bearer token or as the password of Basic
+    /// credentials; `None` if no token is required.
     pub token: Option<Secret>,
     /// Whether the metrics can be read without the token.
     pub open_metrics: bool,

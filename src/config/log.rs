@@ -1,11 +1,12 @@
-//! Builds the settings of the log, and reads the trusted proxies.
+//! Builds the settings of the log (its format, and which requests get a line), and reads the trusted
+//! proxies.
 
 use super::error::{Problems, Reported};
 use super::file;
 use super::scalar::parsed_or;
 use crate::access_log::{LogFormat, LogOptions, LoggedRequests, Network};
 
-/// Builds the settings of the log from the file.
+/// Builds the settings of the log from its section: text or JSON, and which requests get a line.
 pub(super) fn build(
     file: Option<file::Log>,
     problems: &mut Problems,
@@ -37,7 +38,7 @@ fn requests(text: &str) -> Result<LoggedRequests, &'static str> {
     }
 }
 
-/// Reads the proxies that are trusted for the address of a client.
+/// Builds the networks of the proxies whose `X-Forwarded-For` is trusted for a client's address.
 pub(super) fn build_trusted(
     file: &file::Listen,
     problems: &mut Problems,

@@ -1,13 +1,13 @@
-//! The settings of the metrics.
+//! The settings of the metrics: which labels the cost metrics have.
 
 use super::error::{Problems, Reported};
 use super::file;
 use crate::metrics::CostLabels;
 
-/// The settings of the metrics.
+/// The settings of the metrics: which labels the cost metrics have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetricsOptions {
-    /// The labels of the cost metrics, besides the event and the currency.
+    /// The labels that the cost metrics show in addition to the event and the currency.
     pub cost_labels: CostLabels,
 }
 

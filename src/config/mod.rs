@@ -69,7 +69,7 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The CORS settings: which web pages may use the gate; `None` if none may.
     pub cors: Option<Cors>,
-    /// The settings of the log.
+    /// The format of the log, and which requests get a line in the access log.
     pub log: LogOptions,
     /// The number of worker threads, at least one.
     pub threads: usize,
@@ -90,13 +90,13 @@ pub struct Config {
     pub keys: BTreeMap<Arc<str>, Arc<Key>>,
     /// The key of each digest. A key has at least one digest.
     pub digests: HashMap<KeyDigest, KeyEntry>,
-    /// The settings of the metrics.
+    /// The settings of the metrics: which labels the cost metrics have.
     pub metrics: MetricsOptions,
     /// The bounds of requests, connections and the process.
     pub bounds: Bounds,
-    /// The settings for reading the configuration again.
+    /// The settings for reloading the configuration when its files change.
     pub reload: Reload,
-    /// The hash of the files that the configuration was read from.
+    /// The hash of the files that the configuration was read from, without secrets.
     pub hash: ConfigHash,
 }
 
@@ -146,7 +146,7 @@ impl Config {
     }
 }
 
-/// The default of [`Config::fields`].
+/// The default of [`Config::fields`]: the allowed form fields if the file names none.
 const DEFAULT_FIELDS: [&str; 5] = [
     "prompt",
     "input_reference",
@@ -158,7 +158,7 @@ const DEFAULT_FIELDS: [&str; 5] = [
 /// The maximum number of worker threads.
 const MAX_THREADS: usize = 1024;
 
-/// Returns whether `text` is a valid name of a key, a group, a channel or a currency.
+/// Returns whether `text` is a valid name of a key, a group, a channel or a currency, which become labels.
 #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "for the commands"))]
 pub(crate) fn is_name(text: &str) -> bool {
     scalar::name(text).is_ok()

@@ -29,7 +29,7 @@ pub(super) fn build(
     Catalog::new(models).map_err(|error| problems.report(file.referenced, error.to_string()))
 }
 
-/// Finds the entry of the model `name` in the file.
+/// Finds the entry of the model `name` in the file; `None` if the catalog has no such model.
 pub(super) fn find<'a>(catalog: &'a Entries<file::Model>, name: &str) -> Option<&'a file::Model> {
     let mut entries = catalog.0.iter();
     let found = entries.find(|(entry, _)| entry.value == name);

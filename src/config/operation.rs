@@ -18,7 +18,7 @@ use super::file::{self, Entries, Text};
 use super::scalar::{count, duration, name, parsed, parsed_or, within};
 use super::{limits, yaml};
 
-/// The highest tier, and the largest weight.
+/// The highest number of a tier, and the largest weight of a channel.
 const MAX_TIER: u32 = 1000;
 const MAX_WEIGHT: u32 = 1000;
 /// The default path of a probe: one job of the list, as cheap a request as every channel has.
@@ -26,7 +26,7 @@ const PROBE_PATH: &str = "/v1/videos?limit=1";
 /// The minimum interval of probes.
 const MIN_PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// The operational settings of a channel.
+/// The state, tier, weight, limits, purchase prices, ejection rules and probe of a channel.
 pub(super) struct Operation {
     pub tier: u32,
     pub weight: u32,

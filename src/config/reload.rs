@@ -1,4 +1,4 @@
-//! The settings for reading the configuration again, and the hash that tells two configurations apart.
+//! The settings for reloading the configuration, and the hash that tells two configurations apart.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::file;
 use super::scalar::{duration, parsed};
 use super::sources::Sources;
 
-/// The settings for reading the configuration again, besides at SIGHUP.
+/// The settings for reloading the configuration when its files change; SIGHUP always reloads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reload {
     /// The interval of checking the files for changes; `None` for never.

@@ -16,34 +16,34 @@ const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 /// The reason why a text is not a value of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ScalarError {
-    /// Not a number of bytes from 1 to 1 TiB.
+    /// The text is no number of bytes from 1 to 1 TiB.
     #[error("this is no size: write bytes up to 1 TiB, such as 65536, 4 KiB, 64 MiB or 1 GiB")]
     Bytes,
-    /// Not a duration from 1 ms to 24 h.
+    /// The text is no duration from 1 ms to 24 h.
     #[error(
         "this is no duration: write a whole number and ms, s, min or h, up to 24h, \
          such as 500ms or 30s"
     )]
     Duration,
-    /// Not a whole number from 1 to 4,294,967,295.
+    /// The text is no whole number from 1 to 4,294,967,295.
     #[error("this is no count: write a whole number from 1 to 4294967295")]
     Count,
-    /// Not a whole number from the first to the second value.
+    /// The text is no whole number from the first value to the second, both included.
     #[error("write a whole number from {0} to {1}")]
     Range(u32, u32),
-    /// Zero, for a bound that would then let nothing through.
+    /// The number is zero, and the bound would let nothing through.
     #[error("zero would let nothing through: write at least 1")]
     Zero,
-    /// Not an address `IP:PORT`.
+    /// The text is no address `IP:PORT`.
     #[error(
         "this is no address: write IP:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or \
          [::]:8080"
     )]
     Address,
-    /// Not a date with a time of day and a zone.
+    /// The text is no RFC 3339 time: a date with a time of day and a zone.
     #[error("this is no time: write date, time and zone, such as 2026-12-31T18:00:00Z")]
     Time,
-    /// Not a name that can be a label.
+    /// The text is no name that can be a label: 1 to 64 letters, digits and `.-_`.
     #[error("this is no name: write 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
 }

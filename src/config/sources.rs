@@ -21,7 +21,7 @@ use super::file::{Credential, OneOrMany, Text};
 
 /// The maximum length of a configuration file, in bytes.
 pub(super) const MAX_FILE: u64 = 64 << 20;
-/// The maximum length of a credential, in bytes.
+/// The maximum length of a credential, token or secret URL, in bytes.
 const MAX_CREDENTIAL: usize = 8 << 10;
 /// The maximum number of files of client keys, and their maximum length together, in bytes.
 const MAX_KEY_FILES: usize = 4096;
@@ -192,7 +192,7 @@ impl Sources<'_> {
         }
     }
 
-    /// Reads a credential. No message repeats any part of it.
+    /// Reads a secret from its source: not empty, visible ASCII. No message repeats any part of it.
     pub fn credential(
         &self,
         source: &Credential,
