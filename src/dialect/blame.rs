@@ -13,7 +13,7 @@ pub enum Blame {
     Account,
     /// The channel's rate limit: too much was sent to it.
     RateLimited,
-    /// The channel, which fails.
+    /// The channel itself, which fails: neither the request nor the account is the cause.
     Failing,
 }
 

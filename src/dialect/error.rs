@@ -18,7 +18,7 @@ pub enum ErrorShape {
     Detail,
 }
 
-/// An error that an API has written, and not a gateway's page.
+/// An error in one of the JSON shapes of APIs, as opposed to a gateway's page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     /// The shape of the error.
@@ -96,9 +96,9 @@ impl ApiError {
 pub enum JobStatus {
     /// The job, with its status.
     Job(JobAnswer),
-    /// The channel has no such job.
+    /// The channel says that it has no such job.
     Absent,
-    /// Neither a job nor its absence: the answer proves nothing.
+    /// The answer proves neither the job's status nor its absence.
     Unclear,
 }
 
@@ -157,7 +157,7 @@ enum Proof {
     AnyError,
     /// The status with an error in OpenAI's shape.
     Envelope,
-    /// Nothing proves it.
+    /// No evidence: no answer with this status proves it.
     None,
 }
 
@@ -212,13 +212,13 @@ const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
 /// The evidence in a channel's answer to the deletion of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// The job is deleted.
+    /// The answer proves that the job is deleted.
     Done,
-    /// The channel cannot delete.
+    /// The channel does not support deletion: it answered 405 or 501.
     Unsupported,
-    /// The channel refused the deletion, and says so.
+    /// The channel refused the deletion with any other status than those of the other variants.
     Refused,
-    /// Nothing is proved: the job must be looked for.
+    /// The answer proves nothing: the channel must be asked for the job once more.
     Unproven,
 }
 
@@ -244,12 +244,12 @@ impl Dialect {
 }
 
 impl JobAnswer {
-    /// Returns whether the job was cancelled or is deleted.
+    /// Returns whether the job's status is `Cancelled`, as which words for deleted jobs are read too.
     pub fn is_cancelled(&self) -> bool {
         self.status == Some(super::Status::Cancelled)
     }
 
-    /// Returns whether the job has ended without a video.
+    /// Returns whether the job has ended without a video: failed, cancelled or expired.
     pub(crate) fn is_unsuccessful(&self) -> bool {
         use super::Status;
         matches!(

@@ -23,9 +23,9 @@ pub struct Page {
     pub nameless: Vec<JobAnswer>,
     /// The number of entries on the page, readable or not.
     pub entries: usize,
-    /// Whether the page was read to its end. If not, the jobs are its beginning.
+    /// Whether the page was read to its end; if not, `jobs` has only the jobs of its beginning.
     pub whole: bool,
-    /// Whether more pages follow; some channels do not say.
+    /// Whether more pages follow; `None` if the channel does not say.
     pub has_more: Option<bool>,
     /// The id after which the next page begins: the page's own, otherwise that of its last job with an
     /// id.
@@ -33,7 +33,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// Returns the number of entries that could not be read.
+    /// Returns the number of entries that are not in `jobs`: without a readable id, or beyond
+    /// [`MAX_ENTRIES`].
     pub fn unreadable(&self) -> usize {
         self.entries.saturating_sub(self.jobs.len())
     }
@@ -95,7 +96,8 @@ impl<'d> ListReader<'d> {
         self.reader.progress() != Progress::Broken && self.page.page.entries < MAX_ENTRIES
     }
 
-    /// Returns the page, whole or as far as it was read; `None` if the input is not a list.
+    /// Ends the input, and returns the page, or what was read of a page that was cut; `None` if the input
+    /// is not a list.
     pub fn finish(mut self) -> Option<Page> {
         let whole = self.reader.finish(&mut self.page) == Progress::Whole;
         let mut listing = self.page;

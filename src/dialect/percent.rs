@@ -1,4 +1,4 @@
-//! Percent-encodes other parties' tokens for URLs.
+//! Percent-encodes other parties' tokens, such as job ids, for URLs.
 
 /// Percent-encodes a text for one segment of a path or for a query: all but RFC 3986's unreserved
 /// characters become `%XX`.

@@ -6,7 +6,7 @@ use super::reader::Events;
 use crate::map::Map;
 use crate::sha256::Sha256;
 
-/// The meaning of a value.
+/// The meaning of a value in a channel's answer, whatever the value's name and place there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Id,
@@ -40,11 +40,11 @@ pub(super) const MAX_TEXT: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pointers {
     all: Vec<Pointer>,
-    /// The pointers, as bit sets, by the number of segments of their paths.
+    /// For each number of segments, the bit set of the pointers whose paths have that many.
     by_length: Vec<u64>,
-    /// For each depth, the pointers by their segment at that depth.
+    /// For each depth, the bit sets of the pointers by their segment at that depth.
     by_segment: Vec<Map<Box<str>, u64>>,
-    /// The pointers to each field.
+    /// For each field, the bit set of the pointers to it.
     by_field: [u64; Field::COUNT],
     /// The pointers to prompts, of which nothing but the digest is kept.
     digested: u64,
@@ -121,7 +121,7 @@ fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// A value that a pointer leads to, as far as it is kept.
+/// A value that a pointer leads to. Of objects and arrays only the kind is kept, of prompts the digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(Box<str>),
@@ -131,7 +131,7 @@ pub(super) enum Value {
     Digest([u8; 32]),
     Object,
     Array,
-    /// A value that cannot be read, is too long, or occurs twice with a difference.
+    /// A value that cannot be decoded, is too long, or occurs twice with different contents.
     Unreadable,
 }
 
@@ -207,7 +207,7 @@ impl<'p> Selection<'p> {
         self.found(field).map(|found| &found.value)
     }
 
-    /// Returns the text of a field, if it is a string and not empty.
+    /// Returns the text of a field; `None` if the value is missing, empty or not a string.
     pub(super) fn text_of(&self, field: Field) -> Option<&str> {
         match self.value(field) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),

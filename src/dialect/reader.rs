@@ -46,9 +46,9 @@ pub(super) trait Events {
 /// The progress of reading a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The document goes on.
+    /// The value of the document is not complete yet.
     Open,
-    /// One whole value has been read.
+    /// One whole value has been read, and only whitespace after it.
     Whole,
     /// The document's structure is broken.
     Broken,
@@ -99,7 +99,7 @@ pub(super) struct Reader {
     began: usize,
     wanted: bool,
     text: Text,
-    /// The present key or word, as long as it fits.
+    /// The part of the present key or word that has been read, at most [`MAX_WORD`] bytes.
     word: String,
     too_long: bool,
 }
@@ -121,7 +121,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Reads the next piece.
+    /// Reads the next piece of the document, and passes what it finds to `events`.
     pub(super) fn push(&mut self, bytes: &[u8], events: &mut impl Events) {
         let piece = Piece::new(bytes);
         let mut from = 0;

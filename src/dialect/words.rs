@@ -68,7 +68,7 @@ impl Status {
         }
     }
 
-    /// Returns whether the status is final.
+    /// Returns whether the status is final: completed, failed, cancelled or expired.
     pub const fn is_end(self) -> bool {
         !matches!(self, Self::Queued | Self::InProgress)
     }
@@ -143,7 +143,7 @@ const KNOWN: &[(Status, &[&str])] = &[
     ),
 ];
 
-/// The maximum length of a word that is looked up, in bytes.
+/// The maximum length of a status word, in bytes: a longer word has no meaning.
 pub const MAX_WORD: usize = 64;
 
 /// Normalizes a word, so that words that differ in case and in how they are joined are equal:
@@ -162,10 +162,10 @@ pub struct StatusWords {
     own: BTreeMap<Box<str>, Status>,
 }
 
-/// The reason why a word cannot be given a meaning.
+/// The reason why a word cannot be added to a channel's status words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WordError {
-    /// The word is empty, too long, or has characters other than visible ASCII and spaces.
+    /// The word is blank, longer than [`MAX_WORD`] bytes, or not of visible ASCII and spaces alone.
     Unfit,
     /// The word has been added already, perhaps in another spelling.
     Repeated,
@@ -191,7 +191,7 @@ impl StatusWords {
         }
     }
 
-    /// Finds the meaning of a word, if it has one.
+    /// Finds the status that a channel's word means; `None` if the word is not known.
     pub fn find(&self, word: &str) -> Option<Status> {
         // Most channels use exactly these names, and polls are frequent.
         if self.own.is_empty()
@@ -211,7 +211,8 @@ impl StatusWords {
     }
 }
 
-/// Returns an unknown word as a log may show it: printable, and short.
+/// Returns the first [`MAX_WORD`] characters of an unknown word for a log, with `?` for any that is not
+/// printable ASCII.
 pub(super) fn printable(word: &str) -> Arc<str> {
     let plain = |c: char| match c.is_ascii_graphic() || c == ' ' {
         true => c,
