@@ -32,13 +32,13 @@ impl Certificates {
         })
     }
 
-    /// Shows the last second in which the listener's certificate is valid.
+    /// Shows the last second in which the listener's certificate is valid, in seconds since 1970.
     pub fn set_listener(&self, not_after: u64) {
         self.set(LISTENER, not_after);
         self.reload_successful.set(1);
     }
 
-    /// Shows that the listener's files hold a certificate that cannot be used.
+    /// Shows that the listener's files hold a new certificate that cannot be used: the old one stays.
     pub fn set_listener_failed(&self) {
         self.reload_successful.set(0);
     }

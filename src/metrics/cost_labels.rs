@@ -30,7 +30,7 @@ impl Default for CostLabels {
 }
 
 impl CostLabels {
-    /// No label is shown.
+    /// The settings that leave out all five labels.
     pub const NONE: Self = Self {
         key: false,
         model: false,
@@ -51,7 +51,7 @@ impl CostLabels {
             .collect()
     }
 
-    /// Returns the field of the label named `name`, to be switched on.
+    /// Returns the switch of the label `name`, to be set by the caller; `None` if there is no such label.
     pub fn by_name(&mut self, name: &str) -> Option<&mut bool> {
         match name {
             "key" => Some(&mut self.key),

@@ -6,7 +6,7 @@ use super::declare::{DURATIONS, Declare, RESPONSES};
 use super::family::Family;
 use super::money::MoneyCounter;
 
-/// The counters of client requests.
+/// The counters of client requests: answers, refusals and bytes of bodies.
 pub(super) struct Requests {
     pub(super) requests: Family<IntCounter>,
     pub(super) refusals: Family<IntCounter>,
@@ -41,7 +41,7 @@ impl Requests {
     }
 }
 
-/// The metrics of charges and of their jobs.
+/// The metrics of charges (costs and seconds of video) and of ended jobs.
 pub(super) struct Charges {
     pub(super) list_cost: Family<MoneyCounter>,
     pub(super) billed_cost: Family<MoneyCounter>,
@@ -101,7 +101,7 @@ impl Charges {
     }
 }
 
-/// The metrics of channels' answers and failures.
+/// The metrics of channels: requests and answers, failures and ejections.
 pub(super) struct Channels {
     pub(super) upstream_requests: Family<IntCounter>,
     pub(super) upstream_response: Family<Histogram>,

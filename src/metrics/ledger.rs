@@ -31,13 +31,13 @@ impl RoundTask {
     }
 }
 
-/// The gauges of the ledger's contents, and of the background tasks on them.
+/// The gauges of unresolved reservations, of adjustments, and of the rounds of background tasks.
 pub struct LedgerGauges {
     unresolved_age: IntGaugeVec,
     last_round: IntGaugeVec,
     adjustments: IntGaugeVec,
     adjusted: GaugeVec,
-    /// The channels whose rounds are shown.
+    /// The names of channels whose rounds are shown: those that are configured.
     shown: Mutex<HashSet<String>>,
 }
 

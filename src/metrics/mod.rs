@@ -28,11 +28,11 @@ pub use ledger::{LedgerGauges, RoundTask};
 /// An event in the life of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// The charge became pending.
+    /// The charge was reserved: its cost is set aside until the charge is posted or voided.
     Reserved,
-    /// The charge is owed for good.
+    /// The charge was resolved: the key owes it for good.
     Posted,
-    /// The charge is not owed any more.
+    /// The charge was resolved and the key owes nothing, or another charge took its place.
     Voided,
 }
 
@@ -53,27 +53,27 @@ pub struct Metrics {
     requests: Requests,
     charges: Charges,
     channels: Channels,
-    /// The part of a budget that is reserved or posted, by key, limit and window. No name of a limit or
-    /// window is the end of another, so that the library's families, which compare joined label values,
-    /// tell all keys apart.
+    /// The share of a key's budget that is reserved or posted, by key, limit and window. No name of a
+    /// limit or window is the end of another, so that the library's families, which compare joined label
+    /// values, tell all keys apart.
     pub budget_spent: GaugeVec,
-    /// The part of a group's budget that is reserved or posted, by group, limit and window.
+    /// The share of a group's budget that is reserved or posted, by group, limit and window.
     pub group_budget_spent: GaugeVec,
-    /// 1 if a load balancer may send requests here.
+    /// 1 if a load balancer may send requests to this gate, else 0.
     pub ready: IntGauge,
-    /// 1 if the ledger can be used.
+    /// 1 if the ledger can be used, else 0.
     pub ledger_up: IntGauge,
     /// 1 if a channel takes creates of the model, by model.
     pub model_available: IntGaugeVec,
-    /// Reservations that are not resolved, by key.
+    /// The number of reservations that are neither posted nor voided, by key.
     pub jobs_in_flight: IntGaugeVec,
-    /// Reservations for which it is not known whether there is a job, by channel.
+    /// The number of reservations for which it is not known whether there is a job, by channel.
     pub unresolved: IntGaugeVec,
-    /// Create bodies that are being uploaded, by size class.
+    /// The number of create bodies that are being uploaded, by size class.
     pub uploads_in_flight: IntGaugeVec,
     /// The maximum number of create bodies that may be uploaded at once, by size class.
     pub uploads_limit: IntGaugeVec,
-    /// Open client connections of the gate's own server.
+    /// The number of open client connections of the gate's own server.
     pub connections_open: IntGauge,
     /// The maximum number of open client connections.
     pub connections_limit: IntGauge,
@@ -89,9 +89,9 @@ pub struct Metrics {
     pub channel_up: IntGaugeVec,
     /// 1 for the state that a channel is in, and 0 for the others, by channel and state.
     pub channel_state: IntGaugeVec,
-    /// The certificates that the gate presents.
+    /// The validity of the certificates that the gate presents to clients and channels.
     pub certificates: Certificates,
-    /// The ledger's contents and the background tasks.
+    /// The gauges of unresolved reservations, of adjustments and of the background tasks.
     pub ledger: LedgerGauges,
     reloads: Reloads,
     cost_labels: ArcSwap<CostLabels>,
@@ -202,13 +202,13 @@ impl Metrics {
         })
     }
 
-    /// Counts a request by the status of its response.
+    /// Counts an answered request by its route, key and response status.
     pub fn request(&self, route: &str, key: &str, code: http::StatusCode) {
         let labels = [route, key, code.as_str()];
         self.requests.requests.with(&labels, |n| n.inc());
     }
 
-    /// Counts a request that the gate refused.
+    /// Counts a request that the gate refused; `reason` is the error code of the response.
     pub fn refusal(&self, key: &str, reason: &str) {
         self.requests.refusals.with(&[key, reason], |n| n.inc());
     }
@@ -299,7 +299,7 @@ impl Metrics {
             .with(&[channel, kind], |n| n.inc());
     }
 
-    /// Counts an ejection of a channel.
+    /// Counts an ejection of a channel; `reason` names the kind of failures that led to it.
     pub fn channel_ejection(&self, channel: &str, reason: &'static str) {
         self.channels
             .ejections
@@ -333,7 +333,7 @@ impl Metrics {
         (self.reloads.successful.get() == 1, at)
     }
 
-    /// Returns all families in the text format, including those of the process.
+    /// Returns all families in Prometheus's text format, including those of the process.
     ///
     /// # Errors
     /// If a family cannot be encoded, which is a mistake in this module.
