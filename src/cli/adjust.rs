@@ -71,7 +71,8 @@ fn told(outcome: Result<String, String>) -> ExitCode {
     }
 }
 
-/// Returns the author of an adjustment: its name, the present time and the reason.
+/// Returns the author of an adjustment that is made now for `reason`: `by`, or else the present user at this
+/// host. The error says which argument is empty.
 fn author(by: Option<&str>, reason: &str) -> Result<Author, String> {
     let by = match by {
         Some(by) => kept(by).ok_or("--by is empty: say who records this")?,
@@ -196,7 +197,8 @@ fn with_id(problem: &str, id: &str) -> String {
     )
 }
 
-/// Checks an id that an operator chose, by which a repetition is recognised.
+/// Checks the id of a credit that an operator chose: 1 to 128 visible ASCII characters. A repetition of
+/// the command is recognised by it.
 fn usable_id(id: &str) -> Result<Arc<str>, String> {
     let visible = id.bytes().all(|byte| byte.is_ascii_graphic());
     match (1..=128).contains(&id.len()) && visible && !id.starts_with(VOID_ID) {

@@ -29,14 +29,14 @@ pub(super) fn run<T>(work: impl Future<Output = Result<T, String>>) -> Result<T,
     done
 }
 
-/// Formats a time as RFC 3339.
+/// Formats a time as RFC 3339 in UTC, with milliseconds.
 pub(super) fn shown(time: Timestamp) -> String {
     let time = i64::try_from(time.0).ok();
     let time = time.and_then(|ms| Time::from_millisecond(ms).ok());
     time.map_or_else(|| "?".into(), |time| format!("{time:.3}"))
 }
 
-/// Returns the present time.
+/// Returns the present time by the machine's clock.
 pub(super) fn now() -> Timestamp {
     Timestamp(u64::try_from(Time::now().as_millisecond()).unwrap_or_default())
 }

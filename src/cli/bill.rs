@@ -50,7 +50,7 @@ const PRUNED: &str = "Lines without a price are for jobs that an earlier version
 /// differ, and for pending writes of gates.
 const SETTLING: u64 = 3_600_000;
 
-/// A time later than all that a ledger has: the end of the year 9999.
+/// A time later than that of any entry in a ledger: the end of the year 9999.
 const LAST: Timestamp = Timestamp(253_402_300_800_000);
 
 pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
@@ -149,7 +149,7 @@ fn month(text: &str) -> Option<(Timestamp, Timestamp)> {
 /// The state of a month, by whether it may get further lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MonthState {
-    /// The month has not begun.
+    /// The month has not begun: there is no bill yet.
     Ahead,
     /// The month may get lines until this time.
     Open(Timestamp),
@@ -170,7 +170,7 @@ impl MonthState {
         }
     }
 
-    /// Returns the state of the month as far as a ledger shows it that has all writes until `replayed`.
+    /// Returns the state of the month in a ledger that has all writes until `replayed` (a standby's).
     fn as_read(
         now: Timestamp,
         replayed: Option<Timestamp>,

@@ -56,7 +56,7 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Returns the problems that would stop a gate on this machine.
+/// Returns the problems of certificate, SQLite file and addresses that would stop a gate on this machine.
 fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     match config.listen.tls.as_ref().map(server::read_identity) {
@@ -105,7 +105,7 @@ fn can_listen(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Returns the problems of the database and the channels, by their answers. A channel is asked for no
+/// Connects to the database and probes the channels, and returns the problems. A channel is asked for no
 /// more than an entry of its list.
 fn ask(config: Config) -> io::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()

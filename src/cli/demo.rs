@@ -96,7 +96,7 @@ async fn listen_on(setting: &str, address: SocketAddr) -> io::Result<TcpListener
     })
 }
 
-/// Returns the commands to paste, for the keys of `conf/demo.yaml`.
+/// Returns the text that the demonstration prints: commands to paste, for the keys of `conf/demo.yaml`.
 fn hints(config: &Config) -> String {
     let gate = config.listen.address;
     let metrics = match &config.admin {

@@ -20,8 +20,8 @@ pub(super) fn run(address: SocketAddr) -> ExitCode {
     }
 }
 
-/// Returns the address by which this machine reaches a gate that listens on `address`, which may stand
-/// for all addresses.
+/// Returns the address by which this machine reaches a gate that listens on `address`: the loopback address
+/// if `address` stands for all addresses.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -31,7 +31,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     (ip, address.port()).into()
 }
 
-/// Requests `/readyz`. Returns whether the gate is ready, and its message.
+/// Requests `/readyz` at `address`. Returns whether the gate is ready, and the body of the answer.
 fn ask(address: SocketAddr) -> io::Result<(bool, String)> {
     let mut stream = TcpStream::connect_timeout(&address, WITHIN)?;
     stream.set_read_timeout(Some(WITHIN))?;

@@ -106,7 +106,7 @@ fn query(wanted: &Wanted, now: Time) -> Result<RecordQuery, String> {
     }
 }
 
-/// Parses a time into milliseconds since 1970; a time of day alone means today, in UTC.
+/// Parses a time with a zone into milliseconds since 1970; a time of day alone means today's, in UTC.
 fn moment(text: &str, now: Time) -> Option<u64> {
     let time = match text.parse::<Time>() {
         Ok(time) => time,
@@ -142,7 +142,7 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
     }
 }
 
-/// Returns the steps of a charge in order, each with its time (if known) and a description.
+/// Returns the steps of a charge in order, each with its time (`None` if not known) and a description.
 fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     let charge = &record.charge;
     let mut steps = Vec::new();
@@ -219,7 +219,7 @@ fn steps(record: &DisputeRecord) -> Vec<(Option<Timestamp>, String)> {
     steps
 }
 
-/// Describes the correction of the charge, if there was one.
+/// Describes the correction of the charge; `None` if the charge was not corrected.
 fn correction(record: &DisputeRecord) -> Option<String> {
     let (before, charge) = (record.uncorrected.as_ref()?, &record.charge);
     Some(format!(
@@ -234,7 +234,7 @@ fn correction(record: &DisputeRecord) -> Option<String> {
     ))
 }
 
-/// Describes the channel's answer.
+/// Describes the channel's answer to the create; `None` if none is recorded.
 fn answer(record: &DisputeRecord) -> Option<String> {
     let (answer, channel) = (&record.answer, &record.charge.channel);
     let mut text = match (answer.status, &answer.error) {

@@ -27,7 +27,8 @@ type Place = (Option<&'static str>, Option<u32>, Level);
 struct Places(HashMap<Place, (Instant, u64)>);
 
 impl Places {
-    /// Decides whether a line is written now; returns the number of lines suppressed before it if so.
+    /// Decides whether `place` may write a line at `now`: returns the number of lines suppressed before
+    /// that line, or `None` if the line is suppressed as well.
     fn admit(&mut self, place: Place, now: Instant) -> Option<u64> {
         match self.0.get_mut(&place) {
             Some((last, suppressed)) if now.saturating_duration_since(*last) < WINDOW => {
@@ -61,7 +62,7 @@ impl Limited {
     }
 }
 
-/// Returns whether a log line is the program's own.
+/// Returns whether a log line with `target` comes from the program itself, and not from a library.
 fn is_own(target: &str) -> bool {
     let first = target.split("::").next().unwrap_or_default();
     matches!(first, "tollgate" | "mock")

@@ -13,10 +13,10 @@ const WAITING: usize = 8192;
 /// The maximum time that a process that ends waits for its queued lines to be written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// The counts of this process's queue.
+/// The counts of this process's queue; not set while lines are written without a queue.
 static QUEUED: OnceLock<Arc<Queued>> = OnceLock::new();
 
-/// The counts of log lines.
+/// The numbers of log lines that were queued, written, and dropped since the last written line.
 #[derive(Default)]
 struct Queued {
     accepted: AtomicU64,
@@ -69,7 +69,7 @@ impl Write for Lines {
     }
 }
 
-/// Writes queued lines as they come, and before a line the number that was dropped.
+/// Writes queued lines to `out` as they come, and before a line the number of lines dropped before it.
 fn write_all(lines: &Receiver<Vec<u8>>, mut out: impl Write, queued: &Queued) {
     while let Ok(line) = lines.recv() {
         let dropped = queued.dropped.swap(0, Ordering::Relaxed);

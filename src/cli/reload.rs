@@ -14,7 +14,7 @@ use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded
 use crate::gate::Gate;
 use crate::server::{self, CertificateError, ServerCertificate};
 
-/// The settings that take effect only at the start.
+/// The settings of a configuration that take effect only at the start of the process.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct StartupSettings {
     listen: Listen,
@@ -35,7 +35,7 @@ impl StartupSettings {
         }
     }
 
-    /// Returns the names of the settings that differ.
+    /// Returns the names of the settings whose new values in `other` wait for the next start.
     fn unlike(&self, other: &Self) -> Vec<&'static str> {
         let (listen, others) = (&self.listen, &other.listen);
         let differ = [
@@ -74,7 +74,7 @@ impl Reading {
     }
 }
 
-/// Reloads configurations; one that is not valid replaces nothing.
+/// The handler of reloads: reads the files and puts them in force, unless the configuration is not valid.
 pub(super) struct Reloader<'a, L> {
     load: L,
     pub(super) gate: &'a Gate,
@@ -134,7 +134,8 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
     }
 
-    /// Returns whether the files have the same content as at the last reading.
+    /// Returns whether `read` is the same as the configuration in force and the last reading, or has the
+    /// same errors as the last reading.
     fn is_known(&self, read: &Result<(Config, Reading), config::Error>) -> bool {
         match (read, &self.last) {
             (Ok((config, reading)), Ok(last)) => {
@@ -171,7 +172,8 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
     }
 
-    /// Applies a configuration. Returns its changes, and the settings that wait for the next start.
+    /// Applies a configuration. Returns its differences from the one before, and the names of the settings
+    /// that wait for the next start.
     fn apply_config(
         &self,
         config: Config,
@@ -203,7 +205,7 @@ fn with_reading(config: Result<Config, config::Error>) -> Result<(Config, Readin
 /// Replaces the listener's certificate for future handshakes by the content of its files. A certificate
 /// that cannot be used replaces nothing, nor does one that is not valid now: clients that check would be
 /// lost, and the old one is no worse. Returns the end of a new certificate's validity, in seconds since
-/// the epoch (`None` if it is unchanged), or the problem.
+/// 1970; `None` if the certificate is unchanged. The error is the problem for which the old one stays.
 fn replace_certificate(
     in_force: &ServerCertificate,
     read: &Result<TlsIdentity, CertificateError>,

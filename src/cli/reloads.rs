@@ -91,13 +91,13 @@ const MAX_WAITING: usize = 32;
 /// The first and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Records the start of the gate in the ledger.
+/// Records the start of the gate and the hash of its configuration in the ledger, in the background.
 pub(super) fn keep_start(gate: &Gate) {
     let hash = gate.snapshot().config.hash;
     keep(gate, LoadEvent::Start, hash, None, hash.to_string());
 }
 
-/// Records a reload and its changes in the ledger.
+/// Records a reload and its changes in the ledger, in the background.
 pub(super) fn keep_reload(gate: &Gate, change: &ConfigChange) {
     let before = Some(change.before);
     keep(
@@ -117,7 +117,8 @@ pub(super) fn waiting() -> usize {
     WAITING.load(Ordering::Relaxed)
 }
 
-/// Does not wait for the ledger: a reload decides nothing there, and the log has it too.
+/// Records a load in the ledger in the background, with retries. The caller does not wait for the ledger:
+/// a reload decides nothing there, and the log has the load too.
 fn keep(
     gate: &Gate,
     event: LoadEvent,

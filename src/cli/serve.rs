@@ -34,8 +34,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
     run_with(path, load, |_| std::future::ready(Ok(())))
 }
 
-/// Runs the gate, and on the same runtime `beside`: after the gate has bound its addresses, and before it
-/// answers.
+/// Runs the gate, and once the gate has bound its addresses, before it answers, `beside` on the same
+/// runtime.
 pub(super) fn run_with<F>(path: &Path, load: Load, beside: impl FnOnce(&Config) -> F) -> ExitCode
 where
     F: Future<Output = io::Result<()>>,
@@ -216,7 +216,7 @@ impl Running {
     }
 }
 
-/// The signals that the gate handles.
+/// The signals that the gate handles: SIGHUP reloads, SIGTERM and SIGINT stop.
 struct Signals {
     hangup: Signal,
     terminate: Signal,
@@ -224,7 +224,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// Waits until the gate is asked to stop.
+    /// Waits until SIGTERM or SIGINT asks the gate to stop.
     async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -266,8 +266,8 @@ fn log_end(all_ended: bool, left: usize, took: Duration) {
     }
 }
 
-/// Returns the time that a stopping gate still takes requests, and the time that requests under way may
-/// go on.
+/// Returns how long a stopping gate still takes requests (`listen.grace`), and how long requests under way
+/// may go on after that (`bounds.shutdown_timeout`).
 fn stop_times(gate: &Gate) -> (Duration, Duration) {
     let config = &gate.snapshot().config;
     (config.listen.grace, config.bounds.shutdown_timeout)
@@ -276,7 +276,7 @@ fn stop_times(gate: &Gate) -> (Duration, Duration) {
 /// The maximum number of unfinished requests that a stopping gate logs.
 const NAMED: usize = 20;
 
-/// Logs requests that have not ended.
+/// Logs at most [`NAMED`] requests that have not ended, the oldest first.
 fn log_under_way(gate: &Gate) {
     for request in gate.requests_under_way(NAMED) {
         log::warn!("still under way: {request}");
@@ -315,7 +315,7 @@ fn reload(reloader: &mut Reloader<'_, impl Fn() -> Loaded>) -> ReloadOutcome {
     outcome
 }
 
-/// Waits for `span`, or for ever without one.
+/// Waits for `span`; never returns if `span` is `None`.
 async fn after(span: Option<Duration>) {
     match span {
         Some(span) => tokio::time::sleep(span).await,

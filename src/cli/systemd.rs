@@ -49,7 +49,7 @@ pub(super) fn watch() -> Option<JoinHandle<()>> {
 pub(super) struct Activated(Vec<TcpListener>);
 
 impl Activated {
-    /// Takes the sockets that were passed to the process.
+    /// Takes all TCP sockets that systemd passed to the process; none if it passed none.
     pub(super) fn take() -> Self {
         let mut given = ListenFd::from_env();
         let count = given.len();
@@ -63,7 +63,7 @@ impl Activated {
         Self(listeners.collect())
     }
 
-    /// Takes the socket that listens at `address`, if there is one.
+    /// Removes and returns the socket that serves `address`; `None` if systemd passed no such socket.
     pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let is_it = |listener: &TcpListener| {
             let found = listener.local_addr();
@@ -88,7 +88,7 @@ fn serves(found: SocketAddr, wanted: SocketAddr) -> bool {
     found == wanted || found.port() == wanted.port() && any(found) && any(wanted)
 }
 
-/// Tells systemd to wait longer for a stop: for `by`.
+/// Asks systemd to wait for `by` from now on before it kills a process that stops.
 pub(super) fn extend_stop(by: Duration) {
     let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
     notify(&[NotifyState::ExtendTimeoutUsec(micros)]);

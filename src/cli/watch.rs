@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The metadata by which two states of a file or folder differ; `None` if it does not exist.
+/// The metadata by which two states of a file or folder are told apart (times, length, inode, device);
+/// `None` if there is no such file.
 type Stamp = Option<[u64; 7]>;
 
 /// The states of a configuration's files at one time.
@@ -35,7 +36,7 @@ fn stamp(path: &Path) -> Stamp {
     Some([mtime, mtime_nsec, ctime, ctime_nsec, rest.0, rest.1, rest.2])
 }
 
-/// The decision when files have changed and are not being written. Reads no files itself.
+/// The state for deciding that files have changed and are no longer being written. Reads no files itself.
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
     /// The states of the files at the last reading; `None` if they are not certain, as after a reading
@@ -46,7 +47,8 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Returns whether to read the files, given their states at this look.
+    /// Returns whether to read the files now: their states `now` differ from those at the last reading, and
+    /// are the same as at the look before.
     pub(super) fn is_due(&mut self, now: &Stamps) -> bool {
         if self.read.as_ref() == Some(now) {
             self.changed = None;
@@ -57,8 +59,9 @@ impl Watcher {
         stand_still
     }
 
-    /// Returns whether a reading between two looks is consistent. If not, the files must be looked at
-    /// again; they may be other files, as the configuration names them.
+    /// Returns whether a reading between two looks is consistent: the states `before` and `after` are the
+    /// same. If not, the files must be looked at again; they may be other files, as the configuration names
+    /// them.
     pub(super) fn is_whole(&mut self, before: Stamps, after: Stamps) -> bool {
         let is_whole = before == after;
         self.read = is_whole.then_some(before);
