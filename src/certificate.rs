@@ -38,7 +38,7 @@ pub struct Validity {
     pub not_after: u64,
 }
 
-/// The file, of two, that a problem is in.
+/// The file of an identity that has a problem: the certificates' or the private key's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The file of the certificates.
@@ -53,17 +53,17 @@ pub enum Part {
 pub struct IdentityError {
     /// The file that the problem is in.
     pub part: Part,
-    /// The problem, and the remedy.
+    /// The problem and its remedy, in words for operators.
     pub problem: String,
 }
 
 /// The reason why a certificate is not valid at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotValid {
-    /// The validity ended at this second.
+    /// The certificate has expired: this was its last valid second, since 1970.
     #[error("the certificate expired at {}", format_rfc3339(*.0))]
     Expired(u64),
-    /// The validity begins at this second.
+    /// The certificate is not valid yet: this is its first valid second, since 1970.
     #[error("the certificate is not valid before {}", format_rfc3339(*.0))]
     NotYet(u64),
 }
@@ -181,7 +181,7 @@ impl TlsIdentity {
         self.0.key.secret_der()
     }
 
-    /// Returns the validity of the own certificate.
+    /// Returns the validity of the own certificate, the first of the chain.
     pub fn validity(&self) -> Validity {
         self.0.validity
     }

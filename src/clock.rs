@@ -11,7 +11,7 @@ pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns the time `span` before `now`.
+/// Returns the time `span` before `now`; at the earliest 1970.
 pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(millis(span)))
 }
@@ -32,7 +32,7 @@ pub struct Clock {
 struct Manual {
     /// The time in milliseconds since 1970.
     at: AtomicU64,
-    /// The time for which the machine was suspended, as a test pretends.
+    /// The time for which the machine was suspended, as a test pretends, in milliseconds.
     suspended: AtomicU64,
 }
 
@@ -78,7 +78,8 @@ impl Clock {
     }
 }
 
-/// Reads the system's clock that goes on in suspend; on these systems `Instant` stops there.
+/// Reads the system's clock that goes on while the machine is suspended; on these systems `Instant` stops
+/// then.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
 fn running() -> Duration {
     #[cfg(not(target_os = "macos"))]

@@ -8,7 +8,7 @@
 //! `{"input_reference":{"file_id":"f"}}` is the field `input_reference[file_id]`,
 //! `{"characters":[{"id":"a"}]}` is `characters[][id]`.
 
-/// The start of a field.
+/// The start of a field: its name and the kind of its value, before the value has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// The field's name, decoded: `model`, `input_reference[file_id]`.
@@ -34,7 +34,7 @@ pub enum Kind {
 /// Whether the bytes of a field may be forwarded before the field has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// As they come: nothing is decided by this field's value.
+    /// The bytes may be forwarded as they come: nothing is decided by this field's value.
     AtOnce,
     /// From the field's first byte of syntax on, nothing is forwarded until [`Sink::end`] has accepted
     /// the value. A sink that returns this must bound the value's length.

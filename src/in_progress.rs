@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// A count of things in progress.
+/// A count of requests, connections or writes in progress.
 #[derive(Debug, Default)]
 pub(crate) struct InProgress {
     count: AtomicUsize,
     ended: Notify,
 }
 
-/// A thing in progress, counted until this is dropped.
+/// A request, connection or write in progress, counted until this guard is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard(Arc<InProgress>);
 
@@ -23,7 +23,7 @@ impl InProgress {
         Guard(self.clone())
     }
 
-    /// Adds one to the count, unless it is `max` already.
+    /// Adds one to the count until the returned guard is dropped; `None` if the count is `max` already.
     pub(crate) fn try_enter(self: &Arc<Self>, max: usize) -> Option<Guard> {
         let guard = self.enter();
         (self.count() <= max).then_some(guard)

@@ -106,7 +106,7 @@ impl Multiplier {
     }
 }
 
-/// The reason why a text is no amount of the wanted kind.
+/// The reason why a text is no valid amount, price or multiplier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAmountError {
     /// The number is below zero.
@@ -121,7 +121,7 @@ pub enum ParseAmountError {
         /// The maximum number of decimals.
         allowed: usize,
     },
-    /// The number is larger than can be kept.
+    /// The number is larger than the largest value of its kind.
     #[error("the number is too large")]
     TooLarge,
 }

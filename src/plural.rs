@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A number of things, such as `1 request` or `2 requests`. The noun must form its plural with `s`.
+/// A number with its noun, such as `1 request` or `2 requests`. The noun must form its plural with `s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted(pub(crate) u64, pub(crate) &'static str);
 

@@ -27,7 +27,7 @@ impl Sha256 {
         self.0.update(bytes.as_ref());
     }
 
-    /// Adds the next bytes, and returns the digest in progress.
+    /// Adds the next bytes, and returns the unfinished digest for further calls.
     pub(crate) fn with(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.update(bytes);
         self
