@@ -359,7 +359,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Holds a reservation for a job that another reservation got, now or before, or voids it.
+    /// Decides about a reservation that got no job: held for a job that another one got, or voided.
     fn hold_or_void<'j>(
         &self,
         left: &Candidate,
@@ -376,8 +376,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Voids a reservation that became no job, once that is certain, or holds it for a vague job that may
-    /// be its own.
+    /// Decides about a reservation that no matched job may belong to: held for a vague job that may be its
+    /// own, or voided once it certainly became no job. `None` leaves it as it is.
     fn void(&self, candidate: &Candidate, hints: &Hints<'_>) -> Option<Decision> {
         let reservation = candidate.id;
         let fits = |vague: &&VagueJob<'_>| self.rules.differences(vague.job, candidate).is_some();

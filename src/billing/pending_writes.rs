@@ -23,7 +23,8 @@ struct Shared {
 }
 
 impl PendingWrites {
-    /// Runs a write to its end in a task of its own, even if the caller stops waiting.
+    /// Starts a write in a task of its own, and returns the task's handle with the write's result. Dropping
+    /// the handle does not stop the write.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         write: impl Future<Output = T> + Send + 'static,

@@ -62,7 +62,8 @@ impl Reservation {
         &self.draft.charge
     }
 
-    /// Takes out how much of each limit of the key was used when the reservation was made, and that time.
+    /// Takes out how much of each limit of the key and its group was used when the reservation was made, and
+    /// returns it with the time of the reservation.
     pub(crate) fn take_used(&mut self) -> (Box<[u64]>, Timestamp) {
         (std::mem::take(&mut self.used), self.created)
     }

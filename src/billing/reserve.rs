@@ -83,8 +83,8 @@ impl Billing {
         }
     }
 
-    /// Runs a write to the ledger to its end, even if the caller stops waiting: a gate that stops waits
-    /// for it.
+    /// Starts a write to the ledger in a task, and returns the task's handle. Dropping the handle does not
+    /// stop the write, and a gate that stops waits for the write.
     pub(crate) fn spawn_write<T: Send + 'static>(
         &self,
         write: impl Future<Output = T> + Send + 'static,

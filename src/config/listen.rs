@@ -22,7 +22,7 @@ const MIN_TOKEN: usize = 16;
 pub struct Listen {
     /// The IP address and port to bind.
     pub address: SocketAddr,
-    /// Certificate and key, for HTTPS; HTTP/2 is then agreed on by ALPN.
+    /// The files of the certificate and its key, for HTTPS with HTTP/2 by ALPN; `None` for plain HTTP.
     pub tls: Option<Tls>,
     /// Whether the plain port accepts HTTP/2 with prior knowledge (RFC 9113, section 3.3). Never together
     /// with TLS.

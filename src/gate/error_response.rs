@@ -37,7 +37,7 @@ const INVALID: &str = "invalid_request_error";
 const NO_RETRY: (&str, &str) = ("x-should-retry", "false");
 
 impl ErrorResponse {
-    /// Maps a refusal to HTTP. This is **the** one place that does so.
+    /// Maps a refusal to its HTTP status, error code and headers. This is **the** one place that does so.
     pub(super) fn of(refusal: &Refusal) -> Self {
         use StatusCode as S;
         let (status, kind, code) = match refusal {

@@ -279,7 +279,7 @@ impl PageRequests {
     }
 }
 
-/// Describes a job as JSON from what the ledger knows.
+/// Describes a job as JSON from its record in the ledger alone, without an answer of its channel.
 fn from_ledger(job: &Job) -> Value {
     let status = match (job.end.as_deref(), job.resolution) {
         (Some(end @ ("completed" | "failed" | "cancelled")), _) => end,

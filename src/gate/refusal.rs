@@ -76,32 +76,32 @@ pub enum HeadFault {
 /// The kind of thing that a request names and that was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotFound {
-    /// The route.
+    /// The path belongs to no route of the gate.
     Route,
-    /// The job: unknown, or a job of another key.
+    /// The job is unknown, or belongs to another key.
     Job,
-    /// The model: unknown, or not available to this key.
+    /// The model is unknown, or not available to this key.
     Model,
 }
 
 /// The reason for which the gate cannot take a request now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Busy {
-    /// The gate has as many uploads under way as it may.
+    /// `bounds.concurrent_uploads` uploads of this size class are under way already.
     Uploads,
     /// The ledger does not answer, or answers with an error: nothing can be charged.
     Ledger,
     /// The gate stood still after the reservation for so long that the request may not be completed any
     /// more: `jobs.unknown_grace` has passed, or another gate has voided the reservation.
     Stalled,
-    /// No channel can be reached.
+    /// The channel of the request cannot be reached, or no channel takes the create and at least one fails.
     Channels,
     /// No channel has room for the request before `wait` seconds have passed.
     ChannelLimits {
         /// The time to wait, in seconds: at least one.
         wait: u64,
     },
-    /// No channel serves the model.
+    /// No channel that the key may use serves the model.
     NoChannel,
     /// Every channel that serves the model is drained or switched off.
     ChannelsClosed,

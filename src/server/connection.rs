@@ -15,11 +15,11 @@ use pingora::server::ShutdownWatch;
 use tokio::time::sleep;
 
 tokio::task_local! {
-    /// The time since when a head is awaited; `None` while a request is under way.
+    /// The time when the wait for the next head began; `None` while a request is under way.
     static WAITING: Cell<Option<Instant>>;
 }
 
-/// Serves an HTTP/1.1 connection by `serve`. Gives the connection up (`None`) if a head is not complete
+/// Serves an HTTP/1.1 connection by `serve`, and returns its result. Gives up (`None`) if a head is not complete
 /// within `limit` from the connection's beginning or the end of the request before it, or if the server
 /// stops and no request is under way or at hand.
 pub(super) async fn watch<T>(

@@ -113,8 +113,8 @@ impl ListReader {
         };
     }
 
-    /// Adds a page, and keeps the jobs of it that are `wanted`. The list matters back to `from`, by the
-    /// gates' clock.
+    /// Adds a page, keeps those of its jobs that are `wanted`, and returns the next step. The list is read
+    /// back to jobs of the time `from`, by the gates' clock.
     pub(super) fn add(
         &mut self,
         page: Page,

@@ -162,8 +162,8 @@ impl Reconciler {
         Ok(Round::Complete)
     }
 
-    /// Reads further pages of the list until the round's time is over. Returns whether the list is
-    /// complete, once it has been read; `None` while there is more to read.
+    /// Reads further pages of the list until the round's time is over. Returns `None` while there is more
+    /// to read; then whether the list is complete (`true`), or could not be read further.
     async fn read_on(
         &mut self,
         task: &ChannelTask,

@@ -4,7 +4,7 @@
 use super::*;
 use crate::ledger::Payer;
 
-/// A configuration with the keys `a` and `b` in these groups; `a` has limits of its own.
+/// Returns a configuration with the keys `a` and `b` in these groups; `a` has limits of its own.
 fn config(a: &str, b: &str, currency_of_g: &str) -> Config {
     let keys = format!(
         "groups:

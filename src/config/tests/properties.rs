@@ -65,7 +65,7 @@ fn heap() -> impl Strategy<Value = Vec<&'static str>> {
     prop::collection::vec(prop::sample::select(TOKENS), 0..80)
 }
 
-/// Damages to a text: where a piece is cut out, its length, and the replacement.
+/// Generates damages to a text: for each, where a piece is cut out, its length, and the replacement.
 fn damages() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, &'static str)>> {
     let token = prop::sample::select(TOKENS);
     prop::collection::vec((any::<prop::sample::Index>(), 0..12usize, token), 1..4)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Pieces of answers, and pieces that break them.
+/// Generates pieces of answers, and pieces that break an answer.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let pieces: &[&[u8]] = &[
         b"{",
