@@ -105,7 +105,7 @@ enum State {
 /// The maximum number of bytes that are kept: a PNG's signature and first chunk.
 const HEAD: usize = png::HEADER;
 
-/// The judgement about the bytes so far.
+/// The result of examining the first bytes of a picture.
 enum Judgement {
     /// More bytes of the header are needed.
     More,

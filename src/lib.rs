@@ -17,8 +17,8 @@
 //!         ◀─answer─ gate::create_end    2xx with a job confirms, a clear no voids, else unknown
 //!  polls  ◀───────▶ gate::retrieve      completed posts, failed or cancelled voids
 //!  videos ◀───────▶ gate::content       downloads as they come; gate::delete notes deletions
-//!                   billing::poller     polls where nobody does
-//!                   billing::reconcile  looks in the channel's list for what got no answer
+//!                   billing::poller     polls jobs that no client polls
+//!                   billing::reconcile  looks in the channel's list for jobs of unanswered creates
 //! ```
 //!
 //! # Layers
@@ -28,7 +28,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `map`, `sha256` | a fast hash for trusted names; the one digest that is used |
-//! | `in_progress` | counts what is in progress, and waits for its end |
+//! | `in_progress` | counts of requests, connections and writes in progress, and the wait for their end |
 //! | `calendar` | dates and times as texts: of the configuration, of windows, of channels |
 //! | `plural` | a number with its noun |
 //! | [`money`] | exact amounts |
@@ -37,16 +37,16 @@
 //! | [`certificate`] | X.509 certificates and private keys from PEM |
 //! | [`policy`] | what a key may ask for, how much of it and until when; permits and refusals; CORS |
 //! | [`clock`] | the time of day, which tests can set, and spans; time limits of waits use `Instant` |
-//! | [`form`] | what the scanners hand on |
+//! | [`form`] | the fields of a create body, as the scanners pass them on |
 //! | [`multipart`], [`json`] | the strict push scanners |
-//! | [`image`] | pixel sizes from first bytes |
-//! | [`inspect`] | joins those into one create request |
+//! | [`image`] | the type and pixel size of a picture, from its first bytes |
+//! | [`inspect`] | the inspector of a create request: scanners, image sizes and policy together |
 //! | [`dialect`] | how channels spell the API: status words, where values are, error shapes |
 //! | `route` | the known routes and their paths |
 //! | [`ledger`] | reservations, jobs, limits, idempotency keys: in memory, SQLite, PostgreSQL |
-//! | [`access_log`] | one line for each request: its id, its client, what became of it |
-//! | [`channel`] | what a channel is, as configured |
-//! | [`metrics`] | all families |
+//! | [`access_log`] | one line for each request: its id, client, status, job and times |
+//! | [`channel`] | channels (upstream accounts) as configured |
+//! | [`metrics`] | all metric families |
 //! | [`config`] | the file format, and the validated configuration |
 //! | [`upstream`] | a client of the channels: pool, exchange, health, choice, headers |
 //! | [`runtime`] | the configuration in force |

@@ -22,7 +22,7 @@ impl Metrics {
         }
     }
 
-    /// Starts the series of charges of a key for a model in a size on a channel; `paid_in` is the
+    /// Starts at zero the series of charges of a key for a model in a size on a channel; `paid_in` is the
     /// currency in which the channel is paid, if its price is known.
     pub fn start_charge(
         &self,
@@ -50,43 +50,43 @@ impl Metrics {
         }
     }
 
-    /// Starts the series of requests with these labels.
+    /// Starts at zero the counter of answered client requests with these labels.
     pub fn start_request(&self, route: &str, key: &str, code: http::StatusCode) {
         self.requests
             .requests
             .with(&[route, key, code.as_str()], |_| ());
     }
 
-    /// Starts the series of refusals with these labels.
+    /// Starts at zero the counter of refusals of a key with the error code `reason`.
     pub fn start_refusal(&self, key: &str, reason: &str) {
         self.requests.refusals.with(&[key, reason], |_| ());
     }
 
-    /// Starts the series of failures of a channel.
+    /// Starts at zero the counter of a channel's failures of this kind.
     pub fn start_channel_error(&self, channel: &str, kind: &'static str) {
         self.channels.channel_errors.with(&[channel, kind], |_| ());
     }
 
-    /// Starts the series of ejections of a channel.
+    /// Starts at zero the counter of a channel's ejections for this reason.
     pub fn start_channel_ejection(&self, channel: &str, reason: &'static str) {
         self.channels.ejections.with(&[channel, reason], |_| ());
     }
 
-    /// Starts the series of requests to a channel.
+    /// Starts at zero the counter of requests to a channel that are answered with the status `code`.
     pub fn start_upstream_request(&self, channel: &str, code: &str) {
         self.channels
             .upstream_requests
             .with(&[channel, code], |_| ());
     }
 
-    /// Starts the series of answer times of a channel.
+    /// Starts, empty, the histogram of a channel's answer times on a route.
     pub fn start_answered(&self, channel: &str, route: &str) {
         self.channels
             .upstream_response
             .with(&[channel, route], |_| ());
     }
 
-    /// Starts the series of jobs that end.
+    /// Starts at zero the counter and the histogram of the jobs that end with this status.
     pub fn start_ended(&self, channel: &str, model: &str, status: &str) {
         let labels = [channel, model, status];
         self.charges.jobs.with(&labels, |_| ());

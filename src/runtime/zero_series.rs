@@ -41,7 +41,8 @@ impl SeriesBudget {
     }
 }
 
-/// Starts the series of a configuration's channels and keys, by name, up to [`MAX_SERIES`].
+/// Starts at zero the series of a configuration's channels and keys, up to [`MAX_SERIES`] of them: channels
+/// first, then keys by name.
 pub(super) fn start(config: &Config, metrics: &Metrics) {
     let mut left = SeriesBudget(MAX_SERIES);
     for channel in &config.channels {
