@@ -67,8 +67,8 @@ pub struct StillInProgress {
     pub requests: usize,
 }
 
-/// Serves the gate alone, on `listener`, a socket that is listening already: a path outside of the Videos
-/// API is not found.
+/// Serves the gate alone, on `listener`, a socket that is listening already. A path outside of the Videos
+/// API is answered with 404.
 ///
 /// # Errors
 /// If the socket or the certificate cannot be used.

@@ -47,7 +47,7 @@ pub struct Channel {
     pub client_cert: Option<TlsIdentity>,
     /// The egress proxy for all connections to the channel and to its content hosts.
     pub proxy: Option<EgressProxy>,
-    /// The maximum time to connect, through a proxy as well; with TLS, twice that.
+    /// The maximum time to connect, directly or through a proxy; with TLS the maximum is twice this time.
     pub connect_timeout: Duration,
     /// The maximum time from the last byte of a request to the head of its answer.
     pub answer_timeout: Duration,

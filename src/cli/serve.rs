@@ -34,8 +34,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
     run_with(path, load, |_| std::future::ready(Ok(())))
 }
 
-/// Runs the gate, and once the gate has bound its addresses, before it answers, `beside` on the same
-/// runtime.
+/// Runs the gate until it is stopped. The future of `beside` runs on the same runtime, after the gate has
+/// bound its addresses and before it answers requests.
 pub(super) fn run_with<F>(path: &Path, load: Load, beside: impl FnOnce(&Config) -> F) -> ExitCode
 where
     F: Future<Output = io::Result<()>>,

@@ -131,7 +131,7 @@ impl Sources<'_> {
         Ok(files)
     }
 
-    /// Reads the files that one path names: itself, or the key files of a folder.
+    /// Reads the files of client keys at the path `text`, a file or a folder, and adds them to `files`.
     fn add_key_files(
         &self,
         text: &Text,

@@ -244,7 +244,7 @@ impl Dialect {
 }
 
 impl JobAnswer {
-    /// Returns whether the job's status is `Cancelled`, as which words for deleted jobs are read too.
+    /// Returns whether the job's status is `Cancelled`; a channel's word for a deleted job means this too.
     pub fn is_cancelled(&self) -> bool {
         self.status == Some(super::Status::Cancelled)
     }

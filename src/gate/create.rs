@@ -329,7 +329,7 @@ impl CreateRequest<'_> {
         Ok(reached.map(|reached| full(channel, &reached, now)))
     }
 
-    /// Opens an exchange with `channel`; `None` if the channel cannot be reached, which is counted. The
+    /// Opens an exchange with `channel`; `None` if it cannot be reached: the failure is counted. The
     /// `last` candidate takes the headers, each candidate before it gets a copy.
     async fn connect(
         &mut self,

@@ -105,7 +105,7 @@ impl Gate {
         self.metrics().config_loaded(false, self.now());
     }
 
-    /// Records that the gate's server is stopping: from then on `/readyz` says so, so that no new
+    /// Records that the gate's server is stopping: from then on `/readyz` answers 503, so that no new
     /// requests are sent here while those under way end. Requests that come all the same are answered.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);

@@ -32,7 +32,7 @@ pub enum Refusal {
     Slow,
     /// A limit of the key or of its group is exceeded.
     Limit(Box<Exceeded>),
-    /// This key has as many uploads under way as it may.
+    /// This key has `max` uploads of this size class under way already.
     UploadsOfKey {
         /// The maximum number of concurrent uploads of the key.
         max: usize,
@@ -124,8 +124,8 @@ pub enum ChannelFault {
         /// Whether the channel may have created a job all the same.
         created: bool,
     },
-    /// The channel answered a create with a job after its reservation had been given up, and no limit has
-    /// room for the job any more: nobody is charged for it, and nobody can reach it.
+    /// The channel answered a create with a job after its reservation had been given up, and a limit has no
+    /// room for the job any more: nobody is charged for the job, and nobody can reach it.
     TooLate,
     /// The channel does not accept the gate's credential, or its account is spent.
     Account,

@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub config: Config,
     /// The live channels of the configuration.
     pub channels: Channels,
-    /// The settings in force of the operators' listener.
+    /// The settings in force of the operators' listener, which may be those of an earlier configuration.
     pub(crate) admin: Option<Admin>,
     /// The plan by which bodies are inspected.
     pub(crate) plan: Arc<Plan>,

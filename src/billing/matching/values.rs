@@ -87,7 +87,7 @@ pub(in crate::billing) enum Decision {
     },
     /// No job was created for this reservation: it is voided.
     Void { reservation: ReservationId },
-    /// It cannot be decided whether the job belongs to this reservation. For the log.
+    /// The job may belong to this reservation; for the reason `why`, that is not certain. For the log.
     Ambiguous {
         reservation: ReservationId,
         job: Arc<str>,
