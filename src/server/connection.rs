@@ -19,9 +19,9 @@ tokio::task_local! {
     static WAITING: Cell<Option<Instant>>;
 }
 
-/// Serves an HTTP/1.1 connection by `serve`, and returns its result. Gives up (`None`) if a head is not complete
-/// within `limit` from the connection's beginning or the end of the request before it, or if the server
-/// stops and no request is under way or at hand.
+/// Serves an HTTP/1.1 connection by `serve`, and returns the result of `serve`. Gives up (`None`) if a head
+/// is not complete within `limit` from the connection's beginning or the end of the request before it, or
+/// if the server stops and no request is under way or at hand.
 pub(super) async fn watch<T>(
     limit: Duration,
     shutdown: &ShutdownWatch,
