@@ -31,8 +31,8 @@ pub(crate) struct Answer {
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 static RETRY_AFTER: HeaderName = header::RETRY_AFTER;
 
-/// Reads the number of seconds after which a refusal invites another request. Of a success nobody asks
-/// that.
+/// Reads the number of seconds after which an answer with an error invites another request; `None` where
+/// the answer names none, and for a success.
 pub(super) fn retry_after(head: &ResponseHeader) -> Option<u64> {
     match head.status.is_success() {
         true => None,

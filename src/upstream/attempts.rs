@@ -3,31 +3,32 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-/// The reason why a channel did not take a create, of which it has made nothing.
+/// The reason why a channel did not take a create, and so has created no job for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Declined {
     /// The channel could not be reached.
     Unreachable,
-    /// The limits of the channel have no room, for at least `wait` seconds.
+    /// A limit that the configuration sets for the channel has no room for the create.
     Full {
-        /// The wait in seconds, where it is known.
+        /// The wait in seconds until the limit has room; `None` where it is not known, `u64::MAX` where no
+        /// wait helps.
         wait: Option<u64>,
     },
-    /// The channel takes no more requests, for `wait` seconds where its answer says so.
+    /// The channel answered that its own rate limit is reached.
     RateLimited {
-        /// The status of its answer.
+        /// The status of the channel's answer.
         status: u16,
-        /// The wait in seconds, as the answer says.
+        /// The wait in seconds that the answer asks for; `None` where it names none.
         wait: Option<u64>,
     },
     /// The channel does not accept the gate's credential, or its account is spent.
     Account {
-        /// The status of its answer.
+        /// The status of the channel's answer.
         status: u16,
     },
-    /// The channel takes nothing at the moment.
+    /// The channel answered with an error that is its own fault, such as 503.
     Failing {
-        /// The status of its answer.
+        /// The status of the channel's answer.
         status: u16,
     },
 }
@@ -51,17 +52,18 @@ pub(crate) struct Attempts {
     declined: Vec<Declined>,
 }
 
-/// The answer for a client whose request no channel takes.
+/// The reason that a client is told when no channel takes its create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoneLeft {
-    /// A channel fails: another attempt may find one that works.
+    /// At least one channel fails or could not be reached: another attempt may find a channel that works.
     Failing,
-    /// A channel is at its limit: another attempt may find room, after `wait` seconds.
+    /// At least one channel is at a limit, and none fails: another attempt may find room after `wait`
+    /// seconds.
     Limited {
         /// The wait in seconds, at least one.
         wait: u64,
     },
-    /// No channel accepts the gate's account.
+    /// Every channel refuses the gate's account.
     Account,
 }
 
@@ -86,7 +88,8 @@ impl Attempts {
         &self.text
     }
 
-    /// Returns the outcome of a reservation that was made for the create: `unreachable` or `refused`.
+    /// Returns the outcome of the create's reservation: `unreachable` where no channel could be reached,
+    /// `refused` where at least one channel declined for another reason.
     pub(crate) fn outcome(&self) -> &'static str {
         let unreachable = |why: &Declined| *why == Declined::Unreachable;
         match self.declined.iter().all(unreachable) {

@@ -46,7 +46,8 @@ impl Channels {
         channels
     }
 
-    /// Returns all channels, as configured, at all addresses.
+    /// Returns all live channels, one object for each address, including those that are not configured any
+    /// more.
     pub fn all(&self) -> &[Arc<LiveChannel>] {
         &self.all
     }
@@ -59,7 +60,8 @@ impl Channels {
     }
 
     /// Returns the channel `name` at `address`, as the ledger names it, or at its first address where the
-    /// ledger names none. `None` where that channel or address is not configured any more.
+    /// ledger names none. `None` where that channel or address is not known: neither configured nor kept
+    /// from an earlier configuration of this process.
     pub fn at(&self, name: &str, address: Option<&str>) -> Option<&Arc<LiveChannel>> {
         let Some(address) = address else {
             return self.get(name);

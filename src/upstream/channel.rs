@@ -17,9 +17,10 @@ use super::peer::PeerTemplate;
 use crate::channel::{Auth, Channel, ChannelState, ContentUrl, ServerUrl};
 use crate::policy::Timestamp;
 
-/// The time for which a name's addresses are used before they are looked up again.
+/// The time, in milliseconds, for which the addresses of a host name are used before they are looked up
+/// again.
 const RESOLVED_FOR_MS: u64 = 30_000;
-/// A channel, with its state while the gate runs.
+/// A channel at one of its addresses, with the state that it has while the gate runs.
 #[derive(Debug)]
 pub struct LiveChannel {
     spec: Arc<Channel>,
@@ -33,7 +34,7 @@ pub struct LiveChannel {
     /// The index of the resolved address that is used: the next one after each failure, and no other
     /// until then.
     address_index: AtomicUsize,
-    /// The time of the last change of `address_index`.
+    /// The time of the last change of `address_index`, in milliseconds since the epoch.
     turned_at: AtomicU64,
     operation: Operation,
     /// The maximum number of jobs that a page of the channel's list is asked for.
@@ -53,7 +54,7 @@ struct Resolved {
     at: Timestamp,
 }
 
-/// The error of a channel whose name could not be resolved.
+/// The error of a channel whose host name could not be resolved.
 #[derive(Debug)]
 pub struct Unresolved {
     /// The reason that the resolver gave.
@@ -61,7 +62,7 @@ pub struct Unresolved {
 }
 
 impl LiveChannel {
-    /// Makes a channel live: one object for each of its addresses.
+    /// Makes the live objects of the channel `spec`: one for each of its addresses.
     pub(super) fn of(spec: &Arc<Channel>) -> Vec<Arc<Self>> {
         if spec.replicas.is_empty() {
             return vec![Arc::new(Self::made(spec.clone(), None, false, false))];
@@ -107,7 +108,8 @@ impl LiveChannel {
         }
     }
 
-    /// Makes the object that stays of the channel when it is not configured any more.
+    /// Makes the object that takes the channel's place when it is not configured any more: drained, or off
+    /// where the channel was off.
     pub(super) fn removed(&self) -> Arc<Self> {
         let (spec, address) = (self.spec.clone(), self.address.clone());
         let removed = Self {
@@ -132,7 +134,7 @@ impl LiveChannel {
         &self.spec
     }
 
-    /// Returns the channel's state: whether operators let it be used.
+    /// Returns the state that the configuration or an operator has set: active, drained or off.
     pub fn state(&self) -> ChannelState {
         self.operation.state()
     }
@@ -142,7 +144,7 @@ impl LiveChannel {
         self.operation.set_state(state)
     }
 
-    /// Returns whether the channel is in use, and is either not ejected or due for a trial.
+    /// Returns whether the channel is not switched off, and is either not ejected or due for a trial.
     pub fn is_up(&self, now: Timestamp) -> bool {
         let rests = matches!(self.standing(now), Standing::Resting { .. });
         !rests && self.state() != ChannelState::Off
@@ -152,8 +154,8 @@ impl LiveChannel {
         self.operation.standing(now)
     }
 
-    /// Begins a trial of the channel. Returns the latest time of its end; `None` where no trial may be
-    /// made.
+    /// Begins a trial of the ejected channel. Returns the latest end of the trial; `None` where the channel
+    /// is not due for a trial, or another trial is under way.
     pub(super) fn begin_trial(&self, now: Timestamp) -> Option<Timestamp> {
         self.operation.begin_trial(now, self.spec.create_timeout())
     }
@@ -178,12 +180,13 @@ impl LiveChannel {
         self.operation.status(self.in_flight(), now)
     }
 
-    /// Returns whether an event changes nothing about its health.
+    /// Returns whether `event` is a success of a channel in good health, which changes nothing.
     pub(super) fn is_settled(&self, event: Event) -> bool {
         self.operation.is_settled(event)
     }
 
-    /// Notes an event of a request that began at `began`.
+    /// Notes an event of a request that began at `began`. Returns the change, if the event begins, prolongs
+    /// or ends an ejection.
     pub(super) fn note(&self, event: Event, began: Timestamp, now: Timestamp) -> Option<Change> {
         self.operation.note(event, began, &self.spec.ejection, now)
     }
@@ -197,7 +200,7 @@ impl LiveChannel {
         self.is_content_server
     }
 
-    /// Returns the channel's clock.
+    /// Returns the estimate of the time on the channel's clock.
     pub(crate) fn clock(&self) -> &ChannelClock {
         &self.clock
     }
@@ -212,27 +215,29 @@ impl LiveChannel {
         self.load.in_flight()
     }
 
-    /// Returns a measure of how busy the channel is, to be compared with others.
+    /// Returns the load of the channel, to be compared with that of others: its requests in flight, and
+    /// more where complete creates wait without an answer.
     pub(super) fn load(&self, now: Timestamp) -> usize {
         self.load.at(now)
     }
 
-    /// Counts a complete create as waiting for its answer.
+    /// Counts a complete create as waiting for its answer until the returned guard is dropped.
     pub(crate) fn wait_for_create(&self, now: Timestamp) -> WaitingCreate {
         self.load.begin_wait(now)
     }
 
-    /// Counts a request as in flight at this address.
+    /// Counts a request as in flight at this address until the returned guard is dropped.
     pub fn enter(&self) -> InFlight {
         self.load.begin()
     }
 
-    /// Notes that the channel was reached.
+    /// Notes that a connection to the channel was made.
     pub(super) fn succeeded(&self, now: Timestamp) {
         self.note(Event::Connected, now, now);
     }
 
-    /// Notes that a request that began at `began` could not reach the channel.
+    /// Notes that a request that began at `began` could not connect to the channel: the next connection is
+    /// made to another address of the host name, where it has several.
     pub(super) fn failed(&self, began: Timestamp, now: Timestamp) -> Option<Change> {
         // Another address may answer, of those known or of those that the name has by now. Requests that
         // fail together have tried the same one.
@@ -320,8 +325,8 @@ impl LiveChannel {
         words.len() < MAX_WORDS && words.insert(word.clone())
     }
 
-    /// Returns the channel's host and credential, as headers of a request to it. Each replaces whatever a
-    /// client has sent under its name.
+    /// Returns the channel's host and credential, as headers of a request to the channel. Each replaces
+    /// whatever a client has sent under its name.
     ///
     /// # Errors
     /// Never for a validated channel: both were checked to be header values.

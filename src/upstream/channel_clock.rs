@@ -27,7 +27,7 @@ struct Shown {
     /// The date as it was written: all answers of one second have the same date, which is parsed once.
     text: Box<[u8]>,
     date: Timestamp,
-    /// The gate's time when the date came.
+    /// The time by the gate's clock when the date came.
     seen: Timestamp,
 }
 

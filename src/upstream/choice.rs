@@ -19,8 +19,8 @@ pub(crate) struct ChannelChoice<'a> {
     pub(crate) pinned: Option<Arc<LiveChannel>>,
 }
 
-/// A channel to try for a create, with its trial, where the create is to be one. Only the first candidate
-/// has a trial: it is kept while the create is at the channel.
+/// A channel to try for a create, and the guard of the channel's trial where the create is to be the trial.
+/// Only the first candidate has a trial: it is kept while the create is at the channel.
 pub(crate) type Candidate = (Arc<LiveChannel>, Option<Trial>);
 
 /// The reason why no channel takes a create, or not the channel that was chosen.
@@ -30,13 +30,13 @@ pub(crate) enum NoChannel {
     Unserved,
     /// Channels serve the model, but none that the key may use.
     NotForKey,
-    /// The channels that serve the model are drained, or switched off.
+    /// The channels that serve the model and that the key may use are drained, or switched off.
     Closed,
     /// The channels that serve the model want `seconds` in this JSON type.
     OtherSecondsType(SecondsType),
     /// The model became known after a channel was chosen that does not serve it.
     ModelTooLate,
-    /// The seconds became known after a channel was chosen that takes them in another type.
+    /// The seconds became known after a channel was chosen that takes them in another JSON type.
     SecondsTooLate,
 }
 
@@ -85,8 +85,8 @@ impl ChannelChoice<'_> {
         channel.state() == ChannelState::Active && self.key.may_use_channel(&channel.spec().name)
     }
 
-    /// Returns the channels that serve something, best first. Where the first one is to get a trial, the
-    /// trial begins.
+    /// Returns the channels for which `serves` is above zero, best first. Where the first channel is due
+    /// for a trial, the trial begins.
     fn ordered(
         &self,
         serves: impl Fn(&Channel) -> usize,

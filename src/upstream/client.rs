@@ -81,8 +81,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a failure of a channel that concerns one job alone, and logs `what` once for the job and
-    /// its state. `status` is the status of the channel's answer.
+    /// Counts a failure of a channel that concerns one job alone, and logs `what` once for the job, `kind`
+    /// and `status`, the status of the channel's answer.
     pub(crate) fn job_failed(
         &self,
         name: &str,
@@ -118,7 +118,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a create that a channel did not take, for a reason of the channel's own.
+    /// Counts a create that a channel refused for a reason of its own, and logs the refusal unless the
+    /// channel has been failing in this way already.
     pub(crate) fn declined(&self, channel: &LiveChannel, why: Declined) {
         let (kind, what) = match why {
             Declined::Account { .. } => ("account", "it refuses the gate's account"),
@@ -129,7 +130,8 @@ impl UpstreamClient {
         self.failed(&channel.spec().name, kind, what);
     }
 
-    /// Counts a request that got no answer.
+    /// Counts a request that got no answer, and logs `error` unless the channel has been failing in this
+    /// way already.
     pub(crate) fn unanswered(&self, channel: &LiveChannel, error: &UpstreamError) {
         let name = &channel.spec().name;
         self.metrics.upstream_request(name, "none");

@@ -38,7 +38,7 @@ pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
         stream.is_corked.store(true, Ordering::Relaxed);
         return HttpSession::H1(session);
     }
-    // A connection that is wrapped stays so, and returns so from the pool.
+    // A wrapped connection stays wrapped, also when it comes back from the pool.
     let stream = Box::new(Corked {
         inner: session.into_inner(),
         is_corked: AtomicBool::new(true),
@@ -47,7 +47,7 @@ pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     HttpSession::H1(Http1Session::new_with_options(stream, peer))
 }
 
-/// Stops the buffering: what is buffered is sent with the next flush.
+/// Stops the buffering that [`cork`] began: the buffered bytes are sent with the next flush.
 pub(crate) fn uncork(session: &HttpSession) {
     if let HttpSession::H1(session) = session
         && let Some(stream) = corked(session)
@@ -64,8 +64,8 @@ fn corked(session: &Http1Session) -> Option<&Corked> {
 #[derive(Debug)]
 struct Corked {
     inner: Stream,
-    /// Whether the stream is corked. Written by the task that owns the session alone; atomic, since the
-    /// session lends its stream out shared.
+    /// Whether the stream buffers what is written to it. Only the task that owns the session writes the
+    /// flag; it is atomic, since the session lends its stream out shared.
     is_corked: AtomicBool,
     /// The buffered bytes: at most a head and [`JOINED`] bytes.
     kept: BytesMut,

@@ -12,7 +12,8 @@ use crate::ledger::ChannelAnswer;
 /// The reason why a request to a channel has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum UpstreamError {
-    /// No connection was made, or it did not take the head. No byte of a body has left, or was read.
+    /// No connection was made, or the connection did not take the head. No byte of a body has left, or the
+    /// channel has read none.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// No answer came in time, or only a part of one.
@@ -24,8 +25,8 @@ pub(crate) enum UpstreamError {
         false => "no answer",
     })]
     Broken {
-        /// Whether the channel broke off in its answer, rather than before it: a stale pooled connection
-        /// was not the cause.
+        /// Whether the channel broke off after its answer had begun, so that a stale pooled connection was
+        /// not the cause; `false` where it broke off before.
         answer_begun: bool,
     },
 }
@@ -53,19 +54,21 @@ impl UpstreamError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{reason}")]
 pub(crate) struct ConnectError {
-    /// The kind of the failure in metrics: `resolve`, `connect` or `account`.
+    /// The kind of the failure in metrics: `resolve` (the channel's name cannot be resolved), `connect` (no
+    /// connection was made, or it did not take the head) or `account` (the channel refuses the gate's
+    /// client certificate, or asks for one).
     pub(crate) kind: &'static str,
-    /// The description of the failure, without what was sent.
+    /// The description of the failure for operators, without anything that was sent.
     pub(crate) reason: String,
     /// Whether a pooled connection was used, which the channel may have closed meanwhile.
     pub(crate) was_pooled: bool,
-    /// Whether this process may open no more files, which is no fault of the channel's.
+    /// Whether the process or the system may open no more files, which is no fault of the channel's.
     pub(crate) is_local: bool,
 }
 
 impl ConnectError {
-    /// The kind of the failures that are about the gate's client certificate: the channel does not know
-    /// its account.
+    /// The kind of a failure where the channel refuses the gate's client certificate, or asks for one: the
+    /// channel does not know the gate's account.
     pub(super) const REFUSED_CLIENT: &str = "account";
 
     /// Makes the error of a handshake that the channel has broken off because it got no client
@@ -92,8 +95,8 @@ impl ConnectError {
 }
 
 impl From<Box<pingora::Error>> for ConnectError {
-    /// Converts an error of Pingora, and keeps only its kind: its text could repeat what stands in the
-    /// head.
+    /// Converts an error of Pingora, and keeps only its type: its text could repeat what stands in the
+    /// head. The text of a proxy's error is kept.
     fn from(error: Box<pingora::Error>) -> Self {
         let cause = error.root_cause();
         let of_proxy = cause.downcast_ref::<ProxyError>();
@@ -150,19 +153,21 @@ pub(crate) enum QueryError {
     /// The channel gave no answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// The channel refuses the gate's account, or asks it to come back later.
+    /// The channel refuses the gate's account (401 to 403), or its rate limit is reached (429).
     #[error("the channel refuses to be asked")]
     Refused,
     /// The channel has no such job.
     #[error("the channel has no such job")]
     NotFound,
-    /// The channel's answer cannot be read.
+    /// The channel's answer tells nothing of what was asked: its body is not in the expected form, or its
+    /// status is another error.
     #[error("the channel's answer cannot be read")]
     Unreadable,
 }
 
 impl QueryError {
-    /// Returns whether the channel is down, so that asking it about other jobs is of no use now.
+    /// Returns whether the channel cannot be connected to or refuses to be asked, so that asking it about
+    /// other jobs is of no use now.
     pub(crate) fn is_channel_down(&self) -> bool {
         matches!(
             self,

@@ -139,8 +139,8 @@ impl Exchange {
         })
     }
 
-    /// Returns whether there was no answer because the pooled connection was stale. The other pooled
-    /// connections to the channel are then dropped.
+    /// Returns whether `error` means that the request got no answer because its pooled connection was
+    /// stale. If so, drops the other pooled connections to the channel.
     pub(crate) fn was_stale(&self, error: &UpstreamError) -> bool {
         let before = UpstreamError::Broken {
             answer_begun: false,
@@ -208,7 +208,7 @@ impl Exchange {
         }
     }
 
-    /// Returns the time of day at which the exchange was opened.
+    /// Returns the time at which the exchange was opened, by the gate's clock.
     pub(crate) fn began(&self) -> Timestamp {
         self.began
     }
@@ -323,7 +323,7 @@ impl Exchange {
         read.map_err(|_| UpstreamError::Broken { answer_begun: true })
     }
 
-    /// Gives the connection back after the end of an answer.
+    /// Returns the connection to the pool, after the end of the answer.
     pub(crate) async fn release(self) {
         let idle = self.channel.spec().idle_timeout;
         self.pool.release(self.session, &self.peer, idle).await;

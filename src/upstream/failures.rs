@@ -61,7 +61,7 @@ pub(super) struct Failures {
     count: u64,
 }
 
-/// Failures of a channel that have ended.
+/// The failures of one kind of a channel that works again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     kind: &'static str,
@@ -81,7 +81,8 @@ impl fmt::Display for Ended {
 }
 
 impl FailureLog {
-    /// Records a failure of a channel. Returns whether it is to be logged.
+    /// Records a failure of a channel. Returns whether the failure is to be logged: the first of its kind
+    /// since the channel worked.
     pub(super) fn failed(&self, channel: &str, kind: &'static str, at: Timestamp) -> bool {
         let mut all = self.lock();
         let failures = all.entry((channel.to_owned(), kind)).or_insert(Failures {
@@ -97,18 +98,20 @@ impl FailureLog {
     }
 
     /// Records a failure that concerns one job, and not its channel: other answers of the channel neither
-    /// end it nor begin it anew. Returns whether it is to be logged: once for each job and state.
+    /// end it nor begin it anew. Returns whether the failure is to be logged: once for each job, kind and
+    /// status.
     pub(super) fn job_failed(&self, job: &str, kind: &'static str, status: u16) -> bool {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.insert((job.into(), kind, status))
     }
 
-    /// Returns whether no channel fails: then a success tells nothing new.
+    /// Returns whether no failure of any channel is recorded: a success then ends none.
     pub(super) fn is_empty(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
     }
 
-    /// Records a success of a channel. Returns the failures that have ended.
+    /// Records a success of a channel at `at`. Returns the failures that it ends: those that have not been
+    /// repeated for the time `QUIET`.
     pub(super) fn succeeded(&self, channel: &str, at: Timestamp) -> Vec<Ended> {
         let mut all = self.lock();
         let quiet = millis(QUIET);

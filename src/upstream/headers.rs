@@ -78,8 +78,8 @@ fn is_response_header_allowed(name: &HeaderName) -> bool {
     )
 }
 
-/// Selects the headers of a client's request that pass to a channel. The gate's id of the request goes
-/// with them, whatever the client has written.
+/// Selects the headers of a client's request that pass to a channel, and adds `request_id`, the gate's own
+/// id of the request, in place of any id that the client has sent.
 pub(crate) fn passing_up(headers: &HeaderMap, request_id: HeaderValue) -> HeaderMap {
     let mut passing = passing(headers, is_request_header_allowed);
     passing.insert(REQUEST_ID, request_id);
@@ -97,7 +97,7 @@ pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
-    // Most of them pass. To copy a map takes half as long as to make one anew, name by name.
+    // Most headers pass. Copying the map takes half as long as making a new one, name by name.
     let mut passing = headers.clone();
     for name in headers.keys().filter(|name| !passes(name)) {
         passing.remove(name);
@@ -105,8 +105,8 @@ fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
     passing
 }
 
-/// The coding that the gate asks for: it reads answers as they are, and no `Accept-Encoding` at all means
-/// any coding (RFC 9110, section 12.5.3).
+/// The value of `Accept-Encoding` in requests to a channel: no compression. The gate reads answers as they
+/// are, and a request without `Accept-Encoding` accepts any coding (RFC 9110, section 12.5.3).
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Builds the head of a request to a channel from the path of its route, its host and credential, and the
@@ -122,7 +122,7 @@ pub(crate) fn request(
     request_at(method, &path, passing, channel)
 }
 
-/// Builds the head of a request to a channel for a path and query as they are.
+/// Builds the head of a request to a channel for `path`: the whole path and query, sent as they are.
 pub(crate) fn request_at(
     method: Method,
     path: &str,

@@ -46,7 +46,7 @@ impl EjectionReason {
         Self::Probe,
     ];
 
-    /// Returns the name of the reason in labels.
+    /// Returns the name of the reason in metric labels and messages, such as `rate_limited`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -68,13 +68,13 @@ pub(super) enum Event {
     Unreachable,
     /// The channel created a job.
     Created,
-    /// The channel's answer was about the request, and not about the channel itself.
+    /// The channel refused a create for a fault of the request, which shows that the channel works.
     Answered,
     /// The channel refused the gate's account.
     Account,
     /// The channel asked for fewer requests, and may have said for how long.
     RateLimited(Option<Duration>),
-    /// The channel answered a create with a failure of its own, or broke off.
+    /// The channel answered a create with an error that is the channel's fault, or broke off the exchange.
     Failed,
     /// The channel did not answer a create in time.
     TimedOut,
@@ -120,7 +120,7 @@ pub(crate) struct Ejection {
     pub(crate) until: Option<Timestamp>,
     /// The number of pauses before this one, without a success in between.
     pauses: u32,
-    /// The time until which the trial that is under way is waited for.
+    /// The latest end of the trial that is under way; `None` where no trial is under way.
     trial: Option<Timestamp>,
 }
 
@@ -150,7 +150,8 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Returns whether nothing speaks against the channel.
+    /// Returns whether the channel is not ejected, and no failure of creates or probes is counted against
+    /// it.
     pub(super) fn is_good(&self) -> bool {
         self.ejection.is_none() && self.failures == 0 && self.probe_failures == 0
     }
@@ -175,8 +176,8 @@ impl Health {
         }
     }
 
-    /// Begins a trial that lasts for `lasts` at most: one at a time. Returns the latest time of its end;
-    /// `None` where no trial may be made.
+    /// Begins a trial of the ejected channel that lasts for `lasts` at most. Returns the latest end of the
+    /// trial; `None` where the channel is not due for a trial, or another trial is under way.
     pub(super) fn begin_trial(&mut self, now: Timestamp, lasts: Duration) -> Option<Timestamp> {
         if self.standing(now) != Standing::Trial {
             return None;
@@ -193,7 +194,7 @@ impl Health {
         }
     }
 
-    /// Ends the channel's ejection at once.
+    /// Ends the channel's ejection at once. Returns `None` where the channel was not ejected.
     pub(super) fn restore(&mut self, now: Timestamp) -> Option<Change> {
         (self.failures, self.probe_failures) = (0, 0);
         self.returned = now;
@@ -201,7 +202,8 @@ impl Health {
         ejection.map(|ejection| Change::Returned(ejection.reason))
     }
 
-    /// Notes an event of a request that began at `began`.
+    /// Notes an event of a request that began at `began`. Returns the change, if the event begins, prolongs
+    /// or ends an ejection.
     pub(super) fn note(
         &mut self,
         event: Event,

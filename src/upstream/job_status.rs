@@ -18,11 +18,12 @@ pub(crate) struct JobReport {
     pub(crate) job: JobAnswer,
     /// The body of the channel's answer.
     pub(crate) body: Bytes,
-    /// The time until the channel wants to be asked again, in milliseconds from now.
+    /// The wait before the next poll that the channel asks for, in milliseconds from its answer.
     pub(crate) poll_after_ms: Option<u64>,
 }
 
-/// Fetches the status of a job, which need be in no ledger. `id` is its public id, for the log.
+/// Fetches the status of the job `upstream_id` from its channel. `id` is the job's public id, for the log.
+/// The job need not be in a ledger.
 ///
 /// # Errors
 /// Where the channel's answer tells nothing of the job. The error has been counted and logged.
@@ -73,7 +74,8 @@ pub(crate) async fn fetch(
     }
 }
 
-/// Counts an answer that tells nothing of a job, under `success` where its status is one.
+/// Counts and logs an answer that tells nothing of a job, and returns the error for it. `success` is the
+/// kind under which an answer with a 2xx status is counted.
 pub(super) fn unreadable(
     client: &UpstreamClient,
     channel: &LiveChannel,

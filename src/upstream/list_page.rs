@@ -26,7 +26,7 @@ pub(crate) struct ListPage {
     pub(crate) date: Option<String>,
 }
 
-/// The reason why a page was not read, and whether a smaller one may be.
+/// The reason why a page was not read, and whether a page with fewer jobs may be readable.
 struct Failure {
     error: QueryError,
     may_be_too_long: bool,

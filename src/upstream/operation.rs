@@ -17,13 +17,14 @@ const FULL_FOR_MS: u64 = 1000;
 pub(super) struct Operation {
     /// The state that operators have set, encoded by [`code`].
     state: AtomicU8,
-    /// Whether nothing speaks against the channel: read for each request, without a lock.
+    /// Whether the channel's `health` is good: read for each request, without a lock.
     good: AtomicBool,
     health: Mutex<Health>,
     full_until: AtomicU64,
 }
 
-/// The labels of the states that a channel can be seen in.
+/// The labels of a channel's state: `active`, `drain` and `off` as operators set it; for an active channel
+/// that is ejected, `resting` during the pause and `trial` after it.
 pub const CHANNEL_STATES: [&str; 5] = ["active", "drain", "off", "resting", "trial"];
 
 /// The status of a channel, for operators.
@@ -72,7 +73,8 @@ impl Operation {
         }
     }
 
-    /// Returns whether an event changes nothing: all is well and stays so. No lock is taken.
+    /// Returns whether `event` is a success of a channel in good health, which changes nothing. Takes no
+    /// lock.
     pub(super) fn is_settled(&self, event: Event) -> bool {
         let is_success = matches!(
             event,
@@ -81,7 +83,8 @@ impl Operation {
         is_success && self.good.load(Ordering::Relaxed)
     }
 
-    /// Notes an event of a request.
+    /// Notes an event of a request that began at `began`. Returns the change, if the event begins, prolongs
+    /// or ends an ejection.
     pub(super) fn note(
         &self,
         event: Event,
@@ -112,8 +115,8 @@ impl Operation {
         self.full_until.store(until, Ordering::Relaxed);
     }
 
-    /// Returns whether a limit of the channel was found to be reached a moment ago. A limit that was
-    /// noted by a clock that was ahead counts for nothing.
+    /// Returns whether the ledger has found a limit of the channel reached within the last second. A limit
+    /// that was noted by a clock that was ahead counts for nothing.
     pub(super) fn is_full(&self, now: Timestamp) -> bool {
         let until = self.full_until.load(Ordering::Relaxed);
         until > now.0 && until - now.0 <= FULL_FOR_MS

@@ -24,7 +24,7 @@ pub(super) struct PeerTemplate {
     tunnel: Option<Arc<Tunnel>>,
     /// A hash that tells connections apart where Pingora does not: see [`group_key`].
     group_key: u64,
-    /// Whether addresses that are not public are left out.
+    /// Whether only public addresses may be connected to.
     public_only: bool,
 }
 
@@ -75,8 +75,8 @@ impl PeerTemplate {
         peer
     }
 
-    /// Looks up the addresses to connect to: the proxy's where the channel has one, which is told the
-    /// channel's name.
+    /// Looks up the addresses to connect to: those of the channel's host, or those of its proxy where the
+    /// channel has one. The proxy is told the channel's host name.
     pub(super) async fn look_up(&self, spec: &Channel) -> Result<Vec<SocketAddr>, String> {
         let (host, port) = match &spec.proxy {
             Some(proxy) => (&*proxy.host, proxy.port),
@@ -91,8 +91,8 @@ impl PeerTemplate {
     }
 
     /// Returns whether `address` may be connected to. The decision is about the address itself, whatever
-    /// the name said a moment before. Through a proxy that choice is the proxy's, unless the address is
-    /// named.
+    /// the name said a moment before. Through a proxy, the proxy chooses the address, unless the channel's
+    /// URL names an address itself.
     fn is_allowed(&self, spec: &Channel, address: &SocketAddr) -> bool {
         let judged: Option<IpAddr> = match spec.proxy {
             Some(_) => spec.url.host.parse().ok(),

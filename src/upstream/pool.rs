@@ -42,7 +42,8 @@ impl Pool {
         }
     }
 
-    /// Opens a session for one request. Returns whether its connection is a pooled one.
+    /// Opens a session for one request, on a pooled connection where one is idle. Returns the session, and
+    /// whether its connection was pooled.
     pub(crate) async fn session(&self, peer: &HttpPeer) -> pingora::Result<(HttpSession, bool)> {
         if !is_http1(peer) {
             return Box::pin(self.any.get_http_session(peer)).await;
@@ -88,7 +89,8 @@ struct Idle {
 
 #[derive(Default)]
 struct Kept {
-    /// The idle connections by the hash of all that they were made for, the one used last at the end.
+    /// The idle connections by the hash of their peer, its address and its options; the connection that was
+    /// used last comes last.
     by_peer: Map<u64, Vec<Waiting>>,
     /// Whether a task sweeps the idle connections.
     is_swept: bool,

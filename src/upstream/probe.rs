@@ -28,7 +28,7 @@ pub async fn probe(
             "{url} answers {status}: see the credential, and what its account may do"
         )),
         500.. => Err(format!("{url} answers {status}")),
-        // A limit, or no such route: somebody is there who knows the account.
+        // A rate limit, or an unknown route: the server works, and has not refused the credential.
         _ => Ok(status),
     }
 }

@@ -28,7 +28,8 @@ pub(crate) enum RedirectError {
     /// The server that the redirect leads to gives no answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
-    /// The redirect leads to a place that the channel's configuration does not allow.
+    /// The redirect was not followed: its `Location` cannot be read, the channel's configuration does not
+    /// allow the target, or there were more than `HOPS` redirects.
     #[error("a redirect was not followed: {0}")]
     NotFollowed(NotFollowed),
 }
@@ -76,7 +77,7 @@ pub(crate) async fn follow(
     Err(not_followed(client, channel, route, NotFollowed::TooMany))
 }
 
-/// Counts a redirect that is not followed.
+/// Counts and logs a redirect that is not followed, and returns the error for it.
 fn not_followed(
     client: &UpstreamClient,
     channel: &LiveChannel,

@@ -20,19 +20,19 @@ use crate::policy::{Measure, Timestamp, Window};
 pub(crate) enum CreateOutcome {
     /// The channel created a job.
     Created,
-    /// The channel answered with an error, for which this is to blame; it may have said when to ask
-    /// again.
+    /// The channel answered with an error: the party to blame, and the wait until the next request, where
+    /// the answer names one.
     Refused(Blame, Option<Duration>),
     /// The channel gave no whole answer in time.
     TimedOut,
-    /// The channel broke off, or its answer is none to a create.
+    /// The channel broke off the exchange, or its answer cannot be read as the answer to a create.
     Broken,
 }
 
 /// The change that an operator makes to a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelControl {
-    /// Sets whether the channel is used.
+    /// Sets the state of the channel: active, drained or off.
     Set(ChannelState),
     /// Ends the channel's ejection at once, if it is ejected.
     Restore,
@@ -71,7 +71,7 @@ pub(crate) fn full(channel: &LiveChannel, reached: &LimitReached, now: Timestamp
 }
 
 impl UpstreamClient {
-    /// Notes what an error in answer to a create that began at `began` shows of its channel.
+    /// Notes for the channel's health that a create that began at `began` was answered with an error.
     pub(crate) fn note_refusal(&self, channel: &LiveChannel, began: Timestamp, answer: &Answer) {
         let dialect = &channel.spec().dialect;
         let blame = dialect.blame(answer.status.as_u16(), &answer.body);

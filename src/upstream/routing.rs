@@ -10,11 +10,12 @@ use crate::policy::Timestamp;
 pub(crate) struct Candidate {
     /// Whether the channel takes creates, and may be used by this key.
     pub(crate) open: bool,
-    /// The number of the models in question that the channel serves.
+    /// The number of the models that the channel serves, among those that the create may be for.
     pub(crate) serves: usize,
     pub(crate) tier: u32,
     pub(crate) weight: u32,
-    /// How busy the channel is: its requests in flight, and more where nothing is answered.
+    /// The load of the channel: its requests in flight, and more where complete creates wait without an
+    /// answer.
     pub(crate) load: usize,
     pub(crate) standing: Standing,
     /// Whether a limit of the channel was found to be reached a moment ago.
@@ -26,8 +27,8 @@ pub(crate) struct Candidate {
 enum Fit {
     /// The channel can take the create.
     Usable,
-    /// The channel has to show that it works again, and should not with a create that can go nowhere else
-    /// once it has begun.
+    /// The channel is due for a trial, and the create's body is not held as a whole: such a create should
+    /// not be the trial, since it can go nowhere else once it has begun.
     TrialOfStream,
     /// A limit of the channel was reached a moment ago: only the ledger knows whether it still is.
     Full,

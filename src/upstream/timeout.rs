@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// The error of a wait whose time was over.
+/// The error of a wait that has reached its time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
@@ -30,7 +30,8 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Waits for a write for `limit` at most. A peer that takes nothing in that time is gone.
+/// Waits for `write` for `limit` at most, and fails with `WriteTimedout` after that: a peer that takes
+/// nothing in that time is gone.
 pub(crate) async fn in_time(
     limit: Duration,
     write: impl Future<Output = pingora::Result<()>> + Send,

@@ -15,7 +15,8 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Begins a trial; `None` where none may be made.
+    /// Begins a trial of `channel`; `None` where the channel is not due for a trial, or another trial is
+    /// under way.
     pub(super) fn begin(channel: &Arc<LiveChannel>, now: Timestamp) -> Option<Self> {
         let ends = channel.begin_trial(now)?;
         Some(Self {
