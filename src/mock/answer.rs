@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-/// An answer on its way out.
+/// An HTTP answer of the mock.
 pub(super) type Answer = Response<AnswerBody>;
 
 /// Makes an answer of JSON.
@@ -23,7 +23,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     with_type(status, "application/json", AnswerBody::from(text))
 }
 
-/// Makes an answer of the given type.
+/// Makes an answer with `content_type` as its `Content-Type`.
 pub(super) fn with_type(
     status: StatusCode,
     content_type: &'static str,
@@ -35,7 +35,7 @@ pub(super) fn with_type(
     answer
 }
 
-/// Sets a header of an answer, unless the value cannot be one.
+/// Sets a header of an answer, unless `value` has characters that a header cannot have.
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
@@ -194,7 +194,7 @@ impl ApiError {
     }
 }
 
-/// Makes the page of a server that is not the API, in HTML.
+/// Makes the answer of a server that is not the API: 200 with a page in HTML.
 pub(super) fn page() -> Answer {
     let page = Bytes::from_static(b"<html><body><h1>It works!</h1></body></html>\n");
     with_type(StatusCode::OK, "text/html", page.into())
@@ -205,11 +205,12 @@ pub(super) fn page() -> Answer {
 pub(super) struct AnswerBody {
     pieces: VecDeque<Piece>,
     left: u64,
-    /// The maximum number of bytes that go out at once; the connection runs after each piece.
+    /// The maximum number of bytes of one piece, each of which the connection writes before the next;
+    /// `None` for no maximum.
     trickle: Option<usize>,
-    /// Whether the connection runs before the next piece.
+    /// Whether the body has to let the connection write before the next piece.
     must_yield: bool,
-    /// The number of bytes that go out before the body breaks.
+    /// The number of bytes that go out before the body breaks; `None` where the body goes out whole.
     cut: Option<u64>,
     /// The pause that gives the bytes that went out the time to leave before the break.
     linger: Option<Pin<Box<Sleep>>>,
@@ -221,7 +222,7 @@ pub(super) struct AnswerBody {
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
-    /// A run of letters, from this place in the alphabet's endless repetition.
+    /// A run of `left` letters of the alphabet, repeated without end, from the offset `from` on.
     Filler {
         from: u64,
         left: u64,
@@ -271,7 +272,8 @@ impl AnswerBody {
         self.cut = Some(self.left / 2);
     }
 
-    /// Resolves once the answer has gone out, or cannot.
+    /// Returns a receiver that resolves, always with an error, when the body is dropped: the answer has
+    /// gone out, or can no longer go out.
     pub(super) fn gone(&mut self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.gone = Some(sender);

@@ -63,7 +63,7 @@ pub(super) async fn handle(
     Ok(answer)
 }
 
-/// A request on its way to its answer.
+/// A request that is being answered, with the state of its handling.
 struct Exchange<'a> {
     upload: Upload,
     state: &'a State,
@@ -73,7 +73,7 @@ struct Exchange<'a> {
     fault: Option<Kind>,
 }
 
-/// The reason why there is no good answer.
+/// The reason why a request gets an error, or no answer.
 enum Failure {
     Refused(ApiError),
     Closed,
@@ -160,7 +160,7 @@ impl Exchange<'_> {
         let gone = answer.body_mut().gone();
         let mut upload = self.upload;
         tokio::spawn(async move {
-            // Resolves with an error always: the body is dropped and sends nothing.
+            // Ends with an error always: the sender is dropped with the body, and sends nothing.
             let _ = gone.await;
             upload.drain().await;
         });
@@ -251,7 +251,7 @@ impl Exchange<'_> {
         Ok(self.job(&job))
     }
 
-    /// Returns the answer that a fault gives instead of doing what was asked for.
+    /// Returns the answer, or the failure, of a fault that keeps the request from being carried out.
     fn instead(&self) -> Result<Option<Answer>, Failure> {
         match self.fault {
             Some(Kind::Status(status) | Kind::Early(status)) => {

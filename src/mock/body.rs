@@ -144,9 +144,9 @@ pub(super) struct File {
 pub(super) enum BadBody {
     /// The message was not received whole: nobody is there to answer.
     Incomplete,
-    /// The body is neither a form nor JSON: the content type, if any.
+    /// The `Content-Type` is that of neither a form nor JSON: its value, empty where there is none.
     ContentType(String),
-    /// The form does not parse.
+    /// The form does not parse: the parser's message.
     Form(String),
     /// The JSON does not parse, or is no object.
     Json,

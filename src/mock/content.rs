@@ -20,7 +20,8 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// Finds the content of the given variant.
+    /// Returns the content that the query parameter `variant` names, or the error for an unknown variant. A
+    /// video of `video_bytes` bytes is filler.
     pub(super) fn of(variant: Option<&str>, video_bytes: Option<u64>) -> Result<Content, ApiError> {
         match (variant, video_bytes) {
             (None | Some("video"), Some(bytes)) => Ok(Content::Filler(bytes)),
@@ -99,7 +100,7 @@ impl Content {
 enum Range {
     /// The range from the first to the last byte, both included.
     Of(u64, u64),
-    /// The range holds nothing of the content.
+    /// The range begins behind the end of the content, or is empty: the answer is 416.
     Nowhere,
     /// The header is not a single range of bytes, and is to be ignored.
     Whole,

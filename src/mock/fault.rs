@@ -332,7 +332,7 @@ impl Faults {
         Some(kind)
     }
 
-    /// Returns the faults as they would be written.
+    /// Returns the texts of the faults that are set, such as `poll:slow=50`.
     pub(super) fn names(&self) -> Vec<String> {
         self.lock()
             .iter()

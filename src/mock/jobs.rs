@@ -18,7 +18,7 @@ const KEPT: usize = 100_000;
 /// The time for which a video can be downloaded, as jobs tell it.
 const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The end of a job.
+/// The way in which a job ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// The job ends `completed`.
@@ -34,12 +34,12 @@ pub enum Fate {
 /// A job as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobView {
-    /// The id; `None` only for the fault that leaves it out.
+    /// The id of the job; `None` only under the fault `no-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Always `video`.
     pub object: &'static str,
-    /// The model.
+    /// The name of the model.
     pub model: String,
     /// `queued`, `in_progress`, `completed`, `failed` or `cancelled`.
     pub status: &'static str,
@@ -55,7 +55,7 @@ pub struct JobView {
     pub prompt: String,
     /// The size, `WIDTHxHEIGHT`.
     pub size: String,
-    /// The video's seconds.
+    /// The length of the video in seconds, as the decimal string that the API writes.
     pub seconds: String,
     /// The job that this job is a remix of.
     pub remixed_from_video_id: Option<String>,
@@ -151,7 +151,7 @@ impl Job {
         }
     }
 
-    /// Returns the time until the job has ended.
+    /// Returns the time from `now` until the job ends; zero where the job has ended.
     pub(super) fn remaining(&self, now: Instant) -> Duration {
         (self.new.queued + self.new.rendering)
             .saturating_sub(now.saturating_duration_since(self.created))
@@ -225,7 +225,7 @@ impl Jobs {
         (!job.deleted).then(|| job.clone())
     }
 
-    /// Deletes the job `id`. Returns whether there was such a job.
+    /// Deletes the job `id`. Returns whether there was such a job that had not been deleted before.
     pub(super) fn delete(&self, id: &str) -> bool {
         let mut store = self.lock();
         let Some(number) = store.by_id.get(id).copied() else {
@@ -237,7 +237,8 @@ impl Jobs {
             .is_some_and(|job| !std::mem::replace(&mut job.deleted, true))
     }
 
-    /// Returns up to `limit` jobs that come after the job `after`; `None` if that job is unknown.
+    /// Returns up to `limit` jobs that are not deleted and come after the job `after`; `None` if the job
+    /// `after` is unknown.
     pub(super) fn page(
         &self,
         after: Option<&str>,
@@ -331,7 +332,7 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// Makes the id of a request, another one each time.
+    /// Makes a new id of a request: `req_` and 32 hex digits.
     pub(super) fn request(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         format!("req_{}", hex(&self.digest(b"request", number)[..16]))

@@ -103,7 +103,7 @@ impl Options {
         }
     }
 
-    /// Returns whether a value of the credential's header is the right one.
+    /// Returns whether `value`, a value of the header for the credential, holds the right credential.
     pub(super) fn is_credential(&self, value: &[u8]) -> bool {
         match self.auth {
             Auth::Bearer => value
@@ -191,8 +191,8 @@ impl Tls {
         Self::with_verifier(certificates, key, WebPkiClientVerifier::no_client_auth())
     }
 
-    /// Does what [`from_pem`](Self::from_pem) does, and asks clients for certificates of these
-    /// authorities, in PEM.
+    /// Reads a certificate chain and a private key as [`from_pem`](Self::from_pem) does, and asks clients
+    /// for certificates that `authorities` (certificates in PEM) have issued.
     ///
     /// # Errors
     ///
@@ -246,7 +246,7 @@ pub enum TlsError {
     /// The private key is not PEM.
     #[error("the private key is not PEM: {0}")]
     Key(pem::Error),
-    /// The certificates of clients cannot be verified.
+    /// The certificates of the authorities cannot serve to verify those of clients.
     #[error("clients cannot be verified: {0}")]
     Authorities(VerifierBuilderError),
     /// The certificate and the key do not belong together, or are of a sort that TLS does not take.

@@ -63,7 +63,7 @@ pub struct Stats {
 /// The record of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// The method.
+    /// The HTTP method.
     pub method: String,
     /// The path, without the query.
     pub path: String,
@@ -86,7 +86,7 @@ pub struct Record {
     pub fields: Fields,
     /// The job that the request created.
     pub job_id: Option<String>,
-    /// The fault that acted on the request.
+    /// The name of the fault that acted on the request, such as `drop-body`; `None` where no fault did.
     pub fault: Option<String>,
     /// The answer's status; `None` before the answer and where there is no answer.
     pub status: Option<u16>,
@@ -107,11 +107,11 @@ pub enum Outcome {
 /// The fields of a create or remix, as the mock understood them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Fields {
-    /// The model.
+    /// The value of the field `model`; `None` where the body has no such field.
     pub model: Option<String>,
-    /// The seconds.
+    /// The value of the field `seconds`; `None` where the body has no such field.
     pub seconds: Option<String>,
-    /// The size.
+    /// The value of the field `size`; `None` where the body has no such field.
     pub size: Option<String>,
     /// The first 200 characters of the prompt.
     pub prompt: Option<String>,
@@ -129,7 +129,7 @@ impl Fields {
 }
 
 impl Record {
-    /// Returns the client's name of the request: its `x-request-id`.
+    /// Returns the client's name of the request: the value of its header `x-request-id`.
     pub fn name(&self) -> Option<&str> {
         let named = self.headers.iter().find(|(name, _)| name == "x-request-id");
         named.map(|(_, value)| value.as_str())
@@ -146,7 +146,7 @@ struct Records {
     ring: VecDeque<Record>,
     /// The number of the record at the front of the ring.
     first: u64,
-    /// The names of requests whose head arrived and whose message has not ended.
+    /// The values of `x-request-id` of the requests whose head arrived and whose message has not ended.
     in_progress: BTreeSet<String>,
 }
 

@@ -13,7 +13,7 @@ pub(super) enum Route<'a> {
     Delete(&'a str),
     Content(&'a str),
     Remix(&'a str),
-    /// A known path with another method: the methods that the path has.
+    /// A known path with a method that it does not have: the methods that it has.
     Method(&'static str),
     Unknown,
 }
@@ -45,7 +45,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Returns the path of the route as documented; `None` where there is no route.
+    /// Returns the path of the route as documented; `None` for an unknown path or method.
     pub(super) fn template(self) -> Option<&'static str> {
         match self {
             Route::Create | Route::List => Some("/v1/videos"),
