@@ -37,7 +37,7 @@ pub enum AdjustmentKind {
         key: Arc<str>,
         /// The group's currency.
         currency: Arc<str>,
-        /// The amount by which the key owes less.
+        /// The amount by which the key owes less; negative for a debit.
         amount: SignedAmount,
     },
 }
@@ -147,14 +147,14 @@ pub enum VoidDecision {
     Already(Adjustment),
     /// The charge was voided when its job or its request ended: nothing is owed.
     NothingOwed(ReservationId),
-    /// Nothing can be recorded, for this reason.
+    /// No charge is voided, for this reason.
     Refuse(VoidRefusal),
 }
 
 /// The reason why a charge cannot be voided, with what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoidRefusal {
-    /// The ledger has no such charge.
+    /// The name is that of no reservation, job or request in the ledger.
     #[error(
         "the ledger has no such charge: a refused request makes none, and old ones are pruned \
          (jobs.keep_days); `tollgate credit` takes off the bill what a pruned one has cost"
@@ -262,7 +262,7 @@ pub enum CreditDecision {
     Record,
     /// The adjustment was recorded before.
     Already(Adjustment),
-    /// The id belongs to another adjustment.
+    /// The id belongs to this other adjustment, which differs in key, amount or reason.
     IdTaken(Adjustment),
 }
 

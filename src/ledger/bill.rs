@@ -33,20 +33,20 @@ pub struct BillReading {
 /// The kind of a line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LineKind {
-    /// A line of jobs whose charges were posted.
+    /// A line of jobs whose charges were posted: what the key owes for videos.
     Charge,
-    /// A line that takes back a posted job whose charge was voided: it is not owed any more.
+    /// A line that takes one posted charge off the bill, since an operator has voided the charge.
     Void,
-    /// A line that takes an amount off what the key owes.
+    /// A line of an operator's credit: an amount, of no job, by which the key owes less.
     Credit,
-    /// A line that adds an amount to what the key owes.
+    /// A line of an operator's debit: an amount, of no job, by which the key owes more.
     Debit,
 }
 
 impl LineKind {
     const ALL: [Self; 4] = [Self::Charge, Self::Void, Self::Credit, Self::Debit];
 
-    /// Returns the word for the kind.
+    /// Returns the word for the kind: `charge`, `void`, `credit` or `debit`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Charge => "charge",
@@ -84,11 +84,11 @@ pub struct BillLine {
     pub multiplier: Option<Multiplier>,
     /// The number of jobs, negative where charges are taken back.
     pub jobs: i64,
-    /// The seconds of video.
+    /// The total length of the videos in seconds, negative where charges are taken back.
     pub video_seconds: i64,
-    /// List cost, USD.
+    /// The list cost of the jobs in USD, negative where charges are taken back.
     pub list: SignedAmount,
-    /// Billed cost.
+    /// The amount by which the key owes more for the line, negative for a void and a credit.
     pub billed: SignedAmount,
     /// The details of the adjustment, where the line is for one.
     pub adjustment: Option<AdjustmentLine>,
@@ -101,7 +101,7 @@ pub struct AdjustmentLine {
     pub id: Arc<str>,
     /// The time at which the adjustment was recorded.
     pub at: Timestamp,
-    /// The public id of the job that is not owed any more.
+    /// The public id of the job whose charge the line takes off the bill; `None` for a credit or debit.
     pub job: Option<Arc<str>>,
     /// The reason for the adjustment, in the operator's words.
     pub reason: Arc<str>,
@@ -122,11 +122,11 @@ impl BillLine {
 pub struct BillSum {
     /// The number of jobs.
     pub jobs: i64,
-    /// The seconds of video.
+    /// The total length of the videos in seconds.
     pub video_seconds: i64,
-    /// List cost, USD.
+    /// The total list cost in USD.
     pub list: SignedAmount,
-    /// Billed cost.
+    /// The total amount owed, in the currency of the lines.
     pub billed: SignedAmount,
 }
 

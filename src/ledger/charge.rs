@@ -70,15 +70,15 @@ pub struct Charge {
     pub payer: Payer,
     /// The name of the channel that makes the job.
     pub channel: Arc<str>,
-    /// The model.
+    /// The name of the model.
     pub model: Arc<str>,
     /// The size of the video.
     pub size: Arc<str>,
     /// The length of the video in seconds.
     pub seconds: u32,
-    /// List cost, USD.
+    /// The list cost of the job in USD.
     pub list: Amount,
-    /// Billed cost, in the payer's currency.
+    /// The billed cost of the job, in the payer's currency.
     pub billed: Amount,
     /// The model's list prices when the reservation was made: a correction uses these. Empty for
     /// reservations that were made before prices were kept.
@@ -134,7 +134,8 @@ impl Charge {
 pub struct Placement {
     /// The channel's address that gets the request, where the channel has several.
     pub address: Option<Arc<str>>,
-    /// The time on the channel's clock, by the dates of its answers; `None` while it has sent none.
+    /// The time on the channel's clock when the reservation is made, by the dates of the channel's answers;
+    /// `None` where the channel has sent none within the last minute.
     pub channel_clock: Option<Timestamp>,
     /// The channel's limits.
     pub limits: Arc<[Limit]>,
@@ -175,13 +176,14 @@ pub struct Draft {
     /// The id of the client's request, where it differs from
     /// [the reservation's own](ReservationId::request_id).
     pub request_id: Option<Arc<str>>,
-    /// The charge.
+    /// The charge that becomes pending.
     pub charge: Arc<Charge>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
     /// The job that a remix is made from.
     pub remix_of: Option<Arc<str>>,
-    /// The claim of the request's idempotency key, which is to stand for the reservation.
+    /// The claim to the request's idempotency key, which is to stand for the reservation; `None` where the
+    /// request has no such key.
     pub claim: Option<Claim>,
     /// The time of the job's first poll, if no client asks for the job before.
     pub next_poll: Timestamp,
@@ -200,7 +202,7 @@ pub struct Claim {
     pub expires: Timestamp,
 }
 
-/// The answer to a request, which its repetitions get as well.
+/// The answer to the first request under an idempotency key, which repetitions of the request get too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstAnswer {
     /// The HTTP status.
@@ -229,13 +231,13 @@ pub struct Confirmation {
 /// and the charge was corrected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncorrected {
-    /// The size of the video.
+    /// The size that was reserved.
     pub size: Arc<str>,
-    /// The length of the video in seconds.
+    /// The length of the video that was reserved, in seconds.
     pub seconds: u32,
-    /// List cost, USD.
+    /// The list cost that was reserved, in USD.
     pub list: Amount,
-    /// Billed cost, in the payer's currency.
+    /// The billed cost that was reserved, in the payer's currency.
     pub billed: Amount,
 }
 
@@ -261,7 +263,8 @@ pub enum Confirmed {
         before: Arc<Charge>,
         /// The charge after the confirmation.
         after: Arc<Charge>,
-        /// The limit that the correction would have exceeded: the charge stays as it was.
+        /// The limit that the correction would have exceeded, so that the charge stays as it was; `None`
+        /// where no limit forbade the correction.
         limit_reached: Option<LimitReached>,
     },
     /// The reservation had that job already.

@@ -67,7 +67,7 @@ pub enum RecordQuery {
     OfKey {
         /// The key's name.
         key: Arc<str>,
-        /// The beginning of the span.
+        /// The beginning of the span; a charge that was reserved at this moment belongs to the span.
         from: Timestamp,
         /// The end of the span; a charge that was reserved at this moment belongs to the span.
         to: Timestamp,
@@ -80,7 +80,7 @@ pub const MAX_RECORDS: u32 = 1000;
 /// The record of one charge: all that is known of it, with the time of each step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisputeRecord {
-    /// The reservation.
+    /// The id of the reservation.
     pub id: ReservationId,
     /// The id of the client's request, as it stands in the client's answer and in the log.
     pub request_id: Arc<str>,
@@ -96,7 +96,7 @@ pub struct DisputeRecord {
     pub reserved: Timestamp,
     /// The channels that refused the request before, each with the reason.
     pub refused_by: Option<Arc<str>>,
-    /// The answer of the reservation's channel.
+    /// The answer of the reservation's channel to the create.
     pub answer: ChannelAnswer,
     /// The time at which the outcome was found to be unknown: nobody can tell whether there is a job.
     pub unknown: Option<Timestamp>,

@@ -26,7 +26,7 @@ pub struct Job {
     pub resolution: Option<Resolution>,
     /// The outcome of the job, such as `completed`, if it is known.
     pub end: Option<Arc<str>>,
-    /// Whether the job was deleted.
+    /// Whether the job was deleted at its channel.
     pub deleted: bool,
 }
 
@@ -117,8 +117,8 @@ pub struct UnresolvedCount {
 /// The outcome of a reservation that was voided because its job was not on the channel's list,
 /// although nothing proves that the channel created none.
 pub const NOT_CREATED: &str = "not created";
-/// The outcome of a reservation that was voided because its outcome was not found out for as long
-/// as jobs are followed.
+/// The outcome of a reservation that was voided because it was still unknown whether there is a job when
+/// the time was over for which jobs are followed.
 pub const NOT_FOUND_OUT: &str = "not found out";
 
 /// A reservation that is not matched with a job, with the facts by which its job would be recognised.
@@ -126,7 +126,7 @@ pub const NOT_FOUND_OUT: &str = "not found out";
 pub struct Unmatched {
     /// The id of the reservation.
     pub id: ReservationId,
-    /// The charge.
+    /// The charge that is reserved for the request.
     pub charge: Arc<Charge>,
     /// The size, seconds and costs that were reserved, where the job was rendered with others.
     pub uncorrected: Option<Uncorrected>,

@@ -236,8 +236,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// seconds. Returns how many were marked.
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable>;
 
-    /// Takes or renews the lease `name` for this gate. Returns `true` while no other gate holds the
-    /// lease. It ends `span` after its last renewal.
+    /// Takes or renews the lease `name` for this gate. Returns whether this gate holds the lease now:
+    /// `false` while another gate does. The lease ends `span` after its last renewal.
     async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable>;
 
     /// Lists the pending and unknown reservations of a channel, which have no job, oldest first.
@@ -299,7 +299,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Checks that the ledger can take reservations.
     async fn ready(&self) -> Result<(), Unavailable>;
 
-    /// Returns the length of the write-ahead log, if the ledger has one of its own.
+    /// Returns the length of the write-ahead log in bytes; `None` where the ledger has no log of its own.
     fn wal_bytes(&self) -> Option<u64> {
         None
     }

@@ -14,7 +14,7 @@ pub enum LoadEvent {
 }
 
 impl LoadEvent {
-    /// Returns the word for the event.
+    /// Returns the word for the event: `start` or `reload`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -34,7 +34,7 @@ impl LoadEvent {
 pub struct ConfigLoad {
     /// The id of the load, at random: a repeated write is recognised by it.
     pub id: u128,
-    /// The time of the load.
+    /// The time of the load, by the gate's clock.
     pub at: Timestamp,
     /// The event that loaded the configuration.
     pub event: LoadEvent,
@@ -48,6 +48,6 @@ pub struct ConfigLoad {
     pub hash: Arc<str>,
     /// The hash of the configuration before this one; `None` at the start.
     pub hash_before: Option<Arc<str>>,
-    /// The changes to the configuration before this one, as the log has them.
+    /// The description of what changed since the configuration before this one, as the log has it.
     pub changes: Arc<str>,
 }

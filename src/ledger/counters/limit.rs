@@ -27,7 +27,7 @@ impl Scope {
         ]
     }
 
-    /// Returns the kind and the name of the scope.
+    /// Returns the kind of the scope (`key`, `group` or `channel`) and its name.
     pub(in crate::ledger) fn parts(&self) -> (&'static str, &Arc<str>) {
         match self {
             Self::Key(name) => ("key", name),
@@ -68,13 +68,13 @@ impl<'a> ChannelLimits<'a> {
 /// A limit that is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitReached {
-    /// The limit.
+    /// The limit that the request would exceed.
     pub limit: Limit,
     /// The key, group or channel that the limit belongs to.
     pub scope: Scope,
     /// The currency of the limit, where it is a limit of a cost in one currency.
     pub currency: Option<Arc<str>>,
-    /// The amount that is reserved or posted already.
+    /// The amount that is reserved or posted already in the window, in the unit of the limit's measure.
     pub used: u64,
     /// The amount that the request takes, which exceeds the limit.
     pub takes: u64,
@@ -90,7 +90,7 @@ pub struct Usage {
     pub limit: Limit,
     /// The key, group or channel that the limit belongs to.
     pub scope: Scope,
-    /// The amount that is reserved or posted.
+    /// The amount that is reserved or posted in the window, in the unit of the limit's measure.
     pub used: u64,
 }
 

@@ -139,7 +139,7 @@ impl Counters {
         }
     }
 
-    /// Returns the series of a scope for changes.
+    /// Returns the series of a scope to be changed; an empty list where the scope has none yet.
     pub(in crate::ledger) fn of_mut(&mut self, scope: &Scope) -> &mut Vec<Series> {
         match scope {
             Scope::Key(name) => self.keys.entry(name.clone()).or_default(),
@@ -210,7 +210,8 @@ impl Counters {
     }
 
     /// Returns how much of each limit of a key, and then of its group, is used after a reservation was
-    /// made. The list is empty for other outcomes, for which nobody asks that.
+    /// made. The list is empty for other outcomes, after which no caller asks for the amounts, and where no
+    /// limit applies.
     pub(in crate::ledger) fn used_after(
         &self,
         reserved: &Reserved,

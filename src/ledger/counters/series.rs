@@ -20,7 +20,7 @@ pub(in crate::ledger) struct Counter {
     /// The beginning of the window, in seconds since the epoch.
     pub(in crate::ledger) start: u64,
     pub(in crate::ledger) used: u64,
-    /// Whether the counter has changed since it was last written.
+    /// Whether the counter has changed since it was last written to the database.
     pub(in crate::ledger) moved: bool,
 }
 
@@ -45,7 +45,7 @@ pub(in crate::ledger) struct Series {
     /// The beginning of the first window for which the series is complete: a later window without a
     /// counter has a sum of zero.
     pub(in crate::ledger) since: u64,
-    /// Whether `since` has changed since it was last written.
+    /// Whether `since` has changed since it was last written to the database.
     pub(in crate::ledger) since_moved: bool,
     /// The counters in the order of their windows, none of which began before `since`.
     pub(in crate::ledger) counters: Vec<Counter>,

@@ -37,7 +37,7 @@ pub(super) struct Accounts {
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
     /// The resolved reservations, the oldest first.
     pub(super) resolved: VecDeque<ReservationId>,
-    /// The reservations that were voided without a proof, by the time of the void.
+    /// The reservations that were voided without a proof that no job was created, by the time of the void.
     pub(super) recently_voided: BTreeSet<(Timestamp, ReservationId)>,
 }
 
@@ -69,7 +69,8 @@ pub(super) struct Waits {
     pub(super) claim: Option<Claim>,
     pub(super) unknown_since: Timestamp,
     pub(super) channel_clock: Option<Timestamp>,
-    /// The time at which the reservation was voided without a proof.
+    /// The time at which the reservation was voided without a proof that no job was created; `None` where
+    /// it was not.
     pub(super) voided: Option<Timestamp>,
     /// The size, seconds and costs before the charge was corrected to the job that reconciliation
     /// matched.
@@ -109,7 +110,8 @@ impl Entry {
         }
     }
 
-    /// Returns the idempotency key that stands for the reservation, while it waits for its job.
+    /// Returns the claim to the idempotency key that stands for the reservation, while it waits for its
+    /// job.
     pub(super) fn claim(&self) -> Option<&Claim> {
         self.waits.as_ref()?.claim.as_ref()
     }

@@ -71,11 +71,11 @@ impl From<Failed> for Unavailable {
 
 /// The failure of one attempt.
 enum Failure {
-    /// The connection must not be used again, and the statement may have been executed.
+    /// The connection broke and must not be used again. The statement may have been executed.
     Broken(Unavailable),
     /// The statement was not executed, for a reason that passes.
     Passing(Unavailable),
-    /// The statement was not executed, and will not be.
+    /// The database refused the statement, for a reason that does not pass: the statement was not executed.
     Refused(Unavailable),
     /// The statement was not answered in time: it may have been executed, or may be yet.
     Silent(Unavailable),

@@ -161,7 +161,8 @@ impl PostgresLedger {
         Err(unknown_answer())
     }
 
-    /// Posts or voids a reservation that is in one of the states `from`.
+    /// Posts or voids the reservation `id`, as `state` says, if it is in one of the states `from`. Returns
+    /// its charge; `None` where it is in another state.
     pub(super) async fn resolve(
         &self,
         id: ReservationId,
@@ -237,7 +238,7 @@ impl PostgresLedger {
         Ok(counters)
     }
 
-    /// Begins to count for `limits`, with the sums of the existing reservations.
+    /// Begins to keep the counters of `limits`, with the sums of the existing reservations.
     pub(super) async fn track(
         &self,
         limits: impl Iterator<Item = ScopedLimit>,

@@ -9,11 +9,11 @@ use crate::ledger::Unavailable;
 
 /// The consequence of an error for its statement.
 pub(super) enum Kind {
-    /// The connection must not be used again, and the statement may have been executed.
+    /// The connection broke and must not be used again. The statement may have been executed.
     Broken,
     /// The statement was not executed, for a reason that passes.
     Passing,
-    /// The statement was not executed, and will not be.
+    /// The database refused the statement, for a reason that does not pass: the statement was not executed.
     Refused,
 }
 

@@ -28,8 +28,8 @@ struct Call {
 }
 
 impl Function {
-    /// Takes a function's name and the columns of its answer that are read. Name no others: each
-    /// column costs time in every call, read or not.
+    /// Makes the function `name`, with the `columns` of its answer that are read. Name no other columns:
+    /// each one costs time in every call, read or not.
     pub(super) const fn new(name: &'static str, columns: fn() -> Cow<'static, str>) -> Self {
         Self {
             name,

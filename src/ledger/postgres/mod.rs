@@ -107,7 +107,7 @@ impl PostgresLedger {
         })
     }
 
-    /// Waits for the slot of a key, which several keys may share.
+    /// Waits for the slot of a key, which several keys may share, and returns the slot's permit.
     async fn key_slot(&self, key: &str) -> Result<SemaphorePermit<'_>, Unavailable> {
         let at = self.names.hash_one(key) % KEY_SLOTS as u64;
         let slot = usize::try_from(at)

@@ -34,8 +34,9 @@ pub(super) struct Operation<'a> {
 }
 
 impl Operations {
-    /// Begins a call under a new name, or under the name of the same call if that was not answered. Of
-    /// two repetitions at once one has the old name, so that one is told to have made the change.
+    /// Begins a call under the name `new`, or under the name of an earlier call with the same arguments
+    /// that was not answered. Of two repetitions at once one has the old name, so that one is told to have
+    /// made the change.
     pub(super) fn begin<'a>(
         &'a self,
         new: Id,

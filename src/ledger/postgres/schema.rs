@@ -30,7 +30,8 @@ const VERSIONS: [&str; 11] = [
 /// The functions, as they are in the newest version: every upgrade replaces all of them.
 const DECISIONS: &str = include_str!("../schema/postgres/decisions.sql");
 
-/// The statement that serialises the gates that apply the schema: any number that nobody else takes.
+/// The statement that takes the lock under which one gate at a time applies the schema. Its number is any
+/// that nobody else takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
 
 const VERSION: &str = "SELECT coalesce(max(version), 0) AS version FROM tollgate.schema_version";
@@ -49,7 +50,7 @@ const CREATE: &str = "
 /// The reason why the schema is not ready.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SchemaError {
-    /// The database failed.
+    /// A statement failed, or the connection broke.
     #[error(transparent)]
     Database(#[from] Error),
     /// The database has this version of the schema, which is newer than this program's.

@@ -19,7 +19,7 @@ const CONNECT_TO_ONE: Duration = Duration::from_millis(500);
 /// holds a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUrlError {
-    /// The URL cannot be read.
+    /// The text is no database URL, or has an option that the driver does not know.
     #[error(
         "the database's URL cannot be read: write postgres://user:password@host:5432/database, \
          with special characters in the password percent-encoded; after `?` the options sslmode, \

@@ -76,7 +76,7 @@ impl WriterState {
         Ok(Reserved::Done)
     }
 
-    /// Writes a reservation, unless there is one of that id.
+    /// Writes a reservation, unless there is one of its id. Returns whether the reservation was written.
     fn insert(&mut self, db: &Connection, draft: &Draft, now: Timestamp) -> rusqlite::Result<bool> {
         let charge = &draft.charge;
         let payer = &charge.payer;
@@ -191,7 +191,8 @@ impl WriterState {
         })
     }
 
-    /// Returns why a reservation cannot be tied to the job of `confirmation`, if it cannot.
+    /// Returns the outcome that keeps a reservation from being tied to the job of `confirmation`; `None`
+    /// where it can be tied.
     fn confirmed_before(
         &self,
         db: &Connection,
@@ -227,7 +228,8 @@ impl WriterState {
         }
     }
 
-    /// Marks as unknown what an earlier process left pending, or this one for over `lost_after`.
+    /// Marks as unknown the reservations that an earlier process left pending, and those that this process
+    /// left pending for longer than `lost_after`. Returns how many were marked.
     pub(super) fn mark_lost(
         &mut self,
         db: &Connection,
@@ -286,7 +288,8 @@ impl WriterState {
         self.touch(&entry.charge);
     }
 
-    /// Resolves an open reservation, if `may` allows it.
+    /// Resolves the open reservation `id` to `state`, if `may` allows it. Returns its entry; `None` where
+    /// it was not resolved by this call.
     fn close(
         &mut self,
         db: &Connection,

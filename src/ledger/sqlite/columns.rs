@@ -26,7 +26,7 @@ pub(super) trait Columns: Sized {
     /// Looks up the positions of the columns in the rows of a statement.
     fn find(statement: &Statement<'_>) -> rusqlite::Result<Self>;
 
-    /// Returns the placeholders `?` for their values in a statement.
+    /// Returns the placeholders `?` for the values of the columns in a statement.
     fn placeholders() -> String {
         vec!["?"; Self::COUNT].join(", ")
     }

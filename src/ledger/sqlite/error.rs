@@ -43,7 +43,7 @@ pub enum OpenError {
         .path.display()
     )]
     NewerSchema {
-        /// The database.
+        /// The path of the database.
         path: PathBuf,
         /// The version of its tables.
         found: u32,
@@ -57,7 +57,7 @@ pub enum OpenError {
         .path.display()
     )]
     OlderSchema {
-        /// The database.
+        /// The path of the database.
         path: PathBuf,
         /// The version of its tables.
         found: u32,
@@ -83,7 +83,7 @@ pub enum OpenError {
         .path.display()
     )]
     Other {
-        /// The database.
+        /// The path of the database.
         path: PathBuf,
         /// The message of SQLite or the system.
         reason: String,

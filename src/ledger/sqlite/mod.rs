@@ -83,8 +83,8 @@ impl SqliteLedger {
         })
     }
 
-    /// Checks whether [`open`](Self::open) could open the ledger at `path`, but for a gate that uses it
-    /// already, and makes none.
+    /// Checks whether [`open`](Self::open) could open the ledger at `path`, and makes none. A gate that
+    /// uses the ledger already is no error.
     pub fn check(path: &Path) -> Result<(), OpenError> {
         check::check(path)
     }

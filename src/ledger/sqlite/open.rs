@@ -39,7 +39,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     /// The only connection that writes.
     pub(super) db: Connection,
-    /// The random id of this opening.
+    /// The random id of this opening of the database, which marks the reservations that it makes.
     pub(super) run: i64,
     /// The lock file, held as long as the database is in use.
     pub(super) lock: File,

@@ -201,7 +201,7 @@ impl WriterState {
         Ok(())
     }
 
-    /// Shows to clients the jobs that are confirmed on disk now.
+    /// Adds the jobs that the committed transaction has confirmed to those that clients can poll.
     pub(super) fn show(&mut self) {
         if self.confirmed.is_empty() {
             return;
@@ -211,7 +211,7 @@ impl WriterState {
         self.running.change(|running| running.extend(jobs));
     }
 
-    /// Notes that the counters of a charge have moved.
+    /// Marks the counters that count `charge` as changed, so that they are written with the transaction.
     pub(super) fn touch(&mut self, charge: &Charge) {
         let counters = locked(&self.counters);
         for scope in Scope::of(charge) {

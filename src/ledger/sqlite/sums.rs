@@ -130,8 +130,8 @@ impl WriterState {
     }
 }
 
-/// The charges that were voided after they were posted, as far as the existing counters have given them
-/// back.
+/// The charges that were voided after they were posted, and that the existing counters have given back
+/// already.
 const VOIDS: &str = "(SELECT *, reserved_ms AS created_ms FROM adjustment WHERE kind = 'void' \
      AND number <= (SELECT number FROM adjustment_counted)) AS void";
 

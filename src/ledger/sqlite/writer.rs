@@ -99,7 +99,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until all calls are done and the file is closed.
+    /// Takes no further calls, and waits until all calls are done and the file is closed.
     pub(super) fn stop(&mut self) {
         self.inbox = None;
         if let Some(thread) = self.thread.take()
