@@ -112,7 +112,7 @@ pub enum ParseAmountError {
     /// The number is below zero.
     #[error("this is negative: write zero or more, such as 0.10")]
     Negative,
-    /// The text is more than plain digits with at most one decimal point.
+    /// The text is not of the form `digits` or `digits.digits`.
     #[error("write a plain decimal such as 0.10")]
     NotDecimal,
     /// The number has more decimals than can be kept exactly.
@@ -121,7 +121,7 @@ pub enum ParseAmountError {
         /// The maximum number of decimals.
         allowed: usize,
     },
-    /// The number is larger than the largest value of its kind.
+    /// The number is above the maximum of its kind.
     #[error("the number is too large")]
     TooLarge,
 }

@@ -5,7 +5,7 @@
 /// better.
 #[derive(Debug, Clone)]
 pub(super) struct Exif {
-    /// The number of bytes that were read.
+    /// The number of bytes of the segment that were read, its length not counted.
     at: u16,
     /// The offset of the directory, counted like `at`.
     directory: u16,

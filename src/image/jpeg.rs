@@ -147,7 +147,7 @@ fn behind(left: usize) -> At {
     }
 }
 
-/// The marker code of EXIF, and of XMP.
+/// The code of the marker APP1, whose segments hold EXIF or XMP.
 const APP1: u8 = 0xE1;
 
 /// Returns whether a marker code is a start of frame. Among these codes are three of other markers:
@@ -156,8 +156,8 @@ fn is_frame(code: u8) -> bool {
     matches!(code, 0xC0..=0xCF) && !matches!(code, 0xC4 | 0xC8 | 0xCC)
 }
 
-/// Returns whether a segment with this marker can come up to the frame header: a frame header
-/// itself, tables, a restart interval, application data or a comment.
+/// Returns whether a segment with this marker may stand before the frame header, or is one: tables, a
+/// restart interval, application data or a comment.
 fn has_segment(code: u8) -> bool {
     is_frame(code) || matches!(code, 0xC4 | 0xCC | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE)
 }

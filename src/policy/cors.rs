@@ -26,7 +26,7 @@ const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, if-
     x-stainless-async, x-stainless-custom-poll-interval, x-stainless-helper-method, x-stainless-lang, \
     x-stainless-os, x-stainless-package-version, x-stainless-poll-helper, x-stainless-read-timeout, \
     x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout";
-/// The headers of an answer that a page may read.
+/// The headers of an answer that the script of a page may read.
 const RESPONSE_HEADERS: &str = "accept-ranges, allow, content-disposition, content-range, etag, \
     idempotent-replayed, openai-poll-after-ms, openai-processing-ms, openai-version, retry-after, \
     retry-after-ms, x-ratelimit-limit-in-flight, x-ratelimit-limit-requests, \

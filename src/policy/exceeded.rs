@@ -12,13 +12,13 @@ use crate::plural::Counted;
 /// A limit that a request exceeds, with the figures for the client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exceeded {
-    /// The limit.
+    /// The limit that the request exceeds.
     pub limit: Limit,
     /// Whether the limit is that of the key's group, which other keys share.
     pub is_shared: bool,
-    /// The amount that is reserved or posted already.
+    /// The amount that is reserved or posted already in the window, in the unit of the limit's measure.
     pub used: u64,
-    /// The amount that the request takes; `None` while it is not known.
+    /// The amount that the request takes, in the same unit; `None` while the amount is not known.
     pub takes: Option<u64>,
     /// The end of the window, in seconds since the epoch; `None` where waiting for it does not help.
     pub resets: Option<u64>,
@@ -57,7 +57,7 @@ impl Terms {
 }
 
 impl Exceeded {
-    /// Returns the amount of the limit that is left.
+    /// Returns the amount of the limit that is left in the window.
     pub fn remaining(&self) -> u64 {
         self.limit.remaining(self.used)
     }

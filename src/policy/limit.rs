@@ -39,7 +39,8 @@ pub enum Measure {
     ListCost,
     /// Billed cost, in nanos of the group's currency.
     BilledCost,
-    /// The cost of a channel, in nanos of its purchase currency. No limit of a key or group counts it.
+    /// The purchase cost of a channel's jobs, in nanos of the channel's purchase currency. No limit of a
+    /// key or group counts this measure.
     Cost,
     /// The number of jobs that have not ended. It has no window.
     InFlight,
@@ -63,7 +64,8 @@ impl Measure {
         matches!(self, Self::BilledCost | Self::Cost)
     }
 
-    /// Returns whether reaching the limit means that money is spent, which no retry mends soon.
+    /// Returns whether the measure is an amount of money: a limit of it is a budget, which no retry
+    /// restores soon.
     pub const fn is_budget(self) -> bool {
         matches!(self, Self::ListCost | Self::BilledCost | Self::Cost)
     }
@@ -162,7 +164,7 @@ pub enum ParseLimitError {
     /// The window is unknown.
     #[error("`{0}` is no window: write min, hour, day, month or total")]
     UnknownWindow(String),
-    /// The number cannot be read.
+    /// The number is not a plain one, or is too large or too precise to be kept exactly.
     #[error("`{0}` is no number that can be kept exactly")]
     BadNumber(String),
 }

@@ -109,11 +109,11 @@ pub struct Asked<'a> {
 /// The policy's field that a refusal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Param {
-    /// `model`
+    /// The field `model`.
     Model,
-    /// `size`
+    /// The field `size`.
     Size,
-    /// `seconds`
+    /// The field `seconds`.
     Seconds,
 }
 

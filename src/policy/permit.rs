@@ -30,7 +30,7 @@ impl Permit {
         self.seconds
     }
 
-    /// Returns the cost.
+    /// Returns the list cost and the billed cost of the video.
     pub fn quote(&self) -> Quote {
         self.quote
     }

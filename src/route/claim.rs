@@ -65,7 +65,7 @@ fn path(target: &[u8]) -> &[u8] {
     }
 }
 
-/// Percent-decodes a path as often as there is something to decode; `None` where that is too often.
+/// Percent-decodes a path until nothing is left to decode; `None` where it has more than `LAYERS` layers.
 fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut decoded = Cow::Borrowed(path);
     for _ in 0..LAYERS {
@@ -77,7 +77,7 @@ fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     decode_once(&decoded).is_none().then_some(decoded)
 }
 
-/// Decodes one layer of `%76` and of `%u0076`, which some servers know; `None` where there is none.
+/// Decodes one layer of `%76` and of `%u0076`, which some servers know; `None` where nothing is encoded.
 fn decode_once(text: &[u8]) -> Option<Vec<u8>> {
     let hex = |range: &[u8]| {
         let digit = |sum: u32, b: &u8| Some(sum * 16 + char::from(*b).to_digit(16)?);

@@ -21,11 +21,11 @@ pub(crate) enum Route {
     Delete(JobId),
     Content(JobId),
     Remix(JobId),
-    /// The list of the models that a key may use: the gate answers it itself.
+    /// The list of the models that a key may use, which the gate answers itself.
     Models,
-    /// One of the models that a key may use, by its name as the client has written it.
+    /// One model, by its name as the client has written it, which the gate answers itself.
     Model(String),
-    /// The used amount of a key's limits: the gate answers it itself.
+    /// The used amount of a key's limits, which the gate answers itself.
     Usage,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct JobId(String);
 pub(crate) enum NoRoute {
     /// No route has the path.
     Path,
-    /// The path has routes, for these methods only.
+    /// The path has routes, but none for the method: the methods that it has, as in the header `Allow`.
     Method(&'static str),
 }
 
@@ -128,7 +128,7 @@ impl Route {
         }
     }
 
-    /// Returns the public id of the job that the route is about.
+    /// Returns the public id of the job that the route names; `None` for a route without a job.
     pub(crate) fn job(&self) -> Option<&str> {
         match self {
             Self::Create | Self::List | Self::Models | Self::Model(_) | Self::Usage => None,
@@ -138,7 +138,7 @@ impl Route {
         }
     }
 
-    /// Returns the public id of the job that a remix is made from.
+    /// Returns the public id of the job that a remix is made from; `None` for a route that is no remix.
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
             Self::Remix(id) => Some(&id.0),
