@@ -19,7 +19,7 @@ pub(crate) struct Holdback {
     start: u64,
     len: usize,
     chunks: VecDeque<Bytes>,
-    /// The last bytes in the queue, where they came in small chunks.
+    /// The last bytes in the queue, joined from small chunks; empty where the last chunk was large.
     tail: BytesMut,
 }
 
@@ -48,7 +48,8 @@ impl Holdback {
         }
     }
 
-    /// Removes the next piece below the offset `safe`; `None` where there is none.
+    /// Removes the next piece below the offset `safe` in the body, and returns it; `None` where no byte is
+    /// below.
     pub(crate) fn pop(&mut self, safe: u64) -> Option<Bytes> {
         let wanted = usize::try_from(safe.saturating_sub(self.start)).unwrap_or(usize::MAX);
         if wanted == 0 {
@@ -72,13 +73,13 @@ impl Holdback {
         Some(piece)
     }
 
-    /// Returns all that is held back, in order, and keeps it.
+    /// Returns all bytes that are held back, in order, and keeps them in the queue.
     pub(crate) fn copy(&mut self) -> Vec<Bytes> {
         self.seal_tail();
         self.chunks.iter().cloned().collect()
     }
 
-    /// Removes all that is held back, and returns it in order.
+    /// Removes all bytes that are held back, and returns them in order.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> {
         self.seal_tail();
         self.start += self.len as u64;

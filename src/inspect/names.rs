@@ -11,7 +11,7 @@ pub(super) const REFERENCE: &str = "input_reference";
 pub(super) const REFERENCE_ID: &str = "input_reference[file_id]";
 pub(super) const REFERENCE_URL: &str = "input_reference[image_url]";
 
-/// Returns the policy's field of the name `name`.
+/// Returns the policy's field of the name `name`; `None` for all other fields.
 pub(super) fn policy_param(name: &str) -> Option<Param> {
     PARAMS.into_iter().find(|param| param.name() == name)
 }

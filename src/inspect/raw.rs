@@ -7,7 +7,7 @@ use crate::policy::Param;
 /// The maximum number of digits of a number that is read: any number on offer is shorter.
 const DIGITS: usize = 9;
 
-/// A JSON value that is no string.
+/// A JSON value that is no string, of a field that expects a string or a file.
 pub(super) struct Raw {
     name: Box<str>,
     /// The policy's field of this name; `None` where the policy knows no such field.
@@ -27,8 +27,8 @@ impl Raw {
         }
     }
 
-    /// Takes a value for as long as it can become `null`, which counts as absent, or a number of seconds
-    /// where some channel takes one.
+    /// Takes the next bytes of the value. Refuses the value as soon as it can become neither `null`, which
+    /// counts as absent, nor, where `numbers` says that some channel takes one, a number of seconds.
     pub(super) fn push(&mut self, bytes: &[u8], numbers: bool) -> Result<(), Refusal> {
         self.value
             .extend_from_slice(bytes.get(..=DIGITS).unwrap_or(bytes));

@@ -109,7 +109,8 @@ impl Reference {
         Ok(())
     }
 
-    /// Ends the value.
+    /// Ends the value. Refuses a URL whose scheme or whose head of a data URL is incomplete, and Base64
+    /// that is cut off.
     pub(super) fn end(&mut self) -> Result<(), Refusal> {
         match &self.source {
             Source::UrlHead(head) => {

@@ -20,12 +20,13 @@ pub enum Refusal {
     /// The JSON syntax is invalid.
     #[error("{0}")]
     Json(json::Error),
-    /// A field is not in the configured list.
+    /// A field is not allowed: it is neither one of the policy's nor in the configured list, or is another
+    /// than `prompt` in a remix.
     #[error("Unknown field '{name}'. Known fields: {}.", allowed.join(", "))]
     UnknownField {
         /// The name of the field, cut to a bounded length.
         name: String,
-        /// The names of all fields in the list.
+        /// The names of all allowed fields.
         allowed: Vec<Arc<str>>,
     },
     /// A field came more than once.
@@ -37,7 +38,7 @@ pub enum Refusal {
     /// A value has the wrong kind: a text for a file, a file for a text, a number for a string.
     #[error("The field '{name}' must be {wanted}.")]
     WrongKind {
-        /// The field.
+        /// The name of the field.
         name: String,
         /// The kind of value that the field expects.
         wanted: &'static str,
@@ -45,13 +46,13 @@ pub enum Refusal {
     /// A value is empty that must not be.
     #[error("The field '{name}' is empty. Give it a value, or leave it out if it is optional.")]
     Empty {
-        /// The field.
+        /// The name of the field.
         name: String,
     },
     /// A value is longer than the maximum.
     #[error("The field '{name}' is too long: at most {max} characters.")]
     TooLong {
-        /// The field.
+        /// The name of the field.
         name: String,
         /// The maximum, in characters.
         max: u64,
@@ -59,13 +60,13 @@ pub enum Refusal {
     /// A text is not UTF-8.
     #[error("The field '{name}' must be UTF-8.")]
     NotUtf8 {
-        /// The field.
+        /// The name of the field.
         name: String,
     },
     /// A required field is missing.
     #[error("The field '{name}' is required.")]
     Missing {
-        /// The field.
+        /// The name of the field.
         name: &'static str,
     },
     /// The request has more than one of a file, a `file_id` and an `image_url`.

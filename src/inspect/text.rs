@@ -54,7 +54,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Ends the text, and returns the number of its characters.
+    /// Ends the text, and returns the number of its characters; the error where a character is cut off.
     pub(super) fn finish(&self) -> Result<u64, NotUtf8> {
         if self.partial_len > 0 {
             return Err(NotUtf8);

@@ -22,7 +22,7 @@ pub(super) struct Container {
     pub(super) is_empty: bool,
     /// The number of keys that the objects around the container have.
     first_key: usize,
-    /// The length of the container's own name.
+    /// The length of the container's own name in bytes.
     name: usize,
 }
 

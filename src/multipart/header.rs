@@ -25,8 +25,8 @@ impl Block {
         self.lines = 0;
     }
 
-    /// Takes bytes up to the end of the block. Returns the number of bytes, and whether the block has
-    /// ended.
+    /// Takes bytes up to the end of the block. Returns the number of bytes that were taken, and whether the
+    /// block has ended.
     pub(super) fn take(&mut self, bytes: &[u8], limits: &Limits) -> Result<(usize, bool), Error> {
         let mut used = 0;
         while let Some(&byte) = bytes.get(used) {
@@ -60,7 +60,7 @@ impl Block {
         plain
     }
 
-    /// Takes one byte. Returns true if it ends the block.
+    /// Takes one byte. Returns whether the byte ends the block.
     fn push(&mut self, byte: u8, limits: &Limits) -> Result<bool, Error> {
         let max = max_bytes(limits);
         if self.bytes.len() >= max {

@@ -318,7 +318,7 @@ impl Scanner {
         Ok(self.settle(found, seam.len())? - before)
     }
 
-    /// Acts on what was found in a window, and returns how much of the window is done.
+    /// Acts on what was found in a window, and returns the number of bytes of the window that are done.
     fn settle<R>(&mut self, found: Found, window: usize) -> Result<usize, Stop<Error, R>> {
         match found.kind {
             FoundKind::Nothing => {

@@ -38,15 +38,15 @@ pub(super) struct Found {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FoundKind {
-    /// No boundary.
+    /// No whole boundary is in the window.
     Nothing,
-    /// A delimiter whose boundary ends here.
+    /// A delimiter, whose boundary ends at the offset `end` of the window.
     Delimiter { end: usize },
-    /// The boundary in a place that is no delimiter.
+    /// The boundary, outside of a delimiter or interrupted by line breaks.
     Stray,
 }
 
-/// The first boundary to end, by its end.
+/// The boundary that ends first, by the offset of its end.
 struct Hit {
     end: usize,
     /// Whether the boundary is free of line breaks.
