@@ -18,7 +18,8 @@ use crate::policy::Timestamp;
 pub struct Author {
     /// The time of the adjustment, which decides the day and the month that it is billed in.
     pub at: Timestamp,
-    /// The operator, as a user and a host.
+    /// The name of the operator: as the option `--by` gives it, or else the user and host of the command,
+    /// `user@host`.
     pub made_by: Arc<str>,
     /// The reason for the adjustment.
     pub reason: Arc<str>,

@@ -57,8 +57,8 @@ pub struct PurchaseCost {
     pub amount: Amount,
     /// The currency of the amount.
     pub currency: Arc<str>,
-    /// The terms by which the cost was computed when the reservation was made: a correction uses the
-    /// same.
+    /// The terms by which the cost was computed when the reservation was made: a correction uses the same
+    /// terms.
     pub terms: PurchaseTerms,
 }
 
@@ -88,7 +88,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Returns how much the charge takes from a limit of `measure`.
+    /// Returns how much the charge takes from a limit of `measure`, in the unit of the measure.
     pub fn takes(&self, measure: Measure) -> u64 {
         match measure {
             Measure::Requests | Measure::InFlight => 1,

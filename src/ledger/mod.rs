@@ -97,9 +97,9 @@ pub const FARTHEST_POLL: u64 = 25 * 3600 * 1000;
 /// The store of reservations, jobs and limits.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Checks whether a request of `key` would be refused now, with its `charge` if that is known. The
-    /// result is a hint, read without a decision, to spare an upload that cannot end well. It is an error
-    /// where no reservation can be taken, whether or not the key has limits.
+    /// Checks whether a limit would refuse a request of `key` now, with its `charge` if that is known, and
+    /// returns the limit. The result is a hint, read without a decision, to spare an upload that cannot end
+    /// well. It is an error where no reservation can be taken, whether or not the key has limits.
     async fn check(
         &self,
         key: &Key,
@@ -107,8 +107,8 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Looks up whether an idempotency key of the client key `key` stands for a request already, and if
-    /// so whether the outcome of that request is known. The result is a hint, like [`Ledger::check`].
+    /// Looks up the progress of the request that an idempotency key of the client key `key` stands for;
+    /// `None` where the idempotency key stands for nothing. The result is a hint, like [`Ledger::check`].
     async fn claim(
         &self,
         key: &str,
@@ -139,7 +139,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Does what [`Ledger::reserve`] does, and returns how much of each limit of the key, and then of its
     /// group, is used with the reservation. The list is empty where nothing was reserved, or where the
-    /// engine's decision does not tell that at no further cost: nobody waits for it.
+    /// engine cannot tell the amounts at no further cost: no caller waits for them.
     async fn reserve_counted(
         &self,
         draft: &Draft,
@@ -149,8 +149,8 @@ pub trait Ledger: Send + Sync + 'static {
         Ok((self.reserve(draft, key, now).await?, Box::default()))
     }
 
-    /// Checks whether the limits of the charge's channel have room for the charge now. The result is a
-    /// hint, like [`Ledger::check`].
+    /// Checks whether `limits`, those of the charge's channel, have room for the charge now, and returns
+    /// the limit that has none. The result is a hint, like that of [`Ledger::check`].
     async fn check_channel(
         &self,
         charge: &Charge,

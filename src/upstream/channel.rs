@@ -41,7 +41,7 @@ pub struct LiveChannel {
     page_size: AtomicUsize,
     /// Whether this is a server that a redirect leads to, rather than a channel.
     is_content_server: bool,
-    /// See [`LiveChannel::is_removed`].
+    /// Whether the channel is missing from the configuration in force: see [`LiveChannel::is_removed`].
     is_removed: bool,
     clock: ChannelClock,
     /// The status words whose meaning is not known, and which the log has named.

@@ -109,8 +109,8 @@ fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
 /// are, and a request without `Accept-Encoding` accepts any coding (RFC 9110, section 12.5.3).
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Builds the head of a request to a channel from the path of its route, its host and credential, and the
-/// client's headers that pass.
+/// Builds the head of a request to a channel from the path of the route, the channel's host and credential,
+/// and `passing`, the client's headers that pass.
 pub(crate) fn request(
     method: Method,
     (route, job): (&Route, Option<&str>),

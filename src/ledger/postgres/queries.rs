@@ -14,7 +14,8 @@ use crate::policy::Timestamp;
 
 static STANDING_CLAIM: Function = Function::new("standing_claim", || "*".into());
 
-/// Reads whether the request of an idempotency key was answered.
+/// Reads whether the request of an idempotency key was answered; `None` where the idempotency key stands
+/// for nothing.
 pub(super) async fn claim_state(
     database: &Database,
     key: &str,

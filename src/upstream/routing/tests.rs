@@ -178,7 +178,7 @@ impl Dice {
     }
 }
 
-/// Returns whether a candidate may take a create, in other words than the code's.
+/// Returns whether a candidate may take a create, computed in another way than by the code under test.
 fn may_take(candidate: &Candidate) -> bool {
     candidate.open && candidate.serves > 0
 }
