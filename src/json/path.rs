@@ -20,7 +20,7 @@ pub(super) struct Path {
 pub(super) struct Container {
     pub(super) is_array: bool,
     pub(super) is_empty: bool,
-    /// The number of keys that the objects around the container have.
+    /// The number of keys that the objects around the container have had so far.
     first_key: usize,
     /// The length of the container's own name in bytes.
     name: usize,

@@ -26,7 +26,7 @@ pub struct Scanner {
     /// The index of the current byte in the chunk. An error is raised while this byte is the offending
     /// one.
     at: usize,
-    /// The end in the chunk of a field's raw bytes that have been passed on.
+    /// The index in the chunk behind the last raw byte of a field that was passed to the sink.
     handed: usize,
     /// The absolute offset from which on nothing is safe.
     hold: Option<u64>,
@@ -331,7 +331,7 @@ impl Scanner {
         self.path.name().to_owned()
     }
 
-    /// Passes the bytes of a raw field on, up to the current one.
+    /// Passes the bytes of a raw field before the current byte to the sink.
     fn hand_on<S: Sink>(&mut self, chunk: &[u8], sink: &mut S) -> Outcome<S> {
         let is_raw = self.field.is_some_and(|field| field.kind == Kind::Json);
         if is_raw && self.handed < self.at {

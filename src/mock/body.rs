@@ -35,7 +35,7 @@ pub(super) struct Upload {
     hash: Sha256,
     bytes: u64,
     outcome: Option<Outcome>,
-    /// The request's record.
+    /// The writer of the request's record.
     pub entry: Entry,
 }
 

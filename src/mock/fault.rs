@@ -42,19 +42,19 @@ pub enum Kind {
     Moderated,
     /// The job ends `cancelled`.
     Cancelled,
-    /// An error status, 400 to 599, after the body.
+    /// An answer with this error status, 400 to 599, after the request's body was read.
     Status(StatusCode),
-    /// 429 with this many seconds in `Retry-After`, or without it.
+    /// 429 with this many seconds in `Retry-After`; for `None`, without the header.
     RateLimited(Option<u64>),
     /// 429 `insufficient_quota`.
     Quota,
     /// No answer, for as long as the connection stays.
     Hang,
-    /// A wait before the answer.
+    /// A wait of this length before the answer.
     Slow(Duration),
     /// The body of the answer comes in tiny pieces.
     Trickle,
-    /// An error status, 400 to 599, before the body is read.
+    /// An answer with this error status, 400 to 599, before the request's body is read.
     Early(StatusCode),
     /// The connection is closed after the head of the request.
     DropBefore,
@@ -66,13 +66,13 @@ pub enum Kind {
     DropAnswer,
     /// The answer's job has no id.
     NoId,
-    /// The job has other seconds than asked for.
+    /// The job has these seconds; for `None`, the first of the catalog that differ from those asked for.
     OtherSeconds(Option<String>),
-    /// The job has another size than asked for.
+    /// The job has this size; for `None`, the first of the catalog that differs from the one asked for.
     OtherSize(Option<String>),
     /// An answer of 200 with an HTML page.
     Garbage,
-    /// An answer with this many bytes of padding.
+    /// An answer with this many bytes of padding before the job's own fields.
     Huge(u64),
     /// A video of this many bytes.
     Big(u64),

@@ -26,7 +26,7 @@ pub struct Scanner {
     state: State,
     /// The number of bytes that were taken from the body.
     taken: u64,
-    /// See [`Scanner::safe`].
+    /// The number of bytes that may go to the upstream: see [`Scanner::safe`].
     safe: u64,
     /// The number of parts that have begun.
     parts: usize,

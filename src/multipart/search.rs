@@ -19,7 +19,7 @@ pub(super) struct Search {
     boundary: Boundary,
     /// The bytes that may occur in a boundary, by value: the boundary's own, CR and LF.
     members: [bool; 256],
-    /// See [`borders`].
+    /// The failure function of the boundary: see [`borders`].
     borders: [u8; MAX_BOUNDARY],
     /// The number of the boundary's bytes that the data so far end with, line breaks left out.
     matched: usize,

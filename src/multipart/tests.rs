@@ -136,7 +136,7 @@ struct Outcome {
     verdict: Verdict,
 }
 
-/// One body, with all that it is scanned with.
+/// One body, with the boundary and the limits that it is scanned with.
 #[derive(Debug, Clone)]
 struct Case {
     boundary: Boundary,

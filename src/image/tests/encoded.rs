@@ -1,5 +1,5 @@
-//! Heads of pictures written by Pillow 13.0 (libpng, libjpeg-turbo, libwebp), cut behind the size
-//! where they are not small anyway.
+//! Heads of pictures written by Pillow 13.0 (libpng, libjpeg-turbo, libwebp), cut behind the size where the
+//! file is not small.
 
 use crate::image::Format;
 

@@ -1,4 +1,4 @@
-//! JPEG: what may stand before the frame header, and what a frame header must hold.
+//! Tests which segments may stand before the frame header of a JPEG, and what a frame header must hold.
 
 use super::super::{Format, HEAD_BYTES, Image, Probe, Reason};
 use super::{encoded, probe, probe_every_way, with_segments};

@@ -1,4 +1,4 @@
-//! Pictures of real encoders and broken ones, cut at every offset.
+//! Tests pictures of real encoders and broken pictures, cut at every offset.
 
 mod encoded;
 mod jpeg;

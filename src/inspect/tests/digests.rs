@@ -187,7 +187,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     )
 }
 
-/// Generates requests from so small a range that two are often almost equal, and sometimes wholly.
+/// Generates requests from so small a range that two requests are often almost equal, and sometimes equal.
 fn small_ask() -> impl Strategy<Value = Ask> {
     let text = || "[ab]{0,2}";
     let file = option::of(vec(0..2u8, 0..3));

@@ -80,7 +80,7 @@ const FILENAME: &[&str] = &[
     "form-data; name=\"model\"; filename=a\"b\"",
 ];
 
-/// Filenames of which nothing is left.
+/// Filenames of which nothing is left once a server has cleaned them.
 const BLANK_FILENAME: &[&str] = &[
     "form-data; name=\"model\"; filename=\"a\"; filename*=utf-8''%2e",
     "form-data; name=\"model\"; filename=.",
