@@ -263,7 +263,7 @@ pub enum CreditDecision {
     Record,
     /// The adjustment was recorded before.
     Already(Adjustment),
-    /// The id belongs to this other adjustment, which differs in key, amount or reason.
+    /// The id belongs to this other adjustment, which differs in kind, key, group, amount or reason.
     IdTaken(Adjustment),
 }
 

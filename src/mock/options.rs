@@ -196,7 +196,8 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// When either is not PEM, or they do not belong together.
+    /// When one of the texts is not PEM, the certificate and the key do not belong together, or the
+    /// certificates of the authorities cannot serve to verify clients.
     pub fn asking_clients(
         certificates: &[u8],
         key: &[u8],
@@ -240,7 +241,7 @@ impl Tls {
 /// The reason why a certificate and key cannot be served with.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The certificate chain is not PEM.
+    /// The certificate chain, or a certificate of the authorities, is not PEM.
     #[error("the certificate is not PEM: {0}")]
     Certificate(pem::Error),
     /// The private key is not PEM.
@@ -249,7 +250,8 @@ pub enum TlsError {
     /// The certificates of the authorities cannot serve to verify those of clients.
     #[error("clients cannot be verified: {0}")]
     Authorities(VerifierBuilderError),
-    /// The certificate and the key do not belong together, or are of a sort that TLS does not take.
+    /// The certificate and the key do not belong together, or one of them, or a certificate of the
+    /// authorities, is of a sort that TLS does not take.
     #[error("certificate and key cannot be served with: {0}")]
     Pair(rustls::Error),
 }

@@ -19,8 +19,8 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Describes the state of `limit` at `now`, of which `used` is used; `None` where the used amount is
-    /// not known.
+    /// Describes the state of `limit` at `now`. `used` is the amount that is used, `None` where it is not
+    /// known.
     pub fn new(limit: Limit, used: Option<u64>, now: Timestamp) -> Self {
         let end = limit.window.end(now);
         Self {

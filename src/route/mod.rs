@@ -23,7 +23,8 @@ pub(crate) enum Route {
     Remix(JobId),
     /// The list of the models that a key may use, which the gate answers itself.
     Models,
-    /// One model, by its name as the client has written it, which the gate answers itself.
+    /// One of the models that a key may use, by its name as the client has written it: the gate answers the
+    /// request itself.
     Model(String),
     /// The used amount of a key's limits, which the gate answers itself.
     Usage,

@@ -55,7 +55,8 @@ pub(crate) struct Attempts {
 /// The reason that a client is told when no channel takes its create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoneLeft {
-    /// At least one channel fails or could not be reached: another attempt may find a channel that works.
+    /// At least one channel fails or could not be reached, or none was tried: another attempt may find a
+    /// channel that works.
     Failing,
     /// At least one channel is at a limit, and none fails: another attempt may find room after `wait`
     /// seconds.
@@ -63,7 +64,7 @@ pub(crate) enum NoneLeft {
         /// The wait in seconds, at least one.
         wait: u64,
     },
-    /// Every channel refuses the gate's account.
+    /// Every channel that was tried refuses the gate's account.
     Account,
 }
 

@@ -194,7 +194,7 @@ impl Health {
         }
     }
 
-    /// Ends the channel's ejection at once. Returns `None` where the channel was not ejected.
+    /// Ends the channel's ejection at once. Returns the change; `None` where the channel was not ejected.
     pub(super) fn restore(&mut self, now: Timestamp) -> Option<Change> {
         (self.failures, self.probe_failures) = (0, 0);
         self.returned = now;

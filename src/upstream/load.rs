@@ -43,7 +43,8 @@ impl Load {
     }
 
     /// Returns the load at `now`, to be compared with that of other channels: the number of requests in
-    /// flight, plus the square of the number of `STEP_MS` for which no waiting create has been answered.
+    /// flight, plus the square of the number of steps of `STEP_MS` for which no waiting create has been
+    /// answered.
     pub(super) fn at(&self, now: Timestamp) -> usize {
         let waited = match self.waiting.load(Ordering::Relaxed) {
             0 => 0,

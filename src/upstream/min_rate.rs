@@ -30,7 +30,8 @@ impl MinRate {
 
     /// Adds `bytes` that came after the gate had waited for the sender for `waited`.
     ///
-    /// # Errors Fails at the end of a window in which fewer bytes came than the minimum rate demands.
+    /// # Errors
+    /// Fails at the end of a window in which fewer bytes came than the minimum rate demands.
     pub(crate) fn record_bytes(&mut self, bytes: u64, waited: Duration) -> Result<(), TooSlow> {
         self.waited += waited;
         self.bytes = self.bytes.saturating_add(bytes);

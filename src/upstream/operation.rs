@@ -24,7 +24,8 @@ pub(super) struct Operation {
 }
 
 /// The labels of a channel's state: `active`, `drain` and `off` as operators set it; for an active channel
-/// that is ejected, `resting` during the pause and `trial` after it.
+/// that is ejected, `resting` during the pause and `trial` after it, but `active` after it where the
+/// channel could not be connected to.
 pub const CHANNEL_STATES: [&str; 5] = ["active", "drain", "off", "resting", "trial"];
 
 /// The status of a channel, for operators.

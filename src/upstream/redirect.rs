@@ -22,7 +22,8 @@ pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// The reason why a redirect leads to no answer. The error has been counted and logged.
+/// The reason why a client gets no video from a channel that has redirected the request for it. The error
+/// has been counted and logged.
 #[derive(Debug, Error)]
 pub(crate) enum RedirectError {
     /// The server that the redirect leads to gives no answer.
