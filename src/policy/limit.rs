@@ -161,7 +161,7 @@ pub enum ParseLimitError {
     /// The text has a window where none is allowed.
     #[error("write the number alone: jobs in flight have no window")]
     HasWindow,
-    /// The window is unknown.
+    /// The text behind the slash is no window, as in `10/week`.
     #[error("`{0}` is no window: write min, hour, day, month or total")]
     UnknownWindow(String),
     /// The number is not a plain one, or is too large or too precise to be kept exactly.

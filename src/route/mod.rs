@@ -49,7 +49,7 @@ const MODELS: &str = "/v1/models";
 /// The path of the usage route. It is no path of OpenAI's API, whose usage is below `/v1/organization`.
 const USAGE: &str = "/v1/usage";
 
-/// The maximum length of a model's name that is looked for, in bytes.
+/// The maximum length in bytes of the name in `/v1/models/{name}`: a longer path has no route.
 const MODEL_BYTES: usize = 128;
 
 impl Route {

@@ -63,7 +63,8 @@ pub(crate) struct Exchange {
     /// Whether reading the head of the answer has failed. It must not be tried again: Pingora's sessions
     /// panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
-    /// Whether reading the head failed because the channel refuses the gate's client certificate.
+    /// Whether reading the head of the answer failed because the channel refuses the gate's client
+    /// certificate, or wants one that the gate does not have.
     is_refused_client: bool,
     min_rate: MinRate,
     /// The time of day at which the exchange was opened.
