@@ -60,3 +60,29 @@ async fn a_reload_changes_no_charge_that_was_reserved_before() {
     })
     .await;
 }
+
+/// Labels of costs that a configuration leaves out are empty from its reload on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn labels_of_costs_are_those_of_the_configuration_in_force() {
+    let setup = || soon("  poll_after: 1h\n");
+    let stand = setup().start().await;
+    let cost = |channel: &str, key: &str, size: &str| {
+        format!(
+            "tollgate_list_cost_usd_total{{channel=\"{channel}\",event=\"reserved\",key=\"{key}\",\
+             model=\"sora-2\",size=\"{size}\"}}"
+        )
+    };
+    let (all, some) = (cost("mock", "demo", "1280x720"), cost("", "", ""));
+    assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 200);
+    assert_eq!(
+        (stand.metric(&all).await, stand.metric(&some).await),
+        (0.4, 0.0)
+    );
+    let fewer = setup().with("metrics: { cost_labels: [model] }\n");
+    stand.handle.reload(fewer.config_for(stand.mock.addr()));
+    assert_eq!(send(stand.gate, KEY, create("a dog")).await.status, 200);
+    assert_eq!(
+        (stand.metric(&all).await, stand.metric(&some).await),
+        (0.4, 0.4)
+    );
+}

@@ -5,7 +5,9 @@ use super::bodies::{FILE, closer, file, honest};
 use super::documents::document;
 use super::ledger::Watched;
 use super::wire::{FRAMINGS, Framing, Sending, crumbs, every, id, record, sha256};
-use crate::support::client::Request;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Body, Request};
 use crate::support::{KEY, Setup, Stand, form_type, until};
 
 /// Bodies with nothing wrong, with their Content-Types.
@@ -145,6 +147,42 @@ async fn held_back(mut setup: Setup) {
             assert_eq!(record.body_sha256, sha256(&body), "{what}");
             stand.mock.reset();
         }
+    }
+}
+
+/// Another gate may have given up a reservation that is as old as `jobs.unknown_grace`: a create that was
+/// held up for so long does not reach the channel, and nothing is charged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_is_not_sent_for_a_reservation_that_is_too_old() {
+    const GRACE: Duration = Duration::from_millis(100);
+    for body in [
+        [honest(""), closer()].concat(),
+        [honest(""), file(FILE), closer()].concat(),
+    ] {
+        let ledger = Watched::waiting();
+        let mut setup = Setup::default().with("jobs: { unknown_grace: 100ms }\n");
+        setup.ledger = ledger.clone();
+        let stand = setup.start().await;
+        let create = Request::create(&form_type(), Body::Length(body, vec![]));
+        let gate = stand.gate;
+        let answer = tokio::spawn(async move { create.send(gate).await });
+        until("the ledger is asked", async || ledger.asked() == 1).await;
+        let asked = Instant::now();
+        until("its time is over", async || asked.elapsed() > GRACE).await;
+        ledger.let_one_pass();
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert_eq!(ledger.reserved(), 1);
+        assert_eq!(stand.mock.stats().creates_complete, 0);
+        let costs = stand.metrics().await;
+        let event = |name: &str| {
+            let of = costs.iter().filter(|(sample, _)| {
+                sample.starts_with("tollgate_list_cost_usd_total{") && sample.contains(name)
+            });
+            of.map(|(_, value)| value).sum::<f64>()
+        };
+        let (reserved, voided) = (event("event=\"reserved\""), event("event=\"voided\""));
+        assert!(reserved > 0.0 && reserved == voided, "{reserved} {voided}");
     }
 }
 
