@@ -19,9 +19,9 @@ use crate::money::SignedAmount;
 /// The arguments of `tollgate void`.
 #[derive(Args)]
 pub(super) struct WantedVoid {
-    /// The job's id, as its client has it, or its reservation's, which `tollgate job` prints.
+    /// The public id of the job, or the id of its reservation, which `tollgate job` prints.
     job: String,
-    /// Why, for the bill and whoever asks.
+    /// The reason, which the bill shows.
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// The name recorded as the author; by default the user who runs the command, at this host.
@@ -34,10 +34,11 @@ pub(super) struct WantedVoid {
 pub(super) struct WantedCredit {
     /// The name of the key.
     key: String,
-    /// By how much it owes less, in the currency of its group, such as 12.50; -12.50 for more.
+    /// The amount that is taken off the key's bill, in the currency of its group, such as 12.50; a
+    /// negative amount, such as -12.50, is added to it.
     #[arg(allow_hyphen_values = true)]
     amount: SignedAmount,
-    /// Why, for the bill and whoever asks.
+    /// The reason, which the bill shows.
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// The name recorded as the author; by default the user who runs the command, at this host.

@@ -24,10 +24,10 @@ pub(super) struct Wanted {
     /// The month, in UTC, such as 2026-11.
     #[arg(long, value_name = "MONTH")]
     month: String,
-    /// The key whose bill it is; all keys without it.
+    /// The key whose bill is printed; without it, the bill of all keys.
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
-    /// How it is printed.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }

@@ -24,15 +24,15 @@ const AROUND: u64 = 2 * 60 * 1000;
 /// The arguments of `tollgate job`.
 #[derive(Args)]
 pub(super) struct Wanted {
-    /// A job's id, the client's or the channel's; a request's id (x-request-id); or a
-    /// reservation's, as the log names it.
+    /// The id of a job (its public id or the channel's), of a request (x-request-id) or of a reservation,
+    /// as the log names it.
     #[arg(required_unless_present = "key", conflicts_with_all = ["key", "at"])]
     id: Option<String>,
-    /// The name of a key: what it was charged for around a time.
+    /// The name of a key whose charges around the time --at are told.
     #[arg(long, value_name = "NAME", requires = "at")]
     key: Option<String>,
-    /// That time: 2026-11-28T10:32:00Z, or 10:32 for today in UTC. Two minutes before and after
-    /// it are searched.
+    /// The time around which charges of --key are told, two minutes before and after it:
+    /// 2026-11-28T10:32:00Z, or 10:32 for today in UTC.
     #[arg(long, value_name = "TIME", requires = "key")]
     at: Option<String>,
     /// Print JSON: an object in each line.

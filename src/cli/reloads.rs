@@ -20,7 +20,7 @@ use crate::ledger::{ConfigLoad, LoadEvent, read_postgres_reloads, read_sqlite_re
 /// The arguments of `tollgate reloads`.
 #[derive(Args)]
 pub(super) struct Wanted {
-    /// How many, the last ones.
+    /// The number of the latest entries to list.
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     last: u32,
     /// Print JSON: an object in each line.
