@@ -96,11 +96,17 @@ impl Unresolved {
         Ok(unresolved)
     }
 
-    /// Returns the time of the oldest unknown reservation that is decided at this address.
+    /// Returns the time of the oldest unknown reservation that is decided at this address. A gate whose
+    /// clock was ahead may have stamped it: where the channel's clock or this gate's says less, that counts.
+    /// A time that is too late would hide the jobs and the voided rivals that are older.
     fn oldest(&self, task: &ChannelTask) -> Option<Timestamp> {
         let unknown = self.unmatched.iter().filter(|u| u.state == State::Unknown);
         let here = unknown.filter(|unknown| task.is_here(unknown));
-        here.map(|u| u.created).min()
+        let made = |u: &Unmatched| {
+            u.channel_clock
+                .map_or(u.created, |clock| clock.min(u.created))
+        };
+        here.map(made).min().map(|at| at.min(task.billing.now()))
     }
 
     fn get(&self, id: ReservationId) -> Option<&Unmatched> {
