@@ -39,6 +39,9 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
+/// The seeds that have shown a fault of the gate: they are played each time, before the others.
+const PAST: [u64; 2] = [14041, 33913];
+
 /// How many differences are shrunk before the rest is left alone.
 const ENOUGH: usize = 8;
 
@@ -51,19 +54,24 @@ pub async fn run_all(allowed: Allowed, store: impl AsyncFn() -> Store) -> Vec<Fo
             number("TOLLGATE_HISTORIES").unwrap_or(40),
         ),
     };
-    let next = AtomicU64::new(first);
+    let past: &[u64] = if only.is_some() { &[] } else { &PAST };
+    let (next, past_count) = (AtomicU64::new(0), past.len() as u64);
     let began = std::time::Instant::now();
     let work = async || {
         let mut store = store().await;
         let mut found = Vec::new();
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + count || found.len() >= ENOUGH {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= past_count + count || found.len() >= ENOUGH {
                 return (store.name(), found);
             }
-            if seed > first && seed.is_multiple_of(100) {
-                eprintln!("{} histories so far, {:?}", seed - first, began.elapsed());
+            if number > 0 && number.is_multiple_of(100) {
+                eprintln!("{number} histories so far, {:?}", began.elapsed());
             }
+            let seed = match number.checked_sub(past_count) {
+                Some(number) => first + number,
+                None => past[number as usize],
+            };
             let history = dice::history(seed, allowed);
             let wrong = run(&mut store, &history, allowed, only.is_some()).await;
             if !wrong.is_empty() {
