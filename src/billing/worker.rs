@@ -87,7 +87,8 @@ impl Worker {
         self.billing.flush(within).await;
     }
 
-    /// Runs one round of each task that [`run`](Self::run) repeats, for tests that decide when.
+    /// Runs one round of each task that [`run`](Self::run) repeats. For tests, which choose when a round
+    /// runs.
     pub(crate) async fn round(self: &Arc<Self>) {
         let snapshot = self.runtime.snapshot();
         self.send_heartbeat(&mut Reachability::default()).await;

@@ -148,7 +148,7 @@ impl Dialect {
     }
 }
 
-/// The evidence, for one status, that proves that a create made nothing.
+/// What an answer with a certain status must have to prove that the create made no job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
     /// The status alone: the body may be a gateway's page.

@@ -23,7 +23,7 @@ const MEMBERS: usize = 16;
 /// another version, since fingerprints are stored.
 const DOMAIN: &[u8] = b"tollgate fingerprint 1";
 
-/// A builder of the fingerprint of one body from its fields.
+/// Computes the fingerprint of a request's body from its fields, one after the other.
 ///
 /// Memory: the scanners' limits bound how many lists a body can have, and of each list only
 /// the names in the open element are kept.
