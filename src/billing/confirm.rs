@@ -15,8 +15,8 @@ use super::retry::LedgerCall;
 use crate::config::Config;
 use crate::dialect::JobAnswer;
 use crate::ledger::{
-    BindingLimits, ChannelAnswer, Charge, Confirmation, Confirmed, FirstAnswer, Job, LimitReached,
-    Payer, ReservationId, Scope, Unavailable, generated_public_id,
+    BindingLimits, ChannelAnswer, Charge, Confirmation, Confirmed, Draft, FirstAnswer, Job,
+    LimitReached, Payer, ReservationId, Scope, Unavailable, generated_public_id,
 };
 use crate::metrics::Event;
 
@@ -54,7 +54,6 @@ impl Billing {
             return Err(NotConfirmed::Taken(reservation));
         };
         let charge = corrected(reservation.charge(), answer, &config.catalog);
-        let limits = binding_limits(config, reservation.charge(), &charge);
         let confirmation_as = |job: Arc<str>| Confirmation {
             charge: charge.clone(),
             answer: first(&job),
@@ -62,8 +61,7 @@ impl Billing {
             job,
             upstream_id: upstream_id.clone(),
         };
-        let attempt =
-            self.confirm_or_reserve_again(reservation, upstream_id, &limits, &confirmation_as);
+        let attempt = self.confirm_or_reserve_again(reservation, upstream_id, &confirmation_as);
         let (mut reservation, confirmed, confirmation) = attempt.await;
         let (charge, public) = match confirmed {
             Ok(Confirmed::Done { after, .. }) => (after, confirmation.job),
@@ -79,12 +77,13 @@ impl Billing {
             Err(error) => {
                 let id = reservation.id();
                 log::error!("reservation {id} not confirmed yet: {error}");
+                // The id that a reconciliation would choose if this gate died now.
                 let public = confirmation.job.clone();
                 let confirmations = [
                     confirmation,
                     confirmation_as(generated_public_id(id, upstream_id)),
                 ];
-                self.retry_confirm(&reservation, limits, confirmations);
+                self.retry_confirm(reservation.id(), &reservation.draft, confirmations);
                 (charge.clone(), public)
             }
         };
@@ -116,24 +115,22 @@ impl Billing {
         &self,
         mut reservation: Box<Reservation>,
         upstream_id: &Arc<str>,
-        limits: &BindingLimits,
         confirmation_as: &impl Fn(Arc<str>) -> Confirmation,
     ) -> (
         Box<Reservation>,
         Result<Confirmed, Unavailable>,
         Confirmation,
     ) {
-        let attempt = self.confirm_by_answer(&reservation, upstream_id, limits, confirmation_as);
+        let attempt = self.confirm_by_answer(&reservation, upstream_id, confirmation_as);
         let (confirmed, confirmation) = attempt.await;
         if confirmed != Ok(Confirmed::Closed) {
             return (reservation, confirmed, confirmation);
         }
         reservation.close();
-        let anew = self.reserve_again(&reservation.draft, &reservation.key);
-        match anew.await {
+        match self.reserve_again(&reservation.draft).await {
             Ok(Some(anew)) => {
                 log_given_up(&reservation, Some(&anew), upstream_id);
-                let attempt = self.confirm_by_answer(&anew, upstream_id, limits, confirmation_as);
+                let attempt = self.confirm_by_answer(&anew, upstream_id, confirmation_as);
                 let (confirmed, confirmation) = attempt.await;
                 (anew, confirmed, confirmation)
             }
@@ -148,15 +145,14 @@ impl Billing {
         &self,
         reservation: &Reservation,
         upstream_id: &Arc<str>,
-        limits: &BindingLimits,
         confirmation_as: &impl Fn(Arc<str>) -> Confirmation,
     ) -> (Result<Confirmed, Unavailable>, Confirmation) {
         let (id, before) = (reservation.id(), reservation.charge());
         let mut confirmation = confirmation_as(public_id(upstream_id, id));
-        let mut confirmed = self.confirm_once(id, before, &confirmation, limits).await;
+        let mut confirmed = self.confirm_once(id, before, &confirmation).await;
         if let Ok(Confirmed::IdTaken) = confirmed {
             confirmation = confirmation_as(generated_public_id(id, upstream_id));
-            confirmed = self.confirm_once(id, before, &confirmation, limits).await;
+            confirmed = self.confirm_once(id, before, &confirmation).await;
         }
         (confirmed, confirmation)
     }
@@ -164,28 +160,21 @@ impl Billing {
     /// Starts retries that confirm a reservation once the ledger can be used; its client has been told of
     /// the job already. Uses the public id that the client was told, or a generated one if that is taken.
     /// If the reservation was given up meanwhile, a new reservation is charged for the job.
-    fn retry_confirm(
-        &self,
-        reservation: &Reservation,
-        limits: BindingLimits,
-        confirmations: [Confirmation; 2],
-    ) {
-        let id = reservation.id();
-        let (draft, key) = (reservation.draft.clone(), reservation.key.clone());
+    fn retry_confirm(&self, id: ReservationId, draft: &Draft, confirmations: [Confirmation; 2]) {
         let refused = Arc::new(OnceLock::new());
-        let again = (self.clone(), draft, key, limits, confirmations, refused);
+        let again = (self.clone(), draft.clone(), confirmations, refused);
         self.retries.start(id, LedgerCall::Confirm, move || {
-            let (billing, draft, key, limits, confirmations, refused) = again.clone();
+            let (billing, draft, confirmations, refused) = again.clone();
             async move {
                 let [wanted, other] = &confirmations;
                 let before = &draft.charge;
-                let attempt = billing.confirm_once(id, before, wanted, &limits);
+                let attempt = billing.confirm_once(id, before, wanted);
                 let mut confirmed = attempt.await?;
                 if confirmed == Confirmed::IdTaken {
                     let (reported, job) = (&wanted.job, &other.job);
                     log::error!("reservation {id}: its job is {job}, and not {reported}");
                     billing.jobs.forget(reported, id);
-                    let attempt = billing.confirm_once(id, before, other, &limits);
+                    let attempt = billing.confirm_once(id, before, other);
                     confirmed = attempt.await?;
                 }
                 match confirmed {
@@ -194,9 +183,9 @@ impl Billing {
                         billing.jobs.forget_others(&wanted.job, id);
                         return Ok(());
                     }
-                    Confirmed::Closed => match billing.reserve_again(&draft, &key).await? {
+                    Confirmed::Closed => match billing.reserve_again(&draft).await? {
                         Some(mut anew) => {
-                            billing.retry_confirm(&anew, limits, confirmations);
+                            billing.retry_confirm(anew.id(), &anew.draft, confirmations);
                             anew.close();
                             return Ok(());
                         }
@@ -229,16 +218,14 @@ impl Billing {
         id: ReservationId,
         before: &Arc<Charge>,
         confirmation: &Confirmation,
-        limits: &BindingLimits,
     ) -> Result<Confirmed, Unavailable> {
-        let confirmed = self.confirm_once(id, before, confirmation, limits).await;
+        let confirmed = self.confirm_once(id, before, confirmation).await;
         if confirmed.is_err() {
-            let limits = limits.clone();
-            let again = (self.clone(), before.clone(), limits, confirmation.clone());
+            let again = (self.clone(), before.clone(), confirmation.clone());
             self.retries.start(id, LedgerCall::Confirm, move || {
-                let (billing, before, limits, confirmation) = again.clone();
+                let (billing, before, confirmation) = again.clone();
                 async move {
-                    let confirmed = billing.confirm_once(id, &before, &confirmation, &limits);
+                    let confirmed = billing.confirm_once(id, &before, &confirmation);
                     confirmed.await.map(drop)
                 }
             });
@@ -254,10 +241,14 @@ impl Billing {
         id: ReservationId,
         before: &Arc<Charge>,
         confirmation: &Confirmation,
-        limits: &BindingLimits,
     ) -> Result<Confirmed, Unavailable> {
+        // The limits of now, and not of the request's time: a retry may come after a reload.
+        let limits = match *before == confirmation.charge {
+            true => BindingLimits::default(),
+            false => self.limits_in_force(&before.payer),
+        };
         let now = self.now();
-        let confirmed = self.ledger.confirm(id, confirmation, limits, now).await?;
+        let confirmed = self.ledger.confirm(id, confirmation, &limits, now).await?;
         let Confirmed::Done {
             after,
             limit_reached,
@@ -340,13 +331,4 @@ fn log_uncorrected(
         before.seconds,
         before.size,
     );
-}
-
-/// Returns the limits of the payer that a correction from `before` to `after` must fit; none if both are
-/// the same charge.
-pub(super) fn binding_limits(config: &Config, before: &Charge, after: &Charge) -> BindingLimits {
-    match before == after {
-        true => BindingLimits::default(),
-        false => config.limits_of(&before.payer),
-    }
 }

@@ -12,11 +12,12 @@ use super::reservation::{Guard, Reservation};
 use super::retry::{LedgerCall, LedgerRetries};
 use crate::clock::{Clock, millis};
 use crate::ledger::{
-    ChannelAnswer, Claim, Claimed, Draft, Job, Ledger, LimitReached, Note, Placement, PromptDigest,
-    Reroute, Rerouted, ReservationId, Reserved, Unavailable,
+    BindingLimits, ChannelAnswer, Claim, Claimed, Draft, Job, Ledger, LimitReached, Note, Payer,
+    Placement, PromptDigest, Reroute, Rerouted, ReservationId, Reserved, Unavailable,
 };
 use crate::metrics::{Event, Metrics, seconds};
-use crate::policy::{Key, Permit, Timestamp};
+use crate::policy::{Allow, Group, Key, Permit, Timestamp};
+use crate::runtime::Runtime;
 use crate::upstream::LiveChannel;
 
 /// The service that moves money in the ledger, and shows each movement in the metrics once. Clones share
@@ -30,6 +31,7 @@ pub(crate) struct Billing {
     pub(super) retries: LedgerRetries,
     writes: PendingWrites,
     guard: Arc<Guard>,
+    runtime: Arc<Runtime>,
     clock: Clock,
 }
 
@@ -63,8 +65,14 @@ pub(crate) enum ReserveOutcome {
 }
 
 impl Billing {
-    /// Makes the billing of a gate on `ledger`.
-    pub(crate) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    /// Makes the billing of a gate on `ledger`, under the limits of the configuration that `runtime` has in
+    /// force.
+    pub(crate) fn new(
+        ledger: Arc<dyn Ledger>,
+        metrics: Arc<Metrics>,
+        runtime: Arc<Runtime>,
+        clock: Clock,
+    ) -> Self {
         let writes = PendingWrites::default();
         let guard = Guard {
             ledger: ledger.clone(),
@@ -79,6 +87,7 @@ impl Billing {
             retries: LedgerRetries::new(writes.clone()),
             writes,
             guard: Arc::new(guard),
+            runtime,
             clock,
         }
     }
@@ -176,15 +185,21 @@ impl Billing {
         Ok((outcome, took))
     }
 
+    /// Returns the limits in force of `payer`, which bind what is added to its charges later.
+    pub(super) fn limits_in_force(&self, payer: &Payer) -> BindingLimits {
+        self.runtime.snapshot().config.limits_of(payer)
+    }
+
     /// Makes a new reservation in place of one that was given up before its channel answered with a job,
-    /// if the limits still allow it: a reservation is resolved once, and the job must be charged. `None`
+    /// if the limits in force allow it: a reservation is resolved once, and the job must be charged. `None`
     /// if a limit has no room.
     pub(super) async fn reserve_again(
         &self,
         draft: &Draft,
-        key: &Arc<Key>,
     ) -> Result<Option<Box<Reservation>>, Unavailable> {
         let at = self.now();
+        let payer = &draft.charge.payer;
+        let key = &bound_key(payer, self.limits_in_force(payer));
         // The channel has made the job already: its limits do not matter any more.
         let placement = Placement {
             limits: Arc::default(),
@@ -317,6 +332,24 @@ impl Billing {
             });
         }
     }
+}
+
+/// Returns a key by which the ledger reserves for `payer` under `limits`. It is no key of a client: the
+/// payer's own may have other limits by now, be in another group, or not be configured any more.
+fn bound_key(payer: &Payer, limits: BindingLimits) -> Arc<Key> {
+    Arc::new(Key {
+        name: payer.key.clone(),
+        group: Arc::new(Group {
+            name: payer.group.clone(),
+            multiplier: payer.multiplier,
+            currency: payer.currency.clone(),
+            limits: limits.group,
+            channels: None,
+        }),
+        allow: Allow::default(),
+        limits: limits.key,
+        channels: None,
+    })
 }
 
 /// Returns the address, clock and limits of `channel` that a reservation made at `at` records.

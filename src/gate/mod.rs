@@ -71,7 +71,7 @@ impl Gate {
     ) -> Arc<Self> {
         let runtime = Runtime::new(config, metrics.clone(), clock.now());
         let client = Arc::new(UpstreamClient::new(metrics.clone(), clock.clone()));
-        let billing = Billing::new(ledger, metrics.clone(), clock);
+        let billing = Billing::new(ledger, metrics.clone(), runtime.clone(), clock);
         Arc::new(Self {
             worker: Worker::new(billing.clone(), client.clone(), runtime.clone()),
             services: Services {

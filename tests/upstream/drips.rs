@@ -266,26 +266,53 @@ async fn a_repetition_that_came_before_the_late_answer_keeps_its_own() {
     .await;
 }
 
+/// A configuration whose limit has room for one of the two jobs.
+fn tight(setup: Setup) -> Setup {
+    setup.replacing(
+        "sora2: { multiplier: 5, currency: CNY }",
+        "sora2: { multiplier: 5, currency: CNY, limits: { list_cost_usd: 0.5/total } }",
+    )
+}
+
+/// A create of `prompt` that takes the room of the limit.
+async fn takes_the_room(stand: &Stand, prompt: &str) {
+    let other = create(prompt).send(stand.gate).await.unwrap();
+    assert_eq!(other.status, 200);
+}
+
+async fn has_no_room(engine: &Engine, stand: &Stand, answer: &Answer) {
+    let told = (answer.status, &*answer.code());
+    assert_eq!(told, (502, "upstream_error"), "{}", engine.name());
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    assert_eq!(stand.channel_errors().await, ["too_late"]);
+    assert_eq!(send(stand, "GET", JOB).await.status, 404);
+    assert_eq!(open(stand, State::Confirmed).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_late_answer_never_exceeds_a_budget() {
-    let tight = |setup: Setup| {
-        setup.replacing(
-            "sora2: { multiplier: 5, currency: CNY }",
-            "sora2: { multiplier: 5, currency: CNY, limits: { list_cost_usd: 0.5/total } }",
-        )
-    };
     on(Engine::all(), async |engine| {
-        let (stand, answer) = given_up(&engine, tight, async |stand| {
-            let other = create("a dog").send(stand.gate).await.unwrap();
-            assert_eq!(other.status, 200);
-        })
+        let other = async |stand: &Stand| takes_the_room(stand, "a dog").await;
+        let (stand, answer) = given_up(&engine, tight, other).await;
+        has_no_room(&engine, &stand, &answer).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_late_answer_never_exceeds_a_budget_that_came_after_its_request() {
+    on(Engine::all(), async |engine| {
+        let (stand, answer) = given_up(
+            &engine,
+            |setup| setup,
+            async |stand| {
+                takes_the_room(stand, "a dog").await;
+                let tight = tight(Setup::default());
+                stand.handle.reload(tight.config_for(stand.mock.addr()));
+            },
+        )
         .await;
-        let told = (answer.status, &*answer.code());
-        assert_eq!(told, (502, "upstream_error"), "{}", engine.name());
-        assert_eq!(answer.header("x-should-retry"), Some("false"));
-        assert_eq!(stand.channel_errors().await, ["too_late"]);
-        assert_eq!(send(&stand, "GET", JOB).await.status, 404);
-        assert_eq!(open(&stand, State::Confirmed).await, 1);
+        has_no_room(&engine, &stand, &answer).await;
     })
     .await;
 }

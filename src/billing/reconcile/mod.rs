@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep};
 
 use super::channel_task::ChannelTask;
 use super::charge::corrected;
-use super::confirm::binding_limits;
 use super::matching::{Candidate, Decision, ListedJob, Matcher, ReconciledJob, Rules};
 use super::poller::Round;
 use super::public_id::{public_id, public_source};
@@ -318,10 +317,9 @@ async fn assign(
         upstream_id: upstream_id.clone(),
         channel_answer: ChannelAnswer::default(),
     };
-    let limits = binding_limits(config, &unknown.charge, &confirmation.charge);
     let confirm = async |confirmation: &Confirmation| {
         let before = &unknown.charge;
-        let confirmed = billing.confirm_reconciled(unknown.id, before, confirmation, &limits);
+        let confirmed = billing.confirm_reconciled(unknown.id, before, confirmation);
         confirmed.await
     };
     let mut confirmed = confirm(&confirmation).await?;
