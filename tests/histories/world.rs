@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tollgate::clock::Clock;
 use tollgate::gate::{Background, Gate};
+use tollgate::ledger::{Ledger, Unavailable};
 use tollgate::metrics::Metrics;
 use tollgate::policy::Timestamp;
 use tollgate::server::{self, Server};
@@ -22,7 +23,7 @@ use crate::step::{Change, History, Listing, Play, Polling, Start, Step};
 use crate::store::{PATIENCE, Store};
 use crate::support::client::{Answer, Connection, Request};
 
-/// The pause before a database that was slow is asked again.
+/// The pause before a ledger that did not answer is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// A gate, on threads of its own, so that it can die as a process does.
@@ -144,19 +145,7 @@ impl<'a> World<'a> {
             let _guard = runtime.enter();
             server::serve(handle.clone(), listener, &listen, &bounds).unwrap()
         };
-        let ledger = handle.ledger().clone();
-        // A database that is slow to answer is asked again.
-        let ready = runtime.spawn(async move {
-            let until = Instant::now() + PATIENCE;
-            loop {
-                match ledger.ready().await {
-                    Err(error) if error.is_transient() && Instant::now() < until => {
-                        sleep(AGAIN).await
-                    }
-                    ready => break ready,
-                }
-            }
-        });
+        let ready = runtime.spawn(answering(handle.ledger().clone()));
         ready.await.unwrap().unwrap();
         let mut lease = self.store.living().await;
         lease.retain(|name| !before.contains(name));
@@ -358,10 +347,15 @@ impl<'a> World<'a> {
         self.round(0).await;
     }
 
-    /// Waits until no gate has anything left to write: it retries what the ledger has not answered.
+    /// Waits until each gate's ledger answers and no gate has anything left to write: a gate retries what
+    /// the ledger has not answered, and remembers for a while, by the real clock, that it was away.
     pub async fn written(&mut self) {
         for node in &self.gates {
             let (gate, runtime) = (node.handle.clone(), node.runtime.as_ref().unwrap());
+            let ready = runtime.spawn(answering(gate.ledger().clone()));
+            if let Err(error) = ready.await.unwrap() {
+                self.faults.push(format!("a ledger stays away: {error}"));
+            }
             let left = runtime.spawn(async move { gate.flush(PATIENCE).await });
             if left.await.unwrap() > 0 {
                 self.faults
@@ -376,6 +370,17 @@ impl<'a> World<'a> {
             if job.status == crate::step::Status::Queued {
                 job.status = crate::step::Status::Completed;
             }
+        }
+    }
+}
+
+/// Waits until a ledger answers: one that is slow, or was away, is asked again.
+async fn answering(ledger: Arc<dyn Ledger>) -> Result<(), Unavailable> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match ledger.ready().await {
+            Err(error) if error.is_transient() && Instant::now() < until => sleep(AGAIN).await,
+            ready => return ready,
         }
     }
 }
