@@ -161,9 +161,22 @@ impl RequestRecord {
         self.facts().channel = Some(channel.clone());
     }
 
-    /// Records the job that the request has made, or is about.
+    /// Records the job that the request has made.
     pub(crate) fn set_job(&self, job: &Arc<str>) {
         self.facts().job = Some(job.clone());
+    }
+
+    /// Records an earlier job that the request is about, with its channel and reservation.
+    pub(crate) fn set_known_job(
+        &self,
+        job: &Arc<str>,
+        channel: &Arc<str>,
+        reservation: ReservationId,
+    ) {
+        let mut facts = self.facts();
+        facts.job = Some(job.clone());
+        facts.channel = Some(channel.clone());
+        facts.reservation = Some(reservation);
     }
 
     /// Records the source of a remix.

@@ -39,7 +39,9 @@ impl RequestId {
             },
             None => {
                 let reservation = ReservationId::generate(at);
-                let header = HeaderValue::from_maybe_shared(Bytes::from(reservation.request_id()));
+                // With an owner: its clones, which each request needs, allocate nothing.
+                let id = Bytes::from_owner(reservation.request_id());
+                let header = HeaderValue::from_maybe_shared(id);
                 Self {
                     header: header.unwrap_or(HeaderValue::from_static("req_")),
                     reservation: Some(reservation),

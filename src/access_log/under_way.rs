@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use slab::Slab;
+
 use super::RequestRecord;
-use crate::map::Map;
 
 /// The number of parts of the register, so that threads seldom wait for each other.
 const PARTS: usize = 16;
@@ -12,44 +13,33 @@ const PARTS: usize = 16;
 /// The register of the requests under way.
 #[derive(Default)]
 pub(crate) struct UnderWay {
-    parts: [Mutex<Map<usize, Arc<RequestRecord>>>; PARTS],
+    parts: [Mutex<Slab<Arc<RequestRecord>>>; PARTS],
     next: AtomicUsize,
 }
 
 /// The entry of one request in the register, removed when this is dropped.
 pub(crate) struct Entered<'a> {
-    register: &'a UnderWay,
-    number: usize,
+    part: &'a Mutex<Slab<Arc<RequestRecord>>>,
+    slot: usize,
 }
 
 impl UnderWay {
     /// Registers a request until the returned entry is dropped.
     pub(crate) fn enter(&self, record: &Arc<RequestRecord>) -> Entered<'_> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.part(number).insert(number, record.clone());
-        Entered {
-            register: self,
-            number,
-        }
+        let part = &self.parts[self.next.fetch_add(1, Ordering::Relaxed) % PARTS];
+        let slot = locked(part).insert(record.clone());
+        Entered { part, slot }
     }
 
     /// Describes at most `most` requests that have not ended, the oldest first.
     pub(crate) fn describe(&self, most: usize) -> Vec<String> {
-        let parts = self.parts.iter().map(locked);
-        let mut all: Vec<_> = parts
-            .flat_map(|part| {
-                part.iter()
-                    .map(|(n, r)| (*n, r.clone()))
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        all.sort_by_key(|(number, _)| *number);
+        let mut all = Vec::new();
+        for part in &self.parts {
+            all.extend(locked(part).iter().map(|(_, record)| record.clone()));
+        }
+        all.sort_by_key(|record| record.began);
         let all = all.into_iter().take(most);
-        all.map(|(_, record)| record.description()).collect()
-    }
-
-    fn part(&self, number: usize) -> MutexGuard<'_, Map<usize, Arc<RequestRecord>>> {
-        locked(&self.parts[number % PARTS])
+        all.map(|record| record.description()).collect()
     }
 }
 
@@ -60,7 +50,7 @@ fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.register.part(self.number).remove(&self.number);
+        locked(self.part).try_remove(self.slot);
     }
 }
 

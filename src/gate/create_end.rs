@@ -292,7 +292,7 @@ impl CreateEnd<'_> {
                 let now = self.services.now();
                 waiting.answered(now);
                 if let Some(head) = exchange.answered() {
-                    self.services.client.note_head(&channel, head, now);
+                    self.services.client.note_head(&channel, head, || now);
                 }
                 let answer = exchange.rest(max_bytes).await?;
                 Ok((answer, Some(waited)))

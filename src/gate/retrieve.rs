@@ -14,7 +14,7 @@ use super::services::{RequestContext, Services, channel_of};
 use crate::billing::{AnswerDigest, JobEntry, public_source};
 use crate::dialect::{JobAnswer, JobStatus, Status};
 use crate::route::Route;
-use crate::upstream::{Answer, FetchRequest, LiveChannel, headers};
+use crate::upstream::{Answer, FetchRequest, LiveChannel, Stale, headers};
 
 /// The maximum time that a client waits for the ledger to record the end of its job.
 const SETTLE_WITHIN: Duration = Duration::from_secs(1);
@@ -27,24 +27,40 @@ pub(super) async fn handle(
     entry: Arc<JobEntry>,
     ctx: &RequestContext,
 ) -> Result<Response, RequestError> {
-    let snapshot = &ctx.snapshot;
-    let channel = channel_of(snapshot, &entry.job)?;
-    let client = session.req_header();
-    let query = client.uri.query().map(str::to_owned);
-    let request = FetchRequest {
-        method: Method::GET,
-        route,
-        job: entry.upstream_id(),
-        query: query.as_deref(),
-        path: None,
-        headers: headers::passing_up(&client.headers, ctx.record.id_header()),
-    };
-    let max_bytes = snapshot.config.bounds.answer_bytes;
-    let answer = tokio::select! {
-        biased;
-        answer = services.client.fetch(&channel, request, max_bytes) => answer?,
-        // A client that is gone must not keep a channel busy.
-        error = gone(session) => return Err(RequestError::Disconnected(error)),
+    let channel = channel_of(&ctx.snapshot, &entry.job)?;
+    let (upstream, label) = (&services.client, route.label());
+    let max_bytes = ctx.snapshot.config.bounds.answer_bytes;
+    let mut stale = Stale::default();
+    let answer = loop {
+        let client = session.req_header();
+        let request = FetchRequest {
+            method: Method::GET,
+            route,
+            job: entry.upstream_id(),
+            query: client.uri.query(),
+            path: None,
+            headers: headers::passing_up(&client.headers, ctx.record.id_header()),
+        };
+        // Built again where a connection was stale: keeping a copy would cost each poll more.
+        let head = upstream.head(&channel, request)?;
+        let fetched = async {
+            match upstream.attempt(&channel, label, head, &mut stale).await? {
+                Some(exchange) => upstream
+                    .finish(&channel, exchange, max_bytes)
+                    .await
+                    .map(Some),
+                None => Ok(None),
+            }
+        };
+        let fetched = tokio::select! {
+            biased;
+            fetched = fetched => fetched?,
+            // A client that is gone must not keep a channel busy.
+            error = gone(session) => return Err(RequestError::Disconnected(error)),
+        };
+        if let Some(answer) = fetched {
+            break answer;
+        }
     };
     read_and_settle(services, &channel, &entry, answer, ctx).await
 }
@@ -65,7 +81,7 @@ async fn read_and_settle(
     // largest part of their cost.
     let digest = AnswerDigest::of(&answer.body);
     if answer.status.is_success() && entry.is_last_answer(digest) {
-        entry.note_poll(services.now());
+        entry.note_poll(ctx.arrived);
         return Ok(Response::of(answer));
     }
     let dialect = &channel.spec().dialect;
@@ -73,7 +89,7 @@ async fn read_and_settle(
     match dialect.job_status(answer.status.as_u16(), &answer.body, upstream_id) {
         JobStatus::Job(job) => {
             let (response, same) = respond(services, entry, &job, answer).await;
-            entry.note_poll(services.now());
+            entry.note_poll(ctx.arrived);
             services.client.note_status_word(channel, &job);
             let ended = job.status.is_some_and(Status::is_end);
             if ended && !entry.is_resolved() {

@@ -186,9 +186,8 @@ impl RequestContext {
 
     fn note_own_job(&self, entry: &JobEntry) {
         let job = &entry.job;
-        self.record.set_job(&job.id);
-        self.record.set_channel(&job.charge.channel);
-        self.record.set_reservation(job.reservation);
+        let channel = &job.charge.channel;
+        self.record.set_known_job(&job.id, channel, job.reservation);
     }
 
     /// Returns the key's name; empty while it is not known.

@@ -112,9 +112,14 @@ impl UpstreamClient {
     }
 
     /// Notes the date of a channel's clock in the head of an answer that came at `now`.
-    pub(crate) fn note_head(&self, channel: &LiveChannel, head: &ResponseHeader, now: Timestamp) {
+    pub(crate) fn note_head(
+        &self,
+        channel: &LiveChannel,
+        head: &ResponseHeader,
+        now: impl FnOnce() -> Timestamp,
+    ) {
         if let Some(date) = head.headers.get(header::DATE) {
-            channel.clock().note(date, now);
+            channel.clock().note(date, now());
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sends a request without a body, and retries it on another connection where a pooled one was
+//! Sends a request without a body, and sends it again on another connection where a pooled one was
 //! stale.
 
 use std::sync::Arc;
@@ -17,7 +17,19 @@ use crate::route::Route;
 
 /// The number of dead pooled connections after which a request is given up. The channel may close one at
 /// the moment that it is used again.
-const STALE: usize = 2;
+const MAX_STALE: u8 = 2;
+
+/// The number of dead pooled connections that a request has met.
+#[derive(Default)]
+pub(crate) struct Stale(u8);
+
+impl Stale {
+    /// Counts another dead connection. Returns whether the request may be sent again.
+    fn may_retry(&mut self) -> bool {
+        self.0 += 1;
+        self.0 <= MAX_STALE
+    }
+}
 
 /// A request without a body.
 pub(crate) struct FetchRequest<'a> {
@@ -77,10 +89,7 @@ impl UpstreamClient {
         max_bytes: usize,
     ) -> Result<Answer, UpstreamError> {
         let exchange = self.fetch_head(channel, request).await?;
-        let answer = exchange.rest(max_bytes).await;
-        let answer = answer.inspect_err(|error| self.unanswered(channel, error))?;
-        self.note_encoding(channel, &answer);
-        Ok(answer)
+        self.finish(channel, exchange, max_bytes).await
     }
 
     /// Sends a request and reads the head of its answer; the body is still to be read.
@@ -92,51 +101,92 @@ impl UpstreamClient {
         channel: &Arc<LiveChannel>,
         request: FetchRequest<'_>,
     ) -> Result<Exchange, UpstreamError> {
-        let limit = channel.spec().answer_timeout;
         let route = request.route.label();
-        let head = request.head(channel);
-        let head = head.inspect_err(|e| self.unreachable(channel, e, self.clock.now()))?;
-        let mut stale = 0;
+        let head = self.head(channel, request)?;
+        let mut stale = Stale::default();
         loop {
-            let began = self.clock.now();
-            let mut exchange = match self.send(channel, head.clone(), began).await {
-                Ok(exchange) => exchange,
-                Err(error) if error.was_pooled && stale < STALE => {
-                    stale += 1;
-                    continue;
-                }
-                Err(error) => {
-                    self.unreachable(channel, &error, began);
-                    return Err(error.into());
-                }
-            };
-            match exchange.head(limit).await {
-                Ok(waited) => {
-                    let name = &channel.spec().name;
-                    self.metrics.answered(name, route, waited);
-                    if let Some(head) = exchange.answered() {
-                        self.answered(name, head.status);
-                        self.note_head(channel, head, self.clock.now());
-                        self.note_status(channel, head.status, began);
-                    }
-                    return Ok(exchange);
-                }
-                Err(error) => {
-                    let was_stale = exchange.was_stale(&error);
-                    exchange.abort().await;
-                    if !was_stale || stale == STALE {
-                        match &error {
-                            UpstreamError::Connect(error) => {
-                                self.unreachable(channel, error, began);
-                            }
-                            error => self.unanswered(channel, error),
-                        }
-                        return Err(error);
-                    }
-                    stale += 1;
-                }
+            let attempt = self.attempt(channel, route, head.clone(), &mut stale);
+            if let Some(exchange) = attempt.await? {
+                return Ok(exchange);
             }
         }
+    }
+
+    /// Builds the head of a request to `channel`.
+    ///
+    /// # Errors
+    /// Where it cannot be built. The error has been counted and logged.
+    pub(crate) fn head(
+        &self,
+        channel: &LiveChannel,
+        request: FetchRequest<'_>,
+    ) -> Result<Box<RequestHeader>, UpstreamError> {
+        let head = request.head(channel);
+        let head = head.inspect_err(|e| self.unreachable(channel, e, self.clock.now()));
+        Ok(head?)
+    }
+
+    /// Makes one attempt to send a request of `route` and to read the head of its answer; `None` if its
+    /// pooled connection was stale and another attempt may follow.
+    ///
+    /// # Errors
+    /// Where the channel gives no answer. The error has been counted and logged.
+    pub(crate) async fn attempt(
+        &self,
+        channel: &Arc<LiveChannel>,
+        route: &str,
+        head: Box<RequestHeader>,
+        stale: &mut Stale,
+    ) -> Result<Option<Exchange>, UpstreamError> {
+        let began = self.clock.now();
+        let mut exchange = match self.send(channel, head, began).await {
+            Ok(exchange) => exchange,
+            Err(error) if error.was_pooled && stale.may_retry() => return Ok(None),
+            Err(error) => {
+                self.unreachable(channel, &error, began);
+                return Err(error.into());
+            }
+        };
+        match exchange.head(channel.spec().answer_timeout).await {
+            Ok(waited) => {
+                let name = &channel.spec().name;
+                self.metrics.answered(name, route, waited);
+                if let Some(head) = exchange.answered() {
+                    self.answered(name, head.status);
+                    self.note_head(channel, head, || self.clock.now());
+                    self.note_status(channel, head.status, began);
+                }
+                Ok(Some(exchange))
+            }
+            Err(error) => {
+                let was_stale = exchange.was_stale(&error);
+                exchange.abort().await;
+                if was_stale && stale.may_retry() {
+                    return Ok(None);
+                }
+                match &error {
+                    UpstreamError::Connect(error) => self.unreachable(channel, error, began),
+                    error => self.unanswered(channel, error),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the rest of the answer of `exchange`, of which at most `max_bytes` bytes of body are kept.
+    ///
+    /// # Errors
+    /// Where the channel breaks off its answer. The error has been counted and logged.
+    pub(crate) async fn finish(
+        &self,
+        channel: &LiveChannel,
+        exchange: Exchange,
+        max_bytes: usize,
+    ) -> Result<Answer, UpstreamError> {
+        let answer = exchange.rest(max_bytes).await;
+        let answer = answer.inspect_err(|error| self.unanswered(channel, error))?;
+        self.note_encoding(channel, &answer);
+        Ok(answer)
     }
 
     /// Sends a request without a body once.

@@ -79,9 +79,14 @@ fn is_response_header_allowed(name: &HeaderName) -> bool {
 }
 
 /// Selects the headers of a client's request that pass to a channel, and adds `request_id`, the gate's own
-/// id of the request, in place of any id that the client has sent.
+/// id of the request, in place of any id that the client has sent. The client's `Host` and
+/// `Accept-Encoding` are in the result, too: [`request_at`] replaces them, which costs less than removing
+/// them first.
 pub(crate) fn passing_up(headers: &HeaderMap, request_id: HeaderValue) -> HeaderMap {
-    let mut passing = passing(headers, is_request_header_allowed);
+    let replaced = [header::HOST, header::ACCEPT_ENCODING, REQUEST_ID];
+    let mut passing = passing(headers, |name| {
+        is_request_header_allowed(name) || replaced.contains(name)
+    });
     passing.insert(REQUEST_ID, request_id);
     passing
 }
@@ -96,7 +101,7 @@ pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
     passing(headers, is_response_header_allowed)
 }
 
-fn passing(headers: &HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
+fn passing(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     // Most headers pass. Copying the map takes half as long as making a new one, name by name.
     let mut passing = headers.clone();
     for name in headers.keys().filter(|name| !passes(name)) {

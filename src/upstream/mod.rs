@@ -45,7 +45,7 @@ pub(crate) use choice::{ChannelChoice, NoChannel};
 pub use client::UpstreamClient;
 pub(crate) use error::{QueryError, UpstreamError};
 pub(crate) use exchange::{Exchange, Sending};
-pub(crate) use fetch::FetchRequest;
+pub(crate) use fetch::{FetchRequest, Stale};
 pub(crate) use framing::Framing;
 pub use health::EjectionReason;
 pub use load::InFlight;
