@@ -2,7 +2,7 @@
 //!
 //! Without systemd none of this does anything: the environment variables that ask for it are not set.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -84,8 +84,8 @@ impl Activated {
 /// Returns whether a socket at `found` serves the configured address `wanted`. A socket at `[::]` takes
 /// IPv4 connections as well.
 fn serves(found: SocketAddr, wanted: SocketAddr) -> bool {
-    let any = |address: SocketAddr| address.ip().is_unspecified();
-    found == wanted || found.port() == wanted.port() && any(found) && any(wanted)
+    let takes_all = found.ip() == Ipv6Addr::UNSPECIFIED && wanted.ip().is_unspecified();
+    found == wanted || found.port() == wanted.port() && takes_all
 }
 
 /// Asks systemd to wait for `by` from now on before it kills a process that stops.
@@ -104,6 +104,7 @@ mod tests {
             |found: &str, wanted: &str| serves(found.parse().unwrap(), wanted.parse().unwrap());
         assert!(serves("127.0.0.1:80", "127.0.0.1:80"));
         assert!(serves("[::]:80", "0.0.0.0:80"));
+        assert!(!serves("0.0.0.0:80", "[::]:80"));
         assert!(!serves("127.0.0.1:80", "0.0.0.0:80"));
         assert!(!serves("0.0.0.0:80", "127.0.0.1:80"));
         assert!(!serves("[::]:80", "[::]:81"));
