@@ -11,7 +11,7 @@ use jiff::civil;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::beside::{self, shown};
+use super::beside::{self, IN_MEMORY, shown};
 use crate::config::{self, LedgerUrl};
 use crate::ledger::read_postgres_records;
 use crate::ledger::{Author, DisputeRecord, JobError, MAX_RECORDS, RecordQuery};
@@ -125,11 +125,7 @@ fn moment(text: &str, now: Time) -> Option<u64> {
 
 async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>, String> {
     match url {
-        LedgerUrl::Memory => Err(
-            "the ledger is in memory: it keeps no evidence, and nobody but \
-             its gate can read it"
-                .into(),
-        ),
+        LedgerUrl::Memory => Err(IN_MEMORY.into()),
         LedgerUrl::Sqlite(path) => {
             // This works while a gate runs, too: only the gate writes, and anybody may read.
             let path = path.clone();
