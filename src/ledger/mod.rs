@@ -135,19 +135,19 @@ pub trait Ledger: Send + Sync + 'static {
         draft: &Draft,
         key: &Key,
         now: Timestamp,
-    ) -> Result<Reserved, Unavailable>;
+    ) -> Result<Reserved, Unavailable> {
+        Ok(self.reserve_counted(draft, key, now).await?.0)
+    }
 
     /// Does what [`Ledger::reserve`] does, and returns how much of each limit of the key, and then of its
-    /// group, is used with the reservation. The list is empty where nothing was reserved, or where the
-    /// engine cannot tell the amounts at no further cost: no caller waits for them.
+    /// group, is used with the reservation. The list is empty where nothing was reserved, and where the
+    /// answer to the attempt that made the reservation was lost.
     async fn reserve_counted(
         &self,
         draft: &Draft,
         key: &Key,
         now: Timestamp,
-    ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
-        Ok((self.reserve(draft, key, now).await?, Box::default()))
-    }
+    ) -> Result<(Reserved, Box<[u64]>), Unavailable>;
 
     /// Checks whether `limits`, those of the charge's channel, have room for the charge now, and returns
     /// the limit that has none. The result is a hint, like that of [`Ledger::check`].

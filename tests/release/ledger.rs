@@ -80,20 +80,20 @@ impl Ledger for Watched {
         self.inner.check(key, charge, now).await
     }
 
-    async fn reserve(
+    async fn reserve_counted(
         &self,
         draft: &Draft,
         key: &Key,
         now: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         fails(&self.fail_reserve)?;
         let permit = self.gate.acquire().await;
         permit
             .map_err(|e| Unavailable::permanent(e.to_string()))?
             .forget();
-        let reserved = self.inner.reserve(draft, key, now).await?;
-        if reserved == Reserved::Done {
+        let reserved = self.inner.reserve_counted(draft, key, now).await?;
+        if reserved.0 == Reserved::Done {
             self.reserved.fetch_add(1, Ordering::SeqCst);
         }
         Ok(reserved)

@@ -114,15 +114,6 @@ impl Ledger for MemoryLedger {
         Ok(self.accounts().claimed(key, claim, now))
     }
 
-    async fn reserve(
-        &self,
-        draft: &Draft,
-        key: &Key,
-        now: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
-        Ok(self.accounts().reserve(draft, key, now))
-    }
-
     async fn reserve_counted(
         &self,
         draft: &Draft,

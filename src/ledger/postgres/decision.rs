@@ -49,7 +49,7 @@ impl PostgresLedger {
         draft: &Draft,
         key: &Key,
         now: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
         let charge = &*draft.charge;
         let values = ChargeValues::from(charge);
         let placement = PlacementValues::from(&draft.placement);
@@ -95,8 +95,8 @@ impl PostgresLedger {
                 Unavailable::from(failed)
             })?;
             let row = only(&rows)?;
-            return Ok(match column(row, "o_outcome")? {
-                "done" => Reserved::Done,
+            let reserved = match column(row, "o_outcome")? {
+                "done" => return Ok((Reserved::Done, counts(row, key)?)),
                 "refused" => {
                     let number_of_limit = column(row, "o_limit")?;
                     let used = number(row, "o_used")?;
@@ -109,7 +109,8 @@ impl PostgresLedger {
                     continue;
                 }
                 _ => Reserved::Claimed(claimed(row)?),
-            });
+            };
+            return Ok((reserved, Box::default()));
         }
         Err(unknown_answer())
     }
@@ -318,6 +319,15 @@ fn confirmed(
         "closed" => Confirmed::Closed,
         _ => return Err(unknown_answer()),
     })
+}
+
+/// Reads how much of each limit of `key`, and then of its group, is used after a reservation.
+fn counts(row: &Row, key: &Key) -> Result<Box<[u64]>, Unavailable> {
+    let counts: Option<Vec<i64>> = column(row, "o_counts")?;
+    let told = key.limits.len() + key.group.limits.len();
+    let counts = counts.into_iter().flatten().take(told);
+    let counts: Option<_> = counts.map(|count| u64::try_from(count).ok()).collect();
+    counts.ok_or_else(unknown_answer)
 }
 
 /// Reads the request that an idempotency key stands for from a row.

@@ -184,12 +184,12 @@ impl Ledger for PostgresLedger {
         queries::claimed(&self.database, key, claim, now).await
     }
 
-    async fn reserve(
+    async fn reserve_counted(
         &self,
         draft: &Draft,
         key: &Key,
         now: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
         let _slot = self.key_slot(&key.name).await?;
         self.decide_reserve(draft, key, now).await
     }

@@ -12,8 +12,9 @@ use super::row::Id;
 use crate::ledger::Unavailable;
 
 /// The changes to the tables, one for each version, the oldest first. A released change is never edited.
-/// A version may change the decisions alone, as the second, the fifth, the sixth and the eighth did.
-const VERSIONS: [&str; 11] = [
+/// A version may change the decisions alone, as the second, the fifth, the sixth, the eighth and the
+/// twelfth did.
+const VERSIONS: [&str; 12] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
     include_str!("../schema/postgres/003_ids_and_prices.sql"),
@@ -25,6 +26,7 @@ const VERSIONS: [&str; 11] = [
     include_str!("../schema/postgres/009_evidence.sql"),
     include_str!("../schema/postgres/010_adjustments.sql"),
     include_str!("../schema/postgres/011_uncorrected.sql"),
+    "",
 ];
 
 /// The functions, as they are in the newest version: every upgrade replaces all of them.

@@ -160,15 +160,6 @@ impl Ledger for SqliteLedger {
         self.readers.read(read).await
     }
 
-    async fn reserve(
-        &self,
-        draft: &Draft,
-        key: &Key,
-        now: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
-        Ok(self.reserve_counted(draft, key, now).await?.0)
-    }
-
     async fn reserve_counted(
         &self,
         draft: &Draft,

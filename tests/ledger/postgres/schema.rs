@@ -21,7 +21,7 @@ async fn the_schema_is_made_once() {
     }
     let versions = "SELECT string_agg(version::text, ' ' ORDER BY version) \
          FROM tollgate.schema_version";
-    assert_eq!(postgres.psql(&url, versions), "1 2 3 4 5 6 7 8 9 10 11");
+    assert_eq!(postgres.psql(&url, versions), "1 2 3 4 5 6 7 8 9 10 11 12");
 
     postgres.psql(&url, "INSERT INTO tollgate.schema_version VALUES (1000)");
     let refused = open(&url).ready().await.unwrap_err();
@@ -100,7 +100,7 @@ async fn a_schema_of_the_second_version_is_brought_up_to_date() {
     assert!(end.await.unwrap().is_some());
     assert_eq!(used().await[3], 1);
     let versions = "SELECT max(version) FROM tollgate.schema_version";
-    assert_eq!(postgres.psql(&url, versions), "11");
+    assert_eq!(postgres.psql(&url, versions), "12");
 }
 
 /// Only what is over by the database's clock too: a gate whose clock is ahead forgets nothing

@@ -237,7 +237,8 @@ AS $$
 $$;
 
 -- Makes a charge pending. Limits are given in the order in which they are to be named.
--- o_outcome: done; refused (o_limit, o_used); in_flight, other or answered (o_status, o_body)
+-- o_outcome: done (o_counts: how much of each limit is used, in their order; null where an earlier
+-- attempt made the charge); refused (o_limit, o_used); in_flight, other or answered (o_status, o_body)
 -- for what the idempotency key stands for; track where a limit has no counter yet.
 CREATE FUNCTION tollgate.reserve(
     p_id uuid, p_request_id text, p_now bigint, p_key text, p_group text, p_currency text, p_multiplier bigint,
@@ -247,7 +248,8 @@ CREATE FUNCTION tollgate.reserve(
     p_idempotency_key text, p_fingerprint bytea, p_expires bigint,
     p_scopes text[], p_names text[], p_measures text[], p_currencies text[], p_windows text[],
     p_mosts bigint[],
-    OUT o_outcome text, OUT o_limit bigint, OUT o_used bigint, OUT o_status integer, OUT o_body bytea)
+    OUT o_outcome text, OUT o_limit bigint, OUT o_used bigint, OUT o_status integer, OUT o_body bytea,
+    OUT o_counts bigint[])
 LANGUAGE plpgsql SET lock_timeout = '4s'
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
@@ -331,13 +333,19 @@ BEGIN
     END IF;
 
     IF v_counters THEN
-        UPDATE tollgate.counter
-        SET used = tollgate.plus(
-            used, tollgate.takes(measure, p_seconds, p_list, p_billed, p_purchase))
-        WHERE (scope, name) IN (('key', p_key), ('group', p_group), ('channel', p_channel))
-            AND window_start_ms = ANY (v_starts)
-            AND window_start_ms = tollgate.start_of(window_name, v_starts)
-            AND currency IN ('', tollgate.currency_of(scope, p_currency, p_purchase_currency));
+        WITH taken AS (
+            UPDATE tollgate.counter
+            SET used = tollgate.plus(
+                used, tollgate.takes(measure, p_seconds, p_list, p_billed, p_purchase))
+            WHERE (scope, name) IN (('key', p_key), ('group', p_group), ('channel', p_channel))
+                AND window_start_ms = ANY (v_starts)
+                AND window_start_ms = tollgate.start_of(window_name, v_starts)
+                AND currency IN ('', tollgate.currency_of(scope, p_currency, p_purchase_currency))
+            RETURNING scope, name, measure, currency, window_name, used)
+        SELECT array_agg(t.used ORDER BY l.n) INTO o_counts
+        FROM unnest(p_scopes, p_names, p_measures, p_currencies, p_windows)
+            WITH ORDINALITY AS l (scope, name, measure, currency, window_name, n)
+        JOIN taken AS t USING (scope, name, measure, currency, window_name);
     END IF;
 
     -- Where an earlier attempt of this call is committed just now, this fails, and the
