@@ -1,7 +1,7 @@
 //! Dates of the Gregorian calendar, and times in RFC 3339.
 
-/// Parses an RFC 3339 time such as `2026-11-28T05:40:33.5+01:00` into seconds since 1970, without its
-/// fraction; `None` for anything else, and for a time before 1970.
+/// Parses an RFC 3339 time such as `2026-11-28T05:40:33.5+01:00` into whole seconds since 1970, without the
+/// fraction of the second. Returns `None` for any other text, and for a time before 1970.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once(['T', 't'])?;
     let (time, zone) = rest.split_at_checked(rest.find(['Z', 'z', '+', '-'])?)?;
@@ -28,8 +28,8 @@ pub(crate) fn format_rfc3339(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Converts days since 1970 to (year, month, day) of the proleptic Gregorian calendar, counted in
-/// eras of 400 years that begin on the first of March.
+/// Converts `day`, the number of days since 1970-01-01, to (year, month, day) of the proleptic Gregorian
+/// calendar. The computation counts in eras of 400 years that begin on the first of March.
 pub(crate) fn civil(day: u64) -> (u64, u32, u32) {
     let shifted = day + 719_468;
     let era = shifted / 146_097;
@@ -48,7 +48,8 @@ pub(crate) fn civil(day: u64) -> (u64, u32, u32) {
     (year, month as u32, day_of_month as u32)
 }
 
-/// Returns the number of minutes by which a zone's time is ahead of UTC.
+/// Returns the number of minutes by which the time of `zone` (`Z`, `+hh:mm` or `-hh:mm`) is ahead of UTC;
+/// `None` for any other text.
 fn offset(zone: &str) -> Option<i64> {
     if matches!(zone, "Z" | "z") {
         return Some(0);
@@ -61,7 +62,8 @@ fn offset(zone: &str) -> Option<i64> {
     (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
 }
 
-/// Parses numbers between separators, each with its given number of digits, and nothing else.
+/// Parses a text that consists of `N` numbers with a separator between them. Each number must have exactly
+/// the number of digits that `digits` gives for it; `None` otherwise.
 fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut numbers = [0; N];
@@ -86,8 +88,8 @@ fn days_in(year: i64, month: i64) -> Option<i64> {
     }
 }
 
-/// Returns the number of days from 1970-01-01 to a date of the Gregorian calendar. Counts years from
-/// March, so that the leap day is their last.
+/// Returns the number of days from 1970-01-01 to a date of the Gregorian calendar, negative for an earlier
+/// date. The computation counts each year from March, so that the leap day is the last day of a year.
 fn days_before(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = match month {
         1 | 2 => (year - 1, month + 9),

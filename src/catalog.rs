@@ -53,12 +53,12 @@ pub struct Size {
     pub width: u32,
     /// The height in pixels.
     pub height: u32,
-    /// The list price.
+    /// The list price per second of video.
     pub price: PricePerSecond,
 }
 
 impl Seconds {
-    /// Parses a duration: digits without a leading zero.
+    /// Parses a duration of 1 to [`MAX_SECONDS`] seconds, in digits without a leading zero.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         let count = plain_number(text).filter(|n| (1..=MAX_SECONDS).contains(n));
         match count {
@@ -72,7 +72,8 @@ impl Seconds {
 }
 
 impl Size {
-    /// Parses a size `WIDTHxHEIGHT`.
+    /// Parses a size `WIDTHxHEIGHT`, where each is from 1 to 65535 pixels, in digits without a leading zero.
+    /// `price` is the size's list price.
     pub fn parse(name: &str, price: PricePerSecond) -> Result<Self, CatalogError> {
         let pixels = |text| plain_number(text).filter(|n| (1..=65535).contains(n));
         let sides = name
@@ -90,8 +91,8 @@ impl Size {
     }
 }
 
-/// Parses digits without a leading zero: the only spelling of a number that can be compared byte for
-/// byte.
+/// Parses digits without a leading zero; `None` for any other text. A number has only one such spelling, so
+/// that it can be compared byte for byte.
 fn plain_number(text: &str) -> Option<u32> {
     if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -100,7 +101,7 @@ fn plain_number(text: &str) -> Option<u32> {
 }
 
 impl Model {
-    /// Makes a model.
+    /// Makes a model. `check_image` is whether a reference image must have the requested pixel size.
     ///
     /// # Errors
     /// If a list is empty or has an entry twice, a default is not on offer, or a cost would be too large
@@ -177,12 +178,12 @@ impl Model {
         &self.prices
     }
 
-    /// Finds the duration with the text `text`.
+    /// Finds the duration with the text `text`; `None` if it is not on offer.
     pub fn find_seconds(&self, text: &str) -> Option<&Seconds> {
         self.seconds.iter().find(|s| &*s.text == text)
     }
 
-    /// Finds the size named `name`.
+    /// Finds the size named `name`; `None` if it is not on offer.
     pub fn find_size(&self, name: &str) -> Option<&Size> {
         self.sizes.iter().find(|s| &*s.name == name)
     }

@@ -15,8 +15,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::calendar::format_rfc3339;
 use crate::sha256::Sha256;
 
-/// A certificate chain (the own certificate first) with its private key. `Debug` prints nothing of the
-/// key.
+/// A certificate chain (the own certificate first) with its private key. `Debug` prints only the validity,
+/// and nothing of the key.
 #[derive(Clone)]
 pub struct TlsIdentity(Arc<Inner>);
 
@@ -25,7 +25,7 @@ struct Inner {
     /// The key in DER, for callers that cannot use a signer.
     key: PrivateKeyDer<'static>,
     validity: Validity,
-    /// The digest of chain and key.
+    /// The SHA-256 digest of the chain and the key.
     digest: [u8; 32],
 }
 
@@ -38,7 +38,7 @@ pub struct Validity {
     pub not_after: u64,
 }
 
-/// The file of an identity that has a problem: the certificates' or the private key's.
+/// One of the two files of an identity: the one that has a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The file of the certificates.
@@ -47,7 +47,7 @@ pub enum Part {
     Key,
 }
 
-/// The error of a certificate and a key that cannot be used. Says nothing of the key file's content.
+/// The error of a certificate and a key that cannot be used. It repeats nothing of the key file's content.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{problem}")]
 pub struct IdentityError {
@@ -60,10 +60,10 @@ pub struct IdentityError {
 /// The reason why a certificate is not valid at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotValid {
-    /// The certificate has expired: this was its last valid second, since 1970.
+    /// The certificate has expired. The value is its last valid second, in seconds since 1970.
     #[error("the certificate expired at {}", format_rfc3339(*.0))]
     Expired(u64),
-    /// The certificate is not valid yet: this is its first valid second, since 1970.
+    /// The certificate is not valid yet. The value is its first valid second, in seconds since 1970.
     #[error("the certificate is not valid before {}", format_rfc3339(*.0))]
     NotYet(u64),
 }
@@ -186,7 +186,7 @@ impl TlsIdentity {
         self.0.validity
     }
 
-    /// Returns the digest of chain and key, which tells identities apart.
+    /// Returns the SHA-256 digest of the chain and the key, by which identities are compared.
     pub fn digest(&self) -> &[u8; 32] {
         &self.0.digest
     }

@@ -1,4 +1,4 @@
-//! Clocks: the time of day for limits and ages, and a running time for deadlines.
+//! Clocks: the time of day, and a monotonic time that goes on while the machine is suspended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::policy::Timestamp;
 
-/// Converts a duration to whole milliseconds.
+/// Converts a duration to whole milliseconds, rounded down; at most `u64::MAX`.
 pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -16,11 +16,10 @@ pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(millis(span)))
 }
 
-/// The clock of a gate: the time of day, by which limits, windows and the ages of jobs are judged. All
-/// time that the core gets comes from here. Deadlines use a clock that is never set, and not this one.
+/// The clock of a gate: the time of day, by which limits, windows and the ages of jobs are judged. Each time
+/// that the core gets comes from this clock. Deadlines do not use it; they use a monotonic clock.
 ///
-/// The default is the machine's clock. A test sets a clock by hand, and gives each gate its own if their
-/// clocks should differ.
+/// The default is the machine's clock. Tests use manual clocks; gates whose times should differ get one each.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     /// The manual clock; `None` for the machine's clock.
@@ -32,12 +31,12 @@ pub struct Clock {
 struct Manual {
     /// The time in milliseconds since 1970.
     at: AtomicU64,
-    /// The time for which the machine was suspended, as a test pretends, in milliseconds.
+    /// The time, in milliseconds, for which a test pretends that the machine was suspended.
     suspended: AtomicU64,
 }
 
 impl Clock {
-    /// Makes a clock that stands still until it is [set](Self::set). Clones are the same clock.
+    /// Makes a clock that shows `at` until it is [set](Self::set). Setting a clone sets all clones.
     pub fn manual(at: Timestamp) -> Self {
         Self {
             manual: Some(Arc::new(Manual {
@@ -62,8 +61,8 @@ impl Clock {
         }
     }
 
-    /// Returns the time since some fixed moment, by a clock that is never set and, where the system has
-    /// one, goes on while the machine is suspended: the difference of two readings is an age.
+    /// Returns the time since some fixed moment, by a monotonic clock; the difference of two readings is an
+    /// age. The clock goes on while the machine is suspended, if the system has such a clock.
     pub(crate) fn running(&self) -> Duration {
         let suspended = self.manual.as_ref();
         let suspended = suspended.map_or(0, |manual| manual.suspended.load(Ordering::Relaxed));
@@ -78,8 +77,8 @@ impl Clock {
     }
 }
 
-/// Reads the system's clock that goes on while the machine is suspended; on these systems `Instant` stops
-/// then.
+/// Reads the system's monotonic clock that goes on while the machine is suspended. On these systems `Instant`
+/// stops during that time.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
 fn running() -> Duration {
     #[cfg(not(target_os = "macos"))]

@@ -1,8 +1,8 @@
 //! The fields of a create body, independent of the syntax that carries them.
 //!
 //! The two scanners ([`crate::multipart`], [`crate::json`]) push what they read into a [`Sink`]; the sink
-//! decides what the fields mean. Neither side copies a value: data arrives as slices of the input
-//! buffers, cut wherever the input was cut.
+//! decides what the fields mean. Neither the scanners nor the sink copy a value: data arrives as slices of
+//! the input buffers, cut wherever the input was cut.
 //!
 //! A JSON body is reported under the names that a form would use, so that a sink needs one vocabulary:
 //! `{"input_reference":{"file_id":"f"}}` is the field `input_reference[file_id]`,
@@ -20,7 +20,7 @@ pub struct Field<'a> {
 /// The kind of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Text: a form field without a filename, or a JSON string (passed on unescaped).
+    /// Text: a form field without a filename, or a JSON string (passed on with its escapes decoded).
     Text,
     /// A form part with a filename.
     File,
@@ -34,27 +34,27 @@ pub enum Kind {
 /// Whether the bytes of a field may be forwarded before the field has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// The bytes may be forwarded as they come: nothing is decided by this field's value.
+    /// The bytes may be forwarded as they arrive, because no decision depends on the field's value.
     AtOnce,
-    /// From the field's first byte of syntax on, nothing is forwarded until [`Sink::end`] has accepted
-    /// the value. A sink that returns this must bound the value's length.
+    /// Nothing is forwarded from the first byte of the field's syntax on, until [`Sink::end`] has accepted
+    /// the value. A sink that returns this must limit the length of the value.
     AfterEnd,
 }
 
-/// A receiver of the fields of one body, in the order in which they come.
+/// A receiver of the fields of one body, in the order of the body.
 ///
-/// The scanner guarantees: `begin`, any number of `data` (possibly none, never an empty
-/// slice), `end`, for each field in turn; and no call after the first refusal.
-/// How the input was cut changes only how the data is cut.
+/// For each field in turn, the scanner calls `begin`, then `data` any number of times (perhaps never, and
+/// never with an empty slice), then `end`. It makes no call after the first refusal. Where the input was
+/// cut changes only where the data is cut.
 pub trait Sink {
-    /// The reason why the sink stops the body.
+    /// The reason why the sink refuses a field, and with it the whole body.
     type Refusal;
 
-    /// Begins a field. Returns when the field's bytes may be forwarded.
+    /// Begins a field. Returns whether the field's bytes may be forwarded at once or only after its end.
     fn begin(&mut self, field: Field<'_>) -> Result<Release, Self::Refusal>;
-    /// Takes a piece of the field's value.
+    /// Receives the next piece of the field's value.
     fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Refusal>;
-    /// Ends the field: its value is complete.
+    /// Ends the field, whose value is now complete, and accepts or refuses the value.
     fn end(&mut self) -> Result<(), Self::Refusal>;
 }
 

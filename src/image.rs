@@ -5,8 +5,8 @@
 //!
 //! The size is that of the encoded picture: EXIF orientation is reported, not applied, and for a WebP in
 //! the extended format the size is that of the canvas. Headers that the common decoders (libpng, libjpeg,
-//! libwebp) reject are [`Reason`]s, never a guess. The first `IHDR` or frame header decides; a second one
-//! is an error to those decoders.
+//! libwebp) reject give a [`Reason`], never a guessed size. The first `IHDR` or frame header decides; a
+//! second one is an error to those decoders.
 
 mod exif;
 mod jpeg;
@@ -17,7 +17,7 @@ mod webp;
 
 use std::fmt;
 
-/// The maximum number of bytes in which a picture's size must come.
+/// The maximum number of bytes of a picture up to the end of its size.
 pub const HEAD_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A push parser that finds the type and pixel size of one picture.
@@ -26,7 +26,7 @@ pub const HEAD_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Probe {
     state: State,
-    /// The number of bytes that were read.
+    /// The number of bytes that were read, at most [`HEAD_BYTES`].
     read: u64,
 }
 
@@ -50,8 +50,8 @@ pub struct Image {
     pub width: u32,
     /// The number of rows of the encoded picture, in pixels; never 0.
     pub height: u32,
-    /// Whether a JPEG's EXIF makes viewers turn the picture by a quarter, so that its sides change
-    /// places.
+    /// Whether the EXIF orientation of a JPEG makes viewers rotate the picture by 90 degrees, so that they
+    /// swap width and height.
     pub turned: bool,
 }
 
@@ -126,7 +126,7 @@ impl Probe {
         }
     }
 
-    /// Reads the picture's next bytes. Once the answer is known it stays, and nothing more is read.
+    /// Reads the picture's next bytes. Once the answer is known, it does not change, and bytes are ignored.
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         let left = HEAD_BYTES - self.read;
         let mut rest = match usize::try_from(left) {
@@ -167,7 +167,7 @@ impl Probe {
     ///
     /// # Errors
     ///
-    /// The reason why the size is not known; [`Reason::Truncated`] if the answer had not come yet.
+    /// The reason why the size is not known; [`Reason::Truncated`] if more bytes would have been needed.
     pub fn finish(&self) -> Result<Image, Reason> {
         match self.state {
             State::Done(answer) => answer,
@@ -192,7 +192,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Tells the formats apart by the first bytes, and judges the header of a PNG or WebP once it is whole.
+/// Recognises the format by the first bytes, and examines the header of a PNG or WebP once it is complete.
 fn judge(head: &[u8]) -> Judgement {
     if agrees(head, &png::SIGNATURE) {
         png::judge(head)
@@ -208,7 +208,7 @@ fn judge(head: &[u8]) -> Judgement {
     }
 }
 
-/// Returns whether the bytes of `head` so far agree with `signature`.
+/// Returns whether `head` and `signature` agree up to the end of the shorter one.
 fn agrees(head: &[u8], signature: &[u8]) -> bool {
     head.iter().zip(signature).all(|(a, b)| a == b)
 }

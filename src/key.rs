@@ -9,24 +9,24 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::sha256::Sha256;
 
-/// The SHA-256 of a client key: the configuration knows nothing else of the key.
+/// The SHA-256 digest of a client key. The configuration holds only this digest, and never the key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// Computes the digest of a key as a client presents it.
+    /// Computes the digest of `presented`, a key as a client sends it.
     pub fn of(presented: &[u8]) -> Self {
         Self(Sha256::of(presented))
     }
 
-    /// Returns all 64 hex digits, as in the configuration.
+    /// Formats the digest as 64 hex digits, as the configuration writes it.
     pub fn to_hex(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// Prints only the beginning: a digest is not a key, but two logs that share one would link their
-/// clients.
+/// Formats only the first two bytes of the digest. A digest is not a key, but a whole digest that appears
+/// in two logs would show that both logs are about the same client.
 impl fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyDigest({:02x}{:02x}..)", self.0[0], self.0[1])
@@ -63,8 +63,8 @@ fn hex_digit(byte: u8) -> Result<u8, ParseDigestError> {
     }
 }
 
-/// A text that must appear nowhere: no `Display`, a `Debug` that shows nothing, no serialisation. The
-/// only way to the text is [`Secret::expose`], which is easy to search for.
+/// A text that must not be shown anywhere. It has no `Display` and no serialisation, and its `Debug` does
+/// not contain the text. The text can be read only by [`Secret::expose`], which is easy to search for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -74,8 +74,8 @@ impl Secret {
         Self(text)
     }
 
-    /// Tests whether `presented` equals the secret, in a time that does not tell how much of it matches:
-    /// all bytes of both digests are compared.
+    /// Returns whether `presented` equals the secret. The time that the comparison takes does not reveal
+    /// how much of `presented` matches, since all bytes of the two SHA-256 digests are compared.
     pub fn is_same(&self, presented: &[u8]) -> bool {
         let (own, other) = (Sha256::of(&self.0), Sha256::of(presented));
         let bytes = own.iter().zip(other);
@@ -83,15 +83,16 @@ impl Secret {
         std::hint::black_box(differs) == 0
     }
 
-    /// Returns the text itself, for the one place that sends it.
+    /// Returns the text of the secret, for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// The prefix of a generated client key, by which scanners of repositories and logs find it.
+/// The prefix of a generated client key. Programs that scan repositories and logs for leaked secrets find a
+/// key by it.
 const PREFIX: &str = "sk-tollgate-";
-/// The number of random bytes of a generated client key: as many as its digest has.
+/// The number of random bytes in a generated client key, equal to the length of the key's SHA-256 digest.
 const RANDOM_BYTES: usize = 32;
 
 /// The error that the operating system gave no random bytes.
@@ -99,7 +100,7 @@ const RANDOM_BYTES: usize = 32;
 #[error("the operating system gives no random bytes, so no key was made: try again")]
 pub struct NoRandomness;
 
-/// Generates a client key of 256 bits from the operating system's random number generator.
+/// Generates a client key with 256 random bits from the operating system's random number generator.
 ///
 /// # Errors
 /// If the generator gives no bytes.

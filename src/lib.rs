@@ -58,7 +58,7 @@
 //!
 //! # Architecture invariants
 //!
-//! - Everything above [`ledger`] does no IO, and except for [`clock`] reads no clock: bytes and
+//! - The modules before [`ledger`] in the list do no IO, and except for [`clock`] read no clock: bytes and
 //!   times are parameters.
 //! - No upstream receives the last byte of a create before its permit and its reservation
 //!   exist. One function completes a create (`upstream/exchange.rs`), and its callers hold
@@ -66,8 +66,8 @@
 //! - A forwarded body is byte for byte what the client sent: slices of the input buffers,
 //!   never rewritten.
 //! - Memory for a request is bounded by constants, whatever its size or order of fields.
-//! - Each charge is resolved once, whoever sees the end first: the ledger decides in one
-//!   atomic step, and tells the one call that made the change, which alone updates the metrics.
+//! - Each charge is resolved once, whoever sees the end first: the ledger decides in one atomic step, and
+//!   reports the change only to the call that made it, and only that call updates the metrics.
 //! - Only headers on an allow list pass, in both directions.
 //!
 //! Absent on purpose: a request that may have created a job is never sent again, nor is a body that was

@@ -1,9 +1,10 @@
-//! Hash maps and sets for names that the configuration, the gate itself or a channel gives.
+//! Hash maps and sets for keys that clients cannot choose: names from the configuration, from the gate
+//! itself or from a channel.
 
 use std::collections::{HashMap, HashSet};
 
-/// A map with a fast, seeded hash. Do not use it for keys that clients can choose and insert: the
-/// standard library's hash resists those.
+/// A map with a fast, seeded hash. Do not use it for keys that clients can choose and insert: unlike the
+/// standard library's hash, this one does not resist keys that were chosen to collide.
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A set with the same fast, seeded hash.

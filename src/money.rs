@@ -1,9 +1,8 @@
 //! Exact amounts of money.
 //!
-//! Every amount is a whole number of *nanos* (10⁻⁹ of a currency unit). Prices have at
-//! most six decimals and multipliers at most three, so `price × seconds × multiplier` is
-//! always a whole number of nanos: nothing is ever rounded, in this program or in the
-//! ledger, and no float takes part.
+//! Every amount is a whole number of *nanos* (10⁻⁹ of a currency unit). Prices have at most six decimals
+//! and multipliers at most three, so `price × seconds × multiplier` is always a whole number of nanos:
+//! nothing is ever rounded, in this program or in the ledger, and no float is used.
 
 mod signed;
 
@@ -73,15 +72,15 @@ impl PricePerSecond {
     }
 }
 
-/// The multiplier of a group: what it pays for one USD of list price, in the group's currency. At most
-/// three decimals and at most 1,000,000.
+/// A group's multiplier: the amount, in the group's currency, that the group pays for one USD of list
+/// price. It has at most three decimals and is at most 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Multiplier {
     thousandths: u64,
 }
 
 impl Multiplier {
-    /// Makes a multiplier of `thousandths`; `None` beyond 1,000,000.
+    /// Makes the multiplier `thousandths` / 1000; `None` if that is more than 1,000,000.
     pub const fn from_thousandths(thousandths: u64) -> Option<Self> {
         if thousandths <= 1_000_000_000 {
             Some(Self { thousandths })
@@ -95,8 +94,9 @@ impl Multiplier {
         self.thousandths
     }
 
-    /// Computes `list × multiplier`; `None` beyond [`Amount::MAX`] or if the list cost has more than six
-    /// decimals (no cost of a [`PricePerSecond`] does).
+    /// Computes `list × multiplier`, in the group's currency. `None` if the product is more than
+    /// [`Amount::MAX`] or is not a whole number of nanos. The list cost that [`PricePerSecond::times`]
+    /// computes always gives a whole number.
     pub fn apply(self, list: Amount) -> Option<Amount> {
         let product = u128::from(list.0) * u128::from(self.thousandths);
         if !product.is_multiple_of(1000) {
@@ -106,7 +106,7 @@ impl Multiplier {
     }
 }
 
-/// The reason why a text is no valid amount, price or multiplier.
+/// The reason why a text is not a valid amount, price or multiplier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAmountError {
     /// The number is below zero.
@@ -126,7 +126,8 @@ pub enum ParseAmountError {
     TooLarge,
 }
 
-/// Parses `digits[.digits]` as a whole number of 10^-`decimals`, up to `max`.
+/// Parses `digits[.digits]` into a whole number of units of 10^-`decimals`. A result above `max` is an
+/// error.
 fn parse_scaled(text: &str, decimals: usize, max: u64) -> Result<u64, ParseAmountError> {
     let begins_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     if text.strip_prefix('-').is_some_and(begins_with_digit) {
@@ -186,7 +187,7 @@ impl FromStr for Multiplier {
     }
 }
 
-/// Formats a multiplier as [`Amount`] is formatted: `0.85`, `1.00`, `7.251`.
+/// Formats a multiplier in the same way as an [`Amount`]: `0.85`, `1.00`, `7.251`.
 impl fmt::Display for Multiplier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A multiplier has at most 10^9 thousandths.

@@ -1,8 +1,8 @@
-//! Serves a gate on a socket: listening, bounds on connections, stopping.
+//! Runs a gate as a server: listens on a socket, limits connections, and stops gracefully.
 //!
-//! A Pingora service on the runtime of the caller is used, and not Pingora's `Server`: that binds late
-//! and panics if it cannot, does not tell which port it got, and on SIGTERM sleeps out its whole grace
-//! period even when nothing is under way.
+//! The server is a Pingora service on the caller's runtime. Pingora's `Server` is not used: it binds its
+//! sockets late and panics if it cannot, does not report which port it got, and on SIGTERM sleeps for its
+//! whole grace period even when no request is under way.
 
 mod app;
 mod certificate;
@@ -40,15 +40,15 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// its GOAWAY, and keeps its connection open until the server closes it.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The maximum time for the first bytes of the first request on a connection that was just accepted, once
-/// the server stops: a client that was accepted is answered.
+/// The maximum time that a stopping server waits for the first bytes from a connection that it has
+/// accepted. The client may be about to send its only request, and is to get an answer.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 /// A running server, with its connections and requests. [`Server::stop`] ends it.
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    /// The sender that closes the remaining connections once no request is under way.
+    /// The sender that makes the remaining HTTP/2 connections close, at the end of [`Server::stop`].
     close: watch::Sender<bool>,
     service: JoinHandle<()>,
     requests: Arc<InProgress>,
@@ -56,7 +56,7 @@ pub struct Server {
     certificate: Option<Arc<ServerCertificate>>,
 }
 
-/// The error that a server stopped before all requests had ended.
+/// The error of a server that stopped before all requests had ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "stopped with {requests} {} still under way",
@@ -67,8 +67,9 @@ pub struct StillInProgress {
     pub requests: usize,
 }
 
-/// Serves the gate alone, on `listener`, a socket that is listening already. A path outside of the Videos
-/// API is answered with 404.
+/// Starts a server for `gate` on `listener`, a socket that is already listening. Must be called on a Tokio
+/// runtime. `listen` chooses TLS or unencrypted HTTP/2 (h2c), and `bounds` the maximum number of
+/// connections. A path outside of the Videos API is answered with 404.
 ///
 /// # Errors
 /// If the socket or the certificate cannot be used.
@@ -124,7 +125,7 @@ pub fn serve(
     })
 }
 
-/// Runs a service on `listener`, a socket that is listening already.
+/// Starts a task that runs `service` on `listener`, a socket that is already listening.
 ///
 /// # Errors
 /// If the socket cannot be used.
@@ -164,11 +165,10 @@ impl Server {
     }
 
     /// Stops listening, notifies HTTP/2 clients by GOAWAY, and waits at most `within` for the requests
-    /// under way. Connections without a request are kept only as long as it takes to write their pending
-    /// responses.
+    /// under way. Connections without a request stay open only until their pending responses are written.
     ///
     /// # Errors
-    /// The number of requests that had not ended.
+    /// If requests were still under way after `within`. The error holds their number.
     pub async fn stop(self, within: Duration) -> Result<(), StillInProgress> {
         let deadline = Instant::now() + within;
         let ended = async {
@@ -188,8 +188,8 @@ impl Server {
     }
 }
 
-/// The application that limits the number of connections and the time that each may stay silent, by the
-/// configuration in force when the connection is opened.
+/// The application that limits the number of connections, and the time that each connection may stay
+/// silent. The time limits are those of the configuration in force when the connection is opened.
 struct Bounded {
     gate: Arc<Gate>,
     h2c: bool,
@@ -197,12 +197,13 @@ struct Bounded {
     connections: Arc<InProgress>,
     /// The maximum number of connections.
     max_connections: usize,
-    /// The receiver that turns true once all connections must be closed, even those with unsent responses.
+    /// The receiver of a value that becomes true when all connections must close, even those with unsent
+    /// responses.
     close: watch::Receiver<bool>,
 }
 
 impl Bounded {
-    /// Makes the application that serves the requests of a connection within `bounds`.
+    /// Makes the application that handles the requests of one connection within `bounds`.
     fn app(&self, bounds: &Bounds) -> Arc<App> {
         let mut options = HttpServerOptions::default();
         options.h2c = self.h2c;

@@ -1,8 +1,8 @@
-//! SHA-256, by the library that also does TLS.
+//! Computes SHA-256 digests with `ring`, the library that also does TLS.
 //!
-//! The library has assembly for processors without SHA instructions: half the time of compiled code,
-//! which is 10 KB in one straight line there and evicts the code of the request path from the processor's
-//! cache.
+//! On processors without SHA instructions, `ring` runs assembly code, which takes half the time of compiled
+//! Rust code. The compiled code is 10 KB without a loop there, and evicts the code of the request path from
+//! the processor's cache.
 
 use ring::digest::{Context, SHA256};
 

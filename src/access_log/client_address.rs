@@ -8,12 +8,12 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     base: IpAddr,
-    /// The number of leading bits that an address shares with the base.
+    /// The number of leading bits that all addresses of the network share with the base.
     prefix: u8,
 }
 
 impl Network {
-    /// Tests whether an address belongs to the network. An IPv4-mapped IPv6 address counts as the IPv4
+    /// Returns whether an address belongs to the network. An IPv4-mapped IPv6 address counts as the IPv4
     /// address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (bits, ours) = (bits(address.to_canonical()), bits(self.base));
@@ -23,7 +23,7 @@ impl Network {
     }
 }
 
-/// Writes the network as in the configuration, with its prefix.
+/// Formats the network as `address/prefix`, even if it is a single address.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.base, self.prefix)
@@ -79,8 +79,8 @@ impl FromStr for Network {
 /// `X-Forwarded-For` in their order.
 ///
 /// Each proxy appends the address that it got the request from, and a client can begin the list with
-/// anything. So the list is read from the end, and only as far as proxies are trusted: the first address
-/// that is not a trusted proxy's is the client's.
+/// anything. So the list is read from the end, while the addresses are in `trusted`. The first address that
+/// is not a trusted proxy's is the client's.
 pub fn client_address<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
@@ -100,7 +100,7 @@ pub fn client_address<'a>(
     client
 }
 
-/// Parses an address, with or without a port.
+/// Parses an IP address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let plain = text.parse().ok();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();

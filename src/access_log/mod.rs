@@ -1,9 +1,9 @@
 //! The access log: one line for each request, with what is known about it and nothing secret.
 //!
-//! Lines go through the crate `log`, at the level `info` and under the target [`TARGET`], with their
-//! values as key-value pairs: the binary writes them as JSON or as text, and a host that embeds the gate
-//! passes them to its own logger. No line holds text that a client wrote, except for a request id and a
-//! trace id of a harmless form.
+//! Lines go through the crate `log`, at the level `info` and under the target [`TARGET`], with their values
+//! as key-value pairs. The binary writes them as JSON or as text, and a host that embeds the gate passes them
+//! to its own logger. No line contains text that a client wrote, except for a request id and a trace id of a
+//! harmless form.
 
 mod client_address;
 mod options;
@@ -28,7 +28,7 @@ pub(crate) use under_way::UnderWay;
 use crate::ledger::ReservationId;
 use crate::policy::Timestamp;
 
-/// The log target of the lines of requests.
+/// The log target of the access log's lines.
 pub const TARGET: &str = "tollgate::request";
 
 /// The record of one request for the access log, filled while the request is answered.
@@ -71,7 +71,7 @@ pub(crate) struct Ended<'a> {
 
 impl RequestRecord {
     /// Begins the record of a request with these headers, which came from `client` at `at`. `is_key`
-    /// tells whether a text is some client's key, which is not accepted as a request id.
+    /// returns whether a text is some client's key, which is not accepted as a request id.
     pub(crate) fn new(
         headers: &HeaderMap,
         client: Option<IpAddr>,
@@ -103,7 +103,7 @@ impl RequestRecord {
         self.id.reservation()
     }
 
-    /// Describes the request in words, while it has not ended.
+    /// Describes the request, which has not ended, in a line of text.
     fn description(&self) -> String {
         let facts = self.facts();
         let mut text = format!("request {}, since {:.1?}", self.id(), self.began.elapsed());
@@ -137,8 +137,8 @@ impl RequestRecord {
         self.facts().code = Some(code);
     }
 
-    /// Records the model, size and seconds that the request asks for, in the catalog's words and as far
-    /// as they are known. What has been recorded before stays.
+    /// Records the model, size and seconds that the request asks for, as the catalog names them; `None` for
+    /// what is not known. A value that was recorded before stays.
     pub(crate) fn set_requested(
         &self,
         model: Option<&Arc<str>>,
@@ -179,7 +179,7 @@ impl RequestRecord {
         facts.reservation = Some(reservation);
     }
 
-    /// Records the source of a remix.
+    /// Records `job`, the job that a remix is made from.
     pub(crate) fn set_source(&self, job: &Arc<str>) {
         self.facts().source = Some(job.clone());
     }
@@ -189,7 +189,7 @@ impl RequestRecord {
         self.facts().upload = Some(at.saturating_duration_since(self.began));
     }
 
-    /// Adds the time that the ledger took for a decision.
+    /// Adds the time that the ledger took for one decision about the request.
     pub(crate) fn add_ledger_time(&self, took: Duration) {
         let mut facts = self.facts();
         facts.reserve = Some(facts.reserve.unwrap_or_default() + took);
@@ -220,7 +220,8 @@ impl RequestRecord {
         log::logger().log(&record.args(message).build());
     }
 
-    /// Locks the facts. No panic can leave them half-written, so a poisoned lock is taken as it is.
+    /// Locks the facts. No panic can leave them half-written, so the facts of a poisoned lock are used
+    /// unchanged.
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }

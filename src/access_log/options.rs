@@ -16,14 +16,15 @@ pub enum LoggedRequests {
     /// All requests.
     #[default]
     All,
-    /// Requests that were answered with status 400 or above, or not at all: the client was gone (499).
+    /// Requests that were answered with status 400 or above, and requests whose client was gone before an
+    /// answer was written (status 499 in the log).
     Errors,
     /// No requests.
     Off,
 }
 
 impl LoggedRequests {
-    /// Tests whether a request that was answered with `status` gets a line.
+    /// Returns whether a request that was answered with `status` gets a line.
     pub const fn includes(self, status: u16) -> bool {
         match self {
             Self::All => true,

@@ -6,13 +6,15 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use crate::ledger::ReservationId;
 use crate::policy::Timestamp;
 
-/// The header that carries the request id, in both directions and to channels.
+/// The header that carries the request id in requests from clients, in responses to them, and in requests to
+/// channels.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The maximum length of a client's id that is accepted, in characters.
 const MAX_CHARS: usize = 128;
 
-/// The minimum length at which an id that is part of a credential is rejected, in characters.
+/// The minimum length, in characters, of a part of the credential that an id must not show. The part is the
+/// whole id, found within the credential, or a word of the credential, found within the id.
 const PART_CHARS: usize = 8;
 
 /// The id of a request in responses, logs, the ledger and requests to its channel.
@@ -23,8 +25,8 @@ pub(super) struct RequestId {
 }
 
 impl RequestId {
-    /// Returns the id that a client has given, or makes one. `is_key` tells whether a text is some
-    /// client's key.
+    /// Returns the id that the client has sent in `headers`, if it is valid and shows no credential.
+    /// Otherwise makes one from a new reservation id. `is_key` returns whether a text is some client's key.
     pub(super) fn of(headers: &HeaderMap, at: Timestamp, is_key: impl Fn(&str) -> bool) -> Self {
         let mut given = headers.get_all(REQUEST_ID).iter();
         let only = given.next().filter(|_| given.next().is_none());
@@ -65,7 +67,7 @@ impl RequestId {
     }
 }
 
-/// Tests whether a text is valid as an id: letters, digits and the marks that UUIDs, Base64 and trace
+/// Returns whether a text is valid as an id: letters, digits and the marks that UUIDs, Base64 and trace
 /// headers have. Texts that start like an API key (`sk-`) are rejected.
 fn is_valid(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:+/=@".contains(&b);
@@ -75,8 +77,8 @@ fn is_valid(text: &str) -> bool {
     (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(fits) && !is_key_like
 }
 
-/// Tests whether an id equals the request's credential, contains it, or is a part of it: ids are written
-/// to logs.
+/// Returns whether an id equals the request's credential, contains it, or is a part of it. Such an id must
+/// not be used, since ids are written to logs.
 fn shows_credential(id: &str, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     values.any(|value| {

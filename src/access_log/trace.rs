@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName};
 /// The header's name, as a static so that it is not parsed for each request.
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Reads the trace id of `traceparent`: 32 hexadecimal digits in lower case, not all zero
-/// (W3C Trace Context, section 3.2.2).
+/// Reads the trace id from the header `traceparent`: 32 hexadecimal digits in lower case, not all zero (W3C
+/// Trace Context, section 3.2.2).
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(&TRACEPARENT)?.to_str().ok()?;
     let mut parts = text.split('-');

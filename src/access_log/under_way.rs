@@ -7,7 +7,8 @@ use slab::Slab;
 
 use super::RequestRecord;
 
-/// The number of parts of the register, so that threads seldom wait for each other.
+/// The number of parts of the register. Each part has a lock of its own, so that threads seldom wait for
+/// each other.
 const PARTS: usize = 16;
 
 /// The register of the requests under way.
@@ -17,7 +18,7 @@ pub(crate) struct UnderWay {
     next: AtomicUsize,
 }
 
-/// The entry of one request in the register, removed when this is dropped.
+/// The entry of one request in the register, removed when this value is dropped.
 pub(crate) struct Entered<'a> {
     part: &'a Mutex<Slab<Arc<RequestRecord>>>,
     slot: usize,
@@ -43,7 +44,7 @@ impl UnderWay {
     }
 }
 
-/// Locks a part. No panic can leave it half-written, so a poisoned lock is taken as it is.
+/// Locks a part. No panic can leave it half-written, so the content of a poisoned lock is used unchanged.
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }

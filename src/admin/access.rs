@@ -7,10 +7,11 @@ use http::{HeaderMap, header};
 use crate::config::Admin;
 use crate::key::Secret;
 
-/// Returns whether a request for `path` with these headers is allowed.
+/// Returns whether a request for `path` with these headers is allowed. Every request is, if no token is
+/// configured.
 ///
-/// The paths that load balancers and orchestrators probe stay open: they hold no secret, and the answer
-/// is one word. The metrics name keys and their spending, so they are open only if the configuration says
+/// The paths that load balancers and orchestrators probe stay open: their answers contain no secret and are
+/// one word long. The metrics name keys and their spending, so they are open only if the configuration says
 /// so.
 pub(super) fn is_allowed(configured: &Admin, path: &str, query: &str, headers: &HeaderMap) -> bool {
     let Some(token) = &configured.token else {
@@ -31,8 +32,8 @@ pub(super) fn is_verbose(query: &str) -> bool {
     words.any(|word| word == "verbose" || word.starts_with("verbose="))
 }
 
-/// Returns whether a request presents the token: as RFC 6750 has it, or as the password of any user (RFC
-/// 7617), which is what a browser can ask a person for.
+/// Returns whether a request presents the token, either as a Bearer token (RFC 6750) or as the Basic
+/// password of any user (RFC 7617). A browser can ask a person for the latter.
 fn shows(token: &Secret, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

@@ -19,7 +19,8 @@ pub(super) fn list(gate: &Gate) -> Response<Vec<u8>> {
     answer_json(&json!({ "channels": channels }))
 }
 
-/// Applies the control `NAME/ACTION` to a channel, and answers with the channel's new state.
+/// Applies `action`, a text of the form `NAME/ACTION`, to the channel with that name, and answers with the
+/// channel's new state.
 pub(super) fn control(gate: &Gate, action: &str) -> Response<Vec<u8>> {
     let (name, action) = action.split_once('/').unwrap_or((action, ""));
     let control = match action {

@@ -31,7 +31,7 @@ pub async fn refresh_metrics(gate: &Gate) {
     gate.metrics().ready.set(i64::from(ready));
     let ledger_up = readiness.ledger.is_ok();
     gate.metrics().ledger_up.set(i64::from(ledger_up));
-    // While the ledger is away, the gauges keep its last values.
+    // While the ledger is unavailable, the gauges keep its last values.
     if ledger_up {
         show_open(gate, now).await;
         show_adjustments(gate).await;
@@ -59,7 +59,7 @@ fn show_channels(gate: &Gate, readiness: &Readiness) {
 }
 
 /// Shows how much of each budget is spent. The ledger is asked once for each key with a budget; if only the
-/// group of keys has a budget, it is asked for one of them.
+/// group of several keys has a budget, the ledger is asked for one key of the group.
 async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
     let metrics = gate.metrics();
     metrics.budget_spent.reset();
@@ -111,8 +111,8 @@ fn show_uploads(gate: &Gate, snapshot: &Snapshot) {
     }
 }
 
-/// Shows the unresolved reservations and jobs as the ledger counts them: in a fleet, every gate shows all
-/// of them. While the ledger is away, its last counts stay.
+/// Shows the unresolved reservations and jobs as the ledger counts them: each of the gates that share a
+/// ledger shows all of them. While the ledger is unavailable, its last counts stay.
 async fn show_open(gate: &Gate, now: Timestamp) {
     let Ok(open) = gate.ledger().count_unresolved().await else {
         return;
@@ -151,7 +151,7 @@ async fn show_open(gate: &Gate, now: Timestamp) {
     }
 }
 
-/// Shows the adjustments of bills, which are recorded by commands beside the gates.
+/// Shows the adjustments of bills, which are recorded by commands and not by gates.
 async fn show_adjustments(gate: &Gate) {
     if let Ok(sums) = gate.ledger().adjustments().await {
         gate.metrics().ledger.show_adjustments(&sums);

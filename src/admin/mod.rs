@@ -36,8 +36,8 @@ struct Admin {
     started: Instant,
 }
 
-/// Serves metrics, health, channels and the configuration on `listener`, a socket that is listening
-/// already.
+/// Starts a server for operators on `listener`, a socket that is already listening. It answers requests
+/// about metrics, health, channels and the configuration. Must be called on a Tokio runtime.
 ///
 /// # Errors
 /// If the socket cannot be used.
@@ -45,7 +45,7 @@ pub fn serve(gate: Arc<Gate>, listener: TcpListener) -> io::Result<Server> {
     serve_with(gate, listener, None)
 }
 
-/// Serves like [`serve`], and triggers `reload` when operators ask for it.
+/// Starts the same server as [`serve`], which also triggers `reload` when operators ask for it.
 ///
 /// # Errors
 /// If the socket cannot be used.
@@ -135,8 +135,8 @@ impl Admin {
         }
     }
 
-    /// Returns the refusal of a request for a change that is no POST, comes from a web page, or comes to
-    /// an unprotected address; `None` if the change may be made.
+    /// Returns the refusal of a request for a change if the request is not a POST, comes from a web page,
+    /// or comes to an unprotected address; `None` if the change may be made.
     fn why_not_changed(
         &self,
         configured: &config::Admin,

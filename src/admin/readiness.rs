@@ -11,8 +11,8 @@ use crate::gate::Gate;
 use crate::policy::Timestamp;
 use crate::upstream::{ChannelStatus, EjectionReason, LiveChannel};
 
-/// The maximum time to wait for the ledger: a probe wants an answer, and a ledger that does not answer
-/// within that time counts as away.
+/// The maximum time to wait for the ledger. A ledger that does not answer in that time counts as
+/// unavailable, since a probe must be answered soon.
 const LEDGER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The state of the parts of a gate: ledger, channels and models.
@@ -26,16 +26,16 @@ pub struct Readiness {
     pub knows_jobs: bool,
     /// The channels, with an entry for each of their addresses.
     pub channels: Vec<ChannelReadiness>,
-    /// The models, each with whether its creates can be sent to a channel.
+    /// The models, and for each whether its creates can be sent to a channel.
     pub models: Vec<(Arc<str>, ModelReadiness)>,
 }
 
-/// The channels to which creates of a model can be sent.
+/// Whether creates of a model can be sent to a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelReadiness {
     /// At least one active channel of the model works, or is due to be tried again.
     Available,
-    /// All active channels of the model are ejected: each create is sent to one all the same.
+    /// All active channels of the model are ejected. A create is still sent to one of them.
     Ejected,
     /// No channel of the model is active: each is drained or off.
     Closed,
@@ -122,8 +122,8 @@ impl Readiness {
     }
 
     /// Returns the reason why a load balancer should send no request here: the gate is stopping, or can
-    /// serve nothing at all. It serves what it can: other models while one has no channel, and polls and
-    /// downloads of cached jobs while the ledger is away.
+    /// serve nothing at all. A gate that works in part is ready: it serves other models while one has no
+    /// channel, and polls and downloads of cached jobs while the ledger is unavailable.
     pub fn why_not(&self) -> Option<&str> {
         if self.stopping {
             return Some("stopping");
@@ -158,8 +158,8 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// Returns the reason why a load balancer should send no request to a gate. Waits for the ledger only if
-/// it decides: a balancer's patience may be shorter than the gate's.
+/// Returns the reason why a load balancer should send no request to a gate. Asks the ledger only if the
+/// result depends on it, since a load balancer may wait for a shorter time than the gate does.
 pub async fn why_not_ready(gate: &Gate) -> Option<String> {
     let mut readiness = by_channels(gate);
     if readiness.why_not().is_none() && !readiness.knows_jobs {

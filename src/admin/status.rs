@@ -22,7 +22,7 @@ use crate::sha256::Sha256;
 use crate::upstream::LiveChannel;
 
 const HTML: &str = "text/html; charset=utf-8";
-/// The maximum time to wait for the ledger: then the page says that it does not answer.
+/// The maximum time to wait for the ledger. After that, the page says that the ledger does not answer.
 const LEDGER_WITHIN: Duration = Duration::from_secs(2);
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
@@ -43,7 +43,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// A text escaped for HTML: whatever it holds, the page shows it as text.
+/// A text escaped for HTML: whatever characters it contains, the page shows them as text.
 struct Escaped<T>(T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {

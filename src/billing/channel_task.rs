@@ -7,7 +7,8 @@ use crate::ledger::Unmatched;
 use crate::runtime::Snapshot;
 use crate::upstream::{LiveChannel, UpstreamClient};
 
-/// The services and the channel that a background task of one channel works with. Clones share them.
+/// The services and the channel address that a background task of one channel works with. Clones share
+/// them.
 #[derive(Clone)]
 pub(super) struct ChannelTask {
     pub(super) billing: Billing,
@@ -17,9 +18,9 @@ pub(super) struct ChannelTask {
 }
 
 impl ChannelTask {
-    /// Returns whether the outcome of a reservation is decided at this address of the channel: it is
-    /// decided at the address that got the request, or at the channel's first address if that one is
-    /// gone.
+    /// Returns whether the outcome of a reservation is decided by the task of this address of the channel.
+    /// That is the address that got the request, or the channel's first address if the configuration no
+    /// longer has the former.
     pub(super) fn is_here(&self, unmatched: &Unmatched) -> bool {
         match self.made_at(unmatched) {
             Some(at) => Arc::ptr_eq(at, &self.channel),
@@ -27,8 +28,8 @@ impl ChannelTask {
         }
     }
 
-    /// Returns whether the address that got a reservation's request is not configured any more: then no
-    /// list proves that the reservation became nothing, and it is held until it expires.
+    /// Returns whether the address that got a reservation's request is no longer configured. No list can
+    /// then prove that no job was created, so the reservation stays unknown until it expires.
     pub(super) fn is_gone(&self, unmatched: &Unmatched) -> bool {
         self.made_at(unmatched).is_none()
     }

@@ -11,14 +11,14 @@ use crate::dialect::JobAnswer;
 use crate::ledger::{Charge, Payer, PurchaseCost};
 use crate::policy::{Key, Permit};
 
-/// The number of charges that the cache holds: one for each value of a byte.
+/// The number of slots of the cache, each for one charge: one slot for each value of a byte.
 const REMEMBERED: usize = 1 << u8::BITS;
 
 /// A cache of the latest charges, shared by all jobs with the same cost. Most requests ask for what
 /// others have asked for, and a charge of its own for each job would be the largest part of the memory
 /// that stays in use for the job.
 pub(super) struct ChargeCache {
-    /// The slots, by hash: each charge has exactly one slot.
+    /// The slots, by hash. A charge can be stored only in the slot of its hash.
     places: Vec<Mutex<Option<Arc<Charge>>>>,
     hash: RandomState,
 }
@@ -86,8 +86,8 @@ pub(crate) fn charge(key: &Key, permit: &Permit, channel: Option<&Channel>) -> A
     })
 }
 
-/// Returns what the channel's account pays for the permitted request; `None` if the channel has no
-/// purchase price. The configuration has a purchase price for each size, or none at all.
+/// Computes the cost that the channel charges to the upstream account for the permitted request; `None` if
+/// the channel has no purchase price. The configuration has a purchase price for each size, or none at all.
 fn purchase_cost(permit: &Permit, channel: &Channel) -> Option<PurchaseCost> {
     let purchase = channel.purchase.as_ref()?;
     let terms = match &purchase.price {
@@ -104,9 +104,10 @@ fn purchase_cost(permit: &Permit, channel: &Channel) -> Option<PurchaseCost> {
     })
 }
 
-/// Returns the charge corrected to the size and seconds that the channel's answer says are rendered, at
-/// the prices of the reservation. If the new size had no price, the agreed price stays. The catalog is
-/// asked only for a reservation that is older than the recording of prices.
+/// Returns `charge` corrected to the size and the seconds that the channel renders according to `answer`,
+/// at the prices of the reservation. If the new size had no price, the size and the price of the
+/// reservation stay. Prices come from `catalog` only for a reservation made before the ledger recorded
+/// prices.
 pub(super) fn corrected(
     charge: &Arc<Charge>,
     answer: &JobAnswer,

@@ -20,28 +20,28 @@ use crate::ledger::{
 };
 use crate::metrics::Event;
 
-/// The time, from the first refusal, for which a confirmation is retried while a limit has no room for a
-/// job that the client has been told of. It is no number of attempts, since a gate that stops tries more
-/// often.
+/// The time for which a confirmation is retried after charging for its job would first have exceeded a limit.
+/// The client has been told of the job already. The bound is a time and not a number of attempts, since a
+/// gate that stops makes attempts more often.
 const NO_ROOM_FOR: Duration = Duration::from_secs(40);
 
 /// The reason why a reservation was not confirmed with the job of its channel's answer.
 pub(crate) enum NotConfirmed {
     /// The ledger has the job's id under another reservation: the owner of the job cannot be known.
     Taken(Box<Reservation>),
-    /// The reservation was voided before its channel answered, since no answer was to be expected any
-    /// more, and a limit has no room for a new reservation.
+    /// The reservation was voided before its channel answered, since no answer was to be expected any more,
+    /// and a new reservation would exceed a limit.
     GivenUp,
 }
 
 impl Billing {
-    /// Confirms a reservation with the job of the channel's answer, corrects the charge, and resolves it
-    /// if the job has ended already. Returns the job's public id; `first` makes the answer to repetitions
-    /// of the request from that id. If the reservation was given up meanwhile, because another gate took
-    /// this gate for dead or the clock was set, a new reservation is charged for the job.
+    /// Confirms a reservation with the job of the channel's answer, corrects the charge, and resolves it if
+    /// the job has ended already. Returns the job's public id; `first` makes, from that id, the answer that
+    /// repetitions of the request get. If the reservation was given up meanwhile, because another gate
+    /// considered this gate dead or the clock was set, a new reservation is charged for the job.
     ///
     /// # Errors
-    /// If the reservation is not confirmed: the client must not be told of the job then.
+    /// If the reservation is not confirmed. The client must then not be told of the job.
     pub(crate) async fn confirm(
         &self,
         reservation: Box<Reservation>,
@@ -189,7 +189,7 @@ impl Billing {
                             anew.close();
                             return Ok(());
                         }
-                        // The room may be taken by a reservation that is about to be voided.
+                        // The limit may be used up by a reservation that is about to be voided.
                         None if first_refusal(&refused, id, &wanted.job).elapsed()
                             < NO_ROOM_FOR =>
                         {
@@ -233,9 +233,10 @@ impl Billing {
         confirmed
     }
 
-    /// Makes one attempt to confirm a reservation, and shows a correction in the metrics so that reserved
-    /// = posted + voided + open still holds: the old charge counts as voided, the new one as reserved.
-    /// Shows a correction that was left out, too: the channel may bill for it.
+    /// Makes one attempt to confirm a reservation, and counts a corrected charge in the metrics. The old
+    /// charge counts as voided and the new one as reserved, so that reserved = posted + voided + open still
+    /// holds. Also counts a correction that was left out because it would have exceeded a limit, since the
+    /// channel may bill for it.
     async fn confirm_once(
         &self,
         id: ReservationId,
@@ -257,7 +258,7 @@ impl Billing {
         else {
             return Ok(confirmed);
         };
-        // `before` comes from the caller: a ledger that was asked a second time may have forgotten it.
+        // `before` comes from the caller: a ledger that is asked a second time may not return it any more.
         if before != after {
             self.metrics.charge(Event::Voided, before);
             self.metrics.charge(Event::Reserved, after);
@@ -272,8 +273,9 @@ impl Billing {
     }
 }
 
-/// Returns the time when a limit first had no room for a job that its client was told of. Logs the first
-/// refusal: a gate that stops may not live to give the job up.
+/// Returns the time when charging for a job first failed because of a limit. The client has been told of this
+/// job. The first call stores the time in `refused` and logs a warning: a gate that stops may end before it
+/// gives up.
 fn first_refusal(refused: &OnceLock<Instant>, id: ReservationId, job: &str) -> Instant {
     *refused.get_or_init(|| {
         log::warn!(
@@ -301,7 +303,7 @@ fn log_given_up(given_up: &Reservation, anew: Option<&Reservation>, job: &str) {
     }
 }
 
-/// Logs that a charge was not corrected because a limit had no room.
+/// Logs that a charge was not corrected because the corrected charge would exceed a limit.
 fn log_uncorrected(
     id: ReservationId,
     before: &Charge,

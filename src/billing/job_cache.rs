@@ -1,5 +1,5 @@
-//! Caches jobs: the owner of a job never changes, so a poll need not ask the ledger, and cached jobs can
-//! be polled while the ledger is away.
+//! Caches jobs. The owner of a job never changes, so a poll of a cached job need not ask the ledger, and
+//! works while the ledger is unavailable.
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -12,10 +12,12 @@ use crate::ledger::{Job, ReservationId};
 use crate::map::Map;
 use crate::policy::Timestamp;
 
-/// The size of one half of the cache: at least this many of the most recently used jobs are kept.
+/// The maximum number of jobs in one half of the cache. At least this many of the most recently used jobs
+/// are kept.
 const REMEMBERED: usize = 50_000;
 
-/// A cached job of the ledger, with this gate's record of its end, its polls and its last answer.
+/// A job of the ledger in the cache, with what this gate has recorded about the job's end, polls and last
+/// answer.
 #[derive(Debug)]
 pub(crate) struct JobEntry {
     pub(crate) job: Job,
@@ -24,8 +26,8 @@ pub(crate) struct JobEntry {
     counted: AtomicBool,
     /// The time when a client last asked for the job, in milliseconds since 1970; 0 if none did.
     polled: AtomicU64,
-    /// The digest of the last answer that was read and settled, so that an equal answer is skipped; 0
-    /// before the first.
+    /// The digest of the last answer that was read and settled, so that an equal answer is skipped; 0 if no
+    /// answer was settled yet.
     last_answer: AtomicU64,
 }
 
@@ -58,8 +60,8 @@ impl JobEntry {
         (job.upstream_id != job.id).then_some(&*job.upstream_id)
     }
 
-    /// Returns whether this gate has seen that the job's charge is resolved; only the ledger knows for all
-    /// gates.
+    /// Returns whether this gate knows that the job's charge is resolved. Another gate may have resolved it
+    /// without this gate's knowledge: only the ledger knows for certain.
     pub(crate) fn is_resolved(&self) -> bool {
         self.resolved.load(Ordering::Relaxed)
     }
@@ -73,20 +75,21 @@ impl JobEntry {
         self.counted.swap(true, Ordering::Relaxed)
     }
 
-    /// Marks the job's charge as open again, for a resolution that the ledger has lost: any later answer
-    /// may report the end again.
+    /// Marks the job's charge as unresolved again, after the ledger has lost its resolution. The next
+    /// answer is settled even if it equals the last one.
     pub(crate) fn reopen(&self) {
         self.resolved.store(false, Ordering::Relaxed);
         self.last_answer.store(0, Ordering::Relaxed);
     }
 
-    /// Returns whether `answer` equals the last answer that was read: most polls get the same answer as
-    /// the poll before, and reading it again would be the largest part of their cost.
+    /// Returns whether `answer` equals the last answer that was read and settled. Most polls get the same
+    /// answer as the poll before, and reading it again would be the largest part of their cost.
     pub(crate) fn is_last_answer(&self, answer: AnswerDigest) -> bool {
         self.last_answer.load(Ordering::Relaxed) == answer.0
     }
 
-    /// Records the digest of the last answer, of which nothing is left to be settled.
+    /// Records `answer`, the digest of the last answer. Everything that this answer reports must have been
+    /// settled.
     pub(crate) fn set_last_answer(&self, answer: AnswerDigest) {
         self.last_answer.store(answer.0, Ordering::Relaxed);
     }
@@ -102,8 +105,9 @@ impl JobEntry {
     }
 }
 
-/// A cache of the most recently used jobs, in two halves: when the younger half is full, the older half
-/// is dropped, and a job that is used there moves to the younger one.
+/// A cache of the most recently used jobs, in two halves. When the younger half is full, it becomes the older
+/// half, and the previous older half is dropped. A job that is found in the older half is added to the
+/// younger one.
 #[derive(Debug, Default)]
 pub(crate) struct JobCache {
     halves: RwLock<[Map<Arc<str>, Arc<JobEntry>>; 2]>,
@@ -126,8 +130,8 @@ impl JobCache {
         halves.iter().all(Map::is_empty)
     }
 
-    /// Removes the job `id` if its entry is of `reservation`: the job turned out to be another
-    /// reservation's.
+    /// Removes the job `id` if its entry names `reservation`, after the job turned out to belong to another
+    /// reservation.
     pub(crate) fn forget(&self, id: &str, reservation: ReservationId) {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         for half in &mut *halves {
@@ -140,7 +144,7 @@ impl JobCache {
         }
     }
 
-    /// Removes the job `id`, unless its entry is of `reservation`.
+    /// Removes the job `id`, unless its entry names `reservation`.
     pub(crate) fn forget_others(&self, id: &str, reservation: ReservationId) {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         for half in &mut *halves {
@@ -151,7 +155,8 @@ impl JobCache {
         }
     }
 
-    /// Adds a job to the younger half; returns the entry that is there already, if there is one.
+    /// Adds `entry` to the younger half and returns it. If the job is there already, returns the existing
+    /// entry instead.
     pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
         // A job that moves over stays in the older half too, and is dropped with it.

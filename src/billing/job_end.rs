@@ -12,26 +12,27 @@ pub(crate) struct JobEnd {
     pub(crate) resolution: Resolution,
     /// The job's final status, as a word for operators and metric labels.
     pub(crate) status: &'static str,
-    /// The time that the job took, by the channel's clock, if the channel tells.
+    /// The time that the job took, by the channel's clock; `None` if the channel does not report it.
     pub(crate) lasted: Option<Duration>,
 }
 
 impl JobEnd {
-    /// The end of a job that was deleted before its end was seen: posted.
+    /// The end of a job that was deleted before its end was seen. Its charge is posted.
     pub(crate) const DELETED: Self = Self {
         resolution: Resolution::Posted,
         status: "deleted",
         lasted: None,
     };
-    /// The end of a job whose end was not seen within `jobs.expire_after`: posted.
+    /// The end of a job that was not seen to end within `jobs.expire_after`. Its charge is posted.
     pub(crate) const EXPIRED: Self = Self {
         resolution: Resolution::Posted,
         status: "expired",
         lasted: None,
     };
 
-    /// Returns the end of a job with `status`, whose charge is posted or voided; `None` if the status is
-    /// not final.
+    /// Returns the end of a job with the final status `status`; `None` if the status is not final. The
+    /// charge of a completed job is posted. That of any other ended job is posted if `charge_failed_jobs`
+    /// is set, and voided otherwise.
     pub(crate) fn of(status: Status, charge_failed_jobs: bool) -> Option<Self> {
         let owed = match status {
             Status::Completed => true,
@@ -49,7 +50,8 @@ impl JobEnd {
     }
 }
 
-/// Returns the error of a failed job, if its channel tells one, without the channel's credential.
+/// Returns the error of a job that ended without success, with the channel's credential removed from its
+/// text; `None` if the channel reports no error.
 pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobError> {
     if !answer.is_unsuccessful() {
         return None;

@@ -1,4 +1,4 @@
-//! Asks channels for the status of jobs that the ledger knows, and settles jobs that have ended.
+//! Asks channels for the status of jobs that the ledger has, and settles jobs that have ended.
 
 use std::sync::Arc;
 

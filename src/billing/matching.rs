@@ -1,42 +1,39 @@
-//! Decides which unanswered reservation each job of a channel's list belongs to. No IO and no clock: a
-//! list and the ledger's entries go in, decisions come out.
+//! Decides which unanswered reservation each job of a channel's list belongs to. It does no IO and reads no
+//! clock: a list and the ledger's entries are the input, decisions are the output.
 //!
-//! **The owner of a job is never guessed.** Jobs and reservations that fit each other, directly or
-//! through others, form a component. Where a component holds reservations of several keys, a
-//! job in it is assigned only if a single reservation fits it. A reservation that was voided
-//! not long ago is still a candidate: its job may be listed late, and is not to go to another key.
+//! **The owner of a job is never guessed.** Jobs and reservations that fit each other, directly or through
+//! others, form a component. Where a component holds reservations of several keys, a job in it is assigned
+//! only if a single reservation fits it. A reservation that was voided not long ago is still a candidate:
+//! its job may be listed late, and must not be assigned to another key.
 //!
-//! **A job may fit a reservation without being evidence for it.** A prompt is evidence. If the list has
-//! no prompts, the time is evidence, together with all other fields of the list, but only if the
-//! channel's clock is known to agree with the gates'. A job that is evidence for no reservation is
-//! assigned to none, and no reservation that it fits is voided, because it may have become that job. A
-//! candidate needs no evidence to make a match ambiguous: a channel may render another size or other
-//! seconds than requested.
+//! **A job may fit a reservation without being evidence for it.** A prompt is evidence. If the list has no
+//! prompts, the time is evidence, together with all other listed fields, but only if the channel's clock is
+//! known to agree with the gates'. A job that is evidence for no reservation is assigned to none, and no
+//! reservation that it fits is voided, because it may have become that job. A candidate needs no evidence
+//! to make a match ambiguous: a channel may render another size or other seconds than requested.
 //!
-//! **Time separates keys only by the channel's own clock.** A reservation of another key is a rival
-//! at whatever time it was made, unless it is known what the channel's clock showed then: the clock
-//! of the gate that made it may have been wrong by hours.
+//! **Time separates keys only by the channel's own clock.** A reservation of another key is a rival at
+//! whatever time it was made, unless it is known what the channel's clock showed then: the clock of the
+//! gate that made it may have been wrong by hours.
 //!
-//! **Within one key**, jobs and reservations are matched together, not job by job: first as many as
-//! possible of the reservations that asked for exactly what the job has, then as many as possible of the
-//! rest, so that no job stays unreachable that some reservation of its key could have. What was asked for
-//! counts more than a time that is not certain: before a job goes to a reservation that asked for
-//! something else, it goes to a reservation that asked for exactly this job, at whatever time that was
-//! made by a clock that may have been wrong.
+//! **Within one key**, jobs and reservations are matched all together: first as many as possible of the
+//! reservations that asked for exactly what the job has, then as many as possible of the rest, so that no
+//! job stays unreachable that a reservation of its key could have. What was asked for counts more than an
+//! uncertain time: before a job is assigned to a reservation that asked for something else, it is assigned
+//! to one that asked for exactly this job, even at another time by a clock that may have been wrong.
 //!
-//! **Requests that differ only in what a list never shows** (the reference image) cannot be
-//! told apart. Where all of them get a job, any assignment keeps each job reachable and
-//! charged, and each idempotency key answered, so that no repetition makes another job. Where
-//! there are fewer jobs than reservations, some of them became nothing, and it is unknown
-//! which:
+//! **Requests that differ only in what a list never shows** (the reference image) cannot be told apart. Where
+//! all of them get a job, any assignment keeps each job reachable and charged, and each idempotency key
+//! answered, so that no repetition makes another job. Where there are fewer jobs than reservations, some of
+//! the requests created nothing, and it is unknown which:
 //! - A reservation without an idempotency key is voided. Nobody can repeat its request in a way that the
 //!   gate could have answered, and its key is charged for as many jobs as there are.
 //! - Reservations with an idempotency key get jobs first. One that is left over stays unknown until it
-//!   expires: if it were voided, its idempotency key would be free, and a repetition would make a second
-//!   job if the first job was its own. The price is a reservation that is held for a request that may have
-//!   become nothing, and an answer that may be that of the other image; a job too many would be charged
-//!   for good. The same holds for a reservation whose time is not certain, if a job that it asked for
-//!   exactly went to a reservation that did not.
+//!   expires: if it were voided, its idempotency key would be free, and a repetition would make a second job
+//!   if the first job was its own. The price is a reserved amount for a request that may have created
+//!   nothing, and an answer that may be that of the other image. But a second job would be charged for good.
+//!   The same holds for a reservation with an uncertain time, if a job that it asked for exactly was assigned
+//!   to one that did not ask for it.
 //! - Requests with the same fingerprint are interchangeable: each may have the other's job.
 
 mod assignment;
@@ -80,8 +77,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Returns whether a job matters to any reservation: it fits the reservation, or is exactly what a
-    /// reservation asked for at a time that is not certain.
+    /// Returns whether `job` may belong to any reservation: it fits the reservation, or is exactly what the
+    /// reservation asked for but for a time that is not certain.
     pub(super) fn concerns(&self, job: &ListedJob) -> bool {
         let is_exact = |at: &usize| {
             self.rules
@@ -90,8 +87,8 @@ impl<'a> Matcher<'a> {
         self.fitting(job).next().is_some() || self.alike(job).iter().any(is_exact)
     }
 
-    /// Returns the decisions, given the listed jobs that belong to no reservation (`jobs`) and the listed
-    /// jobs that reconciliation has matched before (`reconciled`).
+    /// Decides about the reservations. `jobs` are the listed jobs that belong to no reservation, and
+    /// `reconciled` the listed jobs that reconciliation has matched before.
     pub(super) fn decide(&self, jobs: &[ListedJob], reconciled: &[ReconciledJob]) -> Vec<Decision> {
         let mut jobs: Vec<_> = jobs.iter().collect();
         jobs.sort_by_key(|job| (self.rules.created(job), &job.id));
@@ -120,14 +117,14 @@ impl<'a> Matcher<'a> {
         decisions
     }
 
-    /// Returns the reservations that fit a job, by index.
+    /// Returns the indices of the reservations that `job` fits.
     fn fitting(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
         let fits = |at: &usize| self.rules.differences(job, self.candidates[*at]).is_some();
         self.alike(job).iter().copied().filter(fits)
     }
 
-    /// Returns the reservations that a job may belong to, by index: those that fit it, ignoring the time
-    /// of reservations whose time is not certain.
+    /// Returns the indices of the reservations that `job` may belong to: those that it fits, and those with
+    /// an uncertain time that asked for its model, prompt and source.
     fn possible(&self, job: &ListedJob) -> impl Iterator<Item = usize> {
         let rules = &self.rules;
         let is_possible = move |at: &usize| {
@@ -137,7 +134,7 @@ impl<'a> Matcher<'a> {
         self.alike(job).iter().copied().filter(is_possible)
     }
 
-    /// Returns the reservations with the job's prompt, or all if the list does not tell the prompt.
+    /// Returns the indices of the reservations with the job's prompt, or all if the prompt is not listed.
     fn alike(&self, job: &ListedJob) -> &[usize] {
         match job.prompt {
             Some(digest) => self.by_prompt.get(&digest.0).map_or(&[], Vec::as_slice),
@@ -171,7 +168,7 @@ impl<'a> Matcher<'a> {
         components.into_values().collect()
     }
 
-    /// Matches the jobs and the reservations of one key, all together.
+    /// Matches all jobs and reservations of a component whose reservations belong to one key.
     fn match_together(
         &self,
         component: &Component<'_>,
@@ -224,7 +221,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Assigns the jobs of one key to reservations, first to those that asked for exactly the job.
+    /// Assigns the jobs of one key to reservations, first to those that asked for exactly such a job.
     fn assign(&self, component: &Component<'_>) -> Assignment {
         let Component { jobs, candidates } = component;
         let times = jobs.iter().map(|job| self.rules.created(job).0).collect();
@@ -282,13 +279,13 @@ impl<'a> Matcher<'a> {
         assignment
     }
 
-    /// Matches jobs among reservations of several keys: only a job that a single reservation fits. Any
-    /// other choice, even within one key, could leave a reservation that has a job already to other keys'
-    /// jobs.
+    /// Matches the jobs of a component that has reservations of several keys, and assigns only a job that
+    /// fits a single reservation. Any other choice, even between two reservations of one key, could leave a
+    /// reservation open whose own job went to the other, and the open one could get another key's job.
     ///
-    /// A reservation of the same key that asked for exactly the job, at a time that is not certain, does
-    /// not leave the job without an owner once the reservation that it fits can get no other. It stays a
-    /// candidate: a job of its own that another key's reservation fits too is disputed.
+    /// A second reservation of that key may have asked for exactly what the job has, at an uncertain time.
+    /// The job is then assigned once the list would show any other job of the reservation that it fits. The
+    /// second one stays a candidate: if its own job also fits another key's reservation, it is disputed.
     fn match_certain(
         &self,
         component: &Component<'_>,
@@ -302,7 +299,7 @@ impl<'a> Matcher<'a> {
             let candidates = component.candidates.iter().copied();
             let fits = |c: &&Candidate| rules.differences(job, c).is_some();
             let (fitting, others): (Vec<_>, Vec<_>) = candidates.partition(fits);
-            // Reservations whose time is not certain: of other keys, or nearer to what the job has.
+            // Reservations with an uncertain time: of other keys, or with a more exact match.
             let is_others = |c: &Candidate| fitting.iter().any(|own| own.key != c.key);
             let is_rival = |c: &&Candidate| {
                 is_others(c) && rules.may_be_at_any_time(job, c)
@@ -359,7 +356,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Decides about a reservation that got no job: held for a job that another one got, or voided.
+    /// Decides about `left`, a reservation that got no job. It stays unknown if its request may have created
+    /// an assigned job; `given` lists these with their owners. Otherwise [`Self::void`] decides.
     fn hold_or_void<'j>(
         &self,
         left: &Candidate,
@@ -376,8 +374,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Decides about a reservation that no matched job may belong to: held for a vague job that may be its
-    /// own, or voided once it certainly became no job. `None` leaves it as it is.
+    /// Decides about a reservation that no assigned job may belong to. It stays unknown if an unassigned job
+    /// may be its own, and is voided once certainly no job was created for it. `None`: not decided yet.
     fn void(&self, candidate: &Candidate, hints: &Hints<'_>) -> Option<Decision> {
         let reservation = candidate.id;
         let fits = |vague: &&VagueJob<'_>| self.rules.differences(vague.job, candidate).is_some();
@@ -390,8 +388,8 @@ impl<'a> Matcher<'a> {
             .then_some(Decision::Void { reservation })
     }
 
-    /// Reports that a reservation is held for `job`, which may be its own, when it would otherwise be
-    /// voided.
+    /// Reports that `candidate` stays unknown because `job` may be its own; `None` if it could not be
+    /// voided yet in any case.
     fn hold(&self, candidate: &Candidate, job: &ListedJob) -> Option<Decision> {
         let is_held = candidate.is_unknown() && self.rules.is_due(candidate);
         is_held.then(|| Decision::ambiguous(candidate, job, Ambiguity::Evidence))

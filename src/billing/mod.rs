@@ -1,9 +1,9 @@
 //! The life of a charge: reserve, confirm, post, void. Uses none of Pingora's types.
 //!
-//! [`Billing`] moves money: it makes each step in the ledger and then shows it in the metrics, exactly
-//! once, because the ledger says which call changed something. [`matching`] decides, as a pure function,
+//! [`Billing`] moves money: it makes each step in the ledger and then counts it in the metrics, exactly
+//! once, because the ledger reports which call changed something. [`matching`] decides, as a pure function,
 //! which reservation a listed job belongs to. [`worker`] runs the work that no client waits for: it polls
-//! jobs, reconciles unknown outcomes and prunes.
+//! jobs, reconciles unknown outcomes and prunes old entries.
 
 mod channel_task;
 mod charge;

@@ -36,7 +36,8 @@ impl PendingWrites {
         })
     }
 
-    /// Waits for `wait` before a write is repeated. A stop of the gate cuts the wait short.
+    /// Waits for `wait` before a write is repeated. The wait ends at once when the gate begins to stop, and
+    /// lasts at most 100 ms while it stops.
     pub(super) async fn pause(&self, wait: Duration) {
         let mut stopping = self.0.is_stopping.subscribe();
         if *stopping.borrow_and_update() {
@@ -45,8 +46,8 @@ impl PendingWrites {
         let _ = timeout(wait, stopping.changed()).await;
     }
 
-    /// Waits at most `within` until no write is left, and repeats waiting writes at once. Returns the
-    /// number of writes that are left.
+    /// Waits at most `within` until no write is left. Writes that wait for their next attempt are repeated
+    /// at once. Returns the number of writes that are left.
     pub(super) async fn flush(&self, within: Duration) -> usize {
         self.0.is_stopping.send_replace(true);
         let _ = timeout(within, self.0.count.none()).await;

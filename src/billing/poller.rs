@@ -18,17 +18,18 @@ use crate::ledger::{Job, ReservationId, Unavailable};
 use crate::policy::Timestamp;
 use crate::upstream::QueryError;
 
-/// The minimum number of jobs that are read from the ledger at a time. A round must end while its lease
-/// lasts.
+/// The minimum number of jobs that are read from the ledger at a time.
 const MIN_PAGE: u32 = 50;
+/// The maximum time of one round. A round must end while its lease lasts.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
-/// The bounds of the number of concurrent polls. A job whose answer drips takes up one until its time is
-/// over, and holds up none of the others.
+/// The smallest value that the limit of concurrent polls can have. A poll whose answer comes very slowly
+/// occupies its place until its timeout, and delays none of the others.
 const MIN_POLLS: usize = 16;
+/// The largest value that the limit of concurrent polls can have.
 const MAX_POLLS: usize = 256;
-/// The maximum lag behind the poll rate that is caught up.
+/// The maximum delay behind the poll rate that is made up for by sending the next polls sooner.
 const MAX_LAG: Duration = Duration::from_millis(100);
-/// The divisor of a job's age that gives the time between two polls, so that a long job is polled less
+/// The divisor that turns a job's age into the time between two polls, so that a long job is polled less
 /// and less often.
 const AGE_DIVISOR: u64 = 8;
 /// The maximum time between two polls of a job.
@@ -49,7 +50,7 @@ pub(super) enum Round {
 #[derive(Default)]
 pub(super) struct Poller {
     polls: JoinSet<Result<(), QueryError>>,
-    /// The reservation of the job of each poll.
+    /// For each poll under way, by its task, the reservation of the job that is polled.
     in_progress: HashMap<Id, ReservationId>,
     next: Option<Instant>,
     /// The time until which the channel is not asked.
@@ -57,7 +58,7 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// Makes one round: polls the jobs that are due, at the channel's poll rate.
+    /// Makes one round: polls the jobs that are due, at the configured poll rate.
     pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
         let billing = &task.billing;
         let jobs = &task.snapshot.config.jobs;
@@ -123,8 +124,9 @@ impl Poller {
             .is_some_and(|until| Instant::now() < until)
     }
 
-    /// Collects the polls that have ended, and waits until fewer than `max_polls` are in progress, at
-    /// most until `until`. Returns whether there is room.
+    /// Collects the polls that have ended, and waits until fewer than `max_polls` are in progress, at most
+    /// until `until`. Returns whether fewer are in progress. If a poll found the channel down, the channel
+    /// is not asked again for the time `pause`.
     async fn has_room(&mut self, max_polls: usize, until: Instant, pause: Duration) -> bool {
         loop {
             let ended = match self.in_progress.len() < max_polls {
@@ -153,7 +155,7 @@ impl Poller {
         }
     }
 
-    /// Waits until the next poll may begin.
+    /// Waits until the next poll may begin. `pace` is the time between the starts of two polls.
     async fn wait_for_slot(&mut self, pace: Duration) {
         let now = Instant::now();
         let earliest = now.checked_sub(MAX_LAG).unwrap_or(now);
@@ -169,7 +171,8 @@ impl Poller {
     }
 }
 
-/// Polls one job, settles its charge if it has ended, and otherwise records when to poll it again.
+/// Polls one job, and settles its charge if it has ended. If it has not, posts the charge of a job that is
+/// older than `jobs.expire_after`, and otherwise records when to poll the job again.
 ///
 /// # Errors
 /// If the channel returned no status of the job.
@@ -220,7 +223,8 @@ fn is_old(entry: &JobEntry, now: Timestamp, jobs: &Jobs) -> bool {
     now.since(entry.job.created) > millis(jobs.expire_after)
 }
 
-/// Computes when to poll a job again that has not ended; `wanted` is the channel's wish in milliseconds.
+/// Computes when to poll again a job that has not ended. `wanted` is the wait that the channel asked for,
+/// in milliseconds.
 fn next_poll(entry: &JobEntry, now: Timestamp, jobs: &Jobs, wanted: Option<u64>) -> Timestamp {
     let shortest = millis(jobs.poll_after);
     let longest = millis(MAX_WAIT).max(shortest);

@@ -14,7 +14,7 @@ use crate::dialect::JobAnswer;
 use crate::ledger::{ReservationId, generated_public_id};
 use crate::route::JobId;
 
-/// Returns the preferred public id of a job, to be used unless it is taken.
+/// Returns the preferred public id of a job, which is used unless another job has it already.
 pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> Arc<str> {
     match JobId::fits(upstream_id) {
         true => upstream_id.clone(),
@@ -22,7 +22,9 @@ pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> A
     }
 }
 
-/// Rewrites an answer about a job so that it names the job and its source by their public ids.
+/// Returns `body`, an answer about a job, with the public ids of the job and its source in place of the
+/// channel's ids. `job` is what was read from the body, and a `source` of `None` leaves the source's id as
+/// it is.
 pub(crate) fn with_public_ids(
     job: &JobAnswer,
     body: &Bytes,
@@ -33,8 +35,9 @@ pub(crate) fn with_public_ids(
     rewritten.map_or_else(|| body.clone(), Bytes::from)
 }
 
-/// Finds the public id of a remix's source, if the channel names the source by another id. `None` if
-/// nothing has to be rewritten, or if the ledger cannot be used.
+/// Finds the public id of the job that `job` is a remix of, if the channel names that source by another id.
+/// `None` if nothing has to be rewritten, or if the ledger cannot be used. `remix_of` is the public id that
+/// the ledger has recorded.
 pub(crate) async fn public_source(
     billing: &Billing,
     job: &JobAnswer,

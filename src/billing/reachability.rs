@@ -2,7 +2,7 @@
 
 use crate::ledger::Unavailable;
 
-/// A logger of ledger outages: it logs once when the ledger goes away and once when it is back.
+/// A logger of ledger outages: it logs once when the ledger becomes unavailable and once when it is back.
 #[derive(Default)]
 pub(super) struct Reachability {
     is_away: bool,

@@ -8,15 +8,15 @@ use crate::clock::Clock;
 use crate::ledger::{Charge, Draft, Ledger, ReservationId};
 use crate::policy::{Key, Timestamp};
 
-/// A pending reservation of this request. If it is dropped without having been resolved (the task was
-/// cancelled, or panicked), its outcome is marked as unknown.
+/// The guard of a pending reservation. If it is dropped without having been resolved (the request's task
+/// was cancelled, or panicked), the outcome is marked as unknown.
 pub(crate) struct Reservation {
     pub(super) draft: Draft,
     /// The client key whose limits the reservation counts against.
     pub(super) key: Arc<Key>,
     pub(super) created: Timestamp,
-    /// How much of each limit of the key, and then of its group, is used, this reservation included;
-    /// empty if the ledger has not told.
+    /// How much of each limit of the key, and then of its group, is used, this reservation included; empty
+    /// if the ledger has not reported it.
     pub(super) used: Box<[u64]>,
     /// The time of the reservation, by [`Clock::running`].
     made: Duration,
@@ -32,8 +32,8 @@ pub(super) struct Guard {
 }
 
 impl Reservation {
-    /// Makes the guard of a reservation that the ledger has made pending at `created`, for a request that
-    /// began at `made` by [`Clock::running`].
+    /// Makes the guard of a reservation that the ledger has made pending at `created`. `made` is the same
+    /// moment by [`Clock::running`], from which the reservation's age counts.
     pub(super) fn new(
         draft: Draft,
         key: Arc<Key>,
@@ -62,13 +62,13 @@ impl Reservation {
         &self.draft.charge
     }
 
-    /// Takes out how much of each limit of the key and its group was used when the reservation was made, and
-    /// returns it with the time of the reservation.
+    /// Returns how much of each limit of the key and its group was used when the reservation was made, and
+    /// the time of the reservation. The amounts are moved out of the guard: a second call returns none.
     pub(crate) fn take_used(&mut self) -> (Box<[u64]>, Timestamp) {
         (std::mem::take(&mut self.used), self.created)
     }
 
-    /// Marks the outcome as known, or as recorded unknown: dropping the reservation then does nothing.
+    /// Marks the reservation as resolved, or as recorded as unknown: dropping the guard then does nothing.
     pub(super) fn close(&mut self) {
         self.is_open = false;
     }

@@ -20,7 +20,7 @@ use crate::policy::{Allow, Group, Key, Permit, Timestamp};
 use crate::runtime::Runtime;
 use crate::upstream::LiveChannel;
 
-/// The service that moves money in the ledger, and shows each movement in the metrics once. Clones share
+/// The service that moves money in the ledger, and counts each movement in the metrics once. Clones share
 /// the ledger, the caches and the pending writes.
 #[derive(Clone)]
 pub(crate) struct Billing {
@@ -37,10 +37,11 @@ pub(crate) struct Billing {
 
 /// The parameters of a reservation.
 pub(crate) struct ReserveRequest<'a> {
-    /// The client key that pays, and whose limits hold.
+    /// The client key that pays, and whose limits apply.
     pub(crate) key: &'a Arc<Key>,
     pub(crate) permit: &'a Permit,
-    /// The channel that the ledger records: it is asked if the outcome is unknown.
+    /// The channel that the ledger records for the reservation. It is asked for the job if the outcome
+    /// becomes unknown.
     pub(crate) channel: &'a LiveChannel,
     pub(crate) prompt: PromptDigest,
     /// The job that a remix is made from.
@@ -50,7 +51,7 @@ pub(crate) struct ReserveRequest<'a> {
     pub(crate) poll_after: Duration,
     /// The id of the new reservation.
     pub(crate) id: ReservationId,
-    /// The id of the client's request, if it differs from the reservation's own.
+    /// The id of the client's request; `None` if the gate made it from the reservation's id.
     pub(crate) request_id: Option<&'a str>,
 }
 
@@ -65,8 +66,8 @@ pub(crate) enum ReserveOutcome {
 }
 
 impl Billing {
-    /// Makes the billing of a gate on `ledger`, under the limits of the configuration that `runtime` has in
-    /// force.
+    /// Makes the billing service of a gate, which writes to `ledger` and counts in `metrics`. The limits
+    /// are those of the configuration in force in `runtime`.
     pub(crate) fn new(
         ledger: Arc<dyn Ledger>,
         metrics: Arc<Metrics>,
@@ -101,12 +102,13 @@ impl Billing {
         self.writes.spawn(write)
     }
 
-    /// Waits at most `within` for all background writes to the ledger. Returns the number that are left.
+    /// Waits at most `within` for all background writes to the ledger. Returns the number of writes that
+    /// have not ended.
     pub(crate) async fn flush(&self, within: Duration) -> usize {
         self.writes.flush(within).await
     }
 
-    /// Returns the time by the clock of the billing.
+    /// Returns the present time, by the clock of the gate.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -116,7 +118,8 @@ impl Billing {
         &self.ledger
     }
 
-    /// Finds a job by its public id, whichever key it belongs to.
+    /// Finds the job with the public id `id`, whichever key it belongs to; `None` if the ledger has no such
+    /// job.
     pub(crate) async fn job(&self, id: &str) -> Result<Option<Arc<JobEntry>>, Unavailable> {
         if let Some(entry) = self.jobs.get(id) {
             return Ok(Some(entry));
@@ -125,7 +128,8 @@ impl Billing {
         Ok(job.map(|job| self.jobs.insert(JobEntry::new(job))))
     }
 
-    /// Returns the cache's entry of a job that the ledger returned; adds it if it is not there.
+    /// Returns the cached entry of `job`, a job that the ledger returned. Adds an entry to the cache if
+    /// there is none.
     pub(crate) fn entry(&self, job: &Job) -> Arc<JobEntry> {
         match self.jobs.get(&job.id) {
             Some(entry) => entry,
@@ -133,13 +137,15 @@ impl Billing {
         }
     }
 
-    /// Returns whether the job cache has any job, which can be polled without the ledger.
+    /// Returns whether the job cache holds at least one job. Cached jobs can be polled while the ledger is
+    /// unavailable.
     pub(crate) fn has_cached_jobs(&self) -> bool {
         !self.jobs.is_empty()
     }
 
-    /// Reserves the cost of a permit, unless a limit of the key, its group or the channel is reached, or
-    /// the idempotency key is bound to an earlier request. Returns how long the ledger took, too.
+    /// Reserves the cost of the permit in `request`, unless a limit of the key, its group or the channel is
+    /// reached, or the idempotency key is bound to an earlier request. `at` is the time of the reservation.
+    /// Returns the outcome and the time that the ledger took.
     pub(crate) async fn reserve(
         &self,
         request: ReserveRequest<'_>,
@@ -185,14 +191,15 @@ impl Billing {
         Ok((outcome, took))
     }
 
-    /// Returns the limits in force of `payer`, which bind what is added to its charges later.
+    /// Returns the limits of `payer` in the configuration in force. They apply to amounts that are added to
+    /// the payer's charges after the reservation.
     pub(super) fn limits_in_force(&self, payer: &Payer) -> BindingLimits {
         self.runtime.snapshot().config.limits_of(payer)
     }
 
-    /// Makes a new reservation in place of one that was given up before its channel answered with a job,
-    /// if the limits in force allow it: a reservation is resolved once, and the job must be charged. `None`
-    /// if a limit has no room.
+    /// Makes a new reservation from `draft`, whose own reservation was voided before its channel answered
+    /// with a job. A voided reservation cannot be confirmed any more, and the job must be charged. Returns
+    /// `None` if the cost would exceed a limit in force.
     pub(super) async fn reserve_again(
         &self,
         draft: &Draft,
@@ -207,7 +214,7 @@ impl Billing {
         };
         let request_id = draft.request_id.clone();
         let request_id = request_id.unwrap_or_else(|| draft.id.request_id().into());
-        // The idempotency key was free meanwhile, and may be bound to a later request.
+        // The idempotency key was free in the meantime, and may now be bound to a later request.
         for claim in [draft.claim.clone(), None] {
             let draft = Draft {
                 id: ReservationId::generate(at),
@@ -225,11 +232,12 @@ impl Billing {
         Ok(None)
     }
 
-    /// Moves a reservation to another channel, because its present channel has created nothing.
-    /// `refused_by` names the channels so far, with their reasons.
+    /// Moves `reservation` to `channel`, because its present channel has created no job. `refused_by` names
+    /// the channels that were tried so far, with their reasons.
     ///
     /// # Errors
-    /// If the ledger cannot be used: the caller must void the reservation, whichever channel it is on.
+    /// If the ledger cannot be used. The caller must then void the reservation, whether or not the ledger
+    /// has moved it.
     pub(crate) async fn reroute(
         &self,
         reservation: &mut Reservation,
@@ -254,7 +262,8 @@ impl Billing {
         Ok(rerouted)
     }
 
-    /// Records a channel's answer to a create in the background, for operators: it decides nothing.
+    /// Records a channel's answer to a create, in the background and only for operators: no decision
+    /// depends on the record.
     pub(crate) fn note_answer(&self, reservation: &Reservation, answer: ChannelAnswer) {
         let channel = reservation.charge().channel.clone();
         self.note(reservation.id(), Note::Answer { channel, answer });
@@ -278,7 +287,7 @@ impl Billing {
         });
     }
 
-    /// Voids a reservation that certainly became no job. `reason` is a word for operators.
+    /// Voids a reservation for which certainly no job was created. `reason` is recorded for operators.
     pub(crate) async fn void(&self, mut reservation: Box<Reservation>, reason: &'static str) {
         reservation.close();
         let id = reservation.id();
@@ -317,7 +326,7 @@ impl Billing {
         Ok(voided.is_some())
     }
 
-    /// Marks the outcome of a reservation as unknown, so that its channel will be asked.
+    /// Marks the outcome of a reservation as unknown, so that its channel will be asked for the job.
     pub(crate) async fn mark_unknown(&self, mut reservation: Box<Reservation>) {
         reservation.close();
         let (id, channel) = (reservation.id(), &reservation.charge().channel);
@@ -334,8 +343,8 @@ impl Billing {
     }
 }
 
-/// Returns a key by which the ledger reserves for `payer` under `limits`. It is no key of a client: the
-/// payer's own may have other limits by now, be in another group, or not be configured any more.
+/// Makes a key under which the ledger reserves for `payer` with `limits`. The client's configured key is
+/// not used: by now it may have other limits, be in another group, or be configured no more.
 fn bound_key(payer: &Payer, limits: BindingLimits) -> Arc<Key> {
     Arc::new(Key {
         name: payer.key.clone(),
@@ -352,7 +361,8 @@ fn bound_key(payer: &Payer, limits: BindingLimits) -> Arc<Key> {
     })
 }
 
-/// Returns the address, clock and limits of `channel` that a reservation made at `at` records.
+/// Returns what a reservation made at `at` records about `channel`: its address, the time that its clock
+/// shows, and its limits.
 fn placement(channel: &LiveChannel, at: Timestamp) -> Placement {
     let limits = &channel.spec().limits;
     Placement {

@@ -1,8 +1,8 @@
 //! Retries calls to the ledger that were not answered.
 //!
-//! The ledger tells the one call that made a change that it did, and every other call that nothing was
-//! left to do. So a call that was not answered may have been the call whose charge must be counted, and
-//! only its own repetition finds out.
+//! The ledger reports a change only to the call that made the change, and reports to every other call that
+//! nothing was left to do. So a call that was not answered may be the one whose charge must be counted in the
+//! metrics, and only a repetition of this call can find out.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,15 @@ use std::time::Duration;
 use super::pending_writes::PendingWrites;
 use crate::ledger::{ReservationId, Unavailable};
 
-/// The wait before the first retry of a call; doubled with each retry, up to the maximum.
+/// The wait before the first retry of a call; it is doubled with each retry, up to [`RETRY_AFTER_MAX`].
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// The maximum wait before a retry.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// The maximum number of calls that are being retried at a time.
 const MAX_RETRIES: usize = 100_000;
 
-/// The kind of a ledger call about a reservation: one call of each kind is retried at a time.
+/// The kind of a ledger call about a reservation. For each reservation, at most one call of each kind is
+/// retried at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LedgerCall {
     Confirm,
@@ -29,7 +31,7 @@ pub(super) enum LedgerCall {
     NoteJobError,
 }
 
-/// The set of calls that are being retried. Clones share it.
+/// The set of ledger calls that are being retried. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LedgerRetries {
     calls: Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>,
@@ -51,8 +53,8 @@ impl LedgerRetries {
     }
 
     /// Retries `call` until the ledger answers, unless the same step of the reservation is being retried
-    /// already. If the process ends before, a later process finds the reservation unchanged in the
-    /// ledger, and its channel is asked.
+    /// already. Beyond `MAX_RETRIES` calls, logs an error and does not retry. If the process ends first, a
+    /// later process finds the reservation unchanged in the ledger, and its channel is asked.
     pub(super) fn start<F, C>(&self, id: ReservationId, step: LedgerCall, mut call: F)
     where
         F: FnMut() -> C + Send + 'static,
@@ -86,15 +88,15 @@ impl LedgerRetries {
         });
     }
 
-    /// Locks the set. No panic can leave it half-written, so a poisoned lock is taken as it is.
+    /// Locks the set. No panic can leave it half-written, so the set of a poisoned lock is used unchanged.
     fn lock(&self) -> MutexGuard<'_, HashSet<(ReservationId, LedgerCall)>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Computes the wait after another failure. A failure that lasts until somebody mends its cause is
-/// retried too, since a charge depends on it, but at the maximum wait: quick retries do not help against
-/// a full disk.
+/// Computes the wait after another failure, given the `wait` before it. A call whose failure lasts until
+/// somebody removes the cause is retried too, since a charge depends on it, but at the maximum wait: quick
+/// retries do not help against a full disk.
 fn next_wait(wait: Duration, error: &Unavailable) -> Duration {
     match error.is_transient() {
         true => (wait * 2).min(RETRY_AFTER_MAX),
@@ -102,7 +104,7 @@ fn next_wait(wait: Duration, error: &Unavailable) -> Duration {
     }
 }
 
-/// A mark that one call is being retried, until it is dropped.
+/// A guard that marks one call as being retried until it is dropped.
 struct Retrying(LedgerRetries, (ReservationId, LedgerCall));
 
 impl Drop for Retrying {

@@ -35,8 +35,8 @@ impl Billing {
     }
 
     /// Records that a job was deleted at its channel. Nobody can see the job's end any more, and the
-    /// channel gives nothing back: the job stays charged unless its end was seen before. If the ledger
-    /// cannot be used, the call is retried.
+    /// channel refunds nothing: the job stays charged unless its end was seen before. If the ledger cannot
+    /// be used, the call is retried.
     pub(crate) async fn note_deleted(&self, entry: &JobEntry) {
         let id = entry.job.reservation;
         if let Err(error) = self.ledger.mark_deleted(id, self.now()).await {
@@ -85,7 +85,8 @@ impl Billing {
         end: JobEnd,
     ) -> Result<(), Unavailable> {
         if self.retries.has(job.reservation, LedgerCall::Confirm) {
-            // The outcome of the confirmation must be known first: the ledger tells only its last call.
+            // The outcome of the confirmation must be known first: the ledger recognises a repetition only of
+            // the last call that changed a reservation.
             return Err(Unavailable::transient("its confirmation is not known yet"));
         }
         let JobEnd {
@@ -112,7 +113,8 @@ impl Billing {
             Resolution::Voided => Event::Voided,
         };
         self.metrics.charge(event, &charge);
-        // Without the channel's times, until now: up to one poll interval longer than the job took.
+        // If the channel reports no times, the job counts as running until now: up to one poll interval too
+        // long.
         let seen = || Duration::from_millis(self.now().since(job.created));
         let lasted = lasted.unwrap_or_else(seen);
         self.metrics.ended(&charge, status, lasted);

@@ -23,20 +23,21 @@ use crate::plural::Counted;
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{LiveChannel, UpstreamClient, probe_health};
 
-/// The interval of a gate's heartbeats. A shared ledger takes a gate for dead after four times this long
+/// The interval of a gate's heartbeats. A shared ledger considers a gate dead after four times this interval
 /// without a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The maximum time to record the end of a request, beyond its deadlines.
+/// The additional time, beyond the deadlines of a request, that recording the request's end may take.
 const LATE: Duration = Duration::from_secs(5);
-/// The interval between prunings of expired entries, and the maximum number of entries in one step.
+/// The interval between prunings of expired entries.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// The maximum number of entries that one step of pruning removes.
 const MAX_PRUNED: u32 = 1000;
 /// The shortest and the longest wait between two rounds of a channel's task.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// The background worker of a gate: polls jobs to their end, reconciles unknown outcomes with channels'
-/// lists, and prunes old entries. One for each gate; leases in the ledger make sure that of the gates
-/// that share it one does each task.
+/// lists, and prunes old entries. Each gate has one worker. Leases in the ledger ensure that each task is
+/// done by only one of the gates that share the ledger.
 pub(crate) struct Worker {
     billing: Billing,
     client: Arc<UpstreamClient>,
@@ -123,10 +124,10 @@ impl Worker {
         }
     }
 
-    /// Computes a duration longer than any request can be pending at this gate: its last bytes leave
-    /// within `jobs.unknown_grace` of its reservation or never, and from then on
-    /// [`create_timeout`](crate::channel::Channel::create_timeout) bounds it. Requests under way keep the
-    /// configuration that they began with, so this duration never becomes shorter.
+    /// Returns a duration that is longer than any request can be pending at this gate. The last bytes of a
+    /// request leave within `jobs.unknown_grace` of its reservation or never, and from then on
+    /// [`create_timeout`](crate::channel::Channel::create_timeout) limits the request. Requests under way
+    /// keep the configuration that they began with, so this duration never becomes shorter.
     fn lost_after(&self) -> Duration {
         let snapshot = self.runtime.snapshot();
         let channels = snapshot.channels.all().iter();
@@ -173,8 +174,9 @@ impl Worker {
         }
     }
 
-    /// Expires the reservations and jobs of channels that are not configured any more or are switched
-    /// off: nobody can be asked about them, and they are given up like those whose end nobody has seen.
+    /// Expires the reservations and jobs of channels that are no longer configured or are switched off,
+    /// since nobody can be asked about them. After `jobs.expire_after`, an unknown reservation is voided,
+    /// and a job stays charged.
     async fn expire_removed_channels(&self) -> Result<(), Unavailable> {
         let (billing, ledger) = (&self.billing, self.billing.ledger());
         let snapshot = self.runtime.snapshot();
@@ -209,15 +211,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes or renews the lease of `task` for `span`; returns whether this gate holds it. If the ledger is
-    /// away, no gate holds a lease.
+    /// Takes or renews the lease of `task` for `span`; returns whether this gate holds it. While the ledger
+    /// is unavailable, no gate holds a lease.
     async fn has_lease(&self, task: &str, span: Duration) -> bool {
         let leased = self.billing.ledger().lease(task, span).await;
         leased.unwrap_or(false)
     }
 
-    /// Runs the tasks of every configured channel, each separately, so that a task that hangs holds up no
-    /// other.
+    /// Runs the tasks of every configured channel, each separately, so that a task that hangs does not
+    /// delay the others.
     async fn run_channel_tasks(self: Arc<Self>) {
         let (mut tasks, mut before) = (JoinSet::new(), None);
         loop {
@@ -244,7 +246,8 @@ impl Worker {
         }
     }
 
-    /// Warns of channels that are not configured any more and have jobs that have not ended.
+    /// Logs a warning for each channel that was removed between the configurations `before` and `now` and
+    /// still has unfinished jobs.
     async fn warn_of_removed(&self, before: &Snapshot, now: &Snapshot) {
         let was_there = |name: &Arc<str>| {
             let before = before.channels.get(name);
@@ -259,7 +262,7 @@ impl Worker {
         if removed.is_empty() {
             return;
         }
-        // If the ledger is away, that has been logged already.
+        // If the ledger is unavailable, that has been logged already.
         for open in self
             .billing
             .ledger()
@@ -368,8 +371,8 @@ impl Worker {
         matches!(round, Ok(Round::More))
     }
 
-    /// Shows in the metrics that a round is done, except at an address that is not configured any more:
-    /// no alert waits for its rounds.
+    /// Records in the metrics that a round is done. Rounds at an address that is no longer configured are
+    /// not recorded, since no alert watches them.
     fn note_round(&self, of: &ChannelTask, task: Task) {
         if of.channel.is_removed() {
             return;
@@ -379,8 +382,8 @@ impl Worker {
     }
 }
 
-/// Returns the tasks at an address of a channel: jobs are polled by one task for all addresses, and each
-/// address has a list of its own to be reconciled.
+/// Returns the tasks that run for one address of a channel. Each address has its own list of jobs to
+/// reconcile, and the task of the first address polls the jobs of all addresses.
 fn tasks_at(snapshot: &Snapshot, channel: &Arc<LiveChannel>) -> Vec<Task> {
     match snapshot.channels.is_first(channel) {
         true => vec![Task::Poll, Task::Reconcile],
@@ -388,7 +391,7 @@ fn tasks_at(snapshot: &Snapshot, channel: &Arc<LiveChannel>) -> Vec<Task> {
     }
 }
 
-/// Computes the wait between two rounds of work: a quarter of `span`, within bounds.
+/// Computes the wait between two rounds of work: a quarter of `span`, limited to the range of [`TICKS`].
 fn tick(span: Duration) -> Duration {
     (span / 4).clamp(TICKS.0, TICKS.1)
 }

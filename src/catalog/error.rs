@@ -3,10 +3,11 @@
 /// The reason why a part of a catalog is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// A duration that is not a whole number of seconds from 1 to 3600, plainly written.
+    /// A duration that is not a whole number of seconds from 1 to 3600, in digits without a leading zero.
     #[error("`{0}` is no duration: write whole seconds from 1 to 3600, such as \"4\"")]
     BadSeconds(String),
-    /// A size that is not `WIDTHxHEIGHT` with 1 to 65535 pixels each, plainly written.
+    /// A size that is not `WIDTHxHEIGHT`, where each is from 1 to 65535 pixels, in digits without a leading
+    /// zero.
     #[error("`{0}` is no size: write WIDTHxHEIGHT, such as 1280x720")]
     BadSize(String),
     /// A default that is not among the values on offer.
@@ -18,7 +19,8 @@ pub enum CatalogError {
     /// An empty list where one entry is required.
     #[error("no {0} on offer: name at least one")]
     Empty(&'static str),
-    /// A cost beyond [`Amount::MAX`](crate::money::Amount::MAX).
+    /// A model whose longest duration in its most expensive size costs more than
+    /// [`Amount::MAX`](crate::money::Amount::MAX).
     #[error("the cost of `{0}` is larger than any amount can be")]
     TooExpensive(String),
 }

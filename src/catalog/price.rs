@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Size;
 use crate::money::{Amount, Multiplier, PricePerSecond};
 
-/// The list prices of a model's sizes at one time, in the text that ledgers keep:
-/// `1280x720=0.10,720x1280=0.10`. Empty where they are not known. Cloning shares the text.
+/// The prices per second of a model's sizes at one time, as the text that ledgers keep:
+/// `1280x720=0.10,720x1280=0.10`. The text is empty where the prices are not known. Clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceList(Arc<str>);
 
@@ -65,7 +65,7 @@ impl PriceList {
         Self(entries.collect::<Vec<_>>().join(",").into())
     }
 
-    /// Makes a price list from the text that a ledger has kept.
+    /// Makes a price list from the text that a ledger has kept, without checking the text.
     pub fn from_text(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
@@ -75,12 +75,12 @@ impl PriceList {
         &self.0
     }
 
-    /// Returns whether no price is known.
+    /// Returns whether the list has no prices, because they are not known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Finds the price of a size; `None` if the list has none.
+    /// Finds the price per second of the size named `size`; `None` if the list has no valid one.
     pub fn price(&self, size: &str) -> Option<PricePerSecond> {
         let entries = self.0.split(',').filter_map(|entry| entry.split_once('='));
         let mut prices = entries.filter(|(name, _)| *name == size);
@@ -89,8 +89,8 @@ impl PriceList {
 }
 
 impl Quote {
-    /// Computes the cost of `seconds` of video at `price`, times `multiplier`; `None`
-    /// beyond [`Amount::MAX`].
+    /// Computes the list cost of `seconds` of video at `price`, and the billed cost, which is the list cost
+    /// times `multiplier`. `None` if either is above [`Amount::MAX`].
     pub fn new(price: PricePerSecond, seconds: u32, multiplier: Multiplier) -> Option<Self> {
         let list = price.times(seconds)?;
         let billed = multiplier.apply(list)?;

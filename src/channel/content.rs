@@ -2,8 +2,9 @@
 //!
 //! A channel that keeps its videos in a file store answers a download with a redirect. The gate follows
 //! it for the client, since a client could not reach such a store, or would learn its address. The
-//! configuration limits where a channel can send the gate: to hosts that are named there, by TLS unless
-//! the channel itself is reached without, and at public addresses unless that very host is named.
+//! configuration limits the targets. The host must be covered by the channel's `content_hosts`. The target
+//! must use TLS, unless the channel itself does not. A host that only a wildcard covers must have a public
+//! address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,9 +17,9 @@ use super::url::{ParseUrlError, ServerUrl, parse_port, split_port};
 pub struct ContentHost {
     /// The host name in lower case; for a wildcard, the part after `*.`.
     name: String,
-    /// Whether the hosts under that name are meant, at any depth, and not the name itself.
+    /// Whether all subdomains of `name` are meant, at any depth, and not `name` itself.
     is_wildcard: bool,
-    /// The port, if it is not the scheme's default.
+    /// The port; `None` for the default port of the URL's scheme.
     port: Option<u16>,
 }
 
@@ -96,7 +97,7 @@ impl ContentHost {
 /// The target of a redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentUrl {
-    /// The server; its path is empty.
+    /// The server, with an empty `base_path`.
     pub server: ServerUrl,
     /// The path and query, as they stand in the redirect.
     pub path: String,
@@ -107,10 +108,10 @@ pub struct ContentUrl {
 /// The reason why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotFollowed {
-    /// The `Location` is missing, or is no valid `http(s)` URL without a user, nor an absolute path.
+    /// The `Location` is missing, or is neither an absolute path nor a valid `http(s)` URL, or has a user.
     #[error("its Location is no http or https URL")]
     Unreadable,
-    /// The target's host is not named in the channel's `content_hosts`.
+    /// The channel's `content_hosts` do not cover the target's host and port.
     #[error("it leads to a host that is not in the channel's content_hosts")]
     Host,
     /// The target is plain HTTP, and the channel uses TLS.
@@ -122,10 +123,11 @@ pub enum NotFollowed {
 }
 
 impl ContentUrl {
-    /// Resolves the `Location` of an answer from `from`, if `channel` may redirect there.
+    /// Resolves `location`, a redirect's `Location`, against the URL `from` of the server that sent it.
     ///
     /// # Errors
-    /// If the URL is not valid, its host is not named, or it leads from TLS to plain HTTP.
+    /// If the URL is not valid, the `content_hosts` of `channel` do not cover its host, or `channel` uses TLS
+    /// and the URL does not.
     pub fn resolve(
         location: &str,
         from: &ServerUrl,
@@ -152,8 +154,8 @@ impl ContentUrl {
     }
 }
 
-/// Splits a URL reference that has at least an absolute path into the server, and the path with its
-/// query.
+/// Splits a URL reference into its server, and its path with the query; `None` where it is not valid. For an
+/// absolute path, the server is that of `from`.
 fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     let location = location.split('#').next()?;
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
@@ -204,8 +206,8 @@ fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     Some((server, format!("{slash}{path}")))
 }
 
-/// Returns whether an address is public, and not one of this machine, its network or its provider's
-/// networks, where servers trust anybody who can reach them.
+/// Returns whether an address is public: not of this machine, of its network or of its provider's networks.
+/// Servers at addresses that are not public often trust everybody who can reach them.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

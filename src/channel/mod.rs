@@ -29,7 +29,7 @@ pub struct Channel {
     pub name: Arc<str>,
     /// The URL of the channel's first address.
     pub url: ServerUrl,
-    /// Further addresses with the same credential: each job is asked for at the address that made it.
+    /// Further addresses with the same credential. Requests about a job go to the address that created it.
     pub replicas: Vec<ServerUrl>,
     /// The credential: non-empty, visible ASCII. Present exactly if `auth` is not [`Auth::None`].
     pub credential: Option<Secret>,
@@ -39,7 +39,7 @@ pub struct Channel {
     pub models: BTreeSet<Arc<str>>,
     /// The JSON types in which the channel takes `seconds`.
     pub seconds_type: SecondsType,
-    /// Whether HTTP/2 is used to the channel.
+    /// The use of HTTP/2 on connections to the channel.
     pub http2: Http2,
     /// The trust roots of a private channel, in DER; if there are none, the system's are used.
     pub ca: Vec<Vec<u8>>,
@@ -62,18 +62,18 @@ pub struct Channel {
     pub dialect: Dialect,
     /// The hosts to which the channel may redirect for a video.
     pub content_hosts: Vec<ContentHost>,
-    /// The channel's tier: a tier takes the creates that no channel of a lower tier can take.
+    /// The channel's tier. A channel gets only the creates that no channel of a lower tier can take.
     pub tier: u32,
-    /// The channel's weight in its tier, 1 to 1000: a channel of 80 gets four times the creates of one
-    /// of 20.
+    /// The channel's weight in its tier, 1 to 1000. A channel with the weight 80 gets four times the creates
+    /// of one with the weight 20.
     pub weight: u32,
     /// The state of the channel: active, draining (no creates), or off (nothing is sent to it).
     pub state: ChannelState,
-    /// The limits of all creates that are sent to the channel, whichever key they come from.
+    /// The limits on the creates that are sent to the channel, counted over all keys.
     pub limits: Vec<Limit>,
     /// The prices that the channel charges the gate's operator, if they are configured.
     pub purchase: Option<Purchase>,
-    /// The rules by which a failing channel gets no creates for a time.
+    /// The rules for ejecting the channel when it fails: it then gets no creates for a time.
     pub ejection: EjectionRules,
     /// The probe that checks whether the channel works, if one is configured.
     pub probe: Option<Probe>,
@@ -84,8 +84,8 @@ pub struct Channel {
 pub const EARLY_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Channel {
-    /// Replaces the channel's credential in a text from the channel: some channels repeat what they were
-    /// sent.
+    /// Replaces the channel's credential in `text`, a text from the channel, by `[credential]`: some channels
+    /// repeat what they were sent.
     pub fn redacted<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match &self.credential {
             Some(credential) if text.contains(credential.expose()) => {
@@ -95,9 +95,9 @@ impl Channel {
         }
     }
 
-    /// Returns **the** bound of a create: the maximum time from the sending of its last bytes until its
-    /// whole answer is there, or given up. A create that is pending for longer has no owner any more:
-    /// each wait that makes up this time has a total deadline, in `upstream/exchange.rs`.
+    /// Returns the maximum time from the moment when the gate begins to send the last bytes of a create until
+    /// it has the whole answer or gives up. No task handles a create that is pending for longer. Each wait in
+    /// this time has a total deadline, in `upstream/exchange.rs`.
     pub fn create_timeout(&self) -> Duration {
         let last_bytes = self.read_timeout;
         let rest_of_answer = self.read_timeout;
@@ -155,15 +155,15 @@ pub enum Auth {
     None,
 }
 
-/// The use of HTTP/2 to a channel.
+/// The use of HTTP/2 on connections to a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Http2 {
-    /// As ALPN negotiates under TLS; HTTP/1.1 on a plain URL.
+    /// HTTP/2 or HTTP/1.1 as ALPN negotiates with TLS; HTTP/1.1 for an `http://` URL.
     #[default]
     Auto,
     /// HTTP/1.1 only.
     Never,
-    /// HTTP/2 only, with prior knowledge on a plain URL.
+    /// HTTP/2 only; for an `http://` URL with prior knowledge.
     Always,
 }
 

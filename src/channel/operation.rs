@@ -33,7 +33,7 @@ impl ChannelState {
 /// The prices that a channel charges for its videos, and their currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purchase {
-    /// The currency's name, a label: `USD`.
+    /// The currency's name, such as `USD`, as labels show it.
     pub currency: Arc<str>,
     /// The price: a factor of the list price, or prices by model and size.
     pub price: PurchasePrice,
@@ -44,16 +44,18 @@ pub struct Purchase {
 pub enum PurchasePrice {
     /// The price, in the channel's currency, of one USD of list price.
     Factor(Multiplier),
-    /// The price of one second by model and size: for every size of every model that the channel serves.
+    /// The prices of one second of video, by model and size. Every size of every model that the channel
+    /// serves has a price.
     Prices(BTreeMap<Arc<str>, PriceList>),
 }
 
 /// The rules for ejecting a channel whose answers show that it fails: it gets no creates for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EjectionRules {
-    /// The number of consecutive failures and timeouts that eject a channel, at least one.
+    /// The number of consecutive failures and timeouts of creates, or of probes, that eject a channel; at
+    /// least one.
     pub failures: u32,
-    /// The first pause of an ejected channel. Each failed trial doubles it.
+    /// The first pause of an ejected channel. Each failed trial doubles the pause, up to `max_pause`.
     pub pause: Duration,
     /// The longest pause, at least `pause`.
     pub max_pause: Duration,

@@ -17,13 +17,14 @@ pub struct EgressProxy {
     pub authorization: Option<Secret>,
 }
 
-/// The reason why a text is not a valid proxy URL. The text could hold a password and is not repeated.
+/// The reason why a text is not a valid proxy URL. The error does not repeat the text, which could contain
+/// a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseProxyError {
     /// The URL does not begin with `http://`.
     #[error("a proxy's URL begins with http://, whatever the channel's begins with")]
     Scheme,
-    /// The user or password is badly escaped, or cannot stand in Basic credentials: the user is empty or
+    /// The user or password is badly escaped, or cannot be sent as Basic credentials: the user is empty or
     /// has a colon, or either has a control character.
     #[error(
         "the user and password before `@` are not USER:PASSWORD: write what has another meaning \
@@ -49,7 +50,7 @@ impl EgressProxy {
             return Err(ParseProxyError::Scheme);
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        // A password may hold an `@` by mistake: the host begins after the last one.
+        // A password may contain an `@` by mistake: the host begins after the last `@`.
         let (user_info, authority) = match rest.rsplit_once('@') {
             Some((user_info, authority)) => (Some(user_info), authority),
             None => (None, rest),
@@ -68,7 +69,7 @@ impl EgressProxy {
     }
 }
 
-/// Encodes user and password as Basic credentials (RFC 7617).
+/// Encodes the `USER:PASSWORD` of a URL, which is percent-encoded, as Basic credentials (RFC 7617).
 fn basic(user_info: &str) -> Result<Secret, ParseProxyError> {
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     let (user, password) = (decode(user)?, decode(password)?);
@@ -80,7 +81,8 @@ fn basic(user_info: &str) -> Result<Secret, ParseProxyError> {
     Ok(Secret::new(format!("Basic {}", STANDARD.encode(joined))))
 }
 
-/// Decodes `%XX` escapes.
+/// Decodes the `%XX` escapes of a user or password. Fails for an invalid escape, for a control character, and
+/// for an `@`, `/` or space that is not escaped.
 fn decode(text: &str) -> Result<Vec<u8>, ParseProxyError> {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The parsed URL of a channel. The path of an API call is `base_path` and `/v1/videos...`.
+/// The parsed URL of a channel. The path of an API call is `base_path` followed by `/v1/videos...`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrl {
     /// Whether the scheme is `https`.
@@ -15,7 +15,8 @@ pub struct ServerUrl {
     pub base_path: String,
 }
 
-/// The reason why a text is not a valid channel URL. The text could hold a password and is not repeated.
+/// The reason why a text is not a valid channel URL. The error does not repeat the text, which could contain
+/// a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUrlError {
     /// The URL does not begin with `https://` or `http://`.
@@ -83,7 +84,8 @@ impl ServerUrl {
         })
     }
 
-    /// Returns the URL in the one spelling in which ledgers keep it.
+    /// Returns the URL as ledgers keep it: always in the same spelling, without the default port and without
+    /// a slash at the end.
     pub fn text(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.base_path)
@@ -125,8 +127,8 @@ pub(super) fn split_port(authority: &str) -> Result<(String, Option<&str>), Pars
 }
 
 /// Returns whether `host` is a valid host name (RFC 1123, section 2.1; underscores occur in container
-/// networks), or an IPv4 address. A name that ends in a number must be an address: resolvers would take
-/// `127.1` or `2130706433` for one.
+/// networks), or an IPv4 address. A host whose last label is a number must be a whole IPv4 address, since
+/// resolvers would read `127.1` or `2130706433` as an address.
 fn is_host(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or("");
     if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {

@@ -44,8 +44,8 @@ pub(super) struct WantedCredit {
     /// The name recorded as the author; by default the user who runs the command, at this host.
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// An id of your own, such as a ticket's number: with it the command can be repeated, and is
-    /// recorded once.
+    /// An id that you choose, such as a ticket's number. If the command is repeated with the same id,
+    /// the credit is recorded once.
     #[arg(long, value_name = "ID")]
     id: Option<String>,
 }
@@ -89,9 +89,9 @@ fn author(by: Option<&str>, reason: &str) -> Result<Author, String> {
     })
 }
 
-/// Returns the name of the user who runs the command; under sudo, of the user who called it. Services and
-/// containers set none of the variables: then the system's name of the user is returned, or the number of
-/// a user without a name.
+/// Returns the name of the user who runs the command or, under sudo, of the user who called sudo. The name
+/// is read from environment variables. Services and containers set none of them: then it is the system's
+/// name of the user `uid`, or the number of a user without a name.
 fn user_of(variable: &dyn Fn(&str) -> Option<String>, uid: Uid) -> String {
     let set = |name: &&str| variable(name).filter(|user| !user.trim().is_empty());
     let users = ["SUDO_USER", "USER", "LOGNAME"];
@@ -108,7 +108,7 @@ async fn void_in(ledger: LedgerUrl, job: String, author: Author) -> Result<VoidD
     match ledger {
         LedgerUrl::Memory => Err(IN_MEMORY.into()),
         LedgerUrl::Sqlite(path) => {
-            // The call ends within its own time limit, and not in the middle of a write.
+            // The call has a time limit of its own, and does not end in the middle of a write.
             let voided = void_sqlite(&path, &job, &author, WITHIN / 2);
             voided.map_err(|error| error.to_string())
         }
@@ -198,8 +198,8 @@ fn with_id(problem: &str, id: &str) -> String {
     )
 }
 
-/// Checks the id of a credit that an operator chose: 1 to 128 visible ASCII characters. A repetition of
-/// the command is recognised by it.
+/// Checks the id that an operator chose for a credit: 1 to 128 visible ASCII characters that do not begin
+/// with [`VOID_ID`]. A repetition of the command is recognised by this id.
 fn usable_id(id: &str) -> Result<Arc<str>, String> {
     let visible = id.bytes().all(|byte| byte.is_ascii_graphic());
     match (1..=128).contains(&id.len()) && visible && !id.starts_with(VOID_ID) {

@@ -1,4 +1,4 @@
-//! Helpers of the commands that use a ledger beside running gates.
+//! Helpers of the commands that use a ledger while gates may be running.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::policy::Timestamp;
 /// The maximum time that a command waits for the ledger.
 pub(super) const WITHIN: Duration = Duration::from_secs(30);
 
-/// The error of a command whose ledger is in memory.
+/// The error message for a command that needs a ledger outside of a gate's memory.
 pub(super) const IN_MEMORY: &str = "the ledger is in memory: nobody but its gate can use it, and it \
      is gone with that: this command wants `ledger: sqlite:PATH` or `postgres://...`";
 
-/// Runs a command's work on a ledger, for at most [`WITHIN`].
+/// Runs a command's work on a ledger. Fails if the work takes longer than [`WITHIN`].
 pub(super) fn run<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -29,14 +29,14 @@ pub(super) fn run<T>(work: impl Future<Output = Result<T, String>>) -> Result<T,
     done
 }
 
-/// Formats a time as RFC 3339 in UTC, with milliseconds.
+/// Formats a time as RFC 3339 in UTC, with milliseconds; `?` if the time is out of range.
 pub(super) fn shown(time: Timestamp) -> String {
     let time = i64::try_from(time.0).ok();
     let time = time.and_then(|ms| Time::from_millisecond(ms).ok());
     time.map_or_else(|| "?".into(), |time| format!("{time:.3}"))
 }
 
-/// Returns the present time by the machine's clock.
+/// Returns the current time of the machine's clock.
 pub(super) fn now() -> Timestamp {
     Timestamp(u64::try_from(Time::now().as_millisecond()).unwrap_or_default())
 }

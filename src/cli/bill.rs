@@ -46,8 +46,8 @@ const ROUNDING: &str = "list price per second (USD) x seconds x multiplier = bil
 const PRUNED: &str = "Lines without a price are for jobs that an earlier version pruned: they are dated \
      by their reservations, and their amounts are exact.";
 
-/// The time after its end, in milliseconds, until which a month may still get lines: for clocks that
-/// differ, and for pending writes of gates.
+/// The time after the end of a month for which its bill may still get lines, in milliseconds. It allows
+/// for clocks that differ, and for pending writes of gates.
 const SETTLING: u64 = 3_600_000;
 
 /// A time later than that of any entry in a ledger: the end of the year 9999.
@@ -129,7 +129,7 @@ async fn read(ledger: LedgerUrl, query: BillQuery) -> Result<BillReading, String
     }
 }
 
-/// Returns the beginning and the end of a month in UTC.
+/// Parses a month such as `2026-11`, and returns its beginning and its end in UTC.
 fn month(text: &str) -> Option<(Timestamp, Timestamp)> {
     let (year, month) = text.split_once('-')?;
     let digits =
@@ -146,7 +146,7 @@ fn month(text: &str) -> Option<(Timestamp, Timestamp)> {
     Some((at(first)?, at(next)?))
 }
 
-/// The state of a month, by whether it may get further lines.
+/// The state of a month: whether its bill may still get lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MonthState {
     /// The month has not begun: there is no bill yet.
@@ -170,7 +170,7 @@ impl MonthState {
         }
     }
 
-    /// Returns the state of the month in a ledger that has all writes until `replayed` (a standby's).
+    /// Returns the state at `now` as read; a standby's ledger has all writes until `replayed`.
     fn as_read(
         now: Timestamp,
         replayed: Option<Timestamp>,
@@ -387,7 +387,7 @@ impl Bill<'_> {
     }
 }
 
-/// Writes a field of CSV (RFC 4180).
+/// Formats a text as a field of CSV (RFC 4180), in quotes if it needs them.
 fn quoted(text: String) -> String {
     match text.contains([',', '"', '\r', '\n']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),

@@ -1,5 +1,5 @@
-//! `tollgate check`: finds what would stop `tollgate serve`, and with `--online` asks also the database
-//! and the channels.
+//! `tollgate check`: finds the problems that would prevent `tollgate serve` from starting. With `--online`,
+//! it also contacts the database and the channels.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ use crate::ledger::{Ledger as _, MemoryLedger, PostgresLedger, SqliteLedger};
 use crate::metrics::Metrics;
 use crate::server;
 
-/// The maximum time to wait for the database: as long as a gate waits to connect, and a margin.
+/// The maximum time to wait for the database: a gate's maximum time to connect, and a margin.
 const DATABASE_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) fn run(path: &Path, online: bool) -> ExitCode {
@@ -56,7 +56,8 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Returns the problems of certificate, SQLite file and addresses that would stop a gate on this machine.
+/// Returns the problems that would prevent a gate from starting on this machine: those of the certificate,
+/// the SQLite file and the addresses.
 fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     match config.listen.tls.as_ref().map(server::read_identity) {
@@ -87,8 +88,8 @@ fn problems(config: &Config) -> Vec<String> {
     problems
 }
 
-/// Warns of a certificate that is not valid now: a gate starts with it all the same, but clients that
-/// check it refuse it.
+/// Prints a warning, which names `place`, if a certificate is not valid now. A gate starts with such a
+/// certificate, but clients that check it refuse it.
 fn warn_of_validity(place: &str, identity: &TlsIdentity) {
     let now = Clock::default().now().seconds();
     if let Err(not_valid) = identity.validity().check(now) {
@@ -96,8 +97,8 @@ fn warn_of_validity(place: &str, identity: &TlsIdentity) {
     }
 }
 
-/// Checks that an address belongs to this machine. An address in use does: perhaps by the gate that runs
-/// with this configuration.
+/// Checks that this machine can listen on an address. An address that is in use passes, because the gate
+/// that uses this configuration may be running.
 fn can_listen(address: SocketAddr) -> io::Result<()> {
     match TcpListener::bind(address) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
@@ -105,8 +106,8 @@ fn can_listen(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Connects to the database and probes the channels, and returns the problems. A channel is asked for no
-/// more than an entry of its list.
+/// Connects to the database, probes the channels, and returns the problems. A probe requests at most one
+/// entry of the channel's list.
 fn ask(config: Config) -> io::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,4 +1,4 @@
-//! `tollgate mock` and `tollgate demo`.
+//! `tollgate mock`: runs a mock channel. `tollgate demo`: runs a gate with a mock channel behind it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::mock::{self, Options};
 
 /// The default credential of the mock channel.
 pub(super) const CREDENTIAL: &str = "mock-channel-key";
-/// The environment variable from which the demonstration's configuration takes that credential.
+/// The environment variable from which the demonstration's configuration reads the mock's credential.
 const CREDENTIAL_VARIABLE: &str = "TOLLGATE_MOCK_CREDENTIAL";
 /// The address at which the demonstration's configuration expects the mock channel.
 const MOCK_ADDRESS: &str = "127.0.0.1:8081";
@@ -72,7 +72,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
     })
 }
 
-/// Reads the configuration, with the mock channel's credential in the environment.
+/// Reads the configuration. If the variable of the mock channel's credential is not set, the default is
+/// used.
 fn load(path: &Path) -> Loaded {
     load_with(path, &|name| std::env::var(name).ok())
 }
@@ -123,7 +124,7 @@ fn hints(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    /// The command in the help runs without a variable to set.
+    /// Checks that `tollgate demo` runs without any environment variable.
     #[test]
     fn the_demonstration_needs_no_environment() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo.yaml");

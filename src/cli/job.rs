@@ -1,4 +1,4 @@
-//! `tollgate job`: prints all that the ledger knows of a charge, for disputes.
+//! `tollgate job`: prints everything that the ledger knows of a charge, for disputes.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -28,10 +28,10 @@ pub(super) struct Wanted {
     /// as the log names it.
     #[arg(required_unless_present = "key", conflicts_with_all = ["key", "at"])]
     id: Option<String>,
-    /// The name of a key whose charges around the time --at are told.
+    /// The name of a key whose charges around the time --at are printed.
     #[arg(long, value_name = "NAME", requires = "at")]
     key: Option<String>,
-    /// The time around which charges of --key are told, two minutes before and after it:
+    /// The time around which charges of --key are printed, two minutes before and after it:
     /// 2026-11-28T10:32:00Z, or 10:32 for today in UTC.
     #[arg(long, value_name = "TIME", requires = "key")]
     at: Option<String>,
@@ -79,7 +79,7 @@ pub(super) fn run(config: &Path, wanted: &Wanted) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Returns the message that a key was charged for nothing around a time.
+/// Returns the error message that the ledger has no charge of `key` around the requested time.
 fn none_of_key(config: &Path, key: &str) -> String {
     // If the keys cannot be read, the ledger's answer is all that is known.
     let unknown = match config::has_key(config, key) {
@@ -106,7 +106,7 @@ fn query(wanted: &Wanted, now: Time) -> Result<RecordQuery, String> {
     }
 }
 
-/// Parses a time with a zone into milliseconds since 1970; a time of day alone means today's, in UTC.
+/// Parses a time with a zone, or a time of day, which means today in UTC, into milliseconds since 1970.
 fn moment(text: &str, now: Time) -> Option<u64> {
     let time = match text.parse::<Time>() {
         Ok(time) => time,

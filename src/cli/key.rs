@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::config;
 use crate::key::{self, KeyDigest};
 
-/// Makes a client key, and prints it once, with the entry to paste into the configuration.
+/// Makes a client key. Prints the key, which is not stored, and its entry for the configuration.
 pub(super) fn new(name: Option<&str>, group: Option<&str>) -> ExitCode {
     for (what, text) in [("a key", name), ("a group", group)] {
         if let Some(text) = text
@@ -34,7 +34,7 @@ pub(super) fn new(name: Option<&str>, group: Option<&str>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Returns the text that says what to replace in an entry before it is used.
+/// Returns the text that says which placeholders to replace in a key's entry; empty if there are none.
 fn missing(name: Option<&str>, group: Option<&str>) -> &'static str {
     match (name, group) {
         (Some(_), Some(_)) => "",
@@ -51,7 +51,7 @@ fn missing(name: Option<&str>, group: Option<&str>) -> &'static str {
     }
 }
 
-/// Formats a key's entry for the configuration. An unknown name or group is written as a placeholder that
+/// Formats a key's entry for the configuration. A missing name or group is written as a placeholder that
 /// no configuration accepts, so that it cannot be forgotten.
 fn entry(name: Option<&str>, group: Option<&str>, digest: KeyDigest) -> String {
     let (name, group) = (name.unwrap_or("<NAME>"), group.unwrap_or("<GROUP>"));

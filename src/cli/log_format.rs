@@ -14,8 +14,8 @@ use crate::access_log::LogFormat;
 /// Whether log lines are JSON; before the configuration is read they are text.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// Sets the format of log lines from now on. With JSON, a panic is a log line too: a reader of JSON could
-/// not read its plain message.
+/// Switches the log to JSON lines if `format` is JSON; text never replaces JSON. With JSON, a panic is a
+/// log line too, because a reader of JSON could not read its plain message.
 pub(super) fn set(format: LogFormat) {
     let is_json = format == LogFormat::Json;
     if is_json && !JSON.swap(is_json, Ordering::Relaxed) {
@@ -69,7 +69,7 @@ fn text(line: &mut String, time: &dyn fmt::Display, record: &Record<'_>) -> fmt:
     visited.map_err(|_| fmt::Error)
 }
 
-/// Formats a line as a JSON object with the time first; the line's values stand beside its message.
+/// Formats a line as a JSON object with the time first. The record's key-value pairs follow the message.
 fn json(line: &mut String, time: &dyn fmt::Display, record: &Record<'_>) -> fmt::Result {
     write!(
         line,
@@ -94,8 +94,8 @@ fn json_string(line: &mut String, text: &str) -> fmt::Result {
     line.write_str(&quoted)
 }
 
-/// A visitor that writes ` key=value` for each pair; a value with other marks than those of names is
-/// quoted.
+/// A visitor that writes ` key=value` for each pair. A value is quoted if it is empty or contains a quote,
+/// `=`, a backslash, or anything but visible ASCII.
 struct TextPairs<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {

@@ -22,7 +22,7 @@ pub(super) struct Limited {
 /// A place in the code that writes a line: file, line and level.
 type Place = (Option<&'static str>, Option<u32>, Level);
 
-/// For each place, when it last wrote a line, and the number of lines suppressed since.
+/// For each place, the time of its last written line, and the number of lines suppressed since.
 #[derive(Default)]
 struct Places(HashMap<Place, (Instant, u64)>);
 

@@ -1,5 +1,5 @@
-//! A queue of log lines, written by a thread of its own: a slow or stalled reader of the log holds up no
-//! request.
+//! A queue of log lines, which a thread of its own writes, so that a slow or stalled reader of the log
+//! does not delay requests.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 /// The counts of this process's queue; not set while lines are written without a queue.
 static QUEUED: OnceLock<Arc<Queued>> = OnceLock::new();
 
-/// The numbers of log lines that were queued, written, and dropped since the last written line.
+/// The numbers of lines queued and written since the start, and of lines dropped since the last write.
 #[derive(Default)]
 struct Queued {
     accepted: AtomicU64,
@@ -34,7 +34,7 @@ impl Lines {
     /// Starts the thread that writes queued lines to standard error.
     ///
     /// # Errors
-    /// If the system has no thread left.
+    /// If the system cannot start a thread.
     pub(super) fn to_stderr() -> io::Result<Self> {
         let lines = Self::start(io::stderr())?;
         // Only one queue is ever started in a process.
@@ -69,7 +69,7 @@ impl Write for Lines {
     }
 }
 
-/// Writes queued lines to `out` as they come, and before a line the number of lines dropped before it.
+/// Writes queued lines to `out` as they come. If lines were dropped, first writes their number.
 fn write_all(lines: &Receiver<Vec<u8>>, mut out: impl Write, queued: &Queued) {
     while let Ok(line) = lines.recv() {
         let dropped = queued.dropped.swap(0, Ordering::Relaxed);

@@ -27,9 +27,9 @@ use clap::{Parser, Subcommand};
 
 /// A streaming gate for paid video generation.
 ///
-/// Tollgate stands before channels that speak the OpenAI Videos API (/v1/videos). It checks
-/// who asks and what for while the request streams through, puts the channel's key in place
-/// of the client's, charges each client key for what is rendered, and tells Prometheus.
+/// Tollgate is a proxy in front of channels that speak the OpenAI Videos API (/v1/videos). It
+/// checks the key and the body of a request while it streams through, replaces the client's key
+/// by the channel's, charges each client key for what is rendered, and has metrics for Prometheus.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -55,15 +55,15 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Find whatever would stop `serve`: problems of the configuration with file, line and
-    /// column (one of form, such as an unknown key, comes alone); then the certificate, the
-    /// ledger's file and the addresses. A gate that runs is not disturbed. The exit code is 0
-    /// where there is no problem and 1 otherwise.
+    /// Find the problems that would prevent `serve` from starting: those of the configuration, with
+    /// file, line and column (an error of form, such as an unknown key, is reported alone); then
+    /// those of the certificate, the ledger's file and the addresses. A running gate is not
+    /// disturbed. The exit code is 0 if there is no problem and 1 otherwise.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Ask PostgreSQL and each channel as well, the latter for one entry of its list.
+        /// Also connect to PostgreSQL, and request one entry of each channel's list.
         #[arg(long)]
         online: bool,
     },
@@ -72,13 +72,13 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// Ask a gate whether it is ready. The exit code is 0 where it is, and 1 otherwise.
+    /// Ask a gate whether it is ready. The exit code is 0 if it is, and 1 otherwise.
     Health {
         /// The gate's admin address.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
         address: SocketAddr,
     },
-    /// Tell all that the ledger knows of a charge: each step with its time and reason.
+    /// Print everything that the ledger knows of a charge: each step with its time and reason.
     ///
     /// For disputes. A gate that uses the ledger is not disturbed.
     Job {
@@ -90,9 +90,9 @@ enum Command {
     },
     /// Print the bill of a month: lines with unit prices, and totals by key and currency.
     ///
-    /// A charge is billed in the month (UTC) in which it was posted, an adjustment in the one in which
-    /// it was recorded: a month that is over does not change. A gate that uses the ledger is not
-    /// disturbed.
+    /// A charge is billed in the month (UTC) in which it was posted, an adjustment in the month in
+    /// which it was recorded. So the bill of a past month does not change. A gate that uses the
+    /// ledger is not disturbed.
     Bill {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -100,10 +100,11 @@ enum Command {
         #[command(flatten)]
         wanted: bill::Wanted,
     },
-    /// Take off the bill what a job costs that was posted.
+    /// Take the cost of a posted job off the bill.
     ///
-    /// It is a line of its own, in the month that runs, and the limits of its key and group have room
-    /// again. A job is voided once: to repeat this changes nothing. A gate may be running.
+    /// The void is a separate line in the bill of the current month. The cost no longer counts towards
+    /// the limits of the key and its group. A job is voided once: a repetition changes nothing. A gate
+    /// may be running.
     Void {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -113,8 +114,8 @@ enum Command {
     },
     /// Take an amount off the bill of a key.
     ///
-    /// It is a line of its own, in the month that runs, and changes no limit. With --id it can be
-    /// repeated safely. A gate may be running.
+    /// The credit is a separate line in the bill of the current month, and changes no limit. With --id
+    /// the command can be repeated safely. A gate may be running.
     Credit {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -132,14 +133,14 @@ enum Command {
     },
     /// Run the mock channel alone: the whole Videos API without a renderer.
     ///
-    /// Jobs move by time and end as a small playable MP4. Counters of what reached it are
-    /// at /mock/stats, the last requests at /mock/requests. Faults come on demand: write
+    /// Jobs progress with time and end as a small playable MP4. Counters of the requests are
+    /// at /mock/stats, the last requests at /mock/requests. To cause a fault, write
     /// [mock:FAULT] into a prompt, send the header x-mock-fault, or use --fault.
     Mock {
-        /// Where to listen. Given several times, as many channels run, each on its own.
+        /// The address to listen on. If given several times, as many independent channels run.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
         listen: Vec<SocketAddr>,
-        /// The credential that it asks for.
+        /// The credential that requests must present.
         #[arg(long, value_name = "TEXT", default_value = demo::CREDENTIAL)]
         credential: String,
         /// Seconds from a job's creation to its completion.
@@ -160,12 +161,12 @@ enum Command {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Make a random client key of 256 bits. Prints the key, which is kept nowhere, and the lines
-    /// of the configuration that let it in, with its SHA-256 alone.
+    /// Make a random client key of 256 bits. Prints the key, which is stored nowhere, and its entry
+    /// for the configuration, which contains only the key's SHA-256.
     New {
-        /// What the key is labelled by in the bill, the metrics and the log.
+        /// The name that labels the key in the bill, the metrics and the log.
         name: Option<String>,
-        /// The group whose price it pays, one of `groups` in the configuration.
+        /// The key's group, which sets its price: one of `groups` in the configuration.
         #[arg(long)]
         group: Option<String>,
     },
@@ -205,7 +206,7 @@ fn init_log() {
     let environment = env_logger::Env::default().default_filter_or("info");
     let mut builder = env_logger::Builder::from_env(environment);
     builder.format(log_format::write);
-    // Without that thread, lines are written by the thread that logs.
+    // If the queue's thread cannot be started, each thread writes its own lines.
     if let Ok(lines) = log_queue::Lines::to_stderr() {
         builder.target(env_logger::Target::Pipe(Box::new(lines)));
     }

@@ -12,8 +12,8 @@ use crate::config::Bounds;
 /// ledger, listeners, the gate's own requests to channels, and the runtime.
 const OWN: u64 = 64;
 
-/// Raises the soft limit to the hard limit, and returns the resulting limit; `None` if the system has no
-/// such limit or does not tell.
+/// Raises the soft limit to the hard limit, and returns the resulting limit; `None` if the system does
+/// not report the limit.
 pub(super) fn raise_limit() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     if soft == hard {
@@ -41,14 +41,15 @@ pub(super) struct TooFewFiles {
     limit: u64,
     connections: u64,
     uploads: u64,
-    /// The number of client connections that can be kept open with a connection to a channel for each.
+    /// The number of client connections that can be open at once, each with a connection to a channel.
     pub(super) fitting: usize,
 }
 
-/// Checks that the configured bounds fit into `limit`, the limit of open files. Besides the connections of
-/// clients, each upload needs one to a channel, and `concurrent_uploads` counts twice: once for large
-/// bodies and once for small ones. A client may make several uploads over one HTTP/2 connection, so the
-/// number of connections is no bound for uploads.
+/// Checks that the configured bounds fit into `limit`, the limit of open files.
+///
+/// Besides its client's connection, each upload needs one to a channel. `concurrent_uploads` counts twice:
+/// once for large bodies and once for small ones. A client may make several uploads over one HTTP/2
+/// connection, so the maximum number of connections does not bound the uploads.
 pub(super) fn check(limit: u64, bounds: &Bounds) -> Result<(), TooFewFiles> {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let connections = count(bounds.connections);

@@ -35,7 +35,7 @@ impl StartupSettings {
         }
     }
 
-    /// Returns the names of the settings whose new values in `other` wait for the next start.
+    /// Returns the names of the settings that differ in `other`. They take effect only at the next start.
     fn unlike(&self, other: &Self) -> Vec<&'static str> {
         let (listen, others) = (&self.listen, &other.listen);
         let differ = [
@@ -74,16 +74,16 @@ impl Reading {
     }
 }
 
-/// The handler of reloads: reads the files and puts them in force, unless the configuration is not valid.
+/// The handler of reloads. It reads the files, and applies the configuration if it is valid.
 pub(super) struct Reloader<'a, L> {
     load: L,
     pub(super) gate: &'a Gate,
-    /// The listener's certificate, which is replaced by the content of its files.
+    /// The listener's certificate, which a reload replaces by the content of its files; `None` without TLS.
     certificate: Option<Arc<ServerCertificate>>,
     started: StartupSettings,
-    /// The result of the last reading.
+    /// The result of the last reading of the files.
     last: Result<Reading, config::Error>,
-    /// The files that the last reading depended on.
+    /// The files that the configuration depended on when it was last read.
     paths: BTreeSet<PathBuf>,
     watcher: Watcher,
 }
@@ -147,7 +147,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
         }
     }
 
-    /// Applies the files as read; a configuration that is not valid replaces nothing.
+    /// Applies the result of reading the files. An invalid configuration is logged, and replaces nothing.
     fn apply(&mut self, read: Result<(Config, Reading), config::Error>) -> ReloadOutcome {
         match read {
             Ok((config, reading)) => {
@@ -173,7 +173,7 @@ impl<'a, L: Fn() -> Loaded> Reloader<'a, L> {
     }
 
     /// Applies a configuration. Returns its differences from the one before, and the names of the settings
-    /// that wait for the next start.
+    /// that take effect only at the next start.
     fn apply_config(
         &self,
         config: Config,
@@ -202,10 +202,11 @@ fn with_reading(config: Result<Config, config::Error>) -> Result<(Config, Readin
     })
 }
 
-/// Replaces the listener's certificate for future handshakes by the content of its files. A certificate
-/// that cannot be used replaces nothing, nor does one that is not valid now: clients that check would be
-/// lost, and the old one is no worse. Returns the end of a new certificate's validity, in seconds since
-/// 1970; `None` if the certificate is unchanged. The error is the problem for which the old one stays.
+/// Replaces the listener's certificate for future handshakes by `read`, the content of its files.
+///
+/// The old certificate stays if the new one cannot be used or is not valid now: clients that check it
+/// would be lost, and the old one is no worse. Returns the end of the new certificate's validity, in
+/// seconds since 1970; `None` if the certificate is unchanged. The error is why the old one stays.
 fn replace_certificate(
     in_force: &ServerCertificate,
     read: &Result<TlsIdentity, CertificateError>,

@@ -84,8 +84,8 @@ fn to_json(load: &ConfigLoad) -> serde_json::Value {
     })
 }
 
-/// The maximum time that recording a load in the ledger is retried, and the maximum number of waiting
-/// loads.
+/// The maximum time for which the recording of a load (a start or reload) in the ledger is retried.
+/// [`MAX_WAITING`] is the maximum number of loads that wait for a retry.
 const KEEP_WITHIN: Duration = Duration::from_secs(600);
 const MAX_WAITING: usize = 32;
 /// The first and the longest pause between two attempts.
@@ -109,16 +109,16 @@ pub(super) fn keep_reload(gate: &Gate, change: &ConfigChange) {
     );
 }
 
-/// The number of loads that the ledger did not take at the first attempt, and does not have yet.
+/// The number of loads that could not be recorded at the first attempt, and are being retried.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Returns the number of loads that are still to be written after a failed attempt.
+/// Returns the number of loads whose recording failed at first, and is being retried.
 pub(super) fn waiting() -> usize {
     WAITING.load(Ordering::Relaxed)
 }
 
-/// Records a load in the ledger in the background, with retries. The caller does not wait for the ledger:
-/// a reload decides nothing there, and the log has the load too.
+/// Records a load in the ledger in the background, with retries. The caller does not wait for the ledger,
+/// because a reload does not depend on the record, and the log has the load too.
 fn keep(
     gate: &Gate,
     event: LoadEvent,
@@ -160,7 +160,7 @@ fn keep(
             WAITING.fetch_sub(1, Ordering::Relaxed);
         }
     };
-    // A stop waits for the first attempt, but not for a ledger that is away.
+    // A stop of the gate waits for the first attempt, but not for the retries.
     gate.spawn_write(async move {
         if ledger.note_load(&load).await.is_err() {
             if WAITING.fetch_add(1, Ordering::Relaxed) < MAX_WAITING {
@@ -173,7 +173,7 @@ fn keep(
     });
 }
 
-/// Logs that a load is given up, since too many wait for the ledger.
+/// Logs that a load is not recorded, because too many loads wait for the ledger.
 fn log_not_kept(load: &ConfigLoad) {
     let changes = &load.changes;
     log::warn!("not kept in the ledger, which is away: configuration {changes}");

@@ -87,8 +87,7 @@ fn listen(
     })
 }
 
-/// Opens the ledger. A database that gates share need not be available yet: until it is, the gate is not
-/// ready.
+/// Opens the ledger. A PostgreSQL database need not be available yet; the gate is not ready until it is.
 fn open_ledger(url: &LedgerUrl) -> io::Result<Arc<dyn Ledger>> {
     match url {
         LedgerUrl::Memory => {
@@ -113,7 +112,7 @@ async fn serve(
     mut activated: Activated,
     beside: impl Future<Output = io::Result<()>>,
 ) -> io::Result<Result<(), StillInProgress>> {
-    // Before anybody can know that the gate runs: each of these signals, unhandled, would end it.
+    // The handlers come first: without them, each of these signals would end the process.
     let signals = Signals::new()?;
     let metrics = Metrics::new().map_err(io::Error::other)?;
     log_format::set(config.log.format);
@@ -185,7 +184,7 @@ impl Running {
         let began = Instant::now();
         self.gate.stopping();
         let (grace, patience) = stop_times(&self.gate);
-        // For the grace, for the requests of clients, and for those of the admin listener.
+        // Time for the grace, for the requests of clients, and for those of the admin listener.
         systemd::notify(&[NotifyState::Stopping]);
         systemd::extend_stop(grace + patience * 2 + STOP_MARGIN);
         if !grace.is_zero() {
@@ -204,8 +203,8 @@ impl Running {
             let _ = admin.stop(patience).await;
         }
         self.background.abort();
-        // Its error says that it was aborted. A round that is amid its decisions may still begin a write:
-        // the next start finds what is lost with it.
+        // Its error is the abort, and is ignored. A round in progress may still begin a write; the next start
+        // finds what is lost with it.
         let _ = self.background.await;
         let left = self.gate.flush(FLUSH_WITHIN).await + reloads::waiting();
         if let Some(watched) = self.watched {
@@ -247,7 +246,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// The maximum time to flush background writes to the ledger.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Logs how the gate stopped.
+/// Logs how the gate stopped: whether all requests have ended, and how many writes to the ledger are left.
 fn log_end(all_ended: bool, left: usize, took: Duration) {
     let seconds = took.as_secs_f64();
     match (all_ended, left) {
@@ -266,8 +265,8 @@ fn log_end(all_ended: bool, left: usize, took: Duration) {
     }
 }
 
-/// Returns how long a stopping gate still takes requests (`listen.grace`), and how long requests under way
-/// may go on after that (`bounds.shutdown_timeout`).
+/// Returns for how long a stopping gate still accepts requests (`listen.grace`), and for how long running
+/// requests may continue after that (`bounds.shutdown_timeout`).
 fn stop_times(gate: &Gate) -> (Duration, Duration) {
     let config = &gate.snapshot().config;
     (config.listen.grace, config.bounds.shutdown_timeout)
@@ -299,7 +298,7 @@ async fn run_until_stopped(
                 let _ = reload(&mut reloader);
             },
             Some(reply) = reloads.recv() => {
-                // The operator's request may have been given up.
+                // An error is ignored: the operator's request may have been cancelled.
                 let _ = reply.send(reload(&mut reloader));
             }
             () = after(watch) => reloader.reload_changed(),

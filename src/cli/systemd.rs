@@ -1,6 +1,6 @@
 //! The interface to systemd: sockets, readiness, the watchdog.
 //!
-//! Without systemd none of this does anything: the environment variables that ask for it are not set.
+//! Without systemd nothing here has an effect, since the environment variables that request it are not set.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -26,8 +26,8 @@ pub(super) fn notify_reloading() {
     }
 }
 
-/// Starts a task that notifies systemd's watchdog for as long as the runtime works, if systemd asks for
-/// it (`WatchdogSec`).
+/// Starts a task that notifies systemd's watchdog for as long as the runtime works. `None` if systemd does
+/// not request it (`WatchdogSec`).
 pub(super) fn watch() -> Option<JoinHandle<()>> {
     let mut micros = 0;
     if !sd_notify::watchdog_enabled(false, &mut micros) || micros == 0 {
@@ -63,7 +63,7 @@ impl Activated {
         Self(listeners.collect())
     }
 
-    /// Removes and returns the socket that serves `address`; `None` if systemd passed no such socket.
+    /// Removes and returns the socket for the configured `address`; `None` if systemd passed no such socket.
     pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let is_it = |listener: &TcpListener| {
             let found = listener.local_addr();
@@ -81,14 +81,14 @@ impl Activated {
     }
 }
 
-/// Returns whether a socket at `found` serves the configured address `wanted`. A socket at `[::]` takes
-/// IPv4 connections as well.
+/// Returns whether a socket bound to `found` accepts the connections of the configured address `wanted`.
+/// A socket bound to `[::]` accepts IPv4 connections as well.
 fn serves(found: SocketAddr, wanted: SocketAddr) -> bool {
     let takes_all = found.ip() == Ipv6Addr::UNSPECIFIED && wanted.ip().is_unspecified();
     found == wanted || found.port() == wanted.port() && takes_all
 }
 
-/// Asks systemd to wait for `by` from now on before it kills a process that stops.
+/// Asks systemd not to kill this process, which is stopping, until the time `by` from now.
 pub(super) fn extend_stop(by: Duration) {
     let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
     notify(&[NotifyState::ExtendTimeoutUsec(micros)]);

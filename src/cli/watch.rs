@@ -1,13 +1,13 @@
 //! Detects changes of the configuration's files, and waits until they have been written.
 //!
-//! A half-written file can be a valid configuration with fewer keys. So a change counts only when nothing
-//! has moved from one look to the next, and nothing moves while the files are read.
+//! A half-written file can be a valid configuration with fewer keys. So a change counts only if the files
+//! are the same at two successive checks, and do not change while they are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The metadata by which two states of a file or folder are told apart (times, length, inode, device);
+/// The metadata that distinguish two states of a file or folder: its times, length, inode and device.
 /// `None` if there is no such file.
 type Stamp = Option<[u64; 7]>;
 
@@ -39,16 +39,16 @@ fn stamp(path: &Path) -> Stamp {
 /// The state for deciding that files have changed and are no longer being written. Reads no files itself.
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
-    /// The states of the files at the last reading; `None` if they are not certain, as after a reading
-    /// that was not waited for.
+    /// The states of the files when they were last read; `None` if they are not known, as after a reload that
+    /// did not check them.
     read: Option<Stamps>,
-    /// The states at the last look, if the files had changed.
+    /// The states at the last check, if they differed from those at the last reading.
     changed: Option<Stamps>,
 }
 
 impl Watcher {
     /// Returns whether to read the files now: their states `now` differ from those at the last reading, and
-    /// are the same as at the look before.
+    /// are the same as at the check before.
     pub(super) fn is_due(&mut self, now: &Stamps) -> bool {
         if self.read.as_ref() == Some(now) {
             self.changed = None;
@@ -59,9 +59,9 @@ impl Watcher {
         stand_still
     }
 
-    /// Returns whether a reading between two looks is consistent: the states `before` and `after` are the
-    /// same. If not, the files must be looked at again; they may be other files, as the configuration names
-    /// them.
+    /// Returns whether the files did not change while they were read: the states `before` and `after` are the
+    /// same. If not, the files must be checked again. `after` may cover other files, since the configuration
+    /// that was read may name others.
     pub(super) fn is_whole(&mut self, before: Stamps, after: Stamps) -> bool {
         let is_whole = before == after;
         self.read = is_whole.then_some(before);
@@ -69,7 +69,7 @@ impl Watcher {
         is_whole
     }
 
-    /// Forgets the last reading: the files were read without a look at their states.
+    /// Forgets all states, because the files were read without a check of their states.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
@@ -85,8 +85,8 @@ mod tests {
         Stamps([(PathBuf::from("a.yaml"), stamp)].into())
     }
 
-    /// Checks a sequence of looks: the state of the file, and whether it must be read then. Each reading
-    /// is consistent.
+    /// Makes a sequence of checks of one file, and asserts for each whether the file must be read. An item of
+    /// `looks` is the number of the file's state and the expected answer. Each reading is consistent.
     fn looks(watcher: &mut Watcher, looks: &[(u64, bool)]) {
         for (number, (state, due)) in looks.iter().enumerate() {
             let is_due = watcher.is_due(&at(*state));

@@ -1,4 +1,4 @@
-//! The bounds of what one request, one connection and the whole process may take.
+//! The bounds of the resources that one request, one connection and the whole process may use.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use crate::multipart::MAX_HEADER_BYTES;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// The bounds of requests, connections and the process. None is zero; sizes are at most 1 TiB, durations
-/// at most 24 hours.
+/// The bounds of requests, connections and the process.
+///
+/// Each is at least 1. Sizes are at most 1 TiB, durations at most 24 hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// The maximum length of a create body, in bytes.
@@ -26,39 +27,39 @@ pub struct Bounds {
     pub part_header_bytes: usize,
     /// The maximum length of a prompt, in characters.
     pub prompt_chars: usize,
-    /// The maximum time that a client may send nothing of a request that it has begun, or take nothing of
-    /// its answer.
+    /// The maximum time for which a client may pause in sending a request that it has begun, or in receiving
+    /// the answer.
     pub read_timeout: Duration,
-    /// The maximum duration of an upload, from the gate's first wait or the first bytes to its end.
+    /// The maximum duration of an upload, from its first bytes or the gate's first wait for them to its end.
     pub upload_timeout: Duration,
     /// The time since its last request after which an idle client connection is closed.
     pub keepalive_timeout: Duration,
     /// The maximum number of requests on one HTTP/1.1 client connection.
     pub keepalive_requests: u32,
     /// The maximum number of concurrent uploads of create bodies: this many large ones, and as many again
-    /// that are 64 KiB at most by their heads. Bodies that arrive with their heads do not count.
+    /// whose heads declare at most 64 KiB. A body that arrives with its head does not count.
     pub concurrent_uploads: usize,
     /// The maximum number of concurrent uploads of one key.
     pub uploads_per_key: usize,
     /// The minimum rate at which a client must send a create body, in bytes per second.
     pub upload_rate: u64,
-    /// The length of each stretch of waiting for the client after which its upload rate is checked.
+    /// The total time of waiting for the client's bytes after which its upload rate is checked, each time.
     pub upload_rate_window: Duration,
     /// The maximum number of open client connections.
     pub connections: usize,
-    /// The maximum number of bytes that are still read after a refusal in mid-upload.
+    /// The maximum number of bytes of an upload that the gate still reads after it has refused the request.
     pub drain_bytes: u64,
-    /// The maximum time that reading goes on after a refusal in mid-upload.
+    /// The maximum time for which the gate still reads an upload after it has refused the request.
     pub drain_timeout: Duration,
-    /// The maximum length of a channel's answer to a create or poll that is read for the job, in bytes;
-    /// for a page of the channel's list, 64 times that, which is not kept.
+    /// The maximum length of a channel's answer to a create or poll that is read to find the job, in bytes. A
+    /// page of the channel's list, which is not kept in memory, may have 64 times that.
     pub answer_bytes: usize,
-    /// The maximum time that requests may go on after the program was asked to stop.
+    /// The maximum time for which running requests may continue after the program was asked to stop.
     pub shutdown_timeout: Duration,
 }
 
-/// Returns the default number of concurrent uploads of one key: four keys together fill the gate, and
-/// none alone does.
+/// Returns the default of `uploads_per_key`: a quarter of `concurrent_uploads`, at least 1. So a single
+/// key cannot use them all.
 fn share(concurrent_uploads: usize) -> usize {
     (concurrent_uploads / 4).max(1)
 }
@@ -129,7 +130,7 @@ impl Bounds {
             head_bytes: head_bytes?,
             headers: headers?,
             parts: parts?,
-            // Limited here, so that files written when more was allowed still load.
+            // Limited here rather than refused, so that files from a time of larger maximums still load.
             part_header_bytes: part_header_bytes?.min(MAX_HEADER_BYTES),
             prompt_chars: prompt_chars?,
             read_timeout: read_timeout?,

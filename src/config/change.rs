@@ -1,4 +1,4 @@
-//! Compares a configuration with the one before it.
+//! Compares a new configuration with the one that it replaces.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -10,21 +10,21 @@ use crate::channel::Channel;
 use crate::key::KeyDigest;
 use crate::policy::{Group, Validity};
 
-/// Names of keys, groups, models or channels, in order.
+/// A sorted list of names: of keys, groups, models or channels.
 type Names = Vec<Arc<str>>;
 
-/// The differences between a configuration and the one before it. Holds names only, and no secret.
+/// The differences between a new configuration and the one that it replaces. Contains names, no secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigChange {
-    /// The hash of the configuration before.
+    /// The hash of the replaced configuration.
     pub before: ConfigHash,
-    /// The hash of the configuration that replaces it.
+    /// The hash of the new configuration.
     pub now: ConfigHash,
     /// Keys that are new.
     pub keys_added: Names,
     /// Keys that were removed.
     pub keys_removed: Names,
-    /// Keys that got or lost a digest.
+    /// Keys to which a digest was added, or from which one was removed.
     pub keys_rotated: Names,
     /// Keys that moved to another group.
     pub keys_moved: Vec<KeyMoved>,
@@ -56,23 +56,23 @@ pub struct ConfigChange {
     pub channels_removed: Names,
     /// Channels that changed in any way, including their credentials.
     pub channels_changed: Names,
-    /// Other sections that changed, by their names in the file.
+    /// The names of other sections of the file that changed.
     pub settings: Vec<&'static str>,
 }
 
 /// A key that moved to another group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyMoved {
-    /// The key's name.
+    /// The name of the key that moved.
     pub key: Arc<str>,
-    /// The name of the key's group in the configuration before.
+    /// The name of the key's group in the replaced configuration.
     pub from: Arc<str>,
     /// The name of the key's group in the new configuration.
     pub to: Arc<str>,
 }
 
 impl ConfigChange {
-    /// Compares the configuration `now` with the one before it.
+    /// Compares the new configuration `now` with `before`, the one that it replaces.
     pub fn between(before: &Config, now: &Config) -> Self {
         let mut change = Self::none(before.hash, now.hash);
         change.compare_keys(before, now);
@@ -159,7 +159,7 @@ impl ConfigChange {
             let (was_off, is_off) = (is_disabled(&digests_before), is_disabled(&digests));
             note(!was_off && is_off, &mut self.keys_disabled, name);
             note(was_off && !is_off, &mut self.keys_enabled, name);
-            // The times of digests that both have: changes of other digests are shown as a rotation.
+            // Only the times of digests in both configurations; other digests are shown as a rotation.
             let times = |validity: &Validity| (validity.until, validity.not_after);
             let other_times = digests.iter().any(|(digest, validity)| {
                 let same = digests_before.get(digest);
@@ -180,7 +180,7 @@ fn note(is_so: bool, names: &mut Names, name: &Arc<str>) {
     }
 }
 
-/// The entries of two maps, compared by name.
+/// The result of comparing two maps by their keys, which are names.
 struct Compared<'a, T> {
     added: Names,
     removed: Names,
@@ -224,7 +224,7 @@ fn models(config: &Config) -> BTreeMap<Arc<str>, &Model> {
         .collect()
 }
 
-/// Returns all that a model offers except its prices, to be compared.
+/// Returns everything that a model offers except its prices, in a form that can be compared.
 fn offer(model: &Model) -> impl PartialEq {
     let sizes: Vec<Arc<str>> = model.sizes().iter().map(|size| size.name.clone()).collect();
     (
@@ -243,7 +243,8 @@ fn channels(config: &Config) -> BTreeMap<Arc<str>, &Channel> {
         .collect()
 }
 
-/// Returns the names of the sections that differ and have no list of their own in [`ConfigChange`].
+/// Returns the names of the sections that differ, of those without fields of their own in
+/// [`ConfigChange`].
 fn settings(before: &Config, now: &Config) -> Vec<&'static str> {
     // Destructured, so that a new field must be handled here.
     let Config {
@@ -282,7 +283,7 @@ fn settings(before: &Config, now: &Config) -> Vec<&'static str> {
     differ.map(|(name, _)| name).collect()
 }
 
-/// One line for the log: `HASH (before it HASH); keys added: a, b; channels changed: c`.
+/// Writes one line for the log: `HASH (before it HASH); keys added: a, b; channels changed: c`.
 impl fmt::Display for ConfigChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (before it {})", self.now, self.before)?;
@@ -315,7 +316,7 @@ impl fmt::Display for ConfigChange {
     }
 }
 
-/// Writes the first ten names and the number of the rest.
+/// Writes `what`, the first ten of `names` and the number of the rest; nothing if there are no names.
 fn list(f: &mut fmt::Formatter<'_>, what: &str, names: &[impl fmt::Display]) -> fmt::Result {
     const NAMED: usize = 10;
     if names.is_empty() {

@@ -19,7 +19,7 @@ use super::scalar::{bytes, duration, name, parsed, parsed_or};
 use super::sources::Sources;
 use super::{connection, models, operation, yaml};
 
-/// The headers that frame or route a message, in which no credential may be sent.
+/// The headers that describe a message's body or its route. A credential must not be sent in them.
 const NO_CREDENTIAL_IN: [HeaderName; 10] = [
     header::CONNECTION,
     header::CONTENT_ENCODING,
@@ -33,7 +33,7 @@ const NO_CREDENTIAL_IN: [HeaderName; 10] = [
     header::UPGRADE,
 ];
 
-/// Builds the channels, in the order of the file. Reports also each model that no channel serves.
+/// Builds the channels, in the order of the file. Also reports each model that no channel offers.
 pub(super) fn build(
     file: &Spanned<Entries<file::Channel>>,
     offer: (&Entries<file::Model>, &Result<Catalog, Reported>),
@@ -102,7 +102,7 @@ fn build_one(
     let words = build_words(file.status_words.as_ref(), p);
     let content_hosts = build_content_hosts(file, p);
     let operation = operation::build(file, &models, catalog, p);
-    // All parts are checked, and reported, before the first wrong part returns.
+    // Every part was checked above, so all problems are reported before the first one ends this function.
     let (models, operation, (url, replicas)) = (models?, operation?, urls?);
     Ok(Channel {
         name: name?,
@@ -133,7 +133,7 @@ fn build_one(
     })
 }
 
-/// Builds the addresses of a channel: the first, and the others.
+/// Builds the addresses of a channel: the first one, and a list of the others.
 fn build_urls(
     name: &Text,
     file: &file::Channel,
@@ -186,9 +186,10 @@ fn build_urls(
     }
 }
 
-/// Builds the way in which a channel's credential is sent; credential and `auth` belong together. A
-/// channel that is open to everybody needs `auth: none`: a forgotten credential would otherwise show only
-/// as refused requests.
+/// Builds the method of sending a channel's credential. The default is a Bearer token.
+///
+/// A channel without a credential must have `auth: none`. Otherwise a forgotten credential would be
+/// noticed only when the channel refuses requests.
 fn build_auth(
     name: &Text,
     file: &file::Channel,
@@ -294,7 +295,8 @@ fn build_http2(file: &Option<Text>, problems: &mut Problems) -> Result<Http2, Re
     choice("http2", file, &words, problems)
 }
 
-/// Returns the value that `words` pairs with the word in `file`; the default if the file has no word.
+/// Returns the value that is paired in `words` with the word in `file`, or the default value if `file` is
+/// `None`. Any other word is reported as a problem of the setting `name`.
 pub(super) fn choice<T: Copy + Default>(
     name: &str,
     file: &Option<Text>,
@@ -316,7 +318,7 @@ pub(super) fn choice<T: Copy + Default>(
     Err(problems.report_hint(text.referenced, problem, hint))
 }
 
-/// Builds the channel's own status words, each with the job status that it means.
+/// Builds the status words that the channel uses, each with the job status that it means.
 fn build_words(
     file: Option<&Entries<Text>>,
     problems: &mut Problems,

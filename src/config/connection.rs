@@ -10,7 +10,9 @@ use super::sources::Sources;
 const PROXY_HINT: &str = "write http://HOST:PORT, or { env: NAME } or { file: PATH } for what holds \
                           http://USER:PASSWORD@HOST:PORT";
 
-/// Builds the client certificate with its private key.
+/// Builds the client certificate of a channel with its private key; `None` if the file has none.
+///
+/// `is_plain` says that the channel's URL is without TLS, where a client certificate is an error.
 pub(super) fn build_client_cert(
     file: &file::Channel,
     is_plain: bool,
@@ -31,7 +33,7 @@ pub(super) fn build_client_cert(
     let cert = sources.text(&files.cert, problems);
     let key = sources.text(&files.key, problems);
     let ((cert_path, cert), (key_path, key)) = (cert?, key?);
-    // The hash of the configuration covers the certificate, and nothing of the key.
+    // The certificate is part of the configuration's hash; the private key is not.
     sources.read.borrow_mut().hash(&cert);
     let identity = TlsIdentity::from_pem(cert.as_bytes(), key.as_bytes());
     let identity = identity.map_err(|error| {
@@ -45,7 +47,9 @@ pub(super) fn build_client_cert(
     Ok(Some(identity))
 }
 
-/// Builds the egress proxy. Its password must not stand in the configuration, and no message repeats it.
+/// Builds the egress proxy of a channel; `None` if the file has none.
+///
+/// A password of the proxy in the configuration file itself is an error, which does not repeat it.
 pub(super) fn build_proxy(
     file: &file::Channel,
     sources: Sources<'_>,

@@ -11,8 +11,8 @@ use crate::policy::Cors;
 
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// Builds the CORS settings from the file; `None` without a `cors` section, so that no page may use the
-/// gate.
+/// Builds the CORS settings from the file. `None` means that there is no `cors` section, so no web page may
+/// use the gate.
 pub(super) fn build(
     file: &Option<file::Cors>,
     problems: &mut Problems,
@@ -42,7 +42,7 @@ pub(super) fn build(
     }))
 }
 
-/// Reads each text of a list with `read`, and reports every text that is wrong.
+/// Parses each text of a list with `read`, and reports a problem for each text that is invalid.
 fn all(
     list: &[Text],
     read: fn(&str) -> Result<Arc<str>, &'static str>,
@@ -55,8 +55,8 @@ fn all(
     read.into_iter().collect()
 }
 
-/// Reads an origin in the form in which browsers send it: scheme, host and a port that is not the
-/// scheme's default, in lower case. In any other form it would never equal the origin of a page.
+/// Checks that a text is an origin in the form that browsers send: a scheme, a host and, unless it is the
+/// scheme's default, a port, all in lower case. Any other form would never match the origin of a page.
 fn origin(text: &str) -> Result<Arc<str>, &'static str> {
     let wrong = "this is no origin: write the scheme, the host and its port where it is not the usual \
                  one, such as https://app.example.com, without a path and in lower case";

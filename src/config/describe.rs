@@ -1,5 +1,5 @@
-//! Describes a configuration for operators, as it is in force. **No secret is in it**: no credential,
-//! token, digest or URL of a database.
+//! Describes the configuration in force for operators. **The description contains no secret**: no
+//! credential, token, digest or URL of a database.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::channel::{Channel, PurchasePrice};
 use crate::policy::{Allow, Cors, Group, Key, KeyEntry, Limit, Timestamp};
 
 impl Config {
-    /// Describes the whole configuration as JSON, with the names of the file's sections.
+    /// Describes the whole configuration as JSON, with the file's section names as keys, and no secret.
     pub fn describe(&self) -> Value {
-        // Destructured, so that a new field must be shown here, or left out with a reason.
+        // Destructured, so that the compiler demands a decision about each new field.
         let Self {
             listen,
             admin,
@@ -267,7 +267,7 @@ fn of_key(key: &Key, digests: &[&KeyEntry]) -> Value {
     } = allow;
     let validity = digests.iter().map(|entry| entry.validity);
     let not_after = validity.clone().find_map(|validity| validity.not_after);
-    // Of the digests only their number, and the times until which replaced digests stay valid.
+    // Of the digests, only their number and the times until which replaced ones stay valid are shown.
     let until = validity.clone().filter_map(|validity| validity.until);
     json!({
         "group": &*group.name,
@@ -330,7 +330,7 @@ fn of_bounds(bounds: &Bounds) -> Value {
     })
 }
 
-/// Lists limits by their measure.
+/// Groups limits by their measure: an object with one list of texts for each measure's name.
 fn of_limits(limits: &[Limit]) -> Value {
     let mut all = Map::new();
     for limit in limits {

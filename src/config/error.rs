@@ -7,7 +7,7 @@ use serde_saphyr::Location;
 
 use super::yaml;
 
-/// The error of a configuration that was refused: at least one problem, sorted by file and place. Printed
+/// The error of an invalid configuration: at least one problem, sorted by file and place. It is printed
 /// with one line for each problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(problems))]
@@ -15,23 +15,23 @@ pub struct Error {
     problems: Vec<Problem>,
 }
 
-/// A problem of a configuration. Never holds the text of a secret.
+/// A problem of a configuration. Never contains the text of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The path of the file, as it was given to the program.
+    /// The path of the file that has the problem, as it was given to the program.
     pub file: Arc<str>,
-    /// The line, from 1; 0 if the problem is the file as a whole.
+    /// The line, counted from 1; 0 if the problem concerns the file as a whole.
     pub line: u64,
-    /// The column in characters, from 1; 0 if the problem is the file as a whole.
+    /// The column in characters, counted from 1; 0 if the problem concerns the file as a whole.
     pub column: u64,
-    /// The problem, in words.
+    /// The description of the problem.
     pub message: String,
-    /// The remedy, if the message does not tell it already.
+    /// The advice how to correct the problem; `None` if the message contains it.
     pub hint: Option<String>,
 }
 
 impl Error {
-    /// Returns the problems: those of the main file first, each file from top to bottom.
+    /// Returns all problems: those of the main file first, those of one file from top to bottom.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -57,8 +57,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The proof that a problem was reported. A function that has no value to return returns this, so that no
-/// part of a configuration can be lost silently.
+/// The proof that a problem was reported. A function that cannot build its value must return this, so
+/// that no part of a configuration is left out without a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reported(());
 
@@ -69,7 +69,7 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Makes an empty list of problems; the following reports are about `file`.
+    /// Makes an empty list of problems. Later reports concern `file`, until the next [`enter`](Self::enter).
     pub fn new(file: &str) -> Self {
         Self {
             files: vec![file.into()],
@@ -77,23 +77,23 @@ impl Problems {
         }
     }
 
-    /// Makes the following reports about `file`.
+    /// Changes the current file: later reports concern `file`.
     pub fn enter(&mut self, file: &str) {
         self.files.push(file.into());
     }
 
-    /// Returns a place in the present file in the form of messages: `file:line:column`.
+    /// Returns the place `at` in the current file as messages write it: `file:line:column`.
     pub fn place(&self, at: Location) -> String {
         let file = self.files.last().map_or("", |file| file);
         format!("{file}:{}:{}", at.line(), at.column())
     }
 
-    /// Reports a problem whose message says what to do.
+    /// Reports a problem at the place `at`. The message says what to do.
     pub fn report(&mut self, at: Location, message: impl Into<String>) -> Reported {
         self.push(at, message.into(), None)
     }
 
-    /// Reports a problem and what to do about it.
+    /// Reports a problem at the place `at`, with a hint that says what to do.
     pub fn report_hint(
         &mut self,
         at: Location,
@@ -103,12 +103,12 @@ impl Problems {
         self.push(at, message.into(), Some(hint.into()))
     }
 
-    /// Reports a problem of the present file as a whole.
+    /// Reports a problem of the current file as a whole.
     pub fn report_file(&mut self, message: impl Into<String>) -> Reported {
         self.push(Location::UNKNOWN, message.into(), None)
     }
 
-    /// Reports the error at which reading the file's YAML stopped.
+    /// Reports the error that ended the reading of the current file's YAML.
     pub fn report_yaml(&mut self, error: &serde_saphyr::Error) -> Reported {
         let (message, hint) = yaml::explain(error);
         let at = error.location().unwrap_or(Location::UNKNOWN);
@@ -128,7 +128,7 @@ impl Problems {
         Reported(())
     }
 
-    /// Returns the value if no problem was reported; otherwise an error with all problems, sorted.
+    /// Returns the value if no problem was reported; otherwise an error with all problems, sorted by place.
     pub fn finish<T>(mut self, value: Result<T, Reported>) -> Result<T, Error> {
         match value {
             Ok(value) if self.found.is_empty() => Ok(value),
@@ -142,8 +142,8 @@ impl Problems {
     }
 }
 
-/// Escapes control characters: a value from the file can hold line breaks or terminal escapes, and a
-/// message must not.
+/// Escapes the control characters of a message, such as line breaks and terminal escapes, which a value
+/// quoted from the file can contain.
 fn one_line(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;

@@ -1,10 +1,10 @@
 //! The configuration file's own form: the types that its YAML is deserialized into.
 //!
-//! Every number is kept as the text of its scalar: `0.10` is the four characters of the file and never
-//! becomes a float on its way to an exact amount. Texts carry their place, so that a later check can
-//! point at them.
+//! Every number is kept as the text that the file has: `0.10` stays these four characters, and never
+//! becomes a float before it is an exact amount. Each text has its place in the file, so that a later check
+//! can report a problem there.
 //!
-//! Nothing here derives `Debug`: by mistake, a file can hold a secret that must not be printed.
+//! No type here derives `Debug`, because a file can contain, by mistake, a secret that must not be printed.
 
 mod channel;
 
@@ -17,7 +17,7 @@ use serde_saphyr::Spanned;
 
 pub(super) use channel::{AuthHeader, Channel, ChannelLimits, Ejection, Probe, Purchase};
 
-/// The text of a scalar, quoted or not, with its place.
+/// The text of a YAML scalar, quoted or not, with its place in the file.
 pub(super) type Text = Spanned<String>;
 
 /// The main configuration file, with all its sections.
@@ -42,7 +42,7 @@ pub(super) struct File {
     pub bounds: Option<Bounds>,
 }
 
-/// A file that `keys_from` names, which holds client keys only.
+/// A file that `keys_from` names. It contains client keys only.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeysFile {
@@ -141,7 +141,7 @@ pub(super) struct Key {
     pub channels: Option<Spanned<Vec<Text>>>,
 }
 
-/// A digest of a key, and the time until which the digest is valid, if that is limited.
+/// A digest of a client key. `until` is the time at which the digest expires; `None` for no such time.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Digest {
@@ -215,7 +215,7 @@ pub(super) struct Jobs {
     pub keep_days: Option<Text>,
 }
 
-/// A mapping whose keys are names of the user's choice, in the order of the file.
+/// A mapping whose keys are names that the user chooses, in the order of the file.
 pub(super) struct Entries<V>(pub Vec<(Text, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
@@ -242,9 +242,10 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
     }
 }
 
-/// Implements the scalar methods of a [`Visitor`] with a function of the scalar's text. YAML's guess at
-/// the type changes the spelling of some scalars, so use this only where neither a number nor a boolean
-/// is valid.
+/// Implements the scalar methods of a [`Visitor`] by passing the scalar's text to `$answer`.
+///
+/// The text can differ from the file, because YAML first guesses the type: a number or boolean is read
+/// and written again. So use this only where neither a number nor a boolean is valid.
 macro_rules! visit_scalars {
     ($answer:expr) => {
         fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
@@ -269,11 +270,11 @@ macro_rules! visit_scalars {
     };
 }
 
-/// A section, or a single word as its short form.
+/// A section of the file, or a single word as the section's short form.
 pub(super) enum WordOr<T> {
     Word(String),
     Section(T),
-    /// A list, which is never valid: it is kept so that it can be reported with its place.
+    /// A list. It is never valid, but kept so that it can be reported with its place.
     Other,
 }
 
@@ -308,7 +309,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for WordOr<T> {
 pub(super) enum OneOrMany {
     One(String),
     Many(Vec<Text>),
-    /// A mapping, which is never valid: it is kept so that it can be reported with its place.
+    /// A mapping. It is never valid, but kept so that it can be reported with its place.
     Other,
 }
 
@@ -339,14 +340,14 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
-/// The source of a secret: a channel's credential, the admin token, the URL of the ledger or of an egress
-/// proxy.
+/// The source of a secret. The secret is a channel's credential, the admin token, or the URL of the ledger
+/// or of an egress proxy.
 pub(super) enum Credential {
     /// The name of the environment variable that holds the secret.
     Env(Text),
-    /// The path of the file that holds the secret alone.
+    /// The path of the file that contains the secret and nothing else.
     File(Text),
-    /// Any other value, possibly the secret itself: its text is dropped unread.
+    /// Any other value. It may be the secret itself, so its text is dropped.
     Other,
 }
 

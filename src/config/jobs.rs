@@ -11,15 +11,14 @@ use super::scalar::{count, duration, parsed, parsed_or};
 pub struct Jobs {
     /// Whether jobs that failed or were cancelled are charged.
     pub charge_failed_jobs: bool,
-    /// The time since a job's creation or a client's last poll after which the gate polls the job.
+    /// The time after a job's creation, or after a client's last poll of it, when the gate itself polls it.
     pub poll_after: Duration,
-    /// The maximum number of polls per second of the jobs of one channel.
+    /// The maximum number of polls per second that the gate itself sends for the jobs of one channel.
     pub polls_per_second: u32,
-    /// The age at which a job is no longer followed. A job whose end was not seen by then stays charged.
+    /// The age at which the gate stops following a job. A job whose end was not seen by then stays charged.
     pub expire_after: Duration,
-    /// The time within which a channel must list a job whose create got no answer: a job that it has not
-    /// listed by then was not created. Also the longest time from a reservation to the last byte of its
-    /// request.
+    /// The time within which a channel must list a job whose create got no answer. A job that is not listed
+    /// by then counts as not created. Also the maximum time from a reservation to the end of its request.
     pub unknown_grace: Duration,
     /// The time for which an idempotency key stays bound to its request.
     pub idempotency_for: Duration,
@@ -28,7 +27,7 @@ pub struct Jobs {
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The minimum of `keep_days`, in days: the windows of limits must lie within it.
+/// The minimum of `keep_days`, in days. It covers the longest window of a limit, which is a month.
 const KEEP_AT_LEAST: u64 = 32;
 
 impl Default for Jobs {

@@ -15,10 +15,11 @@ use super::file::{self, Entries, Text};
 use super::scalar::{name, parsed, time};
 use super::{limits, models, yaml};
 
-/// The groups of the file by name, each built or reported as wrong.
+/// The groups of the file by name. A group that is invalid is [`Reported`].
 pub(super) type Groups = BTreeMap<Arc<str>, Result<Arc<Group>, Reported>>;
 
-/// Builds the groups.
+/// Builds the groups of the file. Their channels are checked against `channels`, and their price
+/// multipliers against the prices of `catalog`.
 pub(super) fn build_groups(
     file: &Entries<file::Group>,
     channels: &Entries<file::Channel>,
@@ -61,7 +62,7 @@ fn build_group(
     })
 }
 
-/// Returns whether the longest video in the dearest size of each model has a cost that an amount can hold.
+/// Returns whether, for each model, the cost of the longest video in the dearest size fits in an amount.
 fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
     catalog.models().all(|model| {
         let longest = model.seconds().iter().map(|s| s.count).max();
@@ -71,20 +72,20 @@ fn is_payable(catalog: &Catalog, multiplier: Multiplier) -> bool {
     })
 }
 
-/// The client keys, collected from one file after the other.
+/// A collection of the client keys of the configuration file and of the files of keys.
 pub(super) struct Keys<'a> {
     catalog: &'a Entries<file::Model>,
     channels: &'a Entries<file::Channel>,
     groups: &'a Groups,
     names: HashMap<String, String>,
-    /// The place of each digest, and the place of its key's name.
+    /// For each digest, its place in the files and the place of its key's name.
     places: HashMap<KeyDigest, [String; 2]>,
     keys: BTreeMap<Arc<str>, Arc<Key>>,
     digests: HashMap<KeyDigest, KeyEntry>,
 }
 
 impl<'a> Keys<'a> {
-    /// Makes an empty collection; keys will be checked against `catalog`, `channels` and `groups`.
+    /// Makes an empty collection. The keys added later are checked against the three parameters.
     pub fn new(
         catalog: &'a Entries<file::Model>,
         channels: &'a Entries<file::Channel>,
@@ -101,7 +102,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Adds a key of the file that `problems` is about, and reports there what is wrong with the key.
+    /// Checks and adds a key of the current file of `problems`, and reports there what is wrong with it.
     pub fn add(&mut self, file: &file::Key, problems: &mut Problems) {
         let name = parsed(&file.name, name, problems);
         let place = problems.place(file.name.referenced);
@@ -130,7 +131,7 @@ impl<'a> Keys<'a> {
             };
             Ok::<_, Reported>((Arc::new(key), digests?, not_after?))
         };
-        // An error has been reported, so none of the keys will be used.
+        // A problem was reported, so the configuration will be refused, and the key is not needed.
         let Ok((key, digests, not_after)) = key() else {
             return;
         };
@@ -146,13 +147,13 @@ impl<'a> Keys<'a> {
         self.keys.insert(key.name.clone(), key);
     }
 
-    /// Returns the keys by name, and the key of each digest. The maps are complete if nothing was
-    /// reported.
+    /// Returns the keys by name, and the key of each digest. A key for which a problem was reported is
+    /// missing.
     pub fn finish(self) -> (BTreeMap<Arc<str>, Arc<Key>>, HashMap<KeyDigest, KeyEntry>) {
         (self.keys, self.digests)
     }
 
-    /// Reads all digests of a key, each with the time until which it is valid.
+    /// Reads all digests of a key, each with the time at which it expires; `None` for no such time.
     fn digests(
         &mut self,
         file: &file::Key,
@@ -224,8 +225,10 @@ impl<'a> Keys<'a> {
         Err(problems.report_hint(text.referenced, message, hint))
     }
 
-    /// Returns the channels that the key's requests may go to, checking that one of them serves a model
-    /// that the key may use.
+    /// Returns the key's own list of channels; `None` if the file has none for it.
+    ///
+    /// Reports a problem if the key or its group is restricted to channels of which none offers a model that
+    /// the key may use.
     fn channels(
         &self,
         key: &file::Key,
@@ -297,7 +300,7 @@ impl<'a> Keys<'a> {
             sizes_of(model).any(|size| allow.size(size))
                 && seconds_of(model).any(|text| allow.seconds(text))
         });
-        // Without a single model the catalog is at fault, which is reported there.
+        // If there is no model at all, the problem is in the catalog and reported there.
         if !some && !permitted.is_empty() {
             return Err(problems.report_hint(
                 key.name.referenced,
@@ -309,7 +312,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Makes a check that a channel of this name is configured.
+/// Returns a function that reports a text that is not the name of a configured channel.
 fn known_channel(
     channels: &Entries<file::Channel>,
 ) -> impl Fn(&Text, &mut Problems) -> Result<(), Reported> {
@@ -337,8 +340,8 @@ fn seconds_of(model: &file::Model) -> impl Iterator<Item = &str> {
     seconds.iter().map(|text| text.value.as_str())
 }
 
-/// Makes a check that a permitted model offers a value. The check reports nothing if the permitted models
-/// are not known.
+/// Returns a function that reports a text that is not one of `values`, which the permitted models offer.
+/// It reports nothing if the permitted models are not known. `what` names the kind of value in messages.
 fn offered<'a, T>(
     what: &'static str,
     models: &Result<T, Reported>,
@@ -361,7 +364,8 @@ fn offered<'a, T>(
     }
 }
 
-/// Reads an allow list: `None` if the file has none; never empty, without duplicates.
+/// Reads a list of names, each checked by `judge`; `None` if the file has no such list. An empty list and
+/// a repeated name are problems.
 fn set_of(
     file: &Option<Spanned<Vec<Text>>>,
     problems: &mut Problems,

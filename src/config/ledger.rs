@@ -15,22 +15,22 @@ use super::sources::Sources;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LedgerUrl {
-    /// A ledger in this process's memory, lost when the process ends.
+    /// A ledger in the memory of this process. It is lost when the process ends.
     Memory,
-    /// The path of an SQLite file, which one gate owns.
+    /// The path of an SQLite file, which only one gate uses.
     Sqlite(PathBuf),
-    /// The URL of a PostgreSQL database that gates share. The URL holds its password.
+    /// The URL of a PostgreSQL database, which several gates can share. The URL contains its password.
     Postgres(Secret),
 }
 
-/// The name of the SQLite file, beside the configuration, if no ledger is configured.
+/// The name of the SQLite file in the configuration's folder that is used if no ledger is configured.
 const DEFAULT_FILE: &str = "tollgate.db";
 const HINT: &str = "write `sqlite:tollgate.db`, `postgres://...`, { env: NAME } or { file: PATH } \
                     for what holds such a URL, or `memory`";
 
 impl LedgerUrl {
-    /// Builds the location from the file; without a `ledger` key, an SQLite file beside the
-    /// configuration.
+    /// Builds the location from the file's key `ledger`. Without that key, it is the file `tollgate.db` in
+    /// the configuration's folder.
     pub(super) fn build(
         file: &Option<Spanned<WordOr<Credential>>>,
         sources: Sources<'_>,
@@ -47,7 +47,7 @@ impl LedgerUrl {
             }
             _ => return Err(problems.report_hint(at, "this is no ledger", HINT)),
         };
-        // The text is not repeated: the URL of a database holds its password.
+        // No message repeats the text, because the URL of a database contains its password.
         let text = url.expose();
         if text == "memory" {
             return Ok(Self::Memory);

@@ -27,29 +27,29 @@ pub struct Listen {
     /// Whether the plain port accepts HTTP/2 with prior knowledge (RFC 9113, section 3.3). Never together
     /// with TLS.
     pub h2c: bool,
-    /// The proxies whose `X-Forwarded-For` is trusted for a client's address.
+    /// The networks of the proxies whose header `X-Forwarded-For` is trusted for a client's address.
     pub trusted_proxies: Vec<Network>,
-    /// The time for which a gate that was asked to stop is not ready but still takes requests, so that
-    /// load balancers can notice.
+    /// The time after a request to stop for which the gate still accepts requests but reports that it is not
+    /// ready, so that load balancers can notice; zero by default.
     pub grace: Duration,
 }
 
-/// The paths of a TLS listener's PEM files. Both could be opened when the configuration was read.
+/// The paths of a TLS listener's PEM files. Both files could be opened when the configuration was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificate chain, leaf first.
+    /// The path of the certificate chain, leaf first.
     pub cert: PathBuf,
-    /// The private key.
+    /// The path of the private key.
     pub key: PathBuf,
 }
 
 /// The settings of the listener for operators: metrics, health and control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// The address to bind.
+    /// The IP address and port to bind.
     pub address: SocketAddr,
-    /// Whether operators can reload and change channels even if the address is no loopback address and no
-    /// token is set.
+    /// Whether requests may reload the configuration and change channels even without a token on an address
+    /// that is not a loopback address.
     pub control: bool,
     /// The token that a request must present, as a Bearer token or as the password of Basic
     /// credentials; `None` if no token is required.
@@ -71,7 +71,7 @@ impl Default for Admin {
 }
 
 impl Listen {
-    /// Builds the settings from the file.
+    /// Builds the settings of the listener for clients from the file.
     pub(super) fn build(
         file: &file::Listen,
         sources: Sources<'_>,
@@ -108,7 +108,7 @@ impl Listen {
 }
 
 impl Admin {
-    /// Builds the settings from the file; `None` for `admin: off`.
+    /// Builds the settings of the listener for operators from the file; `None` for `admin: off`.
     pub(super) fn build(
         file: &Option<Spanned<WordOr<file::Admin>>>,
         listen: &Result<Listen, Reported>,
@@ -150,7 +150,7 @@ impl Admin {
     }
 }
 
-/// Reads the operators' token, which must be long enough not to be guessed.
+/// Reads the operators' token, of at least [`MIN_TOKEN`] bytes; `None` if the file has none.
 fn token(
     file: &Option<Spanned<Credential>>,
     sources: Sources<'_>,
@@ -170,8 +170,8 @@ fn token(
     Ok(Some(token))
 }
 
-/// Returns whether binding one of two sockets prevents binding the other. Port 0 stands for any free
-/// port.
+/// Returns whether two sockets cannot both be bound: they have the same port, and the same or an
+/// unspecified IP address. Port 0 stands for any free port, so it never collides.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && same_ip

@@ -1,5 +1,5 @@
-//! Builds the settings of the log (its format, and which requests get a line), and reads the trusted
-//! proxies.
+//! Builds the settings of the log (its format, and which requests get a line), and the networks of the
+//! trusted proxies.
 
 use super::error::{Problems, Reported};
 use super::file;
@@ -38,7 +38,7 @@ fn requests(text: &str) -> Result<LoggedRequests, &'static str> {
     }
 }
 
-/// Builds the networks of the proxies whose `X-Forwarded-For` is trusted for a client's address.
+/// Builds the networks of the proxies whose header `X-Forwarded-For` is trusted for a client's address.
 pub(super) fn build_trusted(
     file: &file::Listen,
     problems: &mut Problems,

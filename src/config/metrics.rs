@@ -7,12 +7,12 @@ use crate::metrics::CostLabels;
 /// The settings of the metrics: which labels the cost metrics have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetricsOptions {
-    /// The labels that the cost metrics show in addition to the event and the currency.
+    /// The optional labels of the cost metrics. The event and the currency are always labels.
     pub cost_labels: CostLabels,
 }
 
 impl MetricsOptions {
-    /// Builds the settings from the file; all labels are shown if the file says nothing.
+    /// Builds the settings from the file. Without `cost_labels`, the cost metrics have all labels.
     pub(super) fn build(
         file: Option<file::Metrics>,
         problems: &mut Problems,

@@ -1,12 +1,12 @@
 //! The configuration: the validated form that the program uses, and how it is read from files.
 //!
-//! The file's format is one set of types (`file.rs`), and this is another. A [`Config`] cannot hold
-//! nonsense: every name that is referred to exists, every amount is exact, every key can ask for
-//! something, every model is served.
+//! The types of the file's format are in `file.rs`; the types here are a separate set. A [`Config`] is
+//! always consistent: every name that is referred to exists, every amount is exact, every key may request
+//! at least one video, and every model is offered by a channel.
 //!
-//! **Invariant**: a configuration that is not valid gives no [`Config`] at all, but all its problems with
-//! file, line and column. (An error of form, such as an unknown key, is reported alone: what follows it
-//! cannot be judged.) No problem and no `Debug` shows a secret.
+//! **Invariant**: an invalid configuration yields no [`Config`], but all its problems with file, line and
+//! column. (An error of form, such as an unknown key, is reported alone, since the text after it cannot be
+//! judged.) No problem and no `Debug` output contains a secret.
 
 mod bounds;
 mod change;
@@ -79,7 +79,7 @@ pub struct Config {
     pub jobs: Jobs,
     /// The upstream accounts, at least one, in the order of the file.
     pub channels: Vec<Arc<Channel>>,
-    /// The models on offer, each served by a channel.
+    /// The models on offer. For each, at least one channel offers it.
     pub catalog: Arc<Catalog>,
     /// The form fields that a create may have besides `model`, `size` and `seconds`.
     /// `prompt` is among them.
@@ -88,7 +88,7 @@ pub struct Config {
     pub groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// The client keys by name.
     pub keys: BTreeMap<Arc<str>, Arc<Key>>,
-    /// The key of each digest. A key has at least one digest.
+    /// The client key and the validity of each digest. A key has at least one digest.
     pub digests: HashMap<KeyDigest, KeyEntry>,
     /// The settings of the metrics: which labels the cost metrics have.
     pub metrics: MetricsOptions,
@@ -96,7 +96,7 @@ pub struct Config {
     pub bounds: Bounds,
     /// The settings for reloading the configuration when its files change.
     pub reload: Reload,
-    /// The hash of the files that the configuration was read from, without secrets.
+    /// The hash of the files that the configuration was read from. Secrets are not hashed.
     pub hash: ConfigHash,
 }
 
@@ -109,14 +109,16 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Finds the client key named `name`.
+    /// Returns the client key named `name`, if there is one.
     pub fn key_named(&self, name: &str) -> Option<&Arc<Key>> {
         self.keys.get(name)
     }
 
-    /// Returns the limits that bind a correction of a charge of `payer`: those of its key, and those of
-    /// its group, whether or not the key is still in that group. A key or group that is not configured
-    /// any more has none, and a limit that counts another currency by now does not bind.
+    /// Returns the limits that apply when a charge of `payer` is corrected: those of the payer's key, and
+    /// those of the payer's group, even if the key is now in another group.
+    ///
+    /// A key or group that is no longer configured has no limits. A limit of the billed cost is left out if
+    /// it now counts another currency than the payer's.
     pub fn limits_of(&self, payer: &Payer) -> BindingLimits {
         let binding = |limits: &[Limit], currency: &Arc<str>| {
             let counts =
@@ -131,7 +133,8 @@ impl Config {
         }
     }
 
-    /// Returns the keys that pay in another currency than in `before`, by old and new currency.
+    /// Returns the names of the keys that pay in another currency than they did in `before`, grouped by the
+    /// old and the new currency.
     pub fn changed_currencies(&self, before: &Self) -> BTreeMap<[Arc<str>; 2], BTreeSet<Arc<str>>> {
         let mut changed = BTreeMap::<_, BTreeSet<_>>::new();
         for key in self.keys.values() {
@@ -146,7 +149,7 @@ impl Config {
     }
 }
 
-/// The default of [`Config::fields`]: the allowed form fields if the file names none.
+/// The default of [`Config::fields`].
 const DEFAULT_FIELDS: [&str; 5] = [
     "prompt",
     "input_reference",
@@ -158,14 +161,15 @@ const DEFAULT_FIELDS: [&str; 5] = [
 /// The maximum number of worker threads.
 const MAX_THREADS: usize = 1024;
 
-/// Returns whether `text` is a valid name of a key, a group, a channel or a currency, which become labels.
+/// Returns whether `text` is valid as the name of a key, a group, a channel or a currency. Such names become
+/// labels of metrics.
 #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "for the commands"))]
 pub(crate) fn is_name(text: &str) -> bool {
     scalar::name(text).is_ok()
 }
 
-/// Reads the configuration file `path`, and what it refers to, with the environment of this process.
-/// Relative paths in the file start from its folder.
+/// Reads the configuration file `path` and the files and environment variables that it refers to. Relative
+/// paths in the file start from its folder.
 ///
 /// # Errors
 /// All problems, by place.
@@ -173,8 +177,8 @@ pub fn load(path: &Path) -> Result<Config, Error> {
     load_with(path, &|name| std::env::var(name).ok())
 }
 
-/// Reads the configuration file `path`, and what it refers to, with the environment `env`, a function
-/// that looks a variable up.
+/// Reads the configuration file `path` and what it refers to, like [`load`]. The function `env` returns the
+/// value of an environment variable.
 ///
 /// # Errors
 /// All problems, by place.
@@ -182,7 +186,7 @@ pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Co
     load_files(path, env).config
 }
 
-/// Reads like [`load_with`], and returns also the files to watch for changes.
+/// Reads a configuration like [`load_with`], and also returns the files to watch for changes.
 pub fn load_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let name = path.display().to_string();
     let read = RefCell::new(FilesRead::default());
@@ -207,8 +211,8 @@ pub fn load_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     }
 }
 
-/// Reads a configuration from its text. `name` names the text in messages, `env` looks an environment
-/// variable up, and relative paths start from `dir`.
+/// Reads a configuration from its text. `name` stands for the file in messages. The function `env` returns
+/// the value of an environment variable. Relative paths start from the folder `dir`.
 ///
 /// # Errors
 /// All problems, by place.
@@ -297,7 +301,7 @@ fn build(
 
 fn build_threads(file: Option<file::Server>, problems: &mut Problems) -> Result<usize, Reported> {
     let Some(text) = file.and_then(|server| server.threads) else {
-        // If the system does not tell, one thread is right, though slow.
+        // If the system cannot return the number of processors, one thread is used: slow, but correct.
         return Ok(available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS)));
     };
     let threads: usize = scalar::parsed(&text, scalar::count, problems)?;

@@ -15,7 +15,7 @@ use super::yaml;
 /// The maximum length of a model's name, in bytes.
 const MAX_NAME: usize = 128;
 
-/// Builds the catalog.
+/// Builds the catalog from the models of the file.
 pub(super) fn build(
     file: &Spanned<Entries<file::Model>>,
     problems: &mut Problems,
@@ -36,7 +36,7 @@ pub(super) fn find<'a>(catalog: &'a Entries<file::Model>, name: &str) -> Option<
     found.map(|(_, model)| model)
 }
 
-/// Reports a model name that the catalog does not have, with a suggestion.
+/// Reports that the catalog has no model `name`, with the most similar or all known names as a hint.
 pub(super) fn unknown(
     catalog: &Entries<file::Model>,
     name: &Text,
@@ -103,7 +103,7 @@ fn build_sizes(file: &file::ModelSizes, problems: &mut Problems) -> Result<Vec<S
     for (name, price) in &file.usd_per_second.value.0 {
         seen.insert(name.value.as_str());
         let price = parsed(price, str::parse::<PricePerSecond>, problems);
-        // The name is checked even if the price is wrong.
+        // The name of the size is checked even if its price is wrong.
         let any_price = price.or("0".parse::<PricePerSecond>());
         let size = |name: &str| match any_price {
             Ok(price) => Size::parse(name, price).map_err(|error| error.to_string()),

@@ -18,12 +18,12 @@ use super::file::{self, Entries, Text};
 use super::scalar::{count, duration, name, parsed, parsed_or, within};
 use super::{limits, yaml};
 
-/// The highest number of a tier, and the largest weight of a channel.
+/// The maximum number of a tier. Tiers are numbered from 0.
 const MAX_TIER: u32 = 1000;
 const MAX_WEIGHT: u32 = 1000;
-/// The default path of a probe: one job of the list, as cheap a request as every channel has.
+/// The default path of a probe. It requests one job of the list, a cheap request that all channels support.
 const PROBE_PATH: &str = "/v1/videos?limit=1";
-/// The minimum interval of probes.
+/// The minimum interval between two probes of a channel.
 const MIN_PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// The state, tier, weight, limits, purchase prices, ejection rules and probe of a channel.
@@ -37,7 +37,7 @@ pub(super) struct Operation {
     pub probe: Option<Probe>,
 }
 
-/// Builds the operational settings of a channel that serves the models `served`.
+/// Builds the operational settings of a channel that offers the models `served`.
 pub(super) fn build(
     file: &file::Channel,
     served: &Result<BTreeSet<Arc<str>>, Reported>,
@@ -54,7 +54,7 @@ pub(super) fn build(
     ];
     let state = choice("state", &file.state, &states, p);
     let limits = limits::build_of_channel(file.limits.as_ref(), file.purchase.is_some(), p);
-    // The purchase prices are checked against the served models, if these are known.
+    // The purchase prices are checked against the models of the channel, if those are valid.
     let models = served.as_ref().ok().zip(catalog.as_ref().ok());
     let models = models.map(|(served, catalog)| {
         let models = served.iter().filter_map(|name| catalog.get(name));
@@ -167,7 +167,8 @@ fn no_price(at: Location, what: &str, name: &str, problems: &mut Problems) -> Re
     problems.report_hint(at, message, "write the price of one second")
 }
 
-/// Builds the prices of one model, for each of its sizes; `model` is `None` if the model is not known.
+/// Builds the purchase prices of one model by size. `model` is `None` if the model is not known; then the
+/// sizes are not compared with it.
 fn build_sizes(
     file: &Spanned<Entries<Text>>,
     model: Option<&Arc<Model>>,
@@ -218,7 +219,7 @@ fn build_ejection(
     let pause = parsed_or(&file.pause, duration, or.pause, problems);
     let max_pause = match (&file.max_pause, &pause) {
         (Some(text), _) => parsed(text, duration, problems),
-        // A pause longer than the default's maximum is no mistake.
+        // A `pause` that is longer than the default of `max_pause` is valid.
         (None, pause) => Ok(pause.map_or(or.max_pause, |pause| pause.max(or.max_pause))),
     };
     let (failures, pause, max_pause) = (failures?, pause?, max_pause?);

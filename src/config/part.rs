@@ -1,5 +1,5 @@
-//! Reads parts of a configuration file, for commands that need no more: other things that the file refers
-//! to, such as credentials of channels, need not exist.
+//! Reads parts of a configuration file for commands that need only those. What other parts refer to, such
+//! as the credentials of channels, need not exist.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -14,27 +14,27 @@ use super::{LedgerUrl, file, models, yaml};
 /// Reads only the location of the ledger from the configuration file `path`.
 ///
 /// # Errors
-/// All problems of the ledger's location, by place.
+/// All problems of the ledger's location, sorted by place.
 pub fn load_ledger(path: &Path) -> Result<LedgerUrl, Error> {
     load(path, |file, sources, problems| {
         LedgerUrl::build(&file.ledger, sources, problems)
     })
 }
 
-/// The part of a key's group that its bill depends on.
+/// The properties of a key's group that are needed for the key's bill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyGroup {
-    /// The group's name.
+    /// The name of the key's group.
     pub name: Arc<str>,
     /// The currency in which the group's keys pay.
     pub currency: Arc<str>,
 }
 
 /// Reads the location of the ledger and the group of the key `key` from the configuration file `path` and
-/// the files of keys that it names; the group is `None` if there is no such key.
+/// its files of keys. The group is `None` if no key has this name.
 ///
 /// # Errors
-/// All problems of these parts, by place.
+/// All problems of these parts, sorted by place.
 pub fn load_key_group(path: &Path, key: &str) -> Result<(LedgerUrl, Option<KeyGroup>), Error> {
     load(path, |file, sources, problems| {
         let ledger = LedgerUrl::build(&file.ledger, sources, problems);
@@ -64,7 +64,7 @@ pub fn load_key_group(path: &Path, key: &str) -> Result<(LedgerUrl, Option<KeyGr
 /// Returns whether the configuration file `path`, or a file of keys that it names, has a key named `key`.
 ///
 /// # Errors
-/// All problems of the keys, by place.
+/// All problems of the keys, sorted by place.
 pub fn has_key(path: &Path, key: &str) -> Result<bool, Error> {
     load(path, |file, sources, problems| {
         let keys = all_keys(file.keys, file.keys_from, &sources, problems)?;
@@ -72,7 +72,8 @@ pub fn has_key(path: &Path, key: &str) -> Result<bool, Error> {
     })
 }
 
-/// Reads the entries of all keys, including those of the files of keys.
+/// Returns the entries of all client keys: `keys` of the main file, and those of the files that `from`
+/// names.
 fn all_keys(
     keys: Option<Vec<file::Key>>,
     from: Option<Spanned<file::OneOrMany>>,

@@ -1,4 +1,4 @@
-//! The settings for reloading the configuration, and the hash that tells two configurations apart.
+//! The settings for reloading the configuration, and the hash that distinguishes two configurations.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use super::file;
 use super::scalar::{duration, parsed};
 use super::sources::Sources;
 
-/// The settings for reloading the configuration when its files change; SIGHUP always reloads it.
+/// The settings for reloading the configuration when its files change. SIGHUP reloads it in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reload {
-    /// The interval of checking the files for changes; `None` for never.
+    /// The interval at which the files are checked for changes; `None` if they are not.
     pub watch: Option<Duration>,
 }
 
-/// The minimum of `reload.watch`: some file systems cannot tell apart two changes within this time.
+/// The minimum of `reload.watch`. Some file systems cannot distinguish two changes within this time.
 const MIN_WATCH: Duration = Duration::from_millis(100);
 
 impl Reload {
-    /// Builds the settings from the file; nothing is watched if the file says nothing.
+    /// Builds the settings from the file. Without `watch`, the files are not checked for changes.
     pub(super) fn build(
         file: Option<file::Reload>,
         problems: &mut Problems,
@@ -42,13 +42,13 @@ impl Reload {
 
 /// The SHA-256 of the configuration file and of the files of keys and certificates that it names.
 ///
-/// No secret is hashed, as somebody who knows the rest could guess at it: no credential, and no database
-/// URL that stands in the file itself.
+/// No secret is hashed, because the hash would let somebody who knows the rest verify guesses of it. Left
+/// out are credentials, and a database URL in the text of the configuration file itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConfigHash([u8; 32]);
 
 impl ConfigHash {
-    /// Computes the hash of the file's text and of the other files that were read.
+    /// Computes the hash of the configuration file's `text` and of the other files that were read.
     pub(super) fn of(
         text: &str,
         ledger: &Result<LedgerUrl, Reported>,
@@ -62,13 +62,13 @@ impl ConfigHash {
         Self(read.digest())
     }
 
-    /// Returns all 64 hex digits.
+    /// Returns the whole hash as 64 hex digits.
     pub fn to_hex(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// Writes the first 16 hex digits, which are enough to tell configurations apart.
+/// Writes the first 16 hex digits of the hash, which suffice to distinguish configurations.
 impl fmt::Display for ConfigHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0

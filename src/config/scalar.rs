@@ -16,39 +16,39 @@ const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 /// The reason why a text is not a value of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ScalarError {
-    /// The text is no number of bytes from 1 to 1 TiB.
+    /// The text is not a number of bytes from 1 to 1 TiB.
     #[error("this is no size: write bytes up to 1 TiB, such as 65536, 4 KiB, 64 MiB or 1 GiB")]
     Bytes,
-    /// The text is no duration from 1 ms to 24 h.
+    /// The text is not a duration from 1 ms to 24 h.
     #[error(
         "this is no duration: write a whole number and ms, s, min or h, up to 24h, \
          such as 500ms or 30s"
     )]
     Duration,
-    /// The text is no whole number from 1 to 4,294,967,295.
+    /// The text is not a whole number from 1 to 4,294,967,295.
     #[error("this is no count: write a whole number from 1 to 4294967295")]
     Count,
-    /// The text is no whole number from the first value to the second, both included.
+    /// The text is not a whole number from the first value to the second, both included.
     #[error("write a whole number from {0} to {1}")]
     Range(u32, u32),
-    /// The number is zero, and the bound would let nothing through.
+    /// The number is zero, which is not a valid size, duration or count.
     #[error("zero would let nothing through: write at least 1")]
     Zero,
-    /// The text is no address `IP:PORT`.
+    /// The text is not an address `IP:PORT`.
     #[error(
         "this is no address: write IP:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or \
          [::]:8080"
     )]
     Address,
-    /// The text is no RFC 3339 time: a date with a time of day and a zone.
+    /// The text is not an RFC 3339 time: a date with a time of day and a zone.
     #[error("this is no time: write date, time and zone, such as 2026-12-31T18:00:00Z")]
     Time,
-    /// The text is no name that can be a label: 1 to 64 letters, digits and `.-_`.
+    /// The text is not a name that can be a label: 1 to 64 letters, digits and `.-_`.
     #[error("this is no name: write 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
 }
 
-/// Parses a text with `parse`, one of the functions below, or reports the problem.
+/// Parses a text with `parse`, such as one of the functions below, or reports its error as a problem.
 pub(super) fn parsed<T, E: fmt::Display>(
     text: &Text,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -57,7 +57,7 @@ pub(super) fn parsed<T, E: fmt::Display>(
     parse(&text.value).map_err(|error| problems.report(text.referenced, error.to_string()))
 }
 
-/// Parses a setting like [`parsed`], or returns `default` if the setting is left out.
+/// Parses a setting like [`parsed`], or returns `default` if the file leaves it out.
 pub(super) fn parsed_or<T, E: fmt::Display>(
     text: &Option<Text>,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -70,7 +70,7 @@ pub(super) fn parsed_or<T, E: fmt::Display>(
     }
 }
 
-/// Parses a number of bytes: `65536`, `4 KiB`, `64 MiB`, `1 GiB`.
+/// Parses a number of bytes from 1 to 1 TiB: `65536`, `4 KiB`, `64 MiB`, `1 GiB`.
 pub(super) fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     let (number, unit) = split_unit(text);
     let factor = match unit {
@@ -89,7 +89,7 @@ pub(super) fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     }
 }
 
-/// Parses a duration: `500ms`, `30s`, `10min`, `2h`.
+/// Parses a duration from 1 ms to 24 h: `500ms`, `30s`, `10min`, `2h`.
 pub(super) fn duration(text: &str) -> Result<Duration, ScalarError> {
     let (number, unit) = split_unit(text);
     let factor = match unit {
@@ -118,7 +118,7 @@ pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, ScalarError> {
     }
 }
 
-/// Makes a parser of whole numbers from `min` to `max`.
+/// Returns a function that parses whole numbers from `min` to `max`, both included.
 pub(super) fn within(min: u32, max: u32) -> impl Fn(&str) -> Result<u32, ScalarError> {
     move |text| {
         let number = whole(text).and_then(|number| u32::try_from(number).ok());
@@ -127,7 +127,7 @@ pub(super) fn within(min: u32, max: u32) -> impl Fn(&str) -> Result<u32, ScalarE
     }
 }
 
-/// Parses an address: `IP:PORT`.
+/// Parses an IP address with a port: `IP:PORT`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, ScalarError> {
     text.parse().map_err(|_| ScalarError::Address)
 }
@@ -138,7 +138,8 @@ pub(super) fn time(text: &str) -> Result<Timestamp, ScalarError> {
     seconds.map(Timestamp).ok_or(ScalarError::Time)
 }
 
-/// Parses a name that becomes a label: of a key, a group, a channel or a currency.
+/// Parses the name of a key, a group, a channel or a currency: 1 to 64 letters, digits and `.-_`. Such names
+/// become labels of metrics.
 pub(super) fn name(text: &str) -> Result<Arc<str>, ScalarError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
@@ -154,7 +155,7 @@ fn split_unit(text: &str) -> (&str, &str) {
     (number, unit.strip_prefix(' ').unwrap_or(unit))
 }
 
-/// Parses digits alone: no sign, no separators, no exponent.
+/// Parses a whole number that is written in digits only, without sign, separators or exponent.
 fn whole(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| digits)

@@ -1,4 +1,4 @@
-//! Reads what a configuration refers to outside its own text: environment variables and files.
+//! Reads the environment variables and files that a configuration refers to.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -23,11 +23,12 @@ use super::file::{Credential, OneOrMany, Text};
 pub(super) const MAX_FILE: u64 = 64 << 20;
 /// The maximum length of a credential, token or secret URL, in bytes.
 const MAX_CREDENTIAL: usize = 8 << 10;
-/// The maximum number of files of client keys, and their maximum length together, in bytes.
+/// The maximum number of files of client keys. [`MAX_KEY_BYTES`] bounds their length.
 const MAX_KEY_FILES: usize = 4096;
 const MAX_KEY_BYTES: u64 = 256 << 20;
 
-/// The environment, the folder that relative paths start from, and the record of the files that are read.
+/// The sources of what a configuration refers to: the environment and the folder of relative paths.
+/// `read` records the files that are read.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
@@ -40,25 +41,25 @@ pub(super) struct Sources<'a> {
 pub(super) struct FilesRead {
     /// The files and folders that the configuration depends on, whether or not they exist.
     pub paths: BTreeSet<PathBuf>,
-    /// The hash of all contents that are not secret.
+    /// The hash, so far, of all file contents that are not secret.
     hash: Sha256,
 }
 
 impl FilesRead {
-    /// Adds a text, with its length, to the hash, so that no two lists of texts have the same hash.
+    /// Adds a text to the hash, after the text's length, so that different lists of texts hash differently.
     pub fn hash(&mut self, text: &str) {
         self.hash.update(text.len().to_le_bytes());
         self.hash.update(text);
     }
 
-    /// Returns the hash of all texts so far.
+    /// Returns the SHA-256 of all texts that were added so far.
     pub fn digest(&self) -> [u8; 32] {
         self.hash.clone().finish()
     }
 }
 
 impl Sources<'_> {
-    /// Resolves a path of the configuration file, relative to its folder.
+    /// Resolves a path in the configuration file relative to the file's folder, and records it.
     pub fn path(&self, text: &Text, problems: &mut Problems) -> Result<PathBuf, Reported> {
         if text.value.is_empty() || text.value.contains('\0') {
             return Err(problems.report(text.referenced, "this is no path: name a file"));
@@ -68,7 +69,7 @@ impl Sources<'_> {
         Ok(path)
     }
 
-    /// Returns the path of a file that exists and can be opened. Its content is not read.
+    /// Resolves the path of a file, and checks that the file can be opened. Does not read the file.
     pub fn readable(&self, text: &Text, problems: &mut Problems) -> Result<PathBuf, Reported> {
         let path = self.path(text, problems)?;
         match open(&path) {
@@ -77,7 +78,8 @@ impl Sources<'_> {
         }
     }
 
-    /// Reads the certificates of a PEM file, in DER: at least one, each usable as a trust root.
+    /// Reads a PEM file of certificates, and returns them in DER. There must be at least one, and each must
+    /// be usable as a trust root.
     pub fn certificates(
         &self,
         text: &Text,
@@ -104,8 +106,8 @@ impl Sources<'_> {
         Ok(certificates.into_iter().map(|der| der.to_vec()).collect())
     }
 
-    /// Reads the files of client keys that `keys_from` names: a file, a folder or a list of both. Each is
-    /// read while the problems are still about the file that names it.
+    /// Reads the files of client keys that `keys_from` names: a file, a folder, or a list of both. Returns
+    /// each file's path and text. Problems are reported for the file that contains `keys_from`.
     pub fn key_files(
         &self,
         from: Option<Spanned<OneOrMany>>,
@@ -179,7 +181,7 @@ impl Sources<'_> {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// Reads the text of a file.
+    /// Reads a file of at most 64 MiB, and returns its resolved path and its text.
     pub fn text(
         &self,
         text: &Text,
@@ -192,7 +194,8 @@ impl Sources<'_> {
         }
     }
 
-    /// Reads a secret from its source: not empty, visible ASCII. No message repeats any part of it.
+    /// Reads a secret from its source. The secret must be visible ASCII of 1 byte to 8 KiB. A line break at
+    /// the end of a file is dropped. No message repeats any part of the secret.
     pub fn credential(
         &self,
         source: &Credential,
@@ -233,7 +236,7 @@ impl Sources<'_> {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let begins_well = name.value.starts_with(|c: char| !c.is_ascii_digit());
         if !begins_well || !name.value.bytes().all(word) {
-            // The name is not repeated: it may be the credential itself, written here by mistake.
+            // The message does not repeat the name: it may be the credential, written here by mistake.
             return Err(problems.report_hint(
                 name.referenced,
                 "this is no name of an environment variable",
@@ -255,8 +258,8 @@ fn cannot_read(text: &Text, path: &Path, error: &io::Error, problems: &mut Probl
     problems.report(text.referenced, message)
 }
 
-/// Lists the `*.yaml` and `*.yml` files of a folder by name, at most one more than is allowed. Editors
-/// keep unfinished files under other names: `.a.yaml.swp`, `#a.yaml#`, `a.yaml~`.
+/// Lists the `*.yaml` and `*.yml` files of a folder in the order of their names, at most one more than
+/// [`MAX_KEY_FILES`]. Unfinished files of editors are not among them: `.a.yaml.swp`, `#a.yaml#`, `a.yaml~`.
 fn key_files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = BTreeSet::new();
     for entry in folder.read_dir()? {
@@ -273,8 +276,8 @@ fn key_files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths.into_iter().collect())
 }
 
-/// Opens a file for reading. A folder opens as well on Unix, so the kind is checked; and opening a pipe
-/// among the files would wait for its writer.
+/// Opens a file for reading. A folder or a pipe is an error: on Unix a folder can be opened too, and opening
+/// a pipe would wait for its writer.
 fn open(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_fifo() && !path.starts_with("/dev/fd") && !path.starts_with("/proc") {
@@ -288,7 +291,7 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a whole file in UTF-8 of at most `max_bytes` bytes.
+/// Reads a whole file as UTF-8. A file of more than `max_bytes` bytes is an error.
 pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.take(max_bytes + 1).read_to_string(&mut text)?;

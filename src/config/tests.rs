@@ -1,4 +1,4 @@
-//! Configurations that are accepted, and ones that are refused, each with its exact place.
+//! Tests which configurations are accepted, and which are refused and with a problem at what place.
 //!
 //! In a text that must be refused, a `§` stands before each place at which a problem is expected, in the
 //! order of the file; the marks are removed before the text is read.
@@ -65,7 +65,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A folder that is left behind in the system's temporary folder does no harm.
+        // An error is ignored: a folder left behind in the system's temporary folder does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -84,7 +84,8 @@ fn parse_in(dir: &Path, text: &str) -> Result<Config, Error> {
     parse(text, "t.yaml", &env, dir)
 }
 
-/// Returns `BASE` with these pieces replaced, each of which must occur.
+/// Returns `BASE` with pieces of it replaced. A change is an old text, which `BASE` must contain, and the
+/// new text.
 fn changed(changes: &[(&str, &str)]) -> String {
     let mut text = BASE.to_owned();
     for (old, new) in changes {

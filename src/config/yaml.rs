@@ -1,12 +1,12 @@
-//! Reads YAML into the file's types, and explains errors in plain words.
+//! Reads YAML into the types of `file.rs`, and explains YAML errors in plain words.
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, NonFiniteFloatPolicy};
 
 use super::error::{Problems, Reported};
 
-/// Deserializes a YAML text. Stops at the first error of form, since the text after it may not mean what
-/// it seems to.
+/// Deserializes a YAML text. Reports only the first error of form, because the text after it may not mean
+/// what it seems to mean.
 pub(super) fn read<T: DeserializeOwned>(
     text: &str,
     problems: &mut Problems,
@@ -37,8 +37,8 @@ pub(super) fn read<T: DeserializeOwned>(
     serde_saphyr::from_str_with_options(text, options).map_err(|e| problems.report_yaml(&e))
 }
 
-/// Returns the message and the hint for a YAML error. Repeats no value of the file: it could be a secret
-/// in the wrong place.
+/// Returns the message and the hint for a YAML error. They contain no value of the file, which could be a
+/// secret in the wrong place.
 pub(super) fn explain(error: &Error) -> (String, Option<String>) {
     let (message, hint): (&str, &str) = match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => {
@@ -95,8 +95,8 @@ fn unknown_key(found: &str, known: &[&'static str]) -> (String, Option<String>) 
     (message, Some(hint))
 }
 
-/// Returns the known word that `found` may be a misspelling of: at most a third of its letters, and at
-/// most three, differ.
+/// Returns the word of `known` that `found` is most likely a misspelling of: at most a third of the word's
+/// letters, and at most three, differ. `None` if no word is that similar.
 pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     // The time to compute the distance grows with the product of the lengths.
     if found.len() > 64 {
@@ -108,7 +108,7 @@ pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     close.min().map(|(_, word)| word)
 }
 
-/// Returns Levenshtein's edit distance, in characters.
+/// Returns the Levenshtein distance of two texts, in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,9 +1,9 @@
-//! Decides who is to blame for a create that a channel answered with an error: the request, or the
-//! channel, and which part of it. Pure.
+//! Finds the cause of a channel's error answer to a create: the request, or the channel, and which part of
+//! the channel. Does no IO.
 
 use super::{ApiError, Dialect};
 
-/// The party that an error is to blame on.
+/// The cause of an error with which a channel answered a create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The request: every channel would refuse it, and other requests to the same channel may succeed.
@@ -11,7 +11,7 @@ pub enum Blame {
     /// The channel's account: its credential is refused, or lacks the permission, or its balance is
     /// spent.
     Account,
-    /// The channel's rate limit: too much was sent to it.
+    /// The channel's rate limit: too many requests were sent to the channel.
     RateLimited,
     /// The channel itself, which fails: neither the request nor the account is the cause.
     Failing,
@@ -36,8 +36,8 @@ const SPENT: &[&str] = &[
     "quota_exceeded",
 ];
 
-/// Words in the codes and messages of content filters: such a request may be refused under any status,
-/// also as a failure.
+/// Words in the error codes and messages of content filters. Such a filter may refuse a request with any
+/// status, even with that of a server failure.
 const CONTENT: &[&str] = &[
     "content",
     "filter",
@@ -72,12 +72,11 @@ const ACCOUNT: &[&str] = &[
 ];
 
 impl Dialect {
-    /// Decides who is to blame for a create that was answered with an error, by the answer's status and
-    /// body.
+    /// Returns the cause of a channel's error answer to a create, by the answer's status and body.
     ///
-    /// Blaming the channel takes it out of routing, and a client must not be able to cause that by what
-    /// it asks for: unless an error says that it is about the channel, a 4xx is about the request; and if
-    /// a content filter says that the error is about the request, so is any other status.
+    /// A channel that is the cause is taken out of routing, and a client must not be able to cause that by
+    /// the content of its request. So a 4xx is blamed on the request unless the error says that it is about
+    /// the channel. A 5xx is blamed on the request, too, if a content filter says that the error is about it.
     pub fn blame(&self, status: u16, body: &[u8]) -> Blame {
         let error = ApiError::read(body, self);
         let error = error.as_ref();

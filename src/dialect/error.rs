@@ -10,9 +10,9 @@ use super::{Dialect, JobAnswer, job};
 pub enum ErrorShape {
     /// OpenAI's shape: `{"error": {"message": ..., "code": ...}}`.
     Envelope,
-    /// `{"error": "text"}`.
+    /// An object with the message alone: `{"error": "text"}`.
     Text,
-    /// `{"code": ..., "message": ...}`.
+    /// An object with the members of the error: `{"code": ..., "message": ...}`.
     Flat,
     /// FastAPI's shape: `{"detail": ...}`.
     Detail,
@@ -23,9 +23,9 @@ pub enum ErrorShape {
 pub struct ApiError {
     /// The shape of the error.
     pub shape: ErrorShape,
-    /// The error's code; the digits if it is a number.
+    /// The error's code; of a number, its digits; `None` if there is none.
     pub code: Option<Box<str>>,
-    /// The error's message, or the beginning of a long one.
+    /// The error's message, or the beginning of a long one; `None` if there is none.
     pub message: Option<Box<str>>,
 }
 
@@ -80,8 +80,8 @@ impl ApiError {
         })
     }
 
-    /// Returns whether the error says that the channel's own account is spent, which does not concern the
-    /// client.
+    /// Returns whether the error's code says that the quota of the channel's account is spent, which does not
+    /// concern the client.
     pub fn is_spent_account(&self) -> bool {
         self.code.as_deref() == Some(INSUFFICIENT_QUOTA)
     }
@@ -103,16 +103,16 @@ pub enum JobStatus {
 }
 
 impl Dialect {
-    /// Reads an answer to a request for the job `id`, whatever its HTTP status is.
+    /// Reads a channel's answer to a request for the job `id`, whatever its HTTP status is.
     ///
-    /// A channel may answer a request for a failed job with the status of the failure, 4xx or 5xx: that
-    /// is a job, not an outage. Such an answer must name the job and how it ended, since a gateway's
-    /// error may hold a status word as well.
+    /// A channel may answer a request for a failed job with the status of the failure, 4xx or 5xx. Such an
+    /// answer counts as the job only if it contains the job's id and how the job ended, because a gateway's
+    /// error may contain a status word, too.
     pub fn job_status(&self, status: u16, body: &[u8], id: &str) -> JobStatus {
         let job = JobAnswer::read(body, self).filter(|job| job.has_status() && job.is_about(id));
         match (status, job) {
             (200..=299, Some(job)) => JobStatus::Job(job),
-            // These statuses are about the caller.
+            // These statuses are about the gate's request, not about the job.
             (401..=403 | 407 | 429, _) => JobStatus::Unclear,
             (400..=599, Some(job)) if job.id.is_some() && job.is_unsuccessful() => {
                 JobStatus::Job(job)
@@ -122,8 +122,8 @@ impl Dialect {
         }
     }
 
-    /// Returns whether an answer says that there is no such job. A gateway's page for a path that it
-    /// cannot route does not say so.
+    /// Returns whether an answer says that there is no such job. A gateway's page for a path that it cannot
+    /// route is not such an answer.
     fn is_absent(&self, status: u16, body: &[u8]) -> bool {
         match status {
             404 | 410 => body.trim_ascii().is_empty() || ApiError::read(body, self).is_some(),
@@ -133,8 +133,8 @@ impl Dialect {
         }
     }
 
-    /// Returns whether the answer to a create proves that nothing was created, by the table `PROOFS`. An
-    /// outcome that stays open is found out from the channel's list, or held until somebody decides.
+    /// Returns whether the answer to a create proves that nothing was created, by the table `PROOFS`. If not,
+    /// the outcome is found out from the channel's list, or stays unknown until somebody decides.
     pub fn proves_nothing_created(&self, status: u16, body: &[u8]) -> bool {
         let mut rows = PROOFS.iter();
         let row = rows.find(|(statuses, _)| statuses.contains(&status));
@@ -148,26 +148,26 @@ impl Dialect {
     }
 }
 
-/// What an answer with a certain status must have to prove that the create made no job.
+/// The evidence that an answer with a certain status must contain to prove that the create made no job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
-    /// The status alone: the body may be a gateway's page.
+    /// The status alone suffices: the body may be a gateway's page.
     Status,
-    /// The status with an error in any shape in which APIs write them.
+    /// The body must contain an error in any shape in which APIs write them.
     AnyError,
-    /// The status with an error in OpenAI's shape.
+    /// The body must contain an error in OpenAI's shape.
     Envelope,
-    /// No evidence: no answer with this status proves it.
+    /// No evidence suffices: an answer with this status proves nothing.
     None,
 }
 
-/// The evidence that proves, for each status, that a create made nothing. The first row that holds a
+/// The evidence that proves, for each status, that a create made nothing. The first row that contains a
 /// status decides; a status in no row proves nothing.
 ///
-/// A row may err in one direction only: a refusal that is not recognised is held and looked for, but a
-/// job that is taken for a refusal is paid for by nobody. So whatever a gateway writes about the server
-/// behind it proves nothing: the gateway may have lost an answer, or have sent the request again, after
-/// its provider created the job.
+/// A row may err in one direction only. A refusal that is not recognised is held as unknown, and a job is
+/// looked for; but nobody pays for a job that is taken for a refusal. So whatever a gateway writes about
+/// the server behind it proves nothing: the gateway may have lost an answer, or have sent the request
+/// again, after its provider created the job.
 const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
     // Refused for what the request says or who sends it, before it is carried out (RFC 9110, section
     // 15.5): in any words, since servers in front write pages for these.
@@ -202,7 +202,7 @@ const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
     (400..=499, Proof::AnyError),
     // The method is not implemented. Relays write the other shapes with their provider's status.
     (501..=501, Proof::Envelope),
-    // The API takes no requests at the moment.
+    // The API accepts no requests at the moment.
     (503..=503, Proof::Envelope),
     // Every other failure may come after the job was created, even a 500 in the API's words: LiteLLM and
     // others write it when they cannot make sense of their provider's answer.
@@ -216,7 +216,7 @@ pub enum Deletion {
     Done,
     /// The channel does not support deletion: it answered 405 or 501.
     Unsupported,
-    /// The channel refused the deletion with any other status than those of the other variants.
+    /// The channel refused the deletion, with a status that is in none of the other variants.
     Refused,
     /// The answer proves nothing: the channel must be asked for the job once more.
     Unproven,

@@ -13,12 +13,13 @@ use crate::catalog::MAX_SECONDS;
 /// The maximum length of an id, in bytes; a longer one cannot be kept.
 pub const MAX_ID: usize = super::pointers::MAX_TEXT;
 
-/// The digest of a listed prompt that is not valid Unicode; no prompt has this digest. The gate lets no
-/// such prompt through, so the job is not the gate's. (A job without a listed prompt may be anybody's.)
+/// The value that stands for the digest of a listed prompt that is not valid Unicode. No prompt has this
+/// digest. The gate refuses such prompts, so a job with one was not created through the gate. (A job that is
+/// listed without a prompt may have been.)
 pub const UNREADABLE_PROMPT: [u8; 32] = [0; 32];
 
 /// A job as a channel describes it. A member that the channel leaves out, or writes in a form that cannot
-/// be read, is `None`: one unreadable value says nothing about the others.
+/// be read, is `None`, and does not affect the other members.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct JobAnswer {
     /// The channel's name for the job: any text that is not empty, or a whole number's digits.
@@ -47,8 +48,8 @@ pub struct JobAnswer {
     pub error_message: Option<Box<str>>,
     /// Whether the channel says that the job is deleted (`true`), or is not (`false`).
     pub deleted: Option<bool>,
-    /// The byte range of the status in the document, with its quotes, if its word differs from the word
-    /// for clients.
+    /// The byte range of the status in the document, with its quotes; `None` if the channel's word is also
+    /// the word for clients.
     pub(crate) status_span: Option<Range<usize>>,
     /// The byte ranges of the id in the document, with its quotes, under each of its names.
     pub(crate) id_spans: [Option<Range<usize>>; 2],
@@ -144,9 +145,10 @@ impl JobAnswer {
         self.status.is_some() || self.unknown_word.is_some()
     }
 
-    /// Returns the document `body`, which the job was read from, rewritten for a client: with the public
-    /// word for the status, and with `id` and `source` in place of the channel's ids if they are given.
-    /// All other bytes stay. `None` if nothing has to be changed.
+    /// Rewrites the document `body`, which the job was read from, for a client; `None` if nothing changes.
+    ///
+    /// The status becomes the public word. `id` and `source`, if they are given, replace the channel's ids.
+    /// All other bytes stay.
     pub fn rewritten(
         &self,
         body: &[u8],
@@ -178,7 +180,7 @@ impl JobAnswer {
     }
 }
 
-/// Reads the values that `pointers` lead to from a document that is one JSON object.
+/// Reads the values that `pointers` lead to from a document; `None` if it is not one whole JSON object.
 pub(super) fn select<'p>(body: &[u8], pointers: &'p Pointers) -> Option<Selection<'p>> {
     /// A listener that also notes whether the document is an object.
     struct Root<'p>(Selection<'p>, bool);
@@ -229,8 +231,8 @@ fn time(selection: &Selection<'_>, field: Field) -> Option<u64> {
     whole(selection, field).or_else(|| parse_rfc3339(selection.text_of(field)?))
 }
 
-/// Returns a whole number, written as a number or as a text, perhaps with a fraction of zeros; the
-/// fraction of a time is dropped.
+/// Returns the whole number of a field, written as a number or as a text; `None` for other values. A
+/// fraction must consist of zeros, except that of a time, which is dropped.
 fn whole(selection: &Selection<'_>, field: Field) -> Option<u64> {
     let (Value::Text(text) | Value::Word(text)) = selection.value(field)? else {
         return None;

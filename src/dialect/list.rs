@@ -1,5 +1,5 @@
-//! Reads a page of a channel's list as it streams in: the members by which its jobs are recognised, and
-//! of their prompts nothing but the digest.
+//! Reads a page of a channel's list as it streams in. Keeps the members by which jobs are recognised, but
+//! of prompts only the digests.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub struct Page {
     pub whole: bool,
     /// Whether more pages follow; `None` if the channel does not say.
     pub has_more: Option<bool>,
-    /// The id after which the next page begins: the page's own, otherwise that of its last job with an
-    /// id.
+    /// The id after which the next page begins: the page's `last_id`, or else the id of its last job that has
+    /// one.
     pub last: Option<Arc<str>>,
 }
 
@@ -56,7 +56,7 @@ struct Listing<'d> {
     last_id: String,
     /// The number of open objects and arrays, not counting those in the entry.
     depth: usize,
-    /// The depth of the array of entries; 0 until it has begun.
+    /// The value of `depth` in the array of entries; 0 until that array has begun.
     list_depth: usize,
     place: Place,
     /// The entry that is being read, and the number of objects and arrays that are open in it.
@@ -90,7 +90,7 @@ impl<'d> ListReader<'d> {
         }
     }
 
-    /// Reads the next piece. Returns whether further pieces are wanted.
+    /// Reads the next piece. Returns false if no more are needed: the page is broken, or too long.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         self.reader.push(bytes, &mut self.page);
         self.reader.progress() != Progress::Broken && self.page.page.entries < MAX_ENTRIES

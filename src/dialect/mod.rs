@@ -1,9 +1,9 @@
 //! The dialects of the Videos API that channels speak: their status words, the places of values in an
 //! answer, and the shapes of their errors. Pure: bytes in, values out.
 //!
-//! A [`Dialect`] is data. Today its status words can be configured; the rest is what upstreams of the API
-//! were found to write, side by side: OpenAI's shape first, then those of relays and self-hosted servers.
-//! Nothing outside of this module knows a vendor.
+//! A [`Dialect`] is data. Today its status words can be configured. The rest are the forms that upstreams of
+//! the API were found to write: OpenAI's first, then those of relays and self-hosted servers. No code outside
+//! of this module depends on a vendor.
 //!
 //! Answers are read leniently (`reader.rs` says why), as a stream of members of which only the meaningful
 //! ones are kept: [`JobAnswer`] of one job, [`ListReader`] of a page of any length, [`ApiError`] of an

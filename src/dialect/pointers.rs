@@ -31,12 +31,12 @@ impl Field {
     const COUNT: usize = Self::Detail as usize + 1;
 }
 
-/// The maximum length of a text that is kept, in bytes. A longer one counts as unreadable; of an error's
-/// message the beginning is kept.
+/// The maximum length of a text that is kept, in bytes. A longer text counts as unreadable, except an
+/// error's message, whose beginning is kept.
 pub(super) const MAX_TEXT: usize = 1024;
 
-/// A set of pointers in the style of RFC 6901, each with the meaning of its value. Of several with the
-/// same meaning, the first that the document has is read.
+/// A set of JSON pointers in the style of RFC 6901, each with the meaning of its value. Of several pointers
+/// with the same meaning, the first that leads to a value is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pointers {
     all: Vec<Pointer>,
@@ -44,7 +44,7 @@ pub(super) struct Pointers {
     by_length: Vec<u64>,
     /// For each depth, the bit sets of the pointers by their segment at that depth.
     by_segment: Vec<Map<Box<str>, u64>>,
-    /// For each field, the bit set of the pointers to it.
+    /// For each field, the bit set of the pointers to that field.
     by_field: [u64; Field::COUNT],
     /// The pointers to prompts, of which nothing but the digest is kept.
     digested: u64,
@@ -70,7 +70,7 @@ impl Pointers {
             path: text.split('/').skip(1).map(Box::from).collect(),
         };
         let all: Vec<Pointer> = pointers.map(pointer).collect();
-        // For each value of a document the pointers that end there are needed: that is a look-up.
+        // The pointers that end at a value are looked up for each value of a document, so tables are made.
         let longest = all.iter().map(|p| p.path.len()).max().unwrap_or(0);
         let of_length = |length| set_of(&all, |pointer| pointer.path.len() == length);
         let mut by_segment = vec![Map::<Box<str>, u64>::default(); longest];
@@ -112,7 +112,7 @@ fn set_of(all: &[Pointer], is: impl Fn(&Pointer) -> bool) -> u64 {
     bits.fold(0, |set, (bit, pointer)| set | u64::from(is(pointer)) << bit)
 }
 
-/// Returns the numbers of the bits of a set, in order.
+/// Returns the numbers of the bits that are 1 in a set, in ascending order.
 fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = (set != 0).then(|| set.trailing_zeros() as usize)?;
@@ -189,7 +189,7 @@ impl<'p> Selection<'p> {
         self.all_found(field).find(|found| !is_null(found))
     }
 
-    /// Returns all values that the document has for a field.
+    /// Returns all values that were found for a field.
     fn all_found(&self, field: Field) -> impl Iterator<Item = &Found> {
         let found = bits(self.found & self.pointers.by_field[field as usize]);
         found.filter_map(|bit| self.values.get(bit)?.as_ref())

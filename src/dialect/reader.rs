@@ -1,11 +1,10 @@
 //! Reads JSON as it streams in: reports the structure to a listener, keeps nothing, and accepts anything
 //! that another program's encoder can have written.
 //!
-//! The gate reads its own clients with [`crate::json`], strictly, since what the gate reads there must be
-//! what a channel reads. Here a channel's answer is read, and money depends on reading as much of it as
-//! possible: one value that no decoder takes (a lone surrogate in a prompt, `1e400`, `NaN`, a thousand
-//! brackets) says nothing about its neighbours. So:
-//!
+//! The gate reads the bodies of its clients strictly, with [`crate::json`], because it must read them as the
+//! channel does. This module reads the answers of channels, and money depends on reading as much of them as
+//! possible. One value that no decoder accepts (a lone surrogate in a prompt, `1e400`, `NaN`, a thousand
+//! brackets) does not make its neighbours unreadable. So:
 //! - Strings that are not valid Unicode and words that are not numbers are reported as unreadable.
 //! - Unwanted values are skipped by their quotes and brackets, to any depth, in constant memory.
 //! - Only broken structure ends the reading: a missing colon, a bracket that closes the other kind, the end
@@ -25,7 +24,7 @@ const MAX_DEPTH: u32 = 32;
 
 /// A listener for the events of a document, in its order.
 pub(super) trait Events {
-    /// Takes a member's key, `None` if it is too long or unreadable. Returns whether the member's value
+    /// Handles a member's key, `None` if it is too long or unreadable. Returns whether the member's value
     /// is wanted.
     fn key(&mut self, key: Option<&str>) -> bool;
     /// Begins the next element of an array. Returns whether the element is wanted.
@@ -34,12 +33,13 @@ pub(super) trait Events {
     fn open(&mut self, object: bool);
     /// Ends the innermost object or array.
     fn close(&mut self);
-    /// Takes a piece of a wanted string.
+    /// Handles a decoded piece of a wanted string.
     fn text(&mut self, piece: &str);
     /// Ends a wanted string: `readable` says whether all of it could be decoded, `span` is its byte range
     /// in the input, with its quotes.
     fn text_end(&mut self, readable: bool, span: Range<usize>);
-    /// Takes a wanted number, `true`, `false`, `null` or some other word; `None` if it is too long.
+    /// Handles a wanted number, `true`, `false`, `null` or another word, `None` if it is too long. `span` is
+    /// its byte range in the input.
     fn word(&mut self, word: Option<&str>, span: Range<usize>);
 }
 
@@ -57,9 +57,9 @@ pub(super) enum Progress {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Value,
-    /// Before the first element of an array, or its end.
+    /// Before the first element of an array, or the array's end.
     ValueOrEnd,
-    /// Before the first key of an object, or its end.
+    /// Before the first key of an object, or the object's end.
     KeyOrEnd,
     Key,
     InKey,
@@ -93,13 +93,13 @@ pub(super) struct Reader {
     /// The kinds of the open objects and arrays, the innermost in the lowest bit: 1 for an object.
     kinds: u64,
     depth: u32,
-    /// The number of bytes that have been read.
+    /// The number of bytes of the document that have been read.
     at: usize,
-    /// The offset at which the present value began.
+    /// The offset in the document at which the current value began.
     began: usize,
     wanted: bool,
     text: Text,
-    /// The part of the present key or word that has been read, at most [`MAX_WORD`] bytes.
+    /// The part of the current key or word that has been read, at most [`MAX_WORD`] bytes.
     word: String,
     too_long: bool,
 }
@@ -150,7 +150,7 @@ impl Reader {
         }
     }
 
-    /// Ends the input, and returns the progress: a word at the very end is complete only then.
+    /// Ends the input, and returns the progress. A word at the very end of the document is complete only now.
     pub(super) fn finish(&mut self, events: &mut impl Events) -> Progress {
         if self.depth == 0 && matches!(self.state, State::InWord) {
             self.end_word(self.at, events);
@@ -261,7 +261,7 @@ impl Reader {
         let rest = piece.from(from);
         let end = rest.iter().position(|byte| ends_word(*byte));
         let length = end.unwrap_or(rest.len());
-        // Numbers have ASCII bytes only: cut or not, such a word means nothing.
+        // A number consists of ASCII bytes, so a word that is not UTF-8 has no meaning, cut or not.
         match piece.decode(from..from + length) {
             Ok(word) => keep(&mut self.word, &mut self.too_long, word),
             Err(_) => self.too_long = true,

@@ -28,7 +28,7 @@ impl<'a> Piece<'a> {
         self.bytes.get(at..).unwrap_or_default()
     }
 
-    /// Decodes a byte range of the piece.
+    /// Decodes a byte range of the piece. Fails if the range is not valid UTF-8.
     pub(super) fn decode(self, range: Range<usize>) -> Result<&'a str, Utf8Error> {
         match self.text.get(range.clone()) {
             Some(text) => Ok(text),
@@ -41,7 +41,7 @@ impl<'a> Piece<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text {
     escape: Escape,
-    /// A high surrogate whose low surrogate has not come yet.
+    /// A high surrogate that was read, and whose low surrogate was not yet.
     high: Option<u16>,
     /// The first bytes of a character that the edge of a chunk has cut.
     carry: [u8; 4],

@@ -44,14 +44,16 @@ impl Status {
         }
     }
 
-    /// Finds the status named `name`.
+    /// Returns the status whose name in the configuration is `name`; `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// Returns OpenAI's word for the status, which clients get. OpenAI has no word but `failed` for a job
-    /// that was cancelled or has expired; `cancelled` has always been passed on, and a client that waits
-    /// for any word but the two for going on stops there, too.
+    /// Returns the status word that clients get: OpenAI's word, or `cancelled`.
+    ///
+    /// OpenAI has only `failed` for a job that was cancelled or has expired. An expired job gets that word,
+    /// but `cancelled` has always been passed on: a client that waits for any word other than `queued` and
+    /// `in_progress` stops at it, too.
     pub const fn public_name(self) -> &'static str {
         match self {
             Self::Expired => Self::Failed.name(),
@@ -143,7 +145,7 @@ const KNOWN: &[(Status, &[&str])] = &[
     ),
 ];
 
-/// The maximum length of a status word, in bytes: a longer word has no meaning.
+/// The maximum length of a status word, in bytes. A longer word counts as unknown.
 pub const MAX_WORD: usize = 64;
 
 /// Normalizes a word, so that words that differ in case and in how they are joined are equal:
@@ -156,7 +158,7 @@ fn normal(word: &str) -> String {
     word.trim().bytes().map(byte).collect()
 }
 
-/// The status words of one channel: its own words, and then the known ones.
+/// The status words of one channel: those added for the channel, and then the known ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatusWords {
     own: BTreeMap<Box<str>, Status>,
@@ -172,7 +174,7 @@ pub enum WordError {
 }
 
 impl StatusWords {
-    /// Adds a word of the channel's own with its meaning, which overrides a known one.
+    /// Adds a word that the channel uses, with its meaning. It overrides a known word.
     ///
     /// # Errors
     /// If `word` is not a valid word, or has been added before.

@@ -11,8 +11,8 @@ use pingora::{Error, WriteTimedout};
 
 use crate::upstream::timeout::within;
 
-/// A session of a client whose request the gate answers: Pingora's `ServerSession` itself, or the one of
-/// a proxy, whose downstream modules see what is written.
+/// The session of a client whose request the gate answers. It is Pingora's `ServerSession`, or the session
+/// of a proxy, whose downstream modules process what is written.
 pub trait Client: Send {
     /// Returns the session that the request is read from.
     fn session(&mut self) -> &mut ServerSession;
@@ -20,7 +20,7 @@ pub trait Client: Send {
     /// Writes the head of the response.
     ///
     /// # Errors
-    /// From downstream, where the client is gone.
+    /// If the response cannot be written. The source of the error is downstream if the client is gone.
     fn write_head(
         &mut self,
         head: Box<ResponseHeader>,
@@ -84,7 +84,7 @@ pub(super) struct EditedHeads<'a, F> {
 }
 
 impl<'a, F> EditedHeads<'a, F> {
-    /// Wraps the session of a proxy; each response head passes `edit`.
+    /// Wraps the session of a proxy; `edit` is applied to each response head.
     pub(super) fn new(session: &'a mut Session, edit: F) -> Self {
         Self {
             session,
@@ -116,7 +116,7 @@ where
     }
 }
 
-/// Waits at most `limit` for `write`, a write to a client. A client that takes nothing in that time
+/// Waits at most `limit` for `write`, a write to a client. A client that accepts nothing in that time
 /// counts as gone.
 pub(super) async fn in_time(
     limit: Duration,
@@ -129,11 +129,11 @@ pub(super) async fn in_time(
 /// Waits until the client is gone, and returns the error that shows it. Call this only after the request
 /// has been read.
 ///
-/// Over HTTP/1.1 the end of the bytes that the client sends is not the end of the client (RFC 9112,
-/// section 9.6): it may have closed its sending side and wait for the answer. Only a reset or a failing
-/// write shows that the client is gone; a client that vanishes without a trace is waited for as long as
-/// the answer may take. Bytes behind the request (a pipelined request) do not mean that the client is
-/// gone either; the connection then closes after the answer.
+/// Over HTTP/1.1 the end of the bytes that the client sends is not the end of the client (RFC 9112, section
+/// 9.6): it may have closed its sending side and wait for the answer. Only a reset or a failing write shows
+/// that the client is gone; a client that vanishes without a trace is waited for as long as the answer may
+/// take. Bytes that follow the request (a pipelined request) do not mean that the client is gone either;
+/// the connection then closes after the answer.
 ///
 /// Over HTTP/2 END_STREAM closes the sending side of a request, and RST_STREAM shows that the
 /// client is gone. The end of the connection ends every stream: without the client's
@@ -155,8 +155,8 @@ pub(super) async fn gone(session: &mut ServerSession) -> Box<pingora::Error> {
     }
 }
 
-/// Returns whether the client may still read in spite of `error`, the error of an idle read: the client
-/// has sent more than its request, or has closed its half of the connection without TLS's `close_notify`.
+/// Returns whether the client may still read in spite of `error`, the error of an idle read. It may if it has
+/// sent more than its request, or has closed its half of the connection without TLS's `close_notify`.
 fn is_there(error: &pingora::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<std::io::Error>();
     let ended = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof);

@@ -85,7 +85,7 @@ pub(super) async fn handle(
     }
 }
 
-/// Answers a download for which the channel sent no video, from the channel's answer.
+/// Makes the response to a download for which the channel sent no video, from the channel's answer.
 async fn no_content(
     services: &Services,
     snapshot: &Snapshot,

@@ -1,8 +1,7 @@
 //! Handles a create or remix: inspects the body, decides and forwards while the body streams.
 //!
 //! In order: [`handle`] judges the head; [`CreateRequest::run`] reads ahead, chooses a channel and streams;
-//! [`CreateEnd`](super::create_end::CreateEnd) has the ledger decide, sends the last bytes and processes the
-//! answer.
+//! [`CreateEnd`] has the ledger decide, sends the last bytes and processes the answer.
 
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ use crate::runtime::Snapshot;
 use crate::upstream::{Attempts, ChannelChoice, Declined, Exchange, Framing};
 use crate::upstream::{LiveChannel, Sending, Trial, full, headers};
 
-/// The maximum number of bytes that are read at once, if they are at hand, before they are sent on.
+/// The maximum number of bytes that are read without waiting before the safe ones are forwarded.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
 
 /// The state of a create or remix while its body streams.
@@ -46,13 +45,13 @@ struct CreateRequest<'a> {
     framing: Framing,
 }
 
-/// The use of a body whose request the ledger does not rule out beforehand: to forward, or to compare.
+/// The use of a body, as decided before the body is read: to forward it, or to compare it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precheck {
     /// The body may be forwarded.
     Forward,
-    /// The idempotency key has been answered before: the body is read to be compared, and is not
-    /// forwarded.
+    /// An earlier request under the same idempotency key has an answer. The body is read to be compared
+    /// with that of the earlier request, and is not forwarded.
     Replay,
 }
 
@@ -197,8 +196,8 @@ impl CreateRequest<'_> {
     }
 
     /// Handles a body that has been read whole: decides everything before a channel is touched. Tries the
-    /// candidate channels in turn until one takes the request; each channel before has proved that it
-    /// created nothing, for a reason of its own.
+    /// candidate channels in turn until one takes the request, and goes on only after a channel has proved
+    /// that it created nothing.
     async fn run_at_hand(&mut self, upload: &mut Upload<'_>) -> Result<Response, RequestError> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let written = upload.inspector.written_seconds();
@@ -209,7 +208,7 @@ impl CreateRequest<'_> {
         let (mut candidates, mut first_at) = (candidates.into_iter(), Some(now));
         while let Some((channel, _trial)) = candidates.next() {
             let name = &channel.spec().name;
-            // Where another channel was asked for before, time has passed.
+            // If another channel was tried before, time has passed.
             let at = first_at.take().unwrap_or_else(|| self.services.now());
             // The ledger must know which channel to ask if the outcome stays unknown.
             let end = self.end();
@@ -247,11 +246,11 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Asks the ledger, before a body is read or a channel is touched, whether the limits leave room for
-    /// the request, or its idempotency key has an answer. Only a hint: the reservation decides.
+    /// Asks the ledger, before a body is read or a channel is touched, whether the request is within the
+    /// limits, or its idempotency key has an answer. Only a hint: the reservation decides.
     async fn precheck(&self, permit: Option<&Permit>) -> Result<Precheck, RequestError> {
         if self.idempotency.was_answered().await? {
-            // The repetition of a request takes nothing from a limit.
+            // The repetition of a request does not count against a limit.
             return Ok(Precheck::Replay);
         }
         let (ledger, at) = (self.services.billing.ledger(), self.services.now());
@@ -312,8 +311,8 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Returns the reason why the limits of `channel` have no room for the request; `None` if they have
-    /// room. Only a hint: the reservation decides.
+    /// Returns the reason why the request would exceed the limits of `channel`; `None` if it would not. Only
+    /// a hint: the reservation decides.
     async fn is_full(
         &self,
         channel: &LiveChannel,
@@ -329,8 +328,8 @@ impl CreateRequest<'_> {
         Ok(reached.map(|reached| full(channel, &reached, now)))
     }
 
-    /// Opens an exchange with `channel`; `None` if it cannot be reached: the failure is counted. The
-    /// `last` candidate takes the headers, each candidate before it gets a copy.
+    /// Opens an exchange with `channel`; `None` if the channel cannot be reached, which has been counted.
+    /// For the `last` candidate, the headers to pass are moved out of `self`; the others get a copy.
     async fn connect(
         &mut self,
         channel: &Arc<LiveChannel>,
@@ -347,7 +346,7 @@ impl CreateRequest<'_> {
         opened.ok()
     }
 
-    /// Forwards all bytes that are safe, as they come, until the body has ended.
+    /// Forwards the bytes of the body as soon as they are safe, until the body has ended.
     async fn stream(
         &self,
         upload: &mut Upload<'_>,
@@ -377,8 +376,8 @@ impl CreateRequest<'_> {
         }
     }
 
-    /// Reserves the cost of a body that was streamed to its end. Checks first that the whole grammar held
-    /// and that the channel takes the model and the seconds.
+    /// Reserves the cost of a body that was streamed to its end. Checks first that the whole grammar held and
+    /// that the channel accepts the model and the seconds.
     async fn reserve_streamed(
         &self,
         upload: &mut Upload<'_>,
@@ -390,7 +389,7 @@ impl CreateRequest<'_> {
         self.end().reserve(upload, &permit, channel, now).await
     }
 
-    /// Checks that `channel` takes the model and the seconds of the request, which may have become known
+    /// Checks that `channel` accepts the model and the seconds of the request, which may have become known
     /// only after the channel was chosen.
     fn check_channel(&self, upload: &Upload<'_>, channel: &LiveChannel) -> Result<(), Refusal> {
         let inspector = &upload.inspector;

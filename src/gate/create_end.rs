@@ -1,5 +1,5 @@
-//! Ends a create: reserves the cost, sends the last bytes, and settles charge and response by the
-//! channel's answer; or breaks the create off.
+//! Ends a create: reserves the cost, sends the last bytes, and derives the charge and the response from the
+//! channel's answer. Or breaks the create off before its end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub(super) enum Placed {
     Reserved(Box<Reservation>),
     /// The response that the same idempotency key got before.
     Replayed(Response),
-    /// A limit of the channel is reached; with the reservation still held on another channel, if any.
+    /// A limit of the channel is reached. A reservation on the channel that was tried before is kept.
     Full(Option<Box<Reservation>>, Declined),
 }
 
@@ -49,8 +49,8 @@ pub(super) enum Placed {
 pub(super) enum Released {
     /// The create has ended with this response to the client.
     Ended(Response),
-    /// The channel has proved that it created nothing, for a reason of its own: another channel may take
-    /// the request.
+    /// The channel has proved that it created nothing, for a reason that does not lie in the request: another
+    /// channel may accept the request.
     Declined(Box<Reservation>, Declined),
 }
 
@@ -92,7 +92,7 @@ impl CreateEnd<'_> {
         }
     }
 
-    /// Moves the reservation `held` to the next channel.
+    /// Moves the reservation `held` to `channel`. On an error, voids the reservation.
     pub(super) async fn reroute(
         &self,
         mut held: Box<Reservation>,
@@ -107,7 +107,7 @@ impl CreateEnd<'_> {
             Ok(Rerouted::Refused(reached)) => {
                 return Ok(Placed::Full(Some(held), full(channel, &reached, now)));
             }
-            // Another gate took this gate for dead.
+            // Another gate considered this gate dead.
             Ok(Rerouted::Closed) => Refusal::Busy(Busy::Stalled),
             Err(error) => error.into(),
         };
@@ -147,7 +147,7 @@ impl CreateEnd<'_> {
             None => self.services.metrics.upstream_request(name, "none"),
         }
         match answer {
-            // A success that answers half a request does not count as one.
+            // A success that was sent before the end of the request does not count as a success.
             Some(answer) if !answer.status.is_success() => {
                 if !is_of_upload(answer.status) {
                     client.note_refusal(&channel, began, &answer);
@@ -186,8 +186,8 @@ impl CreateEnd<'_> {
         Err(self.not_taken(&channel, why, Some(&model)).into())
     }
 
-    /// Makes the refusal for a streamed body that the channel did not take. The bytes that have left
-    /// cannot be sent to another channel: the client can try again, if there is another channel.
+    /// Makes the refusal for a streamed body that the channel did not accept. The bytes that have left cannot
+    /// be sent to another channel: the client can try again, if there is another channel.
     pub(super) fn not_taken(
         &self,
         channel: &LiveChannel,
@@ -203,8 +203,8 @@ impl CreateEnd<'_> {
         attempts.none_left().into()
     }
 
-    /// Sends the last bytes, and processes the channel's answer. From here on the client is not watched:
-    /// a job that has been paid for is followed to its end whether or not the client still waits.
+    /// Sends the last bytes, and processes the channel's answer. From here on a client that disconnects
+    /// does not stop the request: a job that has been paid for is followed to its end.
     pub(super) async fn release(
         &self,
         rest: Vec<Bytes>,
@@ -216,7 +216,7 @@ impl CreateEnd<'_> {
         let (billing, client) = (&self.services.billing, &self.services.client);
         self.record.set_channel(&channel.spec().name);
         self.record.set_arrival(arrived);
-        // Another gate that took this gate for dead may have given up a reservation of that age.
+        // Another gate that considered this gate dead may have given up a reservation of that age.
         if reservation.age() >= self.snapshot.config.jobs.unknown_grace {
             log::warn!(
                 "a request was held up for longer than jobs.unknown_grace, and broken off: see \
@@ -305,7 +305,7 @@ impl CreateEnd<'_> {
         }
     }
 
-    /// Settles the charge and makes the client's response, by the channel's answer.
+    /// Updates the reservation by the channel's answer, and makes the client's response.
     async fn settle_answer(
         &self,
         reservation: Box<Reservation>,

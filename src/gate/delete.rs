@@ -1,9 +1,9 @@
 //! Handles the deletion of a video at its channel.
 //!
-//! A deleted job leaves its key's limit of jobs in flight, and stays charged unless its end was seen
-//! before. So a deletion counts only where the channel has really made it: a 404 may come from a channel
-//! that has no such route, and a 200 from anything. And nothing is deleted while the ledger cannot record
-//! it: the end of the job could not be found out afterwards.
+//! A deleted job no longer counts against its key's limit of jobs in flight, and stays charged unless its
+//! end was seen before. So a deletion counts only if the channel has really deleted the job: a 404 may come
+//! from a channel that has no such route, and any server may answer 200. And nothing is deleted while the
+//! ledger cannot record the deletion, since the end of the job could not be found out afterwards.
 
 use std::sync::Arc;
 
@@ -19,8 +19,9 @@ use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{Answer, FetchRequest, LiveChannel, QueryError, headers};
 
-/// Handles a deletion. The ledger records it before the answer goes out, so that a list that is requested
-/// afterwards does not show the job. The client is not watched: a deletion cannot be undone.
+/// Handles a deletion. The ledger records the deletion before the client is answered, so that a list that
+/// is requested afterwards does not show the job. A client that disconnects does not stop the deletion,
+/// which cannot be undone.
 pub(super) async fn handle(
     services: &Services,
     session: &ServerSession,
@@ -72,13 +73,14 @@ pub(super) async fn handle(
             upstream.job_failed(name, job, "status", what);
             Err(Refusal::Channel(ChannelFault::NotDeleted).into())
         }
-        // The channel accepted the deletion without proof, or refused it in words of its own.
+        // The channel accepted the deletion without proof, or refused it. Its answer is passed on.
         Deletion::Refused | Deletion::Unproven => Ok(relay(upstream, &channel, answer)?),
     }
 }
 
-/// Decides whether the channel has deleted the job: by `answer`, its answer to the DELETE, and, where
-/// that proves nothing, by asking for the job once more.
+/// Decides whether the channel has deleted the job, by `answer`, its answer to the DELETE. If the answer
+/// proves nothing, asks the channel for the job once more. `was_absent` is set if the channel did not have
+/// the job even before the DELETE.
 async fn judge(
     services: &Services,
     snapshot: &Snapshot,

@@ -192,8 +192,8 @@ fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
     headers
 }
 
-/// The names of the three rate limit headers of a measure: the maximum, what remains, and the time until
-/// all of it is available again.
+/// The names of the three rate limit headers of a measure: the maximum, the remaining amount, and the time
+/// until the whole maximum is available again.
 type Names = [HeaderName; 3];
 
 static OF_REQUESTS: Names = [
@@ -212,9 +212,9 @@ static OF_IN_FLIGHT: Names = [
     HeaderName::from_static("x-ratelimit-reset-in-flight"),
 ];
 
-/// Makes the rate limit headers of a limit: OpenAI's names for requests, and names after their model for
-/// other measures. Budgets have no headers: `/v1/usage` shows them. Each response to a create has these
-/// headers, so no name is parsed and no number is formatted more than needed.
+/// Makes the rate limit headers of a limit. The names are OpenAI's for requests, and similar ones for other
+/// measures. Budgets have no headers: `/v1/usage` shows them. Each response to a create has these headers,
+/// so no name is parsed and no number is formatted more than needed.
 pub(super) fn rate_limit_headers(
     told: &RateLimit,
 ) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {

@@ -19,11 +19,11 @@ use crate::route::Route;
 /// The name of the response header that marks a repeated answer.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// Looks up and replays the answer to an earlier request under the same `Idempotency-Key`. Claims nothing
-/// itself: the ledger claims the key together with the reservation.
+/// The lookup of the answer to an earlier request under the same `Idempotency-Key`. It binds no idempotency
+/// key: the ledger does that together with the reservation.
 pub(super) struct Idempotency<'a> {
     pub(super) billing: &'a Billing,
-    /// The client key, in whose scope idempotency keys are unique.
+    /// The client key. Different client keys may use the same idempotency key.
     pub(super) key: &'a Key,
     pub(super) route: &'a Route,
     /// The idempotency key: the value of the header, if the request has it.
@@ -33,8 +33,8 @@ pub(super) struct Idempotency<'a> {
 }
 
 impl Idempotency<'_> {
-    /// Returns whether an earlier request under this idempotency key has been answered. A hint, read
-    /// before the body is.
+    /// Returns whether an earlier request under this idempotency key has been answered. Only a hint, since
+    /// the body has not been read yet; `false` without an idempotency key.
     ///
     /// # Errors
     /// If the first request under the idempotency key is still under way.
@@ -50,8 +50,8 @@ impl Idempotency<'_> {
         }
     }
 
-    /// Makes the claim that binds the idempotency key to this request's body, if the request has a key.
-    /// Call this after the end of the body.
+    /// Makes the claim that binds the idempotency key to this request's body, if the request has an
+    /// idempotency key. Call this after the end of the body.
     pub(super) fn claim(&self, upload: &Upload<'_>, at: Timestamp) -> Option<Claim> {
         let fingerprint = upload.inspector.fingerprint()?;
         Some(Claim {
@@ -61,7 +61,8 @@ impl Idempotency<'_> {
         })
     }
 
-    /// Reads a body that is not forwarded, and returns the answer that its idempotency key got before.
+    /// Reads a body without forwarding it, and returns the answer that its idempotency key got before.
+    /// Refuses the request if there is none.
     pub(super) async fn replay(&self, upload: &mut Upload<'_>) -> Result<Response, RequestError> {
         match self.first_response(upload).await? {
             Some(first) => Ok(first),
@@ -70,8 +71,8 @@ impl Idempotency<'_> {
         }
     }
 
-    /// Answers a request that was refused. If the configuration is the reason, the request may repeat one
-    /// that was permitted earlier, and then gets the answer to that first request.
+    /// Answers a request that was refused. If the reason for the refusal is the configuration, the request
+    /// may repeat one that was permitted earlier. It then gets the answer to that first request.
     pub(super) async fn replay_or_refuse(
         &self,
         upload: &mut Upload<'_>,
@@ -96,7 +97,7 @@ impl Idempotency<'_> {
     }
 
     /// Reads a body to its end for its fingerprint, and returns the answer that its idempotency key got
-    /// before; `None` where the key is bound to no request.
+    /// before; `None` if the idempotency key is bound to no request.
     async fn first_response(
         &self,
         upload: &mut Upload<'_>,
@@ -115,8 +116,9 @@ impl Idempotency<'_> {
     }
 }
 
-/// Answers a request whose idempotency key is already bound: with the first answer to this very request,
-/// or with a refusal if that request has no answer yet or was another one.
+/// Answers a request whose idempotency key is already bound. If the key is bound to the same request, the
+/// response is the first answer to that request. Refuses the request if the key is bound to another request,
+/// or if there is no answer yet.
 pub(super) fn answer_claimed(claimed: Claimed) -> Result<Response, RequestError> {
     match claimed {
         Claimed::Answered(first) => replayed(first),

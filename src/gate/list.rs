@@ -1,9 +1,9 @@
 //! Handles `GET /v1/videos` (the jobs of a key), `GET /v1/models` (the models that the key may use) and
 //! `GET /v1/usage` (how much of its limits the key has used).
 //!
-//! The ledger decides which jobs a list has, and in which order: a channel lists every job of an account
-//! that many keys share. The status of each job comes from its channel, a few jobs at a time; what a
-//! channel does not tell is filled in from the ledger, so that a list does not fail because a channel
+//! The ledger decides which jobs a list has, and in which order: a channel lists every job of an account that
+//! many keys share. The status of each job comes from its channel, a few jobs at a time; if the channel does
+//! not return it, the ledger's record of the job is used, so that a list does not fail because a channel
 //! does.
 
 use std::collections::HashSet;
@@ -29,8 +29,9 @@ use crate::policy::{self, Group, Key, Measure, Offer, Terms, Timestamp};
 use crate::route::JobId;
 use crate::runtime::Snapshot;
 
-/// The maximum number of jobs on a page, and the default (the API's own).
+/// The maximum number of jobs on a page, as in OpenAI's API.
 const MAX_LIMIT: u32 = 100;
+/// The number of jobs on a page if the request does not state a limit, as in OpenAI's API.
 const DEFAULT_LIMIT: u32 = 20;
 /// The maximum number of concurrent status requests for one page.
 const MAX_CONCURRENT: usize = 8;
@@ -75,7 +76,7 @@ pub(super) async fn handle(
     let page = JobsAfter {
         after: query.after.as_ref().map(JobId::as_str),
         ascending: query.ascending,
-        // One job more than is shown tells whether there are more.
+        // One job more than is shown is read, to know whether there are more.
         limit: limit + 1,
     };
     let jobs = services.billing.ledger().jobs(&key.name, &page).await?;
@@ -87,10 +88,10 @@ pub(super) async fn handle(
         job.map(|job| &*job.id)
     }
     let (first, last) = (Value::from(id(jobs.first())), Value::from(id(jobs.last())));
-    // A page without an id has no next page.
+    // An empty page has no id after which a next page could begin.
     let has_more = has_more && !jobs.is_empty();
     let data = data.join(",");
-    // Each job stands as its channel wrote it, byte for byte.
+    // Each job is inserted as its channel wrote it, byte for byte.
     let body = format!(
         "{{\"object\":\"list\",\"first_id\":{first},\"last_id\":{last},\
          \"has_more\":{has_more},\"data\":[{data}]}}"
@@ -98,8 +99,9 @@ pub(super) async fn handle(
     Ok(Response::json(StatusCode::OK, body.into()))
 }
 
-/// Handles a request for the models that `key` may use, or for the model `name`. A model is listed if it
-/// is served by a channel that the key may use. The configuration answers this: no channel is asked.
+/// Handles a request for the models that `key` may use, or for the model `name`. A model is listed if it is
+/// served by a channel that the key may use. The answer comes from the configuration, and no channel is
+/// asked.
 pub(super) fn models(
     snapshot: &Snapshot,
     key: &Key,
@@ -126,8 +128,8 @@ pub(super) fn models(
     Ok(Response::json(StatusCode::OK, body.to_string().into()))
 }
 
-/// Describes a model as OpenAI's API does, and adds the sizes and seconds that the key may request and
-/// their prices. (`created` is 0: nobody here knows when a model was created.)
+/// Describes a model as OpenAI's API does, and adds the sizes and seconds that the key may request and their
+/// prices. `created` is 0, since it is not known when a model was created.
 fn described_model(offer: &Offer<'_>, currency: &str) -> Value {
     let model = offer.model;
     let sizes = offer.sizes.iter();
@@ -150,7 +152,7 @@ fn described_model(offer: &Offer<'_>, currency: &str) -> Value {
 }
 
 /// Handles a request for the usage of the limits of a key and of its group, by one read of the ledger's
-/// counters. The response tells nothing about other keys or about channels.
+/// counters. The response contains nothing about other keys or about channels.
 pub(super) async fn usage(services: &Services, key: &Key) -> Result<Response, Refusal> {
     let now = services.now();
     let usage = services.billing.ledger().usage(key, now).await?;
@@ -173,8 +175,8 @@ pub(super) async fn usage(services: &Services, key: &Key) -> Result<Response, Re
     Ok(Response::json(StatusCode::OK, body.to_string().into()))
 }
 
-/// Describes the state of a limit as JSON. For a budget at list price, `billed` gives the same amounts as
-/// the client pays them, at the present terms of its group.
+/// Describes the state of a limit as JSON. For a budget at list price, the member `billed` has the same
+/// amounts converted to what the client pays, at the present terms of `group`.
 fn described_limit(usage: &Usage, scope: &str, group: &Group, now: Timestamp) -> Value {
     let (limit, used) = (usage.limit, usage.used);
     let (measure, remaining) = (limit.measure, limit.remaining(used));
@@ -257,8 +259,8 @@ async fn describe_one(
     from_ledger(job).to_string()
 }
 
-/// Returns `body`, a job as its channel wrote it, if it can stand inside another JSON document: the
-/// gate's own reader accepts more than valid JSON.
+/// Returns `body`, a job as its channel wrote it, if it is valid JSON and so can be part of another JSON
+/// document. The gate's own reader accepts more than valid JSON.
 fn as_json(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     serde_json::from_str::<IgnoredAny>(text).ok()?;
@@ -269,7 +271,7 @@ fn as_json(body: &[u8]) -> Option<String> {
 struct PageRequests {
     until: Instant,
     permits: Semaphore,
-    /// The names of channels that gave no answer: they are not asked again for this page.
+    /// The names of channels that did not answer, and are not asked again for this page.
     silent: Mutex<HashSet<Arc<str>>>,
 }
 

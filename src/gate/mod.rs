@@ -106,7 +106,7 @@ impl Gate {
     }
 
     /// Records that the gate's server is stopping: from then on `/readyz` answers 503, so that no new
-    /// requests are sent here while those under way end. Requests that come all the same are answered.
+    /// requests are sent here while those under way end. Requests that arrive nevertheless are answered.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -141,7 +141,7 @@ impl Gate {
         self.services.billing.ledger()
     }
 
-    /// Returns whether the job cache has any job, which can be polled without the ledger.
+    /// Returns whether the job cache holds any job. Cached jobs can be polled without the ledger.
     pub(crate) fn has_cached_jobs(&self) -> bool {
         self.services.billing.has_cached_jobs()
     }
@@ -154,13 +154,13 @@ impl Gate {
     /// Sends a probe to `channel`, and returns the status of its answer if the channel can be used.
     ///
     /// # Errors
-    /// Says why the channel cannot be used, in words for operators.
+    /// If the channel cannot be used. The text gives the reason, in words for operators.
     pub async fn probe(&self, channel: &Arc<LiveChannel>) -> Result<http::StatusCode, String> {
         crate::upstream::probe(&self.services.client, channel).await
     }
 
-    /// Returns whether the gate handles this request: its target is in the Videos API, or some server
-    /// could read it as such. Judges the target as received: Pingora's URI of a target that it cannot
+    /// Returns whether the gate handles this request: its target is in the Videos API, or some server could
+    /// read it as such. The target is judged as received, since Pingora's URI of a target that it cannot
     /// parse is `/`.
     pub fn claims(&self, request: &RequestHeader) -> bool {
         route::is_claimed(request.raw_path())
@@ -170,8 +170,8 @@ impl Gate {
     /// `request_filter` should return as well. Leaves all other requests untouched.
     ///
     /// # Errors
-    /// An error means that the connection must be broken off: the client is gone, or a channel broke off
-    /// in the middle of a download. Nothing is left to be written then: Pingora's default `fail_to_proxy`
+    /// An error means that the connection must be broken off: the client is gone, or a channel broke off in
+    /// the middle of a download. The proxy must then write nothing more; Pingora's default `fail_to_proxy`
     /// writes nothing.
     pub async fn filter(&self, session: &mut Session) -> pingora::Result<bool> {
         self.filter_with(session, |_| Ok(())).await
@@ -297,8 +297,8 @@ impl Gate {
         match self.services.billing.job(id).await? {
             Some(entry) if entry.job.charge.payer.key == key.name => Ok(entry),
             Some(_) => {
-                // Asks the ledger as for an unknown id, so that a ledger that is away or slow shows alike
-                // for both.
+                // Asks the ledger as for an unknown id, so that an unavailable or slow ledger has the same
+                // effect for both.
                 self.ledger().job(id).await?;
                 none
             }

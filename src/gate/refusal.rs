@@ -28,7 +28,7 @@ pub enum Refusal {
         /// The maximum length of a body, in bytes.
         max: u64,
     },
-    /// The body exceeded the read timeout or the upload timeout, or came below the minimum rate.
+    /// The body exceeded the read timeout or the upload timeout, or arrived at less than the minimum rate.
     Slow,
     /// A limit of the key or of its group is exceeded.
     Limit(Box<Exceeded>),
@@ -41,7 +41,7 @@ pub enum Refusal {
     IdempotencyInFlight,
     /// This idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// The gate itself cannot take the request now.
+    /// The gate itself cannot accept the request now.
     Busy(Busy),
     /// The channel failed, or refused the request.
     Channel(ChannelFault),
@@ -61,11 +61,11 @@ pub enum HeadFault {
     Unreadable(&'static str),
     /// A request with a body has no Content-Type.
     NoContentType,
-    /// The request has a query string, and its route takes none.
+    /// The request has a query string, which its route does not allow.
     Query,
     /// The query string of a list has a malformed pair, or a bad `limit`, `order` or `after`.
     BadQuery,
-    /// The request has a body, and its route takes none.
+    /// The request has a body, which its route does not allow.
     Body,
     /// The request has no body, and its route needs one.
     NoBody,
@@ -73,7 +73,7 @@ pub enum HeadFault {
     TooLarge,
 }
 
-/// The kind of thing that a request names and that was not found.
+/// The kind of resource that a request names and that was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotFound {
     /// The path belongs to no route of the gate.
@@ -84,7 +84,7 @@ pub enum NotFound {
     Model,
 }
 
-/// The reason for which the gate cannot take a request now.
+/// The reason for which the gate cannot accept a request now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Busy {
     /// `bounds.concurrent_uploads` uploads of this size class are under way already.
@@ -94,9 +94,9 @@ pub enum Busy {
     /// The gate stood still after the reservation for so long that the request may not be completed any
     /// more: `jobs.unknown_grace` has passed, or another gate has voided the reservation.
     Stalled,
-    /// The channel of the request cannot be reached, or no channel takes the create and at least one fails.
+    /// The channel of the request cannot be reached, or no channel accepts the create and at least one fails.
     Channels,
-    /// No channel has room for the request before `wait` seconds have passed.
+    /// At least one channel is at a limit, and none fails. Another attempt may succeed after `wait` seconds.
     ChannelLimits {
         /// The time to wait, in seconds: at least one.
         wait: u64,
@@ -116,20 +116,21 @@ pub enum Busy {
 pub enum ChannelFault {
     /// The channel broke off the request or its answer, or sent an answer that cannot be used.
     Broken {
-        /// Whether the channel may have created a job all the same.
+        /// Whether the channel may have created a job in spite of the fault.
         created: bool,
     },
-    /// The channel's answer, or the rest of one, did not come within the channel's timeouts.
+    /// The channel's answer, or the rest of the answer, did not arrive within the channel's timeouts.
     Timeout {
-        /// Whether the channel may have created a job all the same.
+        /// Whether the channel may have created a job in spite of the fault.
         created: bool,
     },
-    /// The channel answered a create with a job after its reservation had been given up, and a limit has no
-    /// room for the job any more: nobody is charged for the job, and nobody can reach it.
+    /// The channel answered a create with a job after its reservation had been given up, and the job would
+    /// now exceed a limit: nobody is charged for the job, and nobody can reach it.
     TooLate,
-    /// The channel does not accept the gate's credential, or its account is spent.
+    /// The channel does not accept the gate's credential, or the gate's account there has no credit left.
     Account,
-    /// The channel did not take an upload for a reason of its own, and another channel may.
+    /// The channel did not accept an upload, for a reason that does not lie in the request. Another channel
+    /// may accept it.
     Declined,
     /// The channel answered with a redirect that the gate does not follow.
     Redirect,
@@ -137,11 +138,11 @@ pub enum ChannelFault {
     Content,
     /// The channel has not deleted the video: it does not support deletion.
     NotDeleted,
-    /// The model came after the file, and the channel, chosen before the model was known, does not serve
-    /// it.
+    /// The model came after the file in the body, and the channel, chosen before the model was known, does
+    /// not serve this model.
     ModelTooLate,
-    /// The seconds came after the file, and the channel, chosen before they were known, takes them in
-    /// another JSON type.
+    /// The seconds came after the file in the body, and the channel, chosen before they were known, accepts
+    /// seconds only in another JSON type.
     SecondsTooLate,
 }
 

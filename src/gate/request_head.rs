@@ -53,8 +53,9 @@ pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     Ok(KeyDigest::of(key))
 }
 
-/// The maximum length of a request's target, in bytes, whatever the configuration says. A URI holds 64
-/// KiB, and the channel's URI has a path of its own before the client's.
+/// The maximum length of a request's target, in bytes, even if the configuration allows longer heads. A URI
+/// can have 64 KiB, and the URI of the request to the channel has the channel's own path before the
+/// client's.
 const TARGET_BYTES: usize = 32 << 10;
 
 /// Checks the size of a head against the bounds that hold for every request.
@@ -72,7 +73,7 @@ pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(),
     Ok(())
 }
 
-/// Reads the framing of the request; `None` where it has no body.
+/// Reads the framing of the request; `None` if it has no body.
 fn framing(request: &RequestHeader) -> Result<Option<Framing>, Refusal> {
     let headers = &request.headers;
     let length = single(headers, &CONTENT_LENGTH)?;
@@ -147,9 +148,10 @@ fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-/// Checks the head of a request that must have no body or an empty one, and returns whether the client
-/// waits for `100 Continue` before it ends an empty one. An empty one is allowed because HTTP/2 marks an
-/// absent body by END_STREAM only, which is no header, and some proxies frame an absent body in chunks.
+/// Checks the head of a request that must have no body or an empty one. Returns whether the client waits
+/// for `100 Continue` before it sends the end of an empty body. An empty body is allowed because HTTP/2
+/// marks an absent body by END_STREAM only, which is no header, and some proxies frame an absent body in
+/// chunks.
 pub(super) fn no_body(request: &RequestHeader) -> Result<bool, Refusal> {
     match framing(request)? {
         None => Ok(false),
@@ -161,7 +163,7 @@ pub(super) fn no_body(request: &RequestHeader) -> Result<bool, Refusal> {
 /// The maximum length of the value of `Idempotency-Key`, in characters.
 const IDEMPOTENCY_KEY_CHARS: usize = 255;
 
-/// Reads `Idempotency-Key`: 1 to 255 visible ASCII characters.
+/// Reads the header `Idempotency-Key`, 1 to 255 visible ASCII characters; `None` without the header.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
     let Some(value) = single(headers, &IDEMPOTENCY_KEY)? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Makes responses, and writes them in a way that lets the client read them.
+//! Makes responses, and writes them so that even a client that is still sending its body can read them.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Response {
     /// Makes a response whose body is in memory as a whole.
     fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Self {
         headers.insert(header::CACHE_CONTROL, PRIVATE);
-        // These have no body, so no length is declared: RFC 9110, section 8.6.
+        // Responses with these statuses have no body, so no length is declared: RFC 9110, section 8.6.
         if !matches!(status.as_u16(), 204 | 304) {
             headers.insert(header::CONTENT_LENGTH, body.len().into());
         }
@@ -136,7 +136,8 @@ impl From<ErrorResponse> for Response {
     }
 }
 
-/// Returns the headers of `answered` that pass, and those that frame a streamed body in HTTP `version`.
+/// Returns the headers of `answered` that are passed to clients, and those that frame a streamed body in
+/// the HTTP `version` of the client.
 pub(super) fn streamed_headers(answered: &ResponseHeader, version: Version) -> HeaderMap {
     let mut headers = passing_down(&answered.headers);
     headers.insert(header::CACHE_CONTROL, PRIVATE);
@@ -162,8 +163,8 @@ fn content_length(answered: &ResponseHeader) -> Option<u64> {
     value.split(',').next()?.trim().parse().ok()
 }
 
-/// Passes a channel's answer on to the client, except for redirects, answers that were cut, and answers
-/// about the channel's account.
+/// Makes the response that passes a channel's answer on to the client. Refuses redirects, answers that were
+/// cut, and answers about the channel's account.
 pub(super) fn relay(
     client: &UpstreamClient,
     channel: &LiveChannel,
@@ -237,8 +238,8 @@ pub(super) fn is_of_upload(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 502 | 504)
 }
 
-/// Writes a response so that the client can read it: goes on reading, within bounds, from a client that
-/// still sends, since closing the connection meanwhile would destroy the answer before it is read.
+/// Writes a response. Goes on reading, within bounds, from a client that is still sending its body: closing
+/// the connection then would destroy the response before the client has read it.
 ///
 /// # Errors
 /// If writing fails: the client is gone, and must not get another response, which would say that nothing
@@ -283,11 +284,11 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Streams a body from the channel to the client; the client must take each piece within `patience`.
+/// Streams a body from the channel to the client; the client must accept each piece within `patience`.
 ///
 /// # Errors
 /// If either side breaks off. The client's connection must then be broken off as well, so that the client
-/// does not take the part for the whole.
+/// does not take an incomplete body for a whole one.
 async fn pass_through(
     upstream: &UpstreamClient,
     mut exchange: Box<Exchange>,

@@ -41,7 +41,8 @@ pub(super) async fn handle(
             path: None,
             headers: headers::passing_up(&client.headers, ctx.record.id_header()),
         };
-        // Built again where a connection was stale: keeping a copy would cost each poll more.
+        // Built again if a connection was stale: a copy kept for that case would make every poll more
+        // expensive.
         let head = upstream.head(&channel, request)?;
         let fetched = async {
             match upstream.attempt(&channel, label, head, &mut stale).await? {
@@ -108,8 +109,8 @@ async fn read_and_settle(
     }
 }
 
-/// Settles a job that has ended. The client waits at most [`SETTLE_WITHIN`]: a ledger that is away or
-/// slow records the end later.
+/// Settles a job that has ended. The client waits at most [`SETTLE_WITHIN`]: if the ledger is unavailable
+/// or slow, the end is recorded later.
 async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx: &RequestContext) {
     let (billing, entry) = (services.billing.clone(), entry.clone());
     let snapshot = ctx.snapshot.clone();
@@ -119,8 +120,8 @@ async fn settle(services: &Services, entry: &Arc<JobEntry>, job: JobAnswer, ctx:
     let _ = timeout(SETTLE_WITHIN, settled).await;
 }
 
-/// Makes the response with the job's status and public ids. Returns also whether the response is the
-/// channel's answer unchanged: an answer that was rewritten must be read again when it comes again.
+/// Makes the response with the job's status and public ids. Also returns whether the response is the
+/// channel's answer unchanged. An answer that was rewritten must be read again when the channel repeats it.
 async fn respond(
     services: &Services,
     entry: &JobEntry,

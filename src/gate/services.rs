@@ -61,9 +61,9 @@ impl Services {
 
 /// The facts about one request while it is answered.
 pub(super) struct RequestContext {
-    /// The configuration that was in force when the request came.
+    /// The configuration that was in force when the request arrived.
     pub(super) snapshot: Arc<Snapshot>,
-    /// When the request's head arrived.
+    /// The time when the request's head arrived.
     pub(super) arrived: Timestamp,
     /// The route, as metrics label it.
     pub(super) route: &'static str,
@@ -118,9 +118,9 @@ impl RequestContext {
         }
     }
 
-    /// Sets the keep-alive and drain timeouts of a connection, and turns Pingora's read timeout off: the
-    /// gate bounds each read and write itself, and Pingora would read the clock for each, even where
-    /// there is nothing to wait for.
+    /// Sets the keep-alive and drain timeouts of a connection, and turns Pingora's read timeout off. The gate
+    /// limits the time of each read and write itself. Pingora would read the clock for each of them, even
+    /// where there is nothing to wait for.
     pub(super) fn set_timeouts(&self, session: &mut ServerSession) {
         let bounds = &self.snapshot.config.bounds;
         if session.get_keepalive().is_some() {
@@ -161,7 +161,8 @@ impl RequestContext {
         self.record.set_requested(name, size, seconds);
     }
 
-    /// Records the job that the request is about.
+    /// Records the job of `entry`, which the request is about. For a remix, it is the source of the new
+    /// job.
     pub(super) fn note_job(&self, entry: &JobEntry, route: &Route) {
         let job = &entry.job;
         if let Route::Remix(_) = route {
@@ -178,7 +179,7 @@ impl RequestContext {
         let Some(id) = answer.and_then(|answer| answer.id) else {
             return;
         };
-        // Where the ledger is away, the line lacks the job.
+        // If the ledger is unavailable, the line lacks the job.
         if let Ok(Some(entry)) = services.billing.job(&id).await {
             self.note_own_job(&entry);
         }
@@ -196,7 +197,8 @@ impl RequestContext {
     }
 }
 
-/// Finds the channel that made `job`, at the same address; an error if it is gone or switched off.
+/// Finds the channel that made `job`, at the address that made it; an error if that is no longer configured
+/// or is switched off.
 pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
     let address = job.address.as_deref();
     let channel = snapshot.channels.at(&job.charge.channel, address);
@@ -218,8 +220,8 @@ pub(super) fn asked_of(source: &JobEntry) -> Source {
 }
 
 /// The background service of a gate: follows jobs to their end, reconciles requests with an unknown
-/// outcome, and prunes old entries. One for each gate; the ledger makes sure that of the gates that share
-/// it one does each task.
+/// outcome, and prunes old entries. Each gate needs one. The ledger ensures that each task is done by only
+/// one of the gates that share the ledger.
 ///
 /// It is a Pingora service, for servers that embed the gate:
 /// `server.add_service(background_service("tollgate", Background::new(gate)))`.

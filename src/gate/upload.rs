@@ -20,7 +20,7 @@ pub(super) struct Upload<'s> {
     session: &'s mut ServerSession,
     pub(super) inspector: Box<Inspector>,
     pub(super) holdback: Holdback,
-    /// Offset of the byte that would complete a body of a declared length.
+    /// The offset of the last byte of a body with a declared length; `u64::MAX` without one.
     last: u64,
     received: u64,
     max_bytes: u64,
@@ -28,12 +28,13 @@ pub(super) struct Upload<'s> {
     min_rate: MinRate,
     /// The start of the present wait for the client, if there is one.
     waits: Option<Instant>,
-    /// The upload slot, held until the body has ended; `None` if the body was at hand.
+    /// The upload slot, freed at the end of the body; `None` before it is taken, and for a body that needs
+    /// none because it has arrived whole.
     pub(super) slot: Option<UploadSlot>,
-    /// The time by which the whole body must have come: counted from the first wait or the first bytes.
+    /// The time by which the whole body must have arrived, set at the first wait or the first bytes.
     deadline: Option<Instant>,
     upload_timeout: Duration,
-    /// The time when the latest bytes came.
+    /// The time when the latest bytes arrived.
     arrived: Option<Instant>,
     inspecting: Duration,
     ended: bool,
@@ -87,7 +88,7 @@ impl<'s> Upload<'s> {
         self.ended
     }
 
-    /// Returns whether any byte of the body has come.
+    /// Returns whether any byte of the body has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.received > 0
     }
@@ -100,7 +101,7 @@ impl<'s> Upload<'s> {
             .map_err(RequestError::Disconnected)
     }
 
-    /// Returns the time when the latest bytes came.
+    /// Returns the time when the latest bytes arrived, or the present time if none has.
     pub(super) fn arrived(&self) -> Instant {
         self.arrived.unwrap_or_else(Instant::now)
     }
@@ -111,15 +112,16 @@ impl<'s> Upload<'s> {
     }
 
     /// Returns the next piece that may be forwarded: bytes that the inspector calls safe, but never the
-    /// last byte of a declared length. A channel would take a body that stops in the middle of a file as
-    /// complete, and several real parsers read such a body.
+    /// last byte of a declared length. Several real parsers read a body that stops in the middle of a file,
+    /// so a channel that got the declared length would take such a body as complete.
     pub(super) fn next_safe(&mut self) -> Option<Bytes> {
         self.holdback.pop(self.inspector.safe().min(self.last))
     }
 
-    /// Waits for the next bytes, at most for the read timeout and until the upload's deadline.
+    /// Waits for the next bytes, at most for the read timeout and until the upload's deadline; `None` is
+    /// the end of the body.
     ///
-    /// Cancel safe: a dropped read has taken nothing.
+    /// Cancel safe: if the future is dropped, no bytes are lost.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, RequestError> {
         let (deadline, within_all) = (&mut self.deadline, self.upload_timeout);
         let waits = &mut self.waits;
@@ -134,7 +136,8 @@ impl<'s> Upload<'s> {
         read.map_err(|_| Refusal::Slow)?.map_err(unread)
     }
 
-    /// Inspects a chunk that was read, and holds it back; `None` is the body's end.
+    /// Inspects a chunk that was read, and adds it to the bytes that are held back. A `chunk` of `None` is
+    /// the end of the body.
     pub(super) fn take(&mut self, chunk: Option<Bytes>) -> Result<(), Refusal> {
         let started = Instant::now();
         self.arrived = Some(started);
@@ -177,7 +180,7 @@ impl<'s> Upload<'s> {
         self.slot = None;
     }
 
-    /// Reads the body to its end, whatever the policy says of it, and forwards nothing.
+    /// Reads the body to its end even if it violates the policy, and forwards nothing.
     pub(super) async fn read_through(&mut self) -> Result<(), RequestError> {
         self.compares = true;
         while !self.ended {
@@ -189,14 +192,14 @@ impl<'s> Upload<'s> {
         Ok(())
     }
 
-    /// Waits for the first bytes, then reads what is at hand, up to `max_bytes` bytes.
+    /// Waits for the first bytes, then reads without waiting what else has arrived, up to `max_bytes` bytes.
     pub(super) async fn read_ahead(&mut self, max_bytes: usize) -> Result<(), RequestError> {
         let first = self.read().await?;
         self.take(first)?;
         self.read_at_hand(max_bytes)
     }
 
-    /// Reads what is at hand without waiting, up to `max_bytes` bytes.
+    /// Reads what has arrived, without waiting, up to `max_bytes` bytes.
     pub(super) fn read_at_hand(&mut self, max_bytes: usize) -> Result<(), RequestError> {
         while !self.ended && self.holdback.len() < max_bytes {
             let Some(read) = self.session.read_request_body().now_or_never() else {
@@ -208,8 +211,9 @@ impl<'s> Upload<'s> {
     }
 }
 
-/// Checks that no body follows, for a request whose head does not tell: in HTTP/2 only END_STREAM does,
-/// which may come in an empty frame of its own, and in HTTP/1.1 the last chunk may be the first one.
+/// Checks that a request has no body, if its head does not show whether it has one. In HTTP/2 only
+/// END_STREAM shows the absence of a body, and may come in an empty frame after the head. In HTTP/1.1 a
+/// chunked body may consist of the last chunk alone.
 pub(super) async fn nothing_follows(
     session: &mut ServerSession,
     expects_continue: bool,
@@ -237,7 +241,7 @@ pub(super) async fn nothing_follows(
     ended.unwrap_or_else(|_| Err(Refusal::Slow.into()))
 }
 
-/// The names of Pingora's errors for chunks that cannot be read; Pingora exports no constants for them.
+/// The names of Pingora's errors for chunks that cannot be read. Pingora exports no constants for them.
 const MALFORMED: [ErrorType; 2] = [
     ErrorType::new("InvalidChunk"),
     ErrorType::new("InvalidTrailerEnd"),
@@ -254,7 +258,7 @@ fn unread(error: Box<pingora::Error>) -> RequestError {
     RequestError::Disconnected(error)
 }
 
-/// Returns whether the error is in the client's framing, and not in its connection.
+/// Returns whether the cause of the error is the client's framing, and not the client's connection.
 fn is_malformed(error: &pingora::Error) -> bool {
     MALFORMED.contains(error.etype())
 }

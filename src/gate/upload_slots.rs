@@ -1,5 +1,6 @@
-//! Limits how many bodies are uploaded at once: in all, and by one key, so that no key keeps the others
-//! out. Bodies that are small by their head are counted apart from large ones, which take their time.
+//! Limits how many bodies are uploaded at the same time, in total and for each key, so that no key can use
+//! up all slots. Bodies with a small declared length are counted apart from large ones, whose uploads take
+//! long.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +10,14 @@ use crate::config::Bounds;
 use crate::policy::{Exceeded, Key, Limit, Measure, Terms, Timestamp};
 use crate::upstream::Framing;
 
-/// The maximum number of bytes of a body that are read, if at hand, before a channel is connected to.
+/// The maximum number of bytes of a body that are read before the gate connects to a channel.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
 
 /// The size class of a body, by the length that the request's head declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum BodySize {
-    /// A body with a declared length of at most [`READ_AHEAD`] bytes, which is read whole before a
-    /// channel is connected to.
+    /// A body with a declared length of at most [`READ_AHEAD`] bytes, which is read whole before the gate
+    /// connects to a channel.
     Small,
     /// A body with a longer declared length, or without one.
     Large,
@@ -120,7 +121,8 @@ impl Drop for UploadSlot {
     }
 }
 
-/// Takes a slot for a body of `key` that is not at hand, within the bounds and the key's in-flight limit.
+/// Takes a slot for a body of `key` that has not arrived whole yet, within the bounds and the key's
+/// in-flight limit.
 pub(super) fn slot_for(
     slots: &Arc<UploadSlots>,
     bounds: &Bounds,
@@ -156,7 +158,8 @@ pub(super) fn slot_for(
     })
 }
 
-/// Returns the smallest in-flight limit of a key and its group, and whether it is the group's.
+/// Returns the smallest in-flight limit of a key and its group, and whether it is the group's; `None` if
+/// neither has one.
 fn in_flight_limit(key: &Key) -> Option<(Limit, bool)> {
     let own = key.limits.iter().map(|limit| (limit, false));
     let shared = key.group.limits.iter().map(|limit| (limit, true));

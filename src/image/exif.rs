@@ -1,19 +1,17 @@
-//! EXIF in a JPEG: whether viewers turn the picture by a quarter (CIPA DC-008, tag 274).
+//! EXIF in a JPEG: whether viewers rotate the picture by 90 degrees (CIPA DC-008, tag 274).
 
-/// A parser of one APP1 segment, byte by byte, up to the orientation in its first directory. A segment
-/// that is not as it must be has no orientation: EXIF decides nothing here, it only makes a message
-/// better.
+/// A parser of one APP1 segment, byte by byte, up to the orientation in its first directory. An invalid
+/// segment counts as one without an orientation: EXIF decides nothing here, and only improves a message.
 #[derive(Debug, Clone)]
 pub(super) struct Exif {
-    /// The number of bytes of the segment that were read, its length not counted.
+    /// The number of bytes of the segment that were read, not counting its two length bytes.
     at: u16,
     /// The offset of the directory, counted like `at`.
     directory: u16,
-    /// The number of entries of the directory that have not come yet; 0 before that number has come.
+    /// The number of directory entries that are still to be read; 0 until this number has been read.
     entries: u16,
     is_little_endian: bool,
-    /// The record that is being read, as far as it has come: the TIFF header, the number of entries, or
-    /// one entry.
+    /// The bytes read so far of the current record: the TIFF header, the number of entries, or one entry.
     record: [u8; ENTRY],
     len: u8,
 }
@@ -22,7 +20,7 @@ pub(super) struct Exif {
 pub(super) enum Step {
     /// The orientation is not known yet.
     More,
-    /// Whether the picture is turned, so that its width and height change places.
+    /// The segment has an orientation. The value is whether it swaps the picture's width and height.
     Orientation(bool),
     /// The segment has no orientation.
     None,
@@ -38,7 +36,7 @@ const ORIENTATION: u16 = 0x0112;
 const SHORT: u16 = 3;
 
 impl Exif {
-    /// Creates a parser that begins behind the segment's length.
+    /// Creates a parser whose first byte is the one behind the segment's length.
     pub(super) fn new() -> Self {
         Self {
             at: 0,

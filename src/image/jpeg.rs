@@ -10,7 +10,7 @@ pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
 #[derive(Debug, Clone)]
 pub(super) struct Segments {
     at: At,
-    /// Whether EXIF turns the picture: one EXIF segment that says so is enough.
+    /// Whether any EXIF segment so far swaps the picture's width and height.
     turned: bool,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Segments {
 enum At {
     /// The parser is before a marker's 0xFF. Other bytes are skipped, as libjpeg skips them.
     Marker,
-    /// The parser is behind a marker's 0xFF: before the marker's code, or another 0xFF to fill.
+    /// The parser is behind a marker's 0xFF: before the marker's code, or before another 0xFF as padding.
     Code,
     /// The parser is before the length of a segment.
     LengthHigh { code: u8 },
@@ -45,7 +45,7 @@ const FRAME: usize = 1 + 2 + 2 + 1;
 const MALFORMED: Result<Image, Reason> = Err(Reason::Malformed(Format::Jpeg));
 
 impl Segments {
-    /// Creates a parser that begins behind [`START`].
+    /// Creates a parser whose first byte is the one behind [`START`].
     pub(super) fn new() -> Self {
         Self {
             at: At::Code,
@@ -53,7 +53,8 @@ impl Segments {
         }
     }
 
-    /// Reads bytes up to the answer, and returns it once it is known.
+    /// Reads bytes until the size is known, or is known to be invalid. Returns this answer; `None` where more
+    /// bytes are needed.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Option<Result<Image, Reason>> {
         while let Some((&byte, rest)) = bytes.split_first() {
             bytes = rest;
@@ -139,7 +140,7 @@ fn behind_length(code: u8, length: u16) -> Option<At> {
     })
 }
 
-/// Returns the position of a reader that has `left` bytes of a segment before it.
+/// Returns the position of the parser if `left` bytes of a segment are still to be skipped.
 fn behind(left: usize) -> At {
     match left {
         0 => At::Marker,
@@ -150,7 +151,7 @@ fn behind(left: usize) -> At {
 /// The code of the marker APP1, whose segments hold EXIF or XMP.
 const APP1: u8 = 0xE1;
 
-/// Returns whether a marker code is a start of frame. Among these codes are three of other markers:
+/// Returns whether a marker code is a start of frame. Three codes in the same range are other markers:
 /// Huffman tables, an extension and arithmetic conditioning.
 fn is_frame(code: u8) -> bool {
     matches!(code, 0xC0..=0xCF) && !matches!(code, 0xC4 | 0xC8 | 0xCC)
@@ -173,7 +174,7 @@ fn size(code: u8, length: u16, header: [u8; FRAME], turned: bool) -> Result<Imag
     if !has_precision || !matches!(components, 1..=4) || length != 8 + 3 * u16::from(components) {
         return MALFORMED;
     }
-    // A height of 0 would be given behind the first scan, in a segment of its own.
+    // With a height of 0, the height would follow behind the first scan, in a segment of its own.
     let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
     let image = sized(Format::Jpeg, u32::from(width), u32::from(height));
     image.map(|image| Image { turned, ..image })

@@ -7,7 +7,8 @@ pub(super) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 /// The number of bytes of the signature and the whole first chunk: length, type, 13 bytes, CRC.
 pub(super) const HEADER: usize = 8 + 4 + 4 + 13 + 4;
 
-/// Judges the bytes of a PNG so far. `head` agrees with the signature and is no longer than [`HEADER`].
+/// Examines the bytes of a PNG that have been read. `head` agrees with the signature and is no longer than
+/// [`HEADER`].
 pub(super) fn judge(head: &[u8]) -> Judgement {
     match <&[u8; HEADER]>::try_from(head) {
         Ok(header) => Judgement::Done(size(header)),
@@ -59,7 +60,8 @@ fn size(header: &[u8; HEADER]) -> Result<Image, Reason> {
 /// The maximum width or height.
 const MAX_SIDE: u32 = i32::MAX.cast_unsigned();
 
-/// Computes the CRC-32 of the PNG specification, annex D. Bit by bit: it sees 17 bytes of a file.
+/// Computes the CRC-32 of the PNG specification, annex D. It works bit by bit, without a table, since it is
+/// computed over only 17 bytes of a file.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| match crc & 1 {

@@ -1,4 +1,4 @@
-//! WebP (RFC 9649): the RIFF header and the first chunk's.
+//! WebP (RFC 9649): the RIFF header and the header of the first chunk.
 
 use super::{Format, Judgement, Reason, sized};
 
@@ -9,7 +9,7 @@ pub(super) const WEBP: &[u8] = b"WEBP";
 /// The number of bytes of the RIFF header and the first chunk's type and length.
 const CHUNK: usize = 12 + 8;
 
-/// Judges the bytes of a WebP so far. `head` agrees with [`RIFF`] and [`WEBP`].
+/// Examines the bytes of a WebP that have been read. `head` agrees with [`RIFF`] and [`WEBP`].
 pub(super) fn judge(head: &[u8]) -> Judgement {
     let Some((header, payload)) = head.split_at_checked(CHUNK) else {
         return Judgement::More;

@@ -7,29 +7,29 @@
 //! `"1"`, and whitespace within nested JSON counts. A browser's empty file input counts as
 //! absent, for it asks for nothing.
 //!
-//! The digests of the fields are summed, which takes them in any order and keeps none. Whoever chooses
-//! all the fields can make sums collide, with much work; but a client compares only with its own earlier
-//! requests and so can fool only itself.
+//! The digests of the fields are summed, so that the order of the fields does not count and no digest is
+//! stored. Somebody who chooses all the fields can make two sums equal, with much work. But a request is
+//! compared only with earlier ones of the same client, so that a client can deceive only itself.
 
 use crate::sha256::Sha256;
 
 use crate::form::{Field, Kind};
 
-/// The maximum number of members of one list element that are told apart, so that memory is bounded. A
-/// longer element counts as several, which matters only to the order of its members.
+/// The maximum number of members of one list element, so that memory is bounded. An element with more
+/// members counts as several elements, for which the order of the members counts in part.
 const MEMBERS: usize = 16;
 
-/// The version of the fingerprint, hashed before the sum. Another way to compute fingerprints must have
-/// another version, since fingerprints are stored.
+/// The version of the fingerprint, hashed before the sum. A change of the computation needs another
+/// version, since fingerprints are stored.
 const DOMAIN: &[u8] = b"tollgate fingerprint 1";
 
-/// Computes the fingerprint of a request's body from its fields, one after the other.
+/// A computation of the fingerprint of a request's body from its fields, one after the other.
 ///
-/// Memory: the scanners' limits bound how many lists a body can have, and of each list only
+/// Its memory is bounded: the scanners' limits bound the number of lists in a body, and of each list only
 /// the names in the open element are kept.
 #[derive(Default)]
 pub(super) struct Fingerprint {
-    /// The field that is being read, unless it counts as absent.
+    /// The running digest of the field that is being read; `None` if the field counts as absent.
     field: Option<Sha256>,
     /// The sum of the fields' digests, little-endian, modulo 2^256.
     sum: [u8; 32],
@@ -40,9 +40,9 @@ pub(super) struct Fingerprint {
 /// The state of one list that is being read.
 struct List {
     name: Box<str>,
-    /// The number of the open element.
+    /// The number of the open element, from 1.
     element: u64,
-    /// The names of the members that came in the open element.
+    /// The names of the members read so far in the open element.
     members: Vec<Box<str>>,
 }
 
@@ -121,7 +121,7 @@ impl Fingerprint {
     }
 }
 
-/// Adds a digest to the sum. Addition rather than exclusive or: a field that comes twice does not vanish.
+/// Adds a digest to the sum, modulo 2^256. With exclusive or, a field that comes twice would vanish.
 fn add(sum: &mut [u8; 32], digest: &[u8; 32]) {
     let mut carry = 0;
     for (byte, more) in sum.iter_mut().zip(digest) {

@@ -13,8 +13,8 @@ use crate::form::{Field, Kind, Release, Sink};
 use crate::policy::{self, Asked, Key, Param, Permit};
 use crate::sha256::Sha256;
 
-/// The maximum length of a policy field's value, in bytes: that of a model's name. A longer value is on
-/// no list.
+/// The maximum length of a policy field's value, in bytes: the maximum length of a model's name. No longer
+/// value can be on offer.
 const VALUE_BYTES: usize = 128;
 /// The kinds of value that a reference image may have, for a message.
 const REFERENCE_KINDS: &str = "a file, or an object with a file_id or an image_url";
@@ -31,15 +31,15 @@ pub(super) struct Form {
     is_json: bool,
     written_seconds: Option<Written>,
     is_remix: bool,
-    /// The names of the fields that came, of those that may come once.
+    /// The names of the fields read so far, except those that may come several times.
     seen: Vec<Box<str>>,
     current: Current,
     /// The digest of the prompt's text, once the prompt has ended.
     prompt: Option<[u8; 32]>,
     reference: Option<Reference>,
-    /// The fingerprint, only where it is asked for: it reads every byte of a file.
+    /// The computation of the fingerprint; `None` unless requested, as it hashes every byte of a file.
     fingerprint: Option<Fingerprint>,
-    /// The policy's refusal, which is kept while the fingerprint of the rest may be wanted yet.
+    /// The policy's first refusal, which is kept while a fingerprint of the whole body is computed.
     refused: Option<policy::Refusal>,
 }
 
@@ -52,7 +52,7 @@ enum Current {
     EmptyFile,
     /// A JSON value that is no string, for a field that expects one: see [`Raw::push`].
     Raw(Raw),
-    /// A text that decides nothing, with the name of its field.
+    /// A text that no decision depends on, with the name of its field.
     Other(Counter, Box<str>),
 }
 
@@ -137,9 +137,10 @@ impl Form {
         self.judge_image(None)
     }
 
-    /// Compares the reference image with the requested size as soon as both are known, and refuses an
-    /// image that cannot be read, where the model checks images. Where the request names no size, the
-    /// default is known only with `permit`.
+    /// Compares the reference image with the requested size as soon as both are known. Refuses another size,
+    /// and an image that cannot be read. Does nothing if the model does not check images.
+    ///
+    /// `permit`, given at the end of the body, has the default size for a request that names no size.
     fn judge_image(&self, permit: Option<&Permit>) -> Result<(), Refusal> {
         let Some(verdict) = self.reference.as_ref().and_then(Reference::verdict) else {
             return Ok(());

@@ -1,14 +1,14 @@
-//! Holds back the bytes of a body that came in and may not go on yet.
+//! Holds back the received bytes of a body that may not be forwarded yet.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// The size below which chunks are joined, in bytes, so that a body in tiny chunks does not cost more for
-/// their bookkeeping than for its bytes.
+/// The size below which chunks are joined, in bytes. Otherwise the bookkeeping for a body in tiny chunks
+/// would cost more than its bytes.
 const SMALL: usize = 1024;
-/// The maximum size of a remainder that is copied out of its chunk, in bytes: a slice would keep the
-/// whole chunk's buffer alive for as long as it is held back.
+/// The maximum size of the rest of a chunk that is copied out of the chunk, in bytes. A slice would keep the
+/// chunk's whole buffer in memory for as long as the rest is held back.
 const REMAINDER: usize = 8 * 1024;
 
 /// A queue of the chunks of a body that are held back, with their offset in the body. Large chunks go
@@ -48,8 +48,8 @@ impl Holdback {
         }
     }
 
-    /// Removes the next piece below the offset `safe` in the body, and returns it; `None` where no byte is
-    /// below.
+    /// Removes and returns the next piece of the bytes before the offset `safe` in the body; `None` if there
+    /// are none.
     pub(crate) fn pop(&mut self, safe: u64) -> Option<Bytes> {
         let wanted = usize::try_from(safe.saturating_sub(self.start)).unwrap_or(usize::MAX);
         if wanted == 0 {

@@ -1,17 +1,15 @@
 //! Inspects the body of a create request in either syntax, and judges it as it passes.
 //!
-//! An [`Inspector`] is pushed the body as it comes. It says how far the input is safe to
-//! release ([`Inspector::safe`]) and, at the end, turns the request into a
-//! [`Permit`]. It holds no more of the body than the values of the policy's fields, what
-//! tells the pixel size of a reference image, and digests: one of the prompt and, where it
-//! is asked for, one of all that the request says ([`Inspector::fingerprinting`]). The caller
-//! holds what is not safe yet.
+//! An [`Inspector`] is pushed the body as it arrives. It tells up to which offset the input may be
+//! released ([`Inspector::safe`]) and, at the end, turns the request into a [`Permit`]. Of the body it
+//! stores only the values of the policy's fields, the bytes that show the pixel size of a reference
+//! image, and digests: that of the prompt and, if requested, that of all that the request asks for
+//! ([`Inspector::fingerprinting`]). The caller holds the bytes that may not be released yet.
 //!
-//! **Invariant**: the end of a well-written body (its close delimiter, its closing brace) is
-//! never safe. It goes out when the caller holds the permit that [`Inspector::finish`]
-//! gives, and a reservation. All of a body that merely stops may be safe, since nothing
-//! tells yet that it has stopped: whoever forwards by a declared length must keep the last
-//! byte of that length back as well.
+//! **Invariant**: the end of a well-written body (its close delimiter, its closing brace) is never safe.
+//! The caller releases it when it has a reservation and the permit that [`Inspector::finish`] returns.
+//! All bytes of a body that merely stops may be safe, since the inspector cannot know that it has stopped.
+//! So a caller that forwards with a declared length must hold back the last byte of that length as well.
 
 mod digest;
 mod form;
@@ -41,13 +39,13 @@ use form::Form;
 pub struct Plan {
     /// The catalog: what is on offer.
     pub catalog: Arc<Catalog>,
-    /// The names of the allowed fields besides `model`, `size` and `seconds`. A name without brackets
-    /// admits its members too, `metadata` admits `metadata[shot]`; but the members of `prompt` and
-    /// `input_reference` must be listed themselves.
+    /// The names of the allowed fields besides `model`, `size` and `seconds`. A name without brackets also
+    /// allows its members: `metadata` allows `metadata[shot]`. But the members of `prompt` and
+    /// `input_reference` must be listed by their own names.
     pub fields: BTreeSet<Arc<str>>,
     /// The maximum length of a prompt, in characters.
     pub prompt_chars: u64,
-    /// The types in which a JSON body may write `seconds`: what at least one channel takes.
+    /// The types in which a JSON body may write `seconds`: those that at least one channel accepts.
     pub seconds_type: SecondsType,
     /// The limits of the multipart scanner.
     pub multipart: multipart::Limits,
@@ -58,11 +56,11 @@ pub struct Plan {
 /// The job that a remix is made from, whose model, size and seconds count instead of the body's.
 #[derive(Debug)]
 pub struct Source {
-    /// The source's model.
+    /// The name of the model of the source.
     pub model: Arc<str>,
-    /// The source's size.
+    /// The name of the size of the source.
     pub size: Arc<str>,
-    /// The source's duration.
+    /// The duration of the source in seconds, as requests write it.
     pub seconds: Arc<str>,
 }
 
@@ -79,7 +77,7 @@ impl Syntax {
     /// Parses the value of a Content-Type header.
     ///
     /// # Errors
-    /// Where the type is neither of the two, or written in a way that parsers read differently.
+    /// If the type is neither of the two, or is written in a way that parsers read differently.
     pub fn from_content_type(value: &str) -> Result<Self, Refusal> {
         let essence = value.split(';').next().unwrap_or_default().trim_end();
         if essence.eq_ignore_ascii_case("multipart/form-data") {
@@ -111,8 +109,8 @@ enum Scanner {
 }
 
 impl Inspector {
-    /// Creates an inspector for a body in `syntax`, sent by `key`. With a source, the body is that of a
-    /// remix: it may hold a prompt only, and is judged by what the source asked for.
+    /// Creates an inspector for a body in `syntax`, sent by `key`. With a `source`, the body is that of a
+    /// remix: it may contain only a prompt, and the policy judges the model, size and seconds of the source.
     pub fn new(plan: Arc<Plan>, key: Arc<Key>, syntax: Syntax, source: Option<Source>) -> Self {
         let is_json = matches!(syntax, Syntax::Json);
         let scanner = match syntax {
@@ -128,12 +126,12 @@ impl Inspector {
         }
     }
 
-    /// Turns on the request's fingerprint. Call it before the first byte is pushed: what has passed is
-    /// not seen again. Every byte of the body's values is then hashed, a file's included; otherwise only
-    /// the prompt is.
+    /// Turns on the computation of the request's fingerprint. Call it before the first byte is pushed: the
+    /// fingerprint does not cover earlier bytes. Every byte of the body's values is then hashed, a file's
+    /// included; otherwise only the prompt is.
     ///
-    /// A refusal of the policy is then returned by [`judged`](Self::judged): the fingerprint is there for
-    /// such a request too, which may repeat one that was permitted once.
+    /// A refusal of the policy is then returned by [`judged`](Self::judged), not by [`push`](Self::push). So
+    /// such a request has a fingerprint too: it may repeat one that was permitted earlier.
     #[must_use]
     pub fn fingerprinting(mut self) -> Self {
         self.form.start_fingerprint();
@@ -156,7 +154,8 @@ impl Inspector {
         }
     }
 
-    /// Checks whether the policy refuses what has been pushed so far, where a fingerprint is computed.
+    /// Checks whether the policy refuses what was pushed so far. Always `Ok` without a fingerprint: then
+    /// [`push`](Self::push) returns the refusal.
     ///
     /// # Errors
     /// The refusal.
@@ -165,8 +164,8 @@ impl Inspector {
         refused.map_or(Ok(()), |refusal| Err(Refusal::Policy(refusal)))
     }
 
-    /// Returns the offset, from the body's start, below which the input may go on. Never falls,
-    /// and never covers the end of a well-written body.
+    /// Returns the offset in the body up to which the input may be forwarded. It never decreases, and never
+    /// includes the end of a well-written body.
     pub fn safe(&self) -> u64 {
         match &self.scanner {
             Scanner::Multipart(scanner) => scanner.safe(),
@@ -179,20 +178,21 @@ impl Inspector {
         self.form.asked()
     }
 
-    /// Returns the type in which a JSON body has written its `seconds`, once they are known.
+    /// Returns the type in which a JSON body has written its `seconds`; `None` if it is not known (yet).
     pub fn written_seconds(&self) -> Option<Written> {
         self.form.written_seconds()
     }
 
-    /// Returns the SHA-256 of the prompt's text in UTF-8, whichever syntax carried it: there once
-    /// the prompt has ended and was accepted.
+    /// Returns the SHA-256 of the prompt's text in UTF-8, which is the same in a form and in JSON; `None`
+    /// until the prompt has ended and was accepted.
     pub fn prompt_digest(&self) -> Option<[u8; 32]> {
         self.form.prompt()
     }
 
-    /// Returns the fingerprint of the request, by which an `Idempotency-Key` recognises a repetition:
-    /// there once [`finish`](Self::finish) has permitted the request, or only its policy has not, if the
-    /// fingerprint was asked for.
+    /// Returns the fingerprint of the request, by which an `Idempotency-Key` recognises a repetition.
+    ///
+    /// It is `None` unless it was requested, and [`finish`](Self::finish) has permitted the request, or has
+    /// refused it for the policy alone.
     ///
     /// The fingerprint is equal for the same fields with the same values and the same bytes of a file,
     /// whether they are written as a form or as JSON, and in whatever order different fields come;

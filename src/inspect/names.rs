@@ -11,7 +11,7 @@ pub(super) const REFERENCE: &str = "input_reference";
 pub(super) const REFERENCE_ID: &str = "input_reference[file_id]";
 pub(super) const REFERENCE_URL: &str = "input_reference[image_url]";
 
-/// Returns the policy's field of the name `name`; `None` for all other fields.
+/// Returns the policy field that is called `name`; `None` if there is none.
 pub(super) fn policy_param(name: &str) -> Option<Param> {
     PARAMS.into_iter().find(|param| param.name() == name)
 }
@@ -25,7 +25,7 @@ pub(super) fn is_allowed(name: &str, fields: &BTreeSet<Arc<str>>, is_remix: bool
     if policy_param(name).is_some() || fields.contains(name) {
         return true;
     }
-    // A field that is known here has the members that are listed, and no others.
+    // The members of fields that are known here are allowed only if they are listed.
     let base = name.split('[').next().unwrap_or_default();
     !matches!(base, PROMPT | REFERENCE) && fields.contains(base)
 }

@@ -27,8 +27,8 @@ impl Raw {
         }
     }
 
-    /// Takes the next bytes of the value. Refuses the value as soon as it can become neither `null`, which
-    /// counts as absent, nor, where `numbers` says that some channel takes one, a number of seconds.
+    /// Adds the next bytes of the value. Refuses the value as soon as it can become neither `null`, which
+    /// counts as absent, nor a number of seconds. `numbers` says whether some channel accepts such a number.
     pub(super) fn push(&mut self, bytes: &[u8], numbers: bool) -> Result<(), Refusal> {
         self.value
             .extend_from_slice(bytes.get(..=DIGITS).unwrap_or(bytes));

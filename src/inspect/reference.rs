@@ -1,5 +1,5 @@
-//! The reference image of a create: a file, a data URL, a plain URL or a file's id. The pixel size of the
-//! first two is read from their first bytes, as they pass.
+//! The reference image of a create: a file, a data URL, a plain URL or a file's id. The pixel size of files
+//! and data URLs is read from their first bytes as they stream through.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ pub(super) struct Reference {
     verdict: Option<Result<Image, Reason>>,
 }
 
-/// The source of the image's bytes.
+/// The kind of source that the image's bytes come from.
 enum Source {
     File,
     /// An `image_url` whose scheme is not known yet.
@@ -27,14 +27,16 @@ enum Source {
     DataUrl(Base64),
 }
 
-/// A decoder of Base64 that comes in pieces, four characters at a time, so that its verdict does not
-/// depend on the pieces. Characters that are not decoded any more are checked against the same alphabet:
-/// one rule for all pictures, however early their size is known.
+/// A decoder of Base64 that is pushed in pieces. It decodes four characters at a time, so that its verdict
+/// does not depend on the pieces.
+///
+/// Once the size of an image is known, further characters are only checked against the same alphabet. So
+/// the same rule holds for all images, however early their size is known.
 #[derive(Default)]
 struct Base64 {
     quad: [u8; 4],
     len: usize,
-    /// Whether the padding has come, after which nothing may follow.
+    /// Whether the padding was read, after which nothing may follow.
     padded: bool,
     /// Whether the verdict is known, so that further characters are only checked.
     known: bool,
@@ -66,8 +68,8 @@ impl Reference {
         matches!(self.source, Source::File)
     }
 
-    /// Returns the type and size of the image, or the reason why they cannot be known, as soon as one is
-    /// known.
+    /// Returns the type and size of the image, or the reason why they cannot be known; `None` until one of
+    /// the two is known.
     pub(super) fn verdict(&self) -> Option<&Result<Image, Reason>> {
         self.verdict.as_ref()
     }
@@ -109,8 +111,8 @@ impl Reference {
         Ok(())
     }
 
-    /// Ends the value. Refuses a URL whose scheme or whose head of a data URL is incomplete, and Base64
-    /// that is cut off.
+    /// Ends the value. Refuses an incomplete URL scheme, an incomplete head of a data URL, and Base64 that is
+    /// cut off.
     pub(super) fn end(&mut self) -> Result<(), Refusal> {
         match &self.source {
             Source::UrlHead(head) => {
@@ -140,18 +142,18 @@ fn settle(verdict: &mut Option<Result<Image, Reason>>, progress: Progress) {
     };
 }
 
-/// The scheme of a URL, as far as it is known.
+/// The scheme of a URL, or that it is not known yet.
 enum Scheme {
     /// The scheme is not complete yet.
     Open,
     Data,
     Web,
-    /// Any other scheme, or none: what a channel would make of it, a file of its own perhaps, is not the
-    /// client's to try.
+    /// Any other scheme, or none. It is refused, since a channel might read it as, for example, a file of its
+    /// own.
     Unknown,
 }
 
-/// Reads the scheme of a URL, in any case (RFC 3986 section 3.1): `DATA:` is one too.
+/// Reads the scheme of a URL regardless of case, such as `DATA:` (RFC 3986 section 3.1).
 fn scheme(head: &[u8]) -> Scheme {
     let begins = |scheme: &[u8]| {
         let known = head.len().min(scheme.len());

@@ -20,11 +20,11 @@ pub enum Refusal {
     /// The JSON syntax is invalid.
     #[error("{0}")]
     Json(json::Error),
-    /// A field is not allowed: it is neither one of the policy's nor in the configured list, or is another
-    /// than `prompt` in a remix.
+    /// A field is not allowed. In a create, it is neither a policy field nor in the configured list; in a
+    /// remix, it is not `prompt`.
     #[error("Unknown field '{name}'. Known fields: {}.", allowed.join(", "))]
     UnknownField {
-        /// The name of the field, cut to a bounded length.
+        /// The name of the field; a long name is cut.
         name: String,
         /// The names of all allowed fields.
         allowed: Vec<Arc<str>>,
@@ -40,10 +40,10 @@ pub enum Refusal {
     WrongKind {
         /// The name of the field.
         name: String,
-        /// The kind of value that the field expects.
+        /// The kind of value that the field expects, in words for the message.
         wanted: &'static str,
     },
-    /// A value is empty that must not be.
+    /// A value that must not be empty is empty.
     #[error("The field '{name}' is empty. Give it a value, or leave it out if it is optional.")]
     Empty {
         /// The name of the field.
@@ -72,7 +72,7 @@ pub enum Refusal {
     /// The request has more than one of a file, a `file_id` and an `image_url`.
     #[error("Give one reference only: a file, a file_id or an image_url.")]
     SeveralReferences,
-    /// An `image_url` is no `http:`, `https:` or `data:` URL.
+    /// An `image_url` is not an `http:`, `https:` or `data:` URL.
     #[error("Write an image_url as an 'https://...', 'http://...' or 'data:image/...' URL.")]
     UrlScheme,
     /// A data URL is not `data:image/…;base64,…`.
@@ -81,7 +81,7 @@ pub enum Refusal {
     /// A data URL has Base64 that strict decoders refuse.
     #[error("{0}")]
     BadBase64(Base64Fault),
-    /// The pixel size of a reference image cannot be told.
+    /// The pixel size of a reference image cannot be determined.
     #[error("{0}")]
     UnreadableImage(Reason),
     /// A reference image has another pixel size than the requested one.
@@ -107,19 +107,19 @@ pub enum Refusal {
 /// The fault in the Base64 of a data URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Base64Fault {
-    /// The text has a line break, as in MIME.
+    /// The Base64 has a line break, as in MIME.
     #[error(
         "The data URL of the image has a line break in its Base64. Write it in one line \
          ('base64 -w0', or Python's base64.b64encode)."
     )]
     LineBreak,
-    /// The text has another character that is not in the alphabet.
+    /// The Base64 has another character that is not in the alphabet.
     #[error(
         "The data URL of the image has a character that is not in Base64's alphabet: \
          A to Z, a to z, 0 to 9, '+' and '/'."
     )]
     Character,
-    /// The text is cut off, or its padding is wrong.
+    /// The Base64 is cut off, or its padding is wrong.
     #[error(
         "The Base64 in the data URL of the image is cut off, or has no proper padding: its \
          length must be a multiple of four, with '=' only at its end."
@@ -128,7 +128,7 @@ pub enum Base64Fault {
 }
 
 impl Refusal {
-    /// Returns the name of the field that the refusal is about.
+    /// Returns the name of the field that the refusal is about, if it is about one.
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::UnsupportedMediaType => None,
@@ -152,7 +152,8 @@ impl Refusal {
     }
 }
 
-/// Explains an image whose EXIF data rotate it, which the size of its pixels ignores.
+/// Returns a note about the rotation in an image's EXIF data, which the size of its pixels ignores; empty
+/// if there is none.
 fn rotation_note(image: &Image) -> String {
     let Image { width, height, .. } = image;
     match image.turned {

@@ -1,6 +1,6 @@
 //! The JSON type of `seconds`: the API has a string, some upstreams want a number.
 
-/// The types of `seconds` that a channel takes in a JSON body. A form has no types.
+/// The types of `seconds` that a channel accepts in a JSON body. A form has no types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SecondsType {
     /// Only a string: `"4"`.
@@ -22,8 +22,8 @@ pub enum Written {
 }
 
 impl SecondsType {
-    /// Returns whether a value of the type `written` is taken. A value that is left out, or stands in a
-    /// form, is always taken.
+    /// Returns whether `seconds` of the type `written` are accepted. `None` stands for a value that is left
+    /// out or is in a form, and is always accepted.
     pub fn takes(self, written: Option<Written>) -> bool {
         match written {
             None => true,
@@ -32,13 +32,13 @@ impl SecondsType {
         }
     }
 
-    /// Returns the types that at least one of two takes.
+    /// Returns the types that `self` or `other` accepts.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         if self == other { self } else { Self::Either }
     }
 
-    /// Describes the type that is taken, for a message.
+    /// Returns a description of the accepted type, for a message.
     pub fn wanted(self) -> &'static str {
         match self {
             Self::String => "a string, in quotes",

@@ -1,4 +1,4 @@
-//! Tests whole bodies, as forms and as JSON, and in pieces: permits, refusals, and what is safe when.
+//! Tests whole bodies, as forms and as JSON, and in pieces: permits, refusals, and the safe offsets.
 
 mod digests;
 mod images;

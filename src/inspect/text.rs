@@ -1,4 +1,4 @@
-//! Checks values that pass without being kept: counts their characters and checks their UTF-8.
+//! Counts the characters of values that are not stored, and checks that the values are UTF-8.
 
 /// A counter of the characters of a text that comes in pieces, which also checks that the text is UTF-8.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Ends the text, and returns the number of its characters; the error where a character is cut off.
+    /// Ends the text, and returns the number of its characters. A character that is cut off is an error.
     pub(super) fn finish(&self) -> Result<u64, NotUtf8> {
         if self.partial_len > 0 {
             return Err(NotUtf8);

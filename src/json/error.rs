@@ -23,7 +23,7 @@ pub enum Error {
         /// The token that was expected in place of the byte.
         expected: Expected,
     },
-    /// A comma has no member or element behind it.
+    /// No member or element follows a comma.
     #[error(
         "Invalid JSON at byte {at}: a comma must be followed by another member or element; remove the trailing comma."
     )]

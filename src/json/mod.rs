@@ -1,7 +1,7 @@
 //! A strict push scanner for the JSON body of a create request.
 //!
 //! The gate must read a body as the channel reads it, whichever parser the channel has. So the scanner
-//! takes the part of JSON (RFC 8259) on which parsers agree, and refuses the rest:
+//! accepts the part of JSON (RFC 8259) on which parsers agree, and refuses the rest:
 //!
 //! - One object, UTF-8, no byte order mark, nothing but whitespace behind it.
 //! - Keys at every depth are printable ASCII without escapes and square brackets, not empty, and
@@ -42,7 +42,7 @@ mod tests;
 pub use error::{Error, Expected};
 pub use scanner::Scanner;
 
-/// The maximums of a JSON body. They bound the scanner's memory: `members` times `key_bytes`, and `depth`
+/// The limits of a JSON body. They also bound the scanner's memory: `members` times `key_bytes`, and `depth`
 /// times a few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -54,19 +54,19 @@ pub struct Limits {
     pub members: usize,
     /// The maximum number of bytes in a number.
     pub number_bytes: usize,
-    /// The maximum number of bytes of whitespace between the end of one scalar value (or empty object or
-    /// array) and the next, before the first and behind the last.
+    /// The maximum number of bytes of whitespace before the first scalar value, between two successive ones,
+    /// and behind the last. An empty object or array counts as a scalar value.
     pub whitespace_bytes: usize,
 }
 
 impl Limits {
-    /// Computes the maximum number of bytes that a scanner withholds outside of values, given that the
-    /// body is accepted in the end: from the end of one field over the key (or two, where an object
-    /// opens) of the next, or from the last field to the end of the body.
+    /// Computes the maximum number of bytes that a scanner withholds outside of values, if the body is
+    /// accepted in the end.
     ///
-    /// A field under [`Release::AfterEnd`](crate::form::Release::AfterEnd) adds its own raw
-    /// length: its quotes, and up to six bytes for one of its text, or twelve for a character that
-    /// is not complete yet.
+    /// These are the bytes from the end of one field to the value of the next, with one key (or two, if an
+    /// object opens), or from the end of the last field to the end of the body. A field under
+    /// [`Release::AfterEnd`](crate::form::Release::AfterEnd) adds its own raw length: its quotes, up to six
+    /// bytes for each byte of its text, and up to twelve for a character that is not complete yet.
     pub const fn withheld_bytes(&self) -> usize {
         // Up to three closing brackets, a comma, two colons, two opening brackets, the value's
         // first byte, and the quotes of two keys.

@@ -1,4 +1,4 @@
-//! JSON numbers, RFC 8259 section 6, within bounds that every parser can hold.
+//! Reads JSON numbers (RFC 8259 section 6) within bounds that every parser supports.
 
 /// The maximum number of digits in an exponent. With [`super::Limits::number_bytes`] at its default of
 /// 64, no number overflows or underflows a double, where parsers would differ (infinity, zero or an

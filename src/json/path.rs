@@ -83,8 +83,9 @@ impl Path {
         self.keys.push(character);
     }
 
-    /// Completes the key that is being read. `is_named` says whether the members of the innermost
-    /// container have names of their own: not so inside a field that is reported raw as a whole.
+    /// Completes the key that is being read. Fails if its object has the same key already, or if the open
+    /// objects would have more than `limit` keys. `is_named` says whether the members of the innermost
+    /// container get names of their own, which they do not inside a field that is reported raw as a whole.
     pub(super) fn complete_key(&mut self, is_named: bool, limit: usize) -> Result<(), Error> {
         let mut first_key = 0;
         if let Some(top) = self.open.last_mut() {

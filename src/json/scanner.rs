@@ -8,9 +8,10 @@ use super::string::Text;
 use super::{Error, Expected, Limits};
 use crate::form::{Field, Kind, Release, Sink, Stop};
 
-/// Reads one JSON body, pushed in as it comes, and reports its fields to a [`Sink`].
+/// A scanner of one JSON body, which is pushed in pieces of any size. It reports the body's fields to a
+/// [`Sink`].
 ///
-/// Invariant: below [`safe`](Self::safe) there is never a complete body, and never the name
+/// Invariant: the bytes before [`safe`](Self::safe) are never a complete body, and never contain the name
 /// of a field that the sink has not accepted.
 #[derive(Debug)]
 pub struct Scanner {
@@ -28,7 +29,7 @@ pub struct Scanner {
     at: usize,
     /// The index in the chunk behind the last raw byte of a field that was passed to the sink.
     handed: usize,
-    /// The absolute offset from which on nothing is safe.
+    /// The offset in the body from which on no byte is safe; `None` if all bytes scanned so far are safe.
     hold: Option<u64>,
     failed: Option<Error>,
 }
@@ -116,7 +117,7 @@ impl Scanner {
         outcome
     }
 
-    /// Ends the body: `Ok` only if it was one complete object.
+    /// Ends the body. Returns `Ok` only if the body was one complete object.
     ///
     /// # Errors
     ///
@@ -131,9 +132,9 @@ impl Scanner {
         }
     }
 
-    /// Returns the absolute offset, in bytes, below which the body may be released.
+    /// Returns the offset in the body up to which the body may be released.
     ///
-    /// It never falls, and never exceeds what was pushed. The bytes before a field's value, from the end
+    /// It never decreases, and never exceeds what was pushed. The bytes before a field's value, from the end
     /// of the field before it (comma, keys, brackets), are withheld until the sink's `begin` has
     /// returned; under [`Release::AfterEnd`], they and the value are withheld until `end` has. Everything
     /// behind the last field is withheld for good, the outermost object's closing brace in particular.

@@ -1,7 +1,7 @@
 //! Adjustments of the bill: voids of posted charges, credits and debits, as operators record them.
 //!
-//! An adjustment is never changed or deleted, and changes no charge: it is a line of its own in the
-//! month in which it is recorded. A charge is voided once.
+//! An adjustment is never changed or deleted, and it changes no charge. It is a line of its own on the bill
+//! of the month in which it is recorded. A charge can be voided only once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::policy::Timestamp;
 /// The operator who records an adjustment, with the time and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
-    /// The time of the adjustment, which decides the day and the month that it is billed in.
+    /// The time of the adjustment. The adjustment is on the bill of the day and the month of this time.
     pub at: Timestamp,
-    /// The name of the operator: as the option `--by` gives it, or else the user and host of the command,
-    /// `user@host`.
+    /// The name of the operator: the value of the option `--by`, or else the user and the host of the
+    /// command as `user@host`.
     pub made_by: Arc<str>,
     /// The reason for the adjustment.
     pub reason: Arc<str>,
 }
 
-/// The kind of an adjustment, with the charge or the amount that it is about.
+/// The kind of an adjustment, with the charge that it voids or the amount that it credits or debits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdjustmentKind {
-    /// The void of a posted charge, which is not owed any more.
+    /// The void of a posted charge: the charge is not owed any more.
     Void(VoidedCharge),
     /// A credit: the key owes less. Where the amount is negative, it is a debit: the key owes more.
     Credit {
@@ -63,15 +63,16 @@ pub struct Adjustment {
     pub id: Arc<str>,
     /// The operator who recorded the adjustment, with the time and the reason.
     pub author: Author,
-    /// The kind of the adjustment, with what it is about.
+    /// The kind of the adjustment, with the charge that it voids or the amount that it credits or debits.
     pub kind: AdjustmentKind,
 }
 
-/// The prefix of the id of a void, and of no other adjustment: the reservation's id follows it.
+/// The prefix of a void's id, which the reservation's id follows. No other adjustment's id begins with it.
 pub const VOID_ID: &str = "void_";
 
 impl Adjustment {
-    /// Returns the amount that the adjustment adds to the bill, in nanos of its currency.
+    /// Returns the amount that the adjustment adds to the bill, in the currency of the adjustment: negative
+    /// for a void and a credit.
     pub fn billed(&self) -> SignedAmount {
         match &self.kind {
             AdjustmentKind::Void(voided) => -SignedAmount::from(voided.charge.billed),
@@ -94,21 +95,23 @@ impl Adjustment {
     }
 }
 
-/// The result of looking for the charge that an operator names to void it.
+/// The result of [`find_charge`]: the charge that an operator wants to void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger) enum NamedCharge {
-    /// The reservation of the charge, which the ledger has.
+    /// The reservation of the charge. The ledger has its record.
     Found(ReservationId),
-    /// The adjustment that voided the charge, which has been pruned since.
+    /// The adjustment that voided the charge. The reservation of the charge has been pruned since.
     Pruned(Adjustment),
-    /// The refusal of a name that does not tell for certain which charge is meant.
+    /// The reason why the name does not identify exactly one charge.
     Refuse(VoidRefusal),
 }
 
-/// Finds the charge that an operator names by `name` to void it, among the `records` that the ledger has
-/// of that name, and by the `void` of the reservation or job of that name. Only a reservation's id and a
-/// job's public id name a charge: clients choose the ids of their requests, and channels the ids of their
-/// jobs, so these may be the name of a charge that was voided before.
+/// Finds the charge that an operator wants to void and names by `name`.
+///
+/// `records` are the records that the ledger has under that name. `void` is the void of the reservation or
+/// job of that name, if there is one. Only a reservation's id and a job's public id identify a charge.
+/// Clients choose the ids of their requests, and channels the ids of their jobs, so such an id may equal
+/// that of a charge that was voided before.
 pub(in crate::ledger) fn find_charge(
     name: &str,
     records: &[DisputeRecord],
@@ -142,11 +145,11 @@ pub(in crate::ledger) fn find_charge(
 /// The decision about a charge that an operator wants to void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VoidDecision {
-    /// The charge is owed: this adjustment voids it.
+    /// The charge is owed, and this adjustment voids it.
     Record(Adjustment),
-    /// The charge was voided before, by this adjustment.
+    /// An operator has voided the charge before, by this adjustment.
     Already(Adjustment),
-    /// The charge was voided when its job or its request ended: nothing is owed.
+    /// The charge of this reservation was voided when its job or its request ended, so nothing is owed.
     NothingOwed(ReservationId),
     /// No charge is voided, for this reason.
     Refuse(VoidRefusal),
@@ -155,13 +158,13 @@ pub enum VoidDecision {
 /// The reason why a charge cannot be voided, with what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoidRefusal {
-    /// The name is that of no reservation, job or request in the ledger.
+    /// No reservation, job or request in the ledger has the name.
     #[error(
         "the ledger has no such charge: a refused request makes none, and old ones are pruned \
          (jobs.keep_days); `tollgate credit` takes off the bill what a pruned one has cost"
     )]
     NotFound,
-    /// The name is a client's id of a request, or a channel's id of a job.
+    /// The name is a client's id of a request, or a channel's id of a job. These are its charges.
     #[error(
         "that is no reservation's id and no job's that its client has, but the id of a request or a \
          channel's id of a job: see by `tollgate job` which charge is meant, and repeat this with its \
@@ -181,7 +184,7 @@ pub enum VoidRefusal {
         /// The charge of the job that has the id now.
         other: ChargeOfKey,
     },
-    /// The charge is not resolved yet, so its amount is not known.
+    /// The charge of this reservation is not resolved yet, so its amount is not known.
     #[error(
         "reservation {0} is not resolved yet, so nothing is on the bill for it: repeat this when \
          `tollgate job` says that it was posted; if it is voided by then, nothing is owed"
@@ -225,9 +228,12 @@ fn listed(charges: &[ChargeOfKey]) -> String {
     text
 }
 
-/// Decides whether a charge can be voided, by its record, or by the adjustment that voided it where the
-/// record has been pruned. An open charge is left alone: whoever sees its end resolves it once, and its
-/// gate has it in memory. A posted charge stays posted, so nothing charges it again.
+/// Decides whether an operator can void a charge.
+///
+/// `record` is the record of the charge. `pruned` is the adjustment that voided the charge, for a charge
+/// whose record has been pruned. An unresolved charge is refused: it is resolved once, when its job ends,
+/// and its gate has it in memory until then. A charge that an operator voids keeps the state posted, so
+/// nothing charges it again.
 pub(in crate::ledger) fn decide_void(
     record: Option<&DisputeRecord>,
     pruned: Option<Adjustment>,
@@ -261,15 +267,17 @@ pub(in crate::ledger) fn decide_void(
 pub enum CreditDecision {
     /// The adjustment is new, and can be recorded.
     Record,
-    /// The adjustment was recorded before.
+    /// This adjustment, which is the same, was recorded before.
     Already(Adjustment),
-    /// The id belongs to this other adjustment, which differs in kind, key, group, amount or reason.
+    /// The id belongs to this other adjustment, whose kind, key, group, currency, amount or reason differs.
     IdTaken(Adjustment),
 }
 
-/// Decides whether the credit or debit `wanted` is recorded, given the adjustment `found` that has its
-/// id. A command may be repeated later and from another host; its kind, amount and reason are then the
-/// same.
+/// Decides whether the credit or debit `wanted` is recorded. `found` is the recorded adjustment that has
+/// the same id.
+///
+/// An operator may repeat a command later and from another host. The repetition has the same kind, key,
+/// amount and reason, so the time and the operator's name are not compared.
 pub fn decide_credit(found: Option<Adjustment>, wanted: &Adjustment) -> CreditDecision {
     match found {
         None => CreditDecision::Record,
@@ -287,11 +295,11 @@ pub struct AdjustmentSum {
     pub key: Arc<str>,
     /// The currency of the amount.
     pub currency: Arc<str>,
-    /// `void`, `credit` or `debit`.
+    /// The kind of the adjustments: `void`, `credit` or `debit`.
     pub kind: Arc<str>,
     /// The number of adjustments.
     pub count: u64,
-    /// The amount by which the key owes less for the adjustments, or more for debits: never below zero.
+    /// The sum of the adjustments without a sign: the key owes that much less, or more for debits.
     pub amount: SignedAmount,
 }
 

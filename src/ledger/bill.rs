@@ -1,7 +1,8 @@
-//! The bill of a span of time: its lines as the ledger has them, and their totals.
+//! The bill of a span of time: its lines, as read from the ledger, and their totals.
 //!
-//! Every line has a date: a charge has that of its posting, an adjustment that of its record. So a month
-//! that is over gets no more lines, whatever becomes of its charges later.
+//! Every line has a date. The date of a charge is the time of its posting, and the date of an adjustment is
+//! the time at which it was recorded. So a month that is over gets no more lines, even if its charges are
+//! voided later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::policy::Timestamp;
 /// A query for the lines of a bill, by a span of time and a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillQuery {
-    /// The beginning of the span.
+    /// The beginning of the span, which is part of it.
     pub from: Timestamp,
     /// The end of the span, which is not part of it.
     pub until: Timestamp,
@@ -25,28 +26,28 @@ pub struct BillQuery {
 pub struct BillReading {
     /// The lines.
     pub lines: Vec<BillLine>,
-    /// The time up to which a standby has followed its primary: lines from then on may be missing. `None`
-    /// where the database is the primary, or there is but one.
+    /// The time up to which the standby that was read has followed its primary: lines from then on may be
+    /// missing. `None` where the lines were read from a primary, or from a ledger without standbys.
     pub replayed: Option<Timestamp>,
 }
 
 /// The kind of a line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LineKind {
-    /// A line of jobs whose charges were posted: what the key owes for videos.
+    /// A line for jobs whose charges were posted: the amount that the key owes for videos.
     Charge,
     /// A line that takes one posted charge off the bill, since an operator has voided the charge.
     Void,
-    /// A line of an operator's credit: an amount, of no job, by which the key owes less.
+    /// A line for an operator's credit: an amount, for no particular job, by which the key owes less.
     Credit,
-    /// A line of an operator's debit: an amount, of no job, by which the key owes more.
+    /// A line for an operator's debit: an amount, for no particular job, by which the key owes more.
     Debit,
 }
 
 impl LineKind {
     const ALL: [Self; 4] = [Self::Charge, Self::Void, Self::Credit, Self::Debit];
 
-    /// Returns the word for the kind: `charge`, `void`, `credit` or `debit`.
+    /// Returns the name of the kind: `charge`, `void`, `credit` or `debit`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Charge => "charge",
@@ -56,18 +57,19 @@ impl LineKind {
         }
     }
 
-    /// Returns the kind that the word `name` stands for.
+    /// Returns the kind with this [`name`](Self::name); `None` where no kind has it.
     pub(in crate::ledger) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// A line of a bill: jobs that are alike, or one adjustment.
+/// A line of a bill. It is for one adjustment, or for jobs whose key, group, currency, model, size, list
+/// price and multiplier are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillLine {
     /// The kind of the line.
     pub kind: LineKind,
-    /// The name of the key that pays.
+    /// The name of the key that pays for the line.
     pub key: Arc<str>,
     /// The key's group at the time of the reservation, or of the adjustment.
     pub group: Arc<str>,
@@ -77,18 +79,19 @@ pub struct BillLine {
     pub model: Option<Arc<str>>,
     /// The size of the videos; `None` where the line is for no job.
     pub size: Option<Arc<str>>,
-    /// The list price of one second, USD; `None` where the line is for no job, or for jobs that an
-    /// earlier version pruned.
+    /// The list price of one second of video, in USD. `None` where the line is for no job, or for jobs that
+    /// an earlier version pruned, or where one second costs no whole number of nanos.
     pub list_price: Option<Amount>,
-    /// The billed cost of one USD of list price; `None` as for `list_price`.
+    /// The payer's multiplier: the billed cost of one USD of list cost. `None` where the line is for no job,
+    /// or for jobs that an earlier version pruned.
     pub multiplier: Option<Multiplier>,
-    /// The number of jobs, negative where charges are taken back.
+    /// The number of jobs; negative for a void, zero for a credit or debit.
     pub jobs: i64,
-    /// The total length of the videos in seconds, negative where charges are taken back.
+    /// The total length of the videos in seconds; negative for a void, zero for a credit or debit.
     pub video_seconds: i64,
-    /// The list cost of the jobs in USD, negative where charges are taken back.
+    /// The list cost of the jobs in USD; negative for a void, zero for a credit or debit.
     pub list: SignedAmount,
-    /// The amount by which the key owes more for the line, negative for a void and a credit.
+    /// The amount that the line adds to what the key owes; negative for a void and a credit.
     pub billed: SignedAmount,
     /// The details of the adjustment, where the line is for one.
     pub adjustment: Option<AdjustmentLine>,
@@ -111,13 +114,13 @@ pub struct AdjustmentLine {
 
 impl BillLine {
     /// Returns whether the line is for jobs that an earlier version pruned. Their prices and the times of
-    /// their postings are not known, and the line is dated by their reservations.
+    /// their postings are not known, so the date of the line is that of their reservations.
     pub fn is_approximate(&self) -> bool {
         self.kind == LineKind::Charge && self.multiplier.is_none()
     }
 }
 
-/// The sum of some lines of a bill, all of one currency.
+/// The sum of some lines of a bill, which have the same currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BillSum {
     /// The number of jobs.
@@ -143,14 +146,14 @@ impl BillSum {
 /// The totals of a bill.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BillTotals {
-    /// The sums by key and currency.
+    /// The sums by the name of the key and the currency.
     pub by_key: BTreeMap<(Arc<str>, Arc<str>), BillSum>,
     /// The sums by currency.
     pub by_currency: BTreeMap<Arc<str>, BillSum>,
 }
 
 impl BillTotals {
-    /// Adds up the lines of a bill. Returns `None` where a sum exceeds the range of its number.
+    /// Adds up the lines of a bill. Returns `None` where a sum exceeds the range of its type.
     pub fn of(lines: &[BillLine]) -> Option<Self> {
         let mut totals = Self::default();
         for line in lines {

@@ -11,7 +11,7 @@ use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::{Key, Limit, Measure, Timestamp};
 
-/// The payer of a charge, by the names in force when the reservation was made.
+/// The payer of a charge, with the names and the multiplier at the time of the reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payer {
     /// The client key's name.
@@ -50,20 +50,20 @@ impl From<&Key> for Payer {
     }
 }
 
-/// The purchase cost of a job: what the channel's account is charged for it.
+/// The purchase cost of a job: the amount that the channel charges the operator's account for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurchaseCost {
     /// The amount of the cost.
     pub amount: Amount,
     /// The currency of the amount.
     pub currency: Arc<str>,
-    /// The terms by which the cost was computed when the reservation was made: a correction uses the same
-    /// terms.
+    /// The terms by which the cost was computed when the reservation was made. A correction of the charge
+    /// uses the same terms.
     pub terms: PurchaseTerms,
 }
 
-/// The charge for a job: its payer and its costs. It is shared by all who keep it, since it does not
-/// change.
+/// The charge for a job: its payer and its costs. A charge is immutable, so its users share it in an
+/// [`Arc`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// The payer of the job.
@@ -80,15 +80,15 @@ pub struct Charge {
     pub list: Amount,
     /// The billed cost of the job, in the payer's currency.
     pub billed: Amount,
-    /// The model's list prices when the reservation was made: a correction uses these. Empty for
-    /// reservations that were made before prices were kept.
+    /// The model's list prices when the reservation was made. A correction of the charge uses these prices.
+    /// Empty for reservations of earlier versions, which did not store prices.
     pub prices: PriceList,
-    /// The job's cost for the channel's account; `None` where the configuration names no price.
+    /// The purchase cost of the job; `None` where the configuration has no purchase price for it.
     pub purchase: Option<PurchaseCost>,
 }
 
 impl Charge {
-    /// Returns how much the charge takes from a limit of `measure`, in the unit of the measure.
+    /// Returns the amount by which the charge uses up a limit of `measure`, in the unit of the measure.
     pub fn takes(&self, measure: Measure) -> u64 {
         match measure {
             Measure::Requests | Measure::InFlight => 1,
@@ -99,7 +99,7 @@ impl Charge {
         }
     }
 
-    /// Returns the currency in which the channel is paid; empty where it is not known.
+    /// Returns the currency of the purchase cost; an empty string where the charge has no purchase cost.
     pub(in crate::ledger) fn purchase_currency(&self) -> &str {
         self.purchase.as_ref().map_or("", |cost| &cost.currency)
     }
@@ -132,10 +132,10 @@ impl Charge {
 /// The address, clock and limits of the channel that a reservation is made on.
 #[derive(Debug, Clone, Default)]
 pub struct Placement {
-    /// The channel's address that gets the request, where the channel has several.
+    /// The channel's address to which the request is sent, where the channel has several.
     pub address: Option<Arc<str>>,
-    /// The time on the channel's clock when the reservation is made, by the dates of the channel's answers;
-    /// `None` where the channel has sent none within the last minute.
+    /// The time on the channel's clock when the reservation is made, computed from the dates in the
+    /// channel's answers; `None` where the channel has sent no date within the last minute.
     pub channel_clock: Option<Timestamp>,
     /// The channel's limits.
     pub limits: Arc<[Limit]>,
@@ -158,7 +158,7 @@ pub struct Reroute {
 pub enum Rerouted {
     /// The reservation is pending on the other channel.
     Done,
-    /// A limit of the other channel is reached: the reservation stays where it is.
+    /// The charge would exceed this limit of the other channel, so the reservation stays where it is.
     Refused(LimitReached),
     /// The reservation is not pending any more.
     Closed,
@@ -168,13 +168,13 @@ pub enum Rerouted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptDigest(pub [u8; 32]);
 
-/// A reservation that is to be made.
+/// The content of a reservation before it is made.
 #[derive(Debug, Clone)]
 pub struct Draft {
     /// The id of the reservation.
     pub id: ReservationId,
-    /// The id of the client's request, where it differs from
-    /// [the reservation's own](ReservationId::request_id).
+    /// The id of the client's request; `None` where it is
+    /// [the one made from the reservation's id](ReservationId::request_id).
     pub request_id: Option<Arc<str>>,
     /// The charge that becomes pending.
     pub charge: Arc<Charge>,
@@ -182,21 +182,21 @@ pub struct Draft {
     pub prompt: PromptDigest,
     /// The job that a remix is made from.
     pub remix_of: Option<Arc<str>>,
-    /// The claim to the request's idempotency key, which is to stand for the reservation; `None` where the
-    /// request has no such key.
+    /// The claim to the request's idempotency key; `None` where the request has no such key.
     pub claim: Option<Claim>,
-    /// The time of the job's first poll, if no client asks for the job before.
+    /// The time of the gate's first poll of the job, if no client asks for the job earlier.
     pub next_poll: Timestamp,
     /// The address, clock and limits of the channel.
     pub placement: Placement,
 }
 
-/// A request's claim to an idempotency key, the value of its header `Idempotency-Key`.
+/// A request's claim to an idempotency key, which is the value of its header `Idempotency-Key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The header's value: up to 255 visible ASCII characters. Each client key has its own.
+    /// The header's value: up to 255 visible ASCII characters. It is compared only with the values that the
+    /// same client key has sent.
     pub idempotency_key: Arc<str>,
-    /// The fingerprint of the request: a request with another fingerprint is another request.
+    /// The fingerprint of the request. A repetition has the same fingerprint; another request has another.
     pub fingerprint: [u8; 32],
     /// The time at which the claim expires; it never expires before the request has an outcome.
     pub expires: Timestamp,
@@ -220,15 +220,16 @@ pub struct Confirmation {
     pub upstream_id: Arc<str>,
     /// The charge, corrected where the answer names another size or duration.
     pub charge: Arc<Charge>,
-    /// The channel's answer to the create, where the job is confirmed by that answer.
+    /// The channel's answer to the create, where that answer confirms the job; an empty one where
+    /// reconciliation confirms the job.
     pub channel_answer: ChannelAnswer,
-    /// The answer for repetitions under the same idempotency key: it has to be there where the
-    /// reservation has such a key, and is dropped where it has none.
+    /// The answer that repetitions under the same idempotency key get. It is required where the reservation
+    /// has such a key, and ignored where it has none.
     pub answer: Option<FirstAnswer>,
 }
 
-/// The size, seconds and costs that were reserved for a request, where its job was rendered with others
-/// and the charge was corrected.
+/// The size, seconds and costs of a charge before it was corrected, since the job was rendered with another
+/// size or length than was reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncorrected {
     /// The size that was reserved.
@@ -242,8 +243,8 @@ pub struct Uncorrected {
 }
 
 impl Uncorrected {
-    /// Returns the size, seconds and costs of `before`; `None` where the correction to `after` changes
-    /// nothing.
+    /// Returns the size, seconds and costs of the charge `before`; `None` where the charge `after`, its
+    /// correction, is the same.
     pub(in crate::ledger) fn of(before: &Charge, after: &Charge) -> Option<Self> {
         (before != after).then(|| Self {
             size: before.size.clone(),
@@ -263,16 +264,16 @@ pub enum Confirmed {
         before: Arc<Charge>,
         /// The charge after the confirmation.
         after: Arc<Charge>,
-        /// The limit that the correction would have exceeded, so that the charge stays as it was; `None`
+        /// The limit that the correction would have exceeded: the charge was then not corrected. `None`
         /// where no limit forbade the correction.
         limit_reached: Option<LimitReached>,
     },
-    /// The reservation had that job already.
+    /// The reservation had the same job already, and nothing was changed.
     Already {
         /// The public id of the job.
         job: Arc<str>,
     },
-    /// The upstream id belongs to another reservation's job on the same channel.
+    /// The upstream id belongs to another reservation's job on the same channel, and nothing was changed.
     Taken,
     /// The public id belongs to another job, and nothing was changed: repeat the call with another id,
     /// such as [`generated_public_id`](super::generated_public_id).
@@ -284,7 +285,7 @@ pub enum Confirmed {
 /// The resolution of a charge: owed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resolution {
-    /// The charge is owed for good.
+    /// The charge is owed. Only an operator's adjustment can take it off the bill later.
     Posted,
     /// The charge is not owed.
     Voided,

@@ -14,7 +14,7 @@ pub struct Unavailable {
 }
 
 impl Unavailable {
-    /// Describes a failure that may pass by itself, such as a database that is away.
+    /// Makes the error of a failure that may pass by itself, such as a database that cannot be reached.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -23,7 +23,7 @@ impl Unavailable {
         }
     }
 
-    /// Describes a failure that stays until somebody has repaired its cause.
+    /// Makes the error of a failure that lasts until somebody has repaired its cause.
     pub fn permanent(reason: impl Into<String>) -> Self {
         Self {
             transient: false,
@@ -31,8 +31,8 @@ impl Unavailable {
         }
     }
 
-    /// Adds the error that caused this one. It is printed with this one, so it must hold no secret and
-    /// nothing of what is in the ledger.
+    /// Adds `source`, the error that caused this one. Both are printed together, so `source` must contain no
+    /// secret and no data of the ledger.
     pub fn with_source(self, source: impl Error + Send + Sync + 'static) -> Self {
         Self {
             source: Some(Arc::new(source)),
@@ -40,7 +40,7 @@ impl Unavailable {
         }
     }
 
-    /// Returns whether the same call may succeed when it is repeated, without a repair before.
+    /// Returns whether a repetition of the same call may succeed although nobody has repaired anything.
     pub fn is_transient(&self) -> bool {
         self.transient
     }

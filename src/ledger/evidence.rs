@@ -13,8 +13,8 @@ use crate::policy::Timestamp;
 pub struct ChannelAnswer {
     /// The HTTP status of the answer; `None` where there was no answer.
     pub status: Option<u16>,
-    /// The id that the channel gave the request in its header `x-request-id`: the channel's own support
-    /// asks for it.
+    /// The id that the channel gave the request, from the header `x-request-id` of the answer. The channel's
+    /// support asks for this id.
     pub request_id: Option<Arc<str>>,
     /// The reason that the channel gave for a refusal, or why there was no answer.
     pub error: Option<Arc<str>>,
@@ -23,17 +23,17 @@ pub struct ChannelAnswer {
 /// The reason why a job failed, in its channel's words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobError {
-    /// The error code, such as `moderation_blocked`.
+    /// The error code, such as `moderation_blocked`, if the channel gave one.
     pub code: Option<Arc<str>>,
-    /// The error message.
+    /// The error message, if the channel gave one.
     pub message: Option<Arc<str>>,
 }
 
-/// The maximum length of a channel's text that is kept, in characters.
+/// The maximum number of characters that are stored of a text from a channel.
 const MAX_TEXT: usize = 500;
 
-/// Truncates a channel's text to `MAX_TEXT` characters, and replaces control characters by spaces.
-/// Returns `None` where nothing is left.
+/// Truncates a channel's text to 500 characters, replaces control characters by spaces, and trims spaces
+/// at both ends. Returns `None` where nothing is left.
 pub fn kept(text: &str) -> Option<Arc<str>> {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     let kept: String = text.chars().map(shown).take(MAX_TEXT).collect();
@@ -44,8 +44,8 @@ pub fn kept(text: &str) -> Option<Arc<str>> {
 /// A fact about a reservation that is kept for disputes and decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The answer of a channel to the create: kept while that channel is the reservation's, and no job
-    /// has come of the reservation.
+    /// The answer of a channel to the create. It is stored only while the reservation is on that channel
+    /// and has no job.
     Answer {
         /// The channel's name.
         channel: Arc<str>,
@@ -59,9 +59,9 @@ pub enum Note {
 /// A query for the records of charges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordQuery {
-    /// The charges that a public or upstream job id, a request id or a reservation's id names.
+    /// The charges with this id: a job's public or upstream id, a request's id or a reservation's id.
     Named(Arc<str>),
-    /// The charges that a public job id or a reservation's id names: at most one of each.
+    /// The charge whose job has this public id, and the charge whose reservation has this id.
     Exactly(Arc<str>),
     /// The charges of a key that were reserved in a span of time, the oldest first.
     OfKey {
@@ -82,19 +82,19 @@ pub const MAX_RECORDS: u32 = 1000;
 pub struct DisputeRecord {
     /// The id of the reservation.
     pub id: ReservationId,
-    /// The id of the client's request, as it stands in the client's answer and in the log.
+    /// The id of the client's request, as the answer to the client and the log show it.
     pub request_id: Arc<str>,
     /// The charge, with its payer.
     pub charge: Arc<Charge>,
-    /// The size, seconds and costs that were reserved, where the job was rendered with others.
+    /// The size, seconds and costs of the charge before it was corrected; `None` where it was not.
     pub uncorrected: Option<Uncorrected>,
-    /// The channel's address that got the request, where the channel has several.
+    /// The channel's address to which the request was sent, where the channel has several.
     pub address: Option<Arc<str>>,
     /// The state of the reservation.
     pub state: State,
     /// The time of the reservation.
     pub reserved: Timestamp,
-    /// The channels that refused the request before, each with the reason.
+    /// The channels that refused the request before, each with the reason: `a:429, b:connect`.
     pub refused_by: Option<Arc<str>>,
     /// The answer of the reservation's channel to the create.
     pub answer: ChannelAnswer,
@@ -108,7 +108,7 @@ pub struct DisputeRecord {
     pub upstream_id: Option<Arc<str>>,
     /// The job that this job is a remix of.
     pub remix_of: Option<Arc<str>>,
-    /// The `Idempotency-Key` that stands for the reservation.
+    /// The `Idempotency-Key` of the client's request.
     pub idempotency_key: Option<Arc<str>>,
     /// The time at which the reservation was posted or voided.
     pub resolved: Option<Timestamp>,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::charge::ReservationId;
 use crate::sha256::Sha256;
 
-/// Generates a public id for the job of reservation `id`, whose upstream id cannot serve as one: `video_`
-/// and 32 hex digits, the same for every call. The digits are a digest of both ids: no channel can know
-/// them before the job is made, and take the id for a job of its own.
+/// Generates a public id for the job of reservation `id`, where `upstream_id` cannot be the public id too.
+///
+/// The public id is `video_` and 32 hex digits, a digest of both ids. So every call returns the same public
+/// id, and no channel can compute it before the job is made and give it to another job.
 pub fn generated_public_id(id: ReservationId, upstream_id: &str) -> Arc<str> {
     let mut digest = Sha256::default();
     digest.update(id.0.to_be_bytes());

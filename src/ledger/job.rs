@@ -16,9 +16,9 @@ pub struct Job {
     pub reservation: ReservationId,
     /// The charge for the job, whose payer is the key that owns the job.
     pub charge: Arc<Charge>,
-    /// The channel's address that made the job, where the channel has several.
+    /// The channel's address at which the job was created, where the channel has several.
     pub address: Option<Arc<str>>,
-    /// The time at which the job's create was reserved.
+    /// The time of the reservation that pays for the job.
     pub created: Timestamp,
     /// The job that this job is a remix of.
     pub remix_of: Option<Arc<str>>,
@@ -33,9 +33,9 @@ pub struct Job {
 /// A request for a page of a key's jobs.
 #[derive(Debug, Clone, Copy)]
 pub struct JobsAfter<'a> {
-    /// The job that the page comes after; `None` for the first page.
+    /// The public id of the job that the page comes after; `None` for the first page.
     pub after: Option<&'a str>,
-    /// Whether the jobs are listed from the oldest to the newest, rather than the other way.
+    /// `true` to list the oldest job first, `false` to list the newest job first.
     pub ascending: bool,
     /// The maximum number of jobs on the page.
     pub limit: u32,
@@ -68,7 +68,7 @@ impl State {
         }
     }
 
-    /// Returns the state that `name` stands for.
+    /// Returns the state with this [`name`](Self::name); `None` where no state has it.
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [
             Self::Pending,
@@ -110,43 +110,44 @@ pub struct UnresolvedCount {
     pub state: State,
     /// The number of reservations.
     pub count: u64,
-    /// The time of the oldest of the reservations.
+    /// The time at which the oldest of the reservations was made.
     pub oldest: Timestamp,
 }
 
-/// The outcome of a reservation that was voided because its job was not on the channel's list,
-/// although nothing proves that the channel created none.
+/// The outcome of a reservation that was voided because the channel's list has no job for it. That does not
+/// prove that the channel created none.
 pub const NOT_CREATED: &str = "not created";
-/// The outcome of a reservation that was voided because it was still unknown whether there is a job when
-/// the time was over for which jobs are followed.
+/// The outcome of a reservation that was voided because it was still unknown when the time for which jobs
+/// are followed was over. Nobody has found out whether there is a job.
 pub const NOT_FOUND_OUT: &str = "not found out";
 
-/// A reservation that is not matched with a job, with the facts by which its job would be recognised.
+/// A reservation for which no answer of the channel has named a job, with the facts by which its job is
+/// recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmatched {
     /// The id of the reservation.
     pub id: ReservationId,
     /// The charge that is reserved for the request.
     pub charge: Arc<Charge>,
-    /// The size, seconds and costs that were reserved, where the job was rendered with others.
+    /// The size, seconds and costs of the charge before it was corrected; `None` where it was not.
     pub uncorrected: Option<Uncorrected>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
-    /// The job that the request asked to remix.
+    /// The job that the request asked to remix; `None` where it asked for a new video.
     pub remix_of: Option<Arc<str>>,
-    /// The fingerprint of the request, if an idempotency key stands for it.
+    /// The fingerprint of the request, if the reservation has claimed an idempotency key.
     pub fingerprint: Option<[u8; 32]>,
-    /// The state: pending or unknown; voided, where the reservation was voided without a proof; confirmed
-    /// or resolved, where reconciliation has matched it with a job.
+    /// The state: pending or unknown; voided, where the reservation was voided without a proof that no job
+    /// was created; confirmed or resolved, where reconciliation has matched the reservation with a job.
     pub state: State,
     /// The time of the reservation.
     pub created: Timestamp,
-    /// The time at which the outcome was found to be unknown; the time of the reservation, while it is
-    /// pending.
+    /// The time at which the outcome was found to be unknown; the time of the reservation, if it never was
+    /// unknown.
     pub since: Timestamp,
     /// The time on the channel's clock when the reservation was made, if it was known.
     pub channel_clock: Option<Timestamp>,
-    /// The channel's address that got the request, where the channel has several.
+    /// The channel's address to which the request was sent, where the channel has several.
     pub address: Option<Arc<str>>,
 }
 

@@ -1,9 +1,9 @@
-//! The ledger: reservations, the jobs they became, and the limits they count against.
+//! The ledger: the store of reservations, of the jobs that they pay for, and of the counters of limits.
 //!
-//! A charge is **two-phase**. [`Ledger::reserve`] makes it pending. [`Ledger::confirm`] ties
-//! it to the job that the channel created; [`Ledger::settle`] resolves it when that job has
-//! ended. Where no job came of it, [`Ledger::void`] voids it; where nobody can tell,
-//! [`Ledger::mark_unknown`] says so until the channel has been asked.
+//! A charge is **two-phase**. [`Ledger::reserve`] makes the charge pending. [`Ledger::confirm`] ties the
+//! charge to the job that the channel created. [`Ledger::settle`] resolves the charge when that job has
+//! ended. [`Ledger::void`] voids the charge if the channel created no job. [`Ledger::mark_unknown`] marks
+//! the charge as unknown while nobody can tell whether the channel created a job.
 //!
 //! ```text
 //!            reserve            confirm             settle
@@ -14,12 +14,12 @@
 //! ```
 //!
 //! Rules for every implementation:
-//! - `reserve` is **one atomic decision** over the idempotency key and all limits, durable
-//!   when it returns. Never read, compare, write.
-//! - Every call can be repeated: what has been resolved stays resolved, and the answer says
-//!   that this call changed nothing.
-//! - No clock is read: the caller says what time it is. (How long a lease lasts is the one
-//!   thing that a database's own clock may decide.)
+//! - `reserve` is **one atomic decision** over the idempotency key and all limits. The reservation is
+//!   durable when `reserve` returns. Never read a counter, compare it and write it in separate steps.
+//! - Every call can be repeated. A resolved reservation stays resolved, and the result of the repeated
+//!   call says that the call changed nothing.
+//! - A ledger reads no clock: the caller passes the time. The only exception is a lease, whose end a
+//!   database's own clock may decide.
 
 mod adjustment;
 mod bill;
@@ -73,33 +73,35 @@ use crate::policy::{Key, Limit, Timestamp};
 pub enum Reserved {
     /// The charge is pending.
     Done,
-    /// A limit is reached: nothing was reserved.
+    /// The charge would exceed this limit, so nothing was reserved.
     Refused(LimitReached),
-    /// The idempotency key stands for an earlier request: nothing was reserved.
+    /// An earlier request has used the same idempotency key, so nothing was reserved.
     Claimed(Claimed),
 }
 
-/// The request that an idempotency key stands for already.
+/// The earlier request that has used an idempotency key, compared with a new request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// A request whose outcome is not known yet.
+    /// The same request, whose outcome is not known yet.
     InFlight,
-    /// Another request: the fingerprints differ.
+    /// Another request: its fingerprint differs from that of the new request.
     Other,
     /// The same request, with the answer that it got.
     Answered(FirstAnswer),
 }
 
-/// The maximum time until the next poll of a job, in milliseconds: no wait in the configuration is longer
-/// than a day.
+/// The maximum time until the next poll of a job, in milliseconds: 25 hours. The configuration allows no
+/// wait that is longer than a day, so a poll further ahead was set by a wrong clock.
 pub const FARTHEST_POLL: u64 = 25 * 3600 * 1000;
 
-/// The store of reservations, jobs and limits.
+/// A store of reservations, jobs, idempotency keys and the counters of limits.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Checks whether a limit would refuse a request of `key` now, with its `charge` if that is known, and
-    /// returns the limit. The result is a hint, read without a decision, to spare an upload that cannot end
-    /// well. It is an error where no reservation can be taken, whether or not the key has limits.
+    /// Returns the limit of `key` or its group that a request would exceed now; `None` where there is none.
+    /// `charge` is the charge of the request, if it is known.
+    ///
+    /// The result is a hint, which spares the client an upload that [`Ledger::reserve`] would refuse. The
+    /// call fails where the ledger can make no reservation, even if the key has no limits.
     async fn check(
         &self,
         key: &Key,
@@ -107,8 +109,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Looks up the progress of the request that an idempotency key of the client key `key` stands for;
-    /// `None` where the idempotency key stands for nothing. The result is a hint, like [`Ledger::check`].
+    /// Looks up the progress of the request of the client key named `key` that has used `idempotency_key`.
+    /// Returns `None` where no request has used it, or its claim has expired. The result is a hint, like
+    /// that of [`Ledger::check`].
     async fn claim(
         &self,
         key: &str,
@@ -116,8 +119,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable>;
 
-    /// Looks up the request that an idempotency key of the client key `key` stands for, and compares its
-    /// fingerprint with that of `claim`; `None` where the idempotency key stands for nothing.
+    /// Compares the new request that makes `claim` with the earlier request of the client key named `key`
+    /// that has used the same idempotency key. Returns `None` where no request has used it, or the earlier
+    /// claim has expired.
     async fn claimed(
         &self,
         key: &str,
@@ -125,11 +129,11 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Claimed>, Unavailable>;
 
-    /// Makes a charge pending, if its idempotency key (where it has one) stands for nothing
-    /// yet and all limits of the key, its group and its channel allow it. In that order: the
-    /// repetition of a request takes nothing from a limit.
+    /// Makes the charge of `draft` pending, if its idempotency key is free and no limit would be exceeded.
     ///
-    /// The limits that have to hold are those of `key`; the charge names it as its payer.
+    /// The idempotency key, if the draft has one, is checked first: the repetition of a request takes
+    /// nothing from a limit. Then the limits of `key`, of its group and of the draft's channel are checked.
+    /// `key` is the payer of the charge.
     async fn reserve(
         &self,
         draft: &Draft,
@@ -139,9 +143,10 @@ pub trait Ledger: Send + Sync + 'static {
         Ok(self.reserve_counted(draft, key, now).await?.0)
     }
 
-    /// Does what [`Ledger::reserve`] does, and returns how much of each limit of the key, and then of its
-    /// group, is used with the reservation. The list is empty where nothing was reserved, and where the
-    /// answer to the attempt that made the reservation was lost.
+    /// Reserves like [`Ledger::reserve`], and returns how much of each limit is used after the reservation.
+    /// The amounts are those of the limits of `key`, then of the limits of its group, each in the unit of
+    /// the limit's measure. The list is empty where nothing was reserved, and where the answer to the
+    /// attempt that made the reservation was lost.
     async fn reserve_counted(
         &self,
         draft: &Draft,
@@ -149,8 +154,8 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(Reserved, Box<[u64]>), Unavailable>;
 
-    /// Checks whether `limits`, those of the charge's channel, have room for the charge now, and returns
-    /// the limit that has none. The result is a hint, like that of [`Ledger::check`].
+    /// Returns the first of `limits` that `charge` would exceed now; `None` where all of them allow it.
+    /// `limits` are those of the charge's channel. The result is a hint, like that of [`Ledger::check`].
     async fn check_channel(
         &self,
         charge: &Charge,
@@ -158,14 +163,16 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Moves a pending reservation to another channel, if that channel's limits have room for it in the
-    /// windows in which it was reserved. The reservation keeps its place under all other limits, and its
-    /// idempotency key. A refusal changes nothing.
+    /// Moves a pending reservation to another channel, if that channel's limits allow its charge. The charge
+    /// counts there in the windows that contain the time of the reservation. It still counts against the
+    /// limits of its key and group, and keeps its idempotency key. A refusal changes nothing.
     async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable>;
 
-    /// Ties a reservation to its job, and corrects its amounts as far as `limits` allow. A correction
-    /// that would exceed a limit is left out, and the answer says so, so that no budget is ever exceeded.
-    /// A window that has passed refuses nothing.
+    /// Ties a reservation to its job, and corrects its charge if `limits` allow the correction.
+    ///
+    /// A correction that would exceed a limit is left out, so that no budget is ever exceeded, and
+    /// [`Confirmed::Done`] names the limit. A limit refuses nothing if the window in which the reservation
+    /// counts has ended.
     async fn confirm(
         &self,
         id: ReservationId,
@@ -175,12 +182,13 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> Result<Confirmed, Unavailable>;
 
     /// Marks a pending reservation as unknown: nobody can tell whether the channel created a job. The
-    /// charge stays until that is found out. Other reservations are not changed.
+    /// charge stays reserved until that is found out. A reservation in another state is not changed.
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Voids a reservation that became no job: nothing is owed, the limits get back what it took, and its
-    /// idempotency key is free again. `why` is a word for operators, such as `refused`. Returns the
-    /// charge, or `None` where the reservation has a job or was resolved already.
+    /// Voids a reservation for which the channel created no job. Nothing is owed, the limits get back what
+    /// the reservation took, and its idempotency key is free again. `why` is the outcome that operators
+    /// see, such as `refused`. Returns the charge, or `None` where the reservation has a job or was
+    /// resolved already.
     async fn void(
         &self,
         id: ReservationId,
@@ -188,9 +196,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
-    /// Resolves a reservation whose job has ended: a posted charge stays owed, a voided one is given back
-    /// to the limits. `end` is how the job ended, such as `completed`. Returns the charge, or `None`
-    /// where the reservation has no job or was resolved already.
+    /// Posts or voids the charge of a reservation whose job has ended, as `resolution` says. A posted charge
+    /// is owed; a voided charge is given back to the limits. `end` is how the job ended, such as
+    /// `completed`. Returns the charge, or `None` where the reservation has no job or was resolved already.
     async fn settle(
         &self,
         id: ReservationId,
@@ -199,53 +207,56 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable>;
 
-    /// Looks up the job of the public id `job`, on whichever channel.
+    /// Looks up the job whose public id is `job`, on any channel.
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable>;
 
-    /// Looks up the job of the id `upstream_id` on `channel`.
+    /// Looks up the job whose id at the channel named `channel` is `upstream_id`.
     async fn job_of_channel(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Job>, Unavailable>;
 
-    /// Looks up the reservation that reconciliation has tied to the job `upstream_id` on `channel`: its
-    /// outcome was unknown before, and no answer to its request named the job.
+    /// Looks up the reservation that reconciliation has tied to the job `upstream_id` on `channel`. Such a
+    /// reservation was unknown before, since no answer to its request named the job. Returns `None` where
+    /// the job has no reservation, or one that was confirmed by the answer to its request.
     async fn reconciled(
         &self,
         channel: &str,
         upstream_id: &str,
     ) -> Result<Option<Unmatched>, Unavailable>;
 
-    /// Lists a page of a key's jobs, without deleted ones, in the order in which they were confirmed:
-    /// jobs that are confirmed later come after all earlier ones, so that paging neither misses nor
-    /// repeats a job. `None` where `after` is no job of that key (a deleted one still marks its place).
+    /// Lists a page of the jobs of the key named `key`, without deleted jobs. The jobs are in the order in
+    /// which they were confirmed, or in the reverse order. A job that is confirmed later comes after all
+    /// earlier ones, so paging neither misses nor repeats a job. Returns `None` where `page.after` is no job
+    /// of the key; a deleted job is accepted there.
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable>;
 
-    /// Marks a job as deleted at its channel. Its charge is not changed.
+    /// Marks the job of the reservation `id` as deleted at its channel. Its charge is not changed.
     async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Returns how much of each limit of a key and its group is reserved or posted in the current window.
+    /// Returns how much of each limit of a key and its group is reserved or posted in the window at `now`.
     async fn usage(&self, key: &Key, now: Timestamp) -> Result<Vec<Usage>, Unavailable>;
 
     /// Counts the reservations that are not resolved, by key, channel and state.
     async fn count_unresolved(&self) -> Result<Vec<UnresolvedCount>, Unavailable>;
 
-    /// Renews the lease of this gate. Marks as unknown the pending reservations of gates whose lease
-    /// has expired, and those of this gate that are older than `lost_after`. To be called every few
-    /// seconds. Returns how many were marked.
+    /// Renews the lease of this gate, and marks lost reservations as unknown. A pending reservation is lost
+    /// if the lease of its gate has expired, or if it is this gate's own and older than `lost_after`. The
+    /// gate calls this every few seconds. Returns the number of reservations that were marked.
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable>;
 
     /// Takes or renews the lease `name` for this gate. Returns whether this gate holds the lease now:
     /// `false` while another gate does. The lease ends `span` after its last renewal.
     async fn lease(&self, name: &str, span: Duration) -> Result<bool, Unavailable>;
 
-    /// Lists the pending and unknown reservations of a channel, which have no job, oldest first.
+    /// Lists at most `limit` pending and unknown reservations of a channel, the oldest first. They have no
+    /// job yet.
     async fn unmatched(&self, channel: &str, limit: u32) -> Result<Vec<Unmatched>, Unavailable>;
 
-    /// Lists the reservations of a channel that were voided at `since` or later without a proof that
-    /// no job was created ([`NOT_CREATED`], [`NOT_FOUND_OUT`]), oldest first: a job that turns up
-    /// now may be theirs.
+    /// Lists reservations of a channel that were voided at `since` or later without a proof that no job was
+    /// created: their outcome is [`NOT_CREATED`] or [`NOT_FOUND_OUT`]. A job that turns up now may belong to
+    /// one of them. Returns at most `limit` reservations, the oldest first.
     async fn recently_voided(
         &self,
         channel: &str,
@@ -253,18 +264,18 @@ pub trait Ledger: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Unmatched>, Unavailable>;
 
-    /// Lists the jobs of a channel that have not ended and whose next poll is due, longest due first;
-    /// then the jobs whose next poll lies further ahead than [`FARTHEST_POLL`], which a wrong clock has
-    /// set.
+    /// Lists at most `limit` jobs of a channel that have not ended and are to be polled now. The jobs whose
+    /// next poll is due come first, the longest due before the others. Then come the jobs whose next poll
+    /// is more than [`FARTHEST_POLL`] ahead, since a wrong clock has set it.
     async fn due(&self, channel: &str, now: Timestamp, limit: u32)
     -> Result<Vec<Job>, Unavailable>;
 
-    /// Sets the time of the next poll of a job that has not ended.
+    /// Sets the time of the next poll of the job of reservation `id`, if the job has not ended.
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
 
-    /// Deletes idempotency keys that have expired and reservations that were resolved before
-    /// `before`, at most `limit` in all, and adds the latter to the totals of the bill. Returns how
-    /// many it deleted.
+    /// Deletes expired idempotency keys, and reservations that were resolved before `before`. Adds the posted
+    /// charges among them to the totals of the bill. Deletes at most `limit` keys and reservations in all,
+    /// and returns how many it deleted.
     async fn prune(
         &self,
         before: Timestamp,
@@ -284,7 +295,7 @@ pub trait Ledger: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Stores the load of a configuration by a gate. The load decides nothing, and callers do not wait
+    /// Records that a gate has loaded a configuration. The record decides nothing, and callers do not wait
     /// for the write. A ledger that keeps no evidence ignores it.
     async fn note_load(&self, _load: &ConfigLoad) -> Result<(), Unavailable> {
         Ok(())
@@ -296,16 +307,16 @@ pub trait Ledger: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Checks that the ledger can take reservations.
+    /// Checks that the ledger can make reservations, and returns an error where it cannot.
     async fn ready(&self) -> Result<(), Unavailable>;
 
-    /// Returns the length of the write-ahead log in bytes; `None` where the ledger has no log of its own.
+    /// Returns the length of the ledger's write-ahead log in bytes; `None` where it keeps no log itself.
     fn wal_bytes(&self) -> Option<u64> {
         None
     }
 }
 
-/// The progress of the request that an idempotency key stands for.
+/// The progress of the request that has used an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimState {
     /// The outcome of the request is not known yet.

@@ -1,20 +1,20 @@
-//! The loads of configurations by gates.
+//! The records of configurations that gates have loaded.
 
 use std::sync::Arc;
 
 use crate::policy::Timestamp;
 
-/// The event that loaded a configuration.
+/// The reason why a gate loaded a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadEvent {
     /// The gate started.
     Start,
-    /// The gate read its files anew.
+    /// The gate read its configuration files again.
     Reload,
 }
 
 impl LoadEvent {
-    /// Returns the word for the event: `start` or `reload`.
+    /// Returns the name of the event: `start` or `reload`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -22,21 +22,21 @@ impl LoadEvent {
         }
     }
 
-    /// Returns the event that the word `name` stands for.
+    /// Returns the event with this [`name`](Self::name); `None` where no event has it.
     pub(in crate::ledger) fn from_name(name: &str) -> Option<Self> {
         let mut all = [Self::Start, Self::Reload].into_iter();
         all.find(|event| event.name() == name)
     }
 }
 
-/// The load of a configuration by a gate. Holds no secret.
+/// The record of a configuration that a gate has loaded. It contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigLoad {
-    /// The id of the load, at random: a repeated write is recognised by it.
+    /// The random id of the load, by which a repeated write is recognised.
     pub id: u128,
     /// The time of the load, by the gate's clock.
     pub at: Timestamp,
-    /// The event that loaded the configuration.
+    /// The reason why the gate loaded the configuration.
     pub event: LoadEvent,
     /// The gate's host; empty where it is not known.
     pub host: Arc<str>,
@@ -46,8 +46,8 @@ pub struct ConfigLoad {
     pub version: Arc<str>,
     /// The hash of the configuration.
     pub hash: Arc<str>,
-    /// The hash of the configuration before this one; `None` at the start.
+    /// The hash of the configuration before this one; `None` when the gate starts.
     pub hash_before: Option<Arc<str>>,
-    /// The description of what changed since the configuration before this one, as the log has it.
+    /// The description of what changed since the configuration before this one, as the log shows it.
     pub changes: Arc<str>,
 }

@@ -8,13 +8,14 @@ use uuid::{NoContext, Uuid};
 
 use crate::policy::Timestamp;
 
-/// Identifies a reservation: a UUID of version 7 (RFC 9562). It begins with the time and is random
-/// in the rest, so that gates need no common counter, and a ledger adds to the end of its index:
-/// ids without order would touch a page each.
+/// The id of a reservation: a UUID of version 7 (RFC 9562). It begins with the time, so a ledger adds new
+/// ids at the end of its index; ids without order would each touch another page. The rest is random, so
+/// gates need no common counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId(pub u128);
 
-/// The bits that all ids of this process have in common: a UUID of version 7 whose time is zero.
+/// A random UUID of version 7 whose time is zero. All ids of this process share its bits, except the time
+/// and the last 32 bits, which count up from those of this UUID.
 static PROCESS: LazyLock<u128> =
     LazyLock::new(|| Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_u128());
 
@@ -24,13 +25,14 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 /// The number of bits at the beginning of an id that hold its time.
 const TIME_BITS: u32 = 48;
 
-/// The prefix of an id that names a request.
+/// The prefix of a request's id.
 const REQUEST: &str = "req_";
 
 impl ReservationId {
-    /// Generates an id that no other reservation has. The last 32 bits count up and the 42 before them
-    /// are the process's own: asking the system for random bits for each id would cost more than all else
-    /// that a request is named by.
+    /// Generates an id that begins with the time `at` and that no other reservation has.
+    ///
+    /// The last 32 bits count up. The 42 random bits before them are the same for the whole process: asking
+    /// the system for random bits for each id would cost more than everything else about a request's id.
     pub fn generate(at: Timestamp) -> Self {
         let time = u128::from(at.0) << (u128::BITS - TIME_BITS);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -39,7 +41,7 @@ impl ReservationId {
     }
 
     /// Returns the id of the request for which this reservation was first made, where the client gave the
-    /// request no id. One name for both is found by one index.
+    /// request no id: `req_` and the reservation's id. So one index finds both ids.
     pub fn request_id(self) -> String {
         // Each request needs one: formatting with `{:032x}` takes ten times as long.
         let mut digits = Uuid::encode_buffer();
@@ -47,7 +49,8 @@ impl ReservationId {
         [REQUEST, digits].concat()
     }
 
-    /// Parses an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it.
+    /// Parses an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it. Returns
+    /// `None` for any other text.
     pub fn read(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(REQUEST).unwrap_or(text);
         let is_id = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());

@@ -38,13 +38,13 @@ impl Certificates {
         self.reload_successful.set(1);
     }
 
-    /// Shows that the listener's files hold a new certificate that cannot be used: the old one stays.
+    /// Shows that the listener's files have a new certificate that cannot be used. The old one stays in use.
     pub fn set_listener_failed(&self) {
         self.reload_successful.set(0);
     }
 
-    /// Shows the last second in which a channel's client certificate is valid; removes the series without
-    /// one.
+    /// Shows the last second in which a channel's client certificate is valid, in seconds since 1970. For
+    /// `None`, removes the channel's series.
     pub fn set_channel(&self, channel: &str, not_after: Option<u64>) {
         match not_after {
             Some(not_after) => self.set(channel, not_after),

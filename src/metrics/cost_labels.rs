@@ -1,8 +1,8 @@
 //! The labels of the cost metrics. Each family has a series for every combination of values that occurs:
-//! a thousand keys with a few models, sizes and channels reach a hundred thousand.
+//! a thousand keys with a few models, sizes and channels make a hundred thousand series.
 
-/// The labels that can be left out; `true` shows the label. A label that is left out is empty, which
-/// Prometheus takes as absent.
+/// The labels of the cost metrics that can be left out; `true` shows the label. A label that is left out has
+/// an empty value, which Prometheus treats as absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CostLabels {
     /// Shows the key's name.
@@ -13,7 +13,7 @@ pub struct CostLabels {
     pub size: bool,
     /// Shows the channel.
     pub channel: bool,
-    /// Shows the group of billed costs.
+    /// Shows the group, which only the billed cost has.
     pub group: bool,
 }
 
@@ -51,7 +51,7 @@ impl CostLabels {
             .collect()
     }
 
-    /// Returns the switch of the label `name`, to be set by the caller; `None` if there is no such label.
+    /// Returns the field of the label `name`, for the caller to set; `None` if there is no such label.
     pub fn by_name(&mut self, name: &str) -> Option<&mut bool> {
         match name {
             "key" => Some(&mut self.key),
@@ -63,8 +63,8 @@ impl CostLabels {
         }
     }
 
-    /// Blanks the labels that are left out; `labels` are key, model, size, channel, event, group and
-    /// currency.
+    /// Returns `labels` with empty values for those that are left out. `labels` are the values of key, model,
+    /// size, channel, event, group and currency.
     pub(super) fn shown<'a>(&self, labels: [&'a str; 7]) -> [&'a str; 7] {
         let [key, model, size, channel, event, group, currency] = labels;
         let shown = |is_shown, label| if is_shown { label } else { "" };

@@ -14,7 +14,7 @@ use crate::policy::Timestamp;
 pub enum RoundTask {
     /// The task that polls jobs that have not ended.
     Poll,
-    /// The task that reconciles requests that got no answer.
+    /// The task that reconciles creates whose outcome is unknown.
     Reconcile,
 }
 
@@ -37,7 +37,7 @@ pub struct LedgerGauges {
     last_round: IntGaugeVec,
     adjustments: IntGaugeVec,
     adjusted: GaugeVec,
-    /// The names of channels whose rounds are shown: those that are configured.
+    /// The names of the configured channels: only rounds of these are shown.
     shown: Mutex<HashSet<String>>,
 }
 
@@ -83,7 +83,7 @@ impl LedgerGauges {
         }
     }
 
-    /// Shows the adjustments of bills. Replaces all that were shown before.
+    /// Shows the number and the amount of the adjustments of bills. Replaces all that were shown before.
     pub fn show_adjustments(&self, sums: &[AdjustmentSum]) {
         self.adjustments.reset();
         self.adjusted.reset();
@@ -100,8 +100,8 @@ impl LedgerGauges {
         }
     }
 
-    /// Begins to show when the last round of a channel was done. Shows `at` first, so that a gate that
-    /// never completes a round is noticed.
+    /// Starts to show the time at which each background task last completed a round for a channel. Until the
+    /// first round the time is `at`, so that a gate that never completes a round is noticed.
     pub fn start_rounds(&self, channel: &str, at: Timestamp) {
         let mut shown = self.shown();
         shown.insert(channel.to_owned());
@@ -113,8 +113,9 @@ impl LedgerGauges {
         }
     }
 
-    /// Shows that a round of a channel is done, if the channel's rounds are shown: no alert waits for a
-    /// round that was under way when its channel was removed.
+    /// Shows `at` as the time at which `task` last completed a round for a channel. Does nothing for a
+    /// channel that has been removed: a round that was under way then must not bring back the series, since
+    /// alerts would wait for its next round.
     pub fn round_done(&self, channel: &str, task: RoundTask, at: Timestamp) {
         let shown = self.shown();
         if !shown.contains(channel) {
@@ -124,7 +125,7 @@ impl LedgerGauges {
         gauge.set(whole_seconds(at));
     }
 
-    /// Stops showing the rounds of a channel that is not configured any more: see
+    /// Stops showing the rounds of a channel that is not configured any more. See
     /// [`LedgerGauges::start_rounds`].
     pub fn end_rounds(&self, channel: &str) {
         let mut shown = self.shown();

@@ -32,7 +32,7 @@ pub enum Event {
     Reserved,
     /// The charge was resolved: the key owes it for good.
     Posted,
-    /// The charge was resolved and the key owes nothing, or another charge took its place.
+    /// The charge was resolved: the key owes nothing for it, or another charge replaced it.
     Voided,
 }
 
@@ -53,9 +53,9 @@ pub struct Metrics {
     requests: Requests,
     charges: Charges,
     channels: Channels,
-    /// The share of a key's budget that is reserved or posted, by key, limit and window. No name of a
-    /// limit or window is the end of another, so that the library's families, which compare joined label
-    /// values, tell all keys apart.
+    /// The share of a key's budget that is reserved or posted, by key, limit and window. The Prometheus
+    /// library's families compare joined label values. They still tell all keys apart, since no name of a
+    /// limit or window is the end of another one.
     pub budget_spent: GaugeVec,
     /// The share of a group's budget that is reserved or posted, by group, limit and window.
     pub group_budget_spent: GaugeVec,
@@ -69,23 +69,23 @@ pub struct Metrics {
     pub jobs_in_flight: IntGaugeVec,
     /// The number of reservations for which it is not known whether there is a job, by channel.
     pub unresolved: IntGaugeVec,
-    /// The number of create bodies that are being uploaded, by size class.
+    /// The number of create bodies that are being uploaded, by size class (small or large).
     pub uploads_in_flight: IntGaugeVec,
-    /// The maximum number of create bodies that may be uploaded at once, by size class.
+    /// The maximum number of create bodies that may be uploaded at once, by size class (small or large).
     pub uploads_limit: IntGaugeVec,
     /// The number of open client connections of the gate's own server.
     pub connections_open: IntGauge,
     /// The maximum number of open client connections.
     pub connections_limit: IntGauge,
-    /// The time that the inspector took for one body.
+    /// The time, in seconds, that the inspector took for one body.
     pub inspection: Histogram,
-    /// The time that the gate itself added to a create.
+    /// The time, in seconds, that the gate itself added to a create.
     pub overhead: Histogram,
-    /// The time of one atomic decision of the ledger.
+    /// The time, in seconds, that the ledger took for its decision on one reservation.
     pub ledger_commit: Histogram,
     /// The length of the SQLite write-ahead log, in bytes.
     pub ledger_wal_bytes: IntGauge,
-    /// 1 if the channel is used and not ejected, by channel.
+    /// 1 if the channel is not switched off and does not rest after an ejection, else 0, by channel.
     pub channel_up: IntGaugeVec,
     /// 1 for the state that a channel is in, and 0 for the others, by channel and state.
     pub channel_state: IntGaugeVec,
@@ -263,27 +263,27 @@ impl Metrics {
         }
     }
 
-    /// Sets the labels that the cost metrics have from now on, besides the event and the currency.
+    /// Sets the labels that the cost metrics have from now on, in addition to the event and the currency.
     /// Earlier counts stay in their series.
     pub fn show_cost_labels(&self, labels: CostLabels) {
         self.cost_labels.store(Arc::new(labels));
     }
 
-    /// Observes the time from a complete request to the beginning of its channel's answer.
+    /// Observes `waited`, the time from a complete request to the head of its channel's answer.
     pub fn answered(&self, channel: &str, route: &str, waited: Duration) {
         self.channels
             .upstream_response
             .with(&[channel, route], |times| times.observe(seconds(waited)));
     }
 
-    /// Counts a request to a channel by the status of its answer, or `none`.
+    /// Counts a request to a channel. `code` is the status of its answer, or `none` without an answer.
     pub fn upstream_request(&self, channel: &str, code: &str) {
         self.channels
             .upstream_requests
             .with(&[channel, code], |n| n.inc());
     }
 
-    /// Counts a job that has ended, and observes how long the job lasted.
+    /// Counts a job that has ended with `status`, and observes `lasted`, the duration of the job.
     pub fn ended(&self, charge: &Charge, status: &str, lasted: Duration) {
         let labels = [&charge.channel, &charge.model, status];
         self.charges.jobs.with(&labels, |n| n.inc());
@@ -306,7 +306,7 @@ impl Metrics {
             .with(&[channel, reason], |n| n.inc());
     }
 
-    /// Counts a charge that was not corrected because a limit would have been exceeded.
+    /// Counts a charge that was not raised to what the channel renders, since a limit would be exceeded.
     pub fn correction_left_out(&self, charge: &Charge) {
         let labels = [&*charge.payer.key, &charge.channel];
         self.charges.corrections_left_out.with(&labels, |n| n.inc());

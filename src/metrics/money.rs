@@ -10,7 +10,7 @@ use crate::money::Amount;
 
 /// A counter of money in a currency unit. Clones share the count.
 ///
-/// The sum of two amounts may have more than 64 bits, for which there is no atomic integer.
+/// The count is behind a lock, since it may have more than 64 bits, for which there is no atomic integer.
 #[derive(Clone, Default)]
 pub(super) struct MoneyCounter {
     nanos: Arc<Mutex<u128>>,
@@ -22,13 +22,13 @@ impl MoneyCounter {
         *self.nanos() += u128::from(amount.nanos());
     }
 
-    /// Locks the count. No panic can leave it half-written, so a poisoned lock is taken as it is.
+    /// Locks the count. A poisoned lock is used as it is, since no panic can leave the count half-written.
     fn nanos(&self) -> MutexGuard<'_, u128> {
         self.nanos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Converts an amount to the nearest float, up to the roundings of both steps.
+/// Converts nanos to currency units as a float. Both the conversion and the division may round.
 #[expect(
     clippy::cast_precision_loss,
     reason = "the exposition format knows floats only"

@@ -6,15 +6,15 @@ use super::{Event, Metrics};
 use crate::ledger::Payer;
 
 impl Metrics {
-    /// The number of series that [`start_answered`](Self::start_answered) starts: buckets, one for
-    /// infinity, sum and count.
+    /// The number of series that [`start_answered`](Self::start_answered) starts: one for each bucket, and
+    /// those for infinity, sum and count.
     pub const RESPONSE_SERIES: usize = RESPONSES.len() + 3;
     /// The number of series that [`start_ended`](Self::start_ended) starts: those of a histogram, and a
     /// counter.
     pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
 
-    /// Returns the number of series that [`start_charge`](Self::start_charge) starts: three families of
-    /// three events, or four if the currency in which the channel is paid is known.
+    /// Returns the number of series that [`start_charge`](Self::start_charge) starts: those of three events
+    /// in three families, or in four if `paid_in` is known, the currency in which the channel is paid.
     pub const fn charge_series(paid_in: Option<&str>) -> usize {
         match paid_in {
             Some(_) => 12,
@@ -22,8 +22,8 @@ impl Metrics {
         }
     }
 
-    /// Starts at zero the series of charges of a key for a model in a size on a channel; `paid_in` is the
-    /// currency in which the channel is paid, if its price is known.
+    /// Starts at zero the series of charges of a key for a model in a size on a channel. `paid_in` is the
+    /// currency in which the channel is paid, if the channel's price is known.
     pub fn start_charge(
         &self,
         payer: &Payer,
@@ -79,7 +79,7 @@ impl Metrics {
             .with(&[channel, code], |_| ());
     }
 
-    /// Starts, empty, the histogram of a channel's answer times on a route.
+    /// Starts the histogram of a channel's answer times on a route, without observations.
     pub fn start_answered(&self, channel: &str, route: &str) {
         self.channels
             .upstream_response

@@ -1,4 +1,4 @@
-//! The mock's answers: their bodies, and the error envelope.
+//! The HTTP answers of the mock channel: their bodies, and the errors of the Videos API.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 /// An HTTP answer of the mock.
 pub(super) type Answer = Response<AnswerBody>;
 
-/// Makes an answer of JSON.
+/// Makes an answer with this status and with `value` as its JSON body.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     let text = serde_json::to_vec(value).unwrap_or_default();
     with_type(status, "application/json", AnswerBody::from(text))
@@ -42,7 +42,7 @@ pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     }
 }
 
-/// An error as the API words it.
+/// An error of the Videos API: the status, the fields of the error envelope, and `Retry-After`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub status: StatusCode,
@@ -50,7 +50,8 @@ pub(super) struct ApiError {
     pub kind: &'static str,
     pub param: Option<String>,
     pub code: Option<&'static str>,
-    /// The wait in `Retry-After`, in seconds.
+    /// The value of the header `Retry-After`, in seconds; `None` for no header. Only an answer of the kind
+    /// `requests` has it.
     pub retry_after: Option<u64>,
 }
 
@@ -66,7 +67,7 @@ impl ApiError {
         }
     }
 
-    /// Makes the 400 about one parameter.
+    /// Makes an error of status 400 about the parameter `param`.
     pub(super) fn parameter(param: &str, code: &'static str, message: impl Into<String>) -> Self {
         ApiError {
             param: Some(param.into()),
@@ -75,8 +76,10 @@ impl ApiError {
         }
     }
 
-    /// Makes the 401 for a wrong or missing credential; the API shows the ends of a key that is not too
-    /// short for that.
+    /// Makes the 401 for the credential `presented`, which is wrong, or missing for `None`.
+    ///
+    /// Like the real API, the message shows the first 8 and last 4 characters of the key. A key of up to 12
+    /// characters, or with characters outside ASCII, is masked whole.
     pub(super) fn credential(presented: Option<&str>) -> Self {
         let Some(key) = presented else {
             return ApiError::new(
@@ -117,7 +120,7 @@ impl ApiError {
         }
     }
 
-    /// Returns the 429 of a rate limit, with `Retry-After` where a wait in seconds is given.
+    /// Makes the 429 for a rate limit. `wait` is the value of `Retry-After` in seconds; `None` for no header.
     pub(super) fn rate_limited(wait: Option<u64>) -> Self {
         ApiError {
             kind: "requests",
@@ -131,7 +134,7 @@ impl ApiError {
         }
     }
 
-    /// Returns the error that the API answers with this status.
+    /// Makes an error with this status and the message that the API has for it, or else a general message.
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => ApiError::parameter(
@@ -200,54 +203,55 @@ pub(super) fn page() -> Answer {
     with_type(StatusCode::OK, "text/html", page.into())
 }
 
-/// The body of an answer, which may go wrong on purpose.
+/// The body of an answer. A fault can make the body arrive in small pieces, or break it off.
 #[derive(Debug, Default)]
 pub(super) struct AnswerBody {
     pieces: VecDeque<Piece>,
     left: u64,
-    /// The maximum number of bytes of one piece, each of which the connection writes before the next;
-    /// `None` for no maximum.
+    /// The maximum length of one piece of the body, in bytes; `None` for no maximum. With a maximum, the
+    /// connection writes each piece before it gets the next.
     trickle: Option<usize>,
-    /// Whether the body has to let the connection write before the next piece.
+    /// Whether the next poll returns `Pending` once, so that the connection writes the previous piece.
     must_yield: bool,
     /// The number of bytes that go out before the body breaks; `None` where the body goes out whole.
     cut: Option<u64>,
-    /// The pause that gives the bytes that went out the time to leave before the break.
+    /// The timer of the pause before the break, in which the connection sends the last bytes; `None` before
+    /// the pause begins.
     linger: Option<Pin<Box<Sleep>>>,
-    /// The sender that wakes whoever waits on [`AnswerBody::gone`] when it is dropped with the body,
-    /// whether the answer has gone out or cannot. Nothing is ever sent on it.
+    /// The sender of the channel whose receiver [`AnswerBody::gone`] returned. Nothing is ever sent on it: it
+    /// is dropped with the body, which wakes the receiver.
     gone: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
-    /// A run of `left` letters of the alphabet, repeated without end, from the offset `from` on.
+    /// The next `left` letters of the alphabet, repeated endlessly, from the offset `from` on.
     Filler {
         from: u64,
         left: u64,
     },
 }
 
-/// The alphabet, repeated often enough for any piece of filler.
+/// The alphabet, repeated until a piece of [`FILLER_BYTES`] bytes can begin with any letter.
 static FILLER: LazyLock<Bytes> = LazyLock::new(|| {
     let letters = (b'a'..=b'z').cycle();
     letters.take(FILLER_BYTES + 26).collect::<Vec<u8>>().into()
 });
 const FILLER_BYTES: usize = 64 * 1024;
 
-/// The pause between the last byte before a break and the break.
+/// The pause between the last byte of a body that breaks off on purpose and the break.
 const LINGER: Duration = Duration::from_millis(10);
 
 impl AnswerBody {
-    /// Makes a body of `bytes` letters of the endless alphabet, from the offset `from` on.
+    /// Makes a body of `bytes` letters of the alphabet, repeated endlessly, from the offset `from` on.
     pub(super) fn filler(from: u64, bytes: u64) -> Self {
         let mut body = AnswerBody::default();
         body.push(Piece::Filler { from, left: bytes });
         body
     }
 
-    /// Makes a body of a JSON object with `bytes` bytes of padding before its own members.
+    /// Makes a body of the JSON `object`, with a member `padding` of `bytes` letters before the others.
     pub(super) fn padded(object: &[u8], bytes: u64) -> Self {
         let mut body = AnswerBody::default();
         body.push(Piece::Bytes(Bytes::from_static(b"{\"padding\":\"")));
@@ -261,7 +265,7 @@ impl AnswerBody {
         body
     }
 
-    /// Makes the body go out in tiny pieces.
+    /// Makes the body go out in about 512 small pieces, each of 1 byte to 64 KiB.
     pub(super) fn trickle(&mut self) {
         let piece = usize::try_from(self.left / 512).unwrap_or(usize::MAX);
         self.trickle = Some(piece.clamp(1, FILLER_BYTES));
@@ -288,7 +292,7 @@ impl AnswerBody {
         self.pieces.push_back(piece);
     }
 
-    /// Returns the next data, of at most `limit` bytes.
+    /// Takes the next bytes of the body, at most `limit`; `None` when none are left.
     fn take(&mut self, limit: usize) -> Option<Bytes> {
         let data = match self.pieces.front_mut()? {
             Piece::Bytes(bytes) => bytes.split_to(bytes.len().min(limit)),

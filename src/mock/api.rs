@@ -1,4 +1,4 @@
-//! Serves the Videos API: answers each request.
+//! Answers the requests of the Videos API.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VERSION: HeaderName = HeaderName::from_static("openai-version");
 
-/// The minimum and maximum wait that a job's answer asks for, in milliseconds.
+/// The minimum and maximum of `openai-poll-after-ms`, the wait before the next poll in milliseconds.
 const POLL_MS: RangeInclusive<u128> = 10..=1000;
-/// The number of jobs on a page of a request that names no number, and the maximum that it can name.
+/// The number of jobs on a page of the list, if the request has no `limit`. [`MAX_PAGE`] is the maximum.
 const PAGE: usize = 20;
 const MAX_PAGE: usize = 100;
 
-/// Answers one request, or closes its connection.
+/// Answers one request. The error [`Closed`] closes its connection (HTTP/2: resets its stream).
 pub(super) async fn handle(
     state: Arc<State>,
     request: Request<Incoming>,
@@ -126,7 +126,8 @@ impl Exchange<'_> {
         Ok(answer)
     }
 
-    /// Finds the fault of the request: that of its header, or else that of the process.
+    /// Sets the request's fault to that of its header `x-mock-fault`, or else to one of those set for the
+    /// whole process. A header that names no fault is an error.
     fn find_fault(&mut self) -> Result<(), ApiError> {
         let fault = match self.head.headers.get(FAULT) {
             None => self.state.faults.take(self.route.scope()),
@@ -148,8 +149,8 @@ impl Exchange<'_> {
         self.fault = fault;
     }
 
-    /// Answers at once, and reads the body only when that answer has gone out. A client that waits for
-    /// 100 Continue then sends no body: there is nothing to read.
+    /// Answers with an error of this status at once, and reads the request's body after the answer was sent.
+    /// With `Expect: 100-continue` it reads no body, because the client then sends none.
     fn early(mut self, status: StatusCode) -> Answer {
         let mut answer = ApiError::of_status(status).answer();
         self.upload.entry.answered(status);
@@ -160,7 +161,7 @@ impl Exchange<'_> {
         let gone = answer.body_mut().gone();
         let mut upload = self.upload;
         tokio::spawn(async move {
-            // Ends with an error always: the sender is dropped with the body, and sends nothing.
+            // Always returns an error: the sender sends nothing, and is dropped with the answer's body.
             let _ = gone.await;
             upload.drain().await;
         });
@@ -214,7 +215,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Answers a create, or the remix of the job `source`.
+    /// Answers a create or, with `source`, a remix of the job that has this id.
     async fn submit(&mut self, source: Option<&str>) -> Result<Answer, Failure> {
         let read = body::read(&mut self.upload, &self.head.headers).await;
         if let Err(BadBody::Incomplete) = read {
@@ -251,7 +252,7 @@ impl Exchange<'_> {
         Ok(self.job(&job))
     }
 
-    /// Returns the answer, or the failure, of a fault that keeps the request from being carried out.
+    /// Returns the answer or failure of a fault that prevents the request's execution; `None` without one.
     fn instead(&self) -> Result<Option<Answer>, Failure> {
         match self.fault {
             Some(Kind::Status(status) | Kind::Early(status)) => {
@@ -260,7 +261,7 @@ impl Exchange<'_> {
             Some(Kind::RateLimited(wait)) => Err(ApiError::rate_limited(wait).into()),
             Some(Kind::Quota) => Err(ApiError::quota().into()),
             Some(Kind::DropBefore | Kind::DropBody) => Err(Failure::Closed),
-            // Nobody gets this answer.
+            // This answer is never sent: the caller then waits for ever.
             Some(Kind::Hang) => Err(ApiError::of_status(StatusCode::GATEWAY_TIMEOUT).into()),
             Some(Kind::Garbage) => Ok(Some(page())),
             _ => Ok(None),
@@ -390,7 +391,7 @@ fn method_not_allowed(method: &Method, path: &str) -> ApiError {
     }
 }
 
-/// Returns a query parameter's value as it is written: the known ones need no escapes.
+/// Returns the value of the query parameter `name` without decoding it: the valid values need no escapes.
 fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
     query?
         .split('&')

@@ -16,18 +16,19 @@ use tokio::sync::mpsc;
 use super::record::{Entry, Outcome};
 use crate::sha256::Sha256;
 
-/// The number of bytes of one text field that are kept: more than any field may have.
+/// The maximum number of bytes that are kept of one text field. Every valid field is shorter.
 const TEXT_BYTES: usize = 256 * 1024;
-/// The number of bytes of a file that are kept: enough to find a JPEG's size behind its metadata.
+/// The maximum number of bytes that are kept of one file: enough to find the size of a JPEG behind its
+/// metadata.
 const FILE_BYTES: usize = 256 * 1024;
-/// The number of bytes of all fields of a form that are kept.
+/// The maximum number of bytes that are kept of all fields and files of a form together.
 const FORM_BYTES: usize = 4 * 1024 * 1024;
-/// The maximum number of bytes of a form that the parser may hold without making anything of them.
+/// The maximum number of bytes that the form parser may read without returning field data.
 const STALL_BYTES: usize = 4 * 1024 * 1024;
-/// The maximum length of a JSON body that is read, in bytes: an image of the longest data URL, and room.
+/// The maximum length of a JSON body, in bytes. It has room for an image in the longest data URL.
 const JSON_BYTES: usize = 64 * 1024 * 1024;
 
-/// A request's body on its way in, with the writer of the request's record.
+/// The body of a request while it is received, with the writer of the request's record.
 pub(super) struct Upload {
     body: Incoming,
     version: Version,
@@ -80,13 +81,13 @@ impl Upload {
         self.is_complete()
     }
 
-    /// Reads half of the declared length, or the first data where none is declared.
+    /// Reads half of the body's declared length, or its first chunk if no length is declared.
     pub(super) async fn read_half(&mut self) {
         let half = self.declared.map_or(1, |declared| declared.div_ceil(2));
         while self.bytes < half && self.next().await.is_some() {}
     }
 
-    /// Records that the mock itself reads no more of the body.
+    /// Records that the mock itself stops reading the body ([`Outcome::Dropped`]).
     pub(super) fn abandon(&mut self) {
         self.end(Outcome::Dropped);
     }
@@ -95,9 +96,9 @@ impl Upload {
         self.outcome == Some(Outcome::Complete)
     }
 
-    /// Returns whether the message was received whole, once the stream of frames has ended. That end is
-    /// not yet the end of the message: HTTP/2 also ends the stream for a reset with NO_ERROR, and
-    /// HTTP/1.1 where a connection goes down in between.
+    /// Returns whether the message was received whole; call it after the last frame. The end of the frames is
+    /// no proof: HTTP/2 also ends them at a reset with NO_ERROR, and HTTP/1.1 when the connection closes
+    /// before the declared length.
     fn ended_whole(&self) -> bool {
         if self.version == Version::HTTP_2 {
             self.body.is_end_stream()
@@ -124,7 +125,7 @@ impl Drop for Upload {
 /// The fields and files of a request body.
 #[derive(Debug, Default)]
 pub(super) struct Submission {
-    /// The fields of a form, or the members of a JSON object; of duplicates, the last.
+    /// The fields of a form, or the members of a JSON object. Of duplicates, the last is kept.
     pub fields: Map<String, Value>,
     /// The files of a form.
     pub files: Vec<File>,
@@ -135,26 +136,26 @@ pub(super) struct Submission {
 pub(super) struct File {
     pub field: String,
     pub content_type: Option<String>,
-    /// The first bytes of the file.
+    /// The first bytes of the file, at most 256 KiB.
     pub head: Vec<u8>,
 }
 
 /// The reason why a body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BadBody {
-    /// The message was not received whole: nobody is there to answer.
+    /// The message was not received whole. It gets no answer.
     Incomplete,
-    /// The `Content-Type` is that of neither a form nor JSON: its value, empty where there is none.
+    /// The `Content-Type`, held here, names neither a form nor JSON. It is empty if the header is missing.
     ContentType(String),
-    /// The form does not parse: the parser's message.
+    /// The form cannot be parsed; the text is the parser's message.
     Form(String),
-    /// The JSON does not parse, or is no object.
+    /// The JSON cannot be parsed, or is not an object.
     Json,
-    /// The body is too long for JSON.
+    /// The JSON body is longer than 64 MiB.
     TooLong,
 }
 
-/// Reads a body to its end, and parses it as a form or as JSON.
+/// Reads a body to its end, and parses it as a form or as JSON, as the `Content-Type` in `headers` says.
 pub(super) async fn read(upload: &mut Upload, headers: &HeaderMap) -> Result<Submission, BadBody> {
     let content_type = headers
         .get(CONTENT_TYPE)
@@ -194,8 +195,10 @@ async fn read_json(upload: &mut Upload) -> Result<Submission, BadBody> {
     }
 }
 
-/// Reads a form. The parser reads from a channel of one chunk, so that a form that it gives up on is
-/// still received to its end, and nothing piles up before it.
+/// Reads the body to its end, and parses it as a form.
+///
+/// A channel with room for one chunk feeds the parser. So the body is received to its end even if the
+/// parser gives up, and no more than one chunk waits for the parser.
 async fn read_form(upload: &mut Upload, boundary: String) -> Result<Submission, BadBody> {
     let (sender, receiver) = mpsc::channel(1);
     let receive = async {
@@ -258,8 +261,8 @@ async fn parse_form(
     Ok(submission)
 }
 
-/// Inserts a form's field where JSON would have it: `a[b]` is `{"a":{"b":..}}`, and `a[][b]` is
-/// `{"a":[{"b":..}]}`.
+/// Inserts a form's field at the place that it has in the same request as JSON: `a[b]` becomes
+/// `{"a":{"b":..}}`, and `a[][b]` becomes `{"a":[{"b":..}]}`.
 fn insert(fields: &mut Map<String, Value>, name: &str, value: String) {
     let value = Value::String(value);
     let Some((base, rest)) = name.split_once('[') else {
@@ -286,7 +289,7 @@ fn insert(fields: &mut Map<String, Value>, name: &str, value: String) {
 /// The body that the form parser reads from.
 struct Feed {
     receiver: mpsc::Receiver<Bytes>,
-    /// The number of bytes handed over since the parser last made something of them.
+    /// The number of bytes that the parser has read since it was last asked for field data.
     held: Arc<AtomicUsize>,
 }
 
@@ -310,12 +313,12 @@ impl Body for Feed {
     }
 }
 
-/// The error of a form in which no part begins or ends for far too long.
+/// The error for a form of which the parser reads more than [`STALL_BYTES`] bytes without returning data.
 #[derive(Debug, thiserror::Error)]
 #[error("no part of the form begins or ends in {STALL_BYTES} bytes")]
 struct Stalled;
 
-/// Reads the short body of a control request; `None` if it is broken or too long.
+/// Reads the body of a control request; `None` if it is broken or longer than 64 KiB.
 pub(super) async fn read_short(body: Incoming) -> Option<Bytes> {
     let body = http_body_util::Limited::new(body, 64 * 1024);
     Some(body.collect().await.ok()?.to_bytes())

@@ -1,4 +1,4 @@
-//! Serves downloads: the media, and byte ranges of them (RFC 9110, section 14).
+//! Answers downloads with a video, thumbnail or spritesheet, or a byte range of it (RFC 9110, section 14).
 
 use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
@@ -10,18 +10,19 @@ static CLIP: &[u8] = include_bytes!("media/clip.mp4");
 static THUMBNAIL: &[u8] = include_bytes!("media/thumb.webp");
 static SPRITESHEET: &[u8] = include_bytes!("media/sprite.jpg");
 
-/// The content of a download.
+/// The file that a download sends.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
     /// A file that the mock ships: its media type and bytes.
     File(&'static str, &'static [u8]),
-    /// A video of the given length in bytes, which no player plays.
+    /// A video of this many bytes. It consists of letters, so no player can play it.
     Filler(u64),
 }
 
 impl Content {
-    /// Returns the content that the query parameter `variant` names, or the error for an unknown variant. A
-    /// video of `video_bytes` bytes is filler.
+    /// Returns the content that the query parameter `variant` names (`None`: the video), or the error for an
+    /// unknown variant. With `video_bytes`, the video is filler of that many bytes; else it is the clip that
+    /// the mock ships.
     pub(super) fn of(variant: Option<&str>, video_bytes: Option<u64>) -> Result<Content, ApiError> {
         match (variant, video_bytes) {
             (None | Some("video"), Some(bytes)) => Ok(Content::Filler(bytes)),
@@ -39,7 +40,8 @@ impl Content {
         }
     }
 
-    /// Answers a download with the whole content, or the range that is asked for.
+    /// Answers a download of the job `id` with the whole content, or as its `headers` demand: with a range of
+    /// it (206), 416 for a range outside it, or 304 if the client has it already.
     pub(super) fn answer(self, id: &str, headers: &HeaderMap) -> Answer {
         let (content_type, length) = match self {
             Content::File(content_type, bytes) => (content_type, bytes.len() as u64),
@@ -80,7 +82,7 @@ impl Content {
         answer
     }
 
-    /// Returns the part of the content that begins at `first`, which lies within the content.
+    /// Returns `length` bytes of the content from the offset `first` on. The part must lie in the content.
     fn slice(self, first: u64, length: u64) -> AnswerBody {
         match self {
             Content::Filler(_) => AnswerBody::filler(first, length),
@@ -100,9 +102,9 @@ impl Content {
 enum Range {
     /// The range from the first to the last byte, both included.
     Of(u64, u64),
-    /// The range begins behind the end of the content, or is empty: the answer is 416.
+    /// The range begins at or behind the end of the content, or is empty. The answer is 416.
     Nowhere,
-    /// The header is not a single range of bytes, and is to be ignored.
+    /// The header is not a single range of bytes. It is ignored, and the answer is the whole content.
     Whole,
 }
 

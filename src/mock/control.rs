@@ -1,4 +1,4 @@
-//! Serves the control routes: records and faults over HTTP.
+//! Answers the control routes, which show the records and set the faults over HTTP.
 
 use std::time::Duration;
 

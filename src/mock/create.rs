@@ -14,10 +14,10 @@ use super::record::Fields;
 
 /// The maximum length of a prompt, in characters.
 const PROMPT_CHARS: usize = 32_000;
-/// The number of characters of a data URL that are decoded to find the image's size.
+/// The maximum number of base64 characters of a data URL that are decoded to find the image's size.
 const IMAGE_URL_CHARS: usize = 256 * 1024;
 
-/// Makes a new job from a create's body.
+/// Checks the body of a create, and makes a new job from it.
 pub(super) fn create(submission: &Submission, options: &Options) -> Result<NewJob, ApiError> {
     known_only(
         submission,
@@ -34,7 +34,7 @@ pub(super) fn create(submission: &Submission, options: &Options) -> Result<NewJo
     let names = options.catalog.iter().map(|model| model.name.as_str());
     let names: Vec<&str> = names.collect();
     let name = choice(submission, "model", &names)?;
-    // `choice` answers with one of the names; only an empty catalog has none to answer.
+    // Never fails: `choice` returned one of `names`, or an error for an empty catalog.
     let model = options
         .model(name)
         .ok_or_else(|| one_of("model", name, &[]))?;
@@ -47,7 +47,7 @@ pub(super) fn create(submission: &Submission, options: &Options) -> Result<NewJo
     Ok(new_job(options, name, seconds, size, prompt, None))
 }
 
-/// Makes a new job from a remix's body and the job that is remixed.
+/// Checks the body of a remix, and makes a new job from it and from `source`, the job that is remixed.
 pub(super) fn remix(
     submission: &Submission,
     source_id: &str,
@@ -61,7 +61,7 @@ pub(super) fn remix(
     Ok(new_job(options, model, seconds, size, prompt, of))
 }
 
-/// Changes a new job as `fault` demands.
+/// Changes the fate, length or size of a new job as `fault` demands, and its cost accordingly.
 pub(super) fn apply_fault(job: &mut NewJob, fault: &Kind, options: &Options) {
     let model = options.model(&job.model);
     match fault {
@@ -88,7 +88,7 @@ pub(super) fn apply_fault(job: &mut NewJob, fault: &Kind, options: &Options) {
     job.list_cost_micro_usd = model.map_or(0, |model| cost(model, job));
 }
 
-/// Returns the fields of a body that the records show.
+/// Returns those fields of a body that are shown in the records.
 pub(super) fn fields(submission: &Submission) -> Fields {
     Fields::new(|name| match submission.fields.get(name)? {
         Value::String(text) => Some(text.clone()),
@@ -201,8 +201,8 @@ fn prompt(submission: &Submission) -> Result<&str, ApiError> {
     Ok(prompt)
 }
 
-/// Returns a field's text, which must be one of those offered; the first of these where there is no
-/// field.
+/// Returns the text of the field `name`, or the first of `offered` if the body has no such field. A text
+/// that is not in `offered` is an error.
 fn choice<'a>(
     submission: &'a Submission,
     name: &str,
@@ -223,7 +223,7 @@ fn text<'a>(submission: &'a Submission, name: &str) -> Result<Option<&'a str>, A
     }
 }
 
-/// Checks the reference image: it must have the video's size, where its size can be read.
+/// Checks the reference image. If its size can be read, it must be `size`, the size of the video.
 fn input_reference(submission: &Submission, size: &str) -> Result<(), ApiError> {
     const NAME: &str = "input_reference";
     let mut head = None;
@@ -289,7 +289,7 @@ fn characters(submission: &Submission) -> Result<(), ApiError> {
     }
 }
 
-/// Decodes the first bytes of the image in a data URL.
+/// Decodes the first bytes of the image in a data URL; `None` if `url` is no valid data URL in base64.
 fn data_url(url: &str) -> Option<Vec<u8>> {
     let (media_type, data) = url.strip_prefix("data:")?.split_once(',')?;
     media_type.strip_suffix(";base64")?;
@@ -297,7 +297,7 @@ fn data_url(url: &str) -> Option<Vec<u8>> {
     STANDARD.decode(data.get(..length / 4 * 4)?).ok()
 }
 
-/// Reads the width and height of a PNG or JPEG, where its first bytes tell.
+/// Reads the width and height of a PNG or JPEG from its first bytes; `None` if they do not contain them.
 fn pixel_size(head: &[u8]) -> Option<(u32, u32)> {
     if head.starts_with(b"\x89PNG\r\n\x1a\n") {
         let side = |at: usize| Some(u32::from_be_bytes(*head.get(at..)?.first_chunk()?));

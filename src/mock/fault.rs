@@ -44,11 +44,11 @@ pub enum Kind {
     Cancelled,
     /// An answer with this error status, 400 to 599, after the request's body was read.
     Status(StatusCode),
-    /// 429 with this many seconds in `Retry-After`; for `None`, without the header.
+    /// An answer of 429 with this many seconds in `Retry-After`; for `None`, without the header.
     RateLimited(Option<u64>),
-    /// 429 `insufficient_quota`.
+    /// An answer of 429 with the code `insufficient_quota`.
     Quota,
-    /// No answer, for as long as the connection stays.
+    /// No answer is ever sent. The connection stays open.
     Hang,
     /// A wait of this length before the answer.
     Slow(Duration),
@@ -60,21 +60,21 @@ pub enum Kind {
     DropBefore,
     /// The connection is closed in the middle of the request's body.
     DropBody,
-    /// The connection is closed instead of an answer; the job exists.
+    /// The connection is closed after the whole body, instead of an answer. The job is created.
     DropAfter,
     /// The connection is closed in the middle of the answer.
     DropAnswer,
     /// The answer's job has no id.
     NoId,
-    /// The job has these seconds; for `None`, the first of the catalog that differ from those asked for.
+    /// The job has this length in seconds; for `None`, the first in the catalog other than the requested one.
     OtherSeconds(Option<String>),
-    /// The job has this size; for `None`, the first of the catalog that differs from the one asked for.
+    /// The job has this size; for `None`, the first in the catalog other than the requested one.
     OtherSize(Option<String>),
     /// An answer of 200 with an HTML page.
     Garbage,
     /// An answer with this many bytes of padding before the job's own fields.
     Huge(u64),
-    /// A video of this many bytes.
+    /// The video of the job, or of this download, has this many bytes.
     Big(u64),
 }
 
@@ -101,11 +101,11 @@ impl FromStr for Fault {
 }
 
 impl Fault {
-    /// Parses several faults, separated by commas; none from an empty text.
+    /// Parses faults that are separated by commas. An empty text gives an empty list.
     ///
     /// # Errors
     ///
-    /// The error about the first fault that is not known.
+    /// If a fault is unknown or has an invalid value: the error about the first such fault.
     pub fn parse_list(text: &str) -> Result<Vec<Fault>, FaultError> {
         text.split(',')
             .map(str::trim)
@@ -230,8 +230,8 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// Returns the first directive in a prompt that is a fault. Other directives are ignored: a prompt
-    /// may say anything.
+    /// Returns the fault of the first directive in `prompt`, such as `[mock:fail]`, that names a fault.
+    /// Directives that name none are ignored, because a prompt may contain any text.
     pub(super) fn in_prompt(prompt: &str) -> Option<Kind> {
         prompt
             .split("[mock:")
@@ -241,20 +241,20 @@ impl Kind {
     }
 }
 
-/// The reason why a text is no fault.
+/// The reason why a text cannot be parsed as a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// The scope is unknown.
     #[error("no requests are called '{0}': say create, poll, list, content, delete or any")]
     Scope(String),
-    /// The fault is unknown, or takes no value.
+    /// The fault is unknown, or has a value but must not have one.
     #[error(
         "no fault is called '{0}': say fail, moderated, cancelled, a status from 400 to 599, \
          429=SECONDS, 429=none, quota, hang, slow=MS, trickle, early=STATUS, drop-before, drop-body, drop-after, drop-answer, no-id, \
          other-seconds[=N], other-size[=WxH], garbage, huge[=BYTES] or big=BYTES"
     )]
     Kind(String),
-    /// The value is missing or not a number that makes sense for the fault.
+    /// The value is missing, or is not a number that is valid for the fault.
     #[error("'{0}' needs a number: slow=MS, early=STATUS (400 to 599), huge=BYTES, big=BYTES")]
     Value(String),
 }
@@ -266,29 +266,30 @@ pub(super) struct Faults(Mutex<Vec<Armed>>);
 /// The extent of a fault: how often, for how long and on how many of its requests it acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extent {
-    /// The number of times that the fault acts; `None` for ever.
+    /// The number of times that the fault acts; `None` for no limit.
     pub times: Option<u32>,
-    /// The time from now after which the fault ends; `None` if it never does.
+    /// The time for which the fault acts, from the moment it is set; `None` for no limit.
     pub lasts: Option<Duration>,
-    /// The percentage of the requests that the fault acts on, evenly spread; `None` for all.
+    /// The percentage of the requests that the fault acts on, evenly spread; `None` for all. More than 100
+    /// counts as 100.
     pub percent: Option<u8>,
 }
 
 #[derive(Debug)]
 struct Armed {
     fault: Fault,
-    /// The number of times that the fault still acts; `None` for ever.
+    /// The number of times that the fault still acts; `None` for no limit.
     left: Option<u32>,
     /// The time at which the fault ends; `None` for never.
     until: Option<Instant>,
     percent: u64,
-    /// The number of requests that the fault could have acted on.
+    /// The number of requests that were counted by [`Armed::acts`].
     seen: u64,
 }
 
 impl Armed {
-    /// Counts a request that the fault may act on. Returns whether it acts: of 100 requests on as many as
-    /// its percentage, at even distances.
+    /// Counts a request in the fault's scope, and returns whether the fault acts on it. The fault acts on
+    /// `percent` of every 100 requests, evenly spread.
     fn acts(&mut self) -> bool {
         let acted = |seen: u64| seen * self.percent / 100;
         let acts = acted(self.seen + 1) > acted(self.seen);
@@ -315,7 +316,7 @@ impl Faults {
         *self.lock() = armed.filter(|armed| armed.left != Some(0)).collect();
     }
 
-    /// Returns the first fault that applies to a request of this scope; it has then acted once.
+    /// Returns the first fault that acts on a request of this scope, and counts that it acted once.
     pub(super) fn take(&self, scope: Scope) -> Option<Kind> {
         let mut armed = self.lock();
         let now = Instant::now();

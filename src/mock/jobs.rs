@@ -15,7 +15,7 @@ use crate::sha256::Sha256;
 
 /// The maximum number of jobs that are kept; the oldest are forgotten.
 const KEPT: usize = 100_000;
-/// The time for which a video can be downloaded, as jobs tell it.
+/// The time from a job's completion to its `expires_at`. The mock itself never deletes the video.
 const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The way in which a job ends.
@@ -37,38 +37,38 @@ pub struct JobView {
     /// The id of the job; `None` only under the fault `no-id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Always `video`.
+    /// The type of the object, always `video`.
     pub object: &'static str,
     /// The name of the model.
     pub model: String,
-    /// `queued`, `in_progress`, `completed`, `failed` or `cancelled`.
+    /// The status: `queued`, `in_progress`, `completed`, `failed` or `cancelled`.
     pub status: &'static str,
-    /// The progress in percent.
+    /// The progress of the job in percent; 0 for a job that failed or was cancelled.
     pub progress: u8,
     /// The time of the create, in seconds since 1970.
     pub created_at: u64,
-    /// The time of the completion, in seconds since 1970.
+    /// The time of the completion, in seconds since 1970; `None` unless the job is completed.
     pub completed_at: Option<u64>,
-    /// The time at which the video expires, in seconds since 1970.
+    /// The time at which the video expires, in seconds since 1970; `None` unless the job is completed.
     pub expires_at: Option<u64>,
-    /// The prompt.
+    /// The prompt that the job was created with.
     pub prompt: String,
-    /// The size, `WIDTHxHEIGHT`.
+    /// The size of the video, `WIDTHxHEIGHT` in pixels.
     pub size: String,
     /// The length of the video in seconds, as the decimal string that the API writes.
     pub seconds: String,
-    /// The job that this job is a remix of.
+    /// The id of the job that this job is a remix of; `None` if it is no remix.
     pub remixed_from_video_id: Option<String>,
-    /// The reason why the job failed.
+    /// The reason why the job failed; `None` unless it failed.
     pub error: Option<JobError>,
 }
 
 /// The reason why a job failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct JobError {
-    /// The code, for programs.
+    /// The error code, for programs.
     pub code: &'static str,
-    /// The message, for people.
+    /// The error message, for people.
     pub message: &'static str,
 }
 
@@ -78,13 +78,13 @@ pub struct JobRecord {
     /// The job as the API shows it, or showed it before the deletion.
     #[serde(flatten)]
     pub job: JobView,
-    /// The list cost in US dollars, exact.
+    /// The list cost of the job in US dollars, as an exact decimal.
     pub list_cost_usd: String,
     /// Whether a client deleted the job.
     pub deleted: bool,
 }
 
-/// The content of a job that is to be made.
+/// The properties of a job that is about to be created.
 #[derive(Debug, Clone)]
 pub(super) struct NewJob {
     pub model: String,
@@ -96,7 +96,7 @@ pub(super) struct NewJob {
     pub queued: Duration,
     pub rendering: Duration,
     pub list_cost_micro_usd: u64,
-    /// The length of the video in bytes; `None` for the clip that ships.
+    /// The length of the video in bytes; `None` for the clip that the mock ships.
     pub video_bytes: Option<u64>,
 }
 
@@ -134,7 +134,7 @@ impl Job {
         }
     }
 
-    /// Returns the status and the progress in percent.
+    /// Returns the job's status at `now`, and its progress in percent.
     pub(super) fn status(&self, now: Instant) -> (&'static str, u8) {
         let age = now.saturating_duration_since(self.created);
         let Some(rendered) = age.checked_sub(self.new.queued) else {
@@ -237,8 +237,10 @@ impl Jobs {
             .is_some_and(|job| !std::mem::replace(&mut job.deleted, true))
     }
 
-    /// Returns up to `limit` jobs that are not deleted and come after the job `after`; `None` if the job
-    /// `after` is unknown.
+    /// Returns one page of the list: up to `limit` jobs that are not deleted, newest or oldest first.
+    ///
+    /// The page begins after the job `after`, or at the start of the list without it. `None` is returned if
+    /// the job `after` is unknown.
     pub(super) fn page(
         &self,
         after: Option<&str>,
@@ -297,7 +299,7 @@ impl Jobs {
         stats.list_cost_usd_completed = usd(completed);
     }
 
-    /// Deletes all jobs. Ids made later differ from those made before.
+    /// Deletes all jobs. The ids of later jobs differ from those of the deleted ones.
     pub(super) fn clear(&self) {
         let mut store = self.lock();
         *store = Store {
@@ -311,7 +313,7 @@ impl Jobs {
     }
 }
 
-/// Makes ids that cannot be guessed from other ids.
+/// A generator of ids that cannot be guessed from other ids.
 #[derive(Debug)]
 pub(super) struct Ids {
     seed: [u8; 16],

@@ -16,19 +16,20 @@
 //! | `GET /mock/requests` | the last 1000 requests whose message ended, as [`Record`]s, oldest first |
 //! | `GET /mock/jobs` | all jobs, deleted ones too, as [`JobRecord`]s, oldest first |
 //! | `GET /mock/fault` | the faults that are set |
-//! | `POST /mock/fault` | sets them: `{"fault": "create:500,poll:slow=50", "times": 2}`; `null` or `""` clears; `times`, `seconds` (for so long) and `percent` (on so many of a hundred requests) are optional |
+//! | `POST /mock/fault` | sets the faults: `{"fault": "create:500,poll:slow=50", "times": 2}`; `null` or `""` clears them; optional are `times` (how often each acts), `seconds` (for how long) and `percent` (on what percentage of the requests) |
 //! | `POST /mock/reset` | clears records and jobs, and sets the faults back to [`Options::faults`] |
 //!
 //! Control routes need no credential and are not counted.
 //!
 //! # Faults
 //!
-//! A fault is asked for in the request header `x-mock-fault`, else by the faults that are
-//! set for the whole process, else by a directive in a prompt: `a cat [mock:fail]`.
-//! Those set for the process may name what they apply to, `poll:500`: `create` (remixes
-//! too; the default), `poll`, `list`, `content` (the default of `big`), `delete`, `any`.
-//! A prompt is known only when its body was read: from there, the faults that act earlier
-//! act at that moment and create no job.
+//! A fault comes from the request header `x-mock-fault`, else from the faults that are set
+//! for the whole process, else from a directive in the prompt: `a cat [mock:fail]`.
+//! A fault that is set for the process may name the requests that it applies to, as
+//! `poll:500` does: `create` (remixes too; the default), `poll`, `list`, `content` (the
+//! default of `big`), `delete`, `any`. A prompt is known only when the whole body has been
+//! read. A fault from a prompt that would act earlier (`early`, `drop-before`, `drop-body`)
+//! acts at that moment, and no job is created.
 //!
 //! | fault | effect | job is created |
 //! |---|---|---|
@@ -53,13 +54,13 @@
 //! | `huge[=BYTES]` | the job's answer has this much padding (16 MiB) before the job's own fields | yes |
 //! | `big=BYTES` | the job's video (or this download) has that many bytes | yes |
 //!
-//! *Closes* is the connection in HTTP/1.1, and RST_STREAM in HTTP/2.
+//! *Closes* means that HTTP/1.1 closes the connection, and that HTTP/2 sends RST_STREAM.
 //!
 //! # Prices
 //!
 //! Every accepted job adds its list cost, by [`Options::catalog`], to
 //! [`Stats::list_cost_usd_total`], as an exact decimal. A size that the catalog does not
-//! price, as `other-size` can make one, costs nothing.
+//! price costs nothing; the fault `other-size` can give a job such a size.
 
 mod answer;
 mod api;
@@ -87,7 +88,7 @@ pub use jobs::{Fate, JobError, JobRecord, JobView};
 pub use options::{Auth, Model, Options, Size, Tls, TlsError};
 pub use record::{Fields, Outcome, Record, Stats};
 
-/// The target under which the mock logs: beside a gate, its lines are told from the gate's.
+/// The log target of the mock. It tells the mock's lines from those of a gate in the same process.
 pub const LOG: &str = "mock";
 
 /// A mock channel that runs in this process, for as long as this value lives.
@@ -99,11 +100,11 @@ pub struct Mock {
 }
 
 impl Mock {
-    /// Serves on `listener` in tasks of the current Tokio runtime.
+    /// Starts a mock that accepts connections on `listener`, in tasks of the current Tokio runtime.
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime, and when the system cannot tell the listener's address.
+    /// If called outside a Tokio runtime, or if the system cannot return the listener's address.
     #[must_use]
     pub fn start(listener: TcpListener, options: Options) -> Mock {
         let addr = listener
@@ -124,14 +125,14 @@ impl Mock {
         self.addr
     }
 
-    /// Returns the counters so far.
+    /// Returns the counters since the start or the last reset.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.state.stats()
     }
 
-    /// Returns whether the head of a request with this `x-request-id` has arrived, and its message
-    /// has not ended.
+    /// Returns whether a request with the `x-request-id` `name` is being received: its head has arrived, and
+    /// its message has not ended.
     #[must_use]
     pub fn is_in_progress(&self, name: &str) -> bool {
         self.state.recorder.is_in_progress(name)
@@ -149,8 +150,8 @@ impl Mock {
         self.state.jobs.all()
     }
 
-    /// Sets the faults of the whole process in place of those set before; each acts
-    /// `times` times, or until it is taken back.
+    /// Replaces the faults of the whole process by `faults`. Each acts `times` times; for `None`, until the
+    /// faults are replaced or reset.
     pub fn set_faults(&self, faults: Vec<Fault>, times: Option<u32>) {
         let extent = Extent {
             times,
@@ -159,8 +160,8 @@ impl Mock {
         self.set_faults_for(faults, extent);
     }
 
-    /// Sets the faults of the whole process in place of those set before, for a time or on a part of
-    /// the requests.
+    /// Replaces the faults of the whole process by `faults`, each of which acts within `extent`: a number of
+    /// times, a time, and a percentage of the requests.
     pub fn set_faults_for(&self, faults: Vec<Fault>, extent: Extent) {
         self.state.faults.set(faults, extent);
     }
@@ -173,7 +174,7 @@ impl Mock {
     /// Stops listening and closes every connection, then returns.
     pub async fn stop(mut self) {
         self.server.abort();
-        // The only outcomes are the cancellation just asked for and an end before it.
+        // The result is ignored: the task was cancelled just now, or had ended before.
         let _ = (&mut self.server).await;
     }
 }
@@ -184,7 +185,7 @@ impl Drop for Mock {
     }
 }
 
-/// Serves on `listener` for ever; drop the future to stop.
+/// Runs a mock on `listener` for ever. To stop it, drop the future.
 pub async fn run(listener: TcpListener, options: Options) {
     server::serve(listener, Arc::new(State::new(options))).await;
 }

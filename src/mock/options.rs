@@ -14,8 +14,8 @@ use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 
 use super::Fault;
 
-/// The options of a mock channel. The default is the Sora catalog behind the credential
-/// `mock-channel-key`, with jobs that take four seconds.
+/// The options of a mock channel. By default the mock offers the Sora models, accepts the credential
+/// `mock-channel-key`, and completes a job after four seconds.
 #[derive(Clone)]
 pub struct Options {
     /// The credential that a request must present.
@@ -32,7 +32,7 @@ pub struct Options {
     pub catalog: Vec<Model>,
     /// The faults that are set at the start and after a reset.
     pub faults: Vec<Fault>,
-    /// The certificate and key to serve TLS with (HTTP/2 and HTTP/1.1 by ALPN) instead of plain text.
+    /// The certificate and key for TLS (HTTP/2 and HTTP/1.1 by ALPN); `None` for plain text.
     pub tls: Option<Tls>,
 }
 
@@ -83,8 +83,7 @@ pub(super) enum Presented {
 }
 
 impl Options {
-    /// Checks the credential of a request. A request that carries several credentials must have them all
-    /// right.
+    /// Checks the credential of a request. If the request has several, all of them must be right.
     pub(super) fn check(&self, headers: &HeaderMap) -> Presented {
         let mut presented = Presented::Nothing;
         for value in headers.get_all(self.credential_header()) {
@@ -126,14 +125,15 @@ impl Options {
 pub struct Model {
     /// The model's name in requests.
     pub name: String,
-    /// The seconds that the model renders; the first is the default.
+    /// The lengths of video that the model renders, in seconds; the first is the default.
     pub seconds: Vec<String>,
     /// The sizes that the model renders; the first is the default.
     pub sizes: Vec<Size>,
 }
 
 impl Model {
-    /// Returns the list cost of a video in micro-dollars; zero for what the catalog does not price.
+    /// Returns the list cost of a video in micro-dollars; zero if the model has no such size or `seconds` is
+    /// not a whole number.
     pub(super) fn list_cost_micro_usd(&self, size: &str, seconds: &str) -> u64 {
         let price = self.sizes.iter().find(|offered| offered.name == size);
         let seconds: u64 = seconds.parse().unwrap_or(0);
@@ -177,7 +177,7 @@ fn sora() -> Vec<Model> {
     ]
 }
 
-/// A certificate chain and its key, ready to serve with.
+/// A certificate chain and its private key, in a TLS configuration for the server.
 #[derive(Clone)]
 pub struct Tls(pub(super) Arc<rustls::ServerConfig>);
 
@@ -186,18 +186,18 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// Where either is not PEM, or they do not belong together.
+    /// If one of them is not PEM, or they do not belong together.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Tls, TlsError> {
         Self::with_verifier(certificates, key, WebPkiClientVerifier::no_client_auth())
     }
 
-    /// Reads a certificate chain and a private key as [`from_pem`](Self::from_pem) does, and asks clients
-    /// for certificates that `authorities` (certificates in PEM) have issued.
+    /// Reads a certificate chain and a private key as [`from_pem`](Self::from_pem) does, and requires that
+    /// clients present a certificate issued by one of `authorities` (certificates in PEM).
     ///
     /// # Errors
     ///
-    /// When one of the texts is not PEM, the certificate and the key do not belong together, or the
-    /// certificates of the authorities cannot serve to verify clients.
+    /// If one of the texts is not PEM, the certificate and the key do not belong together, or clients cannot
+    /// be verified by the certificates of the authorities.
     pub fn asking_clients(
         certificates: &[u8],
         key: &[u8],
@@ -238,7 +238,7 @@ impl Tls {
     }
 }
 
-/// The reason why a certificate and key cannot be served with.
+/// The reason why a certificate and key cannot be used for TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The certificate chain, or a certificate of the authorities, is not PEM.
@@ -247,11 +247,11 @@ pub enum TlsError {
     /// The private key is not PEM.
     #[error("the private key is not PEM: {0}")]
     Key(pem::Error),
-    /// The certificates of the authorities cannot serve to verify those of clients.
+    /// The certificates of the authorities cannot be used to verify those of clients.
     #[error("clients cannot be verified: {0}")]
     Authorities(VerifierBuilderError),
     /// The certificate and the key do not belong together, or one of them, or a certificate of the
-    /// authorities, is of a sort that TLS does not take.
+    /// authorities, is of a kind that TLS does not support.
     #[error("certificate and key cannot be served with: {0}")]
     Pair(rustls::Error),
 }

@@ -20,7 +20,8 @@ const PROMPT_CHARS: usize = 200;
 pub struct Stats {
     /// The number of requests whose head arrived.
     pub requests_total: u64,
-    /// The number of requests by method and route: `POST /v1/videos/{id}/remix`; `other` for no route.
+    /// The number of requests by method and route, such as `POST /v1/videos/{id}/remix`. Requests without a
+    /// known route are counted under `other`.
     pub by_path: BTreeMap<String, u64>,
     /// The number of TCP connections accepted.
     pub connections_total: u64,
@@ -28,7 +29,7 @@ pub struct Stats {
     pub body_bytes_total: u64,
     /// The number of creates whose head arrived and whose message has not ended; survives a reset.
     pub creates_in_flight: u64,
-    /// The number of creates received whole, whatever became of them.
+    /// The number of creates received whole, accepted or not.
     pub creates_complete: u64,
     /// The number of creates whose body failed or ended early.
     pub creates_broken: u64,
@@ -36,7 +37,7 @@ pub struct Stats {
     pub creates_dropped: u64,
     /// The number of creates that made a job.
     pub creates_accepted: u64,
-    /// The number of remixes received whole, whatever became of them.
+    /// The number of remixes received whole, accepted or not.
     pub remixes_complete: u64,
     /// The number of remixes whose body failed or ended early.
     pub remixes_broken: u64,
@@ -48,13 +49,14 @@ pub struct Stats {
     pub credentials_ok: u64,
     /// The number of requests with a wrong credential, or none.
     pub credentials_wrong: u64,
-    /// The credential of the last request: `ok` or `wrong`.
+    /// The credential of the last request: `ok`, or `wrong` if it was wrong or missing; `None` before the
+    /// first request.
     pub last_credential: Option<&'static str>,
     /// The number of requests answered with 401 for their credential.
     pub unauthorized: u64,
     /// The number of jobs, deleted ones too, by the status that they have now.
     pub jobs_by_status: BTreeMap<&'static str, u64>,
-    /// The list cost of every accepted job, whatever became of it, in US dollars, exact.
+    /// The list cost of all accepted jobs, however they ended, in US dollars, exact.
     pub list_cost_usd_total: String,
     /// The list cost of the jobs that are completed now, in US dollars, exact.
     pub list_cost_usd_completed: String,
@@ -63,16 +65,16 @@ pub struct Stats {
 /// The record of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// The HTTP method.
+    /// The HTTP method of the request.
     pub method: String,
-    /// The path, without the query.
+    /// The path of the request, without the query.
     pub path: String,
-    /// The query, without the question mark.
+    /// The query of the request, without the question mark; `None` if there is none.
     pub query: Option<String>,
-    /// `HTTP/1.1` or `HTTP/2.0`.
+    /// The HTTP version: `HTTP/1.1` or `HTTP/2.0`.
     pub version: String,
-    /// The headers: lowercase name and value, in order of the first of each name. A credential's value is
-    /// replaced by `ok` or `wrong`.
+    /// The headers, each as its lowercase name and its value. Headers of the same name stand together. A
+    /// credential's value is replaced by `ok` or `wrong`.
     pub headers: Vec<(String, String)>,
     /// The number of body bytes received.
     pub body_bytes: u64,
@@ -80,11 +82,11 @@ pub struct Record {
     pub body_sha256: String,
     /// Whether the whole message was received.
     pub complete: bool,
-    /// The way in which the message ended.
+    /// The way in which the request's message ended.
     pub outcome: Outcome,
     /// The fields of the body, as the mock understood them.
     pub fields: Fields,
-    /// The job that the request created.
+    /// The id of the job that the request created; `None` if it created none.
     pub job_id: Option<String>,
     /// The name of the fault that acted on the request, such as `drop-body`; `None` where no fault did.
     pub fault: Option<String>,
@@ -113,7 +115,7 @@ pub struct Fields {
     pub seconds: Option<String>,
     /// The value of the field `size`; `None` where the body has no such field.
     pub size: Option<String>,
-    /// The first 200 characters of the prompt.
+    /// The first 200 characters of the prompt; `None` where the body has no such field.
     pub prompt: Option<String>,
 }
 
@@ -129,7 +131,7 @@ impl Fields {
 }
 
 impl Record {
-    /// Returns the client's name of the request: the value of its header `x-request-id`.
+    /// Returns the value of the request's header `x-request-id`; `None` without it.
     pub fn name(&self) -> Option<&str> {
         let named = self.headers.iter().find(|(name, _)| name == "x-request-id");
         named.map(|(_, value)| value.as_str())
@@ -144,14 +146,14 @@ pub(super) struct Recorder(Mutex<Records>);
 struct Records {
     stats: Stats,
     ring: VecDeque<Record>,
-    /// The number of the record at the front of the ring.
+    /// The sequence number of the record at the front of the ring.
     first: u64,
     /// The values of `x-request-id` of the requests whose head arrived and whose message has not ended.
     in_progress: BTreeSet<String>,
 }
 
 impl Recorder {
-    /// Records that a request's head arrived.
+    /// Records that a request's head arrived, and returns the writer of the request's record.
     pub(super) fn begin(
         self: &Arc<Self>,
         head: &request::Parts,
@@ -252,7 +254,7 @@ enum Family {
     Other,
 }
 
-/// The place of a record: it enters the ring when its message has ended.
+/// The place of a record: outside the ring until the request's message has ended, then in the ring.
 #[derive(Debug)]
 enum Place {
     Ahead(Box<Record>),
@@ -260,7 +262,8 @@ enum Place {
 }
 
 impl Entry {
-    /// Records that the message has ended: counted and visible from now on. Only the first call counts.
+    /// Records that the request's message has ended: from now on the request is counted, and its record is
+    /// visible. Calls after the first do nothing.
     pub(super) fn received(&mut self, outcome: Outcome, body_bytes: u64, body_sha256: String) {
         let Place::Ahead(record) = &mut self.place else {
             return;
@@ -331,8 +334,7 @@ impl Entry {
         self.write(|record| record.fault = Some(fault));
     }
 
-    /// Changes the record by `note`. A record that has left the ring, or was cleared, is not changed any
-    /// more.
+    /// Changes the record with `note`. Does nothing if the record has left the ring or was cleared.
     fn write(&mut self, note: impl FnOnce(&mut Record)) {
         match &mut self.place {
             Place::Ahead(record) => note(record),
@@ -350,8 +352,8 @@ impl Entry {
     }
 }
 
-/// Returns the headers of a request, in which those that can carry a credential show only whether it was
-/// the right one.
+/// Returns the headers of a request. The value of each header that can carry a credential is replaced by
+/// `ok` or `wrong`.
 fn redacted(head: &request::Parts, options: &Options) -> Vec<(String, String)> {
     head.headers
         .iter()

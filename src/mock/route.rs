@@ -13,7 +13,7 @@ pub(super) enum Route<'a> {
     Delete(&'a str),
     Content(&'a str),
     Remix(&'a str),
-    /// A known path with a method that it does not have: the methods that it has.
+    /// A known path with a method that it does not support. The text lists the methods that it supports.
     Method(&'static str),
     Unknown,
 }

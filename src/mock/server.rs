@@ -17,7 +17,7 @@ use super::api;
 
 /// The maximum time of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The pause when the system cannot give a connection, such as for want of descriptors.
+/// The pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves connections for ever; all of them end when the future is dropped.
@@ -41,7 +41,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn connection(socket: TcpStream, state: Arc<State>) {
-    // The option is only a matter of speed, and a socket that is gone shows it at the first read.
+    // An error is ignored: the option only affects speed, and the first read of a closed socket fails anyway.
     let _ = socket.set_nodelay(true);
     let Some(tls) = &state.options.tls else {
         return exchange(socket, state).await;
@@ -56,8 +56,8 @@ async fn connection(socket: TcpStream, state: Arc<State>) {
 
 async fn exchange(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state: Arc<State>) {
     let service = service_fn(move |request| {
-        // Run in a task of its own: a client that has sent its request whole and then goes away has its
-        // job all the same.
+        // Each request runs in a task of its own. So a create makes its job even if the client goes away
+        // after it has sent the whole request.
         let answer = tokio::spawn(api::handle(Arc::clone(&state), request));
         async move { answer.await.unwrap_or(Err(Closed)) }
     });

@@ -1,4 +1,4 @@
-//! Tests the mock over real sockets, with a client that writes its own bytes.
+//! Tests the mock over real sockets, with a client that writes its requests byte for byte.
 
 mod api;
 mod create;
@@ -40,7 +40,7 @@ async fn start(options: Options) -> Mock {
     Mock::start(listener, options)
 }
 
-/// Waits until the counters fulfil `holds`.
+/// Waits until `holds` returns true for the mock's counters.
 async fn until(mock: &Mock, holds: impl Fn(&Stats) -> bool) {
     let wait = async {
         while !holds(&mock.stats()) {
@@ -129,19 +129,19 @@ impl Ask {
     }
 }
 
-/// An answer, or the part of it that came.
+/// An answer, or the part of it that was received.
 #[derive(Debug, Default)]
 struct Got {
-    /// The status; 0 without a head.
+    /// The status; 0 if no head was received.
     status: u16,
     head: String,
     body: Vec<u8>,
-    /// Whether the answer came whole.
+    /// Whether the answer was received whole.
     whole: bool,
 }
 
 impl Got {
-    /// Makes the answer from the bytes that came before the connection ended.
+    /// Makes the answer from the bytes that were received before the connection ended.
     fn cut(came: Vec<u8>) -> Got {
         let text = String::from_utf8_lossy(&came).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -184,8 +184,8 @@ impl Got {
     }
 }
 
-/// Reads one answer with a declared length; returns the bytes that came as an error, where it did not
-/// come whole.
+/// Reads one answer with a declared length. If it is not received whole, the error holds the bytes that
+/// were received.
 async fn read(socket: &mut TcpStream) -> Result<Got, Vec<u8>> {
     let mut came = Vec::new();
     let all = async {

@@ -1,4 +1,4 @@
-//! Amounts that may be negative: lines of a bill and their sums.
+//! Amounts that may be negative, such as the lines of a bill and their sums.
 
 use std::fmt;
 use std::ops::Neg;
@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::{Amount, NANOS, ParseAmountError};
 
-/// An amount in some currency that may be below zero, in nanos (10⁻⁹ units). It can hold the sum of more
-/// [`Amount`]s than there can be.
+/// An amount in some currency that may be below zero, in nanos (10⁻⁹ units). Its range is that of `i128`,
+/// so that the sum of 10¹⁹ [`Amount`]s still fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct SignedAmount(i128);
 
@@ -25,7 +25,7 @@ impl SignedAmount {
         self.0
     }
 
-    /// Adds two amounts; `None` where the sum is out of range.
+    /// Adds two amounts; `None` if the sum is out of range.
     pub const fn checked_add(self, other: Self) -> Option<Self> {
         match self.0.checked_add(other.0) {
             Some(sum) => Some(Self(sum)),
@@ -48,7 +48,7 @@ impl Neg for SignedAmount {
     }
 }
 
-/// Parses an [`Amount`] with or without a `-` before it.
+/// Parses the text of an [`Amount`], with or without a `-` before it.
 impl FromStr for SignedAmount {
     type Err = ParseAmountError;
 
@@ -60,7 +60,7 @@ impl FromStr for SignedAmount {
     }
 }
 
-/// Formats an amount as [`Amount`] is formatted, with a `-` before it where it is below zero.
+/// Formats an amount in the same way as an [`Amount`], with a `-` before it if it is below zero.
 impl fmt::Display for SignedAmount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (nanos, unit) = (self.0.unsigned_abs(), u128::from(NANOS));

@@ -1,8 +1,8 @@
-//! The boundary, as the request's `Content-Type` declares it.
+//! The boundary that the request's `Content-Type` declares.
 
 use super::Error;
 
-/// The bytes before the boundary in each delimiter but, possibly, the first.
+/// The bytes before the boundary in each delimiter. The first delimiter of a body may lack the CRLF.
 pub(super) const LEAD: &[u8] = b"\r\n--";
 
 /// The maximum length of a boundary in bytes (RFC 2046, section 5.1.1).
@@ -11,22 +11,23 @@ pub(super) const MAX_BOUNDARY: usize = 70;
 /// The maximum length of a delimiter in bytes.
 pub(super) const MAX_DELIMITER: usize = LEAD.len() + MAX_BOUNDARY;
 
-/// The boundary between the parts of one body: 1 to 70 bytes of letters, digits and `_ . + -`; also of
-/// `/` where it was quoted, since Qt puts Base64 in it. At least one byte is no dash. There is no `=` in
-/// a boundary: npm parse-multipart-data 1.5.0 takes it for the boundary's end.
+/// The boundary between the parts of one body: 1 to 70 bytes, not all of them dashes.
+///
+/// The bytes are letters, digits and `_ . + -`; also `/` if the boundary was quoted, since Qt puts Base64
+/// in it. `=` is not allowed, because npm parse-multipart-data 1.5.0 takes it for the boundary's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boundary {
-    /// `CRLF "--" boundary`.
+    /// The delimiter: `CRLF "--" boundary`.
     delimiter: Vec<u8>,
 }
 
 impl Boundary {
     /// Parses the boundary from the value of a request's `Content-Type` header.
     ///
-    /// The value is `multipart/form-data`, in lower case, with a `boundary` and at most a `charset`
-    /// (utf-8, us-ascii or iso-8859-1) beside it, each once, after `;` or `; `. Media types are
-    /// case-insensitive by RFC 9110, section 8.3.1, and may carry other parameters; servers do not
-    /// agree on what either means, so both are refused.
+    /// The value must be `multipart/form-data` in lower case, with the parameter `boundary` and optionally
+    /// `charset` (utf-8, us-ascii or iso-8859-1), each once and after `;` or `; `. RFC 9110, section 8.3.1,
+    /// also allows upper case and other parameters. Both are refused, because servers do not agree on what
+    /// they mean.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl Boundary {
     }
 }
 
-/// Splits the value of the parameter `boundary` from what follows it.
+/// Checks the boundary at the start of `value`. Returns it without quotes, and the text after it.
 fn boundary_value(value: &str) -> Result<(&str, &str), Error> {
     let (boundary, rest, also) = match value.strip_prefix('"') {
         Some(quoted) => {
@@ -105,7 +106,7 @@ fn boundary_value(value: &str) -> Result<(&str, &str), Error> {
     }
 }
 
-/// Splits an unquoted parameter value from the `;` that follows it.
+/// Splits `value` before its first `;`. Returns the unquoted parameter value, and the text after it.
 fn unquoted(value: &str) -> (&str, &str) {
     value.split_at(value.find(';').unwrap_or(value.len()))
 }

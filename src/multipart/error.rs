@@ -6,10 +6,10 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request is no `multipart/form-data`, or does not write this type in lower case.
+    /// The `Content-Type` is not `multipart/form-data` in lower case.
     #[error("Content-Type must be multipart/form-data, in lower case, with its boundary after `;`")]
     MediaType,
-    /// A `Content-Type` parameter that is unknown, repeated or malformed.
+    /// A parameter of the `Content-Type` is unknown, repeated or malformed.
     #[error(
         "Content-Type may have the parameters boundary and charset only, each once, in lower case and separated by `; `"
     )]
@@ -20,21 +20,21 @@ pub enum Error {
     /// The `Content-Type` has no boundary.
     #[error("Content-Type has no boundary; let the HTTP client write this header itself")]
     MissingBoundary,
-    /// The boundary is empty, too long, all dashes, or has bytes that it may not have.
+    /// The boundary is empty, too long, all dashes, or contains bytes that are not allowed.
     #[error(
         "the boundary in Content-Type must have 1 to 70 letters, digits or `_ . + -` (if quoted, also `/`) and not be all dashes"
     )]
     Boundary,
-    /// Bytes come before the first delimiter.
+    /// The body does not begin with the first delimiter.
     #[error("the body must begin with `--`, the boundary that Content-Type declares, and CRLF")]
     Preamble,
-    /// The first delimiter closes the body.
+    /// The first delimiter is also the close delimiter, so the body has no parts.
     #[error("the form has no fields; send at least one")]
     NoParts,
     /// A delimiter is followed by bytes other than CRLF or two dashes.
     #[error("a boundary in the body must be followed by CRLF, or by `--` if it is the last")]
     DelimiterLine,
-    /// The boundary's bytes occur where no delimiter is.
+    /// The boundary's bytes occur outside of a delimiter.
     #[error("{}", stray_boundary(.field.as_deref()))]
     StrayBoundary {
         /// The part whose value contains the bytes; `None` when they are in part headers.
@@ -77,7 +77,7 @@ pub enum Error {
         "each header of a part must be one line `Name: value`, with one space after the colon and none at the end"
     )]
     HeaderLine,
-    /// A part header is none of the four that are known.
+    /// A part has a header other than the four that are allowed.
     #[error(
         "a part may have the headers Content-Disposition, Content-Type, Content-Transfer-Encoding and Content-Length only, spelt so or in lower case"
     )]
@@ -85,7 +85,7 @@ pub enum Error {
     /// A part header comes twice.
     #[error("a part has the header {header} twice; send it once")]
     DuplicateHeader {
-        /// The name of the header.
+        /// The name of the header that comes twice.
         header: &'static str,
     },
     /// A part has no `Content-Disposition`.
@@ -98,7 +98,7 @@ pub enum Error {
         "the Content-Disposition of a part must be `form-data; name=\"...\"`, with `; filename=\"...\"` after it for a file, and no other parameter"
     )]
     Disposition,
-    /// A field name is empty or has characters that it may not have.
+    /// A field name is empty or contains characters that are not allowed.
     #[error(
         "a field name must not be empty and may have letters, digits, `_ - .` and, within quotes, `[ ]` only"
     )]
@@ -111,7 +111,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A filename is empty once a server has cleaned it.
+    /// A filename would be empty after a server has cleaned it.
     #[error(
         "the filename of `{field}` names nothing: a letter or digit must follow its last slash, backslash or HTML entity; send a name such as image.png"
     )]
@@ -119,7 +119,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A `filename*` stands alone or is malformed.
+    /// A `filename*` comes without a `filename` before it, or is malformed.
     #[error(
         "the filename* of `{field}` must follow a filename that is not empty and be utf-8'' and the percent-encoded name; filename alone is enough"
     )]
@@ -135,7 +135,7 @@ pub enum Error {
         /// The maximum number of bytes.
         max: usize,
     },
-    /// A part without a filename is typed as something other than plain text.
+    /// A part without a filename has a `Content-Type` other than plain text.
     #[error(
         "the Content-Type of `{field}` must be text/plain, in utf-8, us-ascii or iso-8859-1, or left out; a file needs a filename"
     )]
@@ -143,7 +143,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A part with a filename is typed as something other than an image.
+    /// A part with a filename has a `Content-Type` other than an image.
     #[error(
         "`{field}` came as a file whose Content-Type is no image type. If it is a text field, send it without a filename (with curl: `{field}=<FILE`, not `{field}=@FILE`); if it is an image, its Content-Type must be an image type or application/octet-stream, without parameters, or left out"
     )]
@@ -159,7 +159,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A `Content-Length` of a part is no number.
+    /// The `Content-Length` of a part is not a decimal number.
     #[error("the Content-Length of `{field}` must be a decimal number of bytes")]
     PartLength {
         /// The part's name.
@@ -172,9 +172,9 @@ pub enum Error {
     LengthMismatch {
         /// The part's name.
         field: String,
-        /// The number of bytes that the part's header announced.
+        /// The number of bytes that the part's `Content-Length` declares.
         declared: u64,
-        /// The number of bytes that came.
+        /// The number of bytes that the part's value has.
         received: u64,
     },
     /// A part with an empty filename has a value.
@@ -183,13 +183,13 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// The sink refused a field earlier; nothing more of the body is read.
+    /// An earlier call failed because the sink refused a field. No more of the body is read.
     #[error("the body was refused for one of its fields and is not read further")]
     Stopped,
 }
 
 impl Error {
-    /// Returns the name of the part that is at fault, where it is known.
+    /// Returns the name of the part that the error is about; `None` if the name is not known.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::StrayBoundary { field } => field.as_deref(),

@@ -1,18 +1,18 @@
-//! The filename of a part: where the filename ends, and whether anything is left of it at a server.
+//! Parses the filename of a part, and checks that no server reads it differently or as empty.
 
 use super::header::{is_token, split_unquoted};
 
-/// The fault of a filename.
+/// The reason why a filename is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Servers may read the filename differently.
     Ambiguous,
-    /// Nothing is left of the filename once a server has cleaned it.
+    /// Nothing is left of the filename after a server has cleaned it.
     Blank,
 }
 
-/// Splits the value of `filename` from what follows it. Returns the filename's length without escapes,
-/// which may be 0, and the rest.
+/// Parses the value of the parameter `filename` at the start of `value`. Returns the length in bytes of the
+/// filename without escapes, which may be 0, and the bytes after the filename.
 pub(super) fn parse_filename(value: &[u8]) -> Result<(usize, &[u8]), Fault> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         let (name, rest) = split_unquoted(value);
@@ -35,11 +35,12 @@ pub(super) fn parse_filename(value: &[u8]) -> Result<(usize, &[u8]), Fault> {
     judge(&name).map(|()| (name.len(), rest))
 }
 
-/// Splits a filename at its closing quote.
+/// Splits a filename at its closing quote. Returns the filename, still with its escapes, and the bytes
+/// after the quote; `None` if the filename is refused.
 ///
-/// `\"` and `\\` are escapes. A backslash before anything else stands for itself, as libcurl writes
-/// `C:\tmp\a.png`: it moves nobody's closing quote. But no client writes both, so a filename that does is
-/// refused.
+/// `\"` and `\\` are escapes. A backslash before another byte stands for itself, as libcurl writes
+/// `C:\tmp\a.png`; all servers find the same closing quote there. But no client writes both such a
+/// backslash and `\"`, so a filename with both is refused.
 fn split_quoted(quoted: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut at, mut raw_backslash, mut escaped_quote) = (0, false, false);
     loop {
@@ -72,7 +73,7 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Parses the value of `filename*` (RFC 8187) to its end, and returns its decoded length.
+/// Parses the whole of `value` as that of `filename*` (RFC 8187). Returns the decoded length in bytes.
 pub(super) fn parse_extended(value: &[u8]) -> Result<usize, Fault> {
     let encoded = value.strip_prefix(b"utf-8''").ok_or(Fault::Ambiguous)?;
     let attribute = |byte: &u8| is_token(byte) && !b"*'".contains(byte);
@@ -83,7 +84,7 @@ pub(super) fn parse_extended(value: &[u8]) -> Result<usize, Fault> {
     judge(&decoded).map(|()| decoded.len())
 }
 
-/// Decodes percent-encoded bytes such as `%41`; `None` if a percent sign has no two hex digits behind it.
+/// Decodes percent-encoded bytes such as `%41`; `None` if a percent sign is not followed by two hex digits.
 fn decode_percent(encoded: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
@@ -108,10 +109,10 @@ fn hex_digit(byte: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Checks a filename that is not empty, without its quotes and escapes.
+/// Checks a filename that is not empty, given without its quotes and escapes.
 ///
-/// Where a filename has a semicolon and something that looks like a parameter or an escape beside it,
-/// some servers take the semicolon as its end.
+/// A filename with a semicolon and, beside it, `=` or a backslash is refused: some servers take the
+/// semicolon for its end.
 fn judge(name: &[u8]) -> Result<(), Fault> {
     let ambiguous = name.contains(&b';') && (name.contains(&b'=') || name.contains(&b'\\'));
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
@@ -134,13 +135,14 @@ fn judge(name: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Returns whether a filename is not empty after a server has cleaned it.
+/// Returns whether anything is left of a filename after a server has cleaned it.
 ///
-/// Django (4.2 to 6.0) unescapes HTML entities, cuts all up to the last slash or backslash and removes
-/// what is not printable; if nothing, `.` or `..` is left, it skips the file without reading it, and goes
-/// on to read part headers in the middle of its bytes. This function is stricter: whatever looks like an
-/// entity cuts, as a slash would; and spaces, dots, quotes and characters that are not in [`is_visible`]
-/// count as nothing.
+/// Django (4.2 to 6.0) unescapes HTML entities, removes everything up to the last slash or backslash, and
+/// removes what is not printable. If nothing, `.` or `..` is left, it skips the file without reading it,
+/// and continues to read part headers in the middle of the file's bytes.
+///
+/// This function is stricter. Whatever looks like an entity removes what is before it, as a slash does.
+/// Spaces, dots, quotes and all characters that are not [visible](is_visible) count as removed.
 fn names_something(name: &str) -> bool {
     let mut visible = false;
     let mut rest = name;
@@ -163,7 +165,7 @@ fn names_something(name: &str) -> bool {
 
 /// The effect of a piece of a filename when a server cleans the filename.
 enum Effect {
-    /// The piece is removed, with all that comes before it.
+    /// The piece is removed, with everything before it.
     Cuts,
     /// The piece is removed.
     Vanishes,
@@ -171,10 +173,11 @@ enum Effect {
     Shows,
 }
 
-/// Parses an HTML entity at the beginning of a text. Returns its length and its effect.
+/// Parses the HTML entity at the beginning of a text, if there is one. Returns the length in bytes of the
+/// entity, or of the `&` alone, and its effect.
 ///
-/// An entity by number needs no semicolon. Of the entities by name that need none, two stand for
-/// something invisible: `&nbsp` and `&shy`.
+/// A numeric entity needs no semicolon. Of the named entities that need none, two stand for invisible
+/// characters: `&nbsp` and `&shy`.
 fn entity(text: &str) -> (usize, Effect) {
     let bytes = text.as_bytes();
     let semicolon = |end: usize| end + usize::from(bytes.get(end) == Some(&b';'));
@@ -206,9 +209,11 @@ fn entity(text: &str) -> (usize, Effect) {
     }
 }
 
-/// Returns whether every server finds this character printable: ASCII but for dots and quotes, and
-/// letters that Unicode has had for so long that all tables in use know them. A name in another script
-/// passes by its extension.
+/// Returns whether every server finds this character printable.
+///
+/// Such are ASCII characters except spaces, dots, quotes and slashes, and letters that have been in Unicode
+/// for so long that all tables in use contain them. A filename in another script is accepted because of the
+/// ASCII letters of its extension.
 fn is_visible(c: char) -> bool {
     const LETTERS: &[(char, char)] = &[
         ('\u{c0}', '\u{2af}'),    // Latin

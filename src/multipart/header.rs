@@ -4,9 +4,9 @@ use super::filename::{Fault, parse_extended, parse_filename};
 use super::{Error, Limits, MAX_HEADER_BYTES};
 use crate::form::Kind;
 
-/// Collects the lines of one header block up to the empty line that ends it.
+/// A collection of the lines of one header block, up to the empty line that ends it.
 ///
-/// Limits and line ends are refused at the same byte however the input is cut.
+/// An exceeded limit or a wrong line end is found at the same byte, however the input is cut.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// The bytes of the block: at most [`Limits::header_bytes`].
@@ -25,7 +25,7 @@ impl Block {
         self.lines = 0;
     }
 
-    /// Takes bytes up to the end of the block. Returns the number of bytes that were taken, and whether the
+    /// Adds bytes up to the end of the block. Returns the number of bytes that were added, and whether the
     /// block has ended.
     pub(super) fn take(&mut self, bytes: &[u8], limits: &Limits) -> Result<(usize, bool), Error> {
         let mut used = 0;
@@ -42,7 +42,7 @@ impl Block {
         Ok((used, false))
     }
 
-    /// Takes the bytes before the next one that needs to be judged by itself, and returns their number.
+    /// Adds the bytes before the next one that [`push`](Self::push) must check, and returns their number.
     fn take_plain(&mut self, bytes: &[u8], limits: &Limits) -> usize {
         if self.bytes.last() == Some(&b'\r') {
             return 0;
@@ -60,7 +60,7 @@ impl Block {
         plain
     }
 
-    /// Takes one byte. Returns whether the byte ends the block.
+    /// Checks and adds one byte. Returns whether the byte ends the block.
     fn push(&mut self, byte: u8, limits: &Limits) -> Result<bool, Error> {
         let max = max_bytes(limits);
         if self.bytes.len() >= max {
@@ -95,8 +95,8 @@ impl Block {
         &self.bytes
     }
 
-    /// Returns the disposition of a part that has no other header and writes it as nearly all clients do,
-    /// which is the case of most parts.
+    /// Returns the value of `Content-Disposition` if it is the only header of the part and is spelt with
+    /// these capitals, as in most parts; otherwise `None`.
     fn only_disposition(&self) -> Option<&[u8]> {
         let line = self.bytes[..self.line].strip_suffix(b"\r\n")?;
         let value = line.strip_prefix(b"Content-Disposition: ")?;
@@ -177,7 +177,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The headers that a part may have, each once.
+/// The headers that a part may have, each at most once.
 const KNOWN: [&str; 4] = [
     "Content-Disposition",
     "Content-Type",
@@ -185,17 +185,18 @@ const KNOWN: [&str; 4] = [
     "Content-Length",
 ];
 
-/// The text fields that the official Java SDK types as application/octet-stream, without a filename. None
-/// of these fields decides about the price: busboy makes files of such parts.
+/// The text fields that may be of the type application/octet-stream without a filename. The official Java
+/// SDK sends them so. busboy reads such parts as files, so no field here may decide about the price.
 const OCTET_TEXTS: [&str; 2] = ["input_reference[image_url]", "input_reference[file_id]"];
 
-/// Returns whether a header's name is written as clients write it: with capitals at the beginnings of its
-/// words, or in lower case. Perl's CGI and HTTP::Body know no other.
+/// Returns whether `name` is spelt like `known`, with a capital at the beginning of each word, or like
+/// `known` in lower case. Perl's CGI and HTTP::Body recognize no other spelling.
 fn is_spelt(name: &[u8], known: &[u8]) -> bool {
     name == known || name.iter().eq(known.to_ascii_lowercase().iter())
 }
 
-/// Splits `Name: value`. Whether the name is a token, and the line no folded one, is left to be judged.
+/// Splits a line `Name: value`; `None` if it has another form. The caller must check that the name is a
+/// token, which also excludes folded lines.
 fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let (name, rest) = line.split_at(colon);
@@ -204,7 +205,7 @@ fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && bare).then_some((name, value))
 }
 
-/// Parses `form-data; name=...` and the filenames after it.
+/// Parses the value of `Content-Disposition`, and returns the field's name and the kind of the part.
 fn parse_disposition<'a>(value: &'a [u8], limits: &Limits) -> Result<(&'a str, Kind), Error> {
     let value = value
         .strip_prefix(b"form-data; name=")
@@ -254,10 +255,11 @@ fn parse_disposition<'a>(value: &'a [u8], limits: &Limits) -> Result<(&'a str, K
     Ok((name, kind))
 }
 
-/// Splits a field name, quoted or a token, from what follows it.
+/// Parses a field name, in quotes or as a token, at the start of `value`. Returns the name, and the bytes
+/// after it.
 ///
-/// A name that some server would unescape, trim or decode (RFC 2047, percent signs) to another name
-/// cannot be written with the characters that are let through.
+/// The allowed characters exclude each name that some server would change by unescaping, trimming or
+/// decoding it (RFC 2047, percent signs).
 fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
     let (name, rest, brackets) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
@@ -281,7 +283,7 @@ fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
     Ok((name, rest))
 }
 
-/// Returns whether a type is `text/plain`, by itself or in one of the charsets that agree on ASCII.
+/// Returns whether a media type is `text/plain`, alone or with a charset that contains ASCII.
 fn is_plain_text(value: &[u8]) -> bool {
     let (media_type, rest) = split_unquoted(value);
     if !media_type.eq_ignore_ascii_case(b"text/plain") {
@@ -294,7 +296,7 @@ fn is_plain_text(value: &[u8]) -> bool {
         || charset.is_some_and(|value| is_one_of(value, &["utf-8", "us-ascii", "iso-8859-1"]))
 }
 
-/// Returns whether a type is `image/*` or `application/octet-stream`.
+/// Returns whether a media type is `image/*` or `application/octet-stream`.
 fn is_image_or_octets(value: &[u8]) -> bool {
     if is_octets(value) {
         return true;
@@ -311,7 +313,7 @@ fn is_octets(value: &[u8]) -> bool {
     is_one_of(value, &["application/octet-stream"])
 }
 
-/// Parses a decimal number without sign and without zeros before it.
+/// Parses a decimal number without a sign and without leading zeros; `None` for anything else.
 fn parse_length(value: &[u8]) -> Option<u64> {
     let plain = value.iter().all(u8::is_ascii_digit) && (value == b"0" || !value.starts_with(b"0"));
     if !plain {
@@ -320,7 +322,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Returns whether a value is one of `tokens`, in any case.
+/// Returns whether a value is one of `tokens`, regardless of case.
 fn is_one_of(value: &[u8], tokens: &[&str]) -> bool {
     tokens
         .iter()

@@ -1,8 +1,8 @@
 //! A strict, incremental scanner for `multipart/form-data` request bodies.
 //!
-//! A gate that reads a body more kindly than the server behind it can be told one thing
-//! while the server is told another. So this scanner accepts a subset of RFC 7578 on which
-//! parsers do not differ, and refuses the rest instead of repairing it.
+//! If a gate reads a body more leniently than the server behind it, a client can make the two
+//! read different values. So this scanner accepts a subset of RFC 7578 on which parsers do not
+//! differ, and refuses the rest instead of repairing it.
 //!
 //! # What a body looks like
 //!
@@ -19,7 +19,7 @@
 //!               [ "; filename=" file [ "; filename*=utf-8''" *( attr-char / pct ) ] ]
 //! ```
 //!
-//! Beyond what the grammar can say:
+//! Further rules, which the grammar does not express:
 //!
 //! * The boundary's bytes occur in delimiters only, not in values and not in part headers,
 //!   not even without the CRLF or the dashes before them, and not with CR or LF between
@@ -33,17 +33,17 @@
 //!   section 4.7), and `Content-Length` is the true one.
 //! * The members `input_reference[image_url]` and `[file_id]` may be text typed
 //!   `application/octet-stream`, as the official Java SDK sends them.
-//! * A filename leaves a name when a server has cleaned it.
+//! * Something is left of a filename after a server has cleaned it.
 //! * A part with `filename=""` is a browser's empty file input and has no bytes.
 //!
-//! What the fields mean is not decided here: names that are unknown or repeated, lengths
-//! and the bytes of values are judged by the [`Sink`](crate::form::Sink).
+//! The scanner does not interpret the fields. The [`Sink`](crate::form::Sink) judges names that
+//! are unknown or repeated, and the lengths and bytes of values.
 //!
 //! # Invariants
 //!
-//! 1. Which events the sink sees, which error comes out and what [`Scanner::safe`] answers
-//!    depend on the bytes pushed so far and never on how they were cut. (After the sink has
-//!    refused in the midst of its data, `safe` may lag behind by the slice refused.)
+//! 1. The events that the sink gets, the error and the value of [`Scanner::safe`] depend on the
+//!    bytes pushed so far, never on how they were cut into pieces. (One exception: after the
+//!    sink has refused a slice of data, `safe` may be lower by that slice.)
 //! 2. Memory is bounded by [`MAX_HEADER_BYTES`] and the length of a delimiter, whatever
 //!    the body's length.
 //! 3. The close delimiter is never safe to release.
@@ -68,22 +68,22 @@ pub use scanner::Scanner;
 /// part headers in the middle of its value.
 pub const MAX_HEADER_BYTES: usize = 1022;
 
-/// The maximums of one body, beyond which it is refused.
+/// The limits of one body. A body that exceeds one of them is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The maximum number of parts in a body.
     pub parts: usize,
     /// The maximum number of bytes in the header block of one part, its line ends and the empty line
-    /// included; a larger number than [`MAX_HEADER_BYTES`] counts as that.
+    /// included. More than [`MAX_HEADER_BYTES`] counts as [`MAX_HEADER_BYTES`].
     pub header_bytes: usize,
     /// The maximum number of header lines of one part, the empty line not counted.
     pub header_lines: usize,
-    /// The maximum number of bytes in a filename, unescaped; `filename` and `filename*` each for itself.
+    /// The maximum length in bytes of `filename`, and of `filename*`, each without escapes.
     pub filename_bytes: usize,
 }
 
 impl Default for Limits {
-    /// Returns 32 parts, 1022 bytes and 8 lines of headers in each, and as long a filename as they hold.
+    /// Returns 32 parts, 1022 header bytes and 8 header lines for each part, and 1022 filename bytes.
     fn default() -> Self {
         Self {
             parts: 32,

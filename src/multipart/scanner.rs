@@ -8,23 +8,23 @@ use super::search::{Found, FoundKind, Search};
 use super::{Boundary, Error, Limits};
 use crate::form::{Field, Kind, Release, Sink, Stop};
 
-/// Scans one body, pushed in pieces of any size.
+/// A scanner of one body, which is pushed in pieces of any size.
 ///
-/// The scanner holds no more than one header block ([`Limits::header_bytes`]); of a boundary that the end
-/// of a piece cuts in two it keeps the length alone. It does no IO and reads no clock.
+/// The scanner stores at most one header block ([`Limits::header_bytes`]). Of a boundary that the end of a
+/// piece cuts in two, it stores only a length. It does no IO and reads no clock.
 ///
 /// # What may be released
 ///
-/// [`safe`](Self::safe) lies, in the part that is coming, where its data begin or have been
-/// accepted up to; before a part's headers are judged it lies at the end of the data before
-/// them. So what is withheld is never more than a delimiter line and a header block, plus,
-/// for a part under [`Release::AfterEnd`], the value that the sink has bounded.
+/// The body may be released up to the offset [`safe`](Self::safe). Until a part's headers are accepted,
+/// this is the end of the data before them. Then it is the end of the part's data accepted so far or, under
+/// [`Release::AfterEnd`], still the old offset until the part has ended. So at most a delimiter line and a
+/// header block are withheld and, under [`Release::AfterEnd`], a value, whose length the sink bounds.
 #[derive(Debug)]
 pub struct Scanner {
     search: Search,
     limits: Limits,
     state: State,
-    /// The number of bytes that were taken from the body.
+    /// The number of bytes of the body that were scanned.
     taken: u64,
     /// The number of bytes that may go to the upstream: see [`Scanner::safe`].
     safe: u64,
@@ -34,19 +34,21 @@ pub struct Scanner {
     part: Part,
 }
 
-/// The position in the body of the next byte.
+/// The state of a scanner: its position in the body.
 #[derive(Debug)]
 enum State {
-    /// The scanner is in the first delimiter, which may lack its CRLF; `matched` of its bytes have come.
+    /// The scanner is in the first delimiter, which may lack its CRLF. `matched` is the offset of the next
+    /// byte in the delimiter, or 0 before the first byte.
     Start { matched: usize },
-    /// The scanner is behind a delimiter, whose next two bytes tell whether it is the last.
+    /// The scanner is behind a delimiter. The next two bytes show whether it is the last. `first` is the
+    /// first of the two, if it has been read.
     Suffix { first: Option<u8> },
     /// The scanner is in a part's header block.
     Headers,
-    /// The scanner is in a part's data. `held` is the range of the delimiter that has come and may still
-    /// turn out to be data: see [`Found::held`].
+    /// The scanner is in a part's data. `held` is the range of the delimiter that the last bytes read are
+    /// equal to. They may still turn out to be data: see [`Found::held`].
     Data { held: Range<usize> },
-    /// The scanner is behind the close delimiter; `matched` bytes of CRLF CRLF have come.
+    /// The scanner is behind the close delimiter, and has read `matched` bytes of CRLF CRLF.
     Epilogue { matched: usize },
     /// The end of the body was accepted.
     Finished,
@@ -119,11 +121,12 @@ impl Scanner {
         }
     }
 
-    /// Ends the body: `Ok` only if all of it follows the grammar. More bytes after that are refused.
+    /// Ends the body. Returns `Ok` only if the whole body follows the grammar. Bytes that are pushed after
+    /// that are refused.
     ///
     /// # Errors
     ///
-    /// [`Error::Truncated`] without a close delimiter, [`Error::Epilogue`] with half a CRLF behind it, or
+    /// [`Error::Truncated`] if there is no close delimiter, [`Error::Epilogue`] if half a CRLF follows it, or
     /// the error of an earlier call.
     pub fn finish<S: Sink>(&mut self, _sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
         let error = match &self.state {
@@ -144,16 +147,16 @@ impl Scanner {
 
     /// Returns the number of bytes from the body's start that may go to the upstream.
     ///
-    /// It never decreases, never exceeds what was pushed, and stands still after an error.
-    /// The bytes of a part, its delimiter line included, are below it only after the sink's
-    /// `begin` has accepted the part, and under [`Release::AfterEnd`] only after its `end`.
-    /// The CRLF of the close delimiter and all that follows are never below it: they are
-    /// the caller's to release, once [`finish`](Self::finish) has answered `Ok`.
+    /// The number never decreases, never exceeds what was pushed, and does not change after an error. It
+    /// includes a part, with the delimiter line before it, only after the sink's `begin` has accepted the
+    /// part, and under [`Release::AfterEnd`] only after the sink's `end`. It never includes the close
+    /// delimiter, with its CRLF, and what follows: the caller releases these after
+    /// [`finish`](Self::finish) has returned `Ok`.
     pub fn safe(&self) -> u64 {
         self.safe
     }
 
-    /// Takes at least one byte of `rest`, and returns the number of bytes that it has taken.
+    /// Scans at least one byte of `rest`, and returns the number of bytes that were scanned.
     fn step<S: Sink>(
         &mut self,
         rest: &[u8],
@@ -310,7 +313,7 @@ impl Scanner {
 
         self.emit(&seam[..found.data.min(before)], sink)?;
         if found.kind == FoundKind::Nothing && fresh < rest.len() {
-            // All that was held is data; the rest is searched where it lies.
+            // The held bytes are data. The rest is searched without copying it.
             self.state = State::Data { held: 0..0 };
             return self.data(0..0, rest, sink);
         }
@@ -318,7 +321,7 @@ impl Scanner {
         Ok(self.settle(found, seam.len())? - before)
     }
 
-    /// Acts on what was found in a window, and returns the number of bytes of the window that are done.
+    /// Sets the state after a search in a window of `window` bytes, and returns how many of them are scanned.
     fn settle<R>(&mut self, found: Found, window: usize) -> Result<usize, Stop<Error, R>> {
         match found.kind {
             FoundKind::Nothing => {
@@ -335,7 +338,7 @@ impl Scanner {
         }
     }
 
-    /// Gives data to the sink.
+    /// Passes data of the current part to the sink, and counts them.
     fn emit<S: Sink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
         if bytes.is_empty() {
             return Ok(());

@@ -7,13 +7,14 @@ use super::boundary::{LEAD, MAX_BOUNDARY};
 
 /// A search for the boundary of one body.
 ///
-/// It looks for the boundary by itself, since some parsers split at a boundary without the CRLF and the
-/// dashes of a delimiter: such a place must not pass for data. And it ignores line breaks, since one
-/// parser (npm parse-multipart-data 1.5.0) leaves CR and LF out while it compares: `bound LF ary` is a
-/// delimiter to it.
+/// The search looks for the boundary alone, because some parsers split even at a boundary without the CRLF
+/// and the dashes of a delimiter. Such a place must not be taken for data. The search ignores line breaks
+/// in the boundary, because one parser (npm parse-multipart-data 1.5.0) leaves CR and LF out while it
+/// compares: it takes `bound LF ary` for a delimiter.
 ///
-/// A boundary of `n` bytes, interrupted or not, covers at least `n` bytes that are its own or line
-/// breaks. So of most data one byte in `n` is looked at: if that byte is neither, no boundary covers it.
+/// A boundary of `n` bytes covers at least `n` bytes of the body, each of them one of its own bytes or a
+/// line break. So in most data the search reads only one byte in `n`: a byte of another value is in no
+/// boundary.
 #[derive(Debug)]
 pub(super) struct Search {
     boundary: Boundary,
@@ -21,18 +22,18 @@ pub(super) struct Search {
     members: [bool; 256],
     /// The failure function of the boundary: see [`borders`].
     borders: [u8; MAX_BOUNDARY],
-    /// The number of the boundary's bytes that the data so far end with, line breaks left out.
+    /// The number of the boundary's first bytes with which the data so far end, line breaks left out.
     matched: usize,
 }
 
 /// The result of searching a window of data.
 pub(super) struct Found {
-    /// The number of bytes at the beginning of the window that are data for certain.
+    /// The number of bytes at the beginning of the window that are certain to be data.
     pub(super) data: usize,
     pub(super) kind: FoundKind,
-    /// The end of the window that a boundary may begin with, where there is no boundary: as a range of
-    /// the delimiter. It begins at 0 if the delimiter may have begun, and behind the dashes if only the
-    /// bare boundary may.
+    /// The last bytes of a window without a boundary, if a delimiter or a boundary may begin with them; else
+    /// empty. They are given as the range of the delimiter that has the same bytes. It begins at 0 if they
+    /// may begin a delimiter, and behind the dashes if they may begin only a boundary without its dashes.
     pub(super) held: Range<usize>,
 }
 
@@ -46,7 +47,7 @@ pub(super) enum FoundKind {
     Stray,
 }
 
-/// The boundary that ends first, by the offset of its end.
+/// The occurrence of the boundary that ends first. `end` is the offset behind its last byte.
 struct Hit {
     end: usize,
     /// Whether the boundary is free of line breaks.
@@ -77,14 +78,14 @@ impl Search {
         self.find(bytes, 0).is_some()
     }
 
-    /// Starts the data of a part: earlier bytes can be no part of a boundary.
+    /// Starts the search in the data of a new part. No boundary can begin in the bytes before them.
     pub(super) fn start(&mut self) {
         self.matched = 0;
     }
 
-    /// Skips bytes that are data for certain. The next window begins behind them.
+    /// Skips bytes that are certain to be data. The next window begins behind them.
     pub(super) fn pass(&mut self, bytes: &[u8]) {
-        // The last bytes decide, one fewer than the boundary has.
+        // Only the last bytes matter: at most all but one byte of a boundary can be among them.
         let mut missing = self.boundary.as_bytes().len() - 1;
         let mut from = bytes.len();
         for (at, byte) in bytes.iter().enumerate().rev() {
@@ -100,7 +101,8 @@ impl Search {
         }
     }
 
-    /// Returns the number of the boundary's bytes that match up to `byte`, where `matched` did before it.
+    /// Returns how many of the boundary's first bytes the data end with after `byte` is added to them.
+    /// Before, they ended with `matched` of them.
     fn advance(&self, mut matched: usize, byte: u8) -> usize {
         if is_line_break(byte) {
             return matched;
@@ -112,10 +114,10 @@ impl Search {
         matched + usize::from(boundary.get(matched) == Some(&byte))
     }
 
-    /// Finds the first boundary in `bytes`, where the data before them end with the first `matched` bytes
-    /// of the boundary.
+    /// Finds the boundary that ends first in `bytes`. The data before `bytes` end with the boundary's first
+    /// `matched` bytes.
     fn find(&self, bytes: &[u8], matched: usize) -> Option<Hit> {
-        // No boundary that begins before `from` is missed.
+        // All boundaries that begin before `from` have been excluded.
         let mut from = 0;
         if matched > 0 {
             match self.find_in_run(bytes, 0, matched) {
@@ -131,7 +133,7 @@ impl Search {
         }
         let member = |byte: &u8| self.members[usize::from(*byte)];
         loop {
-            // Whatever begins at `from` or behind it covers two neighbours of these.
+            // Each boundary that begins at `from` or later covers one of these pairs of neighbouring bytes.
             let mut probe = from + boundary.len() - 2;
             while let [first, second] = bytes.get(probe..probe + 2)?
                 && !(member(first) & member(second))
@@ -149,8 +151,8 @@ impl Search {
         }
     }
 
-    /// Searches up to a byte that is in no boundary. Returns the boundary's end, or the offset behind
-    /// that byte if there is no boundary before it.
+    /// Searches from the offset `from` up to the first byte that can be in no boundary. Returns the boundary
+    /// that it finds, or as the error the offset behind that byte.
     fn find_in_run(&self, bytes: &[u8], from: usize, mut matched: usize) -> Result<Hit, usize> {
         let boundary = self.boundary.as_bytes();
         for (at, &byte) in bytes.iter().enumerate().skip(from) {
@@ -170,8 +172,8 @@ impl Search {
         Err(bytes.len())
     }
 
-    /// Searches a window of data. The bytes before it cannot be a part of a delimiter, or of a boundary
-    /// that no line break interrupts.
+    /// Searches a window of data. The bytes before the window must not be the beginning of a delimiter, or
+    /// of a boundary that no line break interrupts.
     pub(super) fn look(&self, window: &[u8]) -> Found {
         let Some(Hit { end, whole }) = self.find(window, self.matched) else {
             let held = self.held(window);
@@ -189,8 +191,8 @@ impl Search {
                 held: 0..0,
             }
         } else {
-            // The data before the error end where they would if the boundary's last byte
-            // came by itself, so that the cut of the input does not show.
+            // The data end where they would if the boundary's last byte were a piece by itself, so that the
+            // result does not depend on the cut of the input.
             let before = &window[..end - 1];
             Found {
                 data: before.len() - self.held(before).len(),
@@ -201,11 +203,11 @@ impl Search {
     }
 
     /// Finds the longest end of the window that may be the beginning of a delimiter or of the boundary
-    /// itself, and returns it as a range of the delimiter, as [`Found::held`] has it. There is no
-    /// whole boundary in the window.
+    /// itself. Returns it as a range of the delimiter, like [`Found::held`]. The window must contain no
+    /// boundary.
     ///
-    /// This runs once for each piece of a body, which a client may cut small: so it takes
-    /// time in proportion to the boundary's length and not to its square.
+    /// This runs once for each piece of a body, and a client may send small pieces. So its time is
+    /// proportional to the boundary's length, not to the square of the length.
     fn held(&self, window: &[u8]) -> Range<usize> {
         let delimiter = self.boundary.delimiter();
         let boundary = self.boundary.as_bytes();
@@ -222,7 +224,7 @@ impl Search {
         let Some(at) = memchr::memchr(boundary[0], tail) else {
             return 0..0;
         };
-        // Only an end that is shorter than the boundary is left: the window has no boundary.
+        // The window has no boundary, so the end that is sought is shorter than the boundary.
         let mut matched = 0;
         for &byte in &tail[at..] {
             matched = match is_line_break(byte) {
@@ -241,8 +243,8 @@ fn is_line_break(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
-/// Computes the failure function of Knuth, Morris and Pratt: for each beginning of a boundary, by its
-/// length less one, the length of the longest shorter beginning that it ends with.
+/// Computes the failure function of Knuth, Morris and Pratt. Entry `i` concerns the boundary's first `i + 1`
+/// bytes: it is the length of the longest shorter beginning of the boundary with which they end.
 fn borders(boundary: &[u8]) -> [u8; MAX_BOUNDARY] {
     let mut borders = [0; MAX_BOUNDARY];
     let mut length = 0_u8;
@@ -268,7 +270,7 @@ mod tests {
         Search::new(Boundary::from_content_type(&content_type).unwrap())
     }
 
-    /// Returns the first end of a boundary, by trying them all with the line breaks removed.
+    /// Returns the offset behind the first boundary, by trying each offset with the line breaks removed.
     fn first_end(data: &[u8], boundary: &str) -> Option<usize> {
         let text = |end| data[..end].iter().filter(|b| !is_line_break(**b)).copied();
         (1..=data.len()).find(|&end| {

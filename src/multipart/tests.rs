@@ -1,5 +1,5 @@
-//! Scans each body whole, byte by byte and cut at every offset, with the same outcome, and checks the
-//! promises of [`Scanner::safe`] on the way.
+//! Tests that each body has the same outcome when it is scanned whole, byte by byte, and cut at every
+//! offset. Also checks what [`Scanner::safe`] promises.
 
 mod content_types;
 mod dispositions;
@@ -17,7 +17,7 @@ use crate::form::{Field, Kind, Release, Sink, Stop};
 /// The boundary of the bodies that are written by hand.
 const BOUNDARY: &str = "X.b-X";
 
-/// The headers of a part that the policy judges.
+/// The headers of a part whose field the policy judges.
 const MODEL: &str = "Content-Disposition: form-data; name=\"model\"";
 
 /// The maximum number of bytes of a field under [`Release::AfterEnd`].
@@ -175,7 +175,7 @@ impl Case {
         expected
     }
 
-    /// Scans the body byte by byte. Returns the outcome, and what was safe after each byte.
+    /// Scans the body byte by byte. Returns the outcome, and the value of `safe` after each byte.
     fn byte_by_byte(&self) -> (Outcome, Vec<u64>) {
         let mut scanner = Scanner::new(self.boundary.clone(), self.limits);
         let mut sink = Recorder::default();
@@ -224,7 +224,7 @@ impl Case {
         poisoned(scanner, sink, verdict)
     }
 
-    /// Compares `safe` with the places of the parts, which are found in another way.
+    /// Checks the values of `safe` against the offsets of the parts, which are found in another way.
     fn check_release(&self, outcome: &Outcome, safe: &[u64]) {
         let delimiter = [b"\r\n--", self.boundary.as_bytes()].concat();
         let ends: Vec<usize> = memmem::find_iter(&self.body, &delimiter)
@@ -258,7 +258,7 @@ impl Case {
     }
 }
 
-/// Ends a scan that has its verdict, and asserts that the verdict cannot be changed.
+/// Makes the outcome of a scan that ended with `verdict`, and asserts that later calls do not change it.
 fn poisoned(mut scanner: Scanner, mut sink: Recorder, verdict: Verdict) -> Outcome {
     let later = match &verdict {
         Ok(()) => Err(Stop::Syntax(Error::Epilogue)),

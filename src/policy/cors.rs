@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// The web pages that may use the gate from a browser, and what their requests may have.
 ///
-/// No cookie opens anything here, so `access-control-allow-credentials` is absent on purpose: a page
-/// has to know the key that it sends.
+/// The gate accepts no cookies, so `access-control-allow-credentials` is absent on purpose: a page must
+/// itself know the key that it sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
     /// The origins of the pages, such as `https://app.example.com`; `None` for any.
@@ -19,7 +19,7 @@ pub struct Cors {
 }
 
 const METHODS: &str = "GET, HEAD, POST, DELETE";
-/// The headers that the SDKs and other clients of the API send. `*` would not stand for `authorization`.
+/// The headers that the SDKs and other clients of the API send. `*` would not include `authorization`.
 const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, if-match, if-modified-since, \
     if-none-match, if-range, if-unmodified-since, openai-beta, openai-organization, openai-project, range, \
     traceparent, tracestate, user-agent, x-client-request-id, x-request-id, x-stainless-arch, \
@@ -38,7 +38,7 @@ const RESPONSE_HEADERS: &str = "accept-ranges, allow, content-disposition, conte
 type Header = (&'static str, String);
 
 impl Cors {
-    /// Returns the CORS headers of an answer, given the request's `Origin`, or `None` where it has none.
+    /// Returns the CORS headers of an answer. `origin` is the request's `Origin`; `None` if it has none.
     pub fn headers(&self, origin: Option<&str>) -> Vec<Header> {
         let mut headers = Vec::with_capacity(3);
         let Some(origins) = &self.origins else {

@@ -1,5 +1,5 @@
-//! Tells a client which limit its request exceeds: what remains, what the request takes and when the
-//! limit is whole again, in the client's currency.
+//! Describes for a client the limit that its request exceeds: what remains, what the request uses, and when
+//! the whole limit is available again, in the client's currency.
 
 use std::fmt::{self, Display as _};
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub struct Exceeded {
     pub is_shared: bool,
     /// The amount that is reserved or posted already in the window, in the unit of the limit's measure.
     pub used: u64,
-    /// The amount that the request takes, in the same unit; `None` while the amount is not known.
+    /// The amount that the request would use, in the same unit; `None` while the amount is not known.
     pub takes: Option<u64>,
-    /// The end of the window, in seconds since the epoch; `None` where waiting for it does not help.
+    /// The end of the window, in seconds since the epoch; `None` if waiting for it does not help.
     pub resets: Option<u64>,
     /// The time at which the limit was found to be exceeded.
     pub at: Timestamp,
@@ -47,8 +47,8 @@ impl From<&Group> for Terms {
 }
 
 impl Terms {
-    /// Converts a list cost in nanos of USD to what the client pays; `None` where it is the same, or has
-    /// no exact amount.
+    /// Converts a list cost in nanos of USD to the amount that the client pays; `None` if that amount is the
+    /// same, or cannot be expressed exactly.
     pub fn billed(&self, list: u64) -> Option<Amount> {
         let is_list = &*self.currency == "USD" && self.multiplier.thousandths() == 1000;
         let billed = self.multiplier.apply(Amount::from_nanos(list)?);
@@ -62,14 +62,14 @@ impl Exceeded {
         self.limit.remaining(self.used)
     }
 
-    /// Returns the number of seconds until the limit is whole again, at least one; `None` where waiting
-    /// does not help.
+    /// Returns the number of seconds until the whole limit is available again, at least one; `None` if
+    /// waiting does not help.
     pub fn wait(&self) -> Option<u64> {
         let resets = self.resets?;
         Some(resets.saturating_sub(self.at.seconds()).max(1))
     }
 
-    /// Writes an amount of what the limit counts, with its unit.
+    /// Writes an amount of the limit's measure, with its unit.
     fn write(&self, f: &mut fmt::Formatter<'_>, value: u64) -> fmt::Result {
         let amount = Amount::from_nanos(value).unwrap_or(Amount::MAX);
         match self.limit.measure {
@@ -156,8 +156,8 @@ impl fmt::Display for Exceeded {
     }
 }
 
-/// Returns a wait in words, such as `about 2 days`: in the largest unit of which there are at least two,
-/// rounded to the nearest.
+/// Returns a wait in words, such as `about 2 days`: in the largest unit that it contains at least twice,
+/// rounded to the nearest number.
 fn wait_in_words(seconds: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
     let unit = UNITS.iter().find(|(length, _)| seconds >= 2 * length);

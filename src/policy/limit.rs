@@ -1,10 +1,10 @@
 //! Limits on what a key or a group may ask for, and the windows in which they are counted.
 //!
 //! Windows are fixed and aligned to UTC: a minute starts at second 0, a day at 00:00, a
-//! month on its first day. At the edge of a window the whole limit is there again, so in
-//! the worst case a client gets twice the limit within one window's length, once on either
-//! side of an edge. In return every gate of a fleet agrees on the window without talking
-//! to the others, and a few rows per limit are all that a ledger has to keep.
+//! month on its first day. At the start of a window the whole limit is available again. So in
+//! the worst case a client uses twice the limit within one window's length: once before and
+//! once after an edge. In return every gate of a fleet agrees on the window without
+//! communication, and a ledger has to keep only a few rows per limit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,9 +35,9 @@ pub enum Measure {
     Requests,
     /// The number of seconds of video.
     VideoSeconds,
-    /// List cost, in nanos of USD.
+    /// The list cost, in nanos (billionths) of a USD.
     ListCost,
-    /// Billed cost, in nanos of the group's currency.
+    /// The billed cost, in nanos (billionths) of a unit of the group's currency.
     BilledCost,
     /// The purchase cost of a channel's jobs, in nanos of the channel's purchase currency. No limit of a
     /// key or group counts this measure.
@@ -59,13 +59,13 @@ impl Measure {
         }
     }
 
-    /// Returns whether the measure is a cost whose sums are of one currency each.
+    /// Returns whether the measure is a cost that occurs in several currencies, each with a sum of its own.
     pub const fn has_currency(self) -> bool {
         matches!(self, Self::BilledCost | Self::Cost)
     }
 
-    /// Returns whether the measure is an amount of money: a limit of it is a budget, which no retry
-    /// restores soon.
+    /// Returns whether the measure is an amount of money. A limit of it is a budget, and a retry soon does
+    /// not help against a spent budget.
     pub const fn is_budget(self) -> bool {
         matches!(self, Self::ListCost | Self::BilledCost | Self::Cost)
     }
@@ -146,13 +146,13 @@ const fn days_in_month(year: u64, month: u32) -> u64 {
 pub struct Limit {
     /// The measure that is counted.
     pub measure: Measure,
-    /// The window in which it is counted; [`Window::Total`] for [`Measure::InFlight`].
+    /// The window in which the measure is counted; [`Window::Total`] for [`Measure::InFlight`].
     pub window: Window,
     /// The maximum that may be reserved or posted: a count, seconds, or nanos.
     pub max: u64,
 }
 
-/// The reason why a text is no limit.
+/// The reason why a text cannot be parsed as a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseLimitError {
     /// The text has no `/window` where one is needed.
@@ -161,17 +161,17 @@ pub enum ParseLimitError {
     /// The text has a window where none is allowed.
     #[error("write the number alone: jobs in flight have no window")]
     HasWindow,
-    /// The text behind the slash is no window, as in `10/week`.
+    /// The text behind the slash is not the name of a window, as in `10/week`.
     #[error("`{0}` is no window: write min, hour, day, month or total")]
     UnknownWindow(String),
-    /// The number is not a plain one, or is too large or too precise to be kept exactly.
+    /// The number is not a plain decimal number, or is too large or too precise to be kept exactly.
     #[error("`{0}` is no number that can be kept exactly")]
     BadNumber(String),
 }
 
 impl Limit {
-    /// Returns the amount of the limit that is left where `used` is used: zero where the limit was
-    /// lowered below that.
+    /// Returns the amount of the limit that is left when `used` is used; zero if the limit was lowered below
+    /// `used`.
     pub const fn remaining(&self, used: u64) -> u64 {
         self.max.saturating_sub(used)
     }

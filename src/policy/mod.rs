@@ -1,7 +1,7 @@
 //! The policy: a create request and a key become a [`Permit`] or a [`Refusal`].
 //!
-//! **Invariant**: a [`Permit`] comes out of [`permit()`] and [`permit_remix`] alone. What needs
-//! permission takes one, so that forgetting to ask does not compile.
+//! **Invariant**: only [`permit()`] and [`permit_remix`] make a [`Permit`]. Code that needs permission takes
+//! one as a parameter, so that code that forgot to ask does not compile.
 
 mod cors;
 mod exceeded;
@@ -31,7 +31,7 @@ use crate::money::Multiplier;
 pub struct Key {
     /// The name that labels the key in metrics, the ledger and logs.
     pub name: Arc<str>,
-    /// The group whose price the key pays.
+    /// The key's group, which sets the price that the key pays.
     pub group: Arc<Group>,
     /// The models, sizes and durations that the key may ask for.
     pub allow: Allow,
@@ -51,9 +51,9 @@ impl Key {
 /// A group: a multiplier, a currency and limits for the keys in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The name that labels the group.
+    /// The name that labels the group in metrics and the ledger.
     pub name: Arc<str>,
-    /// The multiplier: the billed cost of one USD of list price.
+    /// The multiplier: the billed cost of one USD of list price, in the group's currency.
     pub multiplier: Multiplier,
     /// The name of the currency, a label: `CNY`.
     pub currency: Arc<str>,
@@ -95,18 +95,18 @@ impl Allow {
     }
 }
 
-/// The model, size and seconds of a create request, as far as they are known.
+/// The model, size and seconds that a create request asks for; `None` for those that are not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked<'a> {
-    /// The field `model`.
+    /// The value of the field `model`.
     pub model: Option<&'a str>,
-    /// The field `size`.
+    /// The value of the field `size`.
     pub size: Option<&'a str>,
-    /// The field `seconds`.
+    /// The value of the field `seconds`.
     pub seconds: Option<&'a str>,
 }
 
-/// The policy's field that a refusal is about.
+/// One of the fields of a request that the policy judges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Param {
     /// The field `model`.

@@ -9,16 +9,16 @@ use crate::money::Amount;
 /// The sizes and durations that a key may ask for of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer<'c> {
-    /// The model.
+    /// The model that the key may ask for.
     pub model: &'c Arc<Model>,
-    /// The sizes, at least one, each with the key's price of one second, in its group's currency.
+    /// The allowed sizes, at least one, each with the key's price of one second in its group's currency.
     pub sizes: Vec<(&'c Size, Amount)>,
-    /// The durations, at least one.
+    /// The allowed durations, at least one.
     pub seconds: Vec<&'c Seconds>,
 }
 
-/// Lists the models that a key may ask for, in the order of the catalog: those of which at least one size
-/// and one duration is allowed.
+/// Lists the models that a key may ask for, in the order of the catalog. At least one size and one duration
+/// of each is allowed.
 pub fn offers<'c>(catalog: &'c Catalog, key: &Key) -> Vec<Offer<'c>> {
     let models = catalog.models();
     models.filter_map(|model| offer(model, key)).collect()

@@ -15,17 +15,17 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Returns the model.
+    /// Returns the model of the video.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
 
-    /// Returns the size: the one asked for, or the model's default.
+    /// Returns the size of the video: the one asked for, or the model's default.
     pub fn size(&self) -> &Size {
         &self.size
     }
 
-    /// Returns the duration in seconds: the one asked for, or the model's default.
+    /// Returns the duration of the video in seconds: the one asked for, or the model's default.
     pub fn seconds(&self) -> u32 {
         self.seconds
     }
@@ -36,8 +36,8 @@ impl Permit {
     }
 }
 
-/// Judges the fields of a request that are known so far: an error means that no further field could make
-/// the request permissible.
+/// Judges the fields of a request that are known so far. An error means that the request cannot become
+/// permissible, whatever further fields it has.
 ///
 /// # Errors
 /// The refusal, which [`permit`] would return as well.
@@ -63,7 +63,7 @@ pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refus
 /// Decides whether a whole request is permitted. A field that was left out has the model's default.
 ///
 /// # Errors
-/// The refusal.
+/// The reason why the request is not permitted.
 pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, Refusal> {
     let Some(name) = asked.model else {
         let allowed = allowed_models(catalog, key);
@@ -91,11 +91,11 @@ pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, 
 
 /// Decides whether a whole remix is permitted, which has the model, size and seconds of its source.
 ///
-/// A channel may have rendered other seconds than are on offer. The price is per second, so such a source
-/// can be remixed all the same, by a key that may ask for at least as many seconds.
+/// A channel may have rendered a number of seconds that is not on offer. The price is per second, so such a
+/// source can still be remixed, by a key that may ask for at least as many seconds.
 ///
 /// # Errors
-/// The refusal.
+/// The reason why the remix is not permitted.
 pub fn permit_remix(catalog: &Catalog, key: &Key, source: Asked<'_>) -> Result<Permit, Refusal> {
     let refusal = match permit(catalog, key, source) {
         Err(refusal) if refusal.param() == Some(Param::Seconds) => refusal,
@@ -156,7 +156,7 @@ fn judge_model<'c>(catalog: &'c Catalog, key: &Key, name: &str) -> Result<&'c Ar
     Ok(model)
 }
 
-/// The models that the request may still turn out to be for, given the fields that are known.
+/// The models that the request may be for, given the fields that are known.
 #[derive(Clone, Copy)]
 struct Candidates<'a> {
     catalog: &'a Catalog,

@@ -1,20 +1,19 @@
-//! The rate limits that clients are told with each answer to a create.
+//! The rate limits that are sent to clients with each answer to a create.
 
 use super::{Key, Limit, Measure, Timestamp};
 
-/// The measures whose limits are sent in `x-ratelimit-*` headers. The usage route tells of budgets.
+/// The measures whose limits are sent in `x-ratelimit-*` headers. The usage route shows budgets.
 const TOLD: [Measure; 3] = [Measure::Requests, Measure::VideoSeconds, Measure::InFlight];
 
-/// The state of a limit, as clients are told.
+/// The state of a limit, as it is sent to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The limit.
+    /// The limit whose state this is.
     pub limit: Limit,
-    /// The amount of the limit that is left; `None` where the ledger does not return it with its
-    /// decision.
+    /// The amount of the limit that is left; `None` if the ledger does not return it with its decision.
     pub remaining: Option<u64>,
-    /// The number of seconds until the whole limit is there again, at least one; `None` where its window
-    /// has no end.
+    /// The number of seconds until the whole limit is available again, at least one; `None` if its window has
+    /// no end.
     pub resets_in: Option<u64>,
 }
 
@@ -30,9 +29,10 @@ impl RateLimit {
         }
     }
 
-    /// Returns a key that sorts limits of one measure by which of them stops a client first. The limit
-    /// with the least left comes first, and of equals the one that lasts longer; where what is left is
-    /// not known, the one with the shorter window.
+    /// Returns a key that sorts limits of one measure by which of them stops a client first.
+    ///
+    /// The limit with the least left comes first; of two with as much left, the one that ends later. If what
+    /// is left is not known, the limit that ends sooner comes first.
     fn urgency(&self) -> (u64, std::cmp::Reverse<u64>) {
         let wait = self.resets_in.unwrap_or(u64::MAX);
         match self.remaining {
@@ -42,9 +42,9 @@ impl RateLimit {
     }
 }
 
-/// Lists the limits that a key's clients are told of, one for each measure: the limit that stops them
-/// first. `used` is how much of each limit of the key and then of its group is used; empty where that is
-/// not known.
+/// Returns, for each measure that clients are told of, the limit of `key` that stops its clients first.
+///
+/// `used` is the used amount of each limit of the key and then of its group; empty if that is not known.
 pub fn rate_limits(key: &Key, used: &[u64], now: Timestamp) -> impl Iterator<Item = RateLimit> {
     TOLD.into_iter().filter_map(move |measure| {
         let limits = key.limits.iter().chain(&key.group.limits).enumerate();
@@ -118,7 +118,7 @@ mod tests {
                     ("4", Some(0), None),
                 ],
             ),
-            // Two limits have as much left: the one that lasts longer is told.
+            // Two limits have as much left: the one that ends later is returned.
             (
                 &[8, 98, 1, 0, 30, 60],
                 [

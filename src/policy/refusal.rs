@@ -1,11 +1,11 @@
-//! The reasons why a request is not permitted, and the values that would be.
+//! The reasons why a request is not permitted, and the values that are permitted instead.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::Param;
 
-/// The reason why a request is not permitted, with the values that would be.
+/// The reason why a request is not permitted, with the values that are permitted instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The body ended without a model.
@@ -13,7 +13,7 @@ pub enum Refusal {
         /// The models that this key may ask for.
         allowed: Vec<Arc<str>>,
     },
-    /// No catalog entry offers the value (for the model, where one is known).
+    /// The value is not on offer: no model has it or, if the model is known, that model does not have it.
     NotOffered {
         /// The field of the value.
         param: Param,
@@ -22,11 +22,11 @@ pub enum Refusal {
         /// The values that this key may ask for instead.
         allowed: Vec<Arc<str>>,
     },
-    /// The catalog offers the value, and this key may not have it.
+    /// The catalog offers the value, but this key may not ask for it.
     NotAllowed {
         /// The field of the value.
         param: Param,
-        /// The value that was asked for, or the default that stands for it.
+        /// The value that was asked for, or the default of a field that was left out.
         asked: String,
         /// Whether the value is the default of a field that was left out.
         default: bool,
@@ -38,7 +38,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the field that the refusal is about.
+    /// Returns the field that the refusal is about; `None` if it is about the cost.
     pub fn param(&self) -> Option<Param> {
         match self {
             Self::NoModel { .. } => Some(Param::Model),

@@ -149,8 +149,8 @@ fn refused_seconds_are_told_in_the_plural() {
     );
 }
 
-/// A request that is refused early is refused in the end, and one that is permitted in the end was never
-/// refused on the way, in whatever order the fields came.
+/// Checks that a request that is refused early is refused in the end, and that one that is permitted in the
+/// end was never refused before, in whatever order its fields came.
 #[test]
 fn early_judgement_agrees_with_the_last_one() {
     let catalog = catalog();
@@ -187,7 +187,7 @@ fn early_judgement_agrees_with_the_last_one() {
     }
 }
 
-/// The seconds that a source was rendered with need not be on offer: a remix of it costs as much.
+/// Checks that the seconds of a source need not be on offer: a remix of it costs as much.
 #[test]
 fn a_remix_has_the_seconds_of_its_source() {
     let all = || Allow::default();

@@ -1,4 +1,4 @@
-//! Decides whether a client key lets its client in at a given time.
+//! Decides whether a client key is valid at a given time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,42 +6,43 @@ use std::sync::Arc;
 use super::{Key, Timestamp};
 use crate::calendar::format_rfc3339;
 
-/// The key that one digest opens, and when. A key has several digests while it is replaced.
+/// The key that one digest belongs to, and the digest's validity. A key has several digests while its secret
+/// is being replaced.
 #[derive(Debug, Clone)]
 pub struct KeyEntry {
     /// The key, which stays the same when its digests are replaced.
     pub key: Arc<Key>,
-    /// The time in which the digest opens the key.
+    /// The time in which the digest is valid.
     pub validity: Validity,
 }
 
 impl KeyEntry {
-    /// Returns the key, if it lets its client in at `now`.
+    /// Returns the key, if the digest is valid at `now`.
     ///
     /// # Errors
-    /// The reason why the key does not let its client in.
+    /// The reason why the digest is not valid.
     pub fn valid_key(&self, now: Timestamp) -> Result<&Arc<Key>, KeyFault> {
         self.validity.judge(now).map(|()| &self.key)
     }
 }
 
-/// The time in which a digest of a client key lets its client in. The default is always.
+/// The time in which a digest of a client key is valid. By default it is always valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Validity {
     /// Whether the key is switched off.
     pub disabled: bool,
     /// The last moment at which the key is valid; `None` where it does not expire.
     pub not_after: Option<Timestamp>,
-    /// The time at which the digest stops counting, since another has replaced it; `None` where it stays.
+    /// The time from which the digest is not valid, since another has replaced it; `None` if it stays valid.
     pub until: Option<Timestamp>,
 }
 
 impl Validity {
-    /// Decides whether the key lets its client in at `now`. A fault of the key comes before a fault of
-    /// this digest.
+    /// Checks that the digest is valid at `now`. A reason that concerns the whole key is returned before one
+    /// that concerns this digest.
     ///
     /// # Errors
-    /// The reason why the client is not let in.
+    /// The reason why the digest is not valid.
     pub fn judge(&self, now: Timestamp) -> Result<(), KeyFault> {
         if self.disabled {
             return Err(KeyFault::Disabled);
@@ -56,12 +57,12 @@ impl Validity {
     }
 }
 
-/// The reason why a request has no client key that lets its client in.
+/// The reason why a request has no valid client key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFault {
     /// The request has no key.
     Missing,
-    /// The digest of the request's key is that of no client key.
+    /// No client key has the digest of the request's key.
     Unknown,
     /// The key is switched off.
     Disabled,
@@ -70,9 +71,9 @@ pub enum KeyFault {
         /// The last moment at which the key was valid.
         at: Timestamp,
     },
-    /// This digest has been replaced; its key has another.
+    /// The digest has been replaced by another digest of the same key.
     Replaced {
-        /// The time at which the digest stopped counting.
+        /// The time from which the digest is not valid.
         at: Timestamp,
     },
 }

@@ -1,25 +1,24 @@
 //! Decides which requests the gate claims, by the request target as it was on the wire.
 //!
-//! A proxy that the gate is embedded in has upstreams of its own. A target that the gate
-//! leaves to it must not be the Videos API to any server behind it, whatever that server
-//! decodes, folds, trims or resolves. So the gate claims every target that comes near the
-//! API, and answers all but its known routes with 404.
+//! A proxy that embeds the gate has upstreams of its own. If the gate leaves a target to the proxy, no
+//! server behind the proxy may read it as a target of the Videos API, whatever this server decodes, folds,
+//! trims or resolves. So the gate claims every target that resembles the API, and answers all but its known
+//! routes with 404.
 
 use std::borrow::Cow;
 
 const VIDEOS: &[u8] = b"/v1/videos";
 
-/// The maximum number of layers of percent-encoding that are decoded. A target that has more is claimed
-/// as it is.
+/// The maximum number of layers of percent-encoding that are decoded. A target with more layers is claimed
+/// in any case.
 const LAYERS: usize = 4;
 
-/// Returns whether a server could take a request target (RFC 9112, section 3.2) for one of the
-/// Videos API: some segment of its path reads `videos` once it is decoded, folded and trimmed.
-/// Behind a segment `v1` it may have a suffix as well: `videos.json`, `videos:create`.
+/// Returns whether a server could read a request target (RFC 9112, section 3.2) as one of the Videos API.
+/// It could if some segment of the path is `videos` after decoding, folding and trimming. Behind a segment
+/// `v1`, the segment may also have a suffix: `videos.json`, `videos:create`.
 ///
-/// The query counts as a query, and in absolute form the authority as an authority. Of
-/// compatibility characters only the fullwidth forms and those that change into ASCII with
-/// their case are folded.
+/// The query is not examined, nor is the authority of a target in absolute form. Of Unicode's compatibility
+/// characters, only the fullwidth forms and those whose other case is ASCII are folded.
 pub(crate) fn is_claimed(target: &[u8]) -> bool {
     if let Some(rest) = target.strip_prefix(VIDEOS)
         && matches!(rest.first(), None | Some(b'/' | b'?'))
@@ -48,7 +47,7 @@ fn name(segment: &str) -> &str {
     segment.split(|c| !is_name(c)).next().unwrap_or_default()
 }
 
-/// The stand-in for characters that a server may leave out, or end the target at.
+/// The placeholder for characters that a server may leave out, or at which it may end the target.
 const BLANK: char = '\0';
 
 /// Returns the path of a target, without the query, and without scheme and authority.
@@ -77,7 +76,8 @@ fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     decode_once(&decoded).is_none().then_some(decoded)
 }
 
-/// Decodes one layer of `%76` and of `%u0076`, which some servers know; `None` where nothing is encoded.
+/// Decodes one layer of percent-encoding, `%76` and also `%u0076`, which some servers decode; `None` where
+/// nothing is encoded.
 fn decode_once(text: &[u8]) -> Option<Vec<u8>> {
     let hex = |range: &[u8]| {
         let digit = |sum: u32, b: &u8| Some(sum * 16 + char::from(*b).to_digit(16)?);
@@ -145,7 +145,8 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// Returns the character that a server may make of a character of a path.
+/// Returns the character that a server may read in place of `character`: an ASCII letter in lower case, `/`,
+/// or [`BLANK`]. Other characters are returned as they are.
 fn fold(character: char) -> char {
     let character = match character {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(character) - 0xFEE0),

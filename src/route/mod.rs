@@ -1,6 +1,6 @@
 //! Finds the route of a request, and decides which requests the gate claims from a proxy that embeds it.
-//! A request without a known route never goes upstream: the channel's credential would open every other
-//! API of its account.
+//! A request without a known route never goes upstream: the channel's credential would give it access to
+//! every other API of the channel's account.
 
 mod claim;
 
@@ -12,7 +12,7 @@ use crate::dialect::percent_encoded;
 use crate::sha256::Sha256;
 pub(crate) use claim::is_claimed;
 
-/// The route of a request: what it asks for.
+/// The route of a request: the operation that its method and path ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     Create,
@@ -23,10 +23,10 @@ pub(crate) enum Route {
     Remix(JobId),
     /// The list of the models that a key may use, which the gate answers itself.
     Models,
-    /// One of the models that a key may use, by its name as the client has written it: the gate answers the
-    /// request itself.
+    /// One of the models that a key may use, which the gate answers itself. The value is the model's name as
+    /// the client has written it.
     Model(String),
-    /// The used amount of a key's limits, which the gate answers itself.
+    /// The usage of a key's limits, which the gate answers itself.
     Usage,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct JobId(String);
 pub(crate) enum NoRoute {
     /// No route has the path.
     Path,
-    /// The path has routes, but none for the method: the methods that it has, as in the header `Allow`.
+    /// The path has routes, but none for the method. The value lists its methods, for the header `Allow`.
     Method(&'static str),
 }
 
@@ -53,9 +53,9 @@ const USAGE: &str = "/v1/usage";
 const MODEL_BYTES: usize = 128;
 
 impl Route {
-    /// Finds the route of a method and path. HEAD is GET without the answer's body. The path is compared
-    /// as it was sent: nothing is folded or normalised, so `//v1/videos`, `/v1/videos/`, `/v1/%76ideos`
-    /// and `/v1/videos/../models` are other paths. Only a job's id may be percent-encoded: the path that
+    /// Finds the route of a method and path. HEAD has the routes of GET. The path is compared as it was sent:
+    /// nothing is folded or normalised, so `//v1/videos`, `/v1/videos/`, `/v1/%76ideos` and
+    /// `/v1/videos/../models` are other paths. Only a job's id may be percent-encoded, since the path that
     /// goes upstream is built anew.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, NoRoute> {
         let Some(rest) = path.strip_prefix(VIDEOS) else {
@@ -147,8 +147,8 @@ impl Route {
         }
     }
 
-    /// Computes the fingerprint of a request from that of its body: requests are the same if their bodies
-    /// ask for the same, of the same job.
+    /// Computes the fingerprint of a request from `body`, the fingerprint of its body. The fingerprint of a
+    /// remix also depends on the public id of its source job.
     pub(crate) fn fingerprint(&self, body: [u8; 32]) -> [u8; 32] {
         let Some(source) = self.source() else {
             return body;
@@ -156,8 +156,9 @@ impl Route {
         Sha256::default().with(body).with(source).finish()
     }
 
-    /// Builds the path of the route at a channel, rather than copying the client's. `job` is the
-    /// channel's id of the route's job, where it differs from the public id.
+    /// Builds the path of the route at a channel, rather than copying the client's path. `base` is the base
+    /// path of the channel's URL. `job` is the channel's id of the route's job, where it differs from the
+    /// public id.
     pub(crate) fn path(&self, base: &str, job: Option<&str>, query: Option<&str>) -> String {
         let under = match self {
             Self::Content(_) => "/content",
@@ -177,7 +178,7 @@ impl JobId {
         Self::fits(text).then(|| Self(text.into()))
     }
 
-    /// Parses the id that a client has written into a URL, percent-encoded or not.
+    /// Parses the id in the path of a client's request, percent-encoded or not; `None` if it is no public id.
     pub(crate) fn read(text: &str) -> Option<Self> {
         match text.contains('%') {
             true => Self::new(&decoded(text)?),
@@ -196,8 +197,8 @@ impl JobId {
     }
 }
 
-/// Encodes a channel's id for a path segment. An id that is made of dots would be taken for a step in the
-/// path, by some servers encoded or not; it is encoded for the others.
+/// Encodes a channel's id for a path segment. The ids `.` and `..` are encoded as well, since servers would
+/// read them as relative segments. Some servers do so even with encoded dots.
 fn segment(id: &str) -> Cow<'_, str> {
     match id {
         id if JobId::fits(id) => Cow::Borrowed(id),
@@ -207,7 +208,7 @@ fn segment(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// Decodes a percent-encoded text; `None` where the encoding is broken, or the result is no text.
+/// Decodes a percent-encoded text; `None` where an escape is invalid, or the result is not UTF-8.
 fn decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();

@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub config: Config,
     /// The live channels of the configuration.
     pub channels: Channels,
-    /// The settings in force of the operators' listener, which may be those of an earlier configuration.
+    /// The settings of the operators' listener that are in force: perhaps those of an earlier configuration.
     pub(crate) admin: Option<Admin>,
     /// The plan by which bodies are inspected.
     pub(crate) plan: Arc<Plan>,
@@ -57,9 +57,8 @@ impl Snapshot {
     }
 }
 
-/// Returns the settings in force of the operators' listener. The listener keeps its address until the
-/// next start: if a new configuration moves or removes the listener, the settings before stay in force
-/// for it.
+/// Returns the settings of the operators' listener that are in force. The listener keeps its address until
+/// the next start. So if `new` has another address or no listener, the settings in `before` stay in force.
 fn admin_in_force(new: Option<&Admin>, before: Option<&Snapshot>) -> Option<Admin> {
     let before = before.and_then(|before| before.admin.as_ref());
     let moved = |before: &&Admin| new.is_none_or(|new| new.address != before.address);
@@ -87,7 +86,7 @@ impl Runtime {
         self.snapshot.load_full()
     }
 
-    /// Puts `config` in force, and returns its differences from the configuration before.
+    /// Puts `config` in force, and returns its differences from the previous configuration.
     pub(crate) fn replace(&self, config: Config, at: Timestamp) -> ConfigChange {
         let before = self.snapshot();
         for channel in &before.config.channels {
@@ -136,8 +135,8 @@ fn log_states(channels: &Channels, before: &Channels) {
     }
 }
 
-/// Warns of channels whose `answer_timeout` is not shorter than `jobs.unknown_grace`: the gate may give
-/// up a reservation before the channel creates its job.
+/// Logs a warning for channels whose `answer_timeout` is not shorter than `jobs.unknown_grace`: the gate may
+/// give up a reservation before the channel creates its job.
 fn warn_of_short_grace(config: &Config) {
     let grace = config.jobs.unknown_grace;
     for channel in config.channels.iter().filter(|c| c.answer_timeout >= grace) {
@@ -149,8 +148,8 @@ fn warn_of_short_grace(config: &Config) {
     }
 }
 
-/// Warns of keys that pay in another currency from now on: a budget in that currency begins at what was
-/// charged in it so far, which is easily overlooked.
+/// Logs a warning for keys that are charged in another currency from now on. Their budgets in this currency
+/// count only what has been charged in it so far, which is easily overlooked.
 fn warn_of_currencies(config: &Config, before: &Config) {
     const NAMED: usize = 10;
     for ([was, is], keys) in config.changed_currencies(before) {

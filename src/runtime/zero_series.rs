@@ -1,5 +1,5 @@
-//! Starts the series of configured keys and channels at zero. Prometheus cannot tell by how much a
-//! counter has grown that did not exist before: a key's first create would not show.
+//! Starts the series of configured keys and channels at zero. Prometheus cannot compute the increase of a
+//! counter that did not exist before, so that a key's first create would not show.
 
 use std::sync::Arc;
 
@@ -26,14 +26,14 @@ const ENDS: [&str; 6] = [
     "deleted",
     "expired",
 ];
-/// The error codes of refusals of a key that operators want to be alerted of.
+/// The error codes of those refusals of a key about which operators want alerts.
 const REFUSALS: [&str; 3] = ["rate_limit_exceeded", "insufficient_quota", "unavailable"];
 
 /// The number of series that may still be started.
 struct SeriesBudget(usize);
 
 impl SeriesBudget {
-    /// Takes `series` from the budget. Returns whether that many were left.
+    /// Takes `series` from the budget. Returns whether that many were left; if not, none are left.
     fn take(&mut self, series: usize) -> bool {
         let left = self.0.checked_sub(series);
         self.0 = left.unwrap_or(0);

@@ -22,8 +22,9 @@ use crate::in_progress::InProgress;
 pub(super) struct App {
     pub(super) gate: Arc<Gate>,
     pub(super) options: HttpServerOptions,
-    /// The requests in progress, each from its head on: an HTTP/2 connection may be gone before its
-    /// requests have ended, or stay open after all of them have.
+    /// The requests in progress, each counted once its head has been read. They are counted apart from
+    /// connections, since an HTTP/2 connection may close before its requests have ended, or stay open after
+    /// all of them have.
     pub(super) requests: Arc<InProgress>,
 }
 
@@ -66,8 +67,8 @@ impl HttpServerApp for App {
     }
 }
 
-/// A client of a server that may stop: while it stops, responses tell the client to send no further
-/// request.
+/// The client of one request, on a server that may be stopping. While the server stops, the response asks
+/// the client to send no further request on this connection.
 struct Served<'a> {
     session: &'a mut ServerSession,
     shutdown: &'a ShutdownWatch,

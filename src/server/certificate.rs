@@ -12,7 +12,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use crate::certificate::{Part, TlsIdentity};
 use crate::config::Tls;
 
-/// The maximum length of a file of certificates or of a key, in bytes.
+/// The maximum length of a certificate file or a key file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The error of a certificate or key file that cannot be used.
@@ -23,7 +23,7 @@ pub struct CertificateError {
     problem: String,
 }
 
-/// Reads a certificate chain and its private key.
+/// Reads the certificate chain and the private key from the two files that `tls` names.
 ///
 /// # Errors
 /// If either file cannot be read or used, or they do not belong together.
@@ -53,8 +53,8 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The certificate in force at a listener: each handshake uses the certificate of that moment, and
-/// connections keep theirs.
+/// The certificate of a listener, which can be replaced. Each TLS handshake uses the certificate that is in
+/// force at that moment. A replacement does not affect connections that are already open.
 #[derive(Debug)]
 pub struct ServerCertificate(ArcSwap<TlsIdentity>);
 
@@ -68,7 +68,7 @@ impl ServerCertificate {
         self.0.load_full()
     }
 
-    /// Puts another certificate in force.
+    /// Replaces the certificate for all later handshakes.
     pub fn replace(&self, identity: TlsIdentity) {
         self.0.store(Arc::new(identity));
     }

@@ -1,8 +1,8 @@
 //! Limits the time that a connection may wait for the head of a request.
 //!
-//! Pingora bounds each read of a head, and not the head as a whole: a client that sends a byte now and
-//! then would hold its connection for days. The application reports when a head is complete and when a
-//! request has ended, so that the connection's task knows for how long no head has come, and which
+//! Pingora limits the time of each read of a head, but not of the head as a whole: a client that sends a byte
+//! now and then would keep its connection open for days. The application reports when a head is complete and
+//! when a request has ended, so that the connection's task knows how long it has waited for a head, and which
 //! connections a stopping server can close.
 
 use std::cell::Cell;
@@ -19,9 +19,9 @@ tokio::task_local! {
     static WAITING: Cell<Option<Instant>>;
 }
 
-/// Serves an HTTP/1.1 connection by `serve`, and returns the result of `serve`. Gives up (`None`) if a head
-/// is not complete within `limit` from the connection's beginning or the end of the request before it, or
-/// if the server stops and no request is under way or at hand.
+/// Runs `serve`, which handles an HTTP/1.1 connection, and returns its result. Drops `serve` and returns
+/// `None` if a head is not complete within `limit` from the start of the connection or the end of the
+/// previous request. Does the same if the server stops while no request is under way and none has arrived.
 pub(super) async fn watch<T>(
     limit: Duration,
     shutdown: &ShutdownWatch,
@@ -67,12 +67,13 @@ async fn idle(limit: Duration, mut shutdown: ShutdownWatch) {
     .await;
 }
 
-/// Records that a head is complete. Does nothing if nobody waits for one, as in HTTP/2.
+/// Records that the head of a request is complete. Does nothing on HTTP/2 connections, where no task waits
+/// for a head.
 pub(super) fn head_came() {
     let _ = WAITING.try_with(|waiting| waiting.set(None));
 }
 
-/// Records that a request has ended: the next head is awaited.
+/// Records that a request has ended, so that the wait for the next head begins.
 pub(super) fn request_ended() {
     let _ = WAITING.try_with(|waiting| waiting.set(Some(Instant::now())));
 }

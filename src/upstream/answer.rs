@@ -12,7 +12,7 @@ use crate::channel::Channel;
 use crate::dialect::ApiError;
 use crate::ledger::{ChannelAnswer, kept};
 
-/// An answer of a channel: complete, or as much of its body as may be kept.
+/// An answer of a channel, with its whole body or, if that is too long, with the beginning of it.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// The headers of the answer that pass to the client.
@@ -20,10 +20,10 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether the body is longer than what was kept.
     pub(crate) cut: bool,
-    /// The number of seconds after which a request may succeed, as the answer says (RFC 9110, section
-    /// 10.2.3); not read from a success.
+    /// The number of seconds after which the answer invites another request (RFC 9110, section 10.2.3);
+    /// `None` where it names none, and for a success.
     pub(crate) retry_after: Option<u64>,
-    /// The channel's own id of the request, where it is fit to be kept.
+    /// The channel's own id of the request; `None` where the answer has none, or one that is too long.
     pub(crate) request_id: Option<Arc<str>>,
 }
 
@@ -41,8 +41,8 @@ pub(super) fn retry_after(head: &ResponseHeader) -> Option<u64> {
 }
 
 /// Reads the number of seconds after which an answer invites another request: by `retry-after-ms`, which
-/// OpenAI's API sends and its SDKs read first, or by `Retry-After`, as a number or as a date. `None`
-/// where the answer has neither.
+/// OpenAI's API sends and its SDKs read first, or by `Retry-After`, as a number or as a date, from which
+/// `now` is subtracted. `None` where the answer has neither.
 fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |value: &HeaderValue| Some(value.to_str().ok()?.trim().to_owned());
     let milliseconds = headers.get(&RETRY_AFTER_MS).and_then(text);
@@ -60,7 +60,8 @@ fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     )
 }
 
-/// Parses a number without a sign, and rounds up a fraction, which some channels write.
+/// Parses a number without a sign, and rounds up a fraction, which some channels write; `None` where the text
+/// is not such a number.
 fn rounded_up(number: &str) -> Option<u64> {
     match number.split_once('.') {
         Some((whole, _)) => whole.parse::<u64>().ok()?.checked_add(1),
@@ -71,7 +72,8 @@ fn rounded_up(number: &str) -> Option<u64> {
 /// The maximum length of a request id that is kept, in characters.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Reads the channel's own id of a request from the header `x-request-id`.
+/// Reads the channel's own id of a request from the header `x-request-id`; `None` where the header is
+/// missing, empty or too long.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
     let text = headers.get(REQUEST_ID)?.to_str().ok()?;
     (1..=MAX_REQUEST_ID)
@@ -80,7 +82,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
 }
 
 impl Answer {
-    /// Returns the status, request id and reason of the answer, for disputes.
+    /// Returns the status, request id and error text of the answer, as the ledger keeps them for disputes.
     pub(crate) fn evidence(&self, channel: &Channel) -> ChannelAnswer {
         ChannelAnswer {
             status: Some(self.status.as_u16()),
@@ -95,7 +97,7 @@ impl Answer {
         }
     }
 
-    /// Returns the reason that the answer gives for a refusal, without the channel's credential.
+    /// Returns the error's code and message in the answer, without the channel's credential.
     fn reason(&self, channel: &Channel) -> Option<Arc<str>> {
         let ApiError { code, message, .. } = ApiError::read(&self.body, &channel.dialect)?;
         let parts = [code.as_deref(), message.as_deref()].into_iter().flatten();

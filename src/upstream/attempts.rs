@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 pub(crate) enum Declined {
     /// The channel could not be reached.
     Unreachable,
-    /// A limit that the configuration sets for the channel has no room for the create.
+    /// The create would exceed a limit that the configuration sets for the channel.
     Full {
-        /// The wait in seconds until the limit has room; `None` where it is not known, `u64::MAX` where no
-        /// wait helps.
+        /// The wait in seconds until the limit allows another create; `None` where it is not known,
+        /// `u64::MAX` where no wait helps.
         wait: Option<u64>,
     },
     /// The channel answered that its own rate limit is reached.
@@ -52,13 +52,13 @@ pub(crate) struct Attempts {
     declined: Vec<Declined>,
 }
 
-/// The reason that a client is told when no channel takes its create.
+/// The reason why no channel takes a create, for the answer to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoneLeft {
     /// At least one channel fails or could not be reached, or none was tried: another attempt may find a
     /// channel that works.
     Failing,
-    /// At least one channel is at a limit, and none fails: another attempt may find room after `wait`
+    /// At least one channel is at a limit, and none fails: another attempt may succeed after `wait`
     /// seconds.
     Limited {
         /// The wait in seconds, at least one.
@@ -68,10 +68,10 @@ pub(crate) enum NoneLeft {
     Account,
 }
 
-/// The wait that a client is told where it is not known when there is room, in seconds: jobs end at any
-/// time.
+/// The wait, in seconds, that clients get where it is not known when a limit allows another create. Jobs
+/// may end at any time.
 const WAIT: u64 = 5;
-/// The longest wait that a client is told, in seconds.
+/// The longest wait that clients get, in seconds.
 const MAX_WAIT: u64 = 600;
 
 impl Attempts {

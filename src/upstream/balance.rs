@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::channel::LiveChannel;
 use crate::channel::Channel;
 
-/// All channels of a configuration. A channel that has several addresses is listed once for each, in a
-/// row.
+/// All live channels of a configuration, with those that are kept from earlier ones. A channel with several
+/// addresses has one entry for each of them, in a row.
 #[derive(Debug)]
 pub struct Channels {
     all: Vec<Arc<LiveChannel>>,
@@ -15,7 +15,7 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Makes the configured channels live.
+    /// Makes a live channel for each address of the configured channels.
     pub fn new(specs: &[Arc<Channel>]) -> Self {
         Self {
             all: specs.iter().flat_map(LiveChannel::of).collect(),
@@ -23,11 +23,11 @@ impl Channels {
         }
     }
 
-    /// Makes the configured channels live in place of `before`, those that were in force. Ejections end.
-    /// The state that an operator has set stays, unless the configured state has changed since.
+    /// Makes the live channels of a new configuration, which replace those in `before`. Ejections end. The
+    /// state that an operator has set stays, unless the new configuration changes the configured state.
     ///
-    /// Channels and addresses that are not configured any more are kept, drained: their jobs are
-    /// polled and downloaded for as long as this process runs.
+    /// Channels and addresses that are not configured any more are kept as drained (or off, if they were
+    /// off): their jobs are polled and downloaded for as long as this process runs.
     pub fn replacing(specs: &[Arc<Channel>], before: &Self) -> Self {
         let mut channels = Self::new(specs);
         for channel in &channels.all {
@@ -52,23 +52,23 @@ impl Channels {
         &self.all
     }
 
-    /// Returns the channel `name` at its first address.
+    /// Returns the channel `name` at its first address; `None` where there is no such channel.
     pub fn get(&self, name: &str) -> Option<&Arc<LiveChannel>> {
         self.all
             .iter()
             .find(|channel| &*channel.spec().name == name)
     }
 
-    /// Returns the channel `name` at `address`, as the ledger names it, or at its first address where the
-    /// ledger names none. `None` where that channel or address is not known: neither configured nor kept
-    /// from an earlier configuration of this process.
+    /// Returns the channel `name` at `address`, a URL as the ledger keeps it, or at its first address without
+    /// one. `None` where the channel or address is not known: neither configured nor kept from an earlier
+    /// configuration of this process.
     pub fn at(&self, name: &str, address: Option<&str>) -> Option<&Arc<LiveChannel>> {
         let Some(address) = address else {
             return self.get(name);
         };
         let is_it = |channel: &LiveChannel| match channel.address() {
             Some(own) => **own == *address,
-            // The channel has one address by now.
+            // The channel has only one address now.
             None => channel.spec().url.text() == address,
         };
         let mut of_name = self.addresses(name);
@@ -88,7 +88,8 @@ impl Channels {
         first.is_some_and(|first| Arc::ptr_eq(first, channel))
     }
 
-    /// Returns the channels, each with all of its addresses.
+    /// Returns the channels, each with all of its addresses. Addresses that are not configured any more may
+    /// come separately.
     pub(super) fn by_name(&self) -> impl Iterator<Item = &[Arc<LiveChannel>]> {
         self.all.chunk_by(|a, b| a.spec().name == b.spec().name)
     }

@@ -1,5 +1,5 @@
-//! Keeps the state of a channel while the gate runs: its addresses, whether it can be reached, and the
-//! headers that open it.
+//! Keeps the runtime state of a channel: its resolved addresses, its health and load, and the headers
+//! with its host and credential.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -20,31 +20,32 @@ use crate::policy::Timestamp;
 /// The time, in milliseconds, for which the addresses of a host name are used before they are looked up
 /// again.
 const RESOLVED_FOR_MS: u64 = 30_000;
-/// A channel at one of its addresses, with the state that it has while the gate runs.
+/// A channel at one of its configured addresses, with its runtime state: health, load, resolved addresses.
 #[derive(Debug)]
 pub struct LiveChannel {
     spec: Arc<Channel>,
-    /// The address of the channel that this object stands for, where the channel has several.
+    /// The configured URL that this object connects to; `None` where the channel has only one.
     address: Option<Arc<str>>,
-    /// The headers of [`LiveChannel::identity`]; `None` where the configured values fit no header.
+    /// The headers that [`LiveChannel::identity`] returns; `None` where a configured value is no valid
+    /// header value.
     identity: Option<Vec<(HeaderName, HeaderValue)>>,
     peers: PeerTemplate,
     resolved: Mutex<Resolved>,
     load: Arc<Load>,
-    /// The index of the resolved address that is used: the next one after each failure, and no other
-    /// until then.
+    /// The index of the resolved IP address in use, modulo the number of these addresses. A failure to
+    /// connect increments it.
     address_index: AtomicUsize,
     /// The time of the last change of `address_index`, in milliseconds since the epoch.
     turned_at: AtomicU64,
     operation: Operation,
-    /// The maximum number of jobs that a page of the channel's list is asked for.
+    /// The maximum number of jobs that the gate requests in one page of the channel's list of jobs.
     page_size: AtomicUsize,
-    /// Whether this is a server that a redirect leads to, rather than a channel.
+    /// Whether this object is a server that a redirect leads to, rather than a channel.
     is_content_server: bool,
     /// Whether the channel is missing from the configuration in force: see [`LiveChannel::is_removed`].
     is_removed: bool,
     clock: ChannelClock,
-    /// The status words whose meaning is not known, and which the log has named.
+    /// The status words of unknown meaning that have been logged already.
     unknown_words: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -57,12 +58,12 @@ struct Resolved {
 /// The error of a channel whose host name could not be resolved.
 #[derive(Debug)]
 pub struct Unresolved {
-    /// The reason that the resolver gave.
+    /// The reason: the resolver's error, a timeout, or that the name has no address.
     pub reason: String,
 }
 
 impl LiveChannel {
-    /// Makes the live objects of the channel `spec`: one for each of its addresses.
+    /// Makes a live channel for each address of the configured channel `spec`.
     pub(super) fn of(spec: &Arc<Channel>) -> Vec<Arc<Self>> {
         if spec.replicas.is_empty() {
             return vec![Arc::new(Self::made(spec.clone(), None, false, false))];
@@ -78,7 +79,7 @@ impl LiveChannel {
         spec.addresses().map(at).collect()
     }
 
-    /// Makes the server that a redirect of the channel leads to.
+    /// Makes the object for the server of `url`, to which this channel has redirected a download.
     pub fn content_server(&self, url: &ContentUrl) -> Arc<Self> {
         let spec = self.spec.content_server(url.server.clone());
         Arc::new(Self::made(Arc::new(spec), None, true, url.public_only))
@@ -108,8 +109,8 @@ impl LiveChannel {
         }
     }
 
-    /// Makes the object that takes the channel's place when it is not configured any more: drained, or off
-    /// where the channel was off.
+    /// Makes the object that replaces this one when the configuration no longer has the channel or address.
+    /// Its state is `Off` where the channel was off, else `Drain`.
     pub(super) fn removed(&self) -> Arc<Self> {
         let (spec, address) = (self.spec.clone(), self.address.clone());
         let removed = Self {
@@ -123,13 +124,13 @@ impl LiveChannel {
         Arc::new(removed)
     }
 
-    /// Returns whether the channel is missing from the configuration in force: it is kept for the jobs
-    /// that it has.
+    /// Returns whether the configuration in force no longer has this channel or address. Such a channel is
+    /// kept so that its jobs can be polled and downloaded.
     pub fn is_removed(&self) -> bool {
         self.is_removed
     }
 
-    /// Returns the channel as configured.
+    /// Returns the channel's configured settings; their `url` is the address of this object.
     pub fn spec(&self) -> &Arc<Channel> {
         &self.spec
     }
@@ -144,7 +145,8 @@ impl LiveChannel {
         self.operation.set_state(state)
     }
 
-    /// Returns whether the channel is not switched off, and is either not ejected or due for a trial.
+    /// Returns whether the channel is up: its state is not `Off`, and neither a pause nor a trial after an
+    /// ejection is under way.
     pub fn is_up(&self, now: Timestamp) -> bool {
         let rests = matches!(self.standing(now), Standing::Resting { .. });
         !rests && self.state() != ChannelState::Off
@@ -154,19 +156,19 @@ impl LiveChannel {
         self.operation.standing(now)
     }
 
-    /// Begins a trial of the ejected channel. Returns the latest end of the trial; `None` where the channel
-    /// is not due for a trial, or another trial is under way.
+    /// Begins a trial of the ejected channel: one create that shows whether it works again. Returns the
+    /// latest end of the trial; `None` where no trial is due, or another one is under way.
     pub(super) fn begin_trial(&self, now: Timestamp) -> Option<Timestamp> {
         self.operation.begin_trial(now, self.spec.create_timeout())
     }
 
-    /// Ends the trial whose latest end is `ends`, if it is still under way.
+    /// Ends the trial for which [`Self::begin_trial`] returned `ends`, if it is still under way.
     pub(super) fn end_trial(&self, ends: Timestamp) {
         self.operation.end_trial(ends);
     }
 
-    /// Notes that the ledger has found a limit of the channel reached: other channels are tried before it
-    /// for a second.
+    /// Notes that the ledger has found a limit of the channel reached. For one second, other channels are
+    /// tried before this one.
     pub(crate) fn note_full(&self, now: Timestamp) {
         self.operation.note_full(now);
     }
@@ -180,7 +182,8 @@ impl LiveChannel {
         self.operation.status(self.in_flight(), now)
     }
 
-    /// Returns whether `event` is a success of a channel in good health, which changes nothing.
+    /// Returns whether `event` is a success and the channel's health is good already, so that noting the
+    /// event changes nothing.
     pub(super) fn is_settled(&self, event: Event) -> bool {
         self.operation.is_settled(event)
     }
@@ -191,7 +194,7 @@ impl LiveChannel {
         self.operation.note(event, began, &self.spec.ejection, now)
     }
 
-    /// Ends the channel's ejection at once, if it is ejected.
+    /// Ends the channel's ejection at once. Returns the change; `None` where the channel was not ejected.
     pub(super) fn restore(&self, now: Timestamp) -> Option<Change> {
         self.operation.restore(now)
     }
@@ -200,12 +203,12 @@ impl LiveChannel {
         self.is_content_server
     }
 
-    /// Returns the estimate of the time on the channel's clock.
+    /// Returns the estimator of the time on the channel's own clock.
     pub(crate) fn clock(&self) -> &ChannelClock {
         &self.clock
     }
 
-    /// Returns the address of the channel that this object stands for, where the channel has several.
+    /// Returns the configured URL that this object connects to; `None` where the channel has only one.
     pub fn address(&self) -> Option<&Arc<str>> {
         self.address.as_ref()
     }
@@ -215,8 +218,8 @@ impl LiveChannel {
         self.load.in_flight()
     }
 
-    /// Returns the load of the channel, to be compared with that of others: its requests in flight, and
-    /// more where complete creates wait without an answer.
+    /// Returns the load at this address, for comparison with other channels: the number of requests in
+    /// flight, plus a growing amount while complete creates wait without an answer.
     pub(super) fn load(&self, now: Timestamp) -> usize {
         self.load.at(now)
     }
@@ -236,11 +239,12 @@ impl LiveChannel {
         self.note(Event::Connected, now, now);
     }
 
-    /// Notes that a request that began at `began` could not connect to the channel: the next connection is
-    /// made to another address of the host name, where it has several.
+    /// Notes that a request that began at `began` could not connect to the channel. The next connection is
+    /// made to another IP address of the host name, if it has several. Returns the change, if the failure
+    /// begins or prolongs an ejection.
     pub(super) fn failed(&self, began: Timestamp, now: Timestamp) -> Option<Change> {
-        // Another address may answer, of those known or of those that the name has by now. Requests that
-        // fail together have tried the same one.
+        // Another address may answer, of those known or of those that the name resolves to by now. Requests
+        // that fail together have tried the same address, so only the first of them moves the index.
         if began.0 >= self.turned_at.load(Ordering::Relaxed) || now < began {
             self.turned_at.store(now.0, Ordering::Relaxed);
             self.address_index.fetch_add(1, Ordering::Relaxed);
@@ -253,11 +257,11 @@ impl LiveChannel {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves the address to connect to, without blocking the thread: Pingora's own lookup in
-    /// `HttpPeer::new` would, and panics where it fails.
+    /// Resolves the host name and returns the peer to connect to. Does not block the thread: Pingora's own
+    /// lookup in `HttpPeer::new` would block it, and panics where it fails.
     ///
     /// # Errors
-    /// Where the name cannot be resolved and no earlier answer is known.
+    /// Where the name has no usable address, or cannot be resolved and no earlier result is known.
     pub async fn peer(&self, now: Timestamp) -> Result<Arc<HttpPeer>, Unresolved> {
         let known = self.lock_resolved().clone();
         let fresh = now.since(known.at) < RESOLVED_FOR_MS;
@@ -265,8 +269,8 @@ impl LiveChannel {
             known.peers
         } else {
             match self.peers.look_up(&self.spec).await {
-                // In an order of their own, since resolvers shuffle them: the address in use
-                // stays the one in use.
+                // Sorted, since resolvers shuffle the addresses: the index stays on the address
+                // in use.
                 Ok(mut found) => {
                     found.sort_unstable();
                     self.resolved_to(&found, now)
@@ -300,24 +304,24 @@ impl LiveChannel {
         peers
     }
 
-    /// Returns the number of jobs that a page of the channel's list is asked for: the first of `sizes`,
-    /// largest first, that has not been too much for the channel.
+    /// Returns the number of jobs to request in one page of the channel's list of jobs. It is the first of
+    /// `sizes`, largest first, that is not above the channel's maximum so far, or else the last of `sizes`.
     pub fn page_size(&self, sizes: &[usize]) -> usize {
         let page_size = self.page_size.load(Ordering::Relaxed);
         let fitting = sizes.iter().copied().find(|size| *size <= page_size);
         fitting.or(sizes.last().copied()).unwrap_or(1)
     }
 
-    /// Notes that a page of `size` jobs could not be read. Returns whether a smaller page can be asked
-    /// for.
+    /// Lowers the maximum page size below `size`, since a page of `size` jobs could not be read. Returns
+    /// whether a smaller page can be requested: whether `size` is above 1.
     pub fn reduce_page_size(&self, size: usize) -> bool {
         self.page_size
             .fetch_min(size.saturating_sub(1).max(1), Ordering::Relaxed);
         size > 1
     }
 
-    /// Notes a status word whose meaning is not known. Returns whether the word is new. The number of
-    /// words is bounded, for a channel that makes them up.
+    /// Records a status word of unknown meaning. Returns whether the word is new. At most 32 words are
+    /// recorded, in case a channel makes them up; after that no word counts as new.
     pub fn is_new_word(&self, word: &Arc<str>) -> bool {
         const MAX_WORDS: usize = 32;
         let words = self.unknown_words.lock();
@@ -325,11 +329,11 @@ impl LiveChannel {
         words.len() < MAX_WORDS && words.insert(word.clone())
     }
 
-    /// Returns the channel's host and credential, as headers of a request to the channel. Each replaces
-    /// whatever a client has sent under its name.
+    /// Returns the headers of the channel's host and credential, for a request to the channel. Each replaces
+    /// the client's header of the same name.
     ///
     /// # Errors
-    /// Never for a validated channel: both were checked to be header values.
+    /// Where a value is no valid header value: never for a validated channel.
     pub fn identity(&self) -> pingora::Result<&[(HeaderName, HeaderValue)]> {
         // The error names no value: it could be the credential.
         let invalid = || pingora::Error::explain(pingora::InternalError, "no header value");
@@ -337,8 +341,9 @@ impl LiveChannel {
     }
 }
 
-/// Makes the headers of the channel's host and credential once: a poll would spend more on them than on
-/// all else that the gate does to its head.
+/// Makes the headers of the channel's host and credential; `None` where a value is no valid header value.
+/// They are made once for each channel: made for each poll, they would cost more than all else that the
+/// gate does to a poll's head.
 fn identity(spec: &Channel) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let host = HeaderValue::try_from(spec.url.authority()).ok()?;
     let mut headers = vec![(header::HOST, host)];

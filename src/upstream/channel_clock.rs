@@ -1,4 +1,4 @@
-//! Estimates the time on a channel's clock, by the dates of its answers.
+//! Estimates the time on a channel's clock from the `Date` headers of its answers.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -8,14 +8,15 @@ use http::HeaderValue;
 use crate::clock::millis;
 use crate::policy::Timestamp;
 
-/// The time for which the last date counts, in milliseconds by the gate's clock: a gate's clock that is
-/// set by more is not taken for time that has passed.
+/// The time for which the last date is used, in milliseconds by the gate's clock. If that clock is set
+/// forward by more than this, the jump is not mistaken for elapsed time.
 const COUNTS_FOR: u64 = 60_000;
 
-/// The time, in milliseconds, by which another request's answer may have come after `now` was read.
+/// The maximum time, in milliseconds, by which the last date may have come after `now`: the answer to another
+/// request can come just after `now` was read.
 const RACE: u64 = 1000;
 
-/// The clock of a channel, as the dates of its answers tell it.
+/// An estimate of a channel's clock, from the `Date` headers of its answers.
 #[derive(Debug, Default)]
 pub struct ChannelClock {
     last: Mutex<Option<Shown>>,

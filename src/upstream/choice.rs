@@ -1,4 +1,4 @@
-//! Chooses the channels that a create may go to, by its key, model and the type of its seconds.
+//! Chooses the channels that a create may go to, by its key, its model and the JSON type of its `seconds`.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::channel::{Channel, ChannelState};
 use crate::inspect::{SecondsType, Written};
 use crate::policy::{Key, Timestamp};
 
-/// The channels that one create may go to.
+/// The choice of channels for one create: the values that it depends on.
 pub(crate) struct ChannelChoice<'a> {
     pub(crate) channels: &'a Channels,
     pub(crate) key: &'a Key,
-    /// The channel that must take the create: the one that made the source of a remix.
+    /// The only channel that may take the create; for a remix, the channel that made the source job.
     pub(crate) pinned: Option<Arc<LiveChannel>>,
 }
 
-/// A channel to try for a create, and the guard of the channel's trial where the create is to be the trial.
-/// Only the first candidate has a trial: it is kept while the create is at the channel.
+/// A channel to try for a create, with the guard of the channel's trial if the create is to be the trial.
+/// Only the first candidate can have a guard. The caller keeps it while the create is at the channel.
 pub(crate) type Candidate = (Arc<LiveChannel>, Option<Trial>);
 
-/// The reason why no channel takes a create, or not the channel that was chosen.
+/// The reason why no channel takes a create, or why the channel that was chosen does not take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoChannel {
     /// No channel serves the model.
@@ -32,7 +32,7 @@ pub(crate) enum NoChannel {
     NotForKey,
     /// The channels that serve the model and that the key may use are drained, or switched off.
     Closed,
-    /// The channels that serve the model want `seconds` in this JSON type.
+    /// The channels that serve the model take `seconds` only in this JSON type.
     OtherSecondsType(SecondsType),
     /// The model became known after a channel was chosen that does not serve it.
     ModelTooLate,
@@ -41,9 +41,10 @@ pub(crate) enum NoChannel {
 }
 
 impl ChannelChoice<'_> {
-    /// Returns the channels to try, best first, of those that take `seconds` as they are written: by the
-    /// model where it is known; else the channels that serve the most models that the key may ask for.
-    /// `whole` is whether the body is held as a whole, and can go elsewhere after a channel has failed.
+    /// Returns the channels to try, best first: those that serve `model` and take `seconds` as `written`.
+    /// With `None` for a model that is not known yet, channels that serve more of the key's models come
+    /// first. `whole` is whether the gate holds the whole body, so that the create can go to another channel
+    /// if one fails.
     pub(crate) fn candidates(
         &self,
         model: Option<&str>,
@@ -68,8 +69,8 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Returns the number of the models in question that a channel serves: `model`, or all that the key
-    /// may ask for.
+    /// Returns how many models the channel serves, among those that the create may be for: only `model`, or
+    /// with `None` all that the key may request.
     fn serves(&self, channel: &Channel, model: Option<&str>) -> usize {
         match model {
             Some(model) => usize::from(channel.models.contains(model)),
@@ -80,13 +81,13 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Returns whether the channel takes creates, and may be used by this key.
+    /// Returns whether the channel takes creates, and the create's key may use it.
     fn is_open(&self, channel: &LiveChannel) -> bool {
         channel.state() == ChannelState::Active && self.key.may_use_channel(&channel.spec().name)
     }
 
-    /// Returns the channels for which `serves` is above zero, best first. Where the first channel is due
-    /// for a trial, the trial begins.
+    /// Returns the open channels for which `serves` returns more than zero, best first. If the first channel
+    /// is due for a trial, begins the trial.
     fn ordered(
         &self,
         serves: impl Fn(&Channel) -> usize,
@@ -113,8 +114,8 @@ impl ChannelChoice<'_> {
             let first = ordered.first();
             let on_trial = first.filter(|(first, _)| first.standing == Standing::Trial);
             let trial = on_trial.map(|(_, channel)| Trial::begin(channel, now));
-            // Where another create was faster, the channel rests for this create when all is ordered
-            // anew; so the loop ends.
+            // If another create has begun the trial first, the channel rests when the channels are ordered
+            // again, so the loop ends.
             if !matches!(trial, Some(None)) {
                 let mut trial = trial.flatten();
                 let ordered = ordered.into_iter();
@@ -139,7 +140,7 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Checks that a channel that was chosen before the model or the seconds were known takes them.
+    /// Checks that `channel`, which was chosen before the model or the seconds were known, takes them.
     pub(crate) fn check(
         &self,
         model: Option<&str>,
@@ -156,7 +157,7 @@ impl ChannelChoice<'_> {
         if spec.seconds_type.takes(written) {
             return Ok(());
         }
-        // Another channel may take them, if they come in time for the choice.
+        // Another channel may take these seconds, if they come before the channel is chosen.
         let takes = |channel: &Arc<LiveChannel>| {
             let spec = channel.spec();
             let serves = spec.seconds_type.takes(written) && self.serves(spec, model) > 0;
@@ -168,7 +169,8 @@ impl ChannelChoice<'_> {
         }
     }
 
-    /// Returns whether a channel other than `name` takes creates of the model.
+    /// Returns whether a channel other than `name` could take the create: one that serves `model`, or with
+    /// `None` any. Always `false` for a pinned channel.
     pub(crate) fn has_other(&self, name: &str, model: Option<&str>) -> bool {
         let takes = |channel: &Arc<LiveChannel>| {
             let spec = channel.spec();

@@ -1,4 +1,4 @@
-//! The parts that all channels share: connections, the log of failures, and the counts of answers.
+//! The client that all channels share: connections, the log of failures, and the counts of answers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::dialect::JobAnswer;
 use crate::metrics::Metrics;
 use crate::policy::Timestamp;
 
-/// Sends requests to channels, over connections that all of them share.
+/// A client that sends requests to all channels, with one connection pool and one log of failures.
 pub struct UpstreamClient {
     pub(super) pool: Arc<Pool>,
     pub(super) metrics: Arc<Metrics>,
@@ -38,7 +38,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Opens an exchange with a channel, and records a failure to connect.
+    /// Opens an exchange with a channel, and records a failure to connect. An error in `head` counts as one.
     pub(crate) async fn open(
         &self,
         channel: &Arc<LiveChannel>,
@@ -69,8 +69,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a failure of a channel by its kind, one of those that the metrics know, and logs `what`
-    /// unless the channel has been failing in this way already.
+    /// Counts a failure of the channel `name`, and logs `what` if it is the first failure of this kind since
+    /// the channel worked. `kind` is one of `CHANNEL_ERRORS` of the metrics.
     pub(crate) fn failed(&self, name: &str, kind: &'static str, what: impl fmt::Display) {
         self.metrics.channel_error(name, kind);
         if self.failures.failed(name, kind, self.clock.now()) {
@@ -81,8 +81,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a failure of a channel that concerns one job alone, and logs `what` once for the job, `kind`
-    /// and `status`, the status of the channel's answer.
+    /// Counts a failure of the channel `name` that concerns only the job `id`. Logs `what` once for each
+    /// combination of `id`, `kind` and `status`, which is the status of the channel's answer.
     pub(crate) fn job_failed(
         &self,
         name: &str,
@@ -99,7 +99,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts an answer of a channel by its status, and logs when the channel works again.
+    /// Counts an answer of the channel `name` by its status, and logs which failures have ended with it.
     pub(crate) fn answered(&self, name: &str, status: StatusCode) {
         self.metrics.upstream_request(name, status.as_str());
         let fails = status.is_server_error() || matches!(status.as_u16(), 401..=403 | 408 | 429);
@@ -111,7 +111,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Notes the date of a channel's clock in the head of an answer that came at `now`.
+    /// Notes the date in the head of an answer for the estimate of the channel's clock. `now` returns the
+    /// time at which the answer came, and is called only if the head has a date.
     pub(crate) fn note_head(
         &self,
         channel: &LiveChannel,
@@ -123,8 +124,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a create that a channel refused for a reason of its own, and logs the refusal unless the
-    /// channel has been failing in this way already.
+    /// Counts a create that a channel refused for a reason that is not the request's, and logs the refusal
+    /// if it is the first of its kind since the channel worked.
     pub(crate) fn declined(&self, channel: &LiveChannel, why: Declined) {
         let (kind, what) = match why {
             Declined::Account { .. } => ("account", "it refuses the gate's account"),
@@ -135,16 +136,16 @@ impl UpstreamClient {
         self.failed(&channel.spec().name, kind, what);
     }
 
-    /// Counts a request that got no answer, and logs `error` unless the channel has been failing in this
-    /// way already.
+    /// Counts a request that got no answer, and logs `error` if it is the first of its kind since the channel
+    /// worked.
     pub(crate) fn unanswered(&self, channel: &LiveChannel, error: &UpstreamError) {
         let name = &channel.spec().name;
         self.metrics.upstream_request(name, "none");
         self.failed(name, error.kind(), error);
     }
 
-    /// Counts an answer that is compressed, of which the gate can read nothing. A job that such a create
-    /// has made is then found by its channel's list.
+    /// Counts and logs `answer` if its body is compressed, since the gate cannot read it. If it answers a
+    /// create, the job is found later in the channel's list of jobs.
     pub(crate) fn note_encoding(&self, channel: &LiveChannel, answer: &Answer) {
         if answer.is_encoded() {
             let name = &channel.spec().name;
@@ -155,8 +156,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a status word whose meaning is not known, and logs it once. The job is taken to
-    /// go on until the word is mapped in the configuration.
+    /// Counts the status word of `job` if its meaning is not known, and logs each such word once. The job
+    /// counts as still running until the configuration maps the word.
     pub(crate) fn note_status_word(&self, channel: &LiveChannel, job: &JobAnswer) {
         let Some(word) = &job.unknown_word else {
             return;

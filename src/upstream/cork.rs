@@ -25,11 +25,12 @@ use pingora::protocols::{
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The maximum size of a body that is copied behind the head, in bytes; more would cost more to copy than
-/// to write by themselves.
+/// The maximum number of buffered bytes, of the head and the body behind it, after uncorking. Copying more
+/// of the body would cost more than a separate write.
 const JOINED: usize = 8 * 1024;
 
-/// Makes a fresh HTTP/1.1 session buffer what is written to it until [`uncork`] is called.
+/// Makes a fresh HTTP/1.1 session buffer what is written to it until [`uncork`] is called. Returns an HTTP/2
+/// session as it is.
 pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     let HttpSession::H1(session) = session else {
         return session;
@@ -60,12 +61,12 @@ fn corked(session: &Http1Session) -> Option<&Corked> {
     (**session.stream()).as_any().downcast_ref()
 }
 
-/// A stream that buffers what is written while it is corked, and then flushes nothing.
+/// A stream that buffers what is written and ignores flushes, while it is corked.
 #[derive(Debug)]
 struct Corked {
     inner: Stream,
     /// Whether the stream buffers what is written to it. Only the task that owns the session writes the
-    /// flag; it is atomic, since the session lends its stream out shared.
+    /// flag; it is atomic, since the session lends out its stream by a shared reference only.
     is_corked: AtomicBool,
     /// The buffered bytes: at most a head and [`JOINED`] bytes.
     kept: BytesMut,

@@ -12,8 +12,8 @@ use crate::ledger::ChannelAnswer;
 /// The reason why a request to a channel has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum UpstreamError {
-    /// No connection was made, or the connection did not take the head. No byte of a body has left, or the
-    /// channel has read none.
+    /// No connection was made, or the head could not be written to it. Either no byte of the body has left,
+    /// or the channel has not read any.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// No answer came in time, or only a part of one.
@@ -32,7 +32,7 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
-    /// Returns the error as the evidence for disputes.
+    /// Returns the error as the ledger keeps it for disputes.
     pub(crate) fn evidence(&self) -> ChannelAnswer {
         ChannelAnswer {
             error: Some(self.to_string().into()),
@@ -40,7 +40,7 @@ impl UpstreamError {
         }
     }
 
-    /// Returns the label of the error in `channel_errors_total`.
+    /// Returns the error's value of the label `kind` in the metric `channel_errors_total`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.kind,
@@ -54,15 +54,15 @@ impl UpstreamError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{reason}")]
 pub(crate) struct ConnectError {
-    /// The kind of the failure in metrics: `resolve` (the channel's name cannot be resolved), `connect` (no
-    /// connection was made, or it did not take the head) or `account` (the channel refuses the gate's
-    /// client certificate, or asks for one).
+    /// The kind of the failure in metrics: `resolve` (the channel's host name cannot be resolved), `connect`
+    /// (no connection was made, or the head could not be written to it) or `account` (the channel refuses
+    /// the gate's client certificate, or asks for one).
     pub(crate) kind: &'static str,
     /// The description of the failure for operators, without anything that was sent.
     pub(crate) reason: String,
     /// Whether a pooled connection was used, which the channel may have closed meanwhile.
     pub(crate) was_pooled: bool,
-    /// Whether the process or the system may open no more files, which is no fault of the channel's.
+    /// Whether the cause is that the gate's process or system may open no more files: the channel may work.
     pub(crate) is_local: bool,
 }
 
@@ -72,7 +72,7 @@ impl ConnectError {
     pub(super) const REFUSED_CLIENT: &str = "account";
 
     /// Makes the error of a handshake that the channel has broken off because it got no client
-    /// certificate that it takes.
+    /// certificate that it accepts.
     pub(super) fn refused_client() -> Self {
         Self {
             kind: Self::REFUSED_CLIENT,
@@ -83,7 +83,7 @@ impl ConnectError {
         }
     }
 
-    /// Makes the error of a name that cannot be resolved.
+    /// Makes the error of a host name that cannot be resolved, for `reason`.
     pub(super) fn unresolved(reason: String) -> Self {
         Self {
             kind: "resolve",
@@ -95,8 +95,8 @@ impl ConnectError {
 }
 
 impl From<Box<pingora::Error>> for ConnectError {
-    /// Converts an error of Pingora, and keeps only its type: its text could repeat what stands in the
-    /// head. The text of a proxy's error is kept.
+    /// Converts an error of Pingora, and keeps only its type, since its text could repeat the head. The text
+    /// of a [`ProxyError`] is kept.
     fn from(error: Box<pingora::Error>) -> Self {
         let cause = error.root_cause();
         let of_proxy = cause.downcast_ref::<ProxyError>();
@@ -120,13 +120,13 @@ impl From<Box<pingora::Error>> for ConnectError {
     }
 }
 
-/// Returns whether reading has failed because the channel refuses the gate's client certificate, or wants
-/// one: an alert of the handshake, after which nothing that was sent in it is processed. With TLS 1.3 the
-/// gate hears of it only when it reads (RFC 8446, section 4.4.2.4); older versions say it before anything
-/// is sent, so that such an alert proves nothing there.
+/// Returns whether reading has failed because the channel refuses the gate's client certificate, or asks for
+/// one. The channel then sends a TLS alert, and processes nothing that was sent on the connection. With TLS
+/// 1.3 the gate gets this alert only when it reads (RFC 8446, section 4.4.2.4). With older versions it comes
+/// before anything is sent, so that such an alert during a read proves nothing: the result is `false`.
 ///
-/// The alert is recognised by rustls's words, since the client of HTTP/2 keeps no more of the cause.
-/// `tests/tls.rs` would notice other words.
+/// The alert is recognised by the text of rustls's error, since the HTTP/2 client keeps no more of the cause.
+/// `tests/tls.rs` fails if that text changes.
 pub(super) fn is_client_refused(error: &pingora::Error, connection: Option<&Digest>) -> bool {
     let tls = connection.and_then(|connection| connection.ssl_digest.as_ref());
     if !tls.is_some_and(|tls| matches!(&*tls.version, "TLSv1_3" | "TLSv1.3")) {
@@ -159,15 +159,15 @@ pub(crate) enum QueryError {
     /// The channel has no such job.
     #[error("the channel has no such job")]
     NotFound,
-    /// The channel's answer tells nothing of what was asked: its body is not in the expected form, or its
-    /// status is another error.
+    /// The channel's answer does not contain what was asked for: its body is not in the expected form, or
+    /// its status is another error than those above.
     #[error("the channel's answer cannot be read")]
     Unreadable,
 }
 
 impl QueryError {
-    /// Returns whether the channel cannot be connected to or refuses to be asked, so that asking it about
-    /// other jobs is of no use now.
+    /// Returns whether the channel cannot be connected to or refuses queries, so that queries about other
+    /// jobs would fail now as well.
     pub(crate) fn is_channel_down(&self) -> bool {
         matches!(
             self,

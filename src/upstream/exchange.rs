@@ -1,16 +1,16 @@
 //! Exchanges one request and its answer with a channel, over Pingora's connectors.
 //!
-//! Nothing goes through Pingora's proxy loop, for three things that it cannot do with a
-//! create. It ends the upstream exchange when the client goes away, and the answer of a job
-//! that is being paid for is lost. It chooses the upstream before a byte of the body is
-//! known. And it decides by the shape of each filter call whether a request is complete,
-//! which here decides about money. An exchange that is written out says all of that in one
-//! place; and what the other requests need of it costs less than the loop.
+//! No request goes through Pingora's proxy loop, which does not fit creates for three reasons. It
+//! ends the upstream exchange when the client goes away, so that the answer for a job that is
+//! being paid for is lost. It chooses the upstream before a byte of the body is known. And the
+//! shape of each filter call decides whether a request is complete, which here decides about
+//! money. This module does all of that explicitly, in one place. For requests other than creates
+//! it costs less than the loop.
 //!
 //! Measured with Pingora 0.9.1: `read_response_header` and `read_request_body` lose nothing
-//! when their futures are dropped, on HTTP/1.1 and HTTP/2, so they can stand in a `select!`;
-//! [`Exchange::abort`] leaves an HTTP/1.1 channel with a body that is shorter than its
-//! Content-Length or has no last chunk, and an HTTP/2 channel with RST_STREAM.
+//! when their futures are dropped, on HTTP/1.1 and HTTP/2, so they can be used in a `select!`.
+//! After [`Exchange::abort`], an HTTP/1.1 channel has a body that is shorter than its
+//! Content-Length or has no last chunk, and an HTTP/2 channel has received RST_STREAM.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ use super::timeout::{in_time, within};
 use crate::channel::EARLY_RESPONSE_TIMEOUT;
 use crate::policy::Timestamp;
 
-/// The maximum number of bytes of a useless answer that are read, so that its connection can serve again.
+/// The maximum number of bytes of an unneeded answer that are read so that its connection can be reused.
 const DISCARDED: usize = 64 * 1024;
 
 /// The body that follows the head of a request.
@@ -44,13 +44,13 @@ pub(crate) enum Sending {
     Nothing,
     /// A body that is sent piece by piece, as it comes.
     Piecemeal(Framing),
-    /// A body that is at hand: the head waits for its first bytes.
+    /// A body whose first bytes are at hand: the head is held back and sent together with them.
     AtOnce(Framing),
 }
 
 /// A request to a channel that is under way, with its answer.
 pub(crate) struct Exchange {
-    /// Boxed: it is large, and an exchange is moved about.
+    /// Pingora's session. Boxed, since it is large and an exchange is moved often.
     session: Box<HttpSession>,
     was_pooled: bool,
     pool: Arc<Pool>,
@@ -58,10 +58,10 @@ pub(crate) struct Exchange {
     channel: Arc<LiveChannel>,
     _in_flight: InFlight,
     finished: Option<Instant>,
-    /// Whether the channel did not take the last bytes of the body in time.
+    /// Whether writing the last bytes of the body to the channel has timed out.
     is_too_slow: bool,
-    /// Whether reading the head of the answer has failed. It must not be tried again: Pingora's sessions
-    /// panic then, on HTTP/2 and over half-read HTTP/1.1 heads.
+    /// Whether reading the head of the answer has failed. The head must not be read again: Pingora's
+    /// sessions would panic, on HTTP/2 and over half-read HTTP/1.1 heads.
     headless: bool,
     /// Whether reading the head of the answer failed because the channel refuses the gate's client
     /// certificate, or wants one that the gate does not have.
@@ -73,8 +73,9 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Connects, and writes the head, which may wait for the first bytes of the body. Nothing of the body
-    /// has left when this fails, so another channel may be tried. Without a body the request is complete.
+    /// Connects to `channel` and writes the head; with `Sending::AtOnce` the head is held back until the
+    /// first bytes of the body are sent. On an error no byte of the body has left, so another channel may be
+    /// tried. With `Sending::Nothing` the request is complete when this returns.
     pub(crate) async fn open(
         pool: &Arc<Pool>,
         channel: &Arc<LiveChannel>,
@@ -157,7 +158,7 @@ impl Exchange {
         &self.channel
     }
 
-    /// Sends a piece of the body that does not complete it.
+    /// Sends a piece of the body, and does not complete the body.
     pub(crate) async fn send(&mut self, piece: Bytes) -> pingora::Result<()> {
         if piece.is_empty() {
             return Ok(());
@@ -190,13 +191,13 @@ impl Exchange {
         Ok(*self.finished.insert(Instant::now()))
     }
 
-    /// Waits for the head of the final answer. Cancel safe.
+    /// Waits for the head of the final answer, after any interim answers (1xx). Cancel safe.
     pub(crate) async fn answer_head(&mut self) -> pingora::Result<()> {
         loop {
             let is_first = !self.was_pooled && self.session.response_header().is_none();
             if let Err(error) = self.session.read_response_header().await {
                 self.headless = true;
-                // An error that comes later than a handshake may take is about something else.
+                // An error after the time that a handshake may take has another cause.
                 let is_new = self.opened.elapsed() <= self.channel.spec().connect_timeout;
                 let refused = is_client_refused(&error, self.session.digest());
                 self.is_refused_client = is_first && is_new && refused;
@@ -214,8 +215,8 @@ impl Exchange {
         self.began
     }
 
-    /// Waits for the head of the answer, and returns the time that it took since the request was
-    /// complete.
+    /// Waits for the head of the answer, for `limit` at most. Returns the time since the request was
+    /// complete; zero if the answer came before that.
     pub(crate) async fn head(&mut self, limit: Duration) -> Result<Duration, UpstreamError> {
         match within(|| limit, self.answer_head()).await {
             Ok(Ok(())) => Ok(self.finished.map_or(Duration::ZERO, |at| at.elapsed())),
@@ -224,7 +225,7 @@ impl Exchange {
                 // The error's text could repeat what the channel sent, which could repeat what it got.
                 let kind = error.etype().as_str();
                 log::debug!("channel {}: no answer: {kind}", self.channel.spec().name);
-                // Any other error is about the channel's answer, which a retry would get again.
+                // Any other error is about the channel's answer; a retry would get the same answer.
                 let gone = [ConnectionClosed, ReadError, H2Error];
                 let answer_begun = !gone.contains(error.etype());
                 Err(UpstreamError::Broken { answer_begun })
@@ -233,16 +234,16 @@ impl Exchange {
         }
     }
 
-    /// Returns the head of the answer, after [`Self::head`] has returned.
+    /// Returns the head of the answer; `None` before [`Self::head`] has read it.
     pub(crate) fn answered(&self) -> Option<&ResponseHeader> {
         self.session.response_header()
     }
 
-    /// Reads the body of the answer, keeps at most `max_bytes` bytes of it, and gives the connection back
-    /// where it can serve again.
+    /// Reads the body of the answer, and keeps at most `max_bytes` bytes of it. Returns the connection to the
+    /// pool if the body was read to its end.
     ///
-    /// The whole body has to come in time: a channel that drips would otherwise hold up whoever waits for
-    /// its answer for as long as it likes. See `Channel::create_timeout`.
+    /// The whole body must come within the channel's `read_timeout`: a channel that sends a few bytes at a
+    /// time could otherwise hold up the caller without end. See `Channel::create_timeout`.
     pub(crate) async fn rest(mut self, max_bytes: usize) -> Result<Answer, UpstreamError> {
         let patience = self.channel.spec().read_timeout;
         let read = within(|| patience, self.read_answer(max_bytes)).await;
@@ -258,8 +259,8 @@ impl Exchange {
         }
     }
 
-    /// Passes the body of the answer to `take` without keeping it, for as long as `take` wants more, in
-    /// the same time as [`Self::rest`]. Returns whether the end of the body was read.
+    /// Passes the body of the answer to `take` in pieces, until it ends or `take` returns `false`. The time
+    /// limit is that of [`Self::rest`]. Returns whether the end of the body was read.
     pub(crate) async fn read_through(
         mut self,
         mut take: impl FnMut(&[u8]) -> bool + Send,
@@ -282,7 +283,7 @@ impl Exchange {
         read
     }
 
-    /// Discards the body of the answer, and keeps the connection where the body is short.
+    /// Discards the body of the answer. Keeps the connection if the body is short and ends within a second.
     pub(crate) async fn discard(self) {
         let mut room = DISCARDED;
         let take = |piece: &[u8]| {
@@ -293,11 +294,11 @@ impl Exchange {
         let _ = within(|| EARLY_RESPONSE_TIMEOUT, self.read_through(take)).await;
     }
 
-    /// Reads the next piece of a video; `None` at its end. A channel that sends it too slowly, with
-    /// pauses or in drips, counts as having broken it off. The time in which nobody waits for the
-    /// channel, since the client is slow, does not count.
+    /// Reads the next piece of a video; `None` at its end. Fails with `Timeout` if the channel sends nothing
+    /// for `read_timeout`, or less than its minimum rate over that time. The time in which the gate waits for
+    /// a slow client instead does not count.
     ///
-    /// Cancel safe: a read that is dropped has taken nothing.
+    /// Cancel safe: dropping the future loses no bytes.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         let patience = self.channel.spec().read_timeout;
         let mut began = None;
@@ -388,10 +389,10 @@ impl Exchange {
         })
     }
 
-    /// Breaks off the request visibly: the channel sees that it is not complete.
+    /// Breaks off the request so that the channel sees that it is not complete.
     ///
-    /// Under TLS the closing alert waits behind what a stalled channel has not taken yet: dropping the
-    /// connection says the same.
+    /// The wait is bounded: under TLS the closing alert waits behind bytes that a stalled channel has not
+    /// read yet. Dropping the connection then has the same effect.
     pub(crate) async fn abort(mut self) {
         let _ = within(|| EARLY_RESPONSE_TIMEOUT, self.session.shutdown()).await;
     }

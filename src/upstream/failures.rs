@@ -1,5 +1,5 @@
-//! Decides which failures of channels are logged: the first of a kind, and then that the channel works
-//! again. In between failures are only counted, here and in the metrics.
+//! Decides which failures of channels are logged. The first failure of a kind is logged, and later the fact
+//! that the channel works again. Failures in between are only counted, here and in the metrics.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,18 +11,18 @@ use crate::clock::millis;
 use crate::plural::Counted;
 use crate::policy::Timestamp;
 
-/// The time without a failure after which a success shows that a channel works again: a channel that
-/// fails now and then is in one state, and not in two by turns.
+/// The time without a failure after which a success shows that a channel works again. Without this time, a
+/// channel that fails now and then would be logged as failing and working by turns.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// The minimum number of jobs that are remembered, so that a failure about one job is not logged again.
+/// The minimum number of logged job failures that are remembered, so that none of them is logged again.
 const MIN_JOBS: usize = 5_000;
 
 /// A job's public id, the kind of its failure, and the status of the channel's answer.
 type JobFailure = (Arc<str>, &'static str, u16);
 
-/// The jobs that the log has named. Their number is bounded: of the jobs that are not seen any more, the
-/// oldest are forgotten.
+/// The job failures that have been logged already. Their number is bounded: those that have not occurred for
+/// the longest time are forgotten.
 #[derive(Default)]
 struct NamedJobs {
     recent: HashSet<JobFailure>,
@@ -30,7 +30,7 @@ struct NamedJobs {
 }
 
 impl NamedJobs {
-    /// Returns whether the log has not named `failure` yet, and adds it.
+    /// Adds `failure`. Returns whether it is new and must be logged.
     fn insert(&mut self, failure: JobFailure) -> bool {
         if self.recent.contains(&failure) {
             return false;
@@ -44,10 +44,10 @@ impl NamedJobs {
     }
 }
 
-/// The channels that fail, with the kinds of their failures.
+/// The present failures of channels, and the job failures that have been logged.
 #[derive(Default)]
 pub(super) struct FailureLog {
-    /// The number of entries in `all`, which is read at each success.
+    /// The number of entries in `all`, which each success reads without a lock.
     open: AtomicUsize,
     /// The failures by the channel's name and the kind of failure, as in the metrics.
     all: Mutex<HashMap<(String, &'static str), Failures>>,
@@ -97,15 +97,14 @@ impl FailureLog {
         is_news
     }
 
-    /// Records a failure that concerns one job, and not its channel: other answers of the channel neither
-    /// end it nor begin it anew. Returns whether the failure is to be logged: once for each job, kind and
-    /// status.
+    /// Records a failure that concerns only the job with the public id `job`: successes of its channel do not
+    /// end it. Returns whether the failure is to be logged: once for each job, kind and status.
     pub(super) fn job_failed(&self, job: &str, kind: &'static str, status: u16) -> bool {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.insert((job.into(), kind, status))
     }
 
-    /// Returns whether no failure of any channel is recorded: a success then ends none.
+    /// Returns whether no failure of any channel is recorded, so that a success ends none.
     pub(super) fn is_empty(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
     }

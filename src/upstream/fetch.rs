@@ -15,8 +15,8 @@ use super::headers;
 use crate::policy::Timestamp;
 use crate::route::Route;
 
-/// The number of dead pooled connections after which a request is given up. The channel may close one at
-/// the moment that it is used again.
+/// The maximum number of times that a request is sent again because its pooled connection was dead. A channel
+/// may close a connection at the moment at which the gate uses it again.
 const MAX_STALE: u8 = 2;
 
 /// The number of dead pooled connections that a request has met.
@@ -38,13 +38,13 @@ pub(crate) struct FetchRequest<'a> {
     /// The channel's id for the route's job, where it differs from the public id.
     pub(crate) job: Option<&'a str>,
     pub(crate) query: Option<&'a str>,
-    /// The path and query at another server than the channel's own, in place of the route's.
+    /// The path and query that replace the route's, for the target of a redirect and for a probe.
     pub(crate) path: Option<&'a str>,
     pub(crate) headers: HeaderMap,
 }
 
 impl<'a> FetchRequest<'a> {
-    /// Makes a GET of the gate's own, on no client's behalf.
+    /// Makes a GET request that the gate sends for itself, and not for a client.
     pub(super) fn own(route: &'a Route, query: Option<&'a str>) -> Self {
         let mut headers = HeaderMap::with_capacity(4);
         let agent = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
@@ -115,7 +115,7 @@ impl UpstreamClient {
     /// Builds the head of a request to `channel`.
     ///
     /// # Errors
-    /// Where it cannot be built. The error has been counted and logged.
+    /// Where the head cannot be built. The error has been counted and logged.
     pub(crate) fn head(
         &self,
         channel: &LiveChannel,
@@ -126,8 +126,8 @@ impl UpstreamClient {
         Ok(head?)
     }
 
-    /// Makes one attempt to send a request of `route` and to read the head of its answer; `None` if its
-    /// pooled connection was stale and another attempt may follow.
+    /// Makes one attempt to send a request and to read the head of its answer; `None` if its pooled
+    /// connection was stale and another attempt may follow. `route` is the route's label in metrics.
     ///
     /// # Errors
     /// Where the channel gives no answer. The error has been counted and logged.
@@ -189,7 +189,7 @@ impl UpstreamClient {
         Ok(answer)
     }
 
-    /// Sends a request without a body once.
+    /// Connects to a channel and sends a request without a body, once. `now` is the time at which it begins.
     pub(super) async fn send(
         &self,
         channel: &Arc<LiveChannel>,

@@ -3,12 +3,12 @@
 use http::header;
 use pingora::http::RequestHeader;
 
-/// The framing of a body: how its length is told.
+/// The framing of a body, by which the receiver finds its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// A body whose length is in the header `Content-Length`, in bytes.
     Length(u64),
-    /// A body without a length, which its end delimits: chunked, or HTTP/2.
+    /// A body whose length is not known in advance: chunked in HTTP/1.1, and without a header in HTTP/2.
     Open,
 }
 

@@ -1,7 +1,7 @@
-//! Selects the headers that pass, in either direction, and builds the heads of requests.
+//! Selects the headers that pass between clients and channels, and builds the heads of requests to channels.
 //!
-//! Both directions work by **lists of what passes**. A list of what is stopped would have to know every
-//! header by which some proxy or vendor carries credentials, addresses or method overrides.
+//! Both directions use **allow lists**. A deny list would have to name every header in which some proxy or
+//! vendor carries credentials, addresses or method overrides.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora::http::RequestHeader;
@@ -13,8 +13,8 @@ use crate::route::Route;
 
 /// Returns whether a client's header passes to the channel.
 ///
-/// Absent on purpose: `idempotency-key`, since one account stands behind many clients: the
-/// channel would answer one of them with another's job.
+/// `idempotency-key` is absent on purpose. Many clients share one account at the channel, so that the
+/// channel would answer one client with the job of another.
 fn is_request_header_allowed(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(
@@ -53,11 +53,10 @@ fn is_redirect_header_allowed(name: &HeaderName) -> bool {
 
 /// Returns whether a channel's header passes to the client.
 ///
-/// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` tell
-/// about the channel's account, `set-cookie` and `alt-svc` would bind the client to the
-/// channel, `cache-control` is the gate's to say, and how the channel framed its answer is
-/// its own affair. `x-request-id` is
-/// kept in the ledger: the client's answer has the gate's own.
+/// Absent on purpose: `openai-organization`, `openai-project` and `x-ratelimit-*` describe the channel's
+/// account. `set-cookie` and `alt-svc` would bind the client to the channel. The gate sets `cache-control`
+/// and the framing of its answers itself. `x-request-id` is kept in the ledger; the client gets the gate's
+/// own request id instead.
 fn is_response_header_allowed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -115,7 +114,8 @@ fn passing(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderM
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Builds the head of a request to a channel from the path of the route, the channel's host and credential,
-/// and `passing`, the client's headers that pass.
+/// and `passing`, the client's headers that pass. `job` is the channel's id of the route's job, where it
+/// differs from the public id.
 pub(crate) fn request(
     method: Method,
     (route, job): (&Route, Option<&str>),
@@ -149,7 +149,7 @@ fn unfit(what: &'static str) -> Box<Error> {
     Error::explain(InvalidHTTPHeader, what)
 }
 
-/// Turns a head into the form that HTTP/2 wants: an absolute URI in place of Host.
+/// Turns a head into the form that HTTP/2 needs: with an absolute URI in place of the header `Host`.
 pub(crate) fn into_http2(head: &mut RequestHeader, tls: bool) -> pingora::Result<()> {
     let host = head.remove_header(&header::HOST);
     let scheme = if tls { "https" } else { "http" };

@@ -1,9 +1,10 @@
 //! Decides when a channel is ejected, for how long, and what ends the ejection. Pure: the caller passes
 //! the time.
 //!
-//! An ejected channel rests: it gets creates only where no other channel can take them. The reason of the
-//! ejection decides how it ends: by a connection where the channel could not be reached, by the end of
-//! the pause and then one trial where it failed, by an operator or a probe where its account is refused.
+//! An ejected channel rests: it gets creates only where no other channel can take them. The reason of an
+//! ejection decides what ends it. For a channel that could not be reached, it is a connection. For one
+//! that failed, it is a successful trial after the pause. For one that refuses the gate's account, it is
+//! an operator, a successful probe or a created job.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::policy::Timestamp;
 /// The first and the maximum pause of a channel that could not be reached: the pause doubles for each
 /// failure in a row.
 const UNREACHABLE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// The first pause for a rate limit that does not say when it ends, and the maximum pause for one that
-/// does; the first value is also the minimum for the latter.
+/// The minimum and the maximum pause after a rate-limit answer that names a wait. The minimum is also the
+/// first pause after an answer that names none.
 const RATE_LIMITED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 /// The reason why a channel is ejected.
@@ -25,7 +26,7 @@ pub enum EjectionReason {
     Unreachable,
     /// The channel refuses the gate's account, or the account is spent.
     Account,
-    /// The channel answered that too much was asked of it.
+    /// The channel answered that its rate limit is reached.
     RateLimited,
     /// The channel answered creates with a 5xx, or closed the connection instead.
     Failed,
@@ -72,7 +73,7 @@ pub(super) enum Event {
     Answered,
     /// The channel refused the gate's account.
     Account,
-    /// The channel asked for fewer requests, and may have said for how long.
+    /// The channel answered that its rate limit is reached. The value is the wait that it names, if any.
     RateLimited(Option<Duration>),
     /// The channel answered a create with an error that is the channel's fault, or broke off the exchange.
     Failed,
@@ -93,8 +94,8 @@ pub(crate) enum Standing {
     Trial,
     /// The channel gets a create only where no other channel can take it.
     Resting {
-        /// The end of the pause, which is past where a trial is under way; `None` where time does not end
-        /// the pause.
+        /// The end of the pause, which lies in the past while a trial is under way; `None` where the pause
+        /// has no time limit.
         until: Option<Timestamp>,
     },
 }
@@ -106,7 +107,7 @@ pub(super) enum Change {
     Ejected(Ejection),
     /// The channel is ejected again for the same reason, since it still fails after its pause.
     Prolonged(Ejection),
-    /// The channel is ejected no more.
+    /// The ejection has ended. The value is the reason that it had.
     Returned(EjectionReason),
 }
 
@@ -116,7 +117,7 @@ pub(crate) struct Ejection {
     pub(crate) reason: EjectionReason,
     /// The beginning of the ejection.
     at: Timestamp,
-    /// The end of the pause; `None` where time does not end it.
+    /// The end of the pause; `None` where the pause has no time limit.
     pub(crate) until: Option<Timestamp>,
     /// The number of pauses before this one, without a success in between.
     pauses: u32,
@@ -125,8 +126,9 @@ pub(crate) struct Ejection {
 }
 
 impl Ejection {
-    /// Returns whether the pause is over. A clock that was set back behind the beginning of the pause
-    /// ends it: nobody knows how much of it is left.
+    /// Returns whether the pause is over; a pause without a time limit never is. If `now` lies before the
+    /// beginning of the pause, the clock was set back. The pause then counts as over, since nobody knows how
+    /// much of it is left.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.until
             .is_some_and(|until| until <= now || now < self.at)
@@ -145,7 +147,7 @@ pub(super) struct Health {
     /// The number of failures of probes in a row.
     probe_failures: u32,
     ejection: Option<Ejection>,
-    /// The end of the last ejection. Requests that began before say nothing of the time since.
+    /// The end of the last ejection. Failures of requests that began before that time are ignored.
     returned: Timestamp,
 }
 
@@ -187,7 +189,7 @@ impl Health {
         Some(ends)
     }
 
-    /// Ends the trial whose latest end is `ends`, if it is still under way.
+    /// Ends the trial for which [`Self::begin_trial`] returned `ends`, if it is still under way.
     pub(super) fn end_trial(&mut self, ends: Timestamp) {
         if let Some(ejection) = &mut self.ejection {
             ejection.trial = ejection.trial.filter(|trial| *trial != ends);
@@ -216,7 +218,7 @@ impl Health {
             Event::Created | Event::Answered => {
                 self.failures = 0;
                 let created = event == Event::Created;
-                // A request that is refused for itself proves nothing about the account.
+                // A request that is refused for its own fault proves nothing about the account.
                 let mends = |reason| created || reason != EjectionReason::Account;
                 self.succeed_after_ejection(began, now, mends)
             }
@@ -246,8 +248,8 @@ impl Health {
         }
     }
 
-    /// Returns whether a request began after the ejection, or there is none. A request that began before
-    /// it shows how the channel was.
+    /// Returns whether a request that began at `began` began after the ejection, or there is no ejection. A
+    /// request that began before the ejection only shows how the channel was then.
     fn began_after_ejection(&self, began: Timestamp, now: Timestamp) -> bool {
         let at = self.ejection.map(|ejection| ejection.at);
         at.is_none_or(|at| began >= at || now < at)
@@ -309,7 +311,7 @@ impl Health {
         if failed_again {
             return self.eject(reason, Some(until), now);
         }
-        // Requests under way are one failure, and do not count as another pause.
+        // Requests that were under way together count as one failure, and not as another pause.
         let longer = Ejection {
             reason,
             until: Some(until),
@@ -319,7 +321,7 @@ impl Health {
         (before.reason != reason).then_some(Change::Ejected(longer))
     }
 
-    /// Notes a failure, given its reason, the number of failures in a row, and the number that ejects.
+    /// Notes a failure. The tuple is its reason, the number of failures in a row, and the number that ejects.
     fn fail(
         &mut self,
         (reason, in_a_row, enough): (EjectionReason, u32, u32),
@@ -329,8 +331,8 @@ impl Health {
     ) -> Option<Change> {
         let again = match self.ejection {
             None => in_a_row >= enough,
-            // Requests that fail together are one ejection; and only a request that could have shown that
-            // the channel works again shows that it does not.
+            // Requests that fail together cause one ejection. Only a request that began after the ejection
+            // shows that the channel still fails.
             Some(before) => before.is_over(now) && self.began_after_ejection(began, now),
         };
         if !again {
@@ -347,7 +349,7 @@ impl Health {
         self.eject(reason, Some(Timestamp(until)), now)
     }
 
-    /// Computes the next pause: the first pause, doubled for each earlier one.
+    /// Computes the next pause: the first pause, doubled for each earlier one, up to the maximum.
     fn pause(&self, reason: EjectionReason, rules: &EjectionRules) -> Duration {
         let (first, most) = match reason {
             EjectionReason::Unreachable => UNREACHABLE,

@@ -14,19 +14,20 @@ use crate::route::{JobId, Route};
 
 /// The status of one job, as its channel reports it.
 pub(crate) struct JobReport {
-    /// The parts of the channel's answer that mean something to the gate.
+    /// The parts of the channel's answer that the gate uses.
     pub(crate) job: JobAnswer,
     /// The body of the channel's answer.
     pub(crate) body: Bytes,
-    /// The wait before the next poll that the channel asks for, in milliseconds from its answer.
+    /// The wait before the next poll, in milliseconds from the answer; `None` where the answer names none.
     pub(crate) poll_after_ms: Option<u64>,
 }
 
 /// Fetches the status of the job `upstream_id` from its channel. `id` is the job's public id, for the log.
-/// The job need not be in a ledger.
+/// The job need not be in a ledger. `answer_bytes` is the maximum length of the answer's body that is kept.
 ///
 /// # Errors
-/// Where the channel's answer tells nothing of the job. The error has been counted and logged.
+/// Where the channel gives no answer, does not know the job, or its answer does not contain the job's status.
+/// The error has been counted and logged.
 pub(crate) async fn fetch(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,
@@ -74,8 +75,8 @@ pub(crate) async fn fetch(
     }
 }
 
-/// Counts and logs an answer that tells nothing of a job, and returns the error for it. `success` is the
-/// kind under which an answer with a 2xx status is counted.
+/// Counts and logs an answer that does not contain the job or list that was asked for, and returns the error
+/// for it. `success` is the kind under which an answer with a 2xx status is counted.
 pub(super) fn unreadable(
     client: &UpstreamClient,
     channel: &LiveChannel,

@@ -1,4 +1,4 @@
-//! Reads a page of a channel's list of jobs.
+//! Fetches a page of a channel's list of jobs.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use super::job_status::unreadable;
 use crate::dialect::{ListReader, Page, percent_encoded};
 use crate::route::Route;
 
-/// The page sizes that a channel is asked for, the largest first. A page that cannot be read lowers the
-/// channel's size for all later pages.
+/// The page sizes that the gate requests, in jobs, largest first. After a page that cannot be read, it
+/// requests smaller pages of that channel.
 const PAGES: [usize; 4] = [100, 20, 5, 1];
-/// The maximum length of a page that is read, as a multiple of `bounds.answer_bytes`. Nothing of a page
-/// is kept but the facts by which its jobs are recognised.
+/// The maximum length of a page that is read, as a multiple of `bounds.answer_bytes`. Only the facts by
+/// which the gate recognises jobs are kept of a page.
 const PAGE_ANSWERS: usize = 64;
 
 /// A page of a channel's list of jobs.
 pub(crate) struct ListPage {
     pub(crate) page: Page,
-    /// The time of the page by the channel's clock, as its header `Date` says.
+    /// The header `Date` of the page: the time by the channel's clock.
     pub(crate) date: Option<String>,
 }
 
@@ -41,9 +41,11 @@ impl From<QueryError> for Failure {
     }
 }
 
-/// Fetches one page of all jobs of a channel's account, newest first: the jobs that come after `after`.
-/// The page is read as it comes, in bounded memory whatever it holds. Where a page is too long, too slow
-/// or breaks off, its beginning is taken, and the next page is asked to be smaller.
+/// Fetches one page of the list of all jobs of a channel's account, newest first. The page begins after the
+/// job `after`, or with the newest job. `answer_bytes` is the configured `bounds.answer_bytes`.
+///
+/// The page is read as it streams in, in bounded memory. If a page is too long, too slow or breaks off, the
+/// jobs in its beginning are returned, and smaller pages are requested from then on.
 ///
 /// # Errors
 /// Where nothing of the page can be read. The error has been counted and logged.
@@ -123,7 +125,7 @@ async fn fetch_sized(
     Ok(ListPage { page, date })
 }
 
-/// Counts a page that could not be read as a whole, or that has unreadable jobs.
+/// Counts and logs a page that could not be read as a whole, or that has unreadable jobs.
 fn note_unreadable_jobs(client: &UpstreamClient, name: &str, page: &Page) {
     let unreadable = page.unreadable();
     if page.whole && unreadable == 0 {

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::policy::Timestamp;
 
-/// The step of a wait in milliseconds. A wait of one step without any answer counts as much as a request
-/// in flight, a wait of two steps as much as four, of three as nine, and so on: the longer a channel is
-/// silent, the likelier it hangs, and it gets no more creates long before one of them has timed out, as
-/// long as another answers.
+/// The step of a wait in milliseconds. A wait of one step without any answer counts as much as one request
+/// in flight, a wait of two steps as much as four, of three as nine, and so on. The longer a channel gives no
+/// answer, the likelier it hangs. With this load it gets no more creates long before one of them times out,
+/// if another channel answers.
 const STEP_MS: u64 = 100;
 
 /// The load of a channel: its requests in flight and its waiting creates.

@@ -1,14 +1,14 @@
-//! Enforces a minimum rate on what a client uploads and on what a channel sends of a video.
+//! Enforces a minimum rate on uploads from clients, and on downloads of videos from channels.
 
 use std::time::Duration;
 
-/// Measures the rate of a sender over a window. Only the time in which the gate waits for the sender
-/// counts: while the other side takes no more, the sender is not at fault.
+/// Measures the rate of a sender over windows of time. Only the time in which the gate waits for the sender
+/// counts: the sender is not at fault while the receiver reads nothing.
 #[derive(Debug)]
 pub(crate) struct MinRate {
     /// The minimum rate, in bytes per second.
     rate: u64,
-    /// The time that the gate waits for the sender before it judges the rate, each time.
+    /// The length of a window: the rate is checked each time that the gate has waited this long in total.
     window: Duration,
     waited: Duration,
     bytes: u64,
@@ -28,7 +28,7 @@ impl MinRate {
         }
     }
 
-    /// Adds `bytes` that came after the gate had waited for the sender for `waited`.
+    /// Records that `bytes` bytes came after the gate had waited for the sender for the time `waited`.
     ///
     /// # Errors
     /// Fails at the end of a window in which fewer bytes came than the minimum rate demands.

@@ -1,8 +1,7 @@
-//! A client of the channels: connects, sends requests, reads answers, and keeps count of what
-//! fails.
+//! Connects to channels, sends requests, reads answers, and counts failures.
 //!
-//! [`UpstreamClient`] holds what all channels share. An `Exchange` is one request under way;
-//! it has the only call that completes a create. Nothing here knows clients, keys or charges.
+//! [`UpstreamClient`] holds what all channels share. An `Exchange` is one request under way; only its
+//! method `complete` completes a create. Nothing here authenticates clients, reserves or charges.
 
 mod answer;
 mod attempts;

@@ -1,4 +1,5 @@
-//! Keeps whether a channel is used: by the decision of operators, and by what its answers have shown.
+//! Keeps the runtime state that decides whether a channel is used: the state that operators set, the health
+//! that its answers show, and whether a limit is reached.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,24 +9,24 @@ use super::health::{Change, Ejection, EjectionReason, Event, Health, Standing};
 use crate::channel::{ChannelState, EjectionRules};
 use crate::policy::Timestamp;
 
-/// The time for which a limit of a channel counts as reached after the ledger has said so, in
-/// milliseconds.
+/// The time, in milliseconds, for which a limit of a channel counts as reached after the ledger has found
+/// it reached.
 const FULL_FOR_MS: u64 = 1000;
 
-/// The operation of a channel while its configuration is in force: its state, health and limits.
+/// The state of a channel while its configuration is in force: as operators set it, its health and limits.
 #[derive(Debug)]
 pub(super) struct Operation {
     /// The state that operators have set, encoded by [`code`].
     state: AtomicU8,
-    /// Whether the channel's `health` is good: read for each request, without a lock.
+    /// Whether `health` is good. This flag is read for each request, without a lock.
     good: AtomicBool,
     health: Mutex<Health>,
     full_until: AtomicU64,
 }
 
-/// The labels of a channel's state: `active`, `drain` and `off` as operators set it; for an active channel
-/// that is ejected, `resting` during the pause and `trial` after it, but `active` after it where the
-/// channel could not be connected to.
+/// The labels of a channel's state. `active`, `drain` and `off` are the states that operators set. An active
+/// channel that is ejected is `resting` during the pause, and `trial` after it. If it was ejected because it
+/// could not be connected to, it is `active` after the pause.
 pub const CHANNEL_STATES: [&str; 5] = ["active", "drain", "off", "resting", "trial"];
 
 /// The status of a channel, for operators.
@@ -33,9 +34,10 @@ pub const CHANNEL_STATES: [&str; 5] = ["active", "drain", "off", "resting", "tri
 pub struct ChannelStatus {
     /// The label of the channel's state, one of [`CHANNEL_STATES`].
     pub label: &'static str,
-    /// The reason of the ejection, where the channel is ejected.
+    /// The reason of the ejection; `None` where the channel is not ejected.
     pub reason: Option<EjectionReason>,
-    /// The end of the pause, past or to come, where the channel is ejected and time ends the pause.
+    /// The end of the pause, which may lie in the past; `None` where the channel is not ejected, or its
+    /// pause has no time limit.
     pub until: Option<Timestamp>,
     /// The number of requests in flight at the channel.
     pub in_flight: usize,
@@ -74,8 +76,8 @@ impl Operation {
         }
     }
 
-    /// Returns whether `event` is a success of a channel in good health, which changes nothing. Takes no
-    /// lock.
+    /// Returns whether `event` is a success and the channel's health is good already, so that noting the
+    /// event changes nothing. Takes no lock.
     pub(super) fn is_settled(&self, event: Event) -> bool {
         let is_success = matches!(
             event,
@@ -116,8 +118,8 @@ impl Operation {
         self.full_until.store(until, Ordering::Relaxed);
     }
 
-    /// Returns whether the ledger has found a limit of the channel reached within the last second. A limit
-    /// that was noted by a clock that was ahead counts for nothing.
+    /// Returns whether the ledger has found a limit of the channel reached within the last second. If the
+    /// clock was set back since then, the result is `false`.
     pub(super) fn is_full(&self, now: Timestamp) -> bool {
         let until = self.full_until.load(Ordering::Relaxed);
         until > now.0 && until - now.0 <= FULL_FOR_MS

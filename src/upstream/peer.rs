@@ -1,4 +1,4 @@
-//! Makes Pingora's peers: the addresses and options by which a channel is connected to.
+//! Makes Pingora's peers of channels: the addresses and options for connecting to them.
 
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
@@ -15,14 +15,14 @@ use super::proxy::Tunnel;
 use crate::channel::{Channel, EgressProxy, Http2, is_public};
 use crate::key::Secret;
 
-/// A template for the peers of a channel: all that its connections have in common.
+/// A template for the Pingora peers of a channel: the options that all its connections have in common.
 #[derive(Debug)]
 pub(super) struct PeerTemplate {
     ca: Option<Arc<CaType>>,
     client_cert: Option<Arc<CertKey>>,
-    /// The tunnel through the proxy, where the channel has one.
+    /// The connector through the channel's egress proxy; `None` where the channel has no proxy.
     tunnel: Option<Arc<Tunnel>>,
-    /// A hash that tells connections apart where Pingora does not: see [`group_key`].
+    /// A hash of settings that Pingora does not compare when it reuses a connection: see [`group_key`].
     group_key: u64,
     /// Whether only public addresses may be connected to.
     public_only: bool,
@@ -49,7 +49,7 @@ impl PeerTemplate {
         }
     }
 
-    /// Makes the peer at an address, which is the proxy's where the channel has one.
+    /// Makes the peer at `address`, which is the proxy's address if the channel has a proxy.
     pub(super) fn peer_at(&self, spec: &Channel, address: SocketAddr) -> HttpPeer {
         let url = &spec.url;
         // The SNI is never empty: Pingora would take that as "do not verify".
@@ -64,8 +64,8 @@ impl PeerTemplate {
         options.total_connection_timeout = Some(spec.connect_timeout * 2);
         options.ca = self.ca.clone();
         options.h2_ping_interval = Some(Duration::from_secs(30));
-        // A connection for each request under way. Pingora gives a stream the whole window of
-        // its connection: a client that takes its video slowly would hold up all the others.
+        // One request at a time for each connection. Pingora gives a stream the whole window of
+        // its connection: a client that reads its video slowly would hold up all other streams.
         options.max_h2_streams = 1;
         options.alpn = match spec.http2 {
             Http2::Auto if url.tls => ALPN::H2H1,
@@ -75,8 +75,9 @@ impl PeerTemplate {
         peer
     }
 
-    /// Looks up the addresses to connect to: those of the channel's host, or those of its proxy where the
-    /// channel has one. The proxy is told the channel's host name.
+    /// Looks up the addresses to connect to: those of the channel's proxy if it has one, else those of its
+    /// host. Leaves out addresses that are not allowed. A proxy resolves the channel's host name itself. The
+    /// error is the reason of the failure, as text.
     pub(super) async fn look_up(&self, spec: &Channel) -> Result<Vec<SocketAddr>, String> {
         let (host, port) = match &spec.proxy {
             Some(proxy) => (&*proxy.host, proxy.port),
@@ -90,9 +91,9 @@ impl PeerTemplate {
         }
     }
 
-    /// Returns whether `address` may be connected to. The decision is about the address itself, whatever
-    /// the name said a moment before. Through a proxy, the proxy chooses the address, unless the channel's
-    /// URL names an address itself.
+    /// Returns whether the gate may connect to `address`. The address itself is checked and not its name,
+    /// which may have resolved to another address a moment before. A proxy chooses the channel's address
+    /// itself, so that then only an IP address in the channel's URL can be checked.
     fn is_allowed(&self, spec: &Channel, address: &SocketAddr) -> bool {
         let judged: Option<IpAddr> = match spec.proxy {
             Some(_) => spec.url.host.parse().ok(),
@@ -102,9 +103,9 @@ impl PeerTemplate {
     }
 }
 
-/// Returns a hash of all that connections must not be shared across: the trust roots that they were
-/// verified by, the client certificate that they were opened with (of which Pingora regards the serial
-/// number alone), and the proxy, its target and its credential.
+/// Returns a hash of the settings that must be equal for channels to share a connection. They are the
+/// trust roots, the client certificate (of which Pingora compares the serial number alone), and the proxy
+/// with its credential and its target.
 fn group_key(spec: &Channel) -> u64 {
     let client_cert = spec.client_cert.as_ref().map(|identity| identity.digest());
     let tunnel = spec.proxy.as_ref().map(|proxy| {

@@ -17,16 +17,16 @@ use crate::map::Map;
 
 /// The maximum number of idle HTTP/1.1 connections that are kept for one address.
 const KEPT: usize = 256;
-/// The interval at which idle connections are searched for those that nobody will use.
+/// The interval at which idle connections are checked, and closed if they cannot be used any more.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// A pool of connections to channels. Only HTTP/1.1 connections are kept here; where HTTP/2 is spoken, or
-/// agreed on with TLS, Pingora keeps them.
+/// A pool of connections to channels. Only connections to peers that use HTTP/1.1 alone are kept here.
+/// Pingora's own pool keeps the others: HTTP/2, and those whose version is negotiated with TLS.
 ///
 /// Measured with Pingora 0.9.1: the future of [`Connector::get_http_session`] takes 9 KB, for handshakes
-/// of every kind; and for each request its pool of HTTP/1.1 spawns a task that watches the idle
-/// connection, wakes it to get the connection back, and asks the kernel whose it is. All of this costs a
-/// twentieth of a small request.
+/// of every kind. For each request, Pingora's pool of HTTP/1.1 spawns a task that watches the idle
+/// connection, wakes this task to get the connection back, and asks the kernel for the connection's peer.
+/// All of this costs a twentieth of a small request.
 pub(crate) struct Pool {
     http1: TransportConnector,
     idle: Arc<Idle>,
@@ -56,8 +56,8 @@ impl Pool {
         Ok((HttpSession::H1(session), was_pooled))
     }
 
-    /// Takes back a session whose answer was read to its end, and keeps its connection for `idle` where
-    /// it can serve again.
+    /// Puts a session back into the pool, after its answer was read to its end. The connection is kept for
+    /// `idle` at most, if another request can use it.
     pub(crate) async fn release(&self, session: Box<HttpSession>, peer: &HttpPeer, idle: Duration) {
         match *session {
             HttpSession::H1(mut session) if is_http1(peer) => {
@@ -70,8 +70,8 @@ impl Pool {
         }
     }
 
-    /// Drops the pooled connections to the address of `peer`: one of them was stale, and the others may
-    /// be.
+    /// Drops all pooled HTTP/1.1 connections of `peer`. Called when one of them was stale, since the others
+    /// may be stale as well.
     pub(crate) fn evict(&self, peer: &HttpPeer) {
         self.idle.drop_all(peer.reuse_hash());
     }
@@ -89,10 +89,10 @@ struct Idle {
 
 #[derive(Default)]
 struct Kept {
-    /// The idle connections by the hash of their peer, its address and its options; the connection that was
-    /// used last comes last.
+    /// The idle connections, by the hash of their peer's address and options. In each list, the connection
+    /// that was used most recently comes last.
     by_peer: Map<u64, Vec<Waiting>>,
-    /// Whether a task sweeps the idle connections.
+    /// Whether a [`Sweeper`] task is running.
     is_swept: bool,
 }
 
@@ -102,10 +102,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Returns whether the connection can serve: its time is not over, and the channel has neither closed
-    /// it nor sent what nobody has asked for.
+    /// Returns whether another request can use the connection: its idle time is not over, and the channel
+    /// has neither closed it nor sent bytes that no request asked for.
     fn is_usable(&mut self, now: Instant) -> bool {
-        // Without Tokio's budget: a task that has used it up would be told that nothing has come.
+        // Without Tokio's budget: to a task that has used it up, the read would look pending.
         let read = unconstrained(self.stream.read(&mut [0; 1])).now_or_never();
         now < self.until && read.is_none()
     }
@@ -138,7 +138,7 @@ impl Idle {
         waiting.push(Waiting { stream, until });
         let surplus = (waiting.len() > KEPT).then(|| waiting.remove(0));
         let sweep = !std::mem::replace(&mut kept.is_swept, true);
-        // Closing a connection is nothing to wait for.
+        // The lock is released first: nobody waits for it while a connection is closed.
         drop(kept);
         drop(surplus);
         if sweep {
@@ -146,7 +146,7 @@ impl Idle {
         }
     }
 
-    /// Closes the idle connections that cannot serve; returns whether any are left.
+    /// Closes the idle connections that cannot be used any more. Returns whether any connections are left.
     fn sweep(&self) -> bool {
         let now = Instant::now();
         let mut closed = Vec::new();
@@ -163,8 +163,8 @@ impl Idle {
     }
 }
 
-/// The task that sweeps the idle connections. A runtime of the host that ends takes its tasks with it:
-/// when this task is gone, the next connection that is kept starts another.
+/// The background task that closes idle connections that cannot be used any more. It ends with the Tokio
+/// runtime that it was started on; the next connection that is kept then starts another one.
 struct Sweeper(Weak<Idle>);
 
 impl Sweeper {
@@ -176,7 +176,8 @@ impl Sweeper {
                 _ => break,
             }
         }
-        // The end of this task is noted already, and another may sweep by now.
+        // `sweep` has cleared `is_swept` already, and another task may run by now: `drop` must not clear
+        // the flag again.
         self.0 = Weak::new();
     }
 }
@@ -197,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// A time that is long enough to be over in no test.
+    /// A time that is longer than any test takes.
     const LONG: Duration = Duration::from_secs(3600);
 
     /// Makes both ends of a connection: the gate's and the channel's.
@@ -211,7 +212,8 @@ mod tests {
         assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
-    /// Returns the connection once the gate's side knows what the channel has done to it.
+    /// Waits until the gate's end has noticed that the channel closed the connection or sent bytes, and
+    /// returns the gate's end.
     async fn noticed(stream: Stream) -> Stream {
         let until = Instant::now() + LONG;
         let mut waiting = Waiting { stream, until };
@@ -306,7 +308,7 @@ mod tests {
             drop(far);
             idle.put(1, noticed(stream).await, LONG);
         }
-        // In one go: a task may read no more than 128 times before it has to give way.
+        // In one task without a pause: Tokio lets a task read 128 times before it must yield.
         let one_go = async move { idle.take(1).is_some() };
         assert!(!tokio::spawn(one_go).await.unwrap());
     }

@@ -1,4 +1,4 @@
-//! Probes a channel: asks whether it can be used, before anybody depends on it.
+//! Probes a channel: sends a cheap request to see whether it can be used, before anybody depends on it.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::health::Event;
 use crate::channel::Probe;
 use crate::route::Route;
 
-/// Asks a channel for one entry of its list of jobs, as cheap a request as there is, and returns the
-/// status.
+/// Requests one entry of a channel's list of jobs, which is the cheapest request there is. Returns the status
+/// of the answer.
 ///
 /// # Errors
 /// The reason why the channel cannot be used, in words for operators.
@@ -53,7 +53,7 @@ async fn status_of_list(
     }
 }
 
-/// Probes a channel as its configuration says, and notes the event that the answer shows.
+/// Sends the configured `probe` to a channel, and notes the outcome for the channel's health.
 pub(crate) async fn probe_health(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,
@@ -71,7 +71,7 @@ pub(crate) async fn probe_health(
             exchange.discard().await;
             status.and_then(shown_by)
         }
-        // A failure to connect was noted where it was tried.
+        // A failure to connect has been noted already, when the connection was tried.
         Err(UpstreamError::Connect(_)) => None,
         Err(UpstreamError::Timeout | UpstreamError::Broken { .. }) => Some(Event::ProbeFailed),
     };
@@ -80,8 +80,8 @@ pub(crate) async fn probe_health(
     }
 }
 
-/// Returns the event that the status of a probe's answer shows; `None` for an answer about a limit, or
-/// about a path that does not exist.
+/// Returns the health event that the status of a probe's answer shows; `None` for a status that shows none,
+/// such as that of a rate limit or of a path that does not exist.
 fn shown_by(status: StatusCode) -> Option<Event> {
     match status.as_u16() {
         200..=299 => Some(Event::Probed),

@@ -1,8 +1,8 @@
 //! Connects to a channel through its egress proxy, by CONNECT (RFC 9110, section 9.3.6).
 //!
-//! Pingora 0.9.1 has CONNECT over Unix sockets only; this stands in the place of its connecting. Nothing
-//! of a request has left before the proxy has said that it is connected, so whatever else the proxy says
-//! or does proves that the channel has got nothing.
+//! Pingora 0.9.1 has CONNECT over Unix sockets only, so this module replaces the way in which it connects. No
+//! byte of a request leaves before the proxy has answered that it is connected. Any other answer or failure
+//! of the proxy therefore proves that the channel has received nothing.
 
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ use crate::key::Secret;
 const MAX_HEAD: usize = 8 * 1024;
 
 /// The reason why there is no connection through a proxy. Its text repeats nothing that was sent or
-/// answered, but for a status.
+/// received, except a status.
 #[derive(Debug, Error)]
 pub(super) enum ProxyError {
     /// The proxy cannot be reached.
@@ -53,11 +53,11 @@ pub(super) enum ProxyError {
 pub(super) struct Tunnel {
     /// The head of the CONNECT request. Never to be printed: it may hold the proxy's password.
     request: Secret,
-    /// The maximum time for the whole connecting.
+    /// The maximum time to connect to the proxy and to read its answer.
     limit: Duration,
 }
 
-/// Prints nothing of the request: Pingora prints it with the options of a peer.
+/// Prints no field, since `request` is secret: Pingora prints a tunnel with the options of a peer.
 impl fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tunnel").finish_non_exhaustive()
@@ -65,7 +65,7 @@ impl fmt::Debug for Tunnel {
 }
 
 impl Tunnel {
-    /// Prepares connections to `server` through `proxy`.
+    /// Makes a connector to `server` through `proxy`, which connects within `limit` or fails.
     pub(super) fn new(proxy: &EgressProxy, server: &ServerUrl, limit: Duration) -> Self {
         let (host, port) = (&server.host, server.port);
         // The port always stands there, and an IPv6 address in brackets (RFC 9112, section 3.2.3).
@@ -87,7 +87,7 @@ impl Tunnel {
 
     async fn open(&self, proxy: InetAddr) -> Result<Stream, ProxyError> {
         let socket = TcpStream::connect(proxy).await;
-        // A buffer is read ahead of the head, and what follows that stays in it for the channel.
+        // The stream has a read buffer: bytes behind the proxy's head stay in it, for the channel.
         let mut stream = Stream::from(socket.map_err(ProxyError::Unreachable)?);
         let asked = async {
             stream.write_all(self.request.expose().as_bytes()).await?;
@@ -114,7 +114,7 @@ impl Connect for Tunnel {
     }
 }
 
-/// Reads the status of the final answer from its head, and not a byte more.
+/// Reads up to the end of the head of the proxy's final answer, and not a byte more. Returns its status.
 async fn read_status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, ProxyError> {
     let mut room = MAX_HEAD;
     loop {
@@ -131,7 +131,7 @@ async fn read_status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, Proxy
     }
 }
 
-/// Returns the status of an answer, by its first line.
+/// Returns the status in the first line of an answer; `None` where the line is not valid HTTP/1.x.
 fn status_of(head: &[u8]) -> Option<u16> {
     let rest = head.strip_prefix(b"HTTP/1.")?;
     let (version, rest) = rest.split_first()?;

@@ -1,4 +1,4 @@
-//! Follows a channel's redirect for a video, for the client and without the credential.
+//! Follows a channel's redirect to a video on the client's behalf, without sending the channel's credential.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::route::Route;
 /// The maximum number of redirects of one request that are followed.
 const HOPS: usize = 3;
 
-/// Returns whether a status is a redirect.
+/// Returns whether a status is a redirect that has a `Location`: 301, 302, 303, 307 or 308.
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// The reason why a client gets no video from a channel that has redirected the request for it. The error
-/// has been counted and logged.
+/// The reason why the download of a video failed after the channel had redirected it. The error has been
+/// counted and logged.
 #[derive(Debug, Error)]
 pub(crate) enum RedirectError {
     /// The server that the redirect leads to gives no answer.
@@ -35,8 +35,9 @@ pub(crate) enum RedirectError {
     NotFollowed(NotFollowed),
 }
 
-/// Follows redirects to the server that has the video. Returns the exchange with its head read: the given
-/// `exchange`, if its answer is no redirect. `client_headers` are those of the client's request.
+/// Follows redirects until an answer is no redirect. Returns the exchange of this answer, whose head has been
+/// read; it is the given `exchange` if its answer is no redirect. `client_headers` are the headers of the
+/// client's request.
 pub(crate) async fn follow(
     client: &UpstreamClient,
     channel: &Arc<LiveChannel>,

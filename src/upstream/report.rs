@@ -1,5 +1,5 @@
-//! Reports the health of a channel, as its answers show it, and the decisions of operators: as metrics,
-//! and one line of the log for each change.
+//! Records what the answers of a channel show about its health, and applies the changes that operators make.
+//! Each change is logged in one line; ejections are also counted in the metrics.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::policy::{Measure, Timestamp, Window};
 pub(crate) enum CreateOutcome {
     /// The channel created a job.
     Created,
-    /// The channel answered with an error: the party to blame, and the wait until the next request, where
-    /// the answer names one.
+    /// The channel answered with an error. The values are what the error is about, and the wait before the
+    /// next request that the answer asks for, if any.
     Refused(Blame, Option<Duration>),
     /// The channel gave no whole answer in time.
     TimedOut,
@@ -38,8 +38,8 @@ pub enum ChannelControl {
     Restore,
 }
 
-/// Returns the reason why a channel did not take a create, where its answer is about the channel rather
-/// than about the request.
+/// Returns the reason why a channel did not take a create, if its answer is about the channel; `None` if the
+/// answer is about the request.
 pub(crate) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Declined> {
     let status = answer.status.as_u16();
     match channel.spec().dialect.blame(status, &answer.body) {
@@ -53,18 +53,18 @@ pub(crate) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Decline
     }
 }
 
-/// Notes that a limit of a channel is reached, and returns the refusal, with the wait until there is
-/// room.
+/// Notes that a limit of a channel is reached. Returns the reason why the channel does not take the create,
+/// with the wait until the limit allows another one.
 pub(crate) fn full(channel: &LiveChannel, reached: &LimitReached, now: Timestamp) -> Declined {
     let LimitReached { limit, resets, .. } = reached;
-    // A request that is more than the whole limit says nothing of the room for others.
+    // A request that alone exceeds the whole limit does not show that smaller requests would, too.
     if resets.is_some() || limit.window == Window::Total {
         channel.note_full(now);
     }
     let wait = match limit.measure {
         // Jobs end at any time.
         Measure::InFlight => None,
-        // No wait helps: the maximum stands for it.
+        // The maximum means that no wait helps.
         _ => Some(resets.map_or(u64::MAX, |end| end.saturating_sub(now.seconds()))),
     };
     Declined::Full { wait }
@@ -79,8 +79,8 @@ impl UpstreamClient {
         self.note_create(channel, began, CreateOutcome::Refused(blame, wait));
     }
 
-    /// Notes the outcome of a create that began at `began` for its channel's health. A failure to connect
-    /// is noted where it was tried.
+    /// Notes the outcome of a create that began at `began` for its channel's health. A failure to connect is
+    /// no outcome here: it has been noted when the connection was tried.
     pub(crate) fn note_create(
         &self,
         channel: &LiveChannel,
@@ -98,8 +98,8 @@ impl UpstreamClient {
         self.note(channel, event, began);
     }
 
-    /// Notes the status of an answer to a request that creates nothing: only a refused credential shows
-    /// how a create would fare.
+    /// Notes the status of an answer to a request that creates nothing. Only 401 changes the channel's
+    /// health, since only a refused credential shows that creates would fail as well.
     pub(super) fn note_status(&self, channel: &LiveChannel, status: StatusCode, began: Timestamp) {
         if status == StatusCode::UNAUTHORIZED {
             self.note(channel, Event::Account, began);
@@ -130,7 +130,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts and logs a change of a channel's health.
+    /// Counts and logs a change of a channel's health; does nothing for `None` and for a content server.
     pub(super) fn changed(&self, channel: &LiveChannel, change: Option<Change>) {
         let Some(change) = change.filter(|_| !channel.is_content_server()) else {
             return;
@@ -140,7 +140,7 @@ impl UpstreamClient {
             self.metrics.channel_ejection(name, ejection.reason.name());
         }
         match change {
-            // The log has said that the channel cannot be reached, and says when it works again.
+            // `UpstreamClient::failed` has logged this already; `answered` logs that the channel works again.
             Change::Ejected(Ejection { reason, .. })
             | Change::Prolonged(Ejection { reason, .. })
             | Change::Returned(reason)

@@ -8,21 +8,21 @@ use crate::policy::Timestamp;
 /// The facts about a channel that decide whether and when it is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Whether the channel takes creates, and may be used by this key.
+    /// Whether the channel takes creates, and the create's key may use the channel.
     pub(crate) open: bool,
-    /// The number of the models that the channel serves, among those that the create may be for.
+    /// The number of models that the channel serves, among the models that the create may be for.
     pub(crate) serves: usize,
     pub(crate) tier: u32,
     pub(crate) weight: u32,
-    /// The load of the channel: its requests in flight, and more where complete creates wait without an
-    /// answer.
+    /// The load of the channel: the number of its requests in flight, plus a growing amount while complete
+    /// creates wait without an answer.
     pub(crate) load: usize,
     pub(crate) standing: Standing,
-    /// Whether a limit of the channel was found to be reached a moment ago.
+    /// Whether a limit of the channel was found to be reached within the last second.
     pub(crate) full: bool,
 }
 
-/// The fitness of a channel for a create, the best first.
+/// The fitness of a channel for a create. The variants are ordered from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
     /// The channel can take the create.
@@ -51,7 +51,8 @@ impl Candidate {
         }
     }
 
-    /// Returns the end of the channel's pause, for the order among resting channels.
+    /// Returns the end of the channel's pause, by which resting channels are ordered: the maximum where the
+    /// pause has no time limit, and zero where the channel does not rest.
     fn rests_until(&self) -> Timestamp {
         match self.standing {
             Standing::Resting { until } => until.unwrap_or(Timestamp(u64::MAX)),
@@ -60,15 +61,16 @@ impl Candidate {
     }
 }
 
-/// Orders the addresses of channels that may be tried for a create. `channels` has the addresses of each
-/// channel; a channel is tried at the best of its addresses first, and has the place of that address
-/// among the channels. Addresses that fit less well than their channel come after all that fit as well.
+/// Orders the addresses of channels that may be tried for a create. Each entry of `channels` has the
+/// addresses of one channel. The channels are ordered by the best address of each (see [`order`], also for
+/// `turn` and `whole`), and the other addresses of a channel follow its best one. But an address never comes
+/// before another one with a better `Fit`.
 pub(crate) fn order_addresses<T>(
     channels: Vec<Vec<(Candidate, T)>>,
     turn: usize,
     whole: bool,
 ) -> Vec<(Candidate, T)> {
-    // One address is in order as it is. Most gates have one, and each list here is an allocation.
+    // A single address needs no order. Most gates have only one, and each list here is an allocation.
     if let [addresses] = &channels[..]
         && let [(only, _)] = &addresses[..]
     {
@@ -104,14 +106,14 @@ pub(crate) fn order_addresses<T>(
 /// are left out. `turn` counts the creates. `whole` is whether the body is held as a whole, so that it
 /// can still go elsewhere after a channel has failed.
 ///
-/// The channels that fit best come first; of these, those that serve the most models, which decides while
-/// the model is not known; of these, the lowest tier. Within a tier, a channel on trial comes first. The
-/// others share by weight; of channels of one weight the one with the lowest load comes first, and they
-/// take turns where that is equal. Channels that rest come last, the one whose pause ends first before
-/// the others.
+/// Channels are ordered by their `Fit`, then by the number of models that they serve (the most first, which
+/// matters while the model is not known), then by tier (the lowest first). Within a tier, a channel that is
+/// due for a trial comes first. The others are drawn by weight. Of channels with the same weight, the one
+/// with the lowest load comes first; channels with the same load take turns. Resting channels come last, and
+/// among them the one whose pause ends first.
 ///
-/// **Invariant**: a channel that is not open, or serves no model in question, is never tried; a channel
-/// that rests or is full, never before one that is neither.
+/// **Invariant**: a channel that is not open, or serves no model that the create may be for, is never tried.
+/// A channel that rests or is full is never tried before one that is neither.
 pub(crate) fn order(candidates: &[Candidate], turn: usize, whole: bool) -> Vec<usize> {
     let rank = |candidate: &Candidate| {
         let fit = candidate.fit(whole);
@@ -135,7 +137,7 @@ pub(crate) fn order(candidates: &[Candidate], turn: usize, whole: bool) -> Vec<u
     ordered
 }
 
-/// Orders channels that fit equally well, by weight and load.
+/// Appends the indices of channels that fit equally well to `ordered`, by weight and load.
 fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) {
     let mut classes: Vec<Vec<(usize, &Candidate)>> = Vec::new();
     for entry in equals {
@@ -156,8 +158,8 @@ fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) 
     }
 }
 
-/// Returns the index of the class that the draw falls on: each class has the share of its channels'
-/// weights together.
+/// Returns the index of the class that is drawn. `draw` is a number from the whole range of `u64`; the share
+/// of this range that falls to a class is proportional to the sum of its channels' weights.
 fn drawn(classes: &[Vec<(usize, &Candidate)>], draw: u64) -> usize {
     let shares = classes.iter().map(|class| {
         let weights = class
@@ -177,8 +179,9 @@ fn drawn(classes: &[Vec<(usize, &Candidate)>], draw: u64) -> usize {
     0
 }
 
-/// Returns the draw of a turn, evenly from all numbers: a Weyl sequence by the golden ratio, whose values
-/// in a row fill the range more evenly than random ones do, so that shares come out over few creates.
+/// Returns the draw of a turn: a number from the whole range of `u64`, by a Weyl sequence with the golden
+/// ratio. Consecutive values fill the range more evenly than random ones, so that channels get creates in
+/// proportion to their weights even over few creates.
 fn weyl(turn: usize) -> u64 {
     (turn as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

@@ -1,4 +1,4 @@
-//! Bounds waits in time.
+//! Limits how long the gate waits.
 
 use std::future::Future;
 use std::pin::pin;
@@ -30,8 +30,8 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Waits for `write` for `limit` at most, and fails with `WriteTimedout` after that: a peer that takes
-/// nothing in that time is gone.
+/// Waits for `write` for `limit` at most, and fails with `WriteTimedout` after that. A peer that reads
+/// nothing for that long counts as gone.
 pub(crate) async fn in_time(
     limit: Duration,
     write: impl Future<Output = pingora::Result<()>> + Send,

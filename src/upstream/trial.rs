@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::channel::LiveChannel;
 use crate::policy::Timestamp;
 
-/// A guard for the trial of a channel, which ends when it is dropped. What the create shows of the
-/// channel is noted by then; where it shows nothing, because it was refused or broken off before, another
-/// create may be the trial.
+/// A guard for the trial of a channel: the trial ends when the guard is dropped. By then, the outcome of the
+/// create has been noted for the channel's health. If there is no outcome, because the create was refused or
+/// broken off before, another create may be the trial.
 #[derive(Debug)]
 pub(crate) struct Trial {
     channel: Arc<LiveChannel>,

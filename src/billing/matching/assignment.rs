@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// A matching: the job of each reservation. Reservations and jobs are numbered from 0.
+/// A matching of reservations with jobs: each reservation has at most one job, and each job at most one
+/// reservation. Reservations and jobs are numbered from 0.
 #[derive(Clone)]
 pub(super) struct Assignment {
     /// The time of each reservation, in milliseconds since 1970.
@@ -25,19 +26,20 @@ impl Assignment {
         }
     }
 
-    /// Returns the job that `reservation` has, if it has one.
+    /// Returns the job that is assigned to `reservation`, if there is one.
     pub(super) fn job(&self, reservation: usize) -> Option<usize> {
         self.jobs.get(reservation).copied().flatten()
     }
 
-    /// Returns the reservation that has `job`, if one does.
+    /// Returns the reservation that `job` is assigned to, if there is one.
     pub(super) fn owner(&self, job: usize) -> Option<usize> {
         self.owners.get(job).copied().flatten()
     }
 
-    /// Assigns jobs to as many more of the `admitted` reservations as possible. A reservation that has a
-    /// job keeps one, though it may become another. `edge(reservation, job)` says whether the reservation
-    /// can have the job. Pairs that are closest in time are preferred.
+    /// Assigns jobs to as many as possible of those reservations without a job for which `admitted` returns
+    /// true. A reservation that has a job already keeps a job, though perhaps another one.
+    /// `edge(reservation, job)` returns whether the reservation can have the job. Pairs that are closest in
+    /// time are preferred.
     pub(super) fn extend(
         &mut self,
         admitted: impl Fn(usize) -> bool,
@@ -60,7 +62,9 @@ impl Assignment {
         }
     }
 
-    /// Finds a free job at the end of the shortest augmenting path from the reservation `start`.
+    /// Finds a free job at the end of the shortest augmenting path from the reservation `start`; `None` if
+    /// there is no such path. Records in `reached`, for each job on the way, the reservation from which it
+    /// was reached.
     fn search(
         &self,
         start: usize,
@@ -83,7 +87,8 @@ impl Assignment {
         None
     }
 
-    /// Gives each reservation on the augmenting path from `start` to `job` the job that follows it there.
+    /// Assigns to each reservation on the augmenting path from `start` to `job` the job that comes after it
+    /// on the path.
     fn shift(&mut self, start: usize, mut job: usize, reached: &[Option<usize>]) {
         while let Some(taker) = reached[job] {
             self.owners[job] = Some(taker);

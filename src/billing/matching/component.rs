@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::values::{Candidate, ListedJob, ReconciledJob};
 
-/// A connected component of jobs and reservations: they fit each other, directly or through others.
+/// A connected component of jobs and reservations: they fit each other, directly or through other jobs and
+/// reservations of the component.
 #[derive(Default)]
 pub(super) struct Component<'a> {
     pub(super) jobs: Vec<&'a ListedJob>,
@@ -20,17 +21,18 @@ impl Component<'_> {
     }
 }
 
-/// The listed jobs that matter to reservations that they are not assigned to.
+/// The listed jobs that can keep a reservation from being voided although they are not assigned to it.
 pub(super) struct Hints<'a> {
     /// The jobs that were matched with a reservation before.
     pub(super) reconciled: &'a [ReconciledJob],
-    /// The jobs that are evidence for no reservation.
+    /// The jobs whose listed fields are not enough to assign them to any reservation.
     pub(super) vague: Vec<VagueJob<'a>>,
 }
 
-/// A listed job that is evidence for no reservation.
+/// A listed job whose fields are not enough to assign it to any reservation.
 pub(super) struct VagueJob<'a> {
     pub(super) job: &'a ListedJob,
-    /// Whether a pending or unseen reservation may still be confirmed with this job.
+    /// Whether a pending reservation, or one that is missing from the candidates, may still be confirmed
+    /// with this job.
     pub(super) waits: bool,
 }

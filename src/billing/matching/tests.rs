@@ -1,5 +1,5 @@
-//! Rows of reservations, jobs and what is decided, in a short notation, and properties that
-//! hold for any of them.
+//! Rows of reservations, jobs and the expected decisions, in a short notation, and properties of all
+//! decisions.
 //!
 //! | text | meaning |
 //! |---|---|
@@ -169,7 +169,7 @@ fn decided(candidates: &[Candidate], jobs: &[ListedJob], rules: Rules) -> String
     written.join(", ")
 }
 
-/// A row: its point, the reservations, the jobs, how the list was read, the decisions.
+/// A row: what it shows, the reservations, the jobs, how the list was read, and the expected decisions.
 type Row = (
     &'static str,
     &'static [&'static str],

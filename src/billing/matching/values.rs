@@ -6,15 +6,16 @@ use std::sync::Arc;
 use crate::ledger::{PromptDigest, ReservationId, State};
 use crate::policy::Timestamp;
 
-/// A job of a channel's list that belongs to no reservation yet. A field that the list leaves out fits
-/// any reservation.
+/// A job of a channel's list that belongs to no reservation yet. A field that the list leaves out is
+/// `None`, and fits any reservation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::billing) struct ListedJob {
     /// The channel's id of the job.
     pub(in crate::billing) id: Arc<str>,
     /// The model's name as the channel lists it.
     pub(in crate::billing) model: Option<Arc<str>>,
-    /// The catalog's model that the channel's model is, or is a snapshot of.
+    /// The catalog's model that `model` names, either exactly or as a snapshot of it; `None` if the catalog
+    /// has no such model.
     pub(in crate::billing) offered: Option<Arc<str>>,
     pub(in crate::billing) prompt: Option<PromptDigest>,
     pub(in crate::billing) size: Option<Arc<str>>,
@@ -34,7 +35,7 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) prompt: PromptDigest,
     pub(in crate::billing) size: Arc<str>,
     pub(in crate::billing) seconds: u32,
-    /// The channel's id of the job that was to be remixed.
+    /// The channel's id of the job that the request was to remix; `None` if the request was no remix.
     pub(in crate::billing) source: Option<Arc<str>>,
     /// The reservation's state: pending, unknown, or voided not long ago without a job.
     pub(in crate::billing) state: State,
@@ -42,10 +43,10 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) fingerprint: Option<[u8; 32]>,
     /// The time of the reservation, by the clock of the gate that made it.
     pub(in crate::billing) created: Timestamp,
-    /// The time when the reservation was found to be unknown, or voided.
+    /// The time when the reservation was marked as unknown, or voided.
     pub(in crate::billing) since: Timestamp,
-    /// The time that the channel's clock showed at the reservation; `None` if the channel had told no
-    /// time before.
+    /// The time that the channel's clock showed when the reservation was made; `None` if no answer of the
+    /// channel had shown its time before.
     pub(in crate::billing) channel_clock: Option<Timestamp>,
 }
 
@@ -59,7 +60,8 @@ pub(in crate::billing) struct ReconciledJob {
 /// The circumstances in which a list was read, and the tolerances for its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::billing) struct Rules {
-    /// The time when the first page of the list was requested, by the gate's clock; perhaps rounds ago.
+    /// The time when the first page of the list was requested, by the gate's clock. The request may have
+    /// been made several rounds ago.
     pub(in crate::billing) listed_at: Timestamp,
     /// Whether the list was read back to the oldest unknown reservation.
     pub(in crate::billing) complete: bool,
@@ -70,10 +72,12 @@ pub(in crate::billing) struct Rules {
     pub(in crate::billing) skew: u64,
     /// Milliseconds from the end of a create within which its channel must list the job.
     pub(in crate::billing) grace: u64,
-    /// Maximum duration of a create, in milliseconds. A reservation may have become unknown earlier than
-    /// that, by a gate that took the gate that sends the create for dead.
+    /// The maximum duration of a create, in milliseconds. A reservation may become unknown while its create
+    /// is still under way: another gate marks it as unknown if it considers the gate that sends the create
+    /// dead.
     pub(in crate::billing) create_timeout: u64,
-    /// The earliest creation time of reservations that may be missing from the candidates.
+    /// The creation time from which on reservations may be missing from the candidates; `None` if none is
+    /// missing.
     pub(in crate::billing) unseen_from: Option<Timestamp>,
 }
 
@@ -87,13 +91,15 @@ pub(in crate::billing) enum Decision {
     },
     /// No job was created for this reservation: it is voided.
     Void { reservation: ReservationId },
-    /// The job may belong to this reservation; for the reason `why`, that is not certain. For the log.
+    /// It is uncertain, for the reason `why`, whether the job belongs to this reservation. This decision is
+    /// only logged.
     Ambiguous {
         reservation: ReservationId,
         job: Arc<str>,
         why: Ambiguity,
     },
-    /// The job belongs to a key, but no reservation of the key is left to be charged for it. For the log.
+    /// The job belongs to a key, but no reservation of the key is left to be charged for it. This decision is
+    /// only logged.
     Unclaimed { key: Arc<str>, job: Arc<str> },
 }
 
@@ -102,18 +108,18 @@ pub(in crate::billing) enum Decision {
 pub(in crate::billing) enum Ambiguity {
     /// Reservations of several keys fit the job.
     Keys,
-    /// The list tells too little about the job. The reservation is held.
+    /// The list says too little about the job. The reservation stays unknown.
     Evidence,
-    /// Several requests fit the job that differ only in what a list does not show. The reservation gets
-    /// the job.
+    /// Several requests fit the job, and differ only in what a list does not show. The job is assigned to
+    /// this reservation nevertheless.
     Requests,
-    /// Several requests fit as in [`Requests`](Self::Requests), but there are fewer jobs than reservations:
-    /// this reservation is held.
+    /// Several requests fit as in [`Requests`](Self::Requests), but there are fewer jobs than reservations.
+    /// This reservation has got no job, and stays unknown.
     TooFewJobs,
 }
 
 impl Decision {
-    /// Makes the report that `job` may belong to another reservation than `candidate`.
+    /// Makes the report that it is uncertain, for the reason `why`, whether `job` belongs to `candidate`.
     pub(super) fn ambiguous(candidate: &Candidate, job: &ListedJob, why: Ambiguity) -> Self {
         Self::Ambiguous {
             reservation: candidate.id,
@@ -122,8 +128,8 @@ impl Decision {
         }
     }
 
-    /// Makes the report of a job that fits all of `candidates`, none of which is left to be charged for
-    /// it.
+    /// Makes the report of a job that belongs to the key of `candidates`, none of which is left to be
+    /// charged for it.
     pub(super) fn unclaimed(job: &ListedJob, candidates: &[&Candidate]) -> Self {
         let key = candidates.first().map(|candidate| candidate.key.clone());
         Self::Unclaimed {
@@ -137,9 +143,9 @@ impl Decision {
 pub(super) const MAX_DIFFERENCES: u32 = 3;
 
 impl Rules {
-    /// Counts the fields in which a job differs from what a reservation asked for; `None` if the job
-    /// cannot belong to it. Size and seconds may differ, since a channel may render others than
-    /// requested.
+    /// Counts in how many of size, seconds and source `job` differs from what `candidate` asked for; `None`
+    /// if the job cannot belong to the reservation. Size and seconds may differ, since a channel may render
+    /// others than requested.
     pub(super) fn differences(&self, job: &ListedJob, candidate: &Candidate) -> Option<u32> {
         if !(job.is_like(candidate) && self.is_in_time(job, candidate)) {
             return None;
@@ -150,15 +156,16 @@ impl Rules {
         Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
     }
 
-    /// Returns whether a job may belong to `candidate` at whatever time that was made, so that keys
-    /// cannot be told apart by time. The clock of the gate that reserved may have been wrong, and the
-    /// time that the channel's clock showed then is not known.
+    /// Returns whether `job` may belong to `candidate` whatever their times are. The job has the model,
+    /// prompt and source that were asked for, and it is not known what the channel's clock showed at the
+    /// reservation. The clock of the gate that made the reservation may have been wrong.
     pub(super) fn may_be_at_any_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         candidate.channel_clock.is_none() && job.is_like(candidate)
     }
 
-    /// Returns whether a reservation asked for exactly what the job has, including the prompt, and only
-    /// the job's time, which is not certain, speaks against the match.
+    /// Returns whether `candidate` asked for exactly what `job` has, including a listed prompt, though not at
+    /// the time of the job. The time of `candidate` must be uncertain: it is not known what the channel's
+    /// clock showed at the reservation.
     pub(super) fn is_exact_at_another_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         job.prompt.is_some()
             && self.may_be_at_any_time(job, candidate)
@@ -166,8 +173,8 @@ impl Rules {
             && !self.is_in_time(job, candidate)
     }
 
-    /// Returns whether `candidate` asked for exactly what the job has, though not at its time, while none
-    /// of the unknown reservations among `others` did so in time.
+    /// Returns whether `candidate` matches `job` exactly but for an uncertain time, while no unknown
+    /// reservation of `others` matches it exactly and in time.
     pub(super) fn comes_first(
         &self,
         job: &ListedJob,
@@ -179,8 +186,9 @@ impl Rules {
             && !unknown.any(|other| self.differences(job, other) == Some(0))
     }
 
-    /// Returns whether a list cannot tell which of two requests created a job, although the answer to a
-    /// repetition of one of them depends on it.
+    /// Returns whether `one` and `other` are reservations of different requests that fit `job` equally well,
+    /// so that the list cannot show which request created it. A repetition of either request is answered with
+    /// the job of its own reservation.
     pub(super) fn are_exchangeable(
         &self,
         job: &ListedJob,
@@ -193,12 +201,13 @@ impl Rules {
             && self.is_exact_at_another_time(job, one) == self.is_exact_at_another_time(job, other)
     }
 
-    /// Returns whether the reservation `left`, which got no job, may be the one whose request created the
-    /// job of `owner`, so that a repetition of its request could create a second job.
+    /// Returns whether `left`, a reservation that got no job, must stay unknown because its request may
+    /// have created `job`, which was assigned to `owner`. If `left` were voided, a repetition of its
+    /// request could create a second job.
     pub(super) fn is_held_for(&self, left: &Candidate, job: &ListedJob, owner: &Candidate) -> bool {
         let at_another_time = self.is_exact_at_another_time(job, left);
         let may_have_it = self.differences(job, left).is_some() || at_another_time;
-        // The owner has the job only because no certain reservation was nearer.
+        // The owner has the job only because no reservation with a certain time matched it better.
         let is_nearer = at_another_time
             && left.fingerprint != owner.fingerprint
             && self.differences(job, owner) != Some(0);
@@ -208,17 +217,18 @@ impl Rules {
             && (is_nearer || self.are_exchangeable(job, left, owner))
     }
 
-    /// Returns whether a job fits a reservation without being evidence for it.
+    /// Returns whether `job` fits `candidate`, but its listed fields are not enough to assign it to that
+    /// reservation.
     pub(super) fn is_vague(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         self.differences(job, candidate).is_some() && !self.is_evidence(job, candidate)
     }
 
     /// Returns whether the listed fields of a job are enough to assign it to a reservation that it fits.
     ///
-    /// A listed prompt is enough. Without one, the job's time must fit by the channel's clock, as its
-    /// answers told it then and as they tell it now, and by the gates' clock, and size and seconds must
-    /// be those that were asked for: a time proves nothing while it is not known how far any of these
-    /// clocks is off.
+    /// A listed prompt is enough. Without a prompt, size and seconds must be those that were asked for, and
+    /// the job's time must fit in three readings: as listed, as converted to the gates' clock, and as
+    /// compared with the time that the channel's clock showed at the reservation. A time proves nothing
+    /// while it is not known how far any of these clocks is off.
     pub(super) fn is_evidence(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         if job.prompt.is_some() {
             return true;
@@ -234,9 +244,11 @@ impl Rules {
             && job.renders_other(candidate) == (false, false)
     }
 
-    /// Returns whether the job was created while the reservation's request was under way, by its time as
-    /// listed, or corrected by the channel's clock: the machine that dates an answer may be another one
-    /// than the machine that creates jobs, and the clock of the gate may have been wrong.
+    /// Returns whether `job` was created while the request of `candidate` was under way, or has no listed
+    /// time. One of three readings of the time must fit: as listed, as converted to the gates' clock, or as
+    /// compared with the time that the channel's clock showed at the reservation. The machine that dates an
+    /// answer may be another one than the machine that creates jobs, and the clock of the gate may have
+    /// been wrong.
     fn is_in_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         let Some(written) = job.created else {
             return true;
@@ -247,15 +259,16 @@ impl Rules {
             || self.fits_channel_clock(written, candidate)
     }
 
-    /// Returns whether the job was created while the request was under way, by the channel's clock
-    /// alone.
+    /// Returns whether a job was created while the request of `candidate` was under way, by the channel's
+    /// clock alone. `written` is the job's listed time. `false` if it is not known what that clock showed at
+    /// the reservation.
     fn fits_channel_clock(&self, written: Timestamp, candidate: &Candidate) -> bool {
         let clock = candidate.channel_clock;
         clock.is_some_and(|began| self.window(candidate, began).contains(&written))
     }
 
-    /// Returns the range in which the job of a reservation may have been created, by the clock that
-    /// showed `began` at the reservation.
+    /// Returns the range of times in which the job of `candidate` may have been created, by a clock that
+    /// showed `began` when the reservation was made.
     fn window(&self, candidate: &Candidate, began: Timestamp) -> RangeInclusive<Timestamp> {
         let from = began.0.saturating_sub(self.skew);
         let lasted = self.over(candidate).since(candidate.created);
@@ -264,17 +277,17 @@ impl Rules {
         Timestamp(from)..=Timestamp(to)
     }
 
-    /// Returns whether the list would show a job of `candidate`: the list is complete, was requested
-    /// `grace` after the request was over, and was read with the reservation known, so that its job would
-    /// have been noticed.
+    /// Returns whether the list would have shown a job of `candidate`. The list must be complete and must
+    /// have been requested at least `grace` after the request was over. The reservation must also have been
+    /// a candidate while the list was read: jobs that fit no candidate are not kept.
     pub(super) fn is_due(&self, candidate: &Candidate) -> bool {
         let was_seen = self.unseen_from.is_none_or(|from| candidate.created < from);
         let over = self.over(candidate).0.saturating_add(self.grace);
         self.complete && was_seen && self.listed_at.0 >= over
     }
 
-    /// Returns whether a pending reservation, or one that is not among the candidates, may still be
-    /// confirmed with the job.
+    /// Returns whether `job` must not be assigned yet: a pending reservation of `fitting`, or a reservation
+    /// that is missing from the candidates, may still be confirmed with it.
     pub(super) fn waits(&self, job: &ListedJob, fitting: &[&Candidate]) -> bool {
         let may_have_it =
             |c: &Candidate| self.differences(job, c).is_some() || self.comes_first(job, c, fitting);
@@ -283,7 +296,8 @@ impl Rules {
         self.unseen_from.is_some_and(unseen) || fitting.iter().any(|c| is_pending(&c))
     }
 
-    /// Returns the time when a job was created, by the gates' clock; the time of the list if it has none.
+    /// Returns the time when `job` was created, by the gates' clock, or the time of the list if the job has
+    /// no time.
     pub(super) fn created(&self, job: &ListedJob) -> Timestamp {
         let at = job.created.map(|at| self.by_our_clock(at));
         at.unwrap_or(self.listed_at)
@@ -321,8 +335,8 @@ impl ListedJob {
         self.renders_other(candidate) == (false, false) && self.source == candidate.source
     }
 
-    /// Returns two answers: whether the job's size, and whether its seconds, differ from what a reservation
-    /// asked for.
+    /// Returns whether the job's size and whether its seconds differ from what `candidate` asked for, in
+    /// this order. A field that is not listed does not differ.
     fn renders_other(&self, candidate: &Candidate) -> (bool, bool) {
         let size = self.size.as_ref();
         (
@@ -333,8 +347,9 @@ impl ListedJob {
 }
 
 impl Candidate {
-    /// Marks a candidate whose outcome is decided at another address: no job is assigned to it here, and
-    /// no job that it fits is taken for another key's, as with a voided reservation.
+    /// Marks a candidate whose outcome is decided at another address of its channel. It then counts like a
+    /// voided reservation: no job is assigned to it here, and a job that it fits is not assigned to another
+    /// key.
     pub(in crate::billing) fn decided_elsewhere(mut self) -> Self {
         if self.is_unknown() {
             self.state = State::Voided;

@@ -44,8 +44,9 @@ pub(super) fn read_page(page: dialect::Page, catalog: &Catalog) -> Page {
     }
 }
 
-/// Finds the catalog's model for a channel's model name: the name itself, or the model that it is a
-/// snapshot of (`sora-2-2025-10-06`, but `sora-2-pro` is a model of its own).
+/// Finds the catalog's model for a channel's model name: the name itself, or the model that the name is a
+/// snapshot of (`sora-2-2025-10-06`, but `sora-2-pro` is a model of its own). `None` if the catalog has
+/// neither.
 fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
     let is = |model: &str| {
         let rest = name.strip_prefix(model);
@@ -57,14 +58,14 @@ fn model_of<'c>(catalog: &'c Catalog, name: &str) -> Option<&'c str> {
         .max_by_key(|model| model.len())
 }
 
-/// Returns the earliest creation time of reservations that may be missing from `entries`; `None` if the
-/// query was not cut by its `limit`.
+/// Returns the creation time from which on reservations may be missing from `entries`, the result of a
+/// query with `limit`; `None` if the query returned fewer entries than that.
 pub(super) fn unseen_from(entries: &[Unmatched], limit: u32) -> Option<Timestamp> {
     (entries.len() >= limit as usize).then(|| entries.last().map(|last| last.created))?
 }
 
-/// Converts a reservation into a candidate, by what its request asked for; `source` is the channel's id
-/// of the job that was to be remixed.
+/// Converts a reservation into a candidate, which states what its request asked for. `source` is the
+/// channel's id of the job that was to be remixed.
 pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Candidate {
     let charge = &unmatched.charge;
     let (size, seconds) = unmatched.asked_for();
@@ -84,8 +85,9 @@ pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Cand
     }
 }
 
-/// Makes the answer to repetitions of a request: the job of the channel's status report, if there is a
-/// report that names it, otherwise the job of the list.
+/// Makes the answer that repetitions of a request get. It is the job of the channel's status report if
+/// there is a report that names the job, and otherwise the job of the list. `id` and `source` are the
+/// public ids of the job and of its source.
 pub(super) fn first_answer(
     unknown: &Unmatched,
     listing: &Listing,

@@ -11,8 +11,8 @@ use crate::policy::Timestamp;
 
 /// The maximum number of jobs that are kept because they may belong to a reservation.
 const MAX_JOBS: usize = 10_000;
-/// The number of consecutive failures of a page after which the list is read from its beginning again:
-/// the job that the page comes after may have been deleted.
+/// The number of consecutive failures of a page after which the list is read from its beginning again: the
+/// job after which the page begins may have been deleted.
 const MAX_PAGE_FAILURES: u32 = 3;
 
 /// A job of the list, in the form for matching and with the channel's full answer.
@@ -25,8 +25,8 @@ pub(super) struct Listing {
 /// A page of the list.
 pub(super) struct Page {
     pub(super) jobs: Vec<Listing>,
-    /// The creation times of listed jobs whose id cannot be read, `None` where the time cannot be read
-    /// either: one of these jobs may belong to a reservation, though nobody can ask for it.
+    /// The creation times of the listed jobs whose id cannot be read; `None` for a job whose time cannot be
+    /// read either. One of these jobs may belong to a reservation, though no channel can be asked for it.
     pub(super) nameless: Vec<Option<Timestamp>>,
     /// The id of the last job, after which the next page begins.
     pub(super) last: Option<Arc<str>>,
@@ -37,7 +37,8 @@ pub(super) struct Page {
 /// The state of reading a list page by page, over several rounds.
 #[derive(Debug)]
 pub(super) struct ListReader {
-    /// The time when the first page was requested, by the gate's clock; perhaps rounds ago.
+    /// The time when the first page was requested, by the gate's clock. The request may have been made
+    /// several rounds ago.
     pub(super) began: Timestamp,
     /// The listed jobs that may belong to a reservation.
     pub(super) jobs: Vec<Listing>,
@@ -46,14 +47,15 @@ pub(super) struct ListReader {
     /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
     /// answer has one.
     pub(super) clock_ahead: Option<i64>,
-    /// The earliest creation time of reservations that may have been unknown while the list was read.
+    /// The earliest creation time of reservations that may have been unknown while the list was read
+    /// without being candidates.
     pub(super) unseen_from: Option<Timestamp>,
     after: Option<Arc<str>>,
     pages: u64,
-    /// The end of an earlier page, replaced each time that the number of pages has doubled: a list that
-    /// runs in a circle comes back to it.
+    /// The id of the last job of an earlier page, replaced each time that the number of pages has doubled. If
+    /// the id comes again, the pages repeat themselves, and reading ends.
     checkpoint: Option<Arc<str>>,
-    /// The creation time of the last job read, to check that jobs come newest first.
+    /// The creation time of the last job read, to check that newer jobs are listed first.
     sorted_to: Option<Timestamp>,
     is_sorted: bool,
     /// Whether all jobs that may belong to a reservation were kept and could be read.
@@ -105,7 +107,8 @@ impl ListReader {
         }
     }
 
-    /// Records that reservations made at `from` or later may be unknown in this round.
+    /// Records that reservations made at `from` or later may be missing from the candidates of this round;
+    /// `None` if none is missing.
     pub(super) fn note_unseen(&mut self, from: Option<Timestamp>) {
         self.unseen_from = match (self.unseen_from, from) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -113,8 +116,8 @@ impl ListReader {
         };
     }
 
-    /// Adds a page, keeps those of its jobs that are `wanted`, and returns the next step. The list is read
-    /// back to jobs of the time `from`, by the gates' clock.
+    /// Adds a page, keeps those of its jobs for which `wanted` returns true, and returns the next step. The
+    /// list is read back to jobs of the time `from`, by the gates' clock.
     pub(super) fn add(
         &mut self,
         page: Page,
@@ -182,7 +185,7 @@ impl ListReader {
         self.failures += 1;
     }
 
-    /// Returns whether to request the next page, and not the list from its beginning.
+    /// Returns whether to request the next page; `false` if the list must be read from its beginning.
     pub(super) fn has_next_page(&self) -> bool {
         self.after.is_some() && self.failures < MAX_PAGE_FAILURES
     }

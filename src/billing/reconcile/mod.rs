@@ -1,10 +1,9 @@
 //! Reconciles requests that got no answer with their channel's list of jobs.
 //!
 //! A listed job without a ledger entry may belong to a reservation whose outcome is unknown;
-//! [`super::matching`] decides. A list that is longer than one round allows is read on in the next round:
-//! nothing is voided because of a list that does not reach back to the oldest unknown reservation. A
-//! reservation whose outcome stays unknown for as long as a job is followed is voided at last, and
-//! logged.
+//! [`super::matching`] decides. The reading of a list that is too long for one round continues in the next
+//! round: nothing is voided because of a list that does not reach back to the oldest unknown reservation. A
+//! reservation whose outcome stays unknown for longer than `jobs.expire_after` is voided, and logged.
 
 mod evidence;
 mod list_reader;
@@ -34,7 +33,8 @@ use notices::Notices;
 
 /// The maximum number of reservations without a job that one round reads from the ledger.
 const MAX_UNMATCHED: u32 = 2000;
-/// The maximum number of voided reservations that one round reads: they could have the same jobs.
+/// The maximum number of recently voided reservations that one round reads. A listed job may belong to one
+/// of them instead of to an unknown reservation.
 const MAX_VOIDED: u32 = 20_000;
 /// The maximum time that one round reads a list. A round must end while its lease lasts.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,17 +49,18 @@ const MAX_OWNED: usize = 50_000;
 pub(super) struct Reconciler {
     /// The reader of the list, while the list is being read.
     reader: Option<ListReader>,
-    /// The upstream ids of jobs that belong to a reservation.
+    /// The upstream ids of listed jobs that are known to belong to a reservation. The ledger is not asked
+    /// about these jobs again.
     owned: HashSet<Arc<str>>,
     notices: Notices,
 }
 
-/// The reservations of a channel that a listed job may belong to: those of all its addresses, since these
-/// may share an account, and so a list.
+/// The reservations of a channel that a listed job may belong to. Those of all addresses of the channel are
+/// included, since the addresses may share an account, and so a list.
 struct Unresolved {
     unmatched: Vec<Unmatched>,
     candidates: Vec<Candidate>,
-    /// The earliest creation time of reservations that may be missing here.
+    /// The creation time from which on reservations may be missing here; `None` if none is missing.
     unseen_from: Option<Timestamp>,
 }
 
@@ -76,9 +77,9 @@ impl Unresolved {
         let Some(oldest) = unresolved.oldest(task) else {
             return Ok(unresolved);
         };
-        // A reservation voided before that span could not have had a job that the oldest one may have.
-        // The clock of the gate that voided it may have been wrong, though: the channel's clock tells
-        // then.
+        // A reservation voided before that span could not have had a job that the oldest reservation may
+        // have. The clock of the gate that voided it may have been wrong, though: then the channel's clock
+        // decides.
         let jobs = &task.snapshot.config.jobs;
         let span = (MAX_CLOCK_SKEW * 2 + jobs.unknown_grace).max(jobs.expire_after);
         let voided = ledger.recently_voided(task.name(), before(oldest, span), MAX_VOIDED);
@@ -95,9 +96,10 @@ impl Unresolved {
         Ok(unresolved)
     }
 
-    /// Returns the time of the oldest unknown reservation that is decided at this address. A gate whose
-    /// clock was ahead may have stamped it: where the channel's clock or this gate's says less, that counts.
-    /// A time that is too late would hide the jobs and the voided rivals that are older.
+    /// Returns the time of the oldest unknown reservation that is decided at this address. The time of a
+    /// reservation may come from a gate whose clock was ahead, so an earlier time by the channel's clock or
+    /// by this gate's clock counts instead. With a time that is too late, older jobs and older voided
+    /// reservations would be missed.
     fn oldest(&self, task: &ChannelTask) -> Option<Timestamp> {
         let unknown = self.unmatched.iter().filter(|u| u.state == State::Unknown);
         let here = unknown.filter(|unknown| task.is_here(unknown));
@@ -167,8 +169,9 @@ impl Reconciler {
         Ok(Round::Complete)
     }
 
-    /// Reads further pages of the list until the round's time is over. Returns `None` while there is more
-    /// to read; then whether the list is complete (`true`), or could not be read further.
+    /// Reads further pages of the list, back to jobs of the time `from`, until the round's time is over.
+    /// Returns `None` if the next round must continue, because the time is over or a page could not be
+    /// read. Otherwise returns whether the list is complete (`true`) or cannot be read further (`false`).
     async fn read_on(
         &mut self,
         task: &ChannelTask,
@@ -246,7 +249,8 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Returns the channel's id of the job that a reservation's request was to remix.
+/// Returns the channel's id of the job that a reservation's request was to remix; `None` if the request was
+/// no remix.
 async fn source(
     task: &ChannelTask,
     unmatched: &Unmatched,

@@ -1,4 +1,4 @@
-//! Logs, once each, the outcomes that reconciliation cannot decide.
+//! Logs the outcomes that reconciliation cannot decide, each of them once.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A channel in the configuration file's own form.
+//! The types that a channel's section of the configuration file is deserialized into.
 
 use serde_saphyr::Spanned;
 

@@ -1,4 +1,4 @@
-//! Configurations that are accepted, and the values that they result in.
+//! Tests that valid configurations are accepted, and the values that they result in.
 
 use std::time::Duration;
 
@@ -252,7 +252,8 @@ fn every_bound_is_its_own() {
     }
 }
 
-/// The value that the reference file had before servers were found that lose their place.
+/// Checks that 4 KiB, the value in earlier versions of the reference file, is read as the present maximum.
+/// Later, servers were found that lose their place in a part with longer headers.
 #[test]
 fn longer_part_headers_count_as_the_longest_that_are_safe() {
     let text = format!("{BASE}bounds: {{ part_header_bytes: 4 KiB }}\n");

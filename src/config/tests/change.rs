@@ -1,10 +1,10 @@
-//! The differences between a configuration and the one before it.
+//! Tests which differences between two configurations are found and logged.
 
 use super::*;
 
 const OTHER: &str = "1931e83dd823d76523d6ca08b28b851b9806b94e4f11885cea19873c4a3eca0a";
 
-/// Returns the log's text after the hashes, for `BASE` with these changes.
+/// Returns the log line for a change from `BASE` to `BASE` with these changes, from behind the hashes on.
 fn told(changes: &[(&str, &str)]) -> String {
     let (before, now) = (accepted(BASE), accepted(&changed(changes)));
     let change = ConfigChange::between(&before, &now);

@@ -1,4 +1,4 @@
-//! The settings of channels that are accepted and refused.
+//! Tests which settings of channels are accepted and which are refused.
 
 use super::*;
 use crate::channel::ServerUrl;

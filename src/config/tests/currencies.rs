@@ -1,5 +1,5 @@
-//! The limits that bind a charge that was made under another configuration, and the keys that pay in
-//! another currency since.
+//! Tests which limits apply to a charge that was made under an earlier configuration, and which keys now
+//! pay in another currency.
 
 use super::*;
 use crate::ledger::Payer;

@@ -1,4 +1,4 @@
-//! Errors of form, and the order of problems.
+//! Tests the messages for errors of form, and the order of problems.
 
 use super::*;
 

@@ -1,9 +1,9 @@
-//! Digests of keys, and the times during which each is valid.
+//! Tests the digests of keys, and the times during which each is valid.
 
 use super::*;
 use crate::policy::{KeyEntry, Timestamp, Validity};
 
-/// The SHA-256 of `abc`, which `BASE` has.
+/// The SHA-256 of `abc`. It is the digest of a key in `BASE`.
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const OTHER: &str = "1931e83dd823d76523d6ca08b28b851b9806b94e4f11885cea19873c4a3eca0a";
 

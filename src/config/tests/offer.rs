@@ -1,4 +1,4 @@
-//! Sections of the offer that are refused: catalog, fields, groups, keys, limits.
+//! Tests that invalid sections are refused: the catalog, fields, groups, keys and limits.
 
 use super::*;
 

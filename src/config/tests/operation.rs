@@ -1,4 +1,4 @@
-//! The operational settings of channels that are accepted and refused.
+//! Tests which operational settings of channels are accepted and which are refused.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ fn channel(lines: &str) -> Arc<Channel> {
     accepted(&with_channel(lines)).channels[0].clone()
 }
 
-/// Checks that each case is refused: lines of the channel, with marks, and the words of each problem.
+/// Checks that each case is refused. A case is lines of a channel, with marks, and the words that each
+/// problem's message must contain.
 fn refused_channel(cases: &[(&str, &[&str])]) {
     for (lines, wanted) in cases {
         refused_in(Path::new("/nonexistent"), &with_channel(lines), wanted);

@@ -1,4 +1,4 @@
-//! Properties that hold for every text: no panic, and no secret is printed.
+//! Tests that reading any text neither panics nor prints a secret.
 
 use proptest::prelude::*;
 
@@ -65,7 +65,8 @@ fn heap() -> impl Strategy<Value = Vec<&'static str>> {
     prop::collection::vec(prop::sample::select(TOKENS), 0..80)
 }
 
-/// Generates damages to a text: for each, where a piece is cut out, its length, and the replacement.
+/// Generates changes that damage a text: for each, the place and length of the piece that is cut out, and
+/// the replacement.
 fn damages() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, &'static str)>> {
     let token = prop::sample::select(TOKENS);
     prop::collection::vec((any::<prop::sample::Index>(), 0..12usize, token), 1..4)

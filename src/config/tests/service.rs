@@ -1,4 +1,4 @@
-//! Sections about the service that are refused: addresses, ledger, bounds.
+//! Tests that invalid sections are refused: addresses, the ledger and bounds.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The files in `conf/`.
+//! Tests the configuration files in `conf/`.
 
 use super::*;
 use crate::policy::{Asked, permit};

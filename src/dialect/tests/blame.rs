@@ -1,4 +1,4 @@
-//! Errors, and who is to blame for each.
+//! Tests which cause is found for each error.
 
 use super::*;
 use crate::dialect::Blame;

@@ -1,4 +1,4 @@
-//! The shapes of errors, and the evidence in answers.
+//! Tests the shapes of errors, and the evidence in answers.
 
 use super::*;
 

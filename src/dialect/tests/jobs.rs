@@ -1,4 +1,4 @@
-//! Single jobs, as they are read from answers and rewritten.
+//! Tests how single jobs are read from answers and rewritten.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn what_is_no_object_is_no_job() {
     assert!(job("\u{feff} {\"id\":\"a\"}\n").is_some());
 }
 
-/// Values that no decoder takes, in an unwanted member and in a wanted one.
+/// Documents with a value that no decoder accepts, in an unwanted member or in a wanted one.
 const UNREADABLE: &[&[u8]] = &[
     br#""\ud83d""#,
     br#""\udc00""#,

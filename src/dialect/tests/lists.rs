@@ -1,4 +1,4 @@
-//! Pages of a list.
+//! Tests how pages of a list are read.
 
 use super::*;
 use crate::sha256::Sha256;

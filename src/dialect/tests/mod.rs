@@ -1,4 +1,4 @@
-//! Answers as channels write them, cut at every offset.
+//! Tests the reading of answers as channels write them, cut at every offset.
 
 mod blame;
 mod errors;

@@ -1,5 +1,5 @@
-//! Properties for arbitrary input: no panic, the same result in any pieces, and documents that another
-//! implementation reads are read the same way.
+//! Tests properties for arbitrary input: there is no panic, the result does not depend on the pieces, and
+//! documents that another implementation accepts are read the same way.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Status words.
+//! Tests the meaning of status words.
 
 use super::*;
 

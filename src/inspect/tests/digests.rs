@@ -301,7 +301,7 @@ fn with(members: &str) -> Digests {
     ))
 }
 
-/// Several names and elements, and nothing that marks where an element ends.
+/// Checks lists with several members and elements, in which nothing marks where an element ends.
 #[test]
 fn the_order_of_a_list_counts_but_not_that_of_an_elements_members() {
     let metadata = |list: &str| with(&format!(r#""metadata":{list}"#)).fingerprint;
@@ -359,7 +359,7 @@ fn an_empty_file_input_counts_as_absent() {
     assert_eq!(digests(FORM, &[&empty]), digests(FORM, &[&absent]));
 }
 
-/// Fingerprints must not change, since ledgers keep them over an update of the gate.
+/// Checks that fingerprints do not change, since ledgers keep them over an update of the gate.
 #[test]
 fn fingerprints_stay_as_they_are() {
     let got = with(r#""characters":[{"id":"x"},{"id":"y"}]"#).fingerprint;

@@ -98,8 +98,8 @@ fn a_data_url_is_looked_into_and_a_plain_one_passes() {
     ));
 }
 
-/// Pieces of one byte once made the decoder forget what it carried, so that a wrong image
-/// followed by the head of a right one passed.
+/// Checks that pieces of one byte do not make the decoder forget earlier characters. Once they did, so that
+/// a wrong image followed by the head of a right one passed.
 #[test]
 fn a_second_head_behind_a_wrong_image_does_not_count() {
     let both = [png(640, 480), png(1280, 720)].concat();

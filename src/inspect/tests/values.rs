@@ -43,7 +43,8 @@ fn jpeg_with_exif(orientation: u8, fill: usize) -> Vec<u8> {
     [b"\xff\xd8\xff\xe1", &length[..], &exif, frame].concat()
 }
 
-/// A line break behind the size of a PNG once passed, and a line break within the EXIF of a JPEG did not.
+/// Checks that a line break in the Base64 is refused at every place. Once, one behind the size of a PNG
+/// passed, and one within the EXIF of a JPEG did not.
 #[test]
 fn one_rule_for_line_breaks_in_the_base64_of_all_pictures() {
     let mut webp =

@@ -1,4 +1,4 @@
-//! Tests which bodies are accepted, and as which fields.
+//! Tests which bodies are accepted, and which fields they are reported as.
 
 use super::{Seen, raw, scan_every_way, text};
 
@@ -97,7 +97,7 @@ fn accepted_objects_and_arrays() {
             "{\"a\":{ },\"b\":[\n],\"c\":\"d\"}",
             vec![raw("a", "{}"), raw("b", "[]"), text("c", "d")],
         ),
-        // A raw string keeps its escapes; keys are told apart object by object.
+        // A raw string keeps its escapes; equal keys are found within one object only.
         (
             r#"{"a":[[{"k":"\u0041\n","l":{"k":1}},{"k":2}]],"k":"v"}"#,
             vec![

@@ -1,4 +1,4 @@
-//! Tests agreement with `serde_json`, over random bodies and mutations of them.
+//! Tests that the scanner agrees with `serde_json` on random bodies and mutations of them.
 
 use proptest::prelude::*;
 use serde_json::Value;

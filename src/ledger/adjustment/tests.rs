@@ -94,7 +94,7 @@ fn job(id: u128, name: &str, voided_by: Option<Adjustment>) -> DisputeRecord {
     record
 }
 
-/// Returns the charge of reservation `id`, which the key x pays.
+/// Makes the reference to the charge of reservation `id`, whose payer is the key `x`.
 fn of_x(id: u128) -> ChargeOfKey {
     ChargeOfKey {
         reservation: ReservationId(id),
@@ -102,20 +102,20 @@ fn of_x(id: u128) -> ChargeOfKey {
     }
 }
 
-/// Returns the refusal of a name that a client or a channel has chosen for the charges `ids`.
+/// Makes the refusal of a name that a client or a channel has given to the charges of the reservations `ids`.
 fn not_its_id(ids: &[u128]) -> NamedCharge {
     let charges = ids.iter().map(|id| of_x(*id));
     NamedCharge::Refuse(VoidRefusal::NotItsId(charges.collect()))
 }
 
-/// Makes the record of a charge whose client has named its request `name`.
+/// Makes the record of a charge whose request has the id `name`, which its client has chosen.
 fn of_request(id: u128, name: &str) -> DisputeRecord {
     let mut record = job(id, "video_other", None);
     record.request_id = name.into();
     record
 }
 
-/// Makes the record of a charge whose channel has named its job `name`.
+/// Makes the record of a charge whose job has the id `name` at its channel.
 fn at_channel(id: u128, name: &str) -> DisputeRecord {
     let mut record = job(id, "video_other", None);
     record.upstream_id = Some(name.into());
@@ -124,7 +124,7 @@ fn at_channel(id: u128, name: &str) -> DisputeRecord {
 
 #[test]
 fn a_name_is_no_charge_that_its_client_or_channel_could_make_it() {
-    // The void of reservation 1, which was job video_1 and has been pruned.
+    // The void of reservation 1, whose job was video_1 and whose record has been pruned.
     let void = void_of(1);
     let first = ReservationId(1).to_string();
     let first_request = ReservationId(1).request_id();
@@ -136,7 +136,7 @@ fn a_name_is_no_charge_that_its_client_or_channel_could_make_it() {
     });
     let some = Some(void.clone());
     for (name, records, void, expected) in [
-        // The charge is found by its own ids, whatever else has the same name.
+        // The charge is found by its own ids, even if another charge has the same name.
         (&*first, vec![job(1, "a", None)], None, found(1)),
         (&first_request, vec![job(1, "a", None)], None, found(1)),
         (
@@ -167,7 +167,7 @@ fn a_name_is_no_charge_that_its_client_or_channel_could_make_it() {
             pruned(),
         ),
         (&first, vec![of_request(2, &first)], some.clone(), pruned()),
-        // Its channel has given the id to another job since.
+        // The channel has given the id of the pruned job to another job since.
         (
             "video_1",
             vec![job(2, "video_1", None)],

@@ -6,8 +6,10 @@ use super::super::charge::Charge;
 use super::{BindingLimits, Counters, LimitReached};
 use crate::policy::Timestamp;
 
-/// Decides whether a charge that was taken at `taken` is corrected. Returns the charge that is valid from
-/// now on, and the limit that forbids the correction, if one does: the charge then stays as it was.
+/// Decides whether the charge `before` is replaced by `corrected`. `taken` is the time of the reservation.
+///
+/// Returns the charge that is valid from now on, and the limit that forbids the correction. Where a limit
+/// does, the returned charge is `before`.
 pub(in crate::ledger) fn decide_correction(
     counters: &Counters,
     before: &Arc<Charge>,
@@ -24,8 +26,8 @@ pub(in crate::ledger) fn decide_correction(
     (charge.clone(), exceeded)
 }
 
-/// Finds the first limit that a correction would exceed by what it adds to the charge. A window that has
-/// passed refuses nothing any more.
+/// Finds the first limit that the correction of a charge from `before` to `after` would exceed. Only the
+/// amount that the correction adds is checked. A limit refuses nothing if its window at `taken` has ended.
 fn correction_exceeds(
     counters: &Counters,
     before: &Charge,

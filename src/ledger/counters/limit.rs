@@ -10,14 +10,14 @@ use crate::policy::{Key, Limit, Timestamp};
 pub enum Scope {
     /// The key of this name.
     Key(Arc<str>),
-    /// The group of this name: its keys share the limit.
+    /// The group of this name. Its keys share the limit.
     Group(Arc<str>),
-    /// The channel of this name: all who use it share the limit.
+    /// The channel of this name. All keys that use the channel share the limit.
     Channel(Arc<str>),
 }
 
 impl Scope {
-    /// Returns the scopes that a charge counts in.
+    /// Returns the key, the group and the channel whose limits count a charge.
     pub(in crate::ledger) fn of(charge: &Charge) -> [Self; 3] {
         let payer = &charge.payer;
         [
@@ -37,17 +37,17 @@ impl Scope {
     }
 }
 
-/// The limits of a channel, with the currency that they count.
+/// The limits of a channel, with the currency of the purchase costs that they count.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::ledger) struct ChannelLimits<'a> {
     pub(in crate::ledger) name: &'a Arc<str>,
-    /// The currency in which the channel is paid; empty where it is not known.
+    /// The currency of the purchase costs on the channel; an empty text where there is no purchase cost.
     pub(in crate::ledger) currency: &'a str,
     pub(in crate::ledger) limits: &'a [Limit],
 }
 
 impl<'a> ChannelLimits<'a> {
-    /// Returns the limits of the channel of a charge.
+    /// Combines `limits` with the channel and the purchase currency of `charge`.
     pub(in crate::ledger) fn of(charge: &'a Charge, limits: &'a [Limit]) -> Self {
         Self {
             name: &charge.channel,
@@ -56,7 +56,7 @@ impl<'a> ChannelLimits<'a> {
         }
     }
 
-    /// Lists each limit with the scope and the currency that it counts.
+    /// Lists the limits, each with the channel as its scope, and with the currency if it counts a cost.
     pub(in crate::ledger) fn scoped(self) -> impl Iterator<Item = ScopedLimit> + use<'a> {
         let limits = self.limits.iter();
         limits.map(move |limit| {
@@ -65,25 +65,25 @@ impl<'a> ChannelLimits<'a> {
     }
 }
 
-/// A limit that is reached.
+/// The refusal of a request that would exceed a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitReached {
     /// The limit that the request would exceed.
     pub limit: Limit,
     /// The key, group or channel that the limit belongs to.
     pub scope: Scope,
-    /// The currency of the limit, where it is a limit of a cost in one currency.
+    /// The currency of the limit; `None` where the limit's measure has no currency.
     pub currency: Option<Arc<str>>,
     /// The amount that is reserved or posted already in the window, in the unit of the limit's measure.
     pub used: u64,
-    /// The amount that the request takes, which exceeds the limit.
+    /// The amount that the request would add to `used`, in the same unit. The sum exceeds the limit.
     pub takes: u64,
-    /// The end of the window, in seconds since the epoch; `None` where waiting for it does not help: the
-    /// window never ends, or the request alone is more than the limit.
+    /// The end of the window, in seconds since the epoch. `None` where waiting for it does not help, since
+    /// the window never ends, or the request alone exceeds the limit.
     pub resets: Option<u64>,
 }
 
-/// The amount of a limit that is used.
+/// A limit, with the amount of it that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
     /// The limit.
@@ -100,7 +100,8 @@ pub(in crate::ledger) struct ScopedLimit {
     pub(in crate::ledger) limit: Limit,
     /// The key, group or channel whose charges are counted.
     pub(in crate::ledger) scope: Scope,
-    /// The currency of the charges that are counted, where a sum over several would mean nothing.
+    /// The currency of the charges that are counted; `None` where charges of all currencies are counted,
+    /// since the measure has no currency.
     pub(in crate::ledger) currency: Option<Arc<str>>,
 }
 
@@ -125,7 +126,7 @@ impl ScopedLimit {
         is_of && self.currency.as_ref().is_none_or(|own| **own == *currency)
     }
 
-    /// Makes the refusal of a request that would take `takes`, which is more than the limit has left.
+    /// Makes the refusal of a request that would add `takes` to the amount `used`, and so exceed the limit.
     pub(in crate::ledger) fn reached(self, takes: u64, used: u64, now: Timestamp) -> LimitReached {
         let Self {
             limit,
@@ -161,17 +162,19 @@ pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> 
 }
 
 /// The limits that apply to the correction of a charge: those of the key and the group that the charge
-/// names, wherever its key is by now. Limits of the billed cost are of the charge's currency.
+/// names, even if that key is in another group by now. Limits of the billed cost are in the charge's
+/// currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BindingLimits {
-    /// The limits of the key of the payer's name.
+    /// The limits of the key that the charge names as its payer.
     pub key: Vec<Limit>,
-    /// The limits of the group of the payer's name.
+    /// The limits of the group that the charge names.
     pub group: Vec<Limit>,
 }
 
 impl BindingLimits {
-    /// Lists each limit with the scope and the currency that it counts.
+    /// Lists the limits, each with the key or group of `payer` as its scope, and with the payer's currency
+    /// if it counts a cost in that currency.
     pub(in crate::ledger) fn of(&self, payer: &Payer) -> impl Iterator<Item = ScopedLimit> {
         let (own, shared, currency) = (self.key.iter(), self.group.iter(), &payer.currency);
         own.map(|l| ScopedLimit::new(*l, Scope::Key(payer.key.clone()), currency))

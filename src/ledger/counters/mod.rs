@@ -1,15 +1,13 @@
 //! The counters of limits, for engines that keep their counters in memory.
 //!
-//! A counter is the sum of what the reservations of one key, group or channel take from one measure in
-//! one window: there is one for each window, and a reservation counts in the window that holds the time
-//! at which it was made, whatever the clocks of others say. So clocks that differ, or were wrong, fill
-//! windows of their own and no others.
+//! A counter is the sum of one measure over the reservations that one key, group or channel has in one
+//! window. A reservation counts in the window that contains the time at which it was made, by the clock of
+//! the gate that made it. So clocks that differ, or were wrong, fill their own windows and no others.
 //!
-//! A series of counters exists from the first time that a limit asks for it, when it is summed up from
-//! the reservations themselves; from then on every reservation changes it, whether or not a limit still
-//! asks. So a limit that is configured later, or again, counts what was charged before. Counters of
-//! windows that are long over are forgotten. Where a clock goes back to such a window, the window is
-//! summed up once more.
+//! A series of counters is made when a limit first needs it, by summing up the existing reservations. From
+//! then on every reservation changes the series, even if no limit needs it any more. So a limit that is
+//! configured later, or again, counts what was charged before. Counters of windows that ended long ago are
+//! deleted. If a clock goes back to such a window, the reservations of the window are summed up again.
 
 mod correction;
 mod limit;
@@ -36,7 +34,8 @@ pub(in crate::ledger) struct Counters {
     channels: Map<Arc<str>, Vec<Series>>,
 }
 
-/// Returns the sum that `limit` asks for in the window that holds `at`, among the series of its scope.
+/// Returns the sum that `limit` counts in the window that contains `at`; `None` where it is not known.
+/// `series` are those of the limit's scope.
 fn used(series: &[Series], limit: Limit, currency: &str, at: Timestamp) -> Option<u64> {
     let mut series = series.iter();
     let series = series.find(|series| series.is_for(limit, currency))?;
@@ -44,7 +43,7 @@ fn used(series: &[Series], limit: Limit, currency: &str, at: Timestamp) -> Optio
 }
 
 impl Counters {
-    /// Lists the limits of a key, and of a channel, whose sum at `now` is not known.
+    /// Lists the limits of a key, its group and a channel whose sums in the windows at `now` are not known.
     pub(in crate::ledger) fn missing(
         &self,
         key: &Key,
@@ -74,7 +73,7 @@ impl Counters {
         self.missing_of(limits(key).chain(of_channel), now)
     }
 
-    /// Selects the limits whose sum at `now` is not known.
+    /// Selects those of `limits` whose sum in the window at `now` is not known.
     pub(in crate::ledger) fn missing_of(
         &self,
         limits: impl Iterator<Item = ScopedLimit>,
@@ -84,15 +83,15 @@ impl Counters {
         missing.collect()
     }
 
-    /// Returns the span of time, in seconds since the epoch, that has to be summed up so that the sums of
-    /// a limit are known from the window that holds `now` on.
+    /// Returns the span of time whose reservations have to be summed up for a limit, in seconds since the
+    /// epoch: from the start of the window that contains `now` to the time from which the sums are known.
     pub(in crate::ledger) fn unknown(&self, scoped: &ScopedLimit, now: Timestamp) -> Range<u64> {
         let known = self.find(scoped).map_or(u64::MAX, |series| series.since);
         scoped.limit.window.start(now)..known
     }
 
-    /// Begins to keep the counters of a limit from `since` on, with the sums of the windows
-    /// that were unknown until now.
+    /// Adds the counters of a limit from `since` on, in seconds since the epoch. `sums` has the start and the
+    /// sum of each window that was not known until now.
     pub(in crate::ledger) fn track(
         &mut self,
         scoped: &ScopedLimit,
@@ -139,7 +138,7 @@ impl Counters {
         }
     }
 
-    /// Returns the series of a scope to be changed; an empty list where the scope has none yet.
+    /// Returns the series of a scope for changes; an empty list where the scope has none yet.
     pub(in crate::ledger) fn of_mut(&mut self, scope: &Scope) -> &mut Vec<Series> {
         match scope {
             Scope::Key(name) => self.keys.entry(name.clone()).or_default(),
@@ -148,14 +147,13 @@ impl Counters {
         }
     }
 
-    /// Returns how much of a limit is used in the window that holds `at`; `None` where it is not
-    /// known.
+    /// Returns how much of a limit is used in the window that contains `at`; `None` where that is not known.
     pub(in crate::ledger) fn used(&self, scoped: &ScopedLimit, at: Timestamp) -> Option<u64> {
         self.find(scoped)?.used(at)
     }
 
-    /// Finds the first limit of a key, then of a channel, that a request would exceed which takes `takes`
-    /// of each measure.
+    /// Finds the first limit that a request would exceed: of its key, then of the key's group, then of its
+    /// channel. `takes` returns how much the request takes of a measure.
     pub(in crate::ledger) fn reached(
         &self,
         key: &Key,
@@ -192,7 +190,7 @@ impl Counters {
         Some(refusal(of_channel, Scope::Channel(name.clone()), currency))
     }
 
-    /// Finds the first limit of a channel that `charge`, which was taken at `taken`, would exceed.
+    /// Finds the first limit of a channel that `charge`, which was reserved at `taken`, would exceed.
     pub(in crate::ledger) fn channel_reached(
         &self,
         channel: ChannelLimits<'_>,
@@ -243,15 +241,15 @@ impl Counters {
         usage.collect()
     }
 
-    /// Adds a charge that is made at `now` to its counters.
+    /// Adds a charge that is reserved at `now` to the counters of its key, group and channel.
     pub(in crate::ledger) fn take(&mut self, charge: &Charge, now: Timestamp) {
         self.each(charge, |series| {
             series.take(charge.takes(series.measure), now)
         });
     }
 
-    /// Counts the resolution of a charge that was taken at `taken`: a posted charge is in flight no
-    /// longer, and a voided charge takes nothing any more.
+    /// Counts the resolution of a charge that was reserved at `taken`. A posted charge is subtracted from the
+    /// jobs in flight, and a voided charge is subtracted from all its counters.
     pub(in crate::ledger) fn resolve(
         &mut self,
         charge: &Charge,
@@ -271,8 +269,8 @@ impl Counters {
         });
     }
 
-    /// Counts the void of a posted charge that was taken at `taken`: its key and group have room again,
-    /// and its channel, which has done the work, has not.
+    /// Gives a posted charge that an operator has voided back to the limits of its key and group, but not to
+    /// those of its channel, which has done the work. `taken` is the time of the reservation.
     pub(in crate::ledger) fn give_back(&mut self, charge: &Charge, taken: Timestamp) {
         for series in self.of_payer(charge) {
             let measure = series.measure;
@@ -284,7 +282,8 @@ impl Counters {
         }
     }
 
-    /// Moves a charge that was taken at `taken` to the counters of another channel.
+    /// Moves a charge that was reserved at `taken` from the counters of its channel, `before`, to those of
+    /// another channel, `after`.
     pub(in crate::ledger) fn reroute(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
         let (gives, takes) = (before, after);
         for series in self.of_channel(gives) {
@@ -299,7 +298,7 @@ impl Counters {
         }
     }
 
-    /// Replaces a charge that was taken at `taken` by its correction in the counters.
+    /// Corrects the counters of the charge `before`, which was reserved at `taken`, to the charge `after`.
     pub(in crate::ledger) fn correct(&mut self, before: &Charge, after: &Charge, taken: Timestamp) {
         self.each(before, |series| {
             let (gives, takes) = (before.takes(series.measure), after.takes(series.measure));

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::limit::ScopedLimit;
 use crate::policy::{Limit, Measure, Timestamp, Window};
 
-/// The time for which counters are kept after their window has ended, in seconds: longer than clocks
-/// differ, so that no counter has to be summed up again.
+/// The time for which counters are kept after their window has ended, in seconds: one hour. Clocks differ
+/// by less than that, so no counter has to be summed up again.
 pub(in crate::ledger) const KEPT: u64 = 3600;
 
-/// The largest sum that is counted, as the databases hold it. A larger sum is not known, so a counter
-/// that has reached this value stays there, whatever is given back: it refuses all that costs something,
-/// and never counts less than there is. No limit is higher.
+/// The largest sum that a counter can have: the maximum of an integer in the databases. No limit is higher.
+///
+/// A larger sum is not known, so a counter that has reached this value stays there, even if charges are
+/// given back. It then refuses every request that costs something, and never counts too little.
 pub(in crate::ledger) const MAX_COUNTED: u64 = i64::MAX as u64;
 
 /// The sum of one measure in one window.
@@ -25,7 +26,7 @@ pub(in crate::ledger) struct Counter {
 }
 
 impl Counter {
-    /// Subtracts `gives` from the counter, then adds `takes`; see [`MAX_COUNTED`].
+    /// Subtracts `gives` from the counter, then adds `takes`. A counter at [`MAX_COUNTED`] stays there.
     pub(super) fn change(&mut self, gives: u64, takes: u64) {
         if self.used < MAX_COUNTED {
             let left = self.used.saturating_sub(gives);
@@ -77,7 +78,7 @@ impl Series {
         self.counters.binary_search_by_key(&start, |c| c.start)
     }
 
-    /// Returns the sum in the window that holds `at`; `None` where it is not known.
+    /// Returns the sum in the window that contains `at`; `None` where it is not known.
     pub(super) fn used(&self, at: Timestamp) -> Option<u64> {
         let start = self.window.start(at);
         match self.place(start) {
@@ -86,14 +87,14 @@ impl Series {
         }
     }
 
-    /// Adds `takes` to the window that holds `now`.
+    /// Adds `takes` to the counter of the window that contains `now`, if that counter is known.
     pub(super) fn take(&mut self, takes: u64, now: Timestamp) {
         let start = self.window.start(now);
         if let Some(counter) = self.counter(now) {
             counter.change(0, takes);
             return;
         }
-        // A window that is not known is summed up, with this charge, when a limit asks for it.
+        // A window that is not known is summed up when a limit needs it, and then includes this charge.
         if start < self.since {
             return;
         }
@@ -101,7 +102,7 @@ impl Series {
         self.add(start, takes);
     }
 
-    /// Sets the sum of the window that begins at `start`, where there is none yet.
+    /// Adds a counter with the sum `used` for the window that begins at `start`, unless it has one.
     pub(in crate::ledger) fn add(&mut self, start: u64, used: u64) {
         if let Err(place) = self.place(start) {
             let (used, moved) = (used.min(MAX_COUNTED), true);
@@ -109,7 +110,7 @@ impl Series {
         }
     }
 
-    /// Forgets the windows that had ended by `seconds` since the epoch.
+    /// Deletes the counters of windows that had ended by `seconds` since the epoch.
     fn forget_before(&mut self, seconds: u64) {
         let end = self.window.start(Timestamp(seconds.saturating_mul(1000)));
         let over = self.counters.partition_point(|counter| counter.start < end);
@@ -120,7 +121,7 @@ impl Series {
         }
     }
 
-    /// Returns the counter of the window that holds `at`, if something was taken in that window.
+    /// Returns the counter of the window that contains `at`; `None` where nothing was taken in that window.
     pub(super) fn counter(&mut self, at: Timestamp) -> Option<&mut Counter> {
         let place = self.place(self.window.start(at)).ok()?;
         self.counters.get_mut(place)

@@ -12,21 +12,22 @@ use super::super::job::{Job, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp};
 
-/// The maximum number of resolved reservations that are remembered, so that their jobs can still be
-/// reached. The oldest go first.
+/// The maximum number of resolved reservations that are kept, so that their jobs can still be reached. The
+/// oldest are forgotten first.
 const RESOLVED_KEPT: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Accounts {
-    /// The reservations in the order of their ids, which begin with the time: the next one that is asked
-    /// for lies near the last ones, rather than anywhere. Boxed, since a map that grows moves its
+    /// The reservations in the order of their ids. Ids begin with the time, so reservations that are looked
+    /// up one after the other are near each other in memory. Boxed, since a map that grows moves its
     /// entries.
     pub(super) entries: BTreeMap<ReservationId, Box<Entry>>,
     /// The reservations with a job, by the job's public id.
     pub(super) jobs: Map<Arc<str>, ReservationId>,
-    /// The reservations with a job, by the channel and the upstream id, where that is not the public id.
+    /// The reservations with a job, by the channel and the upstream id. Jobs whose upstream id is their
+    /// public id are only in `jobs`.
     pub(super) upstream: Map<(Arc<str>, Arc<str>), ReservationId>,
-    /// The jobs of each key, by their places in the key's list.
+    /// The jobs of each key, by their places in the order of confirmation.
     pub(super) lists: Map<Arc<str>, BTreeMap<u64, ReservationId>>,
     pub(super) last_place: u64,
     pub(super) claims: HashMap<(Arc<str>, Arc<str>), Claimant>,
@@ -41,7 +42,7 @@ pub(super) struct Accounts {
     pub(super) recently_voided: BTreeSet<(Timestamp, ReservationId)>,
 }
 
-/// A reservation. It is kept small, since many are kept.
+/// A reservation. Its fields are few and small, since many reservations are kept in memory.
 pub(super) struct Entry {
     pub(super) id: ReservationId,
     pub(super) charge: Arc<Charge>,
@@ -55,8 +56,9 @@ pub(super) struct Entry {
     pub(super) place: u64,
     pub(super) state: State,
     pub(super) created: Timestamp,
-    /// The facts by which the job is found: kept until the reservation has a job or is resolved, and
-    /// longer where it was voided without a proof, or where its outcome was unknown before it had a job.
+    /// The facts by which the job is found. They are kept until the reservation has a job or is resolved.
+    /// They are kept longer if the reservation was voided without a proof that no job was created, or if it
+    /// was unknown before it had a job.
     pub(super) waits: Option<Box<Waits>>,
     pub(super) end: Option<&'static str>,
     pub(super) deleted: bool,
@@ -72,12 +74,12 @@ pub(super) struct Waits {
     /// The time at which the reservation was voided without a proof that no job was created; `None` where
     /// it was not.
     pub(super) voided: Option<Timestamp>,
-    /// The size, seconds and costs before the charge was corrected to the job that reconciliation
-    /// matched.
+    /// The size, seconds and costs of the charge before it was corrected, if it was, to those of the job
+    /// that reconciliation has matched.
     pub(super) uncorrected: Option<Uncorrected>,
 }
 
-/// The reservation that an idempotency key stands for, and its answer.
+/// The reservation that has claimed an idempotency key, with the answer that repetitions get.
 pub(super) struct Claimant {
     pub(super) claim: Claim,
     pub(super) reservation: ReservationId,
@@ -110,8 +112,7 @@ impl Entry {
         }
     }
 
-    /// Returns the claim to the idempotency key that stands for the reservation, while it waits for its
-    /// job.
+    /// Returns the reservation's claim to an idempotency key, while the reservation waits for its job.
     pub(super) fn claim(&self) -> Option<&Claim> {
         self.waits.as_ref()?.claim.as_ref()
     }
@@ -175,7 +176,7 @@ impl Entry {
 }
 
 impl Accounts {
-    /// Makes sure that the sums of all limits of a key, and of a channel, are known.
+    /// Sums up the reservations for those limits of a key, its group and a channel that have no counters yet.
     pub(super) fn track_all(
         &mut self,
         key: &Key,
@@ -201,8 +202,8 @@ impl Accounts {
         }
     }
 
-    /// Finds the claim of an idempotency key, unless it has expired. A claim does not expire while its
-    /// request has no outcome.
+    /// Finds the reservation that has claimed an idempotency key, unless its claim has expired. A claim does
+    /// not expire while its request has no outcome.
     pub(super) fn claimant(
         &self,
         key: &str,
@@ -214,8 +215,8 @@ impl Accounts {
         stands.then_some(claimant)
     }
 
-    /// Looks up the request that an idempotency key stands for, and compares its fingerprint with that of
-    /// `claim`.
+    /// Compares the new request that makes `claim` with the earlier request that has used the same
+    /// idempotency key. Returns `None` where no request has used it, or the earlier claim has expired.
     pub(super) fn claimed(&self, key: &str, claim: &Claim, now: Timestamp) -> Option<Claimed> {
         let claimant = self.claimant(key, &claim.idempotency_key, now)?;
         Some(match &claimant.answer {
@@ -239,7 +240,7 @@ impl Accounts {
         self.entries.get(id).map(|entry| &**entry)
     }
 
-    /// Resolves the reservation `id` to `state`, with the outcome `end`.
+    /// Sets the reservation `id` to `state`, which is posted or voided, with the outcome `end`.
     pub(super) fn close(
         &mut self,
         id: ReservationId,

@@ -11,7 +11,7 @@ use super::accounts::{Accounts, Claimant, Entry};
 use crate::policy::{Key, Timestamp};
 
 impl Accounts {
-    /// Makes a charge pending, if its idempotency key and its limits allow it.
+    /// Makes the charge of `draft` pending, if its idempotency key is free and no limit would be exceeded.
     pub(super) fn reserve(&mut self, draft: &Draft, key: &Key, now: Timestamp) -> Reserved {
         if self.entries.contains_key(&draft.id) {
             return Reserved::Done;
@@ -44,7 +44,7 @@ impl Accounts {
         Reserved::Done
     }
 
-    /// Moves a pending reservation to another channel, if that channel's limits have room.
+    /// Moves a pending reservation to another channel, if that channel's limits allow its charge.
     pub(super) fn reroute(&mut self, id: ReservationId, to: &Reroute) -> Rerouted {
         let entry = self.entries.get(&id);
         let Some(entry) = entry.filter(|entry| entry.state == State::Pending) else {
@@ -70,7 +70,7 @@ impl Accounts {
         Rerouted::Done
     }
 
-    /// Ties a reservation to its job, and corrects its charge as far as the limits allow.
+    /// Ties a reservation to its job, and corrects its charge if the limits allow the correction.
     pub(super) fn confirm(
         &mut self,
         id: ReservationId,
@@ -85,7 +85,7 @@ impl Accounts {
         let waits = matches!(entry.state, State::Pending | State::Unknown);
         let (job, upstream_id) = (&confirmation.job, &confirmation.upstream_id);
         if let Some(owner) = self.owner(&before.channel, upstream_id) {
-            // A channel that names a job twice does not hand it to another key.
+            // A job stays with its reservation, even if the channel names it for a second request.
             return match owner.job.clone() {
                 Some(job) if owner.id == id => Confirmed::Already { job },
                 _ => Confirmed::Taken,

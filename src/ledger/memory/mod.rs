@@ -1,5 +1,5 @@
-//! The ledger in memory: for demonstrations, tests and embedders that keep no accounts.
-//! It forgets everything when the process ends.
+//! The ledger in memory, for demonstrations, tests and embedders that keep no accounts. It loses everything
+//! when the process ends.
 
 mod accounts;
 mod decisions;
@@ -18,14 +18,14 @@ use super::job::{Job, JobsAfter, State, Unmatched, UnresolvedCount};
 use super::{ClaimState, Claimed, FARTHEST_POLL, Ledger, Reserved, Unavailable};
 use crate::policy::{Key, Limit, Timestamp};
 
-/// A [`Ledger`] behind one mutex: no call waits for anything, so none holds it for long.
+/// A [`Ledger`] in memory behind one mutex. No call waits for anything while it holds the mutex.
 #[derive(Default)]
 pub struct MemoryLedger {
     accounts: Mutex<Accounts>,
 }
 
-/// A reservation as tests read it: its id, when it was made, its state, its charge, its job, and
-/// what its channel's clock showed, while that is kept.
+/// A reservation as tests read it: its id, the time at which it was made, its state, its charge, its job,
+/// and the time on its channel's clock, while that is kept.
 #[doc(hidden)]
 pub type ReservationRow = (
     ReservationId,
@@ -37,14 +37,14 @@ pub type ReservationRow = (
 );
 
 impl MemoryLedger {
-    /// Locks the accounts. No panic can leave them half-written: every change is made after its last
-    /// fallible step. So a poisoned lock is taken as it is.
+    /// Locks the accounts, even if the mutex is poisoned. No panic can leave the accounts half-written, since
+    /// every change is made after its last fallible step.
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists all reservations in the order of their ids, with their jobs: for tests, which read the
-    /// tables of other ledgers.
+    /// Lists all reservations with their jobs, in the order of their ids. It is for tests: from the other
+    /// ledgers, they read the tables.
     #[doc(hidden)]
     pub fn reservations(&self) -> Vec<ReservationRow> {
         let accounts = self.accounts();
@@ -332,8 +332,8 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    /// Deletes expired idempotency keys. As many reservations are kept as fit, whatever their age: there
-    /// is no bill to be made of them.
+    /// Deletes expired idempotency keys. Reservations are not deleted by their age, since no bill is made of
+    /// them: the ledger keeps a fixed number of the resolved ones.
     async fn prune(
         &self,
         _before: Timestamp,

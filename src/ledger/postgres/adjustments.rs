@@ -1,4 +1,4 @@
-//! Adjustments of the bill. They are written by processes of their own, beside the gates.
+//! Adjustments of the bill. Operators' commands write them while gates may be running.
 
 use std::sync::Arc;
 
@@ -68,14 +68,14 @@ pub async fn void(url: &Secret, name: &str, author: &Author) -> Result<VoidDecis
     Ok(decision)
 }
 
-/// Records a credit or debit in the ledger in the database at `url`, as [`void`] does.
+/// Records the credit or debit `wanted` in the ledger in the database at `url`, which gates may be using.
 ///
 /// # Errors
 /// The errors are those of [`void`].
 pub async fn credit(url: &Secret, wanted: &Adjustment) -> Result<CreditDecision, Unavailable> {
     let mut client = connect(url).await?;
     let transaction = read_write(&mut client).await?;
-    // Waits for any other process that is recording an adjustment of this id.
+    // Waits for any other process that is recording an adjustment with this id.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('tollgate adjustment ' || $1, 0))";
     let parameters = [(&&*wanted.id as _, Type::TEXT)];
     let locked = transaction.query_typed(lock, &parameters).await;
@@ -125,7 +125,7 @@ pub(super) async fn sums(database: &Database) -> Result<Vec<AdjustmentSum>, Unav
     sums.collect()
 }
 
-/// Adds to `records` the adjustments that voided them after they were posted.
+/// Reads the adjustments that voided `records` after they were posted, and adds them to the records.
 pub(super) async fn add(
     database: &Database,
     records: &mut [DisputeRecord],
@@ -168,7 +168,7 @@ fn add_voids(records: &mut [DisputeRecord], rows: &[Row]) -> Result<(), Unavaila
     Ok(())
 }
 
-/// Finds the charge that an operator names by `name`.
+/// Finds the charge that an operator wants to void and names by `name`.
 async fn named(transaction: &Transaction<'_>, name: &str) -> Result<NamedCharge, Unavailable> {
     let mut found = records(transaction, &RecordQuery::Exactly(name.into())).await?;
     let void = void_named(transaction, name).await?;
@@ -178,7 +178,7 @@ async fn named(transaction: &Transaction<'_>, name: &str) -> Result<NamedCharge,
     Ok(find_charge(name, &found, void))
 }
 
-/// Finds the void of the reservation or the job that `name` names.
+/// Finds the void of the reservation with the id `name`, or else of a job with the public id `name`.
 async fn void_named(
     transaction: &Transaction<'_>,
     name: &str,
@@ -292,7 +292,7 @@ fn adjustment(row: &Row) -> Result<Adjustment, Unavailable> {
     })
 }
 
-/// Reads the charge that a void takes back: the row holds its amounts with the opposite sign.
+/// Reads the voided charge from the row of its void, which has the amounts with the opposite sign.
 fn voided(row: &Row) -> Result<VoidedCharge, Unavailable> {
     let taken = |name: &str| {
         let value = column::<i64>(row, name)?.checked_neg();

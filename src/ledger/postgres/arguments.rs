@@ -76,7 +76,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists the arguments of the purchase cost, but for the amount.
+    /// Lists the arguments of the purchase cost, without its amount.
     pub(super) fn purchase(&self) -> [Argument<'_>; 2] {
         [
             ("p_purchase_currency", &self.purchase_currency, Type::TEXT),
@@ -84,7 +84,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists the arguments that a move to another channel changes, but for the price.
+    /// Lists the arguments that a move to another channel changes, without the purchase currency and price.
     pub(super) fn rerouted(&self) -> [Argument<'_>; 2] {
         [
             ("p_channel", &self.channel, Type::TEXT),
@@ -92,7 +92,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists the arguments that a channel's answer may correct.
+    /// Lists the arguments of a charge that a correction may change, with its channel.
     pub(super) fn corrected(&self) -> [Argument<'_>; 7] {
         [
             ("p_channel", &self.channel, Type::TEXT),
@@ -130,7 +130,7 @@ impl PlacementValues<'_> {
     }
 }
 
-/// Limits as arrays, in the order in which they are named to clients.
+/// Limits as arrays, one for each field of a limit. Clients are told the first limit that they exceed.
 #[derive(Default)]
 pub(super) struct LimitValues {
     pub(super) scopes: Vec<&'static str>,
@@ -156,7 +156,7 @@ impl LimitValues {
         values
     }
 
-    /// Lists the arguments that describe the limits, without the names and currencies of their scopes.
+    /// Lists the arguments that describe the limits, without the names of their scopes and the currencies.
     pub(super) fn arguments(&self) -> [Argument<'_>; 4] {
         [
             ("p_scopes", &self.scopes, Type::TEXT_ARRAY),
@@ -170,7 +170,7 @@ impl LimitValues {
         self.names.iter().map(|name| &**name).collect()
     }
 
-    /// Lists the currencies of the limits: empty where the measure has no currency.
+    /// Lists the currency of each limit: an empty text where the limit's measure has no currency.
     pub(super) fn currencies(&self) -> Vec<&str> {
         let currencies = self.currencies.iter();
         currencies
@@ -179,7 +179,8 @@ impl LimitValues {
     }
 }
 
-/// Finds the limit that a decision names by `number`, from 1.
+/// Makes the refusal for the limit that a decision has named by its `number` among `limits`, counted from 1.
+/// Returns `None` where no limit has that number.
 pub(super) fn limit_reached(
     mut limits: impl Iterator<Item = ScopedLimit>,
     number: i64,

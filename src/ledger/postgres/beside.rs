@@ -27,13 +27,12 @@ pub(super) async fn connect(url: &Secret) -> Result<Client, Unavailable> {
     Ok(client)
 }
 
-/// Begins a read-only transaction, for which a standby suffices, and a role that may only read.
+/// Begins a read-only transaction. A standby is enough for it, and a role that may only read.
 ///
 /// # Errors
 /// Where the database has no ledger of this program's version.
 pub(super) async fn read_only(client: &mut Client) -> Result<Transaction<'_>, Unavailable> {
-    // Read committed, whatever the database's default: a later read is then as new as an earlier one, or
-    // newer.
+    // Read committed, whatever the database's default: then no read sees older data than an earlier read.
     let transaction = client
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
@@ -43,7 +42,7 @@ pub(super) async fn read_only(client: &mut Client) -> Result<Transaction<'_>, Un
     Ok(transaction)
 }
 
-/// Begins a read-write transaction that makes a decision, as the functions of the database do.
+/// Begins a read-write transaction for a decision, with the lock timeout of the database's functions.
 ///
 /// # Errors
 /// Where the database has no ledger of this program's version.
@@ -62,14 +61,14 @@ pub(super) fn failed(error: Error) -> Unavailable {
 }
 
 /// Reads the lines of a bill from the ledger in the database at `url`, which gates may be using. Charges
-/// that are the same in all that a line says are added up in one line.
+/// with the same key, group, currency, multiplier, model, size and list price are added up in one line.
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.
 pub async fn read_bill(url: &Secret, query: &BillQuery) -> Result<BillReading, Unavailable> {
     let mut client = connect(url).await?;
     let transaction = read_only(&mut client).await?;
-    // Read before the lines: lines that are replayed in between are then among them.
+    // Read before the lines, so that the lines include everything that was replayed up to this time.
     let replayed = replayed(&transaction).await?;
     let of_key = match query.key {
         Some(_) => "AND key = $3",
@@ -108,8 +107,8 @@ pub async fn read_bill(url: &Secret, query: &BillQuery) -> Result<BillReading, U
     Ok(BillReading { lines, replayed })
 }
 
-/// Reads the time up to which a standby has followed its primary: that of the primary's last commit that
-/// the standby has. `None` where the database is the primary.
+/// Reads the time up to which a standby has followed its primary: the time of the primary's last commit
+/// that the standby has replayed. `None` where the database is the primary.
 async fn replayed(transaction: &Transaction<'_>) -> Result<Option<Timestamp>, Unavailable> {
     let statement = "SELECT CASE WHEN pg_is_in_recovery() THEN coalesce( \
              (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000)::bigint, 0) END AS at_ms";
@@ -161,7 +160,7 @@ fn unreadable(column: &str) -> Unavailable {
     Unavailable::permanent(format!("the column {column} holds what no gate writes"))
 }
 
-/// Stores the load of a configuration, unless it is stored already.
+/// Stores the record of a configuration that a gate has loaded, unless it is stored already.
 pub(super) async fn note_load(database: &Database, load: &ConfigLoad) -> Result<(), Unavailable> {
     let statement = "INSERT INTO tollgate.reload (id, at_ms, event, host, process, version, hash, \
              hash_before, changes) \
@@ -181,8 +180,8 @@ pub(super) async fn note_load(database: &Database, load: &ConfigLoad) -> Result<
     Ok(())
 }
 
-/// Reads the last loads of configurations, at most `most` of them, the newest first, from the ledger in
-/// the database at `url`, which gates may be using.
+/// Reads the last `most` records of configurations that gates have loaded, the newest first. Gates may be
+/// using the ledger in the database at `url`.
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.

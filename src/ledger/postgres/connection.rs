@@ -1,7 +1,7 @@
 //! Pools connections to the database, repeats calls, and reports why no connection is available.
 //!
-//! Every statement is unnamed and complete in itself, so that a pooler that assigns a server for each
-//! transaction may stand between.
+//! Every statement is unnamed and complete in itself. So the gate may connect through a pooler that assigns
+//! a server for each transaction.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,43 +23,46 @@ use crate::ledger::Unavailable;
 const WAIT: Duration = Duration::from_secs(2);
 /// The maximum time that the database may take for a decision.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
-/// The maximum time for a statement that reads all that there is: the schema, a new counter.
+/// The maximum time for a slow statement: one that applies the schema, sums up a new counter, or searches
+/// for records.
 pub(super) const LONG_ANSWER: Duration = Duration::from_secs(60);
-/// The maximum time for which a call is repeated, and the maximum number of its attempts.
+/// The maximum time for which a call is repeated.
 const REPEAT: Duration = Duration::from_secs(3);
+/// The maximum number of attempts of a call.
 const ATTEMPTS: u32 = 4;
 /// The pause before the first repetition of a call.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The interval at which one call tries to reach the database while it is away. The other calls fail at
-/// once.
+/// The interval at which a call may try to connect, while the database cannot be reached. All other calls
+/// fail at once.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// A parameter of a statement, with its type, which makes the statement one round trip.
+/// A parameter of a statement, with its type. The types spare the statement a second round trip, in which
+/// the driver would ask the server for them.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// A database that is reached through a bounded number of connections.
+/// A database, with a pool of a bounded number of connections to it.
 pub(super) struct Database {
     pool: Pool,
     connections: usize,
     instance: Id,
-    /// Whether the schema is known to be there.
+    /// Whether the database is known to have the schema.
     prepared: AtomicBool,
-    /// The lock that is held by the call that checks or makes the schema.
+    /// The lock of the one call that checks or makes the schema.
     preparing: tokio::sync::Mutex<()>,
     away: Mutex<Option<Away>>,
 }
 
-/// The failure to reach the database, while the database is away.
+/// The last failure to reach the database, while the database cannot be reached.
 struct Away {
     why: Unavailable,
-    /// The time at which the next call may try to connect.
+    /// The time from which on the next call may try to connect.
     probe_at: Instant,
 }
 
 /// The failure of a call, after all its repetitions.
 pub(super) struct Failed {
     why: Unavailable,
-    /// Whether the call may have been executed, or may be yet.
+    /// Whether the call may have been executed, or may still be executed.
     pub(super) may_be_done: bool,
 }
 
@@ -77,15 +80,15 @@ enum Failure {
     Passing(Unavailable),
     /// The database refused the statement, for a reason that does not pass: the statement was not executed.
     Refused(Unavailable),
-    /// The statement was not answered in time: it may have been executed, or may be yet.
+    /// The statement was not answered in time. It may have been executed, or may still be executed.
     Silent(Unavailable),
     /// No connection was available.
     NoConnection(Unavailable),
 }
 
 impl Database {
-    /// Makes a connection pool. Its first connection takes the lease that shows other gates that
-    /// `instance` lives.
+    /// Makes a pool of at most `connections`. Its first connection takes the lease that shows other gates
+    /// that the gate `instance` is running.
     pub(super) fn new(target: Target, connections: usize, instance: Id) -> Self {
         let manager = Manager::new(target.config, target.tls);
         let pool = Pool::builder(manager)
@@ -95,7 +98,7 @@ impl Database {
             .recycle_timeout(Some(WAIT))
             .runtime(Runtime::Tokio1)
             .build();
-        // Building fails where timeouts are asked for without a runtime to keep them.
+        // Building fails only if there are timeouts but no runtime.
         let pool = pool.unwrap_or_else(|e| unreachable!("{e}"));
         Self {
             pool,
@@ -107,8 +110,8 @@ impl Database {
         }
     }
 
-    /// Queries the rows of one statement, in one round trip. The statement is repeated where a connection
-    /// broke, so it has to be one that can be repeated.
+    /// Runs one statement in one round trip, and returns its rows. `patience` is the maximum time for an
+    /// attempt. The statement is repeated if a connection breaks, so a repetition must do no harm.
     pub(super) async fn query(
         &self,
         statement: &str,
@@ -119,7 +122,7 @@ impl Database {
         rows.map_err(Unavailable::from)
     }
 
-    /// Queries the rows of one statement; a failure tells whether it may have been executed.
+    /// Runs one statement like [`Self::query`]. The error says whether the statement may have been executed.
     pub(super) async fn try_query(
         &self,
         statement: &str,
@@ -140,7 +143,7 @@ impl Database {
                     may_be_done = true;
                     (false, why)
                 }
-                // Once the statement was sent, its outcome is worth waiting for.
+                // If an earlier attempt has sent the statement, its outcome is worth waiting for.
                 Failure::NoConnection(why) => (attempts > 0, why),
                 Failure::Passing(why) => {
                     attempts += 1;
@@ -189,7 +192,7 @@ impl Database {
 
     /// Gets a connection to a database that has the schema.
     async fn connection(&self) -> Result<Client, Failure> {
-        // An idle connection may well work: only where there is none, the known failure ends the call.
+        // An idle connection may well work. Only without one does the known failure end the call.
         if self.pool.status().available == 0
             && let Some(why) = self.is_away()
         {
@@ -260,7 +263,7 @@ impl Database {
         }
     }
 
-    /// Forgets the idle connections that were made before `started`: where one broke, they all may.
+    /// Closes the idle connections that were made before `started`: if one is broken, all of them may be.
     fn forget_before(&self, started: Instant) {
         self.pool.retain(|_, metrics| metrics.created > started);
     }

@@ -20,8 +20,8 @@ use crate::ledger::{Claimed, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
 static RESERVE: Function = Function::new("reserve", || "*".into());
-/// The function `confirm`. Its answer holds the reservation as it was: the columns of the charge are
-/// read.
+/// The function `confirm`. Its result contains the reservation as it was before the call. Only the columns
+/// of its charge are read.
 static CONFIRM: Function = Function::new("confirm", || {
     let mut columns = vec!["o_outcome, o_job, o_corrected, o_limit, o_used".to_owned()];
     columns.extend(CHARGE.split(", ").map(|name| format!("(o_was).{name}")));
@@ -39,8 +39,8 @@ const COUNTERS: &str = "SELECT l.n, coalesce(c.used, 0) AS used \
          AND (c.currency, c.window_name) = (l.currency, l.window_name) \
      WHERE t.since_ms <= w.start";
 
-/// The maximum number of attempts at a decision: it is repeated after the counters that it lacked are
-/// summed up.
+/// The maximum number of attempts at a decision. A decision for which counters are missing is repeated after
+/// they were summed up.
 pub(super) const ATTEMPTS: u32 = 3;
 
 impl PostgresLedger {
@@ -188,7 +188,7 @@ impl PostgresLedger {
         rows.first().map(row::charge).transpose()
     }
 
-    /// Sets a time of the reservation `id` by `statement`.
+    /// Runs `statement`, which sets a column of the reservation `id` to `time`.
     pub(super) async fn set(
         &self,
         id: ReservationId,
@@ -203,7 +203,7 @@ impl PostgresLedger {
         Ok(())
     }
 
-    /// Reads the counters of `limits`, as they are now.
+    /// Reads the counters of `limits` in the windows that contain `now`, and sums up those that are missing.
     pub(super) async fn counters(
         &self,
         limits: &[ScopedLimit],
@@ -239,7 +239,7 @@ impl PostgresLedger {
         Ok(counters)
     }
 
-    /// Begins to keep the counters of `limits`, with the sums of the existing reservations.
+    /// Adds the counters of `limits` that are missing, with the sums of the existing reservations.
     pub(super) async fn track(
         &self,
         limits: impl Iterator<Item = ScopedLimit>,
@@ -321,7 +321,7 @@ fn confirmed(
     })
 }
 
-/// Reads how much of each limit of `key`, and then of its group, is used after a reservation.
+/// Reads from a row how much of each limit of `key`, and then of its group, is used after a reservation.
 fn counts(row: &Row, key: &Key) -> Result<Box<[u64]>, Unavailable> {
     let counts: Option<Vec<i64>> = column(row, "o_counts")?;
     let told = key.limits.len() + key.group.limits.len();
@@ -330,7 +330,7 @@ fn counts(row: &Row, key: &Key) -> Result<Box<[u64]>, Unavailable> {
     counts.ok_or_else(unknown_answer)
 }
 
-/// Reads the request that an idempotency key stands for from a row.
+/// Reads from a row what became of the earlier request that has used the same idempotency key.
 pub(super) fn claimed(row: &Row) -> Result<Claimed, Unavailable> {
     Ok(match column(row, "o_outcome")? {
         "in_flight" => Claimed::InFlight,

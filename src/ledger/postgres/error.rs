@@ -1,5 +1,5 @@
 //! Classifies the errors of the database: whether a connection is broken, whether a retry can help, and
-//! what operators are told.
+//! how the error is described to operators.
 
 use std::error::Error as _;
 
@@ -20,7 +20,7 @@ pub(super) enum Kind {
 /// Returns the consequence of an error for its statement.
 pub(super) fn kind(error: &Error) -> Kind {
     let Some(code) = error.code() else {
-        // No answer of the server at all.
+        // The server has not answered at all.
         return Kind::Broken;
     };
     let broken = [
@@ -50,8 +50,8 @@ pub(super) fn kind(error: &Error) -> Kind {
     }
 }
 
-/// Describes an error to operators by the server's message without its details, which may hold
-/// what is in rows.
+/// Describes an error to operators by the server's message. The details of the message are left out, since
+/// they may contain data of rows.
 pub(super) fn explain(error: &Error) -> String {
     match error.as_db_error() {
         Some(db) if *db.code() == SqlState::LOCK_NOT_AVAILABLE => {

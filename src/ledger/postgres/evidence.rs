@@ -72,7 +72,7 @@ impl Select {
         }
     }
 
-    /// Makes the statements of a query, to be tried one after the other until one finds something.
+    /// Makes the statements of a query. They are tried one after the other until one finds a record.
     fn of(query: &RecordQuery) -> Vec<Self> {
         let most = || (Box::new(i64::from(MAX_RECORDS)) as _, Type::INT8);
         let text = |text: &str| (Box::new(text.to_owned()) as _, Type::TEXT);
@@ -104,7 +104,7 @@ impl Select {
                 let reservation = ReservationId::read(name).map(|ReservationId(id)| Id(id));
                 let reservation = (Box::new(reservation) as _, Type::UUID);
                 let named = Self::new(rest, vec![text(name), reservation, most()]);
-                // No index finds an upstream id without its channel: a whole one is read.
+                // No index finds an upstream id without its channel, so a whole index is read.
                 let rest = "WHERE upstream_id = $1 ORDER BY created_ms, id LIMIT $2";
                 let upstream = Self::new(rest, vec![text(&row::escaped(name)), most()]);
                 vec![named, upstream]
@@ -112,7 +112,7 @@ impl Select {
         }
     }
 
-    /// Reads the records that a query selects, in a transaction.
+    /// Reads the records that a query selects, in `transaction`, without the adjustments that voided them.
     pub(super) async fn read(
         transaction: &Transaction<'_>,
         query: &RecordQuery,
@@ -154,9 +154,8 @@ pub(super) async fn records(
     Ok(Vec::new())
 }
 
-/// Reads the records of charges from the ledger in the database at `url`, which gates may be using. The
-/// transaction only reads, so that a standby suffices, and a role that may only read. Nothing is created
-/// or upgraded there.
+/// Reads the records of charges from the ledger in the database at `url`, which gates may be using. A
+/// standby is enough, and a role that may only read. Nothing is created or upgraded in the database.
 ///
 /// # Errors
 /// Where the database cannot be reached, or has no ledger of this program's version.

@@ -10,7 +10,7 @@ use super::connection::Parameter;
 /// An argument of one of the database's functions: its name, its value and its type.
 pub(super) type Argument<'a> = (&'static str, &'a (dyn ToSql + Sync), Type);
 
-/// A function of the database, which writes the statement that calls it. Arguments are named, so that
+/// A function of the database, with the SQL statement that calls it. Arguments are passed by their names, so
 /// their order does not matter.
 ///
 /// The statement is kept: writing it anew for every call took a fifth of all the instructions that a
@@ -21,15 +21,15 @@ pub(super) struct Function {
     first: OnceLock<Call>,
 }
 
-/// A call's statement, and the names of its arguments in their order.
+/// The statement of a call, and the names of its arguments in the order of their numbers.
 struct Call {
     names: Vec<&'static str>,
     statement: String,
 }
 
 impl Function {
-    /// Makes the function `name`, with the `columns` of its answer that are read. Name no other columns:
-    /// each one costs time in every call, read or not.
+    /// Describes the database's function `name`. `columns` lists the columns of its result that are read.
+    /// List no others: each column costs time in every call, even if nobody reads it.
     pub(super) const fn new(name: &'static str, columns: fn() -> Cow<'static, str>) -> Self {
         Self {
             name,

@@ -54,29 +54,31 @@ pub use self::url::ParseUrlError;
 
 /// A [`Ledger`] in the schema `tollgate` of a PostgreSQL database, version 13 or later.
 ///
-/// The schema is made before the first use. While the database is away calls fail, and they work again by
-/// themselves once it is back. A call whose connection broke is repeated on another one for up to 3
-/// seconds and tells what is true; only when that fails too, or the database is silent for 5 seconds, its
-/// outcome is not known. The caller's repetition of that call is then recognised, and told that it made
-/// the change if the first one did. A reservation with an unknown outcome is voided by the next
-/// [`Ledger::heartbeat`]. The server's `synchronous_commit` decides how durable "durable" is.
+/// The schema is made before the first use. While the database cannot be reached, calls fail; they work
+/// again once it is back. A call whose connection broke is repeated on another connection for up to 3
+/// seconds, and returns what has really happened. The outcome of a call is unknown only if the repetitions
+/// fail too, or if the database does not answer for 5 seconds. If the caller then repeats the call, the
+/// repetition is recognised, and reports that it made the change if the first call did. A reservation is
+/// voided by the next [`Ledger::heartbeat`] if the outcome of its [`Ledger::reserve`] was unknown. The
+/// server's `synchronous_commit` decides how durable a commit is.
 ///
-/// The repetition of a [`Ledger::confirm`] that was committed answers with the charge as it
-/// has become, for `before` too.
+/// The repetition of a [`Ledger::confirm`] that was committed returns the corrected charge as both `before`
+/// and `after`.
 pub struct PostgresLedger {
     database: Database,
-    /// The id of this ledger object, among all that use the database.
+    /// The id of this ledger object, unique among all that use the database.
     instance: Id,
-    /// The slots in which reservations of one key wait for each other, as they would in the database, but
-    /// without holding every connection, which those of other keys need. Keys share slots.
+    /// The semaphores that limit how many reservations of one key are made at a time. Without them, they
+    /// would wait for each other in the database and occupy every connection. Several keys share one.
     key_slots: Vec<Semaphore>,
     names: RandomState,
     operations: Operations,
     orphans: Orphans,
 }
 
-/// The number of key slots, and the maximum wait for one.
+/// The number of key slots.
 const KEY_SLOTS: usize = 64;
+/// The maximum time that a reservation waits for its key's slot.
 const KEY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints no field: the URL holds a password.
@@ -87,12 +89,12 @@ impl fmt::Debug for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// The number of connections that serves a gate well.
+    /// The recommended number of connections for one gate.
     pub const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
     /// Makes the ledger of the database at `url`, such as `postgres://user:password@host:5432/database`,
     /// with at most `connections` open at a time. Several hosts may be named, separated by commas, with
-    /// `target_session_attrs=read-write`. Does not connect.
+    /// `target_session_attrs=read-write`. No connection is made yet.
     pub fn new(url: &Secret, connections: NonZeroUsize) -> Result<Self, ParseUrlError> {
         let instance = new_id();
         Ok(Self {
@@ -107,7 +109,7 @@ impl PostgresLedger {
         })
     }
 
-    /// Waits for the slot of a key, which several keys may share, and returns the slot's permit.
+    /// Waits until the slot of a key has a free permit, and returns the permit. Several keys share a slot.
     async fn key_slot(&self, key: &str) -> Result<SemaphorePermit<'_>, Unavailable> {
         let at = self.names.hash_one(key) % KEY_SLOTS as u64;
         let slot = usize::try_from(at)

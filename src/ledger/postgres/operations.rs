@@ -1,5 +1,5 @@
-//! Names the calls of decisions, so that the database recognises the repetition of a call that it has not
-//! answered: a commit may take longer than any timeout, and be made all the same.
+//! Gives each call of a decision a name (an id), by which the database recognises the repetition of a call
+//! that it has not answered. A commit may take longer than any timeout and succeed all the same.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use super::row::Id;
 use crate::ledger::charge::ReservationId;
 use crate::ledger::job::State;
 
-/// The maximum number of calls that are remembered. The repetition of an older one is a call of its own.
+/// The maximum number of calls that are remembered. The repetition of an older call counts as a new call.
 const MAX_OPERATIONS: usize = 10_000;
 
 /// The calls that the database has not answered.
@@ -17,13 +17,15 @@ pub(super) struct Operations(Mutex<VecDeque<Unanswered>>);
 
 struct Unanswered {
     reservation: ReservationId,
-    /// The state that the call was to set, and its other argument, `word`: the job or the outcome.
+    /// The state that the call was to set.
     state: State,
+    /// The other argument of the call: the job, the outcome, or the channels that refused the request.
     word: Box<str>,
     name: Id,
 }
 
-/// A call under way. A call that is dropped before [`Operation::answered`] may have been executed.
+/// A call that has begun. It is remembered as unanswered, and may have been executed, if it is dropped
+/// before [`Operation::answered`].
 pub(super) struct Operation<'a> {
     operations: &'a Operations,
     reservation: ReservationId,
@@ -35,8 +37,8 @@ pub(super) struct Operation<'a> {
 
 impl Operations {
     /// Begins a call under the name `new`, or under the name of an earlier call with the same arguments
-    /// that was not answered. Of two repetitions at once one has the old name, so that one is told to have
-    /// made the change.
+    /// that was not answered. If two repetitions run at once, one of them gets the old name, and only that
+    /// one learns that the call made the change.
     pub(super) fn begin<'a>(
         &'a self,
         new: Id,
@@ -59,14 +61,14 @@ impl Operations {
         }
     }
 
-    /// Locks the calls. No panic can leave them half-written: so a poisoned lock is taken as it is.
+    /// Locks the calls, even if the mutex is poisoned: no panic can leave them half-written.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Unanswered>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Operation<'_> {
-    /// Notes that the database has answered.
+    /// Marks the call as answered by the database.
     pub(super) fn answered(&mut self) {
         self.is_answered = true;
     }

@@ -1,5 +1,5 @@
-//! Voids orphans: reservations that may have been made although the connection broke, and of which the
-//! caller was told that they were not made.
+//! Voids orphans: reservations that may have been made although the caller of `reserve` got an error, since
+//! the connection broke or the database did not answer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,19 +15,19 @@ use crate::ledger::job::State;
 use crate::ledger::{Resolution, Unavailable};
 use crate::policy::Timestamp;
 
-/// The maximum number of orphans that are remembered. The oldest make room for further ones, and wait
-/// until they count as lost.
+/// The maximum number of orphans that are remembered. If there are more, the oldest are forgotten: they stay
+/// pending until they count as lost.
 const MAX_ORPHANS: usize = 10_000;
-/// The time for which a statement whose answer did not come may still be executed: a commit waits for a
-/// standby for as long as that is away. A reservation that is seen later is voided as one that a gate has
-/// lost: in the metrics, where it never was reserved.
+/// The time for which an orphan is remembered. Its statement may still be executed in that time: a commit
+/// waits for as long as a standby is away. An orphan that is made later is voided like any reservation that
+/// a gate has lost, and then appears in the metrics, which never counted it as reserved.
 const ORPHAN_RETENTION: Duration = Duration::from_secs(3600);
 
-/// The statement that selects the orphans that were made: few, so that the others cost one query.
+/// The statement that selects the orphans that were made. They are few, and one query sorts out all others.
 const MADE: &str = "SELECT id FROM tollgate.reservation \
      WHERE id = ANY ($1) AND state IN ('pending', 'unknown')";
 
-/// The reservations that are to be voided if it turns out that they were made.
+/// The orphans, which are voided if it turns out that they were made, with the times of their calls.
 #[derive(Default)]
 pub(super) struct Orphans(Mutex<VecDeque<(ReservationId, Instant)>>);
 
@@ -41,7 +41,7 @@ impl Orphans {
         orphans.push_back((id, now));
     }
 
-    /// Forgets the reservations that cannot be made any more, and lists the others.
+    /// Forgets the orphans that are older than [`ORPHAN_RETENTION`], and lists the others.
     fn remaining(&self, now: Instant) -> Vec<ReservationId> {
         let mut orphans = self.lock();
         orphans.retain(|(_, since)| now.saturating_duration_since(*since) < ORPHAN_RETENTION);
@@ -54,7 +54,7 @@ impl Orphans {
 }
 
 impl PostgresLedger {
-    /// Voids the orphans that were made. Nothing was sent to a channel for them.
+    /// Voids the orphans that were made. No request was sent to a channel for them.
     pub(super) async fn void_orphans(&self, now: Timestamp) -> Result<(), Unavailable> {
         let orphans = self.orphans.remaining(Instant::now());
         if orphans.is_empty() {

@@ -14,8 +14,8 @@ use crate::policy::Timestamp;
 
 static STANDING_CLAIM: Function = Function::new("standing_claim", || "*".into());
 
-/// Reads whether the request of an idempotency key was answered; `None` where the idempotency key stands
-/// for nothing.
+/// Reads whether the request that has used an idempotency key was answered. Returns `None` where no request
+/// has used it, or its claim has expired.
 pub(super) async fn claim_state(
     database: &Database,
     key: &str,
@@ -45,8 +45,8 @@ pub(super) async fn claim_state(
     }))
 }
 
-/// Reads the request that an idempotency key stands for, and compares its fingerprint with that of
-/// `claim`.
+/// Compares the new request that makes `claim` with the earlier request that has used the same idempotency
+/// key. Returns `None` where no request has used it, or the earlier claim has expired.
 pub(super) async fn claimed(
     database: &Database,
     key: &str,
@@ -66,7 +66,7 @@ pub(super) async fn claimed(
     rows.first().map(decision::claimed).transpose()
 }
 
-/// Reads the job of the public id `job`.
+/// Reads the job whose public id is `job`.
 pub(super) async fn job(database: &Database, job: &str) -> Result<Option<Job>, Unavailable> {
     let statement = format!("SELECT {JOB}, {CHARGE} FROM tollgate.reservation WHERE job = $1");
     let parameters = [(&job as _, Type::TEXT)];
@@ -74,7 +74,7 @@ pub(super) async fn job(database: &Database, job: &str) -> Result<Option<Job>, U
     rows.first().map(row::job).transpose()
 }
 
-/// Reads the job of the id `upstream_id` on `channel`.
+/// Reads the job whose id at the channel named `channel` is `upstream_id`.
 pub(super) async fn job_of_channel(
     database: &Database,
     channel: &str,
@@ -94,7 +94,7 @@ pub(super) async fn job_of_channel(
     rows.first().map(row::job).transpose()
 }
 
-/// Reads the reservation that has the job `upstream_id` on `channel` although no answer named the job.
+/// Reads the reservation of the job `upstream_id` on `channel`, if it was unknown before it had the job.
 pub(super) async fn reconciled(
     database: &Database,
     channel: &str,
@@ -112,7 +112,7 @@ pub(super) async fn reconciled(
     rows.first().map(row::unmatched).transpose()
 }
 
-/// Reads a page of a key's jobs; `None` where `after` is no job of that key.
+/// Reads a page of the jobs of the key named `key`; `None` where `page.after` is no job of that key.
 pub(super) async fn jobs(
     database: &Database,
     key: &str,
@@ -123,8 +123,8 @@ pub(super) async fn jobs(
     } else {
         ("place < a.place", "DESC")
     };
-    // The query returns at least one row, which tells the place that the page comes after, if there is
-    // one.
+    // The query returns at least one row. Its `after_place` is the place that the page comes after, or null
+    // where `page.after` is no job of the key.
     let statement = format!(
         "SELECT a.place AS after_place, page.* FROM (SELECT CASE \
              WHEN $2::text IS NOT NULL THEN (SELECT place FROM tollgate.reservation \
@@ -200,7 +200,8 @@ pub(super) async fn unmatched(
     rows.iter().map(row::unmatched).collect()
 }
 
-/// Reads the reservations of a channel that were voided without a proof that no job was created.
+/// Reads the reservations of a channel that were voided at `since` or later without a proof that no job was
+/// created.
 pub(super) async fn recently_voided(
     database: &Database,
     channel: &str,
@@ -226,7 +227,8 @@ pub(super) async fn recently_voided(
     rows.iter().map(row::unmatched).collect()
 }
 
-/// Reads the jobs of a channel whose next poll is due, or lies further ahead than a right clock sets it.
+/// Reads the jobs of a channel whose next poll is due, and then those whose next poll is so far ahead that a
+/// wrong clock has set it.
 pub(super) async fn due(
     database: &Database,
     channel: &str,
@@ -266,7 +268,7 @@ pub(super) async fn ready(database: &Database) -> Result<(), Unavailable> {
     match rows.first().map(|row| column(row, "read_only")) {
         Some(Ok(false)) => Ok(()),
         Some(Err(error)) => Err(error),
-        // As in the middle of a failover.
+        // The database is read-only, for example in the middle of a failover.
         _ => Err(Unavailable::transient(
             "the database is read-only: name the primary, or all hosts of the cluster \
              with target_session_attrs=read-write",

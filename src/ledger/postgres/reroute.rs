@@ -16,7 +16,7 @@ use crate::policy::Timestamp;
 
 static REROUTE: Function = Function::new("reroute", || "*".into());
 
-/// Asks the database to move a pending reservation to another channel.
+/// Moves a pending reservation to another channel, if that channel's limits allow its charge.
 pub(super) async fn decide(
     ledger: &PostgresLedger,
     id: ReservationId,

@@ -1,4 +1,4 @@
-//! Converts the rows of results to values, and ids of 128 bits both ways.
+//! Converts the rows of results to values, and converts ids of 128 bits from and to the database's form.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -16,7 +16,7 @@ use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
 
-/// An id of 128 bits, as a `uuid`.
+/// An id of 128 bits, which has the type `uuid` in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(pub(super) u128);
 
@@ -48,7 +48,7 @@ pub(super) fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Escapes an upstream id for a text of the database, which cannot hold a zero byte.
+/// Escapes an upstream id for a column of type `text`, which cannot contain a zero byte.
 pub(super) fn escaped(id: &str) -> Cow<'_, str> {
     if id.contains(['\0', '\u{1}']) {
         id.replace('\u{1}', "\u{1}1").replace('\0', "\u{1}0").into()
@@ -77,7 +77,7 @@ pub(super) const CHARGE: &str = "key, group_name, currency, multiplier_thousandt
 pub(super) const JOB: &str = "id, job, upstream_id, created_ms, remix_of, state, outcome, \
      deleted, address";
 
-/// The columns of a [`Unmatched`], besides those of its charge.
+/// The columns of an [`Unmatched`], besides those of its charge.
 pub(super) const UNMATCHED: &str = "id, prompt_sha256, remix_of, state, created_ms, \
      coalesce(unknown_since_ms, created_ms) AS since_ms, \
      (SELECT fingerprint FROM tollgate.idempotency AS i WHERE i.key = reservation.key \
@@ -120,7 +120,7 @@ fn purchase(row: &Row) -> Result<Option<PurchaseCost>, Unavailable> {
     }))
 }
 
-/// Reads the size, seconds and costs of a charge before it was corrected, if it was.
+/// Reads the size, seconds and costs of a row's charge before it was corrected; `None` where it was not.
 pub(super) fn uncorrected(row: &Row) -> Result<Option<Uncorrected>, Unavailable> {
     let Some(size) = text_if_any(row, "uncorrected_size")? else {
         return Ok(None);

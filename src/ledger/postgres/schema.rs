@@ -1,4 +1,4 @@
-//! Applies the versioned schema: the first gate that connects does so.
+//! Applies the versioned schema, when the first gate connects to the database.
 
 use std::cmp::Ordering;
 
@@ -12,8 +12,8 @@ use super::row::Id;
 use crate::ledger::Unavailable;
 
 /// The changes to the tables, one for each version, the oldest first. A released change is never edited.
-/// A version may change the decisions alone, as the second, the fifth, the sixth, the eighth and the
-/// twelfth did.
+/// The second, the fifth, the sixth, the eighth and the twelfth version are empty, since they changed
+/// functions only.
 const VERSIONS: [&str; 12] = [
     include_str!("../schema/postgres/001_tables.sql"),
     "",
@@ -29,11 +29,11 @@ const VERSIONS: [&str; 12] = [
     "",
 ];
 
-/// The functions, as they are in the newest version: every upgrade replaces all of them.
+/// The database's functions, as they are in the newest version. Every upgrade replaces all of them.
 const DECISIONS: &str = include_str!("../schema/postgres/decisions.sql");
 
-/// The statement that takes the lock under which one gate at a time applies the schema. Its number is any
-/// that nobody else takes.
+/// The statement that takes the lock under which one gate at a time applies the schema. The lock's number is
+/// arbitrary: no other program is likely to use it.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7813579224517437)";
 
 const VERSION: &str = "SELECT coalesce(max(version), 0) AS version FROM tollgate.schema_version";
@@ -49,7 +49,7 @@ const CREATE: &str = "
     COMMENT ON TABLE tollgate.schema_version IS
         'The versions of this schema that were applied. Gates of an older version refuse it.'";
 
-/// The reason why the schema is not ready.
+/// The reason why the database cannot be used with this program's version of the schema.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SchemaError {
     /// A statement failed, or the connection broke.
@@ -61,8 +61,8 @@ pub(super) enum SchemaError {
          start the version that made it, or a later one"
     )]
     Newer(i32),
-    /// Transactions have this isolation level by default. What a decision reads behind a lock has to be
-    /// what the lock's last holder wrote, which is so in `read committed` alone.
+    /// The default isolation level of transactions is this one, not `read committed`. A decision that has
+    /// taken a lock must read what the lock's last holder wrote, which only `read committed` ensures.
     #[error(
         "transactions are {0} by default, under which decisions about limits would be wrong: \
          set default_transaction_isolation to read committed for the role or the database"
@@ -70,13 +70,14 @@ pub(super) enum SchemaError {
     Isolation(String),
 }
 
-/// The statement that takes the lease by which other gates see that this gate lives: what it reserves
-/// before its first heartbeat is not lost.
+/// The statement that takes the lease by which other gates see that this gate is running. Without the lease,
+/// they would treat the reservations that it makes before its first heartbeat as lost.
 const LEASE: &str = "INSERT INTO tollgate.lease \
      VALUES ('gate:' || $1, $1, now() + interval '20 seconds') \
      ON CONFLICT (name) DO UPDATE SET until = excluded.until";
 
-/// Makes the database ready for the gate `instance`.
+/// Makes the database ready for the gate `instance`: checks the isolation level, applies the schema, and
+/// takes the gate's lease.
 pub(super) async fn prepare(client: &mut Client, instance: Id) -> Result<(), SchemaError> {
     let row = client.query_typed_one(ISOLATION, &[]).await?;
     let level: String = row.try_get("level")?;
@@ -89,8 +90,8 @@ pub(super) async fn prepare(client: &mut Client, instance: Id) -> Result<(), Sch
     Ok(())
 }
 
-/// Brings the database to this program's version of the schema. Where the database has that version
-/// already, this is one query, and needs no right to change anything.
+/// Brings the database to this program's version of the schema. If the database has that version already,
+/// this takes one query, and the gate's role needs no right to change the schema.
 async fn apply(client: &mut Client) -> Result<(), SchemaError> {
     let newest = VERSIONS.len() as i32;
     match client.query_typed_one(VERSION, &[]).await {
@@ -102,8 +103,8 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
         Err(error) if is_missing(&error) => {}
         Err(error) => return Err(error.into()),
     }
-    // Read committed, whatever the database's default: what is read behind the lock must be what its last
-    // holder wrote.
+    // Read committed, whatever the database's default: a read after taking the lock must see what the
+    // lock's last holder wrote.
     let transaction = client.build_transaction();
     let transaction = transaction.isolation_level(IsolationLevel::ReadCommitted);
     let transaction = transaction.start().await?;
@@ -131,7 +132,7 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
 /// Checks that the database has the schema of the newest version, and changes nothing.
 ///
 /// # Errors
-/// The error says what to do about another version.
+/// Where the database has another version: the error says what to do.
 pub(super) async fn check_newest(transaction: &Transaction<'_>) -> Result<(), Unavailable> {
     let found = transaction.query_typed_one(VERSION, &[]).await;
     let newest = VERSIONS.len() as i32;

@@ -1,4 +1,4 @@
-//! Parses the database's URL, and sets up TLS to it.
+//! Parses the database's URL, and sets up TLS for connections to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::key::Secret;
 
-/// The maximum time for connecting, over all hosts.
+/// The time for connecting that the hosts of a URL share, unless the URL has a `connect_timeout`.
 const CONNECT: Duration = Duration::from_secs(2);
-/// The minimum time for connecting to each host.
+/// The minimum time for connecting to one host, however many hosts share [`CONNECT`].
 const CONNECT_TO_ONE: Duration = Duration::from_millis(500);
 
 /// The reason why a text is no URL of a PostgreSQL database. It never contains any of the text, which
@@ -48,7 +48,7 @@ pub enum ParseUrlError {
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
-    /// The maximum time for making one connection.
+    /// The maximum time for making one connection, over all hosts.
     pub(super) patience: Duration,
 }
 
@@ -72,7 +72,7 @@ impl Target {
         let local = |host: &Host| matches!(host, Host::Unix(_));
         let all_local = config.get_hostaddrs().is_empty() && config.get_hosts().iter().all(local);
         if config.get_ssl_mode() == SslMode::Prefer && all_local {
-            // A server never encrypts a Unix socket: spare it the question.
+            // A server never encrypts a Unix socket, so TLS is not even asked for.
             config.ssl_mode(SslMode::Disable);
         }
         let tls = tls(config.get_ssl_mode())?;
@@ -84,8 +84,8 @@ impl Target {
     }
 }
 
-/// Replaces the values of `sslmode` by those that the driver knows. The certificate is always verified in
-/// full, so `verify-ca` and `verify-full` are the same as `require`.
+/// Returns `url` with a value of `sslmode` that the driver knows. The certificate is always verified in
+/// full, so `verify-ca` and `verify-full` become `require`.
 fn with_plain_ssl_mode(url: &str) -> Result<String, ParseUrlError> {
     let Some((place, query)) = url.rsplit_once('?') else {
         return Ok(url.to_owned());
@@ -100,7 +100,7 @@ fn with_plain_ssl_mode(url: &str) -> Result<String, ParseUrlError> {
     Ok(format!("{place}?{}", options.join("&")))
 }
 
-/// Sets up TLS that trusts the system's roots, or those of `SSL_CERT_FILE`.
+/// Sets up TLS that trusts the system's root certificates, or those in the file `SSL_CERT_FILE`.
 fn tls(mode: SslMode) -> Result<MakeRustlsConnect, ParseUrlError> {
     let mut roots = RootCertStore::empty();
     if mode != SslMode::Disable {

@@ -1,16 +1,18 @@
-//! Restricts the ledger's files to their owner: they hold prompts, answers and what is owed.
+//! Restricts the ledger's files to their owner: they contain prompts, answers and charges.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Opens a file for appending. A new file is created for its owner alone, whatever the umask.
+/// Opens a file for appending, and creates it if it is missing. Only the owner can access a new file,
+/// whatever the umask.
 pub(super) fn open_private(path: &Path) -> io::Result<File> {
     private().create(true).open(path)
 }
 
-/// Creates the database's file, if it is not there yet. The files that SQLite puts beside it get its
-/// mode. An existing file is not opened: closing it would end locks of this process on it.
+/// Creates the database's file for its owner alone, if it does not exist yet. SQLite gives the same mode to
+/// the files that it puts beside the database. An existing file is not opened: closing it would release
+/// the locks that this process has on it.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match private().create_new(true).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -18,8 +20,8 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes from other users the access to the files that an earlier version or an operator has given them,
-/// and warns where the folder lets them undo that.
+/// Removes the access of other users to the ledger's files, which an earlier version or an operator has
+/// given them. Logs a warning if the folder's mode lets every user replace the files.
 #[cfg(unix)]
 pub(super) fn restrict(path: &Path) {
     let name = path.display();
@@ -65,9 +67,10 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Sets the mode of a file to 600 where users who are neither its owner nor in its group have access.
-/// Returns the mode that it had, if it let them in. Access for the group alone is left: no usual umask
-/// gives it to the group and nothing to the others, so it is meant.
+/// Sets the mode of a file to 600 if users who are neither its owner nor in its group have access. Returns
+/// the old mode and the result of the change; `None` where no such user has access, or there is no file.
+/// Access for the group alone is left: no usual umask gives access to the group and none to the other
+/// users, so somebody has chosen that mode.
 #[cfg(unix)]
 fn tighten(path: &Path) -> Option<(u32, io::Result<()>)> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -76,8 +79,8 @@ fn tighten(path: &Path) -> Option<(u32, io::Result<()>)> {
     (mode & 0o007 != 0).then(|| (mode, std::fs::set_permissions(path, owner_alone)))
 }
 
-/// Warns where every user may write the folder: they can put another file in the ledger's place. That is
-/// not refused: volumes of containers are often so, and nobody else is there.
+/// Logs a warning if every user may write the ledger's folder, and so replace the ledger by another file.
+/// This is no error: a container's volume often has such a mode, and the container has no other users.
 #[cfg(unix)]
 fn warn_of_folder(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;

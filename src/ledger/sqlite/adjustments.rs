@@ -1,5 +1,5 @@
-//! Adjustments of the bill. They are written by processes of their own, beside the gate; the gate gives
-//! back to its limits what the voids take off.
+//! Adjustments of the bill. Operators' commands write them while a gate may be running. The gate then gives
+//! voided charges back to the limits of their keys and groups.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub fn void(
     author: &Author,
     within: Duration,
 ) -> Result<VoidDecision, OpenError> {
-    // A name that no index finds is searched for in every row: not while the gate waits for the lock.
+    // A name that no index finds is searched for in every row, so this is done before taking the lock.
     let id = match read_only(path, |db| named(db, name))? {
         NamedCharge::Found(id) => id,
         NamedCharge::Pruned(void) => return Ok(VoidDecision::Already(void)),
@@ -74,7 +74,7 @@ pub fn credit(
     })
 }
 
-/// Reads the adjustment that voided a reservation after it was posted.
+/// Reads the adjustment that voided the reservation `id` after it was posted; `None` where there is none.
 pub(super) fn of_reservation(
     db: &Connection,
     id: ReservationId,
@@ -84,7 +84,7 @@ pub(super) fn of_reservation(
     read.query_row([blob(id)], adjustment).optional()
 }
 
-/// Finds the charge that an operator names by `name`.
+/// Finds the charge that an operator wants to void and names by `name`.
 fn named(db: &Connection, name: &str) -> rusqlite::Result<NamedCharge> {
     let mut records = evidence::records(db, &RecordQuery::Exactly(name.into()))?;
     let void = void_named(db, name)?;
@@ -94,7 +94,7 @@ fn named(db: &Connection, name: &str) -> rusqlite::Result<NamedCharge> {
     Ok(find_charge(name, &records, void))
 }
 
-/// Finds the void of the reservation or the job that `name` names.
+/// Finds the void of the reservation with the id `name`, or else of a job with the public id `name`.
 fn void_named(db: &Connection, name: &str) -> rusqlite::Result<Option<Adjustment>> {
     if let Some(id) = ReservationId::read(name)
         && let Some(void) = of_reservation(db, id)?
@@ -186,7 +186,7 @@ fn adjustment(row: &Row<'_>) -> rusqlite::Result<Adjustment> {
     })
 }
 
-/// Reads the charge that a void takes back: the row holds its amounts with the opposite sign.
+/// Reads the voided charge from the row of its void, which has the amounts with the opposite sign.
 fn voided(row: &Row<'_>) -> rusqlite::Result<VoidedCharge> {
     let amount = |column: &str| {
         let amount = row.get::<_, i64>(column)?.checked_neg();
@@ -221,8 +221,8 @@ fn voided(row: &Row<'_>) -> rusqlite::Result<VoidedCharge> {
     })
 }
 
-/// Sums up the adjustments, by key, currency and kind. Whole units and the rest are summed apart, since a
-/// sum of nanos may be longer than SQLite's numbers.
+/// Sums up the adjustments, by key, currency and kind. Whole units and the remaining nanos are summed apart,
+/// since a sum of nanos may exceed SQLite's integers.
 pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<AdjustmentSum>> {
     let mut read = db.prepare_cached(
         "SELECT key, currency, kind, count(*) AS count,
@@ -244,11 +244,12 @@ pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<AdjustmentSum>> {
     found.collect()
 }
 
-/// The maximum number of voids that are counted in one transaction.
+/// The maximum number of adjustments that are counted in one transaction.
 const MAX_COUNTED_AT_ONCE: u32 = 500;
 
-/// Gives back to the limits of keys and groups what was voided since the last call, exactly once: the
-/// number of the last adjustment that was counted is written with the counters.
+/// Gives the charges that were voided since the last call back to the limits of their keys and groups. Each
+/// charge is given back exactly once: the number of the last adjustment that was counted is written in the
+/// same transaction as the counters.
 pub(super) fn count_voids(state: &mut WriterState, db: &Connection) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT number, {COLUMNS} FROM adjustment

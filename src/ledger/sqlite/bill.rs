@@ -10,8 +10,8 @@ use super::error::OpenError;
 use super::open::read_only;
 use crate::money::{Amount, Multiplier, SignedAmount};
 
-/// Reads the lines of a bill from the ledger at `path`, which a gate may be using. Charges that are the
-/// same in all that a line says are added up in one line.
+/// Reads the lines of a bill from the ledger at `path`, which a gate may be using. Charges with the same
+/// key, group, currency, multiplier, model, size and list price are added up in one line.
 ///
 /// # Errors
 /// Where there is no ledger of this program's version.

@@ -1,7 +1,7 @@
-//! The calls of a reservation's life, as the writing thread does them.
+//! The calls that change a reservation, as the writing thread runs them.
 //!
-//! An error in the middle of a call may leave the state in memory ahead of the database: the transaction
-//! is rolled back then, and the state is loaded anew.
+//! After an error in the middle of a call, the state in memory may be ahead of the database. So the
+//! transaction is rolled back, and the state is loaded anew.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl WriterState {
         Ok(Reserved::Done)
     }
 
-    /// Writes a reservation, unless there is one of its id. Returns whether the reservation was written.
+    /// Writes the reservation of `draft`, unless one with its id exists. Returns whether it was written.
     fn insert(&mut self, db: &Connection, draft: &Draft, now: Timestamp) -> rusqlite::Result<bool> {
         let charge = &draft.charge;
         let payer = &charge.payer;
@@ -202,7 +202,7 @@ impl WriterState {
         let entry = self.open.get(&reservation);
         let waits = entry.is_some_and(|e| matches!(e.state, State::Pending | State::Unknown));
         let channel = entry.map_or(&confirmation.charge.channel, |entry| &entry.charge.channel);
-        // A channel that names a job twice does not hand it to another key.
+        // A job stays with its reservation, even if the channel names it for a second request.
         if let Some(number) = rows::owner(db, channel, &confirmation.upstream_id)? {
             let mut read =
                 db.prepare_cached("SELECT id, job FROM reservation WHERE number = ?1")?;
@@ -228,8 +228,8 @@ impl WriterState {
         }
     }
 
-    /// Marks as unknown the reservations that an earlier process left pending, and those that this process
-    /// left pending for longer than `lost_after`. Returns how many were marked.
+    /// Marks lost reservations as unknown: those that an earlier process left pending, and those of this
+    /// process that have been pending for longer than `lost_after`. Returns how many were marked.
     pub(super) fn mark_lost(
         &mut self,
         db: &Connection,
@@ -288,8 +288,8 @@ impl WriterState {
         self.touch(&entry.charge);
     }
 
-    /// Resolves the open reservation `id` to `state`, if `may` allows it. Returns its entry; `None` where
-    /// it was not resolved by this call.
+    /// Sets the unresolved reservation `id` to `state`, which is posted or voided, if `may` allows it.
+    /// Returns the reservation's entry; `None` where this call has not resolved it.
     fn close(
         &mut self,
         db: &Connection,
@@ -350,7 +350,7 @@ impl Entry {
 }
 
 columns! {
-    /// The columns that a new reservation has besides those of its charge.
+    /// The columns that are written for a new reservation, besides those of its charge.
     NewReservation {
         number,
         id,
@@ -367,7 +367,7 @@ columns! {
     }
 }
 
-/// The statement that inserts a reservation, unless there is one of its id.
+/// The statement that inserts a reservation, unless one with its id exists.
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     type Written = (NewReservation, ChargeColumns);
     let (columns, values) = (Written::list(), Written::placeholders());

@@ -9,8 +9,8 @@ use super::access::beside;
 use super::error::OpenError;
 use super::open::{known, real};
 
-/// Checks whether a gate could open its ledger at `path`. A gate that uses the ledger already is no
-/// problem, and no ledger is made; the folder is tried by a file that is removed again.
+/// Checks whether a gate could open its ledger at `path`, without making one. It is no error if a gate uses
+/// the ledger already. To test the folder, a file is created in it and removed.
 pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     let real = real(path).map_err(|error| OpenError::of_system(path, &error))?;
     let system = |error| OpenError::of_system(&real, &error);
@@ -27,7 +27,7 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     if !real.exists() {
         return Ok(());
     }
-    // By SQLite alone: closing the file would end locks that this process has on it.
+    // Only SQLite opens the file: closing it here would release the locks that this process has on it.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = |error| OpenError::of_sqlite(&real, &error);
     let db = Connection::open_with_flags(&real, flags).map_err(sqlite)?;

@@ -1,4 +1,4 @@
-//! Reads and writes the claims of idempotency keys.
+//! Reads and writes the claims to idempotency keys.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -7,7 +7,8 @@ use super::super::charge::{Claim, Draft, FirstAnswer, ReservationId};
 use super::columns::{blob, int};
 use crate::policy::Timestamp;
 
-/// Reads the request that an idempotency key stands for, if its claim has not expired.
+/// Compares the new request that makes `claim` with the earlier request that has used the same idempotency
+/// key. Returns `None` where no request has used it, or the earlier claim has expired.
 pub(super) fn claimed(
     db: &Connection,
     key: &str,
@@ -41,7 +42,7 @@ pub(super) fn claimed(
     found.optional()
 }
 
-/// Claims an idempotency key for a reservation, and replaces a claim that has expired.
+/// Claims an idempotency key for the reservation of `draft`, and replaces a claim that has expired.
 pub(super) fn insert(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT OR REPLACE INTO idempotency
@@ -58,7 +59,8 @@ pub(super) fn insert(db: &Connection, draft: &Draft, claim: &Claim) -> rusqlite:
     Ok(())
 }
 
-/// Stores the answer that repetitions of a request get.
+/// Stores the answer that repetitions of a request get. `name` is the idempotency key of the request, whose
+/// reservation is `id` and whose client key is `key`.
 pub(super) fn keep_answer(
     db: &Connection,
     id: ReservationId,
@@ -80,7 +82,7 @@ pub(super) fn keep_answer(
     Ok(())
 }
 
-/// Releases the reservation's idempotency key.
+/// Releases the idempotency key `name` that the reservation `id` of the client key `key` has claimed.
 pub(super) fn release(
     db: &Connection,
     id: ReservationId,

@@ -1,4 +1,4 @@
-//! Names the columns that are read and written, so that no code depends on their order.
+//! Reads and writes columns by their names, so that no code depends on their order.
 //!
 //! Each `columns!` declares one list of columns. Their positions in a result are looked up by their names
 //! once for each execution of a statement, and not once more for each row.
@@ -15,7 +15,7 @@ use crate::catalog::{PriceList, PurchaseTerms};
 use crate::money::{Amount, Multiplier};
 use crate::policy::Timestamp;
 
-/// A list of named columns, which are found in the results of a statement.
+/// A list of named columns, whose positions are looked up in the results of a statement.
 pub(super) trait Columns: Sized {
     /// The number of columns.
     const COUNT: usize;
@@ -44,13 +44,13 @@ impl<A: Columns, B: Columns> Columns for (A, B) {
     }
 }
 
-/// Lists the values of named columns in the order of the list.
+/// The values of named columns, in the order of [`Columns::list`].
 pub(super) trait Values<'a> {
     fn values(self) -> impl Iterator<Item = ToSqlOutput<'a>>;
 }
 
 /// Declares a struct with one field for each column, which holds the position of the column in a result,
-/// or the value that is written to the column. A column is of the table, or an expression of SQL.
+/// or the value that is written to the column. A column belongs to the table, or is an SQL expression.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($column:ident $(= $sql:literal)?),* $(,)? }) => {
         $(#[$doc])*
@@ -200,7 +200,7 @@ columns! {
 }
 
 impl UncorrectedColumns {
-    /// Reads the size, seconds and costs of a row's charge before it was corrected, if it was.
+    /// Reads the size, seconds and costs of a row's charge before it was corrected; `None` where it was not.
     pub(super) fn read(&self, row: &Row<'_>) -> rusqlite::Result<Option<Uncorrected>> {
         let Some(size) = row.get::<_, Option<Arc<str>>>(self.uncorrected_size)? else {
             return Ok(None);
@@ -245,7 +245,7 @@ pub(super) fn id(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Reser
         .map(|id| ReservationId(u128::from_be_bytes(id)))
 }
 
-/// Writes a reservation's id.
+/// Converts a reservation's id to the bytes of its column.
 pub(super) fn blob(id: ReservationId) -> [u8; 16] {
     id.0.to_be_bytes()
 }
@@ -268,7 +268,7 @@ pub(super) fn time_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Opti
     }
 }
 
-/// Reads a text without copying it.
+/// Reads a text from the row without copying it.
 pub(super) fn text<'r>(row: &'r Row<'_>, column: impl RowIndex) -> rusqlite::Result<&'r str> {
     Ok(row.get_ref(column)?.as_str()?)
 }
@@ -291,7 +291,8 @@ pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Makes the error about a column that holds a value which this program does not write.
+/// Makes the error about a column with a value that this program does not write. `what` describes the value,
+/// such as `no state`.
 pub(super) fn unreadable(row: &Row<'_>, column: impl RowIndex, what: &str) -> rusqlite::Error {
     let statement: &Statement<'_> = row.as_ref();
     let column = match column.idx(statement) {

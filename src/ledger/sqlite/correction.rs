@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::super::charge::{Charge, Uncorrected};
 use super::columns::{ChargeColumns, Columns, UncorrectedColumns, Values};
 
-/// Makes the statement that sets columns of a reservation.
+/// Makes the statement that sets the columns `C` in the row of a reservation.
 fn update<C: Columns>() -> String {
     let (columns, values) = (C::list(), C::placeholders());
     format!("UPDATE reservation SET ({columns}) = ({values}) WHERE number = ?")
@@ -17,10 +17,10 @@ fn update<C: Columns>() -> String {
 /// The statement that replaces the charge of a reservation.
 static CORRECT: LazyLock<String> = LazyLock::new(update::<ChargeColumns>);
 
-/// The statement that stores what a reservation charged before it was corrected.
+/// The statement that stores the size, seconds and costs of a charge before it was corrected.
 static KEEP_UNCORRECTED: LazyLock<String> = LazyLock::new(update::<UncorrectedColumns>);
 
-/// Sets the columns of `statement` in the row of a reservation.
+/// Runs `statement`, which sets columns to `values`, on the row `number` of a reservation.
 fn set<'a>(
     db: &Connection,
     number: i64,
@@ -33,12 +33,12 @@ fn set<'a>(
     Ok(())
 }
 
-/// Replaces the charge of a reservation.
+/// Replaces the charge of the reservation in the row `number` by `after`.
 pub(super) fn correct(db: &Connection, number: i64, after: &Charge) -> rusqlite::Result<()> {
     set(db, number, &CORRECT, ChargeColumns::from(after))
 }
 
-/// Stores what a reservation charged before it was corrected.
+/// Stores the size, seconds and costs of a charge before it was corrected, in the row `number`.
 pub(super) fn keep_uncorrected(
     db: &Connection,
     number: i64,

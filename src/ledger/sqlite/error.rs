@@ -1,4 +1,4 @@
-//! The errors of the database file, with what operators are to do.
+//! The errors of the database file, each with what operators can do about it.
 
 use std::path::{Path, PathBuf};
 
@@ -45,9 +45,9 @@ pub enum OpenError {
     NewerSchema {
         /// The path of the database.
         path: PathBuf,
-        /// The version of its tables.
+        /// The version of the database's tables.
         found: u32,
-        /// The latest version that this program knows.
+        /// The latest version of the tables that this program knows.
         known: u32,
     },
     /// An earlier version of this program made the ledger, and no gate of this version has used it yet.
@@ -59,9 +59,9 @@ pub enum OpenError {
     OlderSchema {
         /// The path of the database.
         path: PathBuf,
-        /// The version of its tables.
+        /// The version of the database's tables.
         found: u32,
-        /// The version that this program reads.
+        /// The version of the tables that this program reads.
         known: u32,
     },
     /// Another gate uses the file.
@@ -70,7 +70,7 @@ pub enum OpenError {
         .0.display()
     )]
     Locked(PathBuf),
-    /// A write beside the gate that uses the file did not get its lock in time.
+    /// Other programs held the file's lock for too long, so an operator's command has written nothing.
     #[error(
         "{}: other programs hold its lock for too long, so nothing was written: try again, and \
          see what else writes to it",
@@ -117,8 +117,8 @@ impl OpenError {
     }
 }
 
-/// Tests whether an error is about the statement, or about the row that it reads, rather than about the
-/// file: other statements may well succeed then.
+/// Tests whether an error concerns only its statement, or the row that the statement reads, and not the
+/// whole file. Other statements may well succeed after such an error.
 pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     let Some(code) = error.sqlite_error_code() else {
         // A column holds a value that cannot be read as what it should be.
@@ -134,8 +134,8 @@ pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Makes the error that tells operators what to do about a ledger in use, and whether the failure may
-/// pass by itself.
+/// Makes the error of a ledger in use, after SQLite's `error` for the database at `path`. It says what
+/// operators can do, and whether the failure may pass by itself.
 pub(super) fn unavailable(path: &Path, error: rusqlite::Error) -> Unavailable {
     let code = error.sqlite_error_code();
     let remedy = match code {

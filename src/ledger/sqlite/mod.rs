@@ -1,10 +1,10 @@
 //! The ledger in one SQLite file: durable, for one gate.
 //!
-//! Decisions are made by one thread that owns the only writing connection. It takes all calls that wait, runs
-//! them in one transaction, and answers them once that is on disk: one sync for many calls. Limits are
-//! counted in the thread's memory and written along; running jobs, which clients poll, are there as well.
-//! Other reads have connections of their own and never wait for the thread.
-//! The database is in WAL mode: operators may read it at any time, with any client.
+//! One thread makes all decisions and owns the only writing connection. It takes all calls that wait, runs
+//! them in one transaction, and answers them once the transaction is on disk: one sync for many calls. The
+//! counters of limits are kept in memory and written in the same transaction. Running jobs, which clients
+//! poll, are kept in memory too. Other reads use their own connections and never wait for the thread. The
+//! database is in WAL mode: operators may read it at any time, with any client.
 
 mod access;
 mod adjustments;
@@ -54,7 +54,7 @@ pub use self::reloads::read_reloads;
 
 /// A [`Ledger`] in an SQLite file, which no other gate can use.
 ///
-/// Its calls need a tokio runtime. Dropping the ledger ends the calls that were begun, and waits for them.
+/// Its calls need a tokio runtime. Dropping the ledger waits until all calls that were begun have ended.
 pub struct SqliteLedger {
     counters: Arc<Mutex<Counters>>,
     running: Arc<Running>,
@@ -64,8 +64,8 @@ pub struct SqliteLedger {
 }
 
 impl SqliteLedger {
-    /// Opens or makes the database at `path`, and brings its tables up to date. The folder has to exist. A
-    /// file of that name with `.lock` added is made beside it, and locked for as long as the ledger lives.
+    /// Opens or makes the database at `path`, and brings its tables up to date. The folder has to exist. The
+    /// lock file beside the database (`path` with `.lock` added) is locked until the ledger is dropped.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let opened = open::open(path)?;
         let counters = Arc::<Mutex<Counters>>::default();
@@ -83,8 +83,8 @@ impl SqliteLedger {
         })
     }
 
-    /// Checks whether [`open`](Self::open) could open the ledger at `path`, and makes none. A gate that
-    /// uses the ledger already is no error.
+    /// Checks whether [`open`](Self::open) could open the ledger at `path`, without making one. It is no
+    /// error if a gate uses the ledger already.
     pub fn check(path: &Path) -> Result<(), OpenError> {
         check::check(path)
     }
@@ -97,7 +97,7 @@ impl SqliteLedger {
         open::read_only(path, |db| evidence::records(db, query))
     }
 
-    /// Begins to count for the limits of a key.
+    /// Adds the counters that are missing for the limits of a key and its group.
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
         let missing = locked(&self.counters).missing(key, None, now);
         if !missing.is_empty() {
@@ -131,7 +131,7 @@ impl Ledger for SqliteLedger {
         if reached().is_none() {
             return Ok(None);
         }
-        // The reservation in the way may be on its way to the disk, and its idempotency key with it.
+        // The reservation that uses up the limit, and its idempotency key, may not be on disk yet.
         self.writer
             .call(|_: &mut WriterState, _: &_| Ok(()))
             .await?;
@@ -380,7 +380,7 @@ impl Ledger for SqliteLedger {
         self.readers.read(adjustments::sums).await
     }
 
-    /// Tries a small write where the last one failed, so that the ledger recovers without a reservation.
+    /// Tries a small write if the last write failed, so that the ledger recovers without a reservation.
     async fn ready(&self) -> Result<(), Unavailable> {
         self.writer.ready().await
     }

@@ -24,22 +24,22 @@ const SCHEMA: [&str; 8] = [
     include_str!("../schema/sqlite/008_uncorrected.sql"),
 ];
 
-/// Marks a database as a ledger, in its `application_id`: "toll".
+/// The `application_id` that marks a database as a ledger: `toll` in ASCII.
 const APPLICATION: i32 = 0x746f_6c6c;
 
 /// The maximum wait for a lock of another program, such as a backup's.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The number of pages after which the write-ahead log is moved into the database: 16 MiB.
+/// The length of the write-ahead log, in pages, from which on it is moved into the database: 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4096;
 
 /// An open database.
 pub(super) struct Opened {
-    /// The real path of the database, however it was named.
+    /// The path of the database without symbolic links.
     pub(super) path: PathBuf,
     /// The only connection that writes.
     pub(super) db: Connection,
-    /// The random id of this opening of the database, which marks the reservations that it makes.
+    /// The random id of this opening of the database. It marks the reservations that this process makes.
     pub(super) run: i64,
     /// The lock file, held as long as the database is in use.
     pub(super) lock: File,
@@ -80,9 +80,9 @@ pub(super) fn read_only<T>(
     read(&db).map_err(|error| OpenError::of_sqlite(&real, &error))
 }
 
-/// Writes to a database of the newest version, which a gate may be using, in one transaction. A busy gate
-/// holds the lock nearly all of the time, so the lock is asked for often, for up to `within`; the gate
-/// waits for it in turn.
+/// Writes in one transaction to a database of the newest version, which a gate may be using. A busy gate
+/// holds the write lock nearly all of the time, so this call tries often to take the lock, for up to
+/// `within`. The gate waits while this call holds the lock.
 pub(super) fn write_beside<T>(
     path: &Path,
     within: Duration,
@@ -94,7 +94,7 @@ pub(super) fn write_beside<T>(
     if db.is_readonly("main").map_err(sqlite)? {
         return Err(OpenError::ReadOnly(real));
     }
-    // Moving the log into the database is for the gate to do.
+    // Only the gate moves the write-ahead log into the database.
     db.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")
         .map_err(sqlite)?;
     db.busy_timeout(Duration::ZERO).map_err(sqlite)?;
@@ -115,7 +115,7 @@ pub(super) fn write_beside<T>(
     Ok(written)
 }
 
-/// The pause after which a writer beside the gate asks for the lock again.
+/// The pause between two attempts of a writer beside the gate to take the lock.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
 /// Opens an existing database of the newest version, which a gate may be using.
@@ -138,7 +138,8 @@ fn open_beside(path: &Path, access: OpenFlags) -> Result<(PathBuf, Connection), 
     Ok((real, db))
 }
 
-/// Returns the path without symbolic links, so that two names of one file share one lock.
+/// Returns `path` without symbolic links, so that two paths of one file share one lock. The file itself
+/// need not exist.
 pub(super) fn real(path: &Path) -> std::io::Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
@@ -161,7 +162,8 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Refuses a database that is no ledger before anything is written to it. Returns the schema's version.
+/// Checks, before anything is written, that a database is empty or a ledger of no newer version. Returns
+/// the version of its schema, 0 for an empty database.
 pub(super) fn known(db: &Connection, path: &Path) -> Result<u32, OpenError> {
     let sqlite = |error| OpenError::of_sqlite(path, &error);
     let number = |name: &str, sql| db.query_row(sql, [], |row| row.get::<_, i64>(name));
@@ -218,10 +220,11 @@ fn migrate(db: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     change.commit()
 }
 
-/// The version of the schema since which sums have as many digits as they need.
+/// The first version of the schema that stores sums exactly, whatever their size.
 const EXACT_SUMS: usize = 3;
 
-/// Warns of totals that an older version cut off at 63 bits: what they lack is not known any more.
+/// Logs a warning for each total that an older version cut off at 63 bits. The missing amount is not known
+/// any more.
 fn warn_of_cut_totals(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     let mut read = db.prepare(
         "SELECT day, key, currency FROM total
@@ -240,9 +243,9 @@ fn warn_of_cut_totals(db: &Connection, path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Makes the id of a run of the gate.
+/// Makes the random id of this opening of the database.
 fn random() -> i64 {
-    // The random bits alone, without a sign, to be read more easily.
+    // Only the random bits, and no sign, so that the id is easier to read.
     let (_, low) = Uuid::now_v7().as_u64_pair();
     i64::try_from(low & (u64::MAX >> 2)).unwrap_or_default()
 }

@@ -31,8 +31,8 @@ pub(super) async fn run(
     writer.call(call).await
 }
 
-/// Lists at most `limit` reservations that were resolved before `before`, by their numbers. The
-/// reservations are read beforehand, so that searching does not hold up the writing thread.
+/// Lists the row numbers of at most `limit` reservations that were resolved before `before`. They are read
+/// on another connection beforehand, so that the search does not delay the writing thread.
 fn old(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<i64>> {
     let mut read = db.prepare_cached(
         "SELECT number FROM (SELECT DISTINCT key FROM payer) AS payer
@@ -77,10 +77,10 @@ impl Line {
     }
 }
 
-/// The columns of a line of `bill_line` for pruned charges, besides their sums.
+/// The columns that identify a line of `posted_total`, which has the sums of pruned charges.
 #[derive(PartialEq, Eq, Hash)]
 struct PostedLine {
-    /// The day of the posting, and the names of the payer and of what was made.
+    /// The day of the posting, then the names of the key, group, currency, model and size.
     names: [String; 6],
     multiplier: i64,
     list_price: i64,
@@ -108,7 +108,7 @@ impl PostedLine {
     }
 }
 
-/// Splits a sum of costs as the totals keep it: whole units, and the nanos that are left over.
+/// Splits a sum of costs into whole units and the remaining nanos, as the totals store it.
 fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
     let part = |part| {
         let part = i64::try_from(part);
@@ -117,7 +117,8 @@ fn parts(nanos: u128) -> rusqlite::Result<(i64, i64)> {
     Ok((part(nanos / NANOS)?, part(nanos % NANOS)?))
 }
 
-/// Deletes expired idempotency keys, then the reservations of the numbers `old`, at most `limit` in all.
+/// Deletes expired idempotency keys, then the reservations in the rows `old`, at most `limit` in all.
+/// Returns how many it deleted.
 fn forget(db: &Connection, old: &[i64], now: Timestamp, limit: u32) -> rusqlite::Result<u64> {
     let expired = db
         .prepare_cached(
@@ -168,7 +169,7 @@ fn forget(db: &Connection, old: &[i64], now: Timestamp, limit: u32) -> rusqlite:
     Ok(forgotten)
 }
 
-/// Adds the sums of posted charges to the totals, line by line of the bill.
+/// Adds the sums of posted charges to the totals by the day of the reservation.
 fn add_to_totals(db: &Connection, lines: HashMap<[String; 8], Line>) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT INTO total (day, key, \"group\", currency, channel, model, size,
@@ -231,7 +232,7 @@ fn add_to_posted(db: &Connection, lines: HashMap<PostedLine, Line>) -> rusqlite:
     Ok(())
 }
 
-/// Returns the day and the names that tell one line of the totals from another.
+/// Returns the columns that identify the line of a charge in the totals: `day`, then names from the charge.
 fn names(charge: &Charge, day: String) -> [String; 8] {
     let payer = &charge.payer;
     let name = |name: &str| name.to_owned();

@@ -1,4 +1,4 @@
-//! Connections that only read, on threads that may block.
+//! Read-only connections, which are used on threads that may block.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,11 @@ use super::super::Unavailable;
 use super::error::unavailable;
 use super::state::locked;
 
-/// The maximum number of reads at a time. They are short: more would only wait for the same disk.
+/// The maximum number of reads at a time. Reads are short, and more of them would only wait for the same
+/// disk.
 const MAX_READS: usize = 4;
 
-/// A small pool of connections, opened when they are first needed.
+/// A small pool of read-only connections, which are opened when they are first needed.
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
@@ -30,7 +31,7 @@ impl Readers {
         }
     }
 
-    /// Runs `read` on a connection that sees what is committed.
+    /// Runs `read` on a connection that sees the committed data.
     pub(super) async fn read<T, F>(self: &Arc<Self>, read: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
@@ -53,8 +54,8 @@ impl Readers {
         task.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Refuses further reads and closes the idle connections: the last connection to close is to be the
-    /// writer's.
+    /// Refuses further reads and closes the idle connections, so that the writer's connection is the last
+    /// one to be closed.
     pub(super) fn close(&self) {
         self.permits.close();
         locked(&self.idle).clear();

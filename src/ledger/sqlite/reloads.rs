@@ -1,4 +1,4 @@
-//! Stores and reads the loads of configurations by gates.
+//! Stores and reads the records of configurations that gates have loaded.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::columns::{int, text, time, unreadable};
 use super::error::OpenError;
 use super::open::read_only;
 
-/// Stores the load of a configuration, unless it is stored already.
+/// Stores the record of a configuration that a gate has loaded, unless it is stored already.
 pub(super) fn insert(db: &Connection, load: &ConfigLoad) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT INTO reload (id, at_ms, event, host, process, version, hash, hash_before, changes)
@@ -30,8 +30,8 @@ pub(super) fn insert(db: &Connection, load: &ConfigLoad) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// Reads the last loads of configurations, at most `most` of them, the newest first, from the ledger at
-/// `path`, which a gate may be using.
+/// Reads the last `most` records of configurations that gates have loaded, the newest first. A gate may be
+/// using the ledger at `path`.
 ///
 /// # Errors
 /// Where there is no ledger of this program's version.

@@ -12,7 +12,7 @@ use super::correction::correct;
 use super::state::{WriterState, locked};
 use crate::policy::{Limit, Timestamp};
 
-/// Finds the limit of its channel that a charge which is taken at `at` would exceed.
+/// Finds the first of `limits`, those of its channel, that `charge` would exceed if it is taken at `at`.
 pub(super) fn channel_reached(
     state: &mut WriterState,
     db: &Connection,
@@ -26,7 +26,7 @@ pub(super) fn channel_reached(
     Ok(locked(&state.counters).channel_reached(channel, charge, at))
 }
 
-/// Moves a pending reservation to another channel, if that channel's limits have room.
+/// Moves a pending reservation to another channel, if that channel's limits allow its charge.
 pub(super) fn reroute(
     state: &mut WriterState,
     db: &Connection,

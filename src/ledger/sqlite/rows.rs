@@ -36,7 +36,7 @@ columns! {
 }
 
 columns! {
-    /// The columns of a [`Unmatched`], besides those of its charge.
+    /// The columns of an [`Unmatched`], besides those of its charge.
     UnmatchedColumns {
         id,
         prompt_sha256,
@@ -93,7 +93,7 @@ impl Record for Unmatched {
     }
 }
 
-/// Reads values from the rows of `reservation` that the clauses `rest` of a statement select.
+/// Reads values from the rows of the table `reservation` that `rest`, the end of a `SELECT`, selects.
 fn select<T: Record>(
     db: &Connection,
     rest: &str,
@@ -106,12 +106,12 @@ fn select<T: Record>(
     found.collect()
 }
 
-/// Reads the job of the public id `name`.
+/// Reads the job whose public id is `name`.
 pub(super) fn job(db: &Connection, name: &str) -> rusqlite::Result<Option<Job>> {
     Ok(select(db, "WHERE job = ?1", [name])?.pop())
 }
 
-/// Reads the job of the id `upstream_id` on `channel`.
+/// Reads the job whose id at the channel named `channel` is `upstream_id`.
 pub(super) fn job_of_channel(
     db: &Connection,
     channel: &str,
@@ -123,7 +123,7 @@ pub(super) fn job_of_channel(
     Ok(select(db, "WHERE number = ?1", [number])?.pop())
 }
 
-/// Finds the number of the reservation that has the job `upstream_id` on `channel`.
+/// Finds the row number of the reservation that has the job `upstream_id` on `channel`.
 pub(super) fn owner(
     db: &Connection,
     channel: &str,
@@ -141,7 +141,7 @@ pub(super) fn owner(
         .optional()
 }
 
-/// Reads a page of a key's jobs; `None` where `after` is no job of that key.
+/// Reads a page of the jobs of the key named `key`; `None` where `page.after` is no job of that key.
 pub(super) fn jobs(
     db: &Connection,
     key: &str,
@@ -173,8 +173,8 @@ pub(super) fn jobs(
     select(db, &rest, parameters).map(Some)
 }
 
-/// Reads the jobs of a channel whose next poll is due, and those whose next poll lies further ahead than
-/// a right clock sets it.
+/// Reads the jobs of a channel whose next poll is due, and then those whose next poll is so far ahead that a
+/// wrong clock has set it.
 pub(super) fn due(
     db: &Connection,
     channel: &str,
@@ -206,7 +206,7 @@ pub(super) fn unmatched(
     select(db, rest, params![channel, i64::from(limit)])
 }
 
-/// Reads the reservation that has the job `upstream_id` on `channel` although no answer named the job.
+/// Reads the reservation of the job `upstream_id` on `channel`, if it was unknown before it had the job.
 pub(super) fn reconciled(
     db: &Connection,
     channel: &str,
@@ -219,7 +219,8 @@ pub(super) fn reconciled(
     Ok(select(db, rest, [number])?.pop())
 }
 
-/// Reads the reservations of a channel that were voided without a proof that no job was created.
+/// Reads the reservations of a channel that were voided at `since` or later without a proof that no job was
+/// created.
 pub(super) fn recently_voided(
     db: &Connection,
     channel: &str,
@@ -255,7 +256,8 @@ pub(super) fn count_unresolved(db: &Connection) -> rusqlite::Result<Vec<Unresolv
     found.collect()
 }
 
-/// Reads whether the request of an idempotency key was answered; `None` where its claim has expired.
+/// Reads whether the request that has used an idempotency key was answered. Returns `None` where no request
+/// has used it, or its claim has expired.
 pub(super) fn claim_state(
     db: &Connection,
     key: &str,

@@ -1,4 +1,4 @@
-//! Keeps in memory the state by which the writing thread decides: open reservations and counters.
+//! Keeps in memory what the writing thread needs for decisions: unresolved reservations and counters.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,21 +13,21 @@ use super::columns::{id, int, state, text, time, uint, unreadable};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp, Window};
 
-/// The state of the database as of the current transaction. It is loaded anew after a transaction that
-/// failed.
+/// The part of the database that decisions need, with the changes of the current transaction. It is loaded
+/// anew after a transaction that failed.
 pub(super) struct WriterState {
     /// The random id of this opening of the database.
     pub(super) run: i64,
-    /// The unresolved reservations, so that the calls of a job's life need no index to find them. Boxed:
-    /// a table that grows moves what is in it.
+    /// The unresolved reservations, so that the calls of a job's life need no query to find them. Boxed,
+    /// since a map that grows moves its entries.
     pub(super) open: Map<ReservationId, Box<Entry>>,
-    /// The keys that have paid in a group, by the group's name.
+    /// The keys with charges in each group, by the group's name.
     pub(super) payers: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) counters: Arc<Mutex<Counters>>,
     pub(super) running: Arc<Running>,
-    /// The jobs that this transaction confirms.
+    /// The reservations whose jobs the current transaction confirms.
     pub(super) confirmed: Vec<ReservationId>,
-    /// The scopes whose counters are to be written with this transaction.
+    /// The scopes whose counters are to be written with the current transaction.
     pub(super) dirty: Set<Scope>,
     pub(super) last_number: i64,
     pub(super) last_place: i64,
@@ -69,9 +69,9 @@ columns! {
     }
 }
 
-/// Jobs that have not ended, as they are on disk, for clients that poll them: looked up
-/// without asking the database. A job comes in after the commit that confirmed it, and goes
-/// before the commit that changes it. What is missing here is looked up in the database.
+/// The jobs that have not ended, as they are on disk, by their public ids. Clients that poll a job get it
+/// from here, without a query. A job is added after the commit that confirmed it, and removed before the
+/// commit that changes it. A job that is missing here is read from the database.
 #[derive(Default)]
 pub(super) struct Running(RwLock<Map<Arc<str>, Box<Job>>>);
 
@@ -113,7 +113,7 @@ impl Entry {
     }
 }
 
-/// Copies the parts of a key by which its limits are looked up, to be sent to the writer.
+/// Copies the parts of a key that its limits need, to be sent to the writing thread.
 pub(super) fn limits_of(key: &Key) -> Key {
     Key {
         name: key.name.clone(),
@@ -124,8 +124,7 @@ pub(super) fn limits_of(key: &Key) -> Key {
     }
 }
 
-/// Locks a mutex. No panic can leave what a lock guards half-written: so a poisoned one is taken as it
-/// is.
+/// Locks a mutex, even a poisoned one: no panic can leave the data that it guards half-written.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -201,7 +200,7 @@ impl WriterState {
         Ok(())
     }
 
-    /// Adds the jobs that the committed transaction has confirmed to those that clients can poll.
+    /// Adds the jobs that the committed transaction has confirmed to the running jobs.
     pub(super) fn show(&mut self) {
         if self.confirmed.is_empty() {
             return;
@@ -221,7 +220,7 @@ impl WriterState {
         }
     }
 
-    /// Writes the counters that have moved, each once, however often it moved.
+    /// Writes the counters that have changed since they were last written, each one once.
     pub(super) fn write_counters(&mut self, db: &Connection) -> rusqlite::Result<()> {
         if self.dirty.is_empty() {
             return Ok(());
@@ -248,8 +247,8 @@ impl WriterState {
                         int(counter.start),
                         int(counter.used),
                     ];
-                    // Only the first charge of a window finds no row. An upsert, which looks for a place
-                    // first, costs a third more for all others.
+                    // Only the first charge of a window finds no row. An upsert, which first looks for the
+                    // place to insert a row, costs a third more for all other charges.
                     if update.execute(parameters)? == 0 {
                         insert_counter(db, parameters)?;
                     }
@@ -261,7 +260,7 @@ impl WriterState {
     }
 }
 
-/// Inserts the first sum of a window.
+/// Inserts the row of a counter, when it is written for the first time.
 fn insert_counter(db: &Connection, parameters: &[&dyn ToSql]) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
         "INSERT INTO counter (scope, name, measure, currency, window, window_start, used)
@@ -296,7 +295,7 @@ fn write_since(db: &Connection, scope: &Scope, series: &Series) -> rusqlite::Res
     Ok(())
 }
 
-/// A set of names, each kept once however many reservations bear it.
+/// A set of names, each of which is stored once and shared by all reservations with that name.
 #[derive(Default)]
 struct Names(HashSet<Arc<str>>);
 

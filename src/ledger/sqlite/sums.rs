@@ -1,5 +1,5 @@
-//! Sums up windows that are not counted yet: those of a limit that asks for the first time, or of a limit
-//! whose clock went back.
+//! Sums up the reservations of windows that have no counters yet: those of a new limit, and those to which
+//! a clock went back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -34,8 +34,8 @@ impl WriterState {
         Ok(())
     }
 
-    /// Returns the sums for `scoped` of all windows that began within `span`, in seconds, by the start of
-    /// the window.
+    /// Returns the sums that `scoped` counts in all windows that began within `span`, by the starts of the
+    /// windows. All times are in seconds since the epoch.
     fn sums(
         &self,
         db: &Connection,
@@ -113,8 +113,8 @@ impl WriterState {
         Ok(sums.map(|(start, sum)| (start, whole(sum))).collect())
     }
 
-    /// Returns the keys whose charges count in a scope, and the name of the scope, where it has several
-    /// keys. Each key has an index.
+    /// Returns the name of the scope, if several keys share it, and the keys whose charges count in it. The
+    /// rows of each key are found by an index.
     fn keys_of<'a>(&'a self, scope: &'a Scope) -> (Option<&'a str>, BTreeSet<&'a Arc<str>>) {
         match scope {
             Scope::Key(key) => (None, BTreeSet::from([key])),
@@ -130,22 +130,22 @@ impl WriterState {
     }
 }
 
-/// The charges that were voided after they were posted, and that the existing counters have given back
-/// already.
+/// The subquery for the charges that were voided after they were posted, and that were already subtracted
+/// from the existing counters.
 const VOIDS: &str = "(SELECT *, reserved_ms AS created_ms FROM adjustment WHERE kind = 'void' \
      AND number <= (SELECT number FROM adjustment_counted)) AS void";
 
-/// Expressions of SQL for the amount that is taken from a measure.
+/// SQL expressions for the amount of a measure that a row takes.
 struct Expressions {
     /// The amount that a reservation takes.
     own: &'static str,
-    /// The amount of a line of the totals: whole units, and what is left over in nanos.
+    /// The amount of a line of the totals: its whole units, and the remainder in nanos.
     pruned: [&'static str; 2],
-    /// The amount of a charge that was voided after it was posted.
+    /// The amount of a charge that was voided after it was posted, from the row of the void.
     voided: &'static str,
 }
 
-/// Returns the expressions of a measure; `None` for jobs in flight, which no table has.
+/// Returns the expressions of a measure; `None` for jobs in flight, which are counted in memory.
 fn expressions(measure: Measure) -> Option<Expressions> {
     let (own, pruned, voided) = match measure {
         Measure::InFlight => return None,
@@ -170,16 +170,16 @@ fn expressions(measure: Measure) -> Option<Expressions> {
     })
 }
 
-/// Expressions of SQL for the start of a window, in seconds.
+/// SQL expressions for the start of a window, in seconds since the epoch.
 struct Starts {
-    /// The start of the window that holds a reservation.
+    /// The start of the window that contains the time of a reservation.
     of_time: &'static str,
-    /// The start of the window that holds a day of the totals; `None` where the window is shorter than a
+    /// The start of the window that contains a day of the totals; `None` where the window is shorter than a
     /// day.
     of_day: Option<&'static str>,
 }
 
-/// Returns the expressions for the starts of `window`, which [`Window::start`] computes as well.
+/// Returns the SQL expressions for the start of a `window`. They give the same as [`Window::start`].
 fn starts(window: Window) -> Starts {
     let (of_time, of_day) = match window {
         Window::Minute => ("created_ms / 60000 * 60", None),

@@ -1,14 +1,13 @@
-//! Watches the length of the write-ahead log. What is written goes to the log first and is moved into the
-//! database now and then; a reader that does not end prevents that move, and so lets the log grow for as
-//! long as it reads.
+//! Watches the length of the write-ahead log. Every write goes to the log first, and is moved into the
+//! database later. A reader that does not end prevents that move, so the log grows until the reader ends.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::access;
 
-/// The length to which the log is cut once it was moved, in bytes. A longer log means that something is
-/// in the way.
+/// The length to which the log is cut after its content was moved, in bytes: 64 MiB. A longer log means
+/// that a reader prevents the move.
 pub(super) const KEPT_BYTES: u64 = 64 << 20;
 
 pub(super) struct WriteAheadLog {
@@ -30,7 +29,7 @@ impl WriteAheadLog {
         self.path.metadata().map_or(0, |file| file.len())
     }
 
-    /// Logs once that the log has grown too long, and once that it is short again.
+    /// Logs one warning when the log has grown beyond [`KEPT_BYTES`], and one when it is short again.
     pub(super) fn watch(&self) {
         let bytes = self.bytes();
         let is_long = bytes > KEPT_BYTES;

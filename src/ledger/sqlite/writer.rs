@@ -1,7 +1,7 @@
 //! The thread that writes: many calls, one transaction, one sync.
 //!
-//! A call fails alone where one of its statements fails: the transaction is rolled back and the other
-//! calls run again without it. So a transaction without a failure costs nothing for that.
+//! If a statement of a call fails, only that call fails: the transaction is rolled back, and the other
+//! calls run again without it. A transaction without a failure costs nothing extra.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -19,13 +19,15 @@ use super::state::{WriterState, locked};
 
 /// The maximum number of calls in one transaction, which bounds how long its first call waits.
 const BATCH: usize = 512;
-/// The maximum number of calls in the queue. Further calls wait for a place in it.
+/// The maximum number of calls in the queue. Further calls wait until the queue has space.
 const WAITING: usize = 4096;
 
-/// Group commit: where this many calls came together, as many are on their way, and the next
-/// transaction waits this long for them. A sync costs as much for one call as for hundreds, so
-/// it is the number of syncs that a busy gate pays for. One that is not busy does not wait.
+/// The minimum number of calls in a transaction after which the next transaction is delayed (group commit).
+///
+/// Where this many calls came together, as many more are about to come. A sync costs as much for one call
+/// as for hundreds, so a busy gate saves syncs by the delay. A gate that is not busy has no delay.
 const GROUP_COMMIT_MIN: usize = 4;
+/// The time by which the next transaction is delayed, so that more calls share its sync.
 const GROUP_COMMIT_DELAY: Duration = Duration::from_micros(400);
 
 /// Sends calls to the writing thread.
@@ -63,8 +65,8 @@ impl Writer {
         })
     }
 
-    /// Runs a call on the writing thread, and answers once its changes are on disk. The call is run even
-    /// if nobody waits for the answer any more. It may be run again after it was rolled back.
+    /// Runs a call on the writing thread, and returns its result once its changes are on disk. The call runs
+    /// even if nobody waits for the result any more. It may run again after it was rolled back.
     pub(super) async fn call<T, F>(&self, run: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
@@ -88,7 +90,7 @@ impl Writer {
         if health.is_ok() && self.thread.as_ref().is_some_and(|t| !t.is_finished()) {
             return Ok(());
         }
-        // Writes the first page as it is.
+        // Writes the first page of the database without changing it.
         let probe = |_: &mut WriterState, db: &Connection| {
             let version = |row: &rusqlite::Row<'_>| row.get("user_version");
             let version: u32 = db.query_row("PRAGMA user_version", [], version)?;
@@ -99,7 +101,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes no further calls, and waits until all calls are done and the file is closed.
+    /// Refuses further calls, and waits until all earlier calls are done and the file is closed.
     pub(super) fn stop(&mut self) {
         self.inbox = None;
         if let Some(thread) = self.thread.take()
@@ -136,10 +138,10 @@ where
         let answer = match (outcome, self.done) {
             (Err(error), _) => Err(error.clone()),
             (Ok(()), Some(done)) => Ok(done),
-            // Cannot be: what is committed has run.
+            // Cannot happen: a committed call has run.
             (Ok(()), None) => Err(Unavailable::permanent("it was not asked")),
         };
-        // Whoever asked may be gone.
+        // The caller may have stopped waiting.
         let _ = self.reply.send(answer);
     }
 }
@@ -157,7 +159,7 @@ struct WriterThread {
 
 /// The reason why a transaction was not committed.
 enum Failure {
-    /// A statement of the call at this index failed, for a reason of its own.
+    /// A statement of the call at this index of the batch failed. Other calls may succeed.
     Call(usize, rusqlite::Error),
     /// The file cannot be written at all.
     All(rusqlite::Error),
@@ -182,9 +184,9 @@ impl WriterThread {
         }
     }
 
-    /// Commits the calls of a batch and answers them all. Where one fails for a reason of its
-    /// own, those before it are committed without it, and then those after it: so each is run
-    /// twice at most, unless what has just worked fails.
+    /// Commits the calls of a batch and answers all of them. If a call fails for a reason of its own, the
+    /// calls before it are committed without it, and then the calls after it. So each call runs twice at
+    /// most, unless a call fails that has just succeeded.
     fn commit(&mut self, batch: &mut Vec<Box<dyn Work>>) {
         while !batch.is_empty() {
             let changes = self.db.total_changes();
@@ -217,7 +219,7 @@ impl WriterThread {
         }
     }
 
-    /// Logs once that the file cannot be written, and once that it can be again.
+    /// Stores the outcome of a write. Logs when writing begins to fail, and when it succeeds again.
     fn note_health(&self, outcome: Result<(), Unavailable>) {
         let mut health = locked(&self.health);
         match (&*health, &outcome) {
@@ -234,7 +236,7 @@ impl WriterThread {
         {
             log::error!("{}", unavailable(&self.path, error));
         }
-        // Loaded at once, so that hints are right. Where loading fails, the next batch begins with it.
+        // Loaded at once, so that hints are right. If loading fails, it is repeated before the next batch.
         self.stale = self.state.load(&self.db).is_err();
     }
 

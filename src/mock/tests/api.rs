@@ -360,7 +360,7 @@ async fn the_last_thousand_requests_are_kept() {
 }
 
 proptest! {
-    /// The decimal, read back as a fraction, is the amount.
+    /// Checks that the decimal that `usd` returns, read back as a fraction, is the amount.
     #[test]
     fn dollars_are_exact(micro_usd in 0..u128::MAX / 10) {
         let text = usd(micro_usd);

@@ -1,4 +1,4 @@
-//! Tests which creates are accepted, and from whom.
+//! Tests which creates the mock accepts, and with which credentials.
 
 use serde_json::json;
 

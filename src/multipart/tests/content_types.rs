@@ -1,4 +1,4 @@
-//! Tests which `Content-Type` of a request is accepted, and the reasons for refusing others.
+//! Tests which `Content-Type` headers of requests are accepted, and the errors for others.
 
 use super::*;
 

@@ -80,14 +80,14 @@ const FILENAME: &[&str] = &[
     "form-data; name=\"model\"; filename=a\"b\"",
 ];
 
-/// Filenames of which nothing is left once a server has cleaned them.
+/// Filenames of which nothing is left after a server has cleaned them.
 const BLANK_FILENAME: &[&str] = &[
     "form-data; name=\"model\"; filename=\"a\"; filename*=utf-8''%2e",
     "form-data; name=\"model\"; filename=.",
     "form-data; name=\"model\"; filename=\".\"",
 ];
 
-/// Values of `filename*` that stand alone or are malformed.
+/// Values of `filename*` that come without a `filename`, or are malformed.
 const EXTENDED_FILENAME: &[&str] = &[
     "form-data; name=\"model\"; filename*=utf-8''a",
     "form-data; name=\"model\"; filename*=utf-8''a; filename=\"a\"",
@@ -137,7 +137,8 @@ fn dispositions() {
     );
 }
 
-/// Django skips a file whose name is nothing after cleaning, and does not read to its end.
+/// Checks filenames that are empty after Django has cleaned them. Django does not read such a file to its
+/// end.
 #[test]
 fn filenames_that_name_nothing() {
     let blank = syntax(Error::BlankFilename {

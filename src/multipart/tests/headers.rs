@@ -225,7 +225,8 @@ fn an_empty_filename_has_no_bytes() {
     }
 }
 
-/// The official Java SDK types these two fields as octets; the fields of the policy may not be.
+/// Checks that these two fields may be of the type octet-stream, as the official Java SDK sends them. The
+/// fields of the policy may not be.
 #[test]
 fn references_by_id_and_url_may_be_octets() {
     let part = |name: &str| {

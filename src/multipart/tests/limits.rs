@@ -33,7 +33,7 @@ fn header_bytes() {
     let fixed = filename(0).len() + "\r\n\r\n".len();
     let max = Limits::default().header_bytes;
     assert_eq!(max, 1022);
-    // A higher limit is not to be had.
+    // A higher limit has no effect.
     let limits = Limits {
         header_bytes: 4096,
         ..Limits::default()

@@ -1,4 +1,4 @@
-//! Tests random bodies, with a lenient parser as a second opinion on what is accepted.
+//! Tests random bodies, and compares those that are accepted with what a lenient parser reads.
 
 use bytes::Bytes;
 use http_body_util::{BodyDataStream, Full};

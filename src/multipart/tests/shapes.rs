@@ -1,4 +1,4 @@
-//! Tests bodies of real clients, which must pass.
+//! Tests that bodies as real clients write them are accepted.
 
 use super::*;
 

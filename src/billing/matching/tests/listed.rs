@@ -1,4 +1,4 @@
-//! Single requests, and what a list tells of a job.
+//! Single requests, and lists that show more or less of a job.
 
 use super::check;
 
@@ -193,7 +193,8 @@ fn when_a_job_was_created() {
     ]);
 }
 
-/// A gate that has stalled, or whose ledger was away, is taken for dead while its create is under way.
+/// A gate that has stalled, or whose ledger was unavailable, is considered dead while its create is under
+/// way.
 #[test]
 fn a_create_that_may_still_be_under_way() {
     check(&[

@@ -1,4 +1,4 @@
-//! Several lost answers, as they come in an outage.
+//! Several lost answers, as an outage causes them.
 
 use super::*;
 
@@ -17,7 +17,8 @@ fn two_lost_answers_in_any_order() {
     }
 }
 
-/// A reservation that is held stays held after the others have their jobs.
+/// A reservation that stays unknown in one round also does in later rounds, after the others have got their
+/// jobs.
 #[test]
 fn what_was_found_before() {
     let decided = |left: &str, owner: &str, of: &str| {

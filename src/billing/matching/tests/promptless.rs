@@ -1,4 +1,4 @@
-//! Lists that do not tell the prompts of jobs.
+//! Lists that do not show the prompts of jobs.
 
 use super::{Row, check};
 
@@ -129,8 +129,8 @@ fn a_list_without_prompts() {
     check(A_LIST_WITHOUT_PROMPTS);
 }
 
-/// Keys are told apart by the channel's clock: the clock of a gate may be wrong by hours when it
-/// reserves.
+/// Reservations of different keys are distinguished by the channel's clock, since the clock of a gate may be
+/// wrong by hours when it reserves.
 #[test]
 fn keys_are_told_apart_by_the_channels_clock() {
     check(&[

@@ -223,8 +223,8 @@ fn what_waits_or_is_held_among_several_keys() {
     ]);
 }
 
-/// A job that belongs to another reservation and that a reservation asked for exactly is read again in
-/// later rounds: the reservation is held for it.
+/// A job that belongs to another reservation, though a reservation asked for exactly this job, is read again
+/// in later rounds: the latter reservation stays unknown because of it.
 #[test]
 fn a_job_that_was_asked_for_exactly_concerns_a_reservation_at_any_time() {
     for (left, concerned) in [
