@@ -14,17 +14,22 @@ use crate::access_log::LogFormat;
 /// Whether log lines are JSON; before the configuration is read they are text.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// Switches the log to JSON lines if `format` is JSON; text never replaces JSON. With JSON, a panic is a
-/// log line too, because a reader of JSON could not read its plain message.
+/// Sets the format of the log lines from now on. With JSON, a panic is a log line too, because a reader of
+/// JSON could not read its plain message.
 pub(super) fn set(format: LogFormat) {
     let is_json = format == LogFormat::Json;
-    if is_json && !JSON.swap(is_json, Ordering::Relaxed) {
-        // Written at once: the process may end before its log is written.
-        std::panic::set_hook(Box::new(|panic| {
-            let line = format!("{}\n", last_words(&panic.to_string()));
-            let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
-        }));
+    if JSON.swap(is_json, Ordering::Relaxed) == is_json {
+        return;
     }
+    if !is_json {
+        drop(std::panic::take_hook());
+        return;
+    }
+    // Written at once: the process may end before its log is written.
+    std::panic::set_hook(Box::new(|panic| {
+        let line = format!("{}\n", last_words(&panic.to_string()));
+        let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+    }));
 }
 
 /// Formats the reason why the process ends: as text, or as a log line if the log is JSON. It does not

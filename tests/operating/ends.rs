@@ -36,6 +36,32 @@ async fn a_clean_end_is_said() {
     }
 }
 
+/// The format of the log changes with a reload, to JSON and back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_changes_the_format_of_the_log() {
+    let folder = Folder::new();
+    let config = configuration(&folder, &[JSON]);
+    let gate = Gate::start(&config, "");
+    let json = std::fs::read_to_string(&config).unwrap();
+    let text = json.replace("format: json", "format: text");
+    let loaded = |log: &str, is_json: bool| {
+        let lines = log.lines();
+        let lines = lines.filter(|line| line.contains("configuration loaded anew"));
+        lines
+            .filter(|line| line.starts_with('{') == is_json)
+            .count()
+    };
+    for (format, texts, jsons) in [(&text, 1, 0), (&json, 1, 1), (&text, 2, 1)] {
+        std::fs::write(&config, format).unwrap();
+        gate.signal("HUP");
+        crate::support::until("the reload is logged", async || {
+            let log = gate.log();
+            (loaded(&log, false), loaded(&log, true)) == (texts, jsons)
+        })
+        .await;
+    }
+}
+
 /// A configuration that was loaded while the ledger was away is kept there by a later attempt: a stop
 /// tells that there was none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
