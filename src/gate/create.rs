@@ -55,7 +55,8 @@ enum Precheck {
     Replay,
 }
 
-/// Handles a request that creates a job; `source` is the job that a remix is made from.
+/// Handles a request that creates a job; `source` is the job that a remix is made from, and `None` if the
+/// request is no remix.
 pub(super) async fn handle(
     services: &Services,
     session: &mut ServerSession,

@@ -270,8 +270,8 @@ impl CreateEnd<'_> {
         response
     }
 
-    /// Reads the channel's answer to a request that was completed, or whose completion failed. Returns the
-    /// answer, and the time that the answer's head took (`None` after a failed completion).
+    /// Reads the channel's answer, also where sending the last bytes failed (`completed`): it may have come
+    /// before them. Returns the answer, and the time of its head after the last byte, if it came after that.
     async fn read_answer(
         &self,
         mut exchange: Exchange,

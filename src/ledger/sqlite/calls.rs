@@ -191,8 +191,8 @@ impl WriterState {
         })
     }
 
-    /// Returns the outcome that keeps a reservation from being tied to the job of `confirmation`; `None`
-    /// where it can be tied.
+    /// Returns the outcome of a confirmation that changes nothing, because the reservation is confirmed or
+    /// resolved already, or its job belongs to another reservation; `None` if the confirmation goes on.
     fn confirmed_before(
         &self,
         db: &Connection,
