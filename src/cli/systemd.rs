@@ -65,11 +65,8 @@ impl Activated {
 
     /// Removes and returns the socket for the configured `address`; `None` if systemd passed no such socket.
     pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let is_it = |listener: &TcpListener| {
-            let found = listener.local_addr();
-            found.is_ok_and(|found| serves(found, address))
-        };
-        let index = self.0.iter().position(is_it)?;
+        let found = self.0.iter().map(|listener| listener.local_addr().ok());
+        let index = choose(found, address)?;
         Some(self.0.swap_remove(index))
     }
 
@@ -81,11 +78,16 @@ impl Activated {
     }
 }
 
-/// Returns whether a socket bound to `found` accepts the connections of the configured address `wanted`.
-/// A socket bound to `[::]` accepts IPv4 connections as well.
-fn serves(found: SocketAddr, wanted: SocketAddr) -> bool {
-    let takes_all = found.ip() == Ipv6Addr::UNSPECIFIED && wanted.ip().is_unspecified();
-    found == wanted || found.port() == wanted.port() && takes_all
+/// Returns the place in `found` of the socket for the configured address `wanted`. A socket bound to `[::]`
+/// stands for any other unspecified address, unless one is bound to `wanted` itself: systemd may have opened
+/// it for IPv6 alone.
+fn choose(
+    found: impl Iterator<Item = Option<SocketAddr>> + Clone,
+    wanted: SocketAddr,
+) -> Option<usize> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, wanted.port()));
+    let place = |address| found.clone().position(|found| found == Some(address));
+    place(wanted).or_else(|| place(any).filter(|_| wanted.ip().is_unspecified()))
 }
 
 /// Asks systemd not to kill this process, which is stopping, until the time `by` from now.
@@ -100,14 +102,21 @@ mod tests {
 
     #[test]
     fn a_socket_is_found_by_the_address_of_the_configuration() {
-        let serves =
-            |found: &str, wanted: &str| serves(found.parse().unwrap(), wanted.parse().unwrap());
-        assert!(serves("127.0.0.1:80", "127.0.0.1:80"));
-        assert!(serves("[::]:80", "0.0.0.0:80"));
-        assert!(!serves("0.0.0.0:80", "[::]:80"));
-        assert!(!serves("127.0.0.1:80", "0.0.0.0:80"));
-        assert!(!serves("0.0.0.0:80", "127.0.0.1:80"));
-        assert!(!serves("[::]:80", "[::]:81"));
+        for (found, wanted, place) in [
+            (&["127.0.0.1:80"][..], "127.0.0.1:80", Some(0)),
+            (&["[::]:80"], "0.0.0.0:80", Some(0)),
+            (&["[::]:80", "0.0.0.0:80"], "0.0.0.0:80", Some(1)),
+            (&["127.0.0.1:80"], "0.0.0.0:80", None),
+            (&["0.0.0.0:80"], "127.0.0.1:80", None),
+            (&["[::]:80"], "127.0.0.1:80", None),
+            (&["0.0.0.0:80"], "[::]:80", None),
+            (&["[::]:80"], "[::]:81", None),
+            (&[], "[::]:80", None),
+        ] {
+            let found = found.iter().map(|found| Some(found.parse().unwrap()));
+            let chosen = choose(found, wanted.parse().unwrap());
+            assert_eq!(chosen, place, "{wanted}");
+        }
     }
 
     #[test]
