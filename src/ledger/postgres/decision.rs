@@ -96,7 +96,7 @@ impl PostgresLedger {
             })?;
             let row = only(&rows)?;
             let reserved = match column(row, "o_outcome")? {
-                "done" => return Ok((Reserved::Done, counts(row, key)?)),
+                "done" => return Ok((Reserved::Done, counts(row, key))),
                 "refused" => {
                     let number_of_limit = column(row, "o_limit")?;
                     let used = number(row, "o_used")?;
@@ -322,12 +322,13 @@ fn confirmed(
 }
 
 /// Reads from a row how much of each limit of `key`, and then of its group, is used after a reservation.
-fn counts(row: &Row, key: &Key) -> Result<Box<[u64]>, Unavailable> {
-    let counts: Option<Vec<i64>> = column(row, "o_counts")?;
+/// Returns an empty list where the row does not tell: the reservation is made, whatever can be read of it.
+fn counts(row: &Row, key: &Key) -> Box<[u64]> {
+    let counts: Vec<i64> = column(row, "o_counts").unwrap_or_default();
     let told = key.limits.len() + key.group.limits.len();
-    let counts = counts.into_iter().flatten().take(told);
+    let counts = counts.into_iter().take(told);
     let counts: Option<_> = counts.map(|count| u64::try_from(count).ok()).collect();
-    counts.ok_or_else(unknown_answer)
+    counts.unwrap_or_default()
 }
 
 /// Reads from a row what became of the earlier request that has used the same idempotency key.
