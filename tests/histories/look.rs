@@ -65,13 +65,16 @@ impl World<'_> {
             told.drain(..told.len() - 1);
         }
         for (number, id) in told {
-            let owner = self.made[number].asked.key;
+            let mut owner = self.made[number].asked.key;
             let job = self.known_by(&id).await;
             // A gate that cannot reach its ledger tells the channel's id, as a reconciliation would: nobody
-            // can say then that a job of another channel has it.
-            let is_anothers = |job: &Job| self.made[job.request].asked.key != owner;
-            if self.has_failed_over && job.as_ref().is_some_and(is_anothers) {
-                continue;
+            // can say then that a job of another channel has it. When all is written, it is that job's.
+            let maker = job.as_ref().map(|job| self.made[job.request].asked.key);
+            if let Some(maker) = maker.filter(|maker| self.has_failed_over && *maker != owner) {
+                if !all {
+                    continue;
+                }
+                owner = maker;
             }
             for key in 0..KEYS {
                 let path = format!("/v1/videos/{}/content", encoded(&id));
