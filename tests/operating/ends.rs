@@ -36,6 +36,31 @@ async fn a_clean_end_is_said() {
     }
 }
 
+/// A ledger whose file another program has locked holds up no stop: what it lacks is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_stops_though_its_ledger_is_locked() {
+    let folder = Folder::new();
+    let path = folder.join("locked.db");
+    let ledger = format!("ledger: sqlite:{}", path.display());
+    let config = configuration(&folder, &[("ledger: memory", &ledger)]);
+    let mut gate = Gate::start(&config, "");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("multiplier: 5", "multiplier: 6")).unwrap();
+    gate.signal("HUP");
+    gate.logged("configuration loaded anew").await;
+    gate.signal("TERM");
+    assert!(gate.ended().await.success());
+    gate.logged("stopped before the ledger had ").await;
+    drop(other);
+    // Nothing is in the way of the next one.
+    let mut next = Gate::start(&config, "");
+    next.signal("TERM");
+    assert!(next.ended().await.success());
+    next.logged("stopped: all requests have ended").await;
+}
+
 /// The format of the log changes with a reload, to JSON and back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_changes_the_format_of_the_log() {
