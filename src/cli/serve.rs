@@ -59,8 +59,9 @@ where
     let load = || load(path);
     let served = serve(load, (config, paths), activated, beside);
     let outcome = runtime.block_on(served);
-    // Work that has not ended within its time gets no more.
-    runtime.shutdown_background();
+    // Its tasks are dropped, and with the last one the ledger is closed. Work that has not ended within its
+    // time gets no more.
+    runtime.shutdown_timeout(CLOSE_WITHIN);
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(still)) => super::fail(still),
@@ -241,10 +242,14 @@ impl Signals {
 }
 
 /// The maximum time of a stop beyond the configured times: to write pending charges and close the ledger.
-const STOP_MARGIN: Duration = Duration::from_secs(10);
+const STOP_MARGIN: Duration = Duration::from_secs(15);
 
 /// The maximum time to flush background writes to the ledger.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+
+/// The maximum time to end all tasks and to close the ledger, which for SQLite moves its write-ahead log into
+/// its file.
+const CLOSE_WITHIN: Duration = Duration::from_secs(8);
 
 /// Logs how the gate stopped: whether all requests have ended, and how many writes to the ledger are left.
 fn log_end(all_ended: bool, left: usize, took: Duration) {

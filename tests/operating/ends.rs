@@ -61,6 +61,38 @@ async fn a_gate_stops_though_its_ledger_is_locked() {
     next.logged("stopped: all requests have ended").await;
 }
 
+/// A gate that has ended has closed its ledger: all of it is in the one file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stop_leaves_is_one_file() {
+    for _ in 0..8 {
+        let folder = Folder::new();
+        let path = folder.join("whole.db");
+        let ledger = format!("ledger: sqlite:{}", path.display());
+        let config = configuration(&folder, &[("ledger: memory", &ledger)]);
+        let mut gate = Gate::start(&config, "");
+        gate.signal("TERM");
+        assert!(gate.ended().await.success());
+        let log = folder.join("whole.db-wal");
+        assert!(!log.exists(), "{}", gate.log());
+    }
+}
+
+/// A ledger that another program reads when a gate ends stays in two files, and the gate says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_keeps_the_ledger_in_two_files_is_told() {
+    let folder = Folder::new();
+    let path = folder.join("read.db");
+    let ledger = format!("ledger: sqlite:{}", path.display());
+    let config = configuration(&folder, &[("ledger: memory", &ledger)]);
+    let mut gate = Gate::start(&config, "");
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    let begin = "BEGIN; SELECT count(*) FROM sqlite_schema";
+    reader.execute_batch(begin).unwrap();
+    gate.signal("TERM");
+    assert!(gate.ended().await.success());
+    gate.logged("keep both files together").await;
+}
+
 /// The format of the log changes with a reload, to JSON and back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_changes_the_format_of_the_log() {

@@ -177,10 +177,18 @@ impl WriterThread {
         }
         let checkpoint = self
             .db
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = checkpoint {
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                row.get::<_, bool>("busy")
+            });
+        let path = self.path.display();
+        match checkpoint {
+            Ok(false) => {}
+            Ok(true) => log::warn!(
+                "{path}: another program reads it, so that the newest entries stay in {path}-wal: \
+                 keep both files together"
+            ),
             // Nothing is lost: the next opening reads the log.
-            log::warn!("{}", unavailable(&self.path, error));
+            Err(error) => log::warn!("{}", unavailable(&self.path, error)),
         }
     }
 
