@@ -89,7 +89,12 @@ impl ChannelReadiness {
 
     /// Returns whether the channel can be asked about jobs, even if no creates are sent to it.
     fn can_be_reached(&self) -> bool {
-        self.is_up || self.status.label != "off" && !self.is_unreachable()
+        self.is_up || !self.is_off() && !self.is_unreachable()
+    }
+
+    /// Returns whether an operator or the configuration has switched the channel off.
+    fn is_off(&self) -> bool {
+        self.status.label == "off"
     }
 
     fn is_unreachable(&self) -> bool {
@@ -127,6 +132,9 @@ impl Readiness {
     pub fn why_not(&self) -> Option<&str> {
         if self.stopping {
             return Some("stopping");
+        }
+        if self.channels.iter().all(ChannelReadiness::is_off) {
+            return Some("each channel is off");
         }
         if !self.channels.iter().any(ChannelReadiness::can_be_reached) {
             return Some("no channel can be reached");
@@ -244,6 +252,10 @@ mod tests {
             (readiness(false, false, false, &[up()]), Some("away")),
             (readiness(false, true, true, &[dead(), dead()]), unreachable),
             (readiness(false, true, true, &[dead(), off()]), unreachable),
+            (
+                readiness(false, true, true, &[off(), off()]),
+                Some("each channel is off"),
+            ),
             // Jobs of a drained channel can be polled and downloaded.
             (readiness(false, true, true, &[drained()]), None),
             (readiness(false, true, true, &[resting(), dead()]), None),
