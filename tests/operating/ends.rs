@@ -1,10 +1,20 @@
 //! What a gate says when it ends, or does not begin.
 
+use std::path::PathBuf;
+
 use crate::gate::{Gate, configuration, run};
 use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
 
 const JSON: (&str, &str) = ("", "log: { format: json }\n");
+
+/// The path of a ledger in a file, and a configuration with it.
+fn in_file(folder: &Folder) -> (PathBuf, PathBuf) {
+    let path = folder.join("ledger.db");
+    let ledger = format!("ledger: sqlite:{}", path.display());
+    let config = configuration(folder, &[("ledger: memory", &ledger)]);
+    (path, config)
+}
 
 /// The messages of a log, each line of which is an object.
 fn messages(log: &str) -> Vec<String> {
@@ -40,9 +50,7 @@ async fn a_clean_end_is_said() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gate_stops_though_its_ledger_is_locked() {
     let folder = Folder::new();
-    let path = folder.join("locked.db");
-    let ledger = format!("ledger: sqlite:{}", path.display());
-    let config = configuration(&folder, &[("ledger: memory", &ledger)]);
+    let (path, config) = in_file(&folder);
     let mut gate = Gate::start(&config, "");
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -66,14 +74,12 @@ async fn a_gate_stops_though_its_ledger_is_locked() {
 async fn what_a_stop_leaves_is_one_file() {
     for _ in 0..8 {
         let folder = Folder::new();
-        let path = folder.join("whole.db");
-        let ledger = format!("ledger: sqlite:{}", path.display());
-        let config = configuration(&folder, &[("ledger: memory", &ledger)]);
+        let (path, config) = in_file(&folder);
         let mut gate = Gate::start(&config, "");
         gate.signal("TERM");
         assert!(gate.ended().await.success());
-        let log = folder.join("whole.db-wal");
-        assert!(!log.exists(), "{}", gate.log());
+        assert!(path.exists());
+        assert!(!path.with_extension("db-wal").exists(), "{}", gate.log());
     }
 }
 
@@ -81,9 +87,7 @@ async fn what_a_stop_leaves_is_one_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_keeps_the_ledger_in_two_files_is_told() {
     let folder = Folder::new();
-    let path = folder.join("read.db");
-    let ledger = format!("ledger: sqlite:{}", path.display());
-    let config = configuration(&folder, &[("ledger: memory", &ledger)]);
+    let (path, config) = in_file(&folder);
     let mut gate = Gate::start(&config, "");
     let reader = rusqlite::Connection::open(&path).unwrap();
     let begin = "BEGIN; SELECT count(*) FROM sqlite_schema";
