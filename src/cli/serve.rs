@@ -61,7 +61,14 @@ where
     let outcome = runtime.block_on(served);
     // Its tasks are dropped, and with the last one the ledger is closed. Work that has not ended within its
     // time gets no more.
+    let began = Instant::now();
     runtime.shutdown_timeout(CLOSE_WITHIN);
+    if began.elapsed() >= CLOSE_WITHIN {
+        log::warn!(
+            "not all was closed within {CLOSE_WITHIN:?}: with a ledger in SQLite, keep its file and the \
+             -wal beside it together"
+        );
+    }
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(still)) => super::fail(still),
@@ -212,6 +219,12 @@ impl Running {
             watched.abort();
         }
         log_end(ended.is_ok(), left, began.elapsed());
+        // Dropped with the runtime, which is given a time for that: closing the ledger may block.
+        let gate = self.gate;
+        tokio::spawn(async move {
+            let () = std::future::pending().await;
+            drop(gate);
+        });
         ended
     }
 }

@@ -146,6 +146,9 @@ where
     }
 }
 
+/// The maximum time that the last checkpoint waits for other programs.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The thread that writes, with what it owns.
 struct WriterThread {
     path: PathBuf,
@@ -175,6 +178,8 @@ impl WriterThread {
                 std::thread::sleep(GROUP_COMMIT_DELAY);
             }
         }
+        // A stop does not wait for long, whoever holds the file.
+        let _ = self.db.busy_timeout(CLOSE_PATIENCE);
         let checkpoint = self
             .db
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
@@ -184,7 +189,7 @@ impl WriterThread {
         match checkpoint {
             Ok(false) => {}
             Ok(true) => log::warn!(
-                "{path}: another program reads it, so that the newest entries stay in {path}-wal: \
+                "{path}: another program uses it, so that the newest entries stay in {path}-wal: \
                  keep both files together"
             ),
             // Nothing is lost: the next opening reads the log.
