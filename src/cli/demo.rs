@@ -58,12 +58,6 @@ pub(super) fn run_mock(
 pub(super) fn run(path: &Path) -> ExitCode {
     super::serve::run_with(path, load, |config| {
         let hints = hints(config);
-        let mut channels = config.channels.iter();
-        if !channels.any(|channel| channel.url.authority() == MOCK_ADDRESS) {
-            log::warn!(
-                "no channel of the configuration is at {MOCK_ADDRESS}, where the mock channel is"
-            );
-        }
         async move {
             let address = MOCK_ADDRESS.parse().map_err(io::Error::other)?;
             let listener = listen_on("the mock channel", address).await?;
