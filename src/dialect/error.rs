@@ -23,7 +23,7 @@ pub enum ErrorShape {
 pub struct ApiError {
     /// The shape of the error.
     pub shape: ErrorShape,
-    /// The error's code; of a number, its digits; `None` if there is none.
+    /// The error's code; a code that is a number is kept as its digits. `None` if there is no code.
     pub code: Option<Box<str>>,
     /// The error's message, or the beginning of a long one; `None` if there is none.
     pub message: Option<Box<str>>,

@@ -109,7 +109,7 @@ impl Response {
         Self::whole(status, headers, body)
     }
 
-    /// Adds headers, whose values are plain text.
+    /// Adds headers beside those of the same name. Leaves out a header whose value is not valid in HTTP.
     pub(super) fn with_headers(
         mut self,
         headers: impl IntoIterator<Item = (&'static str, String)>,

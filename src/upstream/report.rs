@@ -34,7 +34,7 @@ pub(crate) enum CreateOutcome {
 pub enum ChannelControl {
     /// Sets the state of the channel: active, drained or off.
     Set(ChannelState),
-    /// Ends the channel's ejection at once, if it is ejected.
+    /// Ends the channel's ejection at once, if it is ejected, and forgets its failures so far in any case.
     Restore,
 }
 

@@ -12,7 +12,7 @@ use crate::policy::Timestamp;
 pub(in crate::billing) struct ListedJob {
     /// The channel's id of the job.
     pub(in crate::billing) id: Arc<str>,
-    /// The model's name as the channel lists it.
+    /// The job's model, by the name in the entry of the channel's job list; `None` if the entry has none.
     pub(in crate::billing) model: Option<Arc<str>>,
     /// The catalog's model that `model` names, either exactly or as a snapshot of it; `None` if the catalog
     /// has no such model.
