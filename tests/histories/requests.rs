@@ -118,12 +118,11 @@ impl Made {
 }
 
 impl World<'_> {
-    /// Model, seconds and size of a job that a client was told of, as they stand in its charge.
+    /// Model, seconds and size of a job that a client was told of, as they stand in its charge. A gate may
+    /// still know a job that its ledger has forgotten.
     fn source(&self, id: &str) -> Option<(usize, u64, usize)> {
-        let row = self
-            .rows
-            .iter()
-            .find(|row| row.job.as_deref() == Some(id))?;
+        let mut rows = self.rows.iter().chain(&self.forgotten);
+        let row = rows.find(|row| row.job.as_deref() == Some(id))?;
         let size = SIZES.iter().position(|size| *size == row.size)?;
         let model = MODELS.iter().position(|(name, _)| *name == row.model)?;
         Some((model, row.seconds, size))

@@ -49,6 +49,8 @@ pub struct World<'a> {
     pub metrics: Vec<Arc<Metrics>>,
     /// The reservations after the last step.
     pub rows: Vec<Row>,
+    /// Those that the ledger had before, and has no longer.
+    pub forgotten: Vec<Row>,
     /// The requests that clients made.
     pub made: Vec<Made>,
     /// Those that have no answer yet, by number.
@@ -111,6 +113,7 @@ impl<'a> World<'a> {
             in_progress: vec![],
             faults: vec![],
             has_failed_over: false,
+            forgotten: vec![],
             was_cut: false,
             was_skewed: false,
             skews: BTreeSet::from([0]),
