@@ -1,6 +1,6 @@
 //! What a gate says when it ends, or does not begin.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::gate::{Gate, configuration, run};
 use crate::support::folder::Folder;
@@ -14,6 +14,18 @@ fn in_file(folder: &Folder) -> (PathBuf, PathBuf) {
     let ledger = format!("ledger: sqlite:{}", path.display());
     let config = configuration(folder, &[("ledger: memory", &ledger)]);
     (path, config)
+}
+
+/// A gate whose ledger cannot be written loads a changed configuration and stops: it tells that the ledger
+/// lacks the load.
+async fn stops_with_a_load_untold(gate: &mut Gate, config: &Path) {
+    let text = std::fs::read_to_string(config).unwrap();
+    std::fs::write(config, text.replace("multiplier: 5", "multiplier: 6")).unwrap();
+    gate.signal("HUP");
+    gate.logged("configuration loaded anew").await;
+    gate.signal("TERM");
+    assert!(gate.ended().await.success());
+    gate.logged("stopped before the ledger had ").await;
 }
 
 /// The messages of a log, each line of which is an object.
@@ -54,13 +66,7 @@ async fn a_gate_stops_though_its_ledger_is_locked() {
     let mut gate = Gate::start(&config, "");
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("multiplier: 5", "multiplier: 6")).unwrap();
-    gate.signal("HUP");
-    gate.logged("configuration loaded anew").await;
-    gate.signal("TERM");
-    assert!(gate.ended().await.success());
-    gate.logged("stopped before the ledger had ").await;
+    stops_with_a_load_untold(&mut gate, &config).await;
     drop(other);
     // Nothing is in the way of the next one.
     let mut next = Gate::start(&config, "");
@@ -136,13 +142,7 @@ async fn a_load_that_the_ledger_does_not_have_is_told() {
     let config = configuration(&folder, &[("ledger: memory", &ledger)]);
     let mut gate = Gate::start(&config, "");
     postgres.stop();
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("multiplier: 5", "multiplier: 6")).unwrap();
-    gate.signal("HUP");
-    gate.logged("configuration loaded anew").await;
-    gate.signal("TERM");
-    assert!(gate.ended().await.success());
-    gate.logged("stopped before the ledger had ").await;
+    stops_with_a_load_untold(&mut gate, &config).await;
 }
 
 /// The setting is named, and what to do; in a log of JSON as a line of it.
