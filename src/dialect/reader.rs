@@ -134,7 +134,7 @@ impl Reader {
                 // A byte order mark may stand at the beginning.
                 State::Value if self.depth == 0 && matches!(byte, 0xEF | 0xBB | 0xBF) => 1,
                 _ if is_whitespace(byte) => 1,
-                _ => self.structure(byte, events),
+                _ => self.structure(piece, from, byte, events),
             };
             self.at += used;
             from += used;
@@ -158,7 +158,15 @@ impl Reader {
         self.progress()
     }
 
-    fn structure(&mut self, byte: u8, events: &mut impl Events) -> usize {
+    /// Reads a byte between keys and values, or a whole key or value that begins with it. Returns the number
+    /// of bytes read.
+    fn structure(
+        &mut self,
+        piece: Piece<'_>,
+        from: usize,
+        byte: u8,
+        events: &mut impl Events,
+    ) -> usize {
         let in_object = self.kinds & 1 == 1;
         self.state = match (self.state, byte) {
             (State::ValueOrEnd, b']') | (State::KeyOrEnd, b'}') => return self.close(events),
@@ -167,19 +175,30 @@ impl Reader {
             (State::After, b',') if in_object => State::Key,
             (State::After, b',') => State::Value,
             (State::KeyOrEnd | State::Key, b'"') => {
+                if let Some(used) = self.plain_key(piece, from, events) {
+                    return used;
+                }
                 (self.text, self.too_long) = (Text::default(), false);
                 self.word.clear();
                 State::InKey
             }
             (State::Colon, b':') => State::Value,
-            (State::Value | State::ValueOrEnd, _) => return self.begin(byte, events),
+            (State::Value | State::ValueOrEnd, _) => {
+                return self.begin(piece, from, byte, events);
+            }
             _ => State::Broken,
         };
         1
     }
 
     /// Begins a value by its first byte.
-    fn begin(&mut self, byte: u8, events: &mut impl Events) -> usize {
+    fn begin(
+        &mut self,
+        piece: Piece<'_>,
+        from: usize,
+        byte: u8,
+        events: &mut impl Events,
+    ) -> usize {
         // For a member, the listener has been asked at its key.
         if self.depth > 0 && self.kinds & 1 == 0 {
             self.wanted = events.element();
@@ -205,6 +224,15 @@ impl Reader {
                 text: Skipped::Inside,
             },
             b'"' => {
+                if let Some(text) = piece.plain_text(from) {
+                    let used = text.len() + 2;
+                    if !text.is_empty() {
+                        events.text(text);
+                    }
+                    events.text_end(true, self.began..self.at + used);
+                    self.after();
+                    return used;
+                }
                 self.text = Text::default();
                 State::InText
             }
@@ -217,6 +245,26 @@ impl Reader {
             }
         };
         1
+    }
+
+    /// Reads a key and its colon, from the opening quote on, if the piece has all of it and nothing is escaped:
+    /// nearly every key is like that, and read several times as fast as by its states.
+    fn plain_key(
+        &mut self,
+        piece: Piece<'_>,
+        from: usize,
+        events: &mut impl Events,
+    ) -> Option<usize> {
+        let key = piece.plain_text(from)?;
+        let mut used = key.len() + 2;
+        let rest = piece.from(from + used);
+        used += rest.iter().position(|byte| !is_whitespace(*byte))?;
+        if piece.from(from + used).first() != Some(&b':') {
+            return None;
+        }
+        self.wanted = events.key((key.len() <= MAX_WORD).then_some(key));
+        self.state = State::Value;
+        Some(used + 1)
     }
 
     fn close(&mut self, events: &mut impl Events) -> usize {

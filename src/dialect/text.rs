@@ -28,6 +28,17 @@ impl<'a> Piece<'a> {
         self.bytes.get(at..).unwrap_or_default()
     }
 
+    /// Returns the text between the quote at `from` and the next one; `None` if the piece does not have all of
+    /// it, or if it has an escape or is not valid UTF-8.
+    pub(super) fn plain_text(self, from: usize) -> Option<&'a str> {
+        let rest = self.from(from + 1);
+        let length = memchr2(b'"', b'\\', rest)?;
+        match rest.get(length) {
+            Some(b'"') => self.text.get(from + 1..from + 1 + length),
+            _ => None,
+        }
+    }
+
     /// Decodes a byte range of the piece. Fails if the range is not valid UTF-8.
     pub(super) fn decode(self, range: Range<usize>) -> Result<&'a str, Utf8Error> {
         match self.text.get(range.clone()) {
