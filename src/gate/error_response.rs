@@ -1,6 +1,8 @@
 //! Maps refusals to HTTP responses, in the shape of the API's errors.
 
-use bytes::Bytes;
+use std::fmt::Write as _;
+
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -184,7 +186,8 @@ fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
         _ => (NO_RETRY.0, NO_RETRY.1.to_owned()),
     }];
     let told = RateLimit::new(limit, Some(exceeded.used), exceeded.at);
-    let pairs = rate_limit_headers(&told);
+    let mut buffer = BytesMut::new();
+    let pairs = rate_limit_headers(&told, &mut buffer);
     headers.extend(pairs.filter_map(|(name, value)| {
         let value = value.to_str().ok()?;
         Some((name.as_str(), value.to_owned()))
@@ -213,10 +216,13 @@ static OF_IN_FLIGHT: Names = [
 ];
 
 /// Makes the rate limit headers of a limit. The names are OpenAI's for requests, and similar ones for other
-/// measures. Budgets have no headers: `/v1/usage` shows them. Each response to a create has these headers,
-/// so no name is parsed and no number is formatted more than needed.
+/// measures. Budgets have no headers: `/v1/usage` shows them.
+///
+/// Each response to a create has these headers, so no name is parsed, and all values share the memory of
+/// `buffer`.
 pub(super) fn rate_limit_headers(
     told: &RateLimit,
+    buffer: &mut BytesMut,
 ) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {
     let names = match told.limit.measure {
         Measure::Requests => Some(&OF_REQUESTS),
@@ -224,11 +230,14 @@ pub(super) fn rate_limit_headers(
         Measure::InFlight => Some(&OF_IN_FLIGHT),
         Measure::ListCost | Measure::BilledCost | Measure::Cost => None,
     };
-    let reset = |wait: u64| HeaderValue::try_from(wait.to_string() + "s").ok();
+    let mut value = |number: u64, unit: &str| {
+        write!(buffer, "{number}{unit}").ok()?;
+        HeaderValue::from_maybe_shared(buffer.split().freeze()).ok()
+    };
     let values = [
-        Some(told.limit.max.into()),
-        told.remaining.map(HeaderValue::from),
-        told.resets_in.and_then(reset),
+        value(told.limit.max, ""),
+        told.remaining.and_then(|remaining| value(remaining, "")),
+        told.resets_in.and_then(|wait| value(wait, "s")),
     ];
     let pairs = names.into_iter().flatten().zip(values);
     pairs.filter_map(|(name, value)| Some((name, value?)))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -93,8 +93,9 @@ impl Response {
     ) -> Self {
         // Room for the headers that the gate itself adds as well.
         answer.headers.reserve(MAX_RATE_LIMITS + 4);
+        let mut buffer = BytesMut::with_capacity(MAX_RATE_LIMITS * 8);
         for limit in policy::rate_limits(key, used, *at) {
-            for (name, value) in rate_limit_headers(&limit) {
+            for (name, value) in rate_limit_headers(&limit, &mut buffer) {
                 answer.headers.insert(name, value);
             }
         }
