@@ -285,7 +285,9 @@ impl Busy {
         match self {
             Self::Uploads => "Too many uploads are under way. Try again in a moment.",
             Self::Stalled => "This service was held up, and nothing has been created. Try again.",
-            Self::Ledger => "Charges cannot be recorded at the moment. Try again in a moment.",
+            Self::Ledger => {
+                "The records of this service cannot be used at the moment. Try again in a moment."
+            }
             Self::Channels => "No channel can be reached at the moment. Try again in a moment.",
             Self::ChannelLimits { .. } => {
                 "No channel has room for this request at the moment, and nothing has been \
