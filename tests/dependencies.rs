@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Crates that only the commands and the mock channel need. Pingora brings clap, but not these.
 const NOT_EMBEDDED: &[&str] = &[
-    "env_logger",
+    "env_filter",
     "http-body-util",
     "hyper",
     "hyper-util",

@@ -1,18 +1,27 @@
 //! Formats lines of the log, as text or as JSON.
+//!
+//! A line is written into one buffer, without a string for each of its values. The lines of requests have
+//! their own way, [`super::log_request`].
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::io;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use env_logger::fmt::Formatter;
-use log::Record;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
+use log::{Level, Record};
 
 use super::beside;
 use crate::access_log::LogFormat;
+use crate::policy::Timestamp;
 
 /// Whether log lines are JSON; before the configuration is read they are text.
 static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether log lines are JSON.
+pub(super) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
 
 /// Sets the format of the log lines from now on. With JSON, a panic is a log line too, because a reader of
 /// JSON could not read its plain message.
@@ -28,143 +37,238 @@ pub(super) fn set(format: LogFormat) {
     // Written at once: the process may end before its log is written.
     std::panic::set_hook(Box::new(|panic| {
         let line = format!("{}\n", last_words(&panic.to_string()));
-        let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }));
 }
 
 /// Formats the reason why the process ends: as text, or as a log line if the log is JSON. It does not
 /// depend on the log's level.
 pub(super) fn last_words(problem: &str) -> String {
-    if !JSON.load(Ordering::Relaxed) {
+    if !is_json() {
         return problem.to_owned();
     }
-    let time = beside::shown(beside::now());
     let mut record = Record::builder();
-    record.level(log::Level::Error).target("tollgate");
-    let mut line = String::new();
-    match json(
-        &mut line,
-        &time,
-        &record.args(format_args!("{problem}")).build(),
-    ) {
-        Ok(()) => line,
+    record.level(Level::Error).target("tollgate");
+    let mut line = Vec::new();
+    let args = format_args!("{problem}");
+    match json(&mut line, beside::now(), &record.args(args).build()) {
+        Ok(()) => String::from_utf8_lossy(&line).into_owned(),
         Err(_) => problem.to_owned(),
     }
 }
 
-/// Formats and writes one line of the log.
-pub(super) fn write(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    use io::Write as _;
-
-    let time = buffer.timestamp_millis();
-    let mut line = String::with_capacity(512);
-    let written = match JSON.load(Ordering::Relaxed) {
-        true => json(&mut line, &time, record),
-        false => text(&mut line, &time, record),
-    };
-    written.map_err(io::Error::other)?;
-    line.push('\n');
-    buffer.write_all(line.as_bytes())
-}
-
-fn text(line: &mut String, time: &dyn fmt::Display, record: &Record<'_>) -> fmt::Result {
-    let (level, target) = (record.level(), record.target());
-    write!(line, "[{time} {level:<5} {target}] {}", record.args())?;
-    let visited = record.key_values().visit(&mut TextPairs(line));
-    visited.map_err(|_| fmt::Error)
-}
-
-/// Formats a line as a JSON object with the time first. The record's key-value pairs follow the message.
-fn json(line: &mut String, time: &dyn fmt::Display, record: &Record<'_>) -> fmt::Result {
-    write!(
-        line,
-        "{{\"time\":\"{time}\",\"level\":\"{}\"",
-        record.level()
-    )?;
-    for (name, value) in [
-        ("target", record.target()),
-        ("message", &record.args().to_string()),
-    ] {
-        write!(line, ",\"{name}\":")?;
-        json_string(line, value)?;
+/// Appends the line of `record`, with its line feed, to an empty buffer.
+///
+/// # Errors
+/// If a value of the record cannot be formatted.
+pub(super) fn append(line: &mut Vec<u8>, record: &Record<'_>) -> Result<(), kv::Error> {
+    match is_json() {
+        true => json(line, beside::now(), record)?,
+        false => text(line, beside::now(), record)?,
     }
-    let visited = record.key_values().visit(&mut JsonPairs(line));
-    visited.map_err(|_| fmt::Error)?;
-    line.push('}');
+    line.push(b'\n');
     Ok(())
 }
 
-fn json_string(line: &mut String, text: &str) -> fmt::Result {
-    let quoted = serde_json::to_string(text).map_err(|_| fmt::Error)?;
-    line.write_str(&quoted)
+/// Formats a line as text.
+pub(super) fn text(
+    line: &mut Vec<u8>,
+    time: Timestamp,
+    record: &Record<'_>,
+) -> Result<(), kv::Error> {
+    begin_text(line, time, record.level(), record.target());
+    write!(line, "{}", record.args()).map_err(|_| fmt::Error)?;
+    record.key_values().visit(&mut TextPairs(line))
 }
 
-/// A visitor that writes ` key=value` for each pair. A value is quoted if it is empty or contains a quote,
-/// `=`, a backslash, or anything but visible ASCII.
-struct TextPairs<'a>(&'a mut String);
+/// Formats a line as a JSON object with the time first. The record's key-value pairs follow the message.
+pub(super) fn json(
+    line: &mut Vec<u8>,
+    time: Timestamp,
+    record: &Record<'_>,
+) -> Result<(), kv::Error> {
+    begin_json(line, time, record.level(), record.target());
+    append_displayed(line, record.args())?;
+    record.key_values().visit(&mut JsonPairs(line))?;
+    line.push(b'}');
+    Ok(())
+}
 
-impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let start = self.0.len();
-        write!(self.0, " {key}={value}")?;
-        let value = start + 1 + key.as_str().len() + 1;
-        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'=' | b'\\');
-        let written = self.0.get(value..).unwrap_or_default();
-        if written.is_empty() || !written.bytes().all(plain) {
-            let quoted = format!("{written:?}");
-            self.0.truncate(value);
-            self.0.push_str(&quoted);
+/// Appends a line of text up to the message.
+fn begin_text(line: &mut Vec<u8>, time: Timestamp, level: Level, target: &str) {
+    line.push(b'[');
+    append_time(line, time);
+    line.push(b' ');
+    line.extend_from_slice(level.as_str().as_bytes());
+    // The levels have four letters or five.
+    line.extend_from_slice(if level.as_str().len() < 5 {
+        b"  "
+    } else {
+        b" "
+    });
+    line.extend_from_slice(target.as_bytes());
+    line.extend_from_slice(b"] ");
+}
+
+/// Appends a line of JSON up to the message.
+fn begin_json(line: &mut Vec<u8>, time: Timestamp, level: Level, target: &str) {
+    line.extend_from_slice(b"{\"time\":\"");
+    append_time(line, time);
+    line.extend_from_slice(b"\",\"level\":\"");
+    line.extend_from_slice(level.as_str().as_bytes());
+    line.extend_from_slice(b"\",\"target\":");
+    append_quoted(line, target);
+    line.extend_from_slice(b",\"message\":");
+}
+
+/// Appends a time as RFC 3339 in UTC, with milliseconds.
+pub(super) fn append_time(line: &mut Vec<u8>, time: Timestamp) {
+    thread_local! {
+        /// The last second that this thread has formatted, and its text up to the fraction. Formatting a
+        /// date takes as long as the rest of a line.
+        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != time.seconds() {
+            *second = time.seconds();
+            *text = beside::shown(Timestamp(time.seconds().saturating_mul(1000)));
+            text.truncate(text.len().saturating_sub(".000Z".len()));
         }
+        line.extend_from_slice(text.as_bytes());
+    });
+    let millis = time.0 % 1000;
+    let digit = |value: u64| b'0' + (value % 10) as u8;
+    let fraction = [millis / 100, millis / 10, millis].map(digit);
+    line.push(b'.');
+    line.extend_from_slice(&fraction);
+    line.push(b'Z');
+}
+
+/// Appends a text as a JSON string.
+pub(super) fn append_quoted(line: &mut Vec<u8>, text: &str) {
+    line.push(b'"');
+    append_escaped(line, text);
+    line.push(b'"');
+}
+
+/// Appends what a value displays as a JSON string.
+fn append_displayed(line: &mut Vec<u8>, value: impl fmt::Display) -> fmt::Result {
+    line.push(b'"');
+    write!(JsonText(line), "{value}")?;
+    line.push(b'"');
+    Ok(())
+}
+
+/// A writer that escapes text as within a JSON string.
+struct JsonText<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for JsonText<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        append_escaped(self.0, text);
         Ok(())
     }
 }
 
+/// Appends a text as within a JSON string.
+fn append_escaped(line: &mut Vec<u8>, text: &str) {
+    // All bytes are looked at, without an early end: that is done for many at once.
+    let escaped = |is: bool, b: u8| is | (b < b' ') | (b == b'"') | (b == b'\\');
+    if !text.bytes().fold(false, escaped) {
+        line.extend_from_slice(text.as_bytes());
+        return;
+    }
+    let quoted = serde_json::Value::from(text).to_string();
+    let inner = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+    line.extend_from_slice(inner.as_bytes());
+}
+
+/// A visitor that writes ` key=value` for each pair. A value is quoted if it is empty or contains a quote,
+/// `=`, a backslash, or anything but visible ASCII.
+struct TextPairs<'a>(&'a mut Vec<u8>);
+
+impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        self.0.push(b' ');
+        self.0.extend_from_slice(key.as_str().as_bytes());
+        self.0.push(b'=');
+        let start = self.0.len();
+        write!(self.0, "{value}").map_err(|_| fmt::Error)?;
+        quote_from(self.0, start);
+        Ok(())
+    }
+}
+
+/// Quotes what was written from `start` on, if a value has to be quoted.
+pub(super) fn quote_from(line: &mut Vec<u8>, start: usize) {
+    let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'=' | b'\\');
+    let written = line.get(start..).unwrap_or_default();
+    if written.is_empty() || !written.iter().all(plain) {
+        let quoted = format!("{:?}", String::from_utf8_lossy(written));
+        line.truncate(start);
+        line.extend_from_slice(quoted.as_bytes());
+    }
+}
+
 /// A visitor that writes `,"key":value` for each pair.
-struct JsonPairs<'a>(&'a mut String);
+struct JsonPairs<'a>(&'a mut Vec<u8>);
 
 impl<'kvs> VisitSource<'kvs> for JsonPairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.push(',');
-        json_string(self.0, key.as_str())?;
-        self.0.push(':');
+        self.0.push(b',');
+        append_quoted(self.0, key.as_str());
+        self.0.push(b':');
         value.visit(JsonValue(self.0))
     }
 }
 
-struct JsonValue<'a>(&'a mut String);
+struct JsonValue<'a>(&'a mut Vec<u8>);
 
 impl<'v> VisitValue<'v> for JsonValue<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
-        Ok(json_string(self.0, &value.to_string())?)
+        Ok(append_displayed(self.0, value)?)
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
-        Ok(json_string(self.0, value)?)
+        append_quoted(self.0, value);
+        Ok(())
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
-        Ok(write!(self.0, "{value}")?)
+        append_number(self.0, value);
+        Ok(())
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
-        Ok(write!(self.0, "{value}")?)
+        Ok(write!(self.0, "{value}").map_err(|_| fmt::Error)?)
     }
 
     fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
-        match value.is_finite() {
-            true => Ok(write!(self.0, "{value}")?),
-            false => Ok(self.0.write_str("null")?),
-        }
+        let written = match value.is_finite() {
+            true => write!(self.0, "{value}"),
+            false => self.0.write_all(b"null"),
+        };
+        Ok(written.map_err(|_| fmt::Error)?)
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
-        Ok(write!(self.0, "{value}")?)
+        let text: &[u8] = if value { b"true" } else { b"false" };
+        self.0.extend_from_slice(text);
+        Ok(())
     }
+}
+
+/// Appends a number in decimal digits.
+pub(super) fn append_number(line: &mut Vec<u8>, number: u64) {
+    // Writing to a vector does not fail.
+    let _ = serde_json::to_writer(line, &number);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 2023-11-14, 22:13:20.007 UTC.
+    const TIME: Timestamp = Timestamp(1_700_000_000_007);
 
     const PAIRS: [(&str, Value<'static>); 0] = [];
 
@@ -175,10 +279,10 @@ mod tests {
             .args(format_args!("say \"a\"\nb"))
             .key_values(&pairs)
             .build();
-        let (mut as_text, mut as_json) = (String::new(), String::new());
-        text(&mut as_text, &"T", &record).unwrap();
-        json(&mut as_json, &"T", &record).unwrap();
-        [as_text, as_json]
+        let (mut as_text, mut as_json) = (Vec::new(), Vec::new());
+        text(&mut as_text, TIME, &record).unwrap();
+        json(&mut as_json, TIME, &record).unwrap();
+        [as_text, as_json].map(|line| String::from_utf8(line).unwrap())
     }
 
     #[test]
@@ -193,11 +297,14 @@ mod tests {
         let [text, json] = lines(&pairs);
         assert_eq!(
             text,
-            "[T INFO  tollgate::request] say \"a\"\nb id=req_1 status=200 total_ms=1.25 \
+            "[2023-11-14T22:13:20.007Z INFO  tollgate::request] say \"a\"\nb id=req_1 status=200 total_ms=1.25 \
              odd=\"x\\\",\\\"status\\\":1}\\n{\""
         );
         assert!(!json.contains('\n'));
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["time"], "2023-11-14T22:13:20.007Z");
+        assert_eq!(read["level"], "INFO");
+        assert_eq!(read["target"], "tollgate::request");
         assert_eq!(read["message"], "say \"a\"\nb");
         assert_eq!(read["status"], 200);
         assert_eq!(read["total_ms"], 1.25);
@@ -205,9 +312,45 @@ mod tests {
     }
 
     #[test]
+    fn times_are_those_that_the_commands_show() {
+        let second = 1_700_000_000_000;
+        for ms in [0, 1, 999, 1000, 59_999, 86_400_000, 86_400_001, 0] {
+            let time = Timestamp(second + ms);
+            let mut line = Vec::new();
+            append_time(&mut line, time);
+            assert_eq!(String::from_utf8(line).unwrap(), beside::shown(time));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_value_is_one_of_json() {
+        let pairs = [
+            ("less", Value::from(-7_i64)),
+            ("nan", Value::from(f64::NAN)),
+            ("yes", Value::from(true)),
+            ("displayed", Value::from_display(&"a\t\u{1}\"é")),
+            ("key \"", Value::from("")),
+        ];
+        let [text, json] = lines(&pairs);
+        assert!(
+            text.ends_with("displayed=\"a\\t\\u{1}\\\"é\" key \"=\"\""),
+            "{text}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["less"], -7);
+        assert!(read["nan"].is_null());
+        assert_eq!(read["yes"], true);
+        assert_eq!(read["displayed"], "a\t\u{1}\"é");
+        assert_eq!(read["key \""], "");
+    }
+
+    #[test]
     fn a_line_without_values_has_none() {
         let [text, json] = lines(&PAIRS);
-        assert_eq!(text, "[T INFO  tollgate::request] say \"a\"\nb");
+        assert_eq!(
+            text,
+            "[2023-11-14T22:13:20.007Z INFO  tollgate::request] say \"a\"\nb"
+        );
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read.as_object().map(|object| object.len()), Some(4));
     }

@@ -4,19 +4,31 @@
 //! operators must see: anybody who can connect could fill the disk.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, Write as _};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use env_logger::Logger;
+use env_filter::Filter;
 use log::{Level, Log, Metadata, Record};
+
+use super::log_queue::Queue;
+use super::{log_format, log_request};
+use crate::access_log::{Line, TARGET, set_writer};
 
 /// The time within which a place in a library writes one line at most.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// The logger of this process; not set before [`Limited::install`].
+static LOGGER: OnceLock<Limited> = OnceLock::new();
+
 /// A logger that writes all lines of the program itself, and one a minute from each place in a library.
 pub(super) struct Limited {
-    logger: Logger,
+    filter: Filter,
+    /// Whether the filter lets the lines of requests through.
+    shows_requests: bool,
     places: Mutex<Places>,
+    /// The queue of standard error; `None` if its thread could not be started.
+    queue: Option<Arc<Queue>>,
 }
 
 /// A place in the code that writes a line: file, line and level.
@@ -48,34 +60,75 @@ impl Places {
 }
 
 impl Limited {
-    /// Installs `logger`, with the limit, as the process's logger.
-    pub(super) fn install(logger: Logger) {
-        let level = logger.filter();
-        let limited = Self {
-            logger,
+    /// Installs the process's logger, which writes the lines that `filter` lets through to standard error.
+    /// If the thread of the queue cannot be started, each thread writes its own lines.
+    pub(super) fn install(filter: Filter) {
+        let level = filter.filter();
+        let of_requests = Metadata::builder()
+            .target(TARGET)
+            .level(Level::Info)
+            .build();
+        let limited = LOGGER.get_or_init(|| Self {
+            shows_requests: filter.enabled(&of_requests),
+            filter,
             places: Mutex::default(),
-        };
+            queue: Queue::start(io::stderr()).ok(),
+        });
         // This fails only if there is a logger already, and there is none.
-        if log::set_boxed_logger(Box::new(limited)).is_ok() {
+        if log::set_logger(limited).is_ok() {
             log::set_max_level(level);
+            set_writer(write_request);
         }
+    }
+
+    /// Writes the line of a record. A record that cannot be formatted has no line.
+    fn write(&self, record: &Record<'_>) {
+        let mut line = Vec::with_capacity(256);
+        if log_format::append(&mut line, record).is_ok() {
+            self.write_with(|text| text.extend_from_slice(&line));
+        }
+    }
+
+    /// Writes the line that `append` appends to a text.
+    fn write_with(&self, append: impl FnOnce(&mut Vec<u8>)) {
+        match &self.queue {
+            Some(queue) => queue.push(append),
+            None => {
+                let mut line = Vec::new();
+                append(&mut line);
+                // There is no other place to report an error.
+                let _ = io::stderr().write_all(&line);
+            }
+        }
+    }
+}
+
+/// Writes the line of a request.
+fn write_request(request: &Line<'_>) {
+    if let Some(logger) = LOGGER.get().filter(|logger| logger.shows_requests) {
+        logger.write_with(|text| log_request::append(text, request));
     }
 }
 
 /// Returns whether a log line with `target` comes from the program itself, and not from a library.
 fn is_own(target: &str) -> bool {
-    let first = target.split("::").next().unwrap_or_default();
-    matches!(first, "tollgate" | "mock")
+    ["tollgate", "mock"].iter().any(|own| {
+        let rest = target.strip_prefix(own);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    })
 }
 
 impl Log for Limited {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.logger.enabled(metadata)
+        self.filter.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if is_own(record.target()) || !self.logger.matches(record) {
-            return self.logger.log(record);
+        if !self.filter.matches(record) {
+            return;
+        }
+        if is_own(record.target()) {
+            return self.write(record);
         }
         let place = (record.file_static(), record.line(), record.level());
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,18 +136,20 @@ impl Log for Limited {
         drop(places);
         match admitted {
             None => {}
-            Some(0) => self.logger.log(record),
+            Some(0) => self.write(record),
             Some(suppressed) => {
                 let line = format_args!("{} (and {suppressed} more like it before)", record.args());
                 let mut builder = Record::builder();
                 let builder = builder.metadata(record.metadata().clone());
-                self.logger.log(&builder.args(line).build());
+                self.write(&builder.args(line).build());
             }
         }
     }
 
     fn flush(&self) {
-        self.logger.flush();
+        if let Some(queue) = &self.queue {
+            queue.flush();
+        }
     }
 }
 

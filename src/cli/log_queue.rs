@@ -2,120 +2,145 @@
 //! does not delay requests.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The maximum number of lines in the queue. Further lines are dropped, and counted.
 const WAITING: usize = 8192;
 
-/// The number of bytes of queued lines after which they are written.
-const BATCH_BYTES: usize = 64 * 1024;
+/// The capacity, in bytes, that the queue's buffers keep after a burst of lines.
+const KEPT_BYTES: usize = 1024 * 1024;
 
-/// The pause after each write, in which further lines gather.
-const PAUSE: Duration = Duration::from_millis(5);
+/// The number of queued lines that end the pause.
+const HALF: usize = WAITING / 2;
+
+/// The maximum pause after a write, in which further lines gather. Waking the thread costs the threads that
+/// it interrupts more than their lines do: for each line it was half of a small create, and each 5 ms it is
+/// still 3 % of one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The maximum time that a process that ends waits for its queued lines to be written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// The counts of this process's queue; not set while lines are written without a queue.
-static QUEUED: OnceLock<Arc<Queued>> = OnceLock::new();
+/// A queue of lines for one output.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Notified when the thread has something to do: it is idle and there is a line, or it pauses and must
+    /// not go on with that.
+    filled: Condvar,
+    /// Notified when the thread has written lines.
+    written: Condvar,
+}
 
-/// The numbers of lines queued and written since the start, and of lines dropped since the last write.
 #[derive(Default)]
-struct Queued {
-    accepted: AtomicU64,
-    written: AtomicU64,
-    dropped: AtomicU64,
+struct State {
+    /// The queued lines, one after the other: a buffer for each line would cost as much as the line.
+    text: Vec<u8>,
+    /// The number of queued lines.
+    lines: usize,
+    /// The number of lines dropped since the thread last took the queued ones.
+    dropped: u64,
+    /// Whether the thread waits for lines.
+    is_idle: bool,
+    /// Whether the thread is writing lines that it has taken.
+    is_writing: bool,
+    /// Whether somebody waits until all lines are written.
+    is_urgent: bool,
 }
 
-/// A writer that queues log lines; each call of `write` takes one whole line.
-pub(super) struct Lines {
-    sender: SyncSender<Vec<u8>>,
-    queued: Arc<Queued>,
-}
-
-impl Lines {
-    /// Starts the thread that writes queued lines to standard error.
+impl Queue {
+    /// Starts the thread that writes the queued lines to `out`.
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub(super) fn to_stderr() -> io::Result<Self> {
-        let lines = Self::start(io::stderr())?;
-        // Only one queue is ever started in a process.
-        let _ = QUEUED.set(lines.queued.clone());
-        Ok(lines)
-    }
-
-    fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (sender, receiver) = sync_channel(WAITING);
-        let queued = Arc::<Queued>::default();
-        let counts = queued.clone();
+    pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Self {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            written: Condvar::new(),
+        });
+        let lines = queue.clone();
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_all(&receiver, out, &counts))?;
-        Ok(Self { sender, queued })
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.sender.try_send(line.to_vec()) {
-            Ok(()) => self.queued.accepted.fetch_add(1, Ordering::Relaxed),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.queued.dropped.fetch_add(1, Ordering::Relaxed)
-            }
-        };
-        Ok(line.len())
+            .spawn(move || lines.write_all(out))?;
+        Ok(queue)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Adds the line, with its line feed, that `append` appends to the text of the lines before it. Never waits
+    /// for the output. The queue is locked meanwhile, so `append` must be quick and must not log.
+    pub(super) fn push(&self, append: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        if state.lines == WAITING {
+            state.dropped += 1;
+            return;
+        }
+        append(&mut state.text);
+        state.lines += 1;
+        // A notification is a call of the system even if nobody waits for it.
+        if std::mem::take(&mut state.is_idle) || state.lines == HALF {
+            drop(state);
+            self.filled.notify_one();
+        }
     }
-}
 
-/// Writes queued lines to `out`: all that wait, up to [`BATCH_BYTES`], with one call. If lines were dropped,
-/// first writes their number.
-fn write_all(lines: &Receiver<Vec<u8>>, mut out: impl Write, queued: &Queued) {
-    let mut batch = Vec::with_capacity(BATCH_BYTES);
-    while let Ok(line) = lines.recv() {
-        let dropped = queued.dropped.swap(0, Ordering::Relaxed);
+    /// Waits, for at most [`FLUSH_WITHIN`], until no line is queued or being written.
+    pub(super) fn flush(&self) {
+        let mut state = self.state();
+        state.is_urgent = true;
+        self.filled.notify_one();
+        let busy = |state: &mut State| state.lines > 0 || state.is_writing;
+        drop(self.written.wait_timeout_while(state, FLUSH_WITHIN, busy));
+    }
+
+    /// Writes the queued lines, all of them with one call, for as long as the process lives.
+    fn write_all(&self, mut out: impl Write) {
+        let mut batch = Vec::new();
+        loop {
+            self.take(&mut batch);
+            // An error is ignored: the log is the only place to report it.
+            let _ = out.write_all(&batch);
+            batch.clear();
+            batch.shrink_to(KEPT_BYTES);
+            let mut state = self.state();
+            state.is_writing = false;
+            self.written.notify_all();
+            let rests = |state: &mut State| state.lines < HALF && !state.is_urgent;
+            drop(self.filled.wait_timeout_while(state, PAUSE, rests));
+        }
+    }
+
+    /// Waits for lines and exchanges them for the empty `batch`. The number of lines that were dropped
+    /// follows them: the queue was full then.
+    fn take(&self, batch: &mut Vec<u8>) {
+        let mut state = self.state();
+        while state.lines == 0 {
+            state.is_idle = true;
+            state = self
+                .filled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        (state.is_writing, state.is_urgent) = (true, false);
+        state.lines = 0;
+        std::mem::swap(&mut state.text, batch);
+        let dropped = std::mem::take(&mut state.dropped);
+        drop(state);
         if dropped > 0 {
             // A JSON object, which is fine as a line of text as well.
             batch.extend_from_slice(format!("{{\"log_lines_dropped\":{dropped}}}\n").as_bytes());
         }
-        batch.extend_from_slice(&line);
-        let mut count = 1;
-        while batch.len() < BATCH_BYTES
-            && let Ok(line) = lines.try_recv()
-        {
-            batch.extend_from_slice(&line);
-            count += 1;
-        }
-        // An error is ignored: the log is the only place to report it.
-        let _ = out.write_all(&batch);
-        batch.clear();
-        queued.written.fetch_add(count, Ordering::Release);
-        // What comes meanwhile is written together: waking this thread for each line cost more than half of
-        // a small create.
-        std::thread::sleep(PAUSE);
     }
-}
 
-/// Waits, for at most [`FLUSH_WITHIN`], until all lines so far are written, before the process ends.
-pub(super) fn flush() {
-    let Some(queued) = QUEUED.get() else { return };
-    let accepted = queued.accepted.load(Ordering::Relaxed);
-    let began = Instant::now();
-    while queued.written.load(Ordering::Acquire) < accepted && began.elapsed() < FLUSH_WITHIN {
-        std::thread::sleep(Duration::from_millis(1));
+    /// Locks the state. No panic can leave it half-changed, so the state of a poisoned lock is used
+    /// unchanged.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
 
@@ -127,13 +152,12 @@ mod tests {
     }
 
     impl Write for Stalled {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
             let _ = self.asked.send(());
             let _ = self.may_go.recv();
-            let _ = self
-                .written
-                .send(String::from_utf8_lossy(line).into_owned());
-            Ok(line.len())
+            let text = String::from_utf8_lossy(lines).into_owned();
+            let _ = self.written.send(text);
+            Ok(lines.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -150,21 +174,23 @@ mod tests {
             may_go,
             written,
         };
-        let mut lines = Lines::start(stalled).unwrap();
-        lines.write_all(b"0\n").unwrap();
+        let queue = Queue::start(stalled).unwrap();
+        let push = |line: &str| queue.push(|text| text.extend_from_slice(line.as_bytes()));
+        push("0\n");
         is_asked.recv().unwrap();
         for number in 1..WAITING + 100 {
             // The call returns although nobody reads.
-            lines.write_all(format!("{number}\n").as_bytes()).unwrap();
+            push(&format!("{number}\n"));
         }
-        assert_eq!(lines.queued.dropped.load(Ordering::Relaxed), 99);
         drop(go);
         assert_eq!(read.recv().unwrap(), "0\n");
+        // Accepted lines come whole and in order, many with one call, and then how many are missing.
+        let accepted: String = (1..=WAITING).map(|number| format!("{number}\n")).collect();
         let next = read.recv().unwrap();
-        let (told, accepted) = next.split_once('\n').unwrap();
-        assert!(told.starts_with("{\"log_lines_dropped\":"), "{told}");
-        // Accepted lines come whole and in order, many with one call.
-        assert!(accepted.starts_with("1\n2\n3\n"), "{accepted}");
-        assert!(accepted.ends_with('\n'), "{accepted}");
+        assert_eq!(next, accepted + "{\"log_lines_dropped\":99}\n");
+        push("again\n");
+        assert_eq!(read.recv().unwrap(), "again\n");
+        queue.flush();
+        assert!(!queue.state().is_writing);
     }
 }

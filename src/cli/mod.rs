@@ -11,6 +11,7 @@ mod key;
 mod log_format;
 mod log_limit;
 mod log_queue;
+mod log_request;
 mod open_files;
 mod reload;
 mod reloads;
@@ -196,24 +197,19 @@ pub fn main() -> ExitCode {
             fault,
         } => demo::run_mock(&listen, credential, render_seconds, fault.as_deref()),
     };
-    log_queue::flush();
+    log::logger().flush();
     code
 }
 
 /// Sets up the log, which goes to standard error. The HTTP libraries are kept at `warn`: at lower levels
 /// they log the heads of requests, and with them client keys.
 fn init_log() {
-    let environment = env_logger::Env::default().default_filter_or("info");
-    let mut builder = env_logger::Builder::from_env(environment);
-    builder.format(log_format::write);
-    // If the queue's thread cannot be started, each thread writes its own lines.
-    if let Ok(lines) = log_queue::Lines::to_stderr() {
-        builder.target(env_logger::Target::Pipe(Box::new(lines)));
-    }
+    let mut filter = env_filter::Builder::new();
+    filter.parse(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
     for library in ["pingora", "pingora_core", "pingora_proxy", "h2", "hyper"] {
-        builder.filter_module(library, log::LevelFilter::Warn);
+        filter.filter_module(library, log::LevelFilter::Warn);
     }
-    log_limit::Limited::install(builder.build());
+    log_limit::Limited::install(filter.build());
 }
 
 /// Returns the message that the gate cannot listen on `address`, with the name of the setting and the
@@ -236,7 +232,7 @@ fn cannot_listen(setting: &str, address: SocketAddr, error: &io::Error) -> Strin
 /// Prints the problem to standard error, as a log line if the log is JSON, and returns the exit code.
 fn fail(problem: impl std::fmt::Display) -> ExitCode {
     // The lines logged before the failure come first.
-    log_queue::flush();
+    log::logger().flush();
     eprintln!("{}", log_format::last_words(&problem.to_string()));
     ExitCode::FAILURE
 }
