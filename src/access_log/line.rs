@@ -192,11 +192,9 @@ impl<'kvs> Values<'kvs> for Pairs<'_, 'kvs> {
         self.pair(name, true.into());
     }
 
-    /// Passes the milliseconds on: microseconds / 1000, with the microseconds capped at `u32::MAX`, which
-    /// `f64` holds exactly.
+    /// Passes the milliseconds on: microseconds / 1000, which `f64` holds exactly for the first 285 years.
     fn span(&mut self, name: &Name, span: Duration) {
-        let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
-        self.pair(name, (f64::from(micros) / 1000.0).into());
+        self.pair(name, (span.as_micros() as f64 / 1000.0).into());
     }
 
     fn address(&mut self, name: &Name, address: &'kvs IpAddr) {

@@ -2,8 +2,8 @@
 //!
 //! Lines go through the crate `log`, at the level `info` and under the target [`TARGET`], with their values
 //! as key-value pairs, so that a host that embeds the gate passes them to its own logger. The binary writes
-//! them itself, as JSON or as text. No line contains text that a client wrote, except for a request id and a trace id of a
-//! harmless form.
+//! them itself, as JSON or as text. No line contains text that a client wrote, except for a request id and a
+//! trace id of a harmless form.
 
 mod client_address;
 mod line;

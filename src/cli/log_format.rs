@@ -3,7 +3,7 @@
 //! A line is written into one buffer, without a string for each of its values. The lines of requests have
 //! their own way, [`super::log_request`].
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +77,7 @@ pub(super) fn text(
     record: &Record<'_>,
 ) -> Result<(), kv::Error> {
     begin_text(line, time, record.level(), record.target());
-    write!(line, "{}", record.args()).map_err(|_| fmt::Error)?;
+    write!(PlainText(line), "{}", record.args())?;
     record.key_values().visit(&mut TextPairs(line))
 }
 
@@ -125,17 +125,22 @@ fn begin_json(line: &mut Vec<u8>, time: Timestamp, level: Level, target: &str) {
 pub(super) fn append_time(line: &mut Vec<u8>, time: Timestamp) {
     thread_local! {
         /// The last second that this thread has formatted, and its text up to the fraction. Formatting a
-        /// date takes as long as the rest of a line.
-        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+        /// date takes as long as the rest of a line. It needs no destructor, so that it is there also for
+        /// what a thread logs while it ends.
+        static SECOND: Cell<(u64, [u8; 19])> = const { Cell::new((u64::MAX, [0; 19])) };
     }
-    SECOND.with_borrow_mut(|(second, text)| {
-        if *second != time.seconds() {
-            *second = time.seconds();
-            *text = beside::shown(Timestamp(time.seconds().saturating_mul(1000)));
-            text.truncate(text.len().saturating_sub(".000Z".len()));
-        }
-        line.extend_from_slice(text.as_bytes());
-    });
+    let (mut second, mut text) = SECOND.get();
+    if second != time.seconds() {
+        second = time.seconds();
+        let shown = beside::shown(Timestamp(second.saturating_mul(1000)));
+        let Some(shown) = shown.as_bytes().first_chunk() else {
+            // Not a time that a calendar has.
+            return line.extend_from_slice(shown.as_bytes());
+        };
+        text = *shown;
+        SECOND.set((second, text));
+    }
+    line.extend_from_slice(&text);
     let millis = time.0 % 1000;
     let digit = |value: u64| b'0' + (value % 10) as u8;
     let fraction = [millis / 100, millis / 10, millis].map(digit);
@@ -157,6 +162,16 @@ fn append_displayed(line: &mut Vec<u8>, value: impl fmt::Display) -> fmt::Result
     write!(JsonText(line), "{value}")?;
     line.push(b'"');
     Ok(())
+}
+
+/// A writer of text as it is. (As an [`std::io::Write`], a vector panics where a value cannot be formatted.)
+struct PlainText<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for PlainText<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
 /// A writer that escapes text as within a JSON string.
@@ -192,7 +207,7 @@ impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
         self.0.extend_from_slice(key.as_str().as_bytes());
         self.0.push(b'=');
         let start = self.0.len();
-        write!(self.0, "{value}").map_err(|_| fmt::Error)?;
+        write!(PlainText(self.0), "{value}")?;
         quote_from(self.0, start);
         Ok(())
     }
@@ -239,15 +254,14 @@ impl<'v> VisitValue<'v> for JsonValue<'_> {
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
-        Ok(write!(self.0, "{value}").map_err(|_| fmt::Error)?)
+        Ok(write!(PlainText(self.0), "{value}")?)
     }
 
     fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
-        let written = match value.is_finite() {
-            true => write!(self.0, "{value}"),
-            false => self.0.write_all(b"null"),
-        };
-        Ok(written.map_err(|_| fmt::Error)?)
+        Ok(match value.is_finite() {
+            true => write!(PlainText(self.0), "{value}"),
+            false => write!(PlainText(self.0), "null"),
+        }?)
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
@@ -314,7 +328,17 @@ mod tests {
     #[test]
     fn times_are_those_that_the_commands_show() {
         let second = 1_700_000_000_000;
-        for ms in [0, 1, 999, 1000, 59_999, 86_400_000, 86_400_001, 0] {
+        for ms in [
+            0,
+            1,
+            999,
+            1000,
+            59_999,
+            86_400_000,
+            86_400_001,
+            0,
+            u64::MAX - second,
+        ] {
             let time = Timestamp(second + ms);
             let mut line = Vec::new();
             append_time(&mut line, time);

@@ -61,8 +61,9 @@ impl Places {
 
 impl Limited {
     /// Installs the process's logger, which writes the lines that `filter` lets through to standard error.
+    /// `by_message` says whether the filter looks at messages: then the lines of requests come as records, too.
     /// If the thread of the queue cannot be started, each thread writes its own lines.
-    pub(super) fn install(filter: Filter) {
+    pub(super) fn install(filter: Filter, by_message: bool) {
         let level = filter.filter();
         let of_requests = Metadata::builder()
             .target(TARGET)
@@ -77,7 +78,9 @@ impl Limited {
         // This fails only if there is a logger already, and there is none.
         if log::set_logger(limited).is_ok() {
             log::set_max_level(level);
-            set_writer(write_request);
+            if !by_message {
+                set_writer(write_request);
+            }
         }
     }
 

@@ -22,6 +22,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The maximum time that a process that ends waits for its queued lines to be written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
+/// The maximum number of bytes that are written with one call, which keeps other writers of standard error
+/// waiting for as long as its reader takes.
+const AT_ONCE: usize = 64 * 1024;
+
+/// The pause before another attempt to write to an output that does not block and is full.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
 /// A queue of lines for one output.
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -38,14 +45,15 @@ struct State {
     text: Vec<u8>,
     /// The number of queued lines.
     lines: usize,
-    /// The number of lines dropped since the thread last took the queued ones.
+    /// The number of lines queued since the start, and how many of them the thread is done with.
+    accepted: u64,
+    done: u64,
+    /// The number of lines, counted like `accepted`, that somebody waits for.
+    wanted: u64,
+    /// The number of lines lost since the last report of that.
     dropped: u64,
     /// Whether the thread waits for lines.
     is_idle: bool,
-    /// Whether the thread is writing lines that it has taken.
-    is_writing: bool,
-    /// Whether somebody waits until all lines are written.
-    is_urgent: bool,
 }
 
 impl Queue {
@@ -76,6 +84,7 @@ impl Queue {
         }
         append(&mut state.text);
         state.lines += 1;
+        state.accepted += 1;
         // A notification is a call of the system even if nobody waits for it.
         if std::mem::take(&mut state.is_idle) || state.lines == HALF {
             drop(state);
@@ -83,35 +92,39 @@ impl Queue {
         }
     }
 
-    /// Waits, for at most [`FLUSH_WITHIN`], until no line is queued or being written.
+    /// Waits, for at most [`FLUSH_WITHIN`], until the lines so far are written.
     pub(super) fn flush(&self) {
         let mut state = self.state();
-        state.is_urgent = true;
+        let wanted = state.accepted;
+        state.wanted = wanted;
         self.filled.notify_one();
-        let busy = |state: &mut State| state.lines > 0 || state.is_writing;
-        drop(self.written.wait_timeout_while(state, FLUSH_WITHIN, busy));
+        let is_open = |state: &mut State| state.done < wanted;
+        drop(
+            self.written
+                .wait_timeout_while(state, FLUSH_WITHIN, is_open),
+        );
     }
 
-    /// Writes the queued lines, all of them with one call, for as long as the process lives.
+    /// Writes the queued lines, as many as possible with one call, for as long as the process lives.
     fn write_all(&self, mut out: impl Write) {
         let mut batch = Vec::new();
         loop {
-            self.take(&mut batch);
-            // An error is ignored: the log is the only place to report it.
-            let _ = out.write_all(&batch);
+            let taken = self.take(&mut batch);
+            let lost = write_lines(&mut out, &batch);
             batch.clear();
             batch.shrink_to(KEPT_BYTES);
             let mut state = self.state();
-            state.is_writing = false;
+            state.done = taken;
+            state.dropped += lost;
             self.written.notify_all();
-            let rests = |state: &mut State| state.lines < HALF && !state.is_urgent;
+            let rests = |state: &mut State| state.lines < HALF && state.wanted <= state.done;
             drop(self.filled.wait_timeout_while(state, PAUSE, rests));
         }
     }
 
-    /// Waits for lines and exchanges them for the empty `batch`. The number of lines that were dropped
-    /// follows them: the queue was full then.
-    fn take(&self, batch: &mut Vec<u8>) {
+    /// Waits for lines and exchanges them for the empty `batch`. The number of lines that were lost follows
+    /// them: the queue was full then. Returns the number of lines taken since the start.
+    fn take(&self, batch: &mut Vec<u8>) -> u64 {
         let mut state = self.state();
         while state.lines == 0 {
             state.is_idle = true;
@@ -120,22 +133,54 @@ impl Queue {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        (state.is_writing, state.is_urgent) = (true, false);
         state.lines = 0;
         std::mem::swap(&mut state.text, batch);
-        let dropped = std::mem::take(&mut state.dropped);
+        let (taken, dropped) = (state.accepted, std::mem::take(&mut state.dropped));
         drop(state);
         if dropped > 0 {
             // A JSON object, which is fine as a line of text as well.
             batch.extend_from_slice(format!("{{\"log_lines_dropped\":{dropped}}}\n").as_bytes());
         }
+        taken
     }
 
-    /// Locks the state. No panic can leave it half-changed, so the state of a poisoned lock is used
-    /// unchanged.
+    /// Locks the state. A panic while it was locked leaves half a line at most, so the state of a poisoned
+    /// lock is used unchanged.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes lines, whole ones up to [`AT_ONCE`] with one call. Returns the number of lines that an error of the
+/// output has lost.
+fn write_lines(out: &mut impl Write, mut lines: &[u8]) -> u64 {
+    let mut lost = 0;
+    while !lines.is_empty() {
+        let fitting = lines.get(..AT_ONCE).unwrap_or(lines);
+        let whole = memchr::memrchr(b'\n', fitting).map_or(fitting.len(), |end| end + 1);
+        let (now, rest) = lines.split_at(whole);
+        if write_whole(out, now).is_err() {
+            lost += now.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        lines = rest;
+    }
+    lost
+}
+
+/// Writes all of `text`. Waits for an output that does not block as for one that does.
+fn write_whole(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
+    while !text.is_empty() {
+        match out.write(text) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => text = text.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(FULL_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -191,6 +236,68 @@ mod tests {
         push("again\n");
         assert_eq!(read.recv().unwrap(), "again\n");
         queue.flush();
-        assert!(!queue.state().is_writing);
+        let state = queue.state();
+        assert_eq!(state.done, state.accepted);
+    }
+
+    /// A writer that takes seven bytes, then fails as it is told, and so on. It hands on what it took.
+    struct Failing {
+        errors: Vec<io::ErrorKind>,
+        fails: bool,
+        written: Vec<u8>,
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            self.fails = !self.fails;
+            match self.errors.pop() {
+                Some(error) if self.fails => Err(error.into()),
+                _ => {
+                    let taken = lines.len().min(7);
+                    self.written.extend_from_slice(&lines[..taken]);
+                    Ok(taken)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_full_or_interrupted_gets_each_byte_once() {
+        use io::ErrorKind::{Interrupted, WouldBlock};
+        let mut out = Failing {
+            errors: vec![
+                WouldBlock,
+                Interrupted,
+                Interrupted,
+                WouldBlock,
+                Interrupted,
+            ],
+            fails: false,
+            written: Vec::new(),
+        };
+        assert_eq!(
+            write_lines(&mut out, b"a line\nanother line\nthe third line\n"),
+            0
+        );
+        assert_eq!(out.written, b"a line\nanother line\nthe third line\n");
+    }
+
+    #[test]
+    fn what_an_error_loses_is_counted_and_the_rest_is_written() {
+        let line = [[b'x'; 99].as_slice(), b"\n"].concat();
+        let lines = line.repeat(1000);
+        let mut out = Failing {
+            errors: vec![io::ErrorKind::BrokenPipe],
+            fails: false,
+            written: Vec::new(),
+        };
+        // Whole lines are written with one call, as many as fit.
+        let first = AT_ONCE / line.len();
+        assert_eq!(write_lines(&mut out, &lines), first as u64);
+        assert_eq!(out.written, line.repeat(1000 - first));
     }
 }

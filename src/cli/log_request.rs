@@ -167,7 +167,17 @@ mod tests {
         for (place, address) in addresses.into_iter().enumerate() {
             let client = address.map(|address| address.parse().unwrap());
             let record = RequestRecord::new(&HeaderMap::new(), client, TIME, |_| false);
-            for micros in [0, 1, 20, 300, 999, 1000, 1500, 60_000_001] {
+            for micros in [
+                0,
+                1,
+                20,
+                300,
+                999,
+                1000,
+                1500,
+                60_000_001,
+                5_000_000_123_456,
+            ] {
                 let ended = Ended {
                     route: "create",
                     key: ["", "studio", "a \"key\"\n", "clé"][place],

@@ -205,11 +205,13 @@ pub fn main() -> ExitCode {
 /// they log the heads of requests, and with them client keys.
 fn init_log() {
     let mut filter = env_filter::Builder::new();
-    filter.parse(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
+    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
+    filter.parse(&directives);
     for library in ["pingora", "pingora_core", "pingora_proxy", "h2", "hyper"] {
         filter.filter_module(library, log::LevelFilter::Warn);
     }
-    log_limit::Limited::install(filter.build());
+    // What follows a slash is to be found in the message.
+    log_limit::Limited::install(filter.build(), directives.contains('/'));
 }
 
 /// Returns the message that the gate cannot listen on `address`, with the name of the setting and the

@@ -6,7 +6,7 @@ use crate::gate::{Gate, configuration};
 use crate::support::client::{Body, Request};
 use crate::support::folder::Folder;
 use crate::support::h2::Http2;
-use crate::support::{form, form_type, png};
+use crate::support::{KEY, form, form_type, png};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_are_reset_are_counted_and_not_logged() {
@@ -34,4 +34,28 @@ async fn streams_that_are_reset_are_counted_and_not_logged() {
     let log = gate.log();
     let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 1, "the ledger in memory alone: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rust_log_chooses_the_lines_of_requests_too() {
+    let folder = Folder::new();
+    let config = configuration(&folder, &[]);
+    let lists_and_asks = async |gate: &Gate| {
+        for path in ["/v1/videos/video_1", "/v1/videos"] {
+            let request = Request::get(path).key(KEY);
+            request.send(gate.address).await.unwrap();
+        }
+    };
+    // Lines with an s: "gate listens" and "list 200", and not "retrieve 404".
+    let gate = Gate::start(&config, "export RUST_LOG=info/s");
+    lists_and_asks(&gate).await;
+    gate.logged("] list 200 ").await;
+    assert!(!gate.log().contains("retrieve"), "{}", gate.log());
+    drop(gate);
+    let quiet = "export RUST_LOG=info,tollgate::request=warn";
+    let mut gate = Gate::start(&config, quiet);
+    lists_and_asks(&gate).await;
+    gate.signal("TERM");
+    gate.ended().await;
+    assert!(!gate.log().contains("tollgate::request"), "{}", gate.log());
 }
