@@ -4,6 +4,7 @@ mod blame;
 mod errors;
 mod jobs;
 mod lists;
+mod pieces;
 mod random;
 mod words;
 
