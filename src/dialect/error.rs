@@ -10,7 +10,7 @@ use super::{Dialect, JobAnswer, job};
 pub enum ErrorShape {
     /// OpenAI's shape: `{"error": {"message": ..., "code": ...}}`.
     Envelope,
-    /// An object with the message alone: `{"error": "text"}`.
+    /// An object whose `error` is the message itself: `{"error": "text"}`.
     Text,
     /// An object with the members of the error: `{"code": ..., "message": ...}`.
     Flat,

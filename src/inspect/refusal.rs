@@ -54,7 +54,7 @@ pub enum Refusal {
     TooLong {
         /// The name of the field.
         name: String,
-        /// The maximum, in characters.
+        /// The maximum: of a prompt in characters, of another field in bytes.
         max: u64,
     },
     /// A text is not UTF-8.

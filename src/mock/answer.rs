@@ -265,7 +265,7 @@ impl AnswerBody {
         body
     }
 
-    /// Makes the body go out in about 512 small pieces, each of 1 byte to 64 KiB.
+    /// Makes the body go out in pieces of a 512th of it, but at least 1 byte and at most 64 KiB each.
     pub(super) fn trickle(&mut self) {
         let piece = usize::try_from(self.left / 512).unwrap_or(usize::MAX);
         self.trickle = Some(piece.clamp(1, FILLER_BYTES));

@@ -59,9 +59,9 @@ impl Channels {
             .find(|channel| &*channel.spec().name == name)
     }
 
-    /// Returns the channel `name` at `address`, a URL as the ledger keeps it, or at its first address without
-    /// one. `None` where the channel or address is not known: neither configured nor kept from an earlier
-    /// configuration of this process.
+    /// Returns the channel `name` at `address` (a URL as the ledger keeps it) or, if `address` is `None`, at
+    /// the channel's first address. Returns `None` if the channel or the address is not known: neither
+    /// configured nor kept from an earlier configuration of this process.
     pub fn at(&self, name: &str, address: Option<&str>) -> Option<&Arc<LiveChannel>> {
         let Some(address) = address else {
             return self.get(name);

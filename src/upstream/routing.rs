@@ -10,7 +10,8 @@ use crate::policy::Timestamp;
 pub(crate) struct Candidate {
     /// Whether the channel takes creates, and the create's key may use the channel.
     pub(crate) open: bool,
-    /// The number of models that the channel serves, among the models that the create may be for.
+    /// The number of models that the channel serves, among the models that the create may be for; zero if the
+    /// channel does not take the JSON type of the create's `seconds`.
     pub(crate) serves: usize,
     pub(crate) tier: u32,
     pub(crate) weight: u32,
