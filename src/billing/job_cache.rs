@@ -24,10 +24,11 @@ pub(crate) struct JobEntry {
     resolved: AtomicBool,
     /// Whether the job's end has been counted in this gate's metrics.
     counted: AtomicBool,
-    /// The time when a client last asked for the job, in milliseconds since 1970; 0 if none did.
+    /// The time of the last poll by a client that the channel answered with the job, in milliseconds since
+    /// 1970; 0 if there was none.
     polled: AtomicU64,
-    /// The digest of the last answer that was read and settled, so that an equal answer is skipped; 0 if no
-    /// answer was settled yet.
+    /// The digest of the last answer that went to a client as it was and left nothing to settle, so that an
+    /// equal answer is not read again; 0 if there is none.
     last_answer: AtomicU64,
 }
 
@@ -94,12 +95,13 @@ impl JobEntry {
         self.last_answer.store(answer.0, Ordering::Relaxed);
     }
 
-    /// Records that a client has asked for the job at `now`.
-    pub(crate) fn note_poll(&self, now: Timestamp) {
-        self.polled.store(now.0, Ordering::Relaxed);
+    /// Records a client's poll, which came at `at`, and which the channel has answered with the job.
+    pub(crate) fn note_poll(&self, at: Timestamp) {
+        self.polled.store(at.0, Ordering::Relaxed);
     }
 
-    /// Returns the time when a client last asked this gate for the job; time 0 if none did.
+    /// Returns the time of the last poll by a client of this gate that the channel answered with the job; time
+    /// 0 if there was none.
     pub(crate) fn last_poll(&self) -> Timestamp {
         Timestamp(self.polled.load(Ordering::Relaxed))
     }

@@ -10,7 +10,7 @@ use memchr::memchr2;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece<'a> {
     bytes: &'a [u8],
-    /// The longest valid UTF-8 prefix of the bytes.
+    /// The longest valid UTF-8 prefix of `bytes`.
     text: &'a str,
 }
 

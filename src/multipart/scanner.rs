@@ -45,8 +45,8 @@ enum State {
     Suffix { first: Option<u8> },
     /// The scanner is in a part's header block.
     Headers,
-    /// The scanner is in a part's data. `held` is the range of the delimiter that the last bytes read are
-    /// equal to. They may still turn out to be data: see [`Found::held`].
+    /// The scanner is in a part's data. The last bytes may begin a delimiter or may still be data. `held` is
+    /// the range of the delimiter with the same bytes, empty if there are none: see [`Found::held`].
     Data { held: Range<usize> },
     /// The scanner is behind the close delimiter, and has read `matched` bytes of CRLF CRLF.
     Epilogue { matched: usize },
