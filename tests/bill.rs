@@ -83,7 +83,7 @@ fn further_lines() -> String {
     let digest: String = digest.map(|byte| format!("{byte:02x}")).collect();
     format!(
         "  - {{ name: export-a, sha256: {digest}, group: export }}\n\
-         jobs: {{ poll_after: 100ms, polls_per_second: 1000, unknown_grace: 1s }}\n"
+         jobs: {{ poll_after: 100ms, polls_per_second: 1000, unknown_grace: 10s }}\n"
     )
 }
 
