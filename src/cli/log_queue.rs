@@ -122,8 +122,8 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and exchanges them for the empty `batch`. The number of lines that were lost follows
-    /// them: the queue was full then. Returns the number of lines taken since the start.
+    /// Waits for lines and moves them to the empty `batch`, followed by the number of lines that were lost
+    /// since the last call, if any. Returns the number of lines taken since the start.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         let mut state = self.state();
         while state.lines == 0 {

@@ -39,21 +39,21 @@ fn append_as(is_json: bool, text: &mut Vec<u8>, time: Timestamp, request: &Line<
     text.extend_from_slice(request.ended.route.as_bytes());
     text.push(b' ');
     append_number(text, request.ended.status.into());
-    let mut pairs = Pairs { text, is_json };
-    pairs.quote();
-    request.visit(&mut pairs);
+    let mut writer = LineWriter { text, is_json };
+    writer.quote();
+    request.visit(&mut writer);
     if is_json {
         text.push(b'}');
     }
 }
 
 /// A visitor that writes `,"name":value` or ` name=value` for each value.
-struct Pairs<'a> {
+struct LineWriter<'a> {
     text: &'a mut Vec<u8>,
     is_json: bool,
 }
 
-impl Pairs<'_> {
+impl LineWriter<'_> {
     fn name(&mut self, name: &Name) {
         let name = if self.is_json { name.json } else { name.text };
         self.text.extend_from_slice(name.as_bytes());
@@ -67,7 +67,7 @@ impl Pairs<'_> {
     }
 }
 
-impl<'v> Values<'v> for Pairs<'_> {
+impl<'v> Values<'v> for LineWriter<'_> {
     fn text(&mut self, name: &Name, text: &'v str) {
         self.name(name);
         if self.is_json {
