@@ -25,7 +25,7 @@ impl WriterState {
     pub(super) fn reserve(
         &mut self,
         db: &Connection,
-        draft: Draft,
+        draft: &Draft,
         key: &Key,
         now: Timestamp,
     ) -> rusqlite::Result<Reserved> {
@@ -51,25 +51,25 @@ impl WriterState {
         if let Some(reached) = reached {
             return known(Reserved::Refused(reached));
         }
-        if !self.insert(db, &draft, now)? {
+        if !self.insert(db, draft, now)? {
             return Ok(Reserved::Done);
         }
         locked(&self.counters).take(charge, now);
         self.touch(charge);
         if let Some(claim) = &draft.claim {
-            claims::insert(db, &draft, claim)?;
+            claims::insert(db, draft, claim)?;
         }
         let entry = Entry {
             number: self.last_number,
-            charge: draft.charge,
+            charge: draft.charge.clone(),
             created: now,
             state: State::Pending,
             own: true,
-            idempotency_key: draft.claim.map(|claim| claim.idempotency_key),
+            idempotency_key: (draft.claim.as_ref()).map(|claim| claim.idempotency_key.clone()),
             job: None,
             upstream_id: None,
-            remix_of: draft.remix_of,
-            address: draft.placement.address,
+            remix_of: draft.remix_of.clone(),
+            address: draft.placement.address.clone(),
             deleted: false,
         };
         self.open.insert(draft.id, Box::new(entry));
@@ -81,9 +81,10 @@ impl WriterState {
         let charge = &draft.charge;
         let payer = &charge.payer;
         let claim = draft.claim.as_ref();
+        let id = blob(draft.id);
         let own = NewReservation {
             number: (self.last_number + 1).into(),
-            id: blob(draft.id).to_vec().into(),
+            id: ToSqlOutput::from(&id[..]),
             created_ms: int(now.0).into(),
             state: ToSqlOutput::from(State::Pending.name()),
             gate: self.run.into(),
@@ -122,11 +123,11 @@ impl WriterState {
         &mut self,
         db: &Connection,
         id: ReservationId,
-        confirmation: Confirmation,
+        confirmation: &Confirmation,
         limits: &BindingLimits,
         now: Timestamp,
     ) -> rusqlite::Result<Confirmed> {
-        if let Some(outcome) = self.confirmed_before(db, id, &confirmation)? {
+        if let Some(outcome) = self.confirmed_before(db, id, confirmation)? {
             return Ok(outcome);
         }
         let Some(entry) = self.open.get(&id) else {
@@ -144,8 +145,8 @@ impl WriterState {
         let Some(entry) = self.open.get_mut(&id) else {
             return Ok(Confirmed::Closed);
         };
-        let job = confirmation.job;
-        let upstream_id = Some(confirmation.upstream_id).filter(|id| *id != job);
+        let job = &confirmation.job;
+        let upstream_id = Some(&confirmation.upstream_id).filter(|id| *id != job);
         let mut update = db.prepare_cached(
             "UPDATE OR IGNORE reservation
              SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5,
@@ -157,10 +158,10 @@ impl WriterState {
         let place = self.last_place + 1;
         let updated = update.execute(params![
             entry.number,
-            &*job,
+            &**job,
             place,
             int(now.0),
-            upstream_id.as_deref(),
+            upstream_id.map(|id| &**id),
             confirmation.channel_answer.status,
             confirmation.channel_answer.request_id.as_deref(),
         ])?;
@@ -169,10 +170,10 @@ impl WriterState {
         }
         self.last_place = place;
         entry.state = State::Confirmed;
-        (entry.job, entry.upstream_id) = (Some(job), upstream_id);
+        (entry.job, entry.upstream_id) = (Some(job.clone()), upstream_id.cloned());
         self.confirmed.push(id);
-        if let (Some(name), Some(answer)) = (&entry.idempotency_key, confirmation.answer) {
-            claims::keep_answer(db, id, &before.payer.key, name, &answer)?;
+        if let (Some(name), Some(answer)) = (&entry.idempotency_key, &confirmation.answer) {
+            claims::keep_answer(db, id, &before.payer.key, name, answer)?;
         }
         if after != before {
             correct(db, entry.number, &after)?;

@@ -168,7 +168,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
         let (draft, key) = (draft.clone(), limits_of(key));
         let call = move |state: &mut WriterState, db: &_| {
-            let reserved = state.reserve(db, draft.clone(), &key, now)?;
+            let reserved = state.reserve(db, &draft, &key, now)?;
             let used = locked(&state.counters).used_after(&reserved, &key, now);
             Ok((reserved, used))
         };
@@ -206,7 +206,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Confirmed, Unavailable> {
         let (confirmation, limits) = (confirmation.clone(), limits.clone());
         let call = move |state: &mut WriterState, db: &_| {
-            state.confirm(db, id, confirmation.clone(), &limits, now)
+            state.confirm(db, id, &confirmation, &limits, now)
         };
         self.writer.call(call).await
     }
