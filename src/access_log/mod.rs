@@ -39,6 +39,7 @@ pub(crate) struct RequestRecord {
     id: RequestId,
     trace: Option<Box<str>>,
     client: Option<IpAddr>,
+    at: Timestamp,
     began: Instant,
     facts: Mutex<Facts>,
 }
@@ -75,6 +76,7 @@ impl RequestRecord {
             id: RequestId::of(headers, at, is_key),
             trace: trace::trace_id(headers).map(Box::from),
             client,
+            at,
             began: Instant::now(),
             facts: Mutex::default(),
         }

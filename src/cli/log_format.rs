@@ -124,29 +124,26 @@ fn begin_json(line: &mut Vec<u8>, time: Timestamp, level: Level, target: &str) {
 /// Appends a time as RFC 3339 in UTC, with milliseconds.
 pub(super) fn append_time(line: &mut Vec<u8>, time: Timestamp) {
     thread_local! {
-        /// The last second that this thread has formatted, and its text up to the fraction. Formatting a
-        /// date takes as long as the rest of a line. It needs no destructor, so that it is there also for
-        /// what a thread logs while it ends.
-        static SECOND: Cell<(u64, [u8; 19])> = const { Cell::new((u64::MAX, [0; 19])) };
+        /// The last second that this thread has formatted, and its text, with zeros for the milliseconds.
+        /// Formatting a date takes as long as the rest of a line. It needs no destructor, so that it is there
+        /// also for what a thread logs while it ends.
+        static SECOND: Cell<(u64, [u8; 24])> = const { Cell::new((u64::MAX, [0; 24])) };
     }
     let (mut second, mut text) = SECOND.get();
     if second != time.seconds() {
         second = time.seconds();
         let shown = beside::shown(Timestamp(second.saturating_mul(1000)));
-        let Some(shown) = shown.as_bytes().first_chunk() else {
+        let Ok(shown) = shown.as_bytes().try_into() else {
             // Not a time that a calendar has.
             return line.extend_from_slice(shown.as_bytes());
         };
-        text = *shown;
+        text = shown;
         SECOND.set((second, text));
     }
-    line.extend_from_slice(&text);
     let millis = time.0 % 1000;
     let digit = |value: u64| b'0' + (value % 10) as u8;
-    let fraction = [millis / 100, millis / 10, millis].map(digit);
-    line.push(b'.');
-    line.extend_from_slice(&fraction);
-    line.push(b'Z');
+    text[20..23].copy_from_slice(&[millis / 100, millis / 10, millis].map(digit));
+    line.extend_from_slice(&text);
 }
 
 /// Appends a text as a JSON string.
@@ -188,10 +185,15 @@ impl fmt::Write for JsonText<'_> {
 fn append_escaped(line: &mut Vec<u8>, text: &str) {
     // All bytes are looked at, without an early end: that is done for many at once.
     let escaped = |is: bool, b: u8| is | (b < b' ') | (b == b'"') | (b == b'\\');
-    if !text.bytes().fold(false, escaped) {
-        line.extend_from_slice(text.as_bytes());
-        return;
+    match text.bytes().fold(false, escaped) {
+        false => line.extend_from_slice(text.as_bytes()),
+        true => append_with_escapes(line, text),
     }
+}
+
+/// Appends a text that needs escapes within a JSON string. A function of its own, since few texts need it.
+#[cold]
+fn append_with_escapes(line: &mut Vec<u8>, text: &str) {
     let quoted = serde_json::Value::from(text).to_string();
     let inner = quoted.get(1..quoted.len() - 1).unwrap_or_default();
     line.extend_from_slice(inner.as_bytes());
@@ -215,13 +217,24 @@ impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
 
 /// Quotes what was written from `start` on, if a value has to be quoted.
 pub(super) fn quote_from(line: &mut Vec<u8>, start: usize) {
-    let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'=' | b'\\');
+    // All bytes are looked at, without an early end: that is done for many at once.
+    let odd = |is: bool, b: &u8| {
+        is | (*b <= b' ') | (*b > b'~') | (*b == b'"') | (*b == b'=') | (*b == b'\\')
+    };
     let written = line.get(start..).unwrap_or_default();
-    if written.is_empty() || !written.iter().all(plain) {
-        let quoted = format!("{:?}", String::from_utf8_lossy(written));
-        line.truncate(start);
-        line.extend_from_slice(quoted.as_bytes());
+    if written.is_empty() || written.iter().fold(false, odd) {
+        replace_by_quoted(line, start);
     }
+}
+
+/// Replaces what was written from `start` on by the same in quotes. A function of its own, since few values
+/// need it.
+#[cold]
+fn replace_by_quoted(line: &mut Vec<u8>, start: usize) {
+    let written = line.get(start..).unwrap_or_default();
+    let quoted = format!("{:?}", String::from_utf8_lossy(written));
+    line.truncate(start);
+    line.extend_from_slice(quoted.as_bytes());
 }
 
 /// A visitor that writes `,"key":value` for each pair.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::log_format::{append_number, append_quoted, append_time, is_json, quote_from};
 use crate::access_log::{Line, Name, Values};
-use crate::clock;
 use crate::ledger::ReservationId;
 use crate::policy::Timestamp;
 
@@ -24,7 +23,7 @@ const AFTER_TIME_TEXT: &[u8] = b" INFO  tollgate::request] ";
 /// Appends the line of a request, with its line feed. It is the line that
 /// [`append`](super::log_format::append) makes of the record of the same request.
 pub(super) fn append(text: &mut Vec<u8>, request: &Line<'_>) {
-    append_as(is_json(), text, clock::now(), request);
+    append_as(is_json(), text, request.time(), request);
     text.push(b'\n');
 }
 
@@ -57,6 +56,13 @@ impl LineWriter<'_> {
     fn name(&mut self, name: &Name) {
         let name = if self.is_json { name.json } else { name.text };
         self.text.extend_from_slice(name.as_bytes());
+    }
+
+    /// Appends the decimal digits of an octet of an address.
+    fn octet(&mut self, octet: u8) {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+        let zeros = usize::from(octet < 100) + usize::from(octet < 10);
+        self.text.extend_from_slice(&digits[zeros..]);
     }
 
     /// Appends a quote before or after what is a string in JSON alone.
@@ -108,10 +114,10 @@ impl<'v> Values<'v> for LineWriter<'_> {
         match address {
             IpAddr::V4(address) => {
                 let [first, rest @ ..] = address.octets();
-                append_number(self.text, first.into());
+                self.octet(first);
                 for octet in rest {
                     self.text.push(b'.');
-                    append_number(self.text, octet.into());
+                    self.octet(octet);
                 }
             }
             // Writing to a vector does not fail.
