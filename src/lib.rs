@@ -54,7 +54,7 @@
 //! | [`gate`] | HTTP handlers |
 //! | [`server`], [`admin`] | listeners: the clients', without Pingora's proxy loop, and the operators' |
 //! | `mock` | a faithful mock channel; uses none of the others but `sha256` |
-//! | `cli` | the commands |
+//! | `cli` | the commands; the process: its log, systemd, files to watch |
 //!
 //! # Architecture invariants
 //!

@@ -80,8 +80,8 @@ impl ApiError {
         })
     }
 
-    /// Returns whether the error's code says that the quota of the channel's account is spent, which does not
-    /// concern the client.
+    /// Returns whether the error's code says that the quota of the operator's account at the channel is
+    /// spent. Clients are not told of that.
     pub fn is_spent_account(&self) -> bool {
         self.code.as_deref() == Some(INSUFFICIENT_QUOTA)
     }

@@ -10,7 +10,7 @@ use super::words::{Status, printable};
 use crate::calendar::parse_rfc3339;
 use crate::catalog::MAX_SECONDS;
 
-/// The maximum length of an id, in bytes; a longer one cannot be kept.
+/// The maximum length of an id, in bytes. A longer id counts as one that cannot be read.
 pub const MAX_ID: usize = super::pointers::MAX_TEXT;
 
 /// The value that stands for the digest of a listed prompt that is not valid Unicode. No prompt has this

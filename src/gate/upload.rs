@@ -34,7 +34,7 @@ pub(super) struct Upload<'s> {
     /// The time by which the whole body must have arrived, set at the first wait or the first bytes.
     deadline: Option<Instant>,
     upload_timeout: Duration,
-    /// The time when the latest bytes arrived.
+    /// The time when the latest bytes, or the end of the body, were read.
     arrived: Option<Instant>,
     inspecting: Duration,
     ended: bool,
@@ -101,7 +101,8 @@ impl<'s> Upload<'s> {
             .map_err(RequestError::Disconnected)
     }
 
-    /// Returns the time when the latest bytes arrived, or the present time if none has.
+    /// Returns the time when the latest bytes, or the end of the body, were read; the present time if nothing
+    /// was read yet.
     pub(super) fn arrived(&self) -> Instant {
         self.arrived.unwrap_or_else(Instant::now)
     }

@@ -119,7 +119,7 @@ impl Operation {
     }
 
     /// Returns whether the ledger has found a limit of the channel reached within the last second. If the
-    /// clock was set back since then, the result is `false`.
+    /// clock was set back to a time before the finding, the result is `false`.
     pub(super) fn is_full(&self, now: Timestamp) -> bool {
         let until = self.full_until.load(Ordering::Relaxed);
         until > now.0 && until - now.0 <= FULL_FOR_MS
