@@ -8,7 +8,6 @@ use log::kv::{self, Key, Value, VisitSource};
 
 use super::{Facts, RequestRecord, TARGET};
 use crate::ledger::ReservationId;
-use crate::policy::Timestamp;
 
 /// The facts that complete a request's line at its end: route, key, status, bytes of both bodies.
 pub(crate) struct Ended<'a> {
@@ -96,14 +95,6 @@ impl<'a> Line<'a> {
             .key_values(self);
         let message = format_args!("{} {}", self.ended.route, self.ended.status);
         log::logger().log(&record.args(message).build());
-    }
-
-    /// Returns the time of the request's end: that of its beginning and what it took, which costs less than a
-    /// further look at the clock.
-    #[cfg_attr(not(feature = "cli"), expect(dead_code))]
-    pub(crate) fn time(&self) -> Timestamp {
-        let took = u64::try_from(self.total.as_millis()).unwrap_or(u64::MAX);
-        Timestamp(self.record.at.0.saturating_add(took))
     }
 
     /// Passes the values that are known to `values`.
@@ -220,6 +211,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
+    use crate::policy::Timestamp;
 
     /// Collects the pairs of a line.
     struct Found(Vec<(String, String)>);
@@ -228,24 +220,6 @@ mod tests {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
             self.0.push((key.to_string(), value.to_string()));
             Ok(())
-        }
-    }
-
-    #[test]
-    fn the_time_of_a_line_is_that_of_the_end() {
-        let began = Timestamp(1_700_000_000_007);
-        let record = RequestRecord::new(&HeaderMap::new(), None, began, |_| false);
-        let ended = Ended {
-            route: "create",
-            key: "",
-            status: 200,
-            bytes_in: 0,
-            bytes_out: 0,
-        };
-        for (micros, millis) in [(0, 7), (999, 7), (1000, 8), (2_500_000, 2507)] {
-            record.with_line(&ended, Duration::from_micros(micros), |line| {
-                assert_eq!(line.time(), Timestamp(1_700_000_000_000 + millis));
-            });
         }
     }
 

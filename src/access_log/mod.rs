@@ -39,7 +39,6 @@ pub(crate) struct RequestRecord {
     id: RequestId,
     trace: Option<Box<str>>,
     client: Option<IpAddr>,
-    at: Timestamp,
     began: Instant,
     facts: Mutex<Facts>,
 }
@@ -76,7 +75,6 @@ impl RequestRecord {
             id: RequestId::of(headers, at, is_key),
             trace: trace::trace_id(headers).map(Box::from),
             client,
-            at,
             began: Instant::now(),
             facts: Mutex::default(),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::log_format::{append_number, append_quoted, append_time, is_json, quote_from};
 use crate::access_log::{Line, Name, Values};
+use crate::clock;
 use crate::ledger::ReservationId;
 use crate::policy::Timestamp;
 
@@ -23,7 +24,7 @@ const AFTER_TIME_TEXT: &[u8] = b" INFO  tollgate::request] ";
 /// Appends the line of a request, with its line feed. It is the line that
 /// [`append`](super::log_format::append) makes of the record of the same request.
 pub(super) fn append(text: &mut Vec<u8>, request: &Line<'_>) {
-    append_as(is_json(), text, request.time(), request);
+    append_as(is_json(), text, clock::now(), request);
     text.push(b'\n');
 }
 

@@ -81,7 +81,7 @@ impl ApiError {
     }
 
     /// Returns whether the error's code says that the quota of the operator's account at the channel is
-    /// spent. Clients are not told of that.
+    /// spent.
     pub fn is_spent_account(&self) -> bool {
         self.code.as_deref() == Some(INSUFFICIENT_QUOTA)
     }
