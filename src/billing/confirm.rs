@@ -63,6 +63,7 @@ impl Billing {
         };
         let attempt = self.confirm_or_reserve_again(reservation, upstream_id, &confirmation_as);
         let (mut reservation, confirmed, confirmation) = attempt.await;
+        let is_known = confirmed.is_ok();
         let (charge, public) = match confirmed {
             Ok(Confirmed::Done { after, .. }) => (after, confirmation.job),
             Ok(Confirmed::Already { job }) => (charge.clone(), job),
@@ -89,7 +90,7 @@ impl Billing {
         };
         reservation.close();
         let id = reservation.id();
-        let entry = self.jobs.insert(JobEntry::new(Job {
+        let entry = JobEntry::new(Job {
             id: public.clone(),
             upstream_id: upstream_id.clone(),
             reservation: id,
@@ -100,7 +101,11 @@ impl Billing {
             resolution: None,
             end: None,
             deleted: false,
-        }));
+        });
+        let entry = match is_known {
+            true => self.jobs.insert_known(entry),
+            false => self.jobs.insert(entry),
+        };
         // If the ledger could not be used, the public id may turn out to belong to another channel's job,
         // which this answer says nothing about.
         if entry.job.reservation == id {

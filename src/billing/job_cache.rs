@@ -1,5 +1,5 @@
-//! Caches jobs. The owner of a job never changes, so a poll of a cached job need not ask the ledger, and
-//! works while the ledger is unavailable.
+//! Caches jobs. The owner of a job does not change while the ledger has its record, so a poll of a cached job
+//! need not ask the ledger, and works while the ledger is unavailable.
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -13,8 +13,11 @@ use crate::map::Map;
 use crate::policy::Timestamp;
 
 /// The maximum number of jobs in one half of the cache. At least this many of the most recently used jobs
-/// are kept.
+/// are kept, except for old ones.
 const REMEMBERED: usize = 50_000;
+
+/// How far beyond the given time [`JobCache::forget_before`] removes jobs as well, in milliseconds: one hour.
+const FORGOTTEN_AT_ONCE: u64 = 3_600_000;
 
 /// A job of the ledger in the cache, with what this gate has recorded about the job's end, polls and last
 /// answer.
@@ -113,6 +116,9 @@ impl JobEntry {
 #[derive(Debug, Default)]
 pub(crate) struct JobCache {
     halves: RwLock<[Map<Arc<str>, Arc<JobEntry>>; 2]>,
+    /// A time, in milliseconds since 1970, before which no cached job was created; 0 before the first search
+    /// for such jobs.
+    oldest: AtomicU64,
 }
 
 impl JobCache {
@@ -157,13 +163,68 @@ impl JobCache {
         }
     }
 
-    /// Adds `entry` to the younger half and returns it. If the job is there already, returns the existing
-    /// entry instead.
-    pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
+    /// Removes the jobs that were created before `time`: their records may be pruned, and then their ids may
+    /// become those of other jobs. Also removes those created in the hour after, so that a cache in which new
+    /// jobs grow old is searched about once an hour: it is locked meanwhile.
+    pub(crate) fn forget_before(&self, time: Timestamp) {
+        if self.oldest.load(Ordering::Relaxed) >= time.0 {
+            return;
+        }
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        let until = time.0.saturating_add(FORGOTTEN_AT_ONCE);
+        let (mut oldest, mut forgotten) = (u64::MAX, Vec::new());
+        for half in &mut *halves {
+            forgotten.extend(half.extract_if(|_, entry| entry.job.created.0 < until));
+            let created = half.values().map(|entry| entry.job.created.0);
+            oldest = created.fold(oldest, u64::min);
+        }
+        self.oldest.store(oldest, Ordering::Relaxed);
+        // They are freed after the lock is released.
+        drop(halves);
+        drop(forgotten);
+    }
+
+    /// Returns the entry of `job`, a job that the ledger returned. Adds one if there is none, and replaces one
+    /// that names another reservation.
+    pub(crate) fn entry_of(&self, job: &Job) -> Arc<JobEntry> {
+        match self.get(&job.id) {
+            Some(entry) if entry.job.reservation == job.reservation => entry,
+            _ => self.insert_known(JobEntry::new(job.clone())),
+        }
+    }
+
+    /// Adds `entry`, whose job the ledger knows, and returns it. If the job is there already, returns the
+    /// existing entry instead. Replaces an entry of the same id that names another reservation: that of an
+    /// earlier job whose record is pruned, or of one that was not confirmed.
+    pub(crate) fn insert_known(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
+        let reservation = entry.job.reservation;
+        self.insert_over(entry, |cached| cached.job.reservation != reservation)
+    }
+
+    /// Adds `entry` to the younger half and returns it. If there is an entry of the same id, returns that one
+    /// instead.
+    pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
+        self.insert_over(entry, |_| false)
+    }
+
+    /// Adds `entry` to the younger half and returns it. If there is an entry of the same id that is not
+    /// `wrong`, returns that one instead.
+    fn insert_over(
+        &self,
+        entry: Arc<JobEntry>,
+        wrong: impl Fn(&JobEntry) -> bool,
+    ) -> Arc<JobEntry> {
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        self.oldest
+            .fetch_min(entry.job.created.0, Ordering::Relaxed);
         // A job that moves over stays in the older half too, and is dropped with it.
         let entry = match halves[0].entry(entry.job.id.clone()) {
-            Entry::Occupied(cached) => return cached.get().clone(),
+            Entry::Occupied(mut cached) => {
+                if wrong(cached.get()) {
+                    cached.insert(entry);
+                }
+                return cached.get().clone();
+            }
             Entry::Vacant(place) => place.insert(entry).clone(),
         };
         if halves[0].len() < REMEMBERED {
@@ -199,6 +260,53 @@ mod tests {
             end: None,
             deleted: false,
         })
+    }
+
+    #[test]
+    fn an_id_may_become_that_of_another_job() {
+        let jobs = JobCache::default();
+        let earlier = jobs.insert(entry(0));
+        earlier.set_resolved();
+        assert!(jobs.entry_of(&earlier.job).is_resolved(), "the same job");
+        let mut other = earlier.job.clone();
+        other.reservation = ReservationId(1);
+        other.created = Timestamp(1000);
+        let unconfirmed = jobs.insert(JobEntry::new(other.clone()));
+        let reservation = unconfirmed.job.reservation;
+        assert_eq!(reservation, ReservationId(0), "the ledger does not know");
+        for _ in 0..2 {
+            let found = jobs.entry_of(&other);
+            assert_eq!(found.job.reservation, ReservationId(1));
+            assert!(!found.is_resolved());
+        }
+        assert_eq!(jobs.get("video_0").unwrap().job.created, Timestamp(1000));
+        let again = jobs.insert_known(JobEntry::new(earlier.job.clone()));
+        assert_eq!(again.job.reservation, ReservationId(0));
+    }
+
+    #[test]
+    fn old_jobs_are_forgotten_an_hour_of_them_at_once() {
+        let jobs = JobCache::default();
+        let add = |number, created| {
+            let mut job = entry(number).job.clone();
+            job.created = Timestamp(created);
+            jobs.insert(JobEntry::new(job));
+        };
+        let is_there = |number: u32| jobs.get(&format!("video_{number}")).is_some();
+        add(0, 5_000);
+        add(1, 5_000 + FORGOTTEN_AT_ONCE);
+        jobs.forget_before(Timestamp(5_000));
+        // The first search finds no older one, but those of the hour.
+        assert!(!is_there(0) && is_there(1));
+        jobs.forget_before(Timestamp(5_000 + FORGOTTEN_AT_ONCE));
+        assert!(is_there(1), "nothing is older, so nothing is searched");
+        add(2, 4_000);
+        jobs.forget_before(Timestamp(4_000));
+        assert!(is_there(2), "nothing is older than that, either");
+        jobs.forget_before(Timestamp(4_001));
+        assert!(!is_there(2) && is_there(1));
+        jobs.forget_before(Timestamp(5_001 + FORGOTTEN_AT_ONCE));
+        assert!(jobs.is_empty());
     }
 
     #[test]

@@ -125,16 +125,13 @@ impl Billing {
             return Ok(Some(entry));
         }
         let job = self.ledger.job(id).await?;
-        Ok(job.map(|job| self.jobs.insert(JobEntry::new(job))))
+        Ok(job.map(|job| self.jobs.insert_known(JobEntry::new(job))))
     }
 
-    /// Returns the cached entry of `job`, a job that the ledger returned. Adds an entry to the cache if
-    /// there is none.
+    /// Returns the cached entry of `job`, a job that the ledger returned. Adds one to the cache if there is
+    /// none, and replaces one that names another reservation.
     pub(crate) fn entry(&self, job: &Job) -> Arc<JobEntry> {
-        match self.jobs.get(&job.id) {
-            Some(entry) => entry,
-            None => self.jobs.insert(JobEntry::new(job.clone())),
-        }
+        self.jobs.entry_of(job)
     }
 
     /// Returns whether the job cache holds at least one job. Cached jobs can be polled while the ledger is

@@ -1,5 +1,6 @@
 //! Resolves the charges of jobs that have ended, exactly once, whoever sees the end first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::job_cache::JobEntry;
@@ -70,7 +71,9 @@ impl Billing {
             self.retries.start(id, LedgerCall::Resolve, move || {
                 let (billing, job) = (billing.clone(), job.clone());
                 async move {
-                    let entry = billing.jobs.get(&job.id);
+                    // By now the id may be cached as that of another job.
+                    let is_its = |entry: &Arc<JobEntry>| entry.job.reservation == job.reservation;
+                    let entry = billing.jobs.get(&job.id).filter(is_its);
                     billing.resolve_once(&job, entry.as_deref(), end).await
                 }
             });
@@ -98,8 +101,9 @@ impl Billing {
         let settled = self.ledger.settle(job.reservation, resolution, status, now);
         let Some(charge) = settled.await? else {
             // Resolved already, or the confirmation is still on its way to the ledger.
-            let job = self.ledger.job(&job.id).await?;
-            if job.is_some_and(|job| job.resolution.is_some()) {
+            let is_resolved =
+                |now: Job| now.reservation == job.reservation && now.resolution.is_some();
+            if self.ledger.job(&job.id).await?.is_some_and(is_resolved) {
                 entry.map(JobEntry::set_resolved);
             }
             return Ok(());

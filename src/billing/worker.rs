@@ -150,13 +150,16 @@ impl Worker {
     }
 
     async fn prune(&self) {
+        let keep = || self.runtime.snapshot().config.jobs.keep;
+        let oldest_kept = before(self.billing.now(), keep());
+        self.billing.jobs.forget_before(oldest_kept);
         if !self.has_lease("housekeeping", PRUNE_EVERY * 2).await {
             return;
         }
         if let Err(error) = self.expire_removed_channels().await {
             log::debug!("channels that were removed: {error}");
         }
-        let keep = self.runtime.snapshot().config.jobs.keep;
+        let keep = keep();
         loop {
             let (ledger, now) = (self.billing.ledger(), self.billing.now());
             let pruned = ledger.prune(before(now, keep), now, MAX_PRUNED);

@@ -335,6 +335,7 @@ async fn assign(
     if let Confirmed::Done { .. } = confirmed {
         let job = &confirmation.job;
         log::info!("reservation {}: job {job} came of it", unknown.id);
+        billing.jobs.forget_others(job, unknown.id);
         if let Some(entry) = billing.job(job).await? {
             billing.settle(&entry, &listing.answer, config).await;
         }
