@@ -190,8 +190,14 @@ impl World<'_> {
             return;
         }
         let (number, task) = self.in_progress.remove(which % self.in_progress.len());
-        let held = self.channels.truth().held.remove(&number);
-        let gate = &self.gates[self.made[number].create.gate];
+        let create = self.made[number].create;
+        let held = {
+            let mut truth = self.channels.truth();
+            // A channel that it goes on to from there answers the same.
+            truth.next = Some((number, play, create.render));
+            truth.held.remove(&number)
+        };
+        let gate = &self.gates[create.gate];
         self.made[number].released_at = Some(gate.time_at(self.now()));
         // The gate may have given it up.
         let _ = held.map(|held| held.send(play));

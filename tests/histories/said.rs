@@ -73,10 +73,10 @@ fn say(truth: &mut Truth, play: Play, made: Option<usize>, channel: usize) -> Th
         }
         Play::NoId => json(200, r#"{"object":"video","status":"queued"}"#),
         Play::Again => {
-            let earlier = truth
-                .jobs
-                .iter()
-                .find(|job| job.channel == channel && job.told);
+            // An older one may have been pruned: after 32 days, by a gate whose clock is 30 days ahead.
+            let limit = truth.now.saturating_sub(46 * 3600 * 1000);
+            let mut jobs = truth.jobs.iter();
+            let earlier = jobs.find(|job| job.channel == channel && job.told && job.made >= limit);
             match earlier {
                 Some(job) => json(200, described(job, false, false)),
                 None => error(400, "invalid_value"),
