@@ -224,12 +224,16 @@ async fn the_line_of_a_repetition_names_the_job_of_the_first_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_command_tells_why_a_charge_was_not_to_be() {
     engines::on(Engine::durable(), async |engine| {
-        let stand = Stand::start(&ledger(&engine)).await;
+        let purchase = "answer_timeout: 1s\n    purchase: { currency: USD, factor: 0.85 }";
+        let replaced = [("answer_timeout: 1s", purchase)];
+        let stand = Stand::start_with(&ledger(&engine), &replaced).await;
         // The channel refuses it: nothing is owed.
         let refused = stand.create("[mock:400] a cat", Some("refused-1")).await;
         assert_eq!(refused.status, 400, "{}", engine.name());
         let text = "voided: nothing owed: refused";
-        stand.until_job("refused-1", text).await;
+        let told = stand.until_job("refused-1", text).await;
+        let cost = "  would have cost the account at the channel 0.68 USD\n";
+        assert!(told.contains(cost), "{told}");
         // What decides nothing is kept a moment later.
         let text = "channel mock answered 400: ";
         stand.until_job("refused-1", text).await;
@@ -252,6 +256,8 @@ async fn one_command_tells_why_a_charge_was_not_to_be() {
         assert_eq!(lost.status, 502);
         let told = stand.until_job("lost-1", "posted: 4.00 CNY owed").await;
         assert!(told.contains("channel mock did not answer: "), "{told}");
+        let cost = "  costs the account at the channel 0.68 USD\n";
+        assert!(told.contains(cost), "{told}");
         assert!(told.contains("outcome unknown: "), "{told}");
         assert!(told.contains("found in the channel's list"), "{told}");
 

@@ -291,8 +291,13 @@ fn to_text(record: &DisputeRecord) -> String {
         write(format_args!("  Idempotency-Key {key:?}\n"));
     }
     if let Some(cost) = &charge.purchase {
+        // A channel takes nothing for a create that it refused; whether for a job that failed is not known.
+        let verb = match record.state {
+            State::Voided => "would have cost",
+            _ => "costs",
+        };
         write(format_args!(
-            "  costs the channel's account {} {}\n",
+            "  {verb} the account at the channel {} {}\n",
             cost.amount, cost.currency
         ));
     }
