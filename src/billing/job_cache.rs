@@ -201,13 +201,13 @@ impl JobCache {
         self.insert_over(entry, |cached| cached.job.reservation != reservation)
     }
 
-    /// Adds `entry` to the younger half and returns it. If there is an entry of the same id, returns that one
-    /// instead.
+    /// Adds `entry` to the younger half and returns it. If that half has an entry of the same id, returns that
+    /// one instead.
     pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
         self.insert_over(entry, |_| false)
     }
 
-    /// Adds `entry` to the younger half and returns it. If there is an entry of the same id that is not
+    /// Adds `entry` to the younger half and returns it. If that half has an entry of the same id that is not
     /// `wrong`, returns that one instead.
     fn insert_over(
         &self,
