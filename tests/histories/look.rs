@@ -7,6 +7,7 @@ use crate::channel::Job;
 use crate::model::Scope;
 use crate::plan::{KEYS, Limit, Measure, Window, secret};
 use crate::requests::{Made, encoded};
+use crate::row::Row;
 use crate::support::client::Request;
 use crate::world::{Node, World};
 
@@ -70,8 +71,12 @@ impl World<'_> {
             // A gate that cannot reach its ledger tells the channel's id, as a reconciliation would: nobody
             // can say then that a job of another channel has it. When all is written, it is that job's.
             let maker = job.as_ref().map(|job| self.made[job.request].asked.key);
-            if let Some(maker) = maker.filter(|maker| self.has_failed_over && *maker != owner) {
-                if !all {
+            // An id whose record is gone may have become that of another job.
+            let had = |row: &Row| row.job.as_ref() == Some(&id);
+            let is_again = self.forgotten.iter().any(had);
+            let may_differ = is_again || self.has_failed_over;
+            if let Some(maker) = maker.filter(|maker| may_differ && *maker != owner) {
+                if !all && !is_again {
                     continue;
                 }
                 owner = maker;
