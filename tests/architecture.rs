@@ -84,6 +84,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "channel_task",
             "job_status",
             "poller",
+            "prune",
             "reconcile",
             "reachability",
             "worker",

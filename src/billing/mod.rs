@@ -14,6 +14,7 @@ mod job_status;
 mod matching;
 mod pending_writes;
 mod poller;
+mod prune;
 mod public_id;
 mod reachability;
 mod reconcile;

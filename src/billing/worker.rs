@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::channel_task::ChannelTask;
 use super::job_end::JobEnd;
 use super::poller::{Poller, Round};
+use super::prune::{MAX_PRUNED, prune_before};
 use super::reachability::Reachability;
 use super::reconcile::Reconciler;
 use super::reserve::Billing;
@@ -30,8 +31,6 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_secs(5);
 /// The interval between prunings of expired entries.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-/// The maximum number of entries that one step of pruning removes.
-const MAX_PRUNED: u32 = 1000;
 /// The shortest and the longest wait between two rounds of a channel's task.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -159,21 +158,10 @@ impl Worker {
         if let Err(error) = self.expire_removed_channels().await {
             log::debug!("channels that were removed: {error}");
         }
-        let keep = keep();
-        loop {
-            let (ledger, now) = (self.billing.ledger(), self.billing.now());
-            let pruned = ledger.prune(before(now, keep), now, MAX_PRUNED);
-            match pruned.await {
-                Ok(pruned) if pruned >= u64::from(MAX_PRUNED) => {
-                    // Let other users of the ledger have their turn.
-                    sleep(TICKS.0).await;
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    log::error!("old reservations were not pruned: {error}");
-                    break;
-                }
-            }
+        // The configuration may have been reloaded meanwhile.
+        let time = oldest_kept.min(before(self.billing.now(), keep()));
+        if let Err(error) = prune_before(&self.billing, time).await {
+            log::error!("old reservations were not pruned: {error}");
         }
     }
 
