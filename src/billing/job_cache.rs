@@ -116,8 +116,8 @@ impl JobEntry {
 #[derive(Debug, Default)]
 pub(crate) struct JobCache {
     halves: RwLock<[Map<Arc<str>, Arc<JobEntry>>; 2]>,
-    /// A time, in milliseconds since 1970, before which no cached job was created; 0 before the first search
-    /// for such jobs.
+    /// A lower bound of the creation times of the cached jobs, in milliseconds since 1970; 0 until old jobs
+    /// are searched for the first time.
     oldest: AtomicU64,
 }
 

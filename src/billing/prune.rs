@@ -9,14 +9,14 @@ use crate::clock::before;
 use crate::ledger::{State, Unavailable};
 use crate::policy::Timestamp;
 
-/// The maximum number of entries that one step of pruning removes.
+/// The maximum number of entries that one call to the ledger prunes.
 pub(super) const MAX_PRUNED: u32 = 1000;
 
 /// The pause after a step, in which other users of the ledger have their turn.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The time before a reservation without a job in which other reservations are kept, since a job of the
-/// channel's list may be theirs.
+/// The age difference up to which other reservations are kept for a reservation without a job: one day. A job
+/// in the channel's list may belong to any of them.
 const RIVALS_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Prunes the reservations from before `time`, except for those that reconciliation still needs.
@@ -33,9 +33,9 @@ pub(super) async fn prune_before(billing: &Billing, time: Timestamp) -> Result<(
     Ok(())
 }
 
-/// Returns the time before which reservations may be pruned, where those from before `time` are old enough.
-/// `oldest` is the time of the oldest reservation whose job is not known yet, if there is one: without the
-/// records of its rivals, their jobs would look like its own.
+/// Returns the time before which reservations may be pruned: `time`, or one day before `oldest` if that is
+/// earlier. `oldest` is the time of the oldest reservation whose job is not known yet, if there is one. Without
+/// the records of other reservations of its day, their jobs could be taken for its own.
 fn prunable_before(time: Timestamp, oldest: Option<Timestamp>) -> Timestamp {
     oldest.map_or(time, |oldest| time.min(before(oldest, RIVALS_WITHIN)))
 }

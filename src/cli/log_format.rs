@@ -191,7 +191,7 @@ fn append_escaped(line: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Appends a text that needs escapes within a JSON string. A function of its own, since few texts need it.
+/// Appends a text that needs escapes within a JSON string. It is a separate function because few texts need it.
 #[cold]
 fn append_with_escapes(line: &mut Vec<u8>, text: &str) {
     let quoted = serde_json::Value::from(text).to_string();
@@ -227,8 +227,8 @@ pub(super) fn quote_from(line: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Replaces what was written from `start` on by the same in quotes. A function of its own, since few values
-/// need it.
+/// Replaces what was written from `start` on by the same text in quotes. It is a separate function because few
+/// values need it.
 #[cold]
 fn replace_by_quoted(line: &mut Vec<u8>, start: usize) {
     let written = line.get(start..).unwrap_or_default();
