@@ -15,27 +15,39 @@ pub(super) const MAX_PRUNED: u32 = 1000;
 /// The pause after a step, in which other users of the ledger have their turn.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The age difference up to which other reservations are kept for a reservation without a job: one day. A job
-/// in the channel's list may belong to any of them.
-const RIVALS_WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// How long before a reservation without a job others may have been resolved whose records are kept for it: 32
+/// days. A job in the channel's list may belong to any of them, and their times may come from gates and
+/// channels whose clocks differ.
+const RIVALS_WITHIN: Duration = Duration::from_secs(32 * 24 * 3600);
 
-/// Prunes the reservations from before `time`, except for those that reconciliation still needs.
+/// Prunes the expired idempotency keys, and the reservations that were resolved before `time`, except for
+/// those that reconciliation still needs.
+///
+/// # Errors
+/// If the ledger cannot be used. If it cannot be asked which reservations have no job yet, the idempotency
+/// keys are pruned all the same, and no reservations.
 pub(super) async fn prune_before(billing: &Billing, time: Timestamp) -> Result<(), Unavailable> {
-    let (ledger, now) = (billing.ledger(), billing.now());
-    let unresolved = ledger.count_unresolved().await?;
-    let without_job = unresolved
-        .iter()
-        .filter(|open| matches!(open.state, State::Pending | State::Unknown));
-    let time = prunable_before(time, without_job.map(|open| open.oldest).min());
-    while ledger.prune(time, now, MAX_PRUNED).await? >= u64::from(MAX_PRUNED) {
+    let unresolved = billing.ledger().count_unresolved().await;
+    let time = match &unresolved {
+        Ok(unresolved) => {
+            let without_job = unresolved
+                .iter()
+                .filter(|open| matches!(open.state, State::Pending | State::Unknown));
+            prunable_before(time, without_job.map(|open| open.oldest).min())
+        }
+        Err(_) => Timestamp(0),
+    };
+    let now = billing.now();
+    while billing.ledger().prune(time, now, MAX_PRUNED).await? >= u64::from(MAX_PRUNED) {
         sleep(PAUSE).await;
     }
-    Ok(())
+    unresolved.map(drop)
 }
 
-/// Returns the time before which reservations may be pruned: `time`, or one day before `oldest` if that is
-/// earlier. `oldest` is the time of the oldest reservation whose job is not known yet, if there is one. Without
-/// the records of other reservations of its day, their jobs could be taken for its own.
+/// Returns the time before which resolved reservations may be pruned: `time`, or [`RIVALS_WITHIN`] before
+/// `oldest` if that is earlier. `oldest` is the time of the oldest reservation whose job is not known yet, if
+/// there is one. What was resolved later is kept: without these records, the jobs of others could be taken for
+/// its own.
 fn prunable_before(time: Timestamp, oldest: Option<Timestamp>) -> Timestamp {
     oldest.map_or(time, |oldest| time.min(before(oldest, RIVALS_WITHIN)))
 }
@@ -50,10 +62,11 @@ mod tests {
         let time = Timestamp(100 * DAY);
         for (oldest, expected) in [
             (None, 100),
+            (Some(140), 100),
             (Some(132), 100),
-            (Some(101), 100),
-            (Some(100), 99),
-            (Some(60), 59),
+            (Some(131), 99),
+            (Some(60), 28),
+            (Some(31), 0),
             (Some(0), 0),
         ] {
             let oldest = oldest.map(|day| Timestamp(day * DAY));

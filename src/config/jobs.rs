@@ -22,7 +22,7 @@ pub struct Jobs {
     pub unknown_grace: Duration,
     /// The time for which an idempotency key stays bound to its request.
     pub idempotency_for: Duration,
-    /// The time for which resolved reservations are kept; their totals are kept for ever.
+    /// The minimum time for which resolved reservations are kept; their totals are kept for ever.
     pub keep: Duration,
 }
 

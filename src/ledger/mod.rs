@@ -273,7 +273,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Sets the time of the next poll of the job of reservation `id`, if the job has not ended.
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable>;
 
-    /// Deletes expired idempotency keys, and reservations that were resolved before `before`. Adds the posted
+    /// Deletes expired idempotency keys, and reservations that were made and resolved before `before`, except
+    /// that a ledger in memory keeps a fixed number of resolved reservations instead. Adds the posted
     /// charges among them to the totals of the bill. Deletes at most `limit` keys and reservations in all,
     /// and returns how many it deleted.
     async fn prune(

@@ -105,6 +105,27 @@ async fn what_never_arrived_is_voided_after_the_grace_and_not_before() {
     .await;
 }
 
+/// The channel may have listed its job as a remix of an id that only the record had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remix_of_a_job_without_a_record_is_held() {
+    on(Engine::durable(), async |engine| {
+        let mut setup = resolving();
+        setup.ledger = engine.open();
+        let stand = setup.start().await;
+        let unlisted = ["drop-before", "list:500"].map(|name| name.parse().unwrap());
+        stand.mock.set_faults(unlisted.into(), None);
+        lost(&stand, KEY, "a cat").await;
+        engine.change("UPDATE reservation SET remix_of = 'video_pruned'");
+        lost(&stand, KEY, "a dog").await;
+        stand.mock.set_faults(vec![], None);
+        // The later one, which is no remix, is voided.
+        until_cents(&stand, [80, 0, 40]).await;
+        let held = engine.rows("SELECT remix_of, state FROM reservation WHERE state <> 'voided'");
+        assert_eq!(held, [["video_pruned", "unknown"]], "{}", engine.name());
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_prompt_of_two_keys_is_not_guessed() {
     on(Engine::all(), async |engine| {

@@ -112,6 +112,18 @@ impl Engine {
             }
         }
     }
+
+    /// Changes a ledger beside its gate.
+    pub fn change(&self, sql: &str) {
+        match self {
+            Self::Sqlite(_) => {
+                let db = Connection::open(self.file()).unwrap();
+                db.busy_timeout(Duration::from_secs(30)).unwrap();
+                db.execute_batch(sql).unwrap();
+            }
+            _ => drop(self.rows(sql)),
+        }
+    }
 }
 
 fn text(value: ValueRef<'_>) -> String {

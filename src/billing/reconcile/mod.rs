@@ -8,6 +8,7 @@
 mod evidence;
 mod list_reader;
 mod notices;
+mod owned;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::upstream::{job_status, list_page};
 use evidence::{candidate, first_answer, read_page, unseen_from};
 use list_reader::{ListReader, Listing, Next};
 use notices::Notices;
+use owned::OwnedJobs;
 
 /// The maximum number of reservations without a job that one round reads from the ledger.
 const MAX_UNMATCHED: u32 = 2000;
@@ -41,17 +43,13 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum difference between the clocks of a channel and of the gates, beyond the offset that the
 /// channel's answers show.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
-/// The maximum number of listed jobs that are remembered as belonging to a reservation.
-const MAX_OWNED: usize = 50_000;
 
 /// Reconciles a channel's unknown outcomes with its list, over several rounds.
 #[derive(Default)]
 pub(super) struct Reconciler {
     /// The reader of the list, while the list is being read.
     reader: Option<ListReader>,
-    /// The upstream ids of listed jobs that are known to belong to a reservation. The ledger is not asked
-    /// about these jobs again.
-    owned: HashSet<Arc<str>>,
+    owned: OwnedJobs,
     notices: Notices,
 }
 
@@ -60,6 +58,8 @@ pub(super) struct Reconciler {
 struct Unresolved {
     unmatched: Vec<Unmatched>,
     candidates: Vec<Candidate>,
+    /// The reservations for remixes of jobs whose records are gone.
+    sources_gone: HashSet<ReservationId>,
     /// The creation time from which on reservations may be missing here; `None` if none is missing.
     unseen_from: Option<Timestamp>,
 }
@@ -71,6 +71,7 @@ impl Unresolved {
         let unmatched = ledger.unmatched(task.name(), MAX_UNMATCHED).await?;
         let mut unresolved = Self {
             candidates: Vec::with_capacity(unmatched.len()),
+            sources_gone: HashSet::new(),
             unseen_from: unseen_from(&unmatched, MAX_UNMATCHED),
             unmatched,
         };
@@ -87,7 +88,11 @@ impl Unresolved {
         let unseen = [unresolved.unseen_from, unseen_from(&voided, MAX_VOIDED)];
         unresolved.unseen_from = unseen.into_iter().flatten().min();
         for unmatched in unresolved.unmatched.iter().chain(&voided) {
-            let candidate = candidate(unmatched, source(task, unmatched).await?);
+            let (source, has_record) = source(task, unmatched).await?;
+            if !has_record {
+                unresolved.sources_gone.insert(unmatched.id);
+            }
+            let candidate = candidate(unmatched, source);
             unresolved.candidates.push(match task.is_here(unmatched) {
                 true => candidate,
                 false => candidate.decided_elsewhere(),
@@ -126,6 +131,7 @@ impl Reconciler {
             self.reader = None;
             return Ok(Round::Complete);
         };
+        self.owned.forget_old();
         let reader = self.reader.take();
         let mut reader = reader.unwrap_or_else(|| ListReader::new(billing.now()));
         reader.note_unseen(unresolved.unseen_from);
@@ -157,6 +163,9 @@ impl Reconciler {
                 // The list of the address that is gone may have the job of this reservation.
                 Decision::Void { reservation }
                     if unresolved.get(reservation).is_some_and(|u| task.is_gone(u)) => {}
+                // The channel may list the job as a remix of an id that nobody knows any more.
+                Decision::Void { reservation }
+                    if unresolved.sources_gone.contains(&reservation) => {}
                 Decision::Void { reservation } => {
                     log::info!("reservation {reservation} on channel {name}: no job came of it");
                     billing.void_by_id(reservation, NOT_CREATED).await?;
@@ -192,7 +201,7 @@ impl Reconciler {
             reader.note_date(page.date.as_deref(), task.billing.now());
             let matcher = Matcher::new(&unresolved.candidates, rules(task, reader, false));
             let owned = &self.owned;
-            let wanted = |job: &ListedJob| !owned.contains(&job.id) && matcher.concerns(job);
+            let wanted = |job: &ListedJob| !owned.contains(job) && matcher.concerns(job);
             let page = read_page(page.page, &config.catalog);
             if let Next::End { complete } = reader.add(page, from, wanted) {
                 return Ok(Some(complete));
@@ -218,11 +227,12 @@ impl Reconciler {
             if ledger.job_of_channel(channel, id).await?.is_none() {
                 kept.push(listing);
             } else if let Some(owner) = ledger.reconciled(channel, id).await? {
-                let owner = candidate(&owner, source(task, &owner).await?);
+                let (source, _) = source(task, &owner).await?;
+                let owner = candidate(&owner, source);
                 let job = listing.job;
                 reader.note_reconciled(ReconciledJob { job, owner });
-            } else if self.owned.len() < MAX_OWNED {
-                self.owned.insert(listing.job.id);
+            } else {
+                self.owned.add(listing.job);
             }
         }
         reader.jobs = kept;
@@ -249,18 +259,23 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Returns the channel's id of the job that a reservation's request was to remix; `None` if the request was
-/// no remix.
+/// Returns the channel's id of the job that a reservation's request was to remix, `None` if the request was no
+/// remix; and whether that id is certain. It is not if the job has no record any more: then the public id, which
+/// most jobs have at their channel as well, is returned.
 async fn source(
     task: &ChannelTask,
     unmatched: &Unmatched,
-) -> Result<Option<Arc<str>>, Unavailable> {
+) -> Result<(Option<Arc<str>>, bool), Unavailable> {
     let Some(public) = &unmatched.remix_of else {
-        return Ok(None);
+        return Ok((None, true));
     };
     let entry = task.billing.job(public).await?;
+    let has_record = entry.is_some();
     let upstream_id = entry.map(|entry| entry.job.upstream_id.clone());
-    Ok(Some(upstream_id.unwrap_or_else(|| public.clone())))
+    Ok((
+        Some(upstream_id.unwrap_or_else(|| public.clone())),
+        has_record,
+    ))
 }
 
 fn rules(task: &ChannelTask, reader: &ListReader, complete: bool) -> Rules {
