@@ -165,7 +165,10 @@ impl Reconciler {
                     if unresolved.get(reservation).is_some_and(|u| task.is_gone(u)) => {}
                 // The channel may list the job as a remix of an id that nobody knows any more.
                 Decision::Void { reservation }
-                    if unresolved.sources_gone.contains(&reservation) => {}
+                    if unresolved.sources_gone.contains(&reservation) =>
+                {
+                    self.notices.log_source_gone(name, reservation);
+                }
                 Decision::Void { reservation } => {
                     log::info!("reservation {reservation} on channel {name}: no job came of it");
                     billing.void_by_id(reservation, NOT_CREATED).await?;

@@ -30,7 +30,7 @@ impl Notices {
             Decision::Unclaimed { job, .. } => (None, job),
             Decision::Assign { .. } | Decision::Void { .. } => return,
         };
-        if self.logged.len() >= LOGGED || !self.logged.insert((about, job.clone())) {
+        if !self.is_new(about, job.clone()) {
             return;
         }
         match decision {
@@ -65,6 +65,23 @@ impl Notices {
             ),
             Decision::Assign { .. } | Decision::Void { .. } => {}
         }
+    }
+
+    /// Logs once that reservation `id` is not voided, because the record of the job that its request was to
+    /// remix is pruned.
+    pub(super) fn log_source_gone(&mut self, channel: &str, id: ReservationId) {
+        if self.is_new(Some(id), "".into()) {
+            log::warn!(
+                "reservation {id} on channel {channel}: the list shows no job of it, but the job \
+                 that it was to remix has no record any more, so that its own may not be \
+                 recognised: it is held until jobs.expire_after"
+            );
+        }
+    }
+
+    /// Returns whether nothing was logged about `about` and `job` yet, and remembers both.
+    fn is_new(&mut self, about: Option<ReservationId>, job: Arc<str>) -> bool {
+        self.logged.len() < LOGGED && self.logged.insert((about, job))
     }
 
     /// Logs once that a channel's clock is wrong by more than the allowed skew; `ahead` is in
