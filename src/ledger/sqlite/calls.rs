@@ -18,13 +18,14 @@ use super::columns::{ChargeColumns, Columns as _, Values as _};
 use super::columns::{blob, columns, id, int, text_or_null, time_or_null};
 use super::correction::{correct, keep_uncorrected};
 use super::state::{Entry, WriterState, locked};
+use super::writer_db::WriterDb;
 use super::{claims, rows};
 use crate::policy::{Key, Timestamp};
 
 impl WriterState {
     pub(super) fn reserve(
         &mut self,
-        db: &Connection,
+        db: &WriterDb<'_>,
         draft: &Draft,
         key: &Key,
         now: Timestamp,
@@ -77,7 +78,12 @@ impl WriterState {
     }
 
     /// Writes the reservation of `draft`, unless one with its id exists. Returns whether it was written.
-    fn insert(&mut self, db: &Connection, draft: &Draft, now: Timestamp) -> rusqlite::Result<bool> {
+    fn insert(
+        &mut self,
+        db: &WriterDb<'_>,
+        draft: &Draft,
+        now: Timestamp,
+    ) -> rusqlite::Result<bool> {
         let charge = &draft.charge;
         let payer = &charge.payer;
         let claim = draft.claim.as_ref();
@@ -97,8 +103,7 @@ impl WriterState {
             request_id: text_or_null(draft.request_id.as_deref()),
         };
         let values = own.values().chain(ChargeColumns::from(&**charge).values());
-        let mut insert = db.prepare_cached(&INSERT)?;
-        let inserted = insert.execute(params_from_iter(values))?;
+        let inserted = db.with(&INSERT, |insert| insert.execute(params_from_iter(values)))?;
         if inserted == 0 {
             return Ok(false);
         }
@@ -121,17 +126,16 @@ impl WriterState {
 
     pub(super) fn confirm(
         &mut self,
-        db: &Connection,
+        db: &WriterDb<'_>,
         id: ReservationId,
         confirmation: &Confirmation,
         limits: &BindingLimits,
         now: Timestamp,
     ) -> rusqlite::Result<Confirmed> {
-        if let Some(outcome) = self.confirmed_before(db, id, confirmation)? {
-            return Ok(outcome);
-        }
-        let Some(entry) = self.open.get(&id) else {
-            return Ok(Confirmed::Closed);
+        let waiting = self.open.get(&id).filter(|entry| entry.waits());
+        let Some(entry) = waiting else {
+            let before = self.confirmed_before(db, id, confirmation)?;
+            return Ok(before.unwrap_or(Confirmed::Closed));
         };
         let (before, created) = (entry.charge.clone(), entry.created);
         let (mut after, mut limit_reached) = (before.clone(), None);
@@ -147,16 +151,8 @@ impl WriterState {
         };
         let job = &confirmation.job;
         let upstream_id = Some(&confirmation.upstream_id).filter(|id| *id != job);
-        let mut update = db.prepare_cached(
-            "UPDATE OR IGNORE reservation
-             SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5,
-                 answer_request_id = iif(?6 IS NULL, answer_request_id, ?7),
-                 answer_error = iif(?6 IS NULL, answer_error, NULL),
-                 answer_status = ifnull(?6, answer_status)
-             WHERE number = ?1",
-        )?;
         let place = self.last_place + 1;
-        let updated = update.execute(params![
+        let parameters = params![
             entry.number,
             &**job,
             place,
@@ -164,9 +160,12 @@ impl WriterState {
             upstream_id.map(|id| &**id),
             confirmation.channel_answer.status,
             confirmation.channel_answer.request_id.as_deref(),
-        ])?;
+            &*before.channel,
+        ];
+        let updated = db.with(CONFIRM, |update| update.execute(parameters))?;
         if updated == 0 {
-            return Ok(Confirmed::IdTaken);
+            let before = self.confirmed_before(db, id, confirmation)?;
+            return Ok(before.unwrap_or(Confirmed::IdTaken));
         }
         self.last_place = place;
         entry.state = State::Confirmed;
@@ -192,8 +191,8 @@ impl WriterState {
         })
     }
 
-    /// Returns the outcome of a confirmation that changes nothing, because the reservation is confirmed or
-    /// resolved already, or its job belongs to another reservation; `None` if the confirmation goes on.
+    /// Returns the outcome of a confirmation whose job has an owner already: this reservation or another one;
+    /// `None` if the job has no owner.
     fn confirmed_before(
         &self,
         db: &Connection,
@@ -201,20 +200,17 @@ impl WriterState {
         confirmation: &Confirmation,
     ) -> rusqlite::Result<Option<Confirmed>> {
         let entry = self.open.get(&reservation);
-        let waits = entry.is_some_and(|e| matches!(e.state, State::Pending | State::Unknown));
         let channel = entry.map_or(&confirmation.charge.channel, |entry| &entry.charge.channel);
         // A job stays with its reservation, even if the channel names it for a second request.
-        if let Some(number) = rows::owner(db, channel, &confirmation.upstream_id)? {
-            let mut read =
-                db.prepare_cached("SELECT id, job FROM reservation WHERE number = ?1")?;
-            let owner = |row: &Row<'_>| Ok((id(row, "id")?, row.get("job")?));
-            let owner = read.query_row([number], owner)?;
-            return Ok(Some(match owner {
-                (owner, job) if owner == reservation => Confirmed::Already { job },
-                _ => Confirmed::Taken,
-            }));
-        }
-        Ok((!waits).then_some(Confirmed::Closed))
+        let Some(number) = rows::owner(db, channel, &confirmation.upstream_id)? else {
+            return Ok(None);
+        };
+        let mut read = db.prepare_cached("SELECT id, job FROM reservation WHERE number = ?1")?;
+        let owner = |row: &Row<'_>| Ok((id(row, "id")?, row.get("job")?));
+        Ok(Some(match read.query_row([number], owner)? {
+            (owner, job) if owner == reservation => Confirmed::Already { job },
+            _ => Confirmed::Taken,
+        }))
     }
 
     pub(super) fn mark_unknown(
@@ -256,8 +252,7 @@ impl WriterState {
         why: &str,
         now: Timestamp,
     ) -> rusqlite::Result<Option<Arc<Charge>>> {
-        let waits = |entry: &Entry| matches!(entry.state, State::Pending | State::Unknown);
-        let Some(entry) = self.close(db, id, waits, State::Voided, why, now)? else {
+        let Some(entry) = self.close(db, id, Entry::waits, State::Voided, why, now)? else {
             return Ok(None);
         };
         self.count_resolved(&entry, Resolution::Voided);
@@ -340,6 +335,11 @@ impl WriterState {
 }
 
 impl Entry {
+    /// Returns whether the reservation has no job yet.
+    fn waits(&self) -> bool {
+        matches!(self.state, State::Pending | State::Unknown)
+    }
+
     fn mark_unknown(&mut self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
         let mut update = db.prepare_cached(
             "UPDATE reservation SET state = 'unknown', unknown_since_ms = ?2 WHERE number = ?1",
@@ -367,6 +367,21 @@ columns! {
         request_id,
     }
 }
+
+/// The statement that confirms a reservation, unless its job belongs to another reservation or the public id is
+/// taken.
+const CONFIRM: &str = "UPDATE OR IGNORE reservation
+     SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5,
+         answer_request_id = iif(?6 IS NULL, answer_request_id, ?7),
+         answer_error = iif(?6 IS NULL, answer_error, NULL),
+         answer_status = ifnull(?6, answer_status)
+     WHERE number = ?1 AND job IS NULL
+         AND (?5 IS NULL OR NOT EXISTS (
+             SELECT 1 FROM reservation
+             WHERE job = ?5 AND channel = ?8 AND upstream_id IS NULL))
+         AND NOT EXISTS (
+             SELECT 1 FROM reservation INDEXED BY reservation_upstream
+             WHERE channel = ?8 AND upstream_id = ifnull(?5, ?2))";
 
 /// The statement that inserts a reservation, unless one with its id exists.
 static INSERT: LazyLock<String> = LazyLock::new(|| {

@@ -26,6 +26,7 @@ mod state;
 mod sums;
 mod wal;
 mod writer;
+mod writer_db;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,7 @@ use self::readers::Readers;
 use self::state::{Running, WriterState, limits_of, locked};
 use self::wal::WriteAheadLog;
 use self::writer::Writer;
+use self::writer_db::WriterDb;
 use super::adjustment::AdjustmentSum;
 use super::charge::{Charge, Claim, Confirmation, Confirmed, Draft};
 use super::charge::{Reroute, Rerouted, ReservationId, Resolution};
@@ -101,7 +103,9 @@ impl SqliteLedger {
     async fn track(&self, key: &Key, now: Timestamp) -> Result<(), Unavailable> {
         let missing = locked(&self.counters).missing(key, None, now);
         if !missing.is_empty() {
-            let call = move |state: &mut WriterState, db: &_| state.track(db, missing.clone(), now);
+            let call = move |state: &mut WriterState, db: &WriterDb<'_>| {
+                state.track(db, missing.clone(), now)
+            };
             self.writer.call(call).await?;
         }
         Ok(())
@@ -133,7 +137,7 @@ impl Ledger for SqliteLedger {
         }
         // The reservation that uses up the limit, and its idempotency key, may not be on disk yet.
         self.writer
-            .call(|_: &mut WriterState, _: &_| Ok(()))
+            .call(|_: &mut WriterState, _: &WriterDb<'_>| Ok(()))
             .await?;
         Ok(reached())
     }
@@ -167,7 +171,7 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<(Reserved, Box<[u64]>), Unavailable> {
         let (draft, key) = (draft.clone(), limits_of(key));
-        let call = move |state: &mut WriterState, db: &_| {
+        let call = move |state: &mut WriterState, db: &WriterDb<'_>| {
             let reserved = state.reserve(db, &draft, &key, now)?;
             let used = locked(&state.counters).used_after(&reserved, &key, now);
             Ok((reserved, used))
@@ -185,7 +189,7 @@ impl Ledger for SqliteLedger {
             return Ok(None);
         }
         let (charge, limits) = (charge.clone(), limits.to_vec());
-        let call = move |state: &mut WriterState, db: &_| {
+        let call = move |state: &mut WriterState, db: &WriterDb<'_>| {
             reroute::channel_reached(state, db, &charge, &limits, now)
         };
         self.writer.call(call).await
@@ -193,7 +197,8 @@ impl Ledger for SqliteLedger {
 
     async fn reroute(&self, id: ReservationId, to: &Reroute) -> Result<Rerouted, Unavailable> {
         let to = to.clone();
-        let call = move |state: &mut WriterState, db: &_| reroute::reroute(state, db, id, &to);
+        let call =
+            move |state: &mut WriterState, db: &WriterDb<'_>| reroute::reroute(state, db, id, &to);
         self.writer.call(call).await
     }
 
@@ -205,14 +210,15 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
         let (confirmation, limits) = (confirmation.clone(), limits.clone());
-        let call = move |state: &mut WriterState, db: &_| {
+        let call = move |state: &mut WriterState, db: &WriterDb<'_>| {
             state.confirm(db, id, &confirmation, &limits, now)
         };
         self.writer.call(call).await
     }
 
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
-        let call = move |state: &mut WriterState, db: &_| state.mark_unknown(db, id, now);
+        let call =
+            move |state: &mut WriterState, db: &WriterDb<'_>| state.mark_unknown(db, id, now);
         self.writer.call(call).await
     }
 
@@ -222,7 +228,7 @@ impl Ledger for SqliteLedger {
         why: &'static str,
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
-        let call = move |state: &mut WriterState, db: &_| state.void(db, id, why, now);
+        let call = move |state: &mut WriterState, db: &WriterDb<'_>| state.void(db, id, why, now);
         self.writer.call(call).await
     }
 
@@ -233,8 +239,9 @@ impl Ledger for SqliteLedger {
         end: &'static str,
         now: Timestamp,
     ) -> Result<Option<Arc<Charge>>, Unavailable> {
-        let call =
-            move |state: &mut WriterState, db: &_| state.settle(db, id, resolution, end, now);
+        let call = move |state: &mut WriterState, db: &WriterDb<'_>| {
+            state.settle(db, id, resolution, end, now)
+        };
         self.writer.call(call).await
     }
 
@@ -289,7 +296,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn mark_deleted(&self, id: ReservationId, _now: Timestamp) -> Result<(), Unavailable> {
-        let call = move |state: &mut WriterState, db: &_| state.mark_deleted(db, id);
+        let call = move |state: &mut WriterState, db: &WriterDb<'_>| state.mark_deleted(db, id);
         self.writer.call(call).await
     }
 
@@ -304,7 +311,7 @@ impl Ledger for SqliteLedger {
 
     async fn heartbeat(&self, now: Timestamp, lost_after: Duration) -> Result<u64, Unavailable> {
         self.log.watch();
-        let call = move |state: &mut WriterState, db: &_| {
+        let call = move |state: &mut WriterState, db: &WriterDb<'_>| {
             adjustments::count_voids(state, db)?;
             state.mark_lost(db, now, lost_after)
         };
@@ -345,7 +352,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn set_next_poll(&self, id: ReservationId, at: Timestamp) -> Result<(), Unavailable> {
-        let call = move |state: &mut WriterState, db: &_| state.set_next_poll(db, id, at);
+        let call =
+            move |state: &mut WriterState, db: &WriterDb<'_>| state.set_next_poll(db, id, at);
         self.writer.call(call).await
     }
 
@@ -360,7 +368,7 @@ impl Ledger for SqliteLedger {
 
     async fn note(&self, id: ReservationId, note: &Note) -> Result<(), Unavailable> {
         let note = note.clone();
-        let call = move |_: &mut WriterState, db: &_| evidence::note(db, id, &note);
+        let call = move |_: &mut WriterState, db: &WriterDb<'_>| evidence::note(db, id, &note);
         self.writer.call(call).await
     }
 
@@ -372,7 +380,7 @@ impl Ledger for SqliteLedger {
 
     async fn note_load(&self, load: &ConfigLoad) -> Result<(), Unavailable> {
         let load = load.clone();
-        let call = move |_: &mut WriterState, db: &_| reloads::insert(db, &load);
+        let call = move |_: &mut WriterState, db: &WriterDb<'_>| reloads::insert(db, &load);
         self.writer.call(call).await
     }
 

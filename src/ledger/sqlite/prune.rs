@@ -15,6 +15,7 @@ use super::error::is_of_statement;
 use super::readers::Readers;
 use super::state::WriterState;
 use super::writer::Writer;
+use super::writer_db::WriterDb;
 use crate::ledger::Unavailable;
 use crate::policy::Timestamp;
 
@@ -27,7 +28,7 @@ pub(super) async fn run(
     limit: u32,
 ) -> Result<u64, Unavailable> {
     let old = readers.read(move |db| old(db, before, limit)).await?;
-    let call = move |_: &mut WriterState, db: &_| forget(db, &old, now, limit);
+    let call = move |_: &mut WriterState, db: &WriterDb<'_>| forget(db, &old, now, limit);
     writer.call(call).await
 }
 

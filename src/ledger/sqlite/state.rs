@@ -10,6 +10,7 @@ use super::super::counters::{Counter, Counters, Scope, Series};
 use super::super::job::{Job, State};
 use super::columns::{ChargeColumns, Columns as _, columns};
 use super::columns::{id, int, state, text, time, uint, unreadable};
+use super::writer_db::WriterDb;
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp, Window};
 
@@ -221,14 +222,10 @@ impl WriterState {
     }
 
     /// Writes the counters that have changed since they were last written, each one once.
-    pub(super) fn write_counters(&mut self, db: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn write_counters(&mut self, db: &WriterDb<'_>) -> rusqlite::Result<()> {
         if self.dirty.is_empty() {
             return Ok(());
         }
-        let mut update = db.prepare_cached(
-            "UPDATE counter SET used = ?7 WHERE scope = ?1 AND name = ?2 AND measure = ?3
-                 AND currency = ?4 AND window = ?5 AND window_start = ?6",
-        )?;
         let mut counters = locked(&self.counters);
         for scope in self.dirty.drain() {
             let (kind, name) = scope.parts();
@@ -249,7 +246,7 @@ impl WriterState {
                     ];
                     // Only the first charge of a window finds no row. An upsert, which first looks for the
                     // place to insert a row, costs a third more for all other charges.
-                    if update.execute(parameters)? == 0 {
+                    if db.with(UPDATE_COUNTER, |update| update.execute(parameters))? == 0 {
                         insert_counter(db, parameters)?;
                     }
                     counter.moved = false;
@@ -259,6 +256,11 @@ impl WriterState {
         Ok(())
     }
 }
+
+/// The statement that updates the row of a counter.
+const UPDATE_COUNTER: &str =
+    "UPDATE counter SET used = ?7 WHERE scope = ?1 AND name = ?2 AND measure = ?3
+     AND currency = ?4 AND window = ?5 AND window_start = ?6";
 
 /// Inserts the row of a counter, when it is written for the first time.
 fn insert_counter(db: &Connection, parameters: &[&dyn ToSql]) -> rusqlite::Result<()> {

@@ -3,19 +3,18 @@
 //! If a statement of a call fails, only that call fails: the transaction is rolled back, and the other
 //! calls run again without it. A transaction without a failure costs nothing extra.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::Unavailable;
 use super::error::{OpenError, is_of_statement, unavailable};
 use super::open::Opened;
 use super::state::{WriterState, locked};
+use super::writer_db::WriterDb;
 
 /// The maximum number of calls in one transaction, which bounds how long its first call waits.
 const BATCH: usize = 512;
@@ -38,25 +37,28 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(opened: Opened, state: WriterState) -> Result<Self, OpenError> {
+    pub(super) fn start(opened: Opened, mut state: WriterState) -> Result<Self, OpenError> {
         let (sender, inbox) = mpsc::channel(WAITING);
         let health = Arc::new(Mutex::new(Ok(())));
         let path = opened.path.clone();
-        let mut writer = WriterThread {
-            path: opened.path,
-            db: opened.db,
-            state,
-            stale: false,
-            health: health.clone(),
-            _lock: opened.lock,
-        };
-        writer
-            .state
-            .load(&writer.db)
+        state
+            .load(&opened.db)
             .map_err(|error| OpenError::of_sqlite(&path, &error))?;
+        let of_thread = health.clone();
         let thread = std::thread::Builder::new().name("ledger".into());
         let thread = thread
-            .spawn(move || writer.work(inbox))
+            .spawn(move || {
+                // The lock is released last, when the file is closed.
+                let (_lock, db) = (opened.lock, opened.db);
+                let writer = WriterThread {
+                    path: opened.path,
+                    db: WriterDb::new(&db),
+                    state,
+                    stale: false,
+                    health: of_thread,
+                };
+                writer.work(inbox);
+            })
             .map_err(|error| OpenError::of_system(&path, &error))?;
         Ok(Self {
             inbox: Some(sender),
@@ -70,7 +72,7 @@ impl Writer {
     pub(super) async fn call<T, F>(&self, run: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
-        F: FnMut(&mut WriterState, &Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&mut WriterState, &WriterDb<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let stopped = || Unavailable::permanent("its thread has stopped: restart the gate");
         let (reply, answer) = oneshot::channel();
@@ -91,7 +93,7 @@ impl Writer {
             return Ok(());
         }
         // Writes the first page of the database without changing it.
-        let probe = |_: &mut WriterState, db: &Connection| {
+        let probe = |_: &mut WriterState, db: &WriterDb<'_>| {
             let version = |row: &rusqlite::Row<'_>| row.get("user_version");
             let version: u32 = db.query_row("PRAGMA user_version", [], version)?;
             db.pragma_update(None, "user_version", version)
@@ -114,7 +116,7 @@ impl Writer {
 
 /// A call to the ledger that waits for the writing thread or runs in its transaction.
 trait Work: Send {
-    fn run(&mut self, state: &mut WriterState, db: &Connection) -> rusqlite::Result<()>;
+    fn run(&mut self, state: &mut WriterState, db: &WriterDb<'_>) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, outcome: &Result<(), Unavailable>);
 }
 
@@ -127,9 +129,9 @@ struct Call<T, F> {
 impl<T, F> Work for Call<T, F>
 where
     T: Send,
-    F: FnMut(&mut WriterState, &Connection) -> rusqlite::Result<T> + Send,
+    F: FnMut(&mut WriterState, &WriterDb<'_>) -> rusqlite::Result<T> + Send,
 {
-    fn run(&mut self, state: &mut WriterState, db: &Connection) -> rusqlite::Result<()> {
+    fn run(&mut self, state: &mut WriterState, db: &WriterDb<'_>) -> rusqlite::Result<()> {
         self.done = Some((self.run)(state, db)?);
         Ok(())
     }
@@ -150,14 +152,13 @@ where
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The thread that writes, with what it owns.
-struct WriterThread {
+struct WriterThread<'c> {
     path: PathBuf,
-    db: Connection,
+    db: WriterDb<'c>,
     state: WriterState,
     /// Whether the state in memory may differ from that on disk.
     stale: bool,
     health: Arc<Mutex<Result<(), Unavailable>>>,
-    _lock: File,
 }
 
 /// The reason why a transaction was not committed.
@@ -168,7 +169,7 @@ enum Failure {
     All(rusqlite::Error),
 }
 
-impl WriterThread {
+impl WriterThread<'_> {
     fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Work>>) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
@@ -275,11 +276,8 @@ impl WriterThread {
         Ok(())
     }
 
-    fn execute(&self, sql: &str) -> Result<(), Failure> {
-        let done = self
-            .db
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute([]));
+    fn execute(&self, sql: &'static str) -> Result<(), Failure> {
+        let done = self.db.with(sql, |statement| statement.execute([]));
         done.map(drop).map_err(Failure::All)
     }
 }

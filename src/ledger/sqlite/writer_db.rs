@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 
-use rusqlite::{Connection, Statement};
+use rusqlite::{Connection, PrepFlags, Statement};
 
 /// The connection of the writing thread, with statements that are found by the address of their text.
 ///
@@ -34,7 +34,10 @@ impl<'c> WriterDb<'c> {
     ) -> rusqlite::Result<T> {
         let mut statement = match self.take(sql) {
             Some(statement) => statement,
-            None => self.connection.prepare(sql)?,
+            None => {
+                let flags = PrepFlags::SQLITE_PREPARE_PERSISTENT;
+                self.connection.prepare_with_flags(sql, flags)?
+            }
         };
         let done = run(&mut statement)?;
         self.idle.borrow_mut().push((sql, statement));
