@@ -1,7 +1,5 @@
 //! Maps refusals to HTTP responses, in the shape of the API's errors.
 
-use std::fmt::Write as _;
-
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
@@ -231,7 +229,8 @@ pub(super) fn rate_limit_headers(
         Measure::ListCost | Measure::BilledCost | Measure::Cost => None,
     };
     let mut value = |number: u64, unit: &str| {
-        write!(buffer, "{number}{unit}").ok()?;
+        buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        buffer.extend_from_slice(unit.as_bytes());
         HeaderValue::from_maybe_shared(buffer.split().freeze()).ok()
     };
     let values = [

@@ -91,8 +91,6 @@ impl Response {
         key: &Key,
         (used, at): &(Box<[u64]>, Timestamp),
     ) -> Self {
-        // Room for the headers that the gate itself adds as well.
-        answer.headers.reserve(MAX_RATE_LIMITS + 4);
         let mut buffer = BytesMut::with_capacity(MAX_RATE_LIMITS * 8);
         for limit in policy::rate_limits(key, used, *at) {
             for (name, value) in rate_limit_headers(&limit, &mut buffer) {

@@ -95,9 +95,20 @@ pub(crate) fn passing_away(headers: &HeaderMap) -> HeaderMap {
     passing(headers, is_redirect_header_allowed)
 }
 
+/// The number of headers of a response to a client that need no further memory: a few of the channel's, and
+/// those that the gate adds, such as nine about rate limits.
+const RESPONSE_HEADERS: usize = 18;
+
 /// Selects the headers of a channel's answer that pass to the client.
 pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {
-    passing(headers, is_response_header_allowed)
+    // Few headers pass, and the gate adds its own: a new map costs less than a copy that must grow.
+    let mut passing = HeaderMap::with_capacity(RESPONSE_HEADERS);
+    for (name, value) in headers {
+        if is_response_header_allowed(name) {
+            passing.append(name, value.clone());
+        }
+    }
+    passing
 }
 
 fn passing(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
