@@ -190,7 +190,7 @@ impl FromStr for Multiplier {
 /// Formats a multiplier in the same way as an [`Amount`]: `0.85`, `1.00`, `7.251`.
 impl fmt::Display for Multiplier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A multiplier has at most 10^9 thousandths.
+        // A multiplier has at most 10^9 thousandths, so its amount is at most 10^15 nanos.
         Amount(self.thousandths * 1_000_000).fmt(f)
     }
 }

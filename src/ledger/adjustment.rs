@@ -1,4 +1,4 @@
-//! Adjustments of the bill: voids of posted charges, credits and debits, as operators record them.
+//! Adjustments of the bill, as operators record them: credits, debits, and voids of posted charges.
 //!
 //! An adjustment is never changed or deleted, and it changes no charge. It is a line of its own on the bill
 //! of the month in which it is recorded. A charge can be voided only once.
@@ -52,7 +52,8 @@ pub struct VoidedCharge {
     pub reserved: Timestamp,
     /// The public id of the reservation's job.
     pub job: Option<Arc<str>>,
-    /// The charge that was owed, without its prices and the purchase cost, which are not kept.
+    /// The charge that was owed. The ledger does not keep its prices and its purchase cost, so a void that is
+    /// read from the ledger has none.
     pub charge: Arc<Charge>,
 }
 
@@ -67,7 +68,7 @@ pub struct Adjustment {
     pub kind: AdjustmentKind,
 }
 
-/// The prefix of a void's id, which the reservation's id follows. No other adjustment's id begins with it.
+/// The prefix of a void's id; the rest is the reservation's id. No other adjustment's id has this prefix.
 pub const VOID_ID: &str = "void_";
 
 impl Adjustment {
@@ -164,7 +165,8 @@ pub enum VoidRefusal {
          (jobs.keep_days); `tollgate credit` takes off the bill what a pruned one has cost"
     )]
     NotFound,
-    /// The name is a client's id of a request, or a channel's id of a job. These are its charges.
+    /// The name is a request's id that its client chose, or a job's id at its channel: it does not identify
+    /// one charge. The list has the charges that were found by it.
     #[error(
         "that is no reservation's id and no job's that its client has, but the id of a request or a \
          channel's id of a job: see by `tollgate job` which charge is meant, and repeat this with its \

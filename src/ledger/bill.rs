@@ -1,8 +1,8 @@
 //! The bill of a span of time: its lines, as read from the ledger, and their totals.
 //!
-//! Every line has a date. The date of a charge is the time of its posting, and the date of an adjustment is
-//! the time at which it was recorded. So a month that is over gets no more lines, even if its charges are
-//! voided later.
+//! Every charge and every adjustment has one date, which decides the bill that it is on: the time at which
+//! the charge was posted, or the adjustment recorded. So a month that is over gets no more lines, even if
+//! its charges are voided later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -180,7 +180,7 @@ pub struct Draft {
     pub charge: Arc<Charge>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
-    /// The job that a remix is made from.
+    /// The public id of the job that a remix is made from; `None` where the request is no remix.
     pub remix_of: Option<Arc<str>>,
     /// The claim to the request's idempotency key; `None` where the request has no such key.
     pub claim: Option<Claim>,
@@ -207,7 +207,7 @@ pub struct Claim {
 pub struct FirstAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// The body, JSON.
+    /// The body, which is JSON.
     pub body: Bytes,
 }
 
@@ -218,7 +218,7 @@ pub struct Confirmation {
     pub job: Arc<str>,
     /// The job's id at its channel, unique there: up to 1 KiB of any text.
     pub upstream_id: Arc<str>,
-    /// The charge, corrected where the answer names another size or duration.
+    /// The charge, corrected where the channel reports another size or length than was reserved.
     pub charge: Arc<Charge>,
     /// The channel's answer to the create, where that answer confirms the job; an empty one where
     /// reconciliation confirms the job.

@@ -1,4 +1,4 @@
-//! The evidence of a charge for disputes, besides the facts that decide about the charge.
+//! The evidence for disputes: facts about a charge that decide nothing, and the whole record of a charge.
 
 use std::sync::Arc;
 
@@ -94,7 +94,8 @@ pub struct DisputeRecord {
     pub state: State,
     /// The time of the reservation.
     pub reserved: Timestamp,
-    /// The channels that refused the request before, each with the reason: `a:429, b:connect`.
+    /// The channels that refused the request before it was sent to the reservation's channel, each with the
+    /// reason: `a:429, b:connect`.
     pub refused_by: Option<Arc<str>>,
     /// The answer of the reservation's channel to the create.
     pub answer: ChannelAnswer,
@@ -106,7 +107,7 @@ pub struct DisputeRecord {
     pub job: Option<Arc<str>>,
     /// The job's id at its channel.
     pub upstream_id: Option<Arc<str>>,
-    /// The job that this job is a remix of.
+    /// The public id of the job that the request asked to remix; `None` where it asked for a new video.
     pub remix_of: Option<Arc<str>>,
     /// The `Idempotency-Key` of the client's request.
     pub idempotency_key: Option<Arc<str>>,

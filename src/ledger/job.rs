@@ -20,7 +20,7 @@ pub struct Job {
     pub address: Option<Arc<str>>,
     /// The time of the reservation that pays for the job.
     pub created: Timestamp,
-    /// The job that this job is a remix of.
+    /// The public id of the job that this job is a remix of.
     pub remix_of: Option<Arc<str>>,
     /// The resolution of the job's charge, if it has been resolved.
     pub resolution: Option<Resolution>,
@@ -121,7 +121,7 @@ pub const NOT_CREATED: &str = "not created";
 /// are followed was over. Nobody has found out whether there is a job.
 pub const NOT_FOUND_OUT: &str = "not found out";
 
-/// A reservation for which no answer of the channel has named a job, with the facts by which its job is
+/// A reservation whose request has got no answer that names a job, with the facts by which its job is
 /// recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmatched {
@@ -133,7 +133,7 @@ pub struct Unmatched {
     pub uncorrected: Option<Uncorrected>,
     /// The SHA-256 of the prompt.
     pub prompt: PromptDigest,
-    /// The job that the request asked to remix; `None` where it asked for a new video.
+    /// The public id of the job that the request asked to remix; `None` where it asked for a new video.
     pub remix_of: Option<Arc<str>>,
     /// The fingerprint of the request, if the reservation has claimed an idempotency key.
     pub fingerprint: Option<[u8; 32]>,

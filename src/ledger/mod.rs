@@ -2,8 +2,9 @@
 //!
 //! A charge is **two-phase**. [`Ledger::reserve`] makes the charge pending. [`Ledger::confirm`] ties the
 //! charge to the job that the channel created. [`Ledger::settle`] resolves the charge when that job has
-//! ended. [`Ledger::void`] voids the charge if the channel created no job. [`Ledger::mark_unknown`] marks
-//! the charge as unknown while nobody can tell whether the channel created a job.
+//! ended. [`Ledger::void`] voids the charge if no job was created, or none was found.
+//! [`Ledger::mark_unknown`] marks the charge as unknown while nobody can tell whether the channel created a
+//! job.
 //!
 //! ```text
 //!            reserve            confirm             settle
@@ -16,8 +17,8 @@
 //! Rules for every implementation:
 //! - `reserve` is **one atomic decision** over the idempotency key and all limits. The reservation is
 //!   durable when `reserve` returns. Never read a counter, compare it and write it in separate steps.
-//! - Every call can be repeated. A resolved reservation stays resolved, and the result of the repeated
-//!   call says that the call changed nothing.
+//! - Every call can be repeated. A resolved reservation stays resolved: `void` and `settle` return its charge
+//!   to the call that resolved it, or to that call's repetition if its answer was lost, and otherwise `None`.
 //! - A ledger reads no clock: the caller passes the time. The only exception is a lease, whose end a
 //!   database's own clock may decide.
 
@@ -98,7 +99,7 @@ pub const FARTHEST_POLL: u64 = 25 * 3600 * 1000;
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
     /// Returns the limit of `key` or its group that a request would exceed now; `None` where there is none.
-    /// `charge` is the charge of the request, if it is known.
+    /// `charge` is the charge of the request; where it is `None`, the request counts as 1 in every measure.
     ///
     /// The result is a hint, which spares the client an upload that [`Ledger::reserve`] would refuse. The
     /// call fails where the ledger can make no reservation, even if the key has no limits.
@@ -109,9 +110,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable>;
 
-    /// Looks up the progress of the request of the client key named `key` that has used `idempotency_key`.
-    /// Returns `None` where no request has used it, or its claim has expired. The result is a hint, like
-    /// that of [`Ledger::check`].
+    /// Looks up the progress of the request that has used `idempotency_key` with the client key named `key`.
+    /// Returns `None` where no request has used the idempotency key, or its claim has expired. The result is
+    /// a hint, like that of [`Ledger::check`].
     async fn claim(
         &self,
         key: &str,
@@ -119,9 +120,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<ClaimState>, Unavailable>;
 
-    /// Compares the new request that makes `claim` with the earlier request of the client key named `key`
-    /// that has used the same idempotency key. Returns `None` where no request has used it, or the earlier
-    /// claim has expired.
+    /// Compares the new request that makes `claim` with the earlier request that has used the same
+    /// idempotency key with the same client key, named `key`. Returns `None` where no request has used the
+    /// idempotency key, or the earlier claim has expired.
     async fn claimed(
         &self,
         key: &str,
@@ -129,7 +130,8 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Claimed>, Unavailable>;
 
-    /// Makes the charge of `draft` pending, if its idempotency key is free and no limit would be exceeded.
+    /// Makes the charge of `draft` pending, if the draft's idempotency key is free and no limit would be
+    /// exceeded.
     ///
     /// The idempotency key, if the draft has one, is checked first: the repetition of a request takes
     /// nothing from a limit. Then the limits of `key`, of its group and of the draft's channel are checked.
@@ -145,8 +147,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Reserves like [`Ledger::reserve`], and returns how much of each limit is used after the reservation.
     /// The amounts are those of the limits of `key`, then of the limits of its group, each in the unit of
-    /// the limit's measure. The list is empty where nothing was reserved, and where the answer to the
-    /// attempt that made the reservation was lost.
+    /// the limit's measure. The list is empty where nothing was reserved, and may be empty where an earlier
+    /// attempt, whose answer was lost, made the reservation.
     async fn reserve_counted(
         &self,
         draft: &Draft,
@@ -185,10 +187,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// charge stays reserved until that is found out. A reservation in another state is not changed.
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Voids a reservation for which the channel created no job. Nothing is owed, the limits get back what
-    /// the reservation took, and its idempotency key is free again. `why` is the outcome that operators
-    /// see, such as `refused`. Returns the charge, or `None` where the reservation has a job or was
-    /// resolved already.
+    /// Voids a reservation that has no job: the channel created none, or none was found. Nothing is owed,
+    /// the limits get back what the reservation took, and its idempotency key is free again. `why` is the
+    /// outcome that operators see, such as `refused`. Returns the charge, or `None` where the reservation
+    /// has a job or was resolved already.
     async fn void(
         &self,
         id: ReservationId,
@@ -217,9 +219,9 @@ pub trait Ledger: Send + Sync + 'static {
         upstream_id: &str,
     ) -> Result<Option<Job>, Unavailable>;
 
-    /// Looks up the reservation that reconciliation has tied to the job `upstream_id` on `channel`. Such a
-    /// reservation was unknown before, since no answer to its request named the job. Returns `None` where
-    /// the job has no reservation, or one that was confirmed by the answer to its request.
+    /// Looks up the reservation of the job `upstream_id` on `channel`, if the reservation was unknown before
+    /// it was tied to the job. Most likely reconciliation has tied it: an answer that names the job rarely
+    /// comes so late. Returns `None` where the job has no reservation, or one that never was unknown.
     async fn reconciled(
         &self,
         channel: &str,

@@ -9,8 +9,8 @@ use uuid::{NoContext, Uuid};
 use crate::policy::Timestamp;
 
 /// The id of a reservation: a UUID of version 7 (RFC 9562). It begins with the time, so a ledger adds new
-/// ids at the end of its index; ids without order would each touch another page. The rest is random, so
-/// gates need no common counter.
+/// ids at the end of its index; ids without order would each touch another page. The rest is random bits
+/// of the process and a count of its ids, so gates need no common counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId(pub u128);
 
@@ -40,8 +40,8 @@ impl ReservationId {
         Self(time | (*PROCESS >> u32::BITS << u32::BITS) | u128::from(low))
     }
 
-    /// Returns the id of the request for which this reservation was first made, where the client gave the
-    /// request no id: `req_` and the reservation's id. So one index finds both ids.
+    /// Returns `req_` and the reservation's id. This is the id of the request whose first reservation this
+    /// is, where the client gave the request no id. So one index finds both ids.
     pub fn request_id(self) -> String {
         self.with_digits(|digits| [REQUEST, digits].concat())
     }
@@ -53,8 +53,8 @@ impl ReservationId {
         use_digits(Uuid::from_u128(self.0).simple().encode_lower(&mut buffer))
     }
 
-    /// Parses an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it. Returns
-    /// `None` for any other text.
+    /// Parses an id as [`Display`](fmt::Display) or [`request_id`](Self::request_id) writes it; its digits
+    /// may also be in upper case. Returns `None` for any other text.
     pub fn read(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(REQUEST).unwrap_or(text);
         let is_id = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());

@@ -56,7 +56,7 @@ impl<'a> ChannelLimits<'a> {
         }
     }
 
-    /// Lists the limits, each with the channel as its scope, and with the currency if it counts a cost.
+    /// Lists the limits, each with the channel as its scope, and with the currency if its measure has one.
     pub(in crate::ledger) fn scoped(self) -> impl Iterator<Item = ScopedLimit> + use<'a> {
         let limits = self.limits.iter();
         limits.map(move |limit| {
@@ -65,10 +65,10 @@ impl<'a> ChannelLimits<'a> {
     }
 }
 
-/// The refusal of a request that would exceed a limit.
+/// The refusal of a request, or of the correction of a charge, that would exceed a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitReached {
-    /// The limit that the request would exceed.
+    /// The limit that would be exceeded.
     pub limit: Limit,
     /// The key, group or channel that the limit belongs to.
     pub scope: Scope,
@@ -76,10 +76,11 @@ pub struct LimitReached {
     pub currency: Option<Arc<str>>,
     /// The amount that is reserved or posted already in the window, in the unit of the limit's measure.
     pub used: u64,
-    /// The amount that the request would add to `used`, in the same unit. The sum exceeds the limit.
+    /// The amount that the request or the correction would add to `used`, in the same unit. The sum exceeds
+    /// the limit.
     pub takes: u64,
     /// The end of the window, in seconds since the epoch. `None` where waiting for it does not help, since
-    /// the window never ends, or the request alone exceeds the limit.
+    /// the window never ends, or `takes` alone exceeds the limit.
     pub resets: Option<u64>,
 }
 

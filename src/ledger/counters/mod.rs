@@ -2,12 +2,13 @@
 //!
 //! A counter is the sum of one measure over the reservations that one key, group or channel has in one
 //! window. A reservation counts in the window that contains the time at which it was made, by the clock of
-//! the gate that made it. So clocks that differ, or were wrong, fill their own windows and no others.
+//! the gate that made it. So a gate with a wrong clock counts in the windows of that clock's time, and
+//! changes no other sums.
 //!
 //! A series of counters is made when a limit first needs it, by summing up the existing reservations. From
 //! then on every reservation changes the series, even if no limit needs it any more. So a limit that is
-//! configured later, or again, counts what was charged before. Counters of windows that ended long ago are
-//! deleted. If a clock goes back to such a window, the reservations of the window are summed up again.
+//! configured later, or again, counts what was charged before. Counters of windows that ended more than an
+//! hour ago are deleted. If a clock goes back to such a window, its reservations are summed up again.
 
 mod correction;
 mod limit;

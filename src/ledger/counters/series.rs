@@ -11,8 +11,8 @@ pub(in crate::ledger) const KEPT: u64 = 3600;
 
 /// The largest sum that a counter can have: the maximum of an integer in the databases. No limit is higher.
 ///
-/// A larger sum is not known, so a counter that has reached this value stays there, even if charges are
-/// given back. It then refuses every request that costs something, and never counts too little.
+/// A counter that has reached this value stays there, even if charges are given back, since its true sum is
+/// not known any more. It then refuses every request that costs something, and never counts too little.
 pub(in crate::ledger) const MAX_COUNTED: u64 = i64::MAX as u64;
 
 /// The sum of one measure in one window.
@@ -41,10 +41,11 @@ impl Counter {
 pub(in crate::ledger) struct Series {
     pub(in crate::ledger) measure: Measure,
     pub(in crate::ledger) window: Window,
-    /// The currency of a billed or purchase cost: each currency has a series of its own.
+    /// The currency of a billed or purchase cost: each currency has a series of its own. `None` for other
+    /// measures.
     pub(in crate::ledger) currency: Option<Arc<str>>,
-    /// The beginning of the first window for which the series is complete: a later window without a
-    /// counter has a sum of zero.
+    /// The beginning of the first window for which the series is complete: where this window or a later one
+    /// has no counter, its sum is zero.
     pub(in crate::ledger) since: u64,
     /// Whether `since` has changed since it was last written to the database.
     pub(in crate::ledger) since_moved: bool,
@@ -121,7 +122,8 @@ impl Series {
         }
     }
 
-    /// Returns the counter of the window that contains `at`; `None` where nothing was taken in that window.
+    /// Returns the counter of the window that contains `at`; `None` where the series has none: nothing was
+    /// taken in that window, or its sum is not known.
     pub(super) fn counter(&mut self, at: Timestamp) -> Option<&mut Counter> {
         let place = self.place(self.window.start(at)).ok()?;
         self.counters.get_mut(place)

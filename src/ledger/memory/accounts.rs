@@ -12,15 +12,15 @@ use super::super::job::{Job, NOT_CREATED, NOT_FOUND_OUT, State, Unmatched};
 use crate::map::{Map, Set};
 use crate::policy::{Key, Measure, Timestamp};
 
-/// The maximum number of resolved reservations that are kept, so that their jobs can still be reached. The
-/// oldest are forgotten first.
+/// The maximum number of resolved reservations that are kept, so that their jobs can still be reached. Those
+/// that were resolved first are forgotten first.
 const RESOLVED_KEPT: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Accounts {
     /// The reservations in the order of their ids. Ids begin with the time, so reservations that are looked
-    /// up one after the other are near each other in memory. Boxed, since a map that grows moves its
-    /// entries.
+    /// up one after the other are near each other in memory. They are boxed, since a map that grows moves
+    /// its entries.
     pub(super) entries: BTreeMap<ReservationId, Box<Entry>>,
     /// The reservations with a job, by the job's public id.
     pub(super) jobs: Map<Arc<str>, ReservationId>,
@@ -36,7 +36,7 @@ pub(super) struct Accounts {
     pub(super) unmatched: Set<ReservationId>,
     /// The unresolved reservations with a job, by the time of the job's next poll.
     pub(super) running: BTreeSet<(Timestamp, ReservationId)>,
-    /// The resolved reservations, the oldest first.
+    /// The resolved reservations, in the order in which they were resolved.
     pub(super) resolved: VecDeque<ReservationId>,
     /// The reservations that were voided without a proof that no job was created, by the time of the void.
     pub(super) recently_voided: BTreeSet<(Timestamp, ReservationId)>,
@@ -64,7 +64,7 @@ pub(super) struct Entry {
     pub(super) deleted: bool,
 }
 
-/// The part of a reservation that is kept while it waits for its job.
+/// The facts by which the job of a reservation is found. [`Entry::waits`] says how long they are kept.
 #[derive(Clone)]
 pub(super) struct Waits {
     pub(super) prompt: PromptDigest,
@@ -74,8 +74,8 @@ pub(super) struct Waits {
     /// The time at which the reservation was voided without a proof that no job was created; `None` where
     /// it was not.
     pub(super) voided: Option<Timestamp>,
-    /// The size, seconds and costs of the charge before it was corrected, if it was, to those of the job
-    /// that reconciliation has matched.
+    /// The size, seconds and costs of the charge before the confirmation corrected them to those of the job;
+    /// `None` where it did not.
     pub(super) uncorrected: Option<Uncorrected>,
 }
 
@@ -112,7 +112,8 @@ impl Entry {
         }
     }
 
-    /// Returns the reservation's claim to an idempotency key, while the reservation waits for its job.
+    /// Returns the reservation's claim to an idempotency key; `None` where it made none, or where
+    /// [`Entry::waits`] is not kept any more.
     pub(super) fn claim(&self) -> Option<&Claim> {
         self.waits.as_ref()?.claim.as_ref()
     }
@@ -141,8 +142,8 @@ impl Entry {
         })
     }
 
-    /// Returns the facts by which the reservation's job is recognised, while it has no job or where
-    /// reconciliation has matched it.
+    /// Returns the facts by which the reservation's job is recognised; `None` where [`Entry::waits`] is not
+    /// kept any more.
     pub(super) fn unmatched(&self) -> Option<Unmatched> {
         let waits = self.waits.as_ref()?;
         Some(Unmatched {
@@ -160,7 +161,7 @@ impl Entry {
         })
     }
 
-    /// Returns how much the reservation takes from a counter of `measure`.
+    /// Returns the amount that the reservation adds to a counter of `measure`.
     fn takes(&self, measure: Measure) -> u64 {
         let counts = match self.state {
             State::Voided => false,

@@ -11,7 +11,8 @@ use super::accounts::{Accounts, Claimant, Entry};
 use crate::policy::{Key, Timestamp};
 
 impl Accounts {
-    /// Makes the charge of `draft` pending, if its idempotency key is free and no limit would be exceeded.
+    /// Makes the charge of `draft` pending, if the draft's idempotency key is free and no limit would be
+    /// exceeded.
     pub(super) fn reserve(&mut self, draft: &Draft, key: &Key, now: Timestamp) -> Reserved {
         if self.entries.contains_key(&draft.id) {
             return Reserved::Done;

@@ -38,13 +38,13 @@ pub type ReservationRow = (
 
 impl MemoryLedger {
     /// Locks the accounts, even if the mutex is poisoned. No panic can leave the accounts half-written, since
-    /// every change is made after its last fallible step.
+    /// every call makes its changes after its last step that can fail.
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists all reservations with their jobs, in the order of their ids. It is for tests: from the other
-    /// ledgers, they read the tables.
+    /// Lists all reservations with their jobs, in the order of their ids. It is for tests, which read the
+    /// tables of the other ledgers instead.
     #[doc(hidden)]
     pub fn reservations(&self) -> Vec<ReservationRow> {
         let accounts = self.accounts();
@@ -67,7 +67,7 @@ impl Ledger for MemoryLedger {
         charge: Option<&Charge>,
         now: Timestamp,
     ) -> Result<Option<LimitReached>, Unavailable> {
-        // Every request takes at least 1 of each measure.
+        // A request whose charge is not known yet counts as 1 in each measure.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
         let mut accounts = self.accounts();
         accounts.track_all(key, None, now);

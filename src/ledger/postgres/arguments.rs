@@ -130,7 +130,8 @@ impl PlacementValues<'_> {
     }
 }
 
-/// Limits as arrays, one for each field of a limit. Clients are told the first limit that they exceed.
+/// Limits as arrays, one for each field of a limit. Their order is kept: a refusal names the first limit
+/// that would be exceeded.
 #[derive(Default)]
 pub(super) struct LimitValues {
     pub(super) scopes: Vec<&'static str>,

@@ -32,7 +32,7 @@ pub(super) async fn connect(url: &Secret) -> Result<Client, Unavailable> {
 /// # Errors
 /// Where the database has no ledger of this program's version.
 pub(super) async fn read_only(client: &mut Client) -> Result<Transaction<'_>, Unavailable> {
-    // Read committed, whatever the database's default: then no read sees older data than an earlier read.
+    // Read committed, whatever the database's default: then each read sees all that was committed before it.
     let transaction = client
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)

@@ -322,7 +322,7 @@ fn confirmed(
 }
 
 /// Reads from a row how much of each limit of `key`, and then of its group, is used after a reservation.
-/// Returns an empty list where the row does not tell: the reservation is made, whatever can be read of it.
+/// Returns an empty list where these amounts cannot be read: the reservation is made all the same.
 fn counts(row: &Row, key: &Key) -> Box<[u64]> {
     let counts: Vec<i64> = column(row, "o_counts").unwrap_or_default();
     let told = key.limits.len() + key.group.limits.len();

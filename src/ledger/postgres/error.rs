@@ -34,7 +34,8 @@ pub(super) fn kind(error: &Error) -> Kind {
     let passing = [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
-        // Two attempts of one call, or two gates with one job, met: the next attempt sees the other.
+        // Two attempts of one call, or two gates with one job, wrote at the same time: the next attempt sees
+        // what the other wrote.
         SqlState::UNIQUE_VIOLATION,
         SqlState::UNDEFINED_TABLE,
         SqlState::UNDEFINED_FUNCTION,

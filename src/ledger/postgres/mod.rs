@@ -68,15 +68,15 @@ pub struct PostgresLedger {
     database: Database,
     /// The id of this ledger object, unique among all that use the database.
     instance: Id,
-    /// The semaphores that limit how many reservations of one key are made at a time. Without them, they
-    /// would wait for each other in the database and occupy every connection. Several keys share one.
+    /// The semaphores that limit how many reservations of one key are made at a time. Without this limit, a
+    /// key's reservations would wait for each other in the database and occupy every connection.
     key_slots: Vec<Semaphore>,
     names: RandomState,
     operations: Operations,
     orphans: Orphans,
 }
 
-/// The number of key slots.
+/// The number of semaphores (key slots) that limit the reservations of one key. Several keys share one.
 const KEY_SLOTS: usize = 64;
 /// The maximum time that a reservation waits for its key's slot.
 const KEY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -27,7 +27,7 @@ const ORPHAN_RETENTION: Duration = Duration::from_secs(3600);
 const MADE: &str = "SELECT id FROM tollgate.reservation \
      WHERE id = ANY ($1) AND state IN ('pending', 'unknown')";
 
-/// The orphans, which are voided if it turns out that they were made, with the times of their calls.
+/// The orphans, each with the time at which its `reserve` failed. They are voided if they were made.
 #[derive(Default)]
 pub(super) struct Orphans(Mutex<VecDeque<(ReservationId, Instant)>>);
 

@@ -43,7 +43,7 @@ impl FromSql<'_> for Id {
     }
 }
 
-/// Converts a number to `BIGINT`; a larger one becomes the maximum.
+/// Converts a number to `BIGINT`. A number above the maximum of that type becomes the maximum.
 pub(super) fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Applies the versioned schema, when the first gate connects to the database.
+//! Applies the versioned schema, when a gate first connects to the database.
 
 use std::cmp::Ordering;
 
@@ -129,10 +129,10 @@ async fn apply(client: &mut Client) -> Result<(), SchemaError> {
     Ok(transaction.commit().await?)
 }
 
-/// Checks that the database has the schema of the newest version, and changes nothing.
+/// Checks that the database has this program's version of the schema, and changes nothing.
 ///
 /// # Errors
-/// Where the database has another version: the error says what to do.
+/// Where the version cannot be read, or is another one: the error then says what to do.
 pub(super) async fn check_newest(transaction: &Transaction<'_>) -> Result<(), Unavailable> {
     let found = transaction.query_typed_one(VERSION, &[]).await;
     let newest = VERSIONS.len() as i32;

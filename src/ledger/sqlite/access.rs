@@ -1,4 +1,4 @@
-//! Restricts the ledger's files to their owner: they contain prompts, answers and charges.
+//! Restricts the ledger's files to their owner: they contain charges, and answers, which may repeat prompts.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,8 +20,8 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the access of other users to the ledger's files, which an earlier version or an operator has
-/// given them. Logs a warning if the folder's mode lets every user replace the files.
+/// Sets the mode of the ledger's files to 600 if an earlier version or an operator has given every user
+/// access to them. Logs a warning if the folder's mode lets every user replace the files.
 #[cfg(unix)]
 pub(super) fn restrict(path: &Path) {
     let name = path.display();
@@ -45,7 +45,7 @@ pub(super) fn restrict(path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn restrict(_: &Path) {}
 
-/// Returns the path of a file beside the database's, whose name has `suffix` added.
+/// Returns the database's path with `suffix` added, which is the path of a file beside the database.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -69,8 +69,8 @@ fn private() -> OpenOptions {
 
 /// Sets the mode of a file to 600 if users who are neither its owner nor in its group have access. Returns
 /// the old mode and the result of the change; `None` where no such user has access, or there is no file.
-/// Access for the group alone is left: no usual umask gives access to the group and none to the other
-/// users, so somebody has chosen that mode.
+/// Access for the group alone is left: the default umasks, 022 and 002, give access to the other users too,
+/// so somebody has chosen that mode.
 #[cfg(unix)]
 fn tighten(path: &Path) -> Option<(u32, io::Result<()>)> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -55,7 +55,8 @@ pub fn void(
     })
 }
 
-/// Records the credit or debit `wanted` in the ledger at `path`, as [`void`] does.
+/// Records the credit or debit `wanted` in the ledger at `path`, which a gate may be using. Waits for the
+/// database's lock for up to `within`.
 ///
 /// # Errors
 /// The errors are those of [`void`].
@@ -247,9 +248,10 @@ pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<AdjustmentSum>> {
 /// The maximum number of adjustments that are counted in one transaction.
 const MAX_COUNTED_AT_ONCE: u32 = 500;
 
-/// Gives the charges that were voided since the last call back to the limits of their keys and groups. Each
-/// charge is given back exactly once: the number of the last adjustment that was counted is written in the
-/// same transaction as the counters.
+/// Gives the charges that operators have voided since the last call back to the limits of their keys and
+/// groups; what exceeds [`MAX_COUNTED_AT_ONCE`] adjustments is left to the next call. Each charge is given
+/// back exactly once: the number of the last adjustment that was counted is written in the same transaction
+/// as the counters.
 pub(super) fn count_voids(state: &mut WriterState, db: &Connection) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT number, {COLUMNS} FROM adjustment

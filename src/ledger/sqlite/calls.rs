@@ -34,7 +34,8 @@ impl WriterState {
             return Ok(Reserved::Done);
         }
         let charge = &draft.charge;
-        // A reservation that was resolved long ago is looked up only where that matters.
+        // The reservation may exist and be resolved, if this call is repeated late. It is looked up only
+        // before a refusal.
         let known = |otherwise| {
             let mut read = db.prepare_cached("SELECT 1 FROM reservation WHERE id = ?1")?;
             let known = read.exists([blob(draft.id)])?;

@@ -285,8 +285,8 @@ pub(super) fn uint(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64
     u64::try_from(value).map_err(|_| unreadable(row, column, "a negative number"))
 }
 
-/// Converts a number to an integer of SQLite. A larger number becomes the maximum: it is beyond every
-/// limit, amount and time.
+/// Converts a number to an integer of SQLite. A number above the maximum of SQLite's integers becomes that
+/// maximum, which is beyond every limit, amount and time.
 pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

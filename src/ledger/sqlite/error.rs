@@ -9,7 +9,8 @@ use super::super::Unavailable;
 /// The reason why a ledger's file cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The folder of the file does not exist.
+    /// The folder of the file does not exist; for a command that needs an existing ledger, also where the
+    /// file itself does not exist.
     #[error(
         "{}: its folder does not exist: make it, or name another path for the ledger",
         .0.display()
@@ -117,11 +118,11 @@ impl OpenError {
     }
 }
 
-/// Tests whether an error concerns only its statement, or the row that the statement reads, and not the
-/// whole file. Other statements may well succeed after such an error.
+/// Tests whether the cause of an error is only its statement, or the row that the statement reads, and not
+/// the whole file. Other statements may well succeed after such an error.
 pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     let Some(code) = error.sqlite_error_code() else {
-        // A column holds a value that cannot be read as what it should be.
+        // The value of a column cannot be converted to the type that is read.
         return true;
     };
     matches!(
@@ -134,8 +135,8 @@ pub(super) fn is_of_statement(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Makes the error of a ledger in use, after SQLite's `error` for the database at `path`. It says what
-/// operators can do, and whether the failure may pass by itself.
+/// Makes the error of a ledger in use from SQLite's `error` for the database at `path`. The returned error
+/// says what operators can do, and whether the failure may pass by itself.
 pub(super) fn unavailable(path: &Path, error: rusqlite::Error) -> Unavailable {
     let code = error.sqlite_error_code();
     let remedy = match code {

@@ -129,13 +129,14 @@ impl Ledger for SqliteLedger {
     ) -> Result<Option<LimitReached>, Unavailable> {
         self.writer.ready().await?;
         self.track(key, now).await?;
-        // Every request takes at least 1 of each measure.
+        // A request whose charge is not known yet counts as 1 in each measure.
         let takes = |measure| charge.map_or(1, |charge| charge.takes(measure));
         let reached = || locked(&self.counters).reached(key, None, takes, now);
         if reached().is_none() {
             return Ok(None);
         }
-        // The reservation that uses up the limit, and its idempotency key, may not be on disk yet.
+        // The reservation that uses up the limit, and its idempotency key, may not be on disk yet: an empty
+        // call waits until they are.
         self.writer
             .call(|_: &mut WriterState, _: &WriterDb<'_>| Ok(()))
             .await?;

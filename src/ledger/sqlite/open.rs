@@ -71,7 +71,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     })
 }
 
-/// Reads from a database of the newest version, which a gate may be using.
+/// Reads from a database that has this program's version of the schema. A gate may be using the database.
 pub(super) fn read_only<T>(
     path: &Path,
     read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -80,9 +80,9 @@ pub(super) fn read_only<T>(
     read(&db).map_err(|error| OpenError::of_sqlite(&real, &error))
 }
 
-/// Writes in one transaction to a database of the newest version, which a gate may be using. A busy gate
-/// holds the write lock nearly all of the time, so this call tries often to take the lock, for up to
-/// `within`. The gate waits while this call holds the lock.
+/// Writes in one transaction to a database that has this program's version of the schema. A gate may be using
+/// the database. A busy gate holds the write lock nearly all of the time, so this call tries often to take
+/// the lock, for up to `within`. The gate waits while this call holds the lock.
 pub(super) fn write_beside<T>(
     path: &Path,
     within: Duration,
@@ -118,7 +118,7 @@ pub(super) fn write_beside<T>(
 /// The pause between two attempts of a writer beside the gate to take the lock.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
-/// Opens an existing database of the newest version, which a gate may be using.
+/// Opens an existing database that has this program's version of the schema. A gate may be using it.
 fn open_beside(path: &Path, access: OpenFlags) -> Result<(PathBuf, Connection), OpenError> {
     let real = path
         .canonicalize()
@@ -245,7 +245,7 @@ fn warn_of_cut_totals(db: &Connection, path: &Path) -> rusqlite::Result<()> {
 
 /// Makes the random id of this opening of the database.
 fn random() -> i64 {
-    // Only the random bits, and no sign, so that the id is easier to read.
+    // The id has only the random bits of the UUID and no sign, so that it is easier to read.
     let (_, low) = Uuid::now_v7().as_u64_pair();
     i64::try_from(low & (u64::MAX >> 2)).unwrap_or_default()
 }

@@ -57,7 +57,7 @@ columns! {
 
 const NANOS: u128 = 1_000_000_000;
 
-/// The sums of one line of the bill.
+/// The sums of one line of the totals.
 #[derive(Default)]
 struct Line {
     jobs: i64,

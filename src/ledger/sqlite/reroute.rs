@@ -12,7 +12,8 @@ use super::correction::correct;
 use super::state::{WriterState, locked};
 use crate::policy::{Limit, Timestamp};
 
-/// Finds the first of `limits`, those of its channel, that `charge` would exceed if it is taken at `at`.
+/// Finds the first of `limits` that `charge` would exceed if it was reserved at `at`. `limits` are those of
+/// the charge's channel.
 pub(super) fn channel_reached(
     state: &mut WriterState,
     db: &Connection,

@@ -19,8 +19,8 @@ use crate::policy::{Key, Measure, Timestamp, Window};
 pub(super) struct WriterState {
     /// The random id of this opening of the database.
     pub(super) run: i64,
-    /// The unresolved reservations, so that the calls of a job's life need no query to find them. Boxed,
-    /// since a map that grows moves its entries.
+    /// The unresolved reservations, so that the calls of a job's life need no query to find them. They are
+    /// boxed, since a map that grows moves its entries.
     pub(super) open: Map<ReservationId, Box<Entry>>,
     /// The keys with charges in each group, by the group's name.
     pub(super) payers: HashMap<Arc<str>, BTreeSet<Arc<str>>>,

@@ -63,7 +63,7 @@ impl WriterState {
             Scope::Channel(_) => ("channel", "purchase_currency"),
             Scope::Key(_) | Scope::Group(_) => ("\"group\"", "currency"),
         };
-        // Added up in two parts, as the totals are, since SQLite fails where a sum exceeds 63
+        // Amounts are added up in two parts, as the totals are, since SQLite fails where a sum exceeds 63
         // bits.
         let parts = |[whole, rest]: &[String; 2], start: &str, table, more| {
             format!(
@@ -135,9 +135,9 @@ impl WriterState {
 const VOIDS: &str = "(SELECT *, reserved_ms AS created_ms FROM adjustment WHERE kind = 'void' \
      AND number <= (SELECT number FROM adjustment_counted)) AS void";
 
-/// SQL expressions for the amount of a measure that a row takes.
+/// SQL expressions for the amount of one measure that a row adds to a counter.
 struct Expressions {
-    /// The amount that a reservation takes.
+    /// The amount of a reservation.
     own: &'static str,
     /// The amount of a line of the totals: its whole units, and the remainder in nanos.
     pruned: [&'static str; 2],

@@ -21,15 +21,15 @@ const BATCH: usize = 512;
 /// The maximum number of calls in the queue. Further calls wait until the queue has space.
 const WAITING: usize = 4096;
 
-/// The minimum number of calls in a transaction after which the next transaction is delayed (group commit).
+/// The number of calls in a transaction from which on the next transaction is delayed (group commit).
 ///
-/// Where this many calls came together, as many more are about to come. A sync costs as much for one call
-/// as for hundreds, so a busy gate saves syncs by the delay. A gate that is not busy has no delay.
+/// Where this many calls came together, about as many more will soon come. A sync costs as much for one
+/// call as for hundreds, so a busy gate saves syncs by the delay. A gate that is not busy has no delay.
 const GROUP_COMMIT_MIN: usize = 4;
 /// The time by which the next transaction is delayed, so that more calls share its sync.
 const GROUP_COMMIT_DELAY: Duration = Duration::from_micros(400);
 
-/// Sends calls to the writing thread.
+/// The sender of calls to the writing thread.
 pub(super) struct Writer {
     inbox: Option<mpsc::Sender<Box<dyn Work>>>,
     thread: Option<JoinHandle<()>>,
@@ -165,7 +165,7 @@ struct WriterThread<'c> {
 enum Failure {
     /// A statement of the call at this index of the batch failed. Other calls may succeed.
     Call(usize, rusqlite::Error),
-    /// The file cannot be written at all.
+    /// The file cannot be written at all, or the state cannot be loaded from it. No call can succeed.
     All(rusqlite::Error),
 }
 
@@ -250,7 +250,8 @@ impl WriterThread<'_> {
         {
             log::error!("{}", unavailable(&self.path, error));
         }
-        // Loaded at once, so that hints are right. If loading fails, it is repeated before the next batch.
+        // The state is loaded at once, so that hints are right. If that fails, it is loaded before the next
+        // batch.
         self.stale = self.state.load(&self.db).is_err();
     }
 
