@@ -126,8 +126,8 @@ impl ContentUrl {
     /// Resolves `location`, a redirect's `Location`, against the URL `from` of the server that sent it.
     ///
     /// # Errors
-    /// If the URL is not valid, the `content_hosts` of `channel` do not cover its host, or `channel` uses TLS
-    /// and the URL does not.
+    /// If the URL is not valid, the `content_hosts` of `channel` do not cover its host and port, or `channel`
+    /// uses TLS and the URL does not.
     pub fn resolve(
         location: &str,
         from: &ServerUrl,
@@ -233,8 +233,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
     };
     match (a, b) {
-        // For an address that embeds an IPv4 address, that address is reached: compatible, mapped,
-        // translated (RFC 6052) and 6to4.
+        // Mapped, translated (RFC 6052) and 6to4 addresses embed the IPv4 address that is reached, so that
+        // address decides. Other addresses in `::/32`, such as compatible ones, are not public.
         (0, 0) => (c, d, e) == (0, 0, 0) && f == 0xFFFF && v4(g, h),
         (0x64, 0xFF9B) => (c, d, e, f) == (0, 0, 0, 0) && v4(g, h),
         (0x2002, _) => v4(b, c),

@@ -73,14 +73,15 @@ pub struct Channel {
     pub limits: Vec<Limit>,
     /// The prices that the channel charges the gate's operator, if they are configured.
     pub purchase: Option<Purchase>,
-    /// The rules for ejecting the channel when it fails: it then gets no creates for a time.
+    /// The rules for ejecting the channel when it fails. During the pause that follows, it gets only the
+    /// creates that no other channel can take.
     pub ejection: EjectionRules,
     /// The probe that checks whether the channel works, if one is configured.
     pub probe: Option<Probe>,
 }
 
-/// The maximum time to wait for an answer after a write to a channel has failed, and for closing its
-/// connection.
+/// The maximum time to wait for an answer after a write to a channel has failed, to close a connection, and
+/// to discard the body of an answer that is not needed.
 pub const EARLY_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Channel {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::catalog::PriceList;
 use crate::money::Multiplier;
 
-/// The state of a channel that an operator has set.
+/// The state of a channel, as the configuration or an operator has set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChannelState {
     /// The channel takes creates.
@@ -49,13 +49,15 @@ pub enum PurchasePrice {
     Prices(BTreeMap<Arc<str>, PriceList>),
 }
 
-/// The rules for ejecting a channel whose answers show that it fails: it gets no creates for a time.
+/// The rules for ejecting a channel that fails or does not answer in time. During the pause that follows, the
+/// channel gets only the creates that no other channel can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EjectionRules {
     /// The number of consecutive failures and timeouts of creates, or of probes, that eject a channel; at
     /// least one.
     pub failures: u32,
-    /// The first pause of an ejected channel. Each failed trial doubles the pause, up to `max_pause`.
+    /// The first pause of an ejected channel. If the channel still fails after a pause, the next pause is
+    /// twice as long, up to `max_pause`.
     pub pause: Duration,
     /// The longest pause, at least `pause`.
     pub max_pause: Duration,

@@ -37,7 +37,8 @@ pub enum ParseUrlError {
     /// The URL's port is not from 1 to 65535.
     #[error("the URL's port is no number from 1 to 65535")]
     Port,
-    /// The URL's path has an empty segment, or one with other characters than letters, digits, `.-_~`.
+    /// The URL's path has a segment that is empty, `.` or `..`, or that has characters other than letters,
+    /// digits and `.-_~`.
     #[error(
         "the URL's path may hold segments of letters, digits, dots, dashes, \
          underscores and tildes only, such as /openai"

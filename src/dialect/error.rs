@@ -41,7 +41,7 @@ pub(super) const ERROR: &[(Field, &str)] = &[
 
 /// The code with which relays of the new-api family say, with status 400, that there is no such job.
 const TASK_NOT_EXIST: &str = "task_not_exist";
-/// The code with which OpenAI says that the account is spent.
+/// The code with which OpenAI says that the account's quota is spent.
 const INSUFFICIENT_QUOTA: &str = "insufficient_quota";
 
 impl ApiError {
@@ -134,7 +134,7 @@ impl Dialect {
     }
 
     /// Returns whether the answer to a create proves that nothing was created, by the table `PROOFS`. If not,
-    /// the outcome is found out from the channel's list, or stays unknown until somebody decides.
+    /// and if the answer names no job, the outcome is unknown: the job is looked for in the channel's list.
     pub fn proves_nothing_created(&self, status: u16, body: &[u8]) -> bool {
         let mut rows = PROOFS.iter();
         let row = rows.find(|(statuses, _)| statuses.contains(&status));
@@ -164,15 +164,16 @@ enum Proof {
 /// The evidence that proves, for each status, that a create made nothing. The first row that contains a
 /// status decides; a status in no row proves nothing.
 ///
-/// A row may err in one direction only. A refusal that is not recognised is held as unknown, and a job is
-/// looked for; but nobody pays for a job that is taken for a refusal. So whatever a gateway writes about
-/// the server behind it proves nothing: the gateway may have lost an answer, or have sent the request
-/// again, after its provider created the job.
+/// A row may err in one direction only. If a refusal is not recognised, its charge is held as unknown, and a
+/// job is looked for. But if the answer to a create that made a job were taken for a refusal, nobody would
+/// pay for the job. So whatever a gateway writes about the server behind it proves nothing: the gateway may
+/// have lost an answer, or have sent the request again, after its provider created the job.
 const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
     // Refused for what the request says or who sends it, before it is carried out (RFC 9110, section
     // 15.5): in any words, since servers in front write pages for these.
     (400..=405, Proof::Status),
-    // The content of an answer is negotiated once there is one, and filters of answers use this status.
+    // A server may negotiate the form of an answer after it has created the job, and filters of answers use
+    // this status, too.
     (406..=406, Proof::AnyError),
     (407..=407, Proof::Status),
     // Gateways answer with it when they give up waiting for the server behind them, in the API's words
@@ -185,22 +186,24 @@ const PROOFS: &[(RangeInclusive<u16>, Proof)] = &[
     (413..=415, Proof::Status),
     (417..=417, Proof::Status),
     (421..=422, Proof::Status),
-    // Another request failed, on which this one depended: a provider's.
+    // Another request failed on which this one depended, such as a gateway's request to its provider.
     (424..=424, Proof::None),
     // Wrong protocol, precondition required, too many requests, head too large, legal reasons.
     (426..=426, Proof::Status),
     (428..=429, Proof::Status),
     (431..=431, Proof::Status),
-    // nginx closed the connection without an answer, as the log of a gateway shows.
+    // The code that nginx logs for a connection that it closed without an answer. A gateway that sends it may
+    // have passed the request on.
     (444..=444, Proof::None),
     (451..=451, Proof::Status),
-    // The client went away, as AWS's balancers and nginx write it: they say so of a request that may have
-    // been passed on.
+    // The codes of AWS's load balancers (460) and nginx (499) for a client that closed its connection. The
+    // request may have been passed on.
     (460..=460, Proof::None),
     (499..=499, Proof::None),
     // All others mean the same as 400 (RFC 9110, section 15), if the API itself says so.
     (400..=499, Proof::AnyError),
-    // The method is not implemented. Relays write the other shapes with their provider's status.
+    // The method is not implemented. The other shapes prove nothing: relays write them with their provider's
+    // status.
     (501..=501, Proof::Envelope),
     // The API accepts no requests at the moment.
     (503..=503, Proof::Envelope),

@@ -13,7 +13,7 @@ use crate::catalog::MAX_SECONDS;
 /// The maximum length of an id, in bytes. A longer id counts as one that cannot be read.
 pub const MAX_ID: usize = super::pointers::MAX_TEXT;
 
-/// The value that stands for the digest of a listed prompt that is not valid Unicode. No prompt has this
+/// The value of [`JobAnswer::prompt`] for a listed prompt that is not valid Unicode. No prompt has this
 /// digest. The gate refuses such prompts, so a job with one was not created through the gate. (A job that is
 /// listed without a prompt may have been.)
 pub const UNREADABLE_PROMPT: [u8; 32] = [0; 32];
@@ -48,8 +48,8 @@ pub struct JobAnswer {
     pub error_message: Option<Box<str>>,
     /// Whether the channel says that the job is deleted (`true`), or is not (`false`).
     pub deleted: Option<bool>,
-    /// The byte range of the status in the document, with its quotes; `None` if the channel's word is also
-    /// the word for clients.
+    /// The byte range of the status in the document, with its quotes, if clients get another word than the
+    /// channel's; otherwise `None`.
     pub(crate) status_span: Option<Range<usize>>,
     /// The byte ranges of the id in the document, with its quotes, under each of its names.
     pub(crate) id_spans: [Option<Range<usize>>; 2],
@@ -232,7 +232,7 @@ fn time(selection: &Selection<'_>, field: Field) -> Option<u64> {
 }
 
 /// Returns the whole number of a field, written as a number or as a text; `None` for other values. A
-/// fraction must consist of zeros, except that of a time, which is dropped.
+/// fraction must consist of zeros; only the fraction of a time may have other digits, and is dropped.
 fn whole(selection: &Selection<'_>, field: Field) -> Option<u64> {
     let (Value::Text(text) | Value::Word(text)) = selection.value(field)? else {
         return None;

@@ -9,8 +9,8 @@ use super::job::JobAnswer;
 use super::pointers::Selection;
 use super::reader::{Events, Progress, Reader};
 
-/// The maximum number of jobs of one page that are kept. A channel that is asked for a hundred and sends
-/// more jobs than this is not read to the end.
+/// The maximum number of jobs of one page that are kept. The gate requests a hundred at most; a page with
+/// this many entries is not read to its end.
 pub const MAX_ENTRIES: usize = 10_000;
 
 /// A page of a channel's list.
@@ -104,7 +104,7 @@ impl<'d> ListReader<'d> {
         let mut page = listing.page;
         page.whole = whole;
         page.last = page.jobs.last().and_then(|job| job.id.clone());
-        // The id before the end of a page that was cut is not where the next page begins.
+        // If the page was cut, its `last_id` would skip the jobs that were not read.
         if whole && !listing.last_id.is_empty() {
             page.last = Some(std::mem::take(&mut listing.last_id).into());
         }

@@ -1,17 +1,17 @@
 //! The dialects of the Videos API that channels speak: their status words, the places of values in an
 //! answer, and the shapes of their errors. Pure: bytes in, values out.
 //!
-//! A [`Dialect`] is data. Today its status words can be configured. The rest are the forms that upstreams of
-//! the API were found to write: OpenAI's first, then those of relays and self-hosted servers. No code outside
-//! of this module depends on a vendor.
+//! A [`Dialect`] is data. Today only its status words can be configured. The places of values and the shapes
+//! of errors are the same for all channels: OpenAI's, and those that relays and self-hosted servers were
+//! found to write. No code outside of this module depends on a vendor.
 //!
 //! Answers are read leniently (`reader.rs` says why), as a stream of members of which only the meaningful
 //! ones are kept: [`JobAnswer`] of one job, [`ListReader`] of a page of any length, [`ApiError`] of an
 //! error. What an answer proves is decided here as well, by [`Dialect::job_status`] and
 //! [`Dialect::proves_nothing_created`].
 //!
-//! Clients see OpenAI's words: if a channel has another word, [`JobAnswer::rewritten`] replaces it by
-//! OpenAI's, and leaves all other bytes as they are.
+//! Clients see the status words of [`Status::public_name`] and public ids: [`JobAnswer::rewritten`] replaces
+//! the channel's word and ids by these, and leaves all other bytes as they are.
 
 mod blame;
 mod error;
@@ -62,8 +62,8 @@ impl Dialect {
     }
 }
 
-/// Feeds arbitrary bytes to all readers of answers, cut in two at `cut`. For fuzzers, which look for
-/// panics.
+/// Feeds arbitrary bytes to all readers of answers; the reader of lists gets them in two pieces, cut at
+/// `cut`. For fuzzers, which look for panics.
 pub fn read_anything(bytes: &[u8], cut: usize) {
     let dialect = Dialect::default();
     let _ = JobAnswer::read(bytes, &dialect).map(|job| job.rewritten(bytes, Some("a"), Some("b")));

@@ -1,11 +1,13 @@
-//! Reads JSON as it streams in: reports the structure to a listener, keeps nothing, and accepts anything
-//! that another program's encoder can have written.
+//! Reads JSON as it streams in: reports the structure to a listener, keeps no more than the key or word that
+//! it is reading, and accepts anything that another program's encoder can have written.
 //!
 //! The gate reads the bodies of its clients strictly, with [`crate::json`], because it must read them as the
 //! channel does. This module reads the answers of channels, and money depends on reading as much of them as
 //! possible. One value that no decoder accepts (a lone surrogate in a prompt, `1e400`, `NaN`, a thousand
 //! brackets) does not make its neighbours unreadable. So:
-//! - Strings that are not valid Unicode and words that are not numbers are reported as unreadable.
+//! - Strings that are not valid Unicode are reported as unreadable.
+//! - A word outside of quotes is reported as it stands, such as `NaN`; as unreadable only if it is too long
+//!   or not UTF-8.
 //! - Unwanted values are skipped by their quotes and brackets, to any depth, in constant memory.
 //! - Only broken structure ends the reading: a missing colon, a bracket that closes the other kind, the end
 //!   of the input in the middle.
@@ -38,8 +40,8 @@ pub(super) trait Events {
     /// Ends a wanted string: `readable` says whether all of it could be decoded, `span` is its byte range
     /// in the input, with its quotes.
     fn text_end(&mut self, readable: bool, span: Range<usize>);
-    /// Handles a wanted number, `true`, `false`, `null` or another word, `None` if it is too long. `span` is
-    /// its byte range in the input.
+    /// Handles a wanted number, `true`, `false`, `null` or another word, `None` if it is too long or not
+    /// UTF-8. `span` is its byte range in the input.
     fn word(&mut self, word: Option<&str>, span: Range<usize>);
 }
 
@@ -247,8 +249,9 @@ impl Reader {
         1
     }
 
-    /// Reads a key and its colon, from the opening quote on, if the piece has all of it and nothing is escaped:
-    /// nearly every key is like that, and read several times as fast as by its states.
+    /// Reads a key and its colon, from the opening quote on, and returns the number of bytes read; `None` if
+    /// the piece does not have all of them, or the key has an escape. Nearly every key can be read in this
+    /// way, which is several times as fast as the state machine.
     fn plain_key(
         &mut self,
         piece: Piece<'_>,
@@ -309,7 +312,8 @@ impl Reader {
         let rest = piece.from(from);
         let end = rest.iter().position(|byte| ends_word(*byte));
         let length = end.unwrap_or(rest.len());
-        // A number consists of ASCII bytes, so a word that is not UTF-8 has no meaning, cut or not.
+        // A number consists of ASCII bytes. So a word is of no use if its bytes are not UTF-8, or if the end
+        // of the piece cuts one of its characters.
         match piece.decode(from..from + length) {
             Ok(word) => keep(&mut self.word, &mut self.too_long, word),
             Err(_) => self.too_long = true,

@@ -1,4 +1,5 @@
-//! Decodes the inside of a JSON string as it streams in, and goes on after parts that cannot be decoded.
+//! Decodes the inside of a JSON string as it streams in, and finds the string's end even if a part of it
+//! cannot be decoded.
 
 use std::ops::Range;
 use std::str::Utf8Error;
@@ -28,8 +29,8 @@ impl<'a> Piece<'a> {
         self.bytes.get(at..).unwrap_or_default()
     }
 
-    /// Returns the text between the quote at `from` and the next one; `None` if the piece does not have all of
-    /// it, or if it has an escape or is not valid UTF-8.
+    /// Returns the text between the quote at `from` and the next one; `None` if the piece does not have all
+    /// of it, if the text has an escape, or if the piece is not valid UTF-8 up to the text's end.
     pub(super) fn plain_text(self, from: usize) -> Option<&'a str> {
         let rest = self.from(from + 1);
         let length = memchr2(b'"', b'\\', rest)?;
@@ -52,7 +53,7 @@ impl<'a> Piece<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text {
     escape: Escape,
-    /// A high surrogate that was read, and whose low surrogate was not yet.
+    /// A high surrogate whose low surrogate has not been read yet.
     high: Option<u16>,
     /// The first bytes of a character that the edge of a chunk has cut.
     carry: [u8; 4],

@@ -148,8 +148,8 @@ const KNOWN: &[(Status, &[&str])] = &[
 /// The maximum length of a status word, in bytes. A longer word counts as unknown.
 pub const MAX_WORD: usize = 64;
 
-/// Normalizes a word, so that words that differ in case and in how they are joined are equal:
-/// `IN_PROGRESS`, `In Progress` and `in-progress`.
+/// Normalizes the spelling of a status word: `IN_PROGRESS`, `In Progress` and `in-progress` all become
+/// `in_progress`.
 fn normal(word: &str) -> String {
     let byte = |byte: u8| match byte {
         b' ' | b'-' => '_',

@@ -40,7 +40,8 @@ pub enum Error {
     /// The body ended before its object was complete.
     #[error("The JSON body ended before its object was complete; send the whole body.")]
     Incomplete,
-    /// There is more whitespace between two values than the limit allows.
+    /// There is more whitespace than the limit allows before the first scalar value, between two of them, or
+    /// after the last.
     #[error(
         "The JSON body has more than {limit} bytes of whitespace in one place; send it without padding."
     )]

@@ -42,8 +42,8 @@ mod tests;
 pub use error::{Error, Expected};
 pub use scanner::Scanner;
 
-/// The limits of a JSON body. They also bound the scanner's memory: `members` times `key_bytes`, and `depth`
-/// times a few words.
+/// The limits of a JSON body. They also bound the scanner's memory: about `members` times `key_bytes` bytes
+/// for keys, and a few machine words for each open level and each member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The maximum number of levels of objects and arrays, the outermost included.

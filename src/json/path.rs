@@ -20,7 +20,8 @@ pub(super) struct Path {
 pub(super) struct Container {
     pub(super) is_array: bool,
     pub(super) is_empty: bool,
-    /// The number of keys that the objects around the container have had so far.
+    /// The index in `Path::keys` of the container's first key: the number of keys before it, which belong to
+    /// the objects around the container.
     first_key: usize,
     /// The length of the container's own name in bytes.
     name: usize,
@@ -37,7 +38,8 @@ impl Path {
         self.open.last().is_some_and(|top| top.is_array)
     }
 
-    /// Returns the name of the current field, or of its container where none has begun.
+    /// Returns the name of the current field; before the first field of the innermost container, the
+    /// container's name.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -27,7 +27,7 @@ pub struct Scanner {
     /// The index of the current byte in the chunk. An error is raised while this byte is the offending
     /// one.
     at: usize,
-    /// The index in the chunk behind the last raw byte of a field that was passed to the sink.
+    /// The index in the chunk of the first byte of the current raw field that the sink has not got yet.
     handed: usize,
     /// The offset in the body from which on no byte is safe; `None` if all bytes scanned so far are safe.
     hold: Option<u64>,

@@ -10,7 +10,7 @@ pub(super) struct Text {
 /// The byte that follows a run of unescaped characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// No byte: the input is at its end, and the string may go on.
+    /// No byte: the chunk ends within the string.
     More,
     /// The quote that ends the string.
     Quote,
@@ -80,7 +80,7 @@ impl Text {
 struct Utf8 {
     /// The number of bytes of the character that are still to come.
     missing: u8,
-    /// The range of the next byte.
+    /// The range of values that the next byte may have: from `low` to `high`.
     low: u8,
     high: u8,
 }

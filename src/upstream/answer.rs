@@ -42,7 +42,7 @@ pub(super) fn retry_after(head: &ResponseHeader) -> Option<u64> {
 
 /// Reads the number of seconds after which an answer invites another request: by `retry-after-ms`, which
 /// OpenAI's API sends and its SDKs read first, or by `Retry-After`, as a number or as a date, from which
-/// `now` is subtracted. `None` where the answer has neither.
+/// `now` is subtracted. `None` where the answer has neither of them in a readable form.
 fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |value: &HeaderValue| Some(value.to_str().ok()?.trim().to_owned());
     let milliseconds = headers.get(&RETRY_AFTER_MS).and_then(text);
@@ -60,8 +60,8 @@ fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     )
 }
 
-/// Parses a number without a sign, and rounds up a fraction, which some channels write; `None` where the text
-/// is not such a number.
+/// Parses a whole number that is not negative; `None` where the text is not one. Some channels write a
+/// fraction: then the whole number before the decimal point is parsed, and one is added.
 fn rounded_up(number: &str) -> Option<u64> {
     match number.split_once('.') {
         Some((whole, _)) => whole.parse::<u64>().ok()?.checked_add(1),

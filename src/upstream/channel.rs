@@ -194,7 +194,8 @@ impl LiveChannel {
         self.operation.note(event, began, &self.spec.ejection, now)
     }
 
-    /// Ends the channel's ejection at once. Returns the change; `None` where the channel was not ejected.
+    /// Ends the channel's ejection at once, and sets its numbers of failures to zero. Returns the change;
+    /// `None` where the channel was not ejected.
     pub(super) fn restore(&self, now: Timestamp) -> Option<Change> {
         self.operation.restore(now)
     }

@@ -30,7 +30,8 @@ pub(crate) enum NoChannel {
     Unserved,
     /// Channels serve the model, but none that the key may use.
     NotForKey,
-    /// The channels that serve the model and that the key may use are drained, or switched off.
+    /// The channels that serve the model and that the key may use are drained, or switched off. For a pinned
+    /// channel: it is drained or switched off, or the key may not use it.
     Closed,
     /// The channels that serve the model take `seconds` only in this JSON type.
     OtherSecondsType(SecondsType),

@@ -81,8 +81,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a failure of the channel `name` that concerns only the job `id`. Logs `what` once for each
-    /// combination of `id`, `kind` and `status`, which is the status of the channel's answer.
+    /// Counts an answer of the channel `name` that is a failure for the job `id` alone. Logs `what` once for
+    /// each combination of `id`, `kind` and `status`, which is the status of the channel's answer.
     pub(crate) fn job_failed(
         &self,
         name: &str,
@@ -145,7 +145,7 @@ impl UpstreamClient {
     }
 
     /// Counts and logs `answer` if its body is compressed, since the gate cannot read it. If it answers a
-    /// create, the job is found later in the channel's list of jobs.
+    /// create, the job is looked for later in the channel's list of jobs.
     pub(crate) fn note_encoding(&self, channel: &LiveChannel, answer: &Answer) {
         if answer.is_encoded() {
             let name = &channel.spec().name;
@@ -156,8 +156,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts the status word of `job` if its meaning is not known, and logs each such word once. The job
-    /// counts as still running until the configuration maps the word.
+    /// Counts the status word of `job` if its meaning is not known, and logs each such word once; see
+    /// [`LiveChannel::is_new_word`]. The job counts as still running until the configuration maps the word.
     pub(crate) fn note_status_word(&self, channel: &LiveChannel, job: &JobAnswer) {
         let Some(word) = &job.unknown_word else {
             return;

@@ -25,8 +25,8 @@ use pingora::protocols::{
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The maximum number of buffered bytes, of the head and the body behind it, after uncorking. Copying more
-/// of the body would cost more than a separate write.
+/// The maximum number of bytes that the head and the first bytes of the body may have together to be joined
+/// in one write. Copying more of the body would cost more than a separate write.
 const JOINED: usize = 8 * 1024;
 
 /// Makes a fresh HTTP/1.1 session buffer what is written to it until [`uncork`] is called. Returns an HTTP/2
@@ -48,7 +48,8 @@ pub(crate) fn cork(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     HttpSession::H1(Http1Session::new_with_options(stream, peer))
 }
 
-/// Stops the buffering that [`cork`] began: the buffered bytes are sent with the next flush.
+/// Stops the buffering that [`cork`] began. The buffered bytes are sent with the next flush, or before a
+/// write that is too long to be joined with them.
 pub(crate) fn uncork(session: &HttpSession) {
     if let HttpSession::H1(session) = session
         && let Some(stream) = corked(session)
@@ -130,7 +131,8 @@ impl AsyncWrite for Corked {
         self.inner.is_write_vectored()
     }
 
-    /// Drops the buffered bytes: a connection is shut down where a request is given up.
+    /// Shuts the connection down without sending the buffered bytes: this happens where a request is given
+    /// up.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }

@@ -97,8 +97,8 @@ impl FailureLog {
         is_news
     }
 
-    /// Records a failure that concerns only the job with the public id `job`: successes of its channel do not
-    /// end it. Returns whether the failure is to be logged: once for each job, kind and status.
+    /// Records a failure for the job with the public id `job` alone. Later successes of the channel do not
+    /// end such a failure. Returns whether the failure is to be logged: once for each job, kind and status.
     pub(super) fn job_failed(&self, job: &str, kind: &'static str, status: u16) -> bool {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.insert((job.into(), kind, status))

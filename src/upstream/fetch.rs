@@ -176,7 +176,8 @@ impl UpstreamClient {
     /// Reads the rest of the answer of `exchange`, of which at most `max_bytes` bytes of body are kept.
     ///
     /// # Errors
-    /// Where the channel breaks off its answer. The error has been counted and logged.
+    /// Where the channel breaks off its answer, or does not end it in time. The error has been counted and
+    /// logged.
     pub(crate) async fn finish(
         &self,
         channel: &LiveChannel,

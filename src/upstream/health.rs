@@ -1,10 +1,12 @@
 //! Decides when a channel is ejected, for how long, and what ends the ejection. Pure: the caller passes
 //! the time.
 //!
-//! An ejected channel rests: it gets creates only where no other channel can take them. The reason of an
-//! ejection decides what ends it. For a channel that could not be reached, it is a connection. For one
-//! that failed, it is a successful trial after the pause. For one that refuses the gate's account, it is
-//! an operator, a successful probe or a created job.
+//! An ejected channel rests: it gets creates only where no other channel can take them. An operator can end
+//! every ejection; what else ends it depends on its reason. If the channel could not be connected to, any
+//! connection ends it. If the channel refuses the gate's account, a successful probe or a created job does.
+//! If its probes fail, a successful probe does. Except where the account is refused, a create that was sent
+//! after the ejection ends it, too, if the channel creates the job or refuses the create for a fault of the
+//! request. Normally this create is the trial after the pause.
 
 use std::time::Duration;
 
@@ -28,7 +30,8 @@ pub enum EjectionReason {
     Account,
     /// The channel answered that its rate limit is reached.
     RateLimited,
-    /// The channel answered creates with a 5xx, or closed the connection instead.
+    /// The channel answered creates with an error of its own, such as a 5xx, or with a success that names no
+    /// job, or closed the connection instead.
     Failed,
     /// The channel did not answer creates in time.
     TimedOut,
@@ -116,7 +119,7 @@ pub(super) enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ejection {
     pub(crate) reason: EjectionReason,
-    /// The beginning of the ejection.
+    /// The beginning of the ejection; if the ejection was prolonged, the time of the last prolongation.
     at: Timestamp,
     /// The end of the pause; `None` where the pause has no time limit.
     pub(crate) until: Option<Timestamp>,
@@ -148,7 +151,9 @@ pub(super) struct Health {
     /// The number of failures of probes in a row.
     probe_failures: u32,
     ejection: Option<Ejection>,
-    /// The end of the last ejection. Failures of requests that began before that time are ignored.
+    /// The time at which the last ejection ended, or an operator last restored the channel; zero if neither
+    /// has happened. While the channel is not ejected, failures of requests that began before this time are
+    /// ignored.
     returned: Timestamp,
 }
 
@@ -197,7 +202,8 @@ impl Health {
         }
     }
 
-    /// Ends the channel's ejection at once. Returns the change; `None` where the channel was not ejected.
+    /// Ends the channel's ejection at once, and sets its numbers of failures to zero. Returns the change;
+    /// `None` where the channel was not ejected.
     pub(super) fn restore(&mut self, now: Timestamp) -> Option<Change> {
         (self.failures, self.probe_failures) = (0, 0);
         self.returned = now;
@@ -249,8 +255,9 @@ impl Health {
         }
     }
 
-    /// Returns whether a request that began at `began` began after the ejection, or there is no ejection. A
-    /// request that began before the ejection only shows how the channel was then.
+    /// Returns whether a request that began at `began` began after the ejection. Also returns `true` if there
+    /// is no ejection, or if the clock was set back to a time before it. A request that began before the
+    /// ejection only shows how the channel was then.
     fn began_after_ejection(&self, began: Timestamp, now: Timestamp) -> bool {
         let at = self.ejection.map(|ejection| ejection.at);
         at.is_none_or(|at| began >= at || now < at)
@@ -312,7 +319,8 @@ impl Health {
         if failed_again {
             return self.eject(reason, Some(until), now);
         }
-        // Requests that were under way together count as one failure, and not as another pause.
+        // Requests that were under way together count as one failure: the pause ends later, but does not
+        // count as another one.
         let longer = Ejection {
             reason,
             until: Some(until),

@@ -13,7 +13,8 @@ use crate::policy::Timestamp;
 /// it reached.
 const FULL_FOR_MS: u64 = 1000;
 
-/// The state of a channel while its configuration is in force: as operators set it, its health and limits.
+/// The runtime state of a channel while its configuration is in force: the state that operators set, the
+/// channel's health, and the time until which a limit of the channel counts as reached.
 #[derive(Debug)]
 pub(super) struct Operation {
     /// The state that operators have set, encoded by [`code`].
@@ -39,7 +40,7 @@ pub struct ChannelStatus {
     /// The end of the pause, which may lie in the past; `None` where the channel is not ejected, or its
     /// pause has no time limit.
     pub until: Option<Timestamp>,
-    /// The number of requests in flight at the channel.
+    /// The number of requests in flight at this address of the channel.
     pub in_flight: usize,
 }
 

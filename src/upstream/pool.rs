@@ -163,8 +163,9 @@ impl Idle {
     }
 }
 
-/// The background task that closes idle connections that cannot be used any more. It ends with the Tokio
-/// runtime that it was started on; the next connection that is kept then starts another one.
+/// The background task that closes idle connections that cannot be used any more. It ends when no connection
+/// is left, or with the Tokio runtime that it was started on; the next connection that is kept then starts
+/// another task.
 struct Sweeper(Weak<Idle>);
 
 impl Sweeper {

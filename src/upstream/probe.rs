@@ -1,4 +1,4 @@
-//! Probes a channel: sends a cheap request to see whether it can be used, before anybody depends on it.
+//! Probes channels: sends a cheap request to a channel, whose answer shows whether creates can be sent there.
 
 use std::sync::Arc;
 

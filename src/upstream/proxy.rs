@@ -68,7 +68,7 @@ impl Tunnel {
     /// Makes a connector to `server` through `proxy`, which connects within `limit` or fails.
     pub(super) fn new(proxy: &EgressProxy, server: &ServerUrl, limit: Duration) -> Self {
         let (host, port) = (&server.host, server.port);
-        // The port always stands there, and an IPv6 address in brackets (RFC 9112, section 3.2.3).
+        // The target always names a port, and an IPv6 address is in brackets (RFC 9112, section 3.2.3).
         let target = match host.contains(':') {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),

@@ -20,7 +20,7 @@ use crate::policy::{Measure, Timestamp, Window};
 pub(crate) enum CreateOutcome {
     /// The channel created a job.
     Created,
-    /// The channel answered with an error. The values are what the error is about, and the wait before the
+    /// The channel answered with an error. The values are the cause of the error, and the wait before the
     /// next request that the answer asks for, if any.
     Refused(Blame, Option<Duration>),
     /// The channel gave no whole answer in time.
@@ -38,8 +38,8 @@ pub enum ChannelControl {
     Restore,
 }
 
-/// Returns the reason why a channel did not take a create, if its answer is about the channel; `None` if the
-/// answer is about the request.
+/// Returns the reason why a channel did not take a create, if the cause of its error answer is the channel;
+/// `None` if the cause is the request.
 pub(crate) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Declined> {
     let status = answer.status.as_u16();
     match channel.spec().dialect.blame(status, &answer.body) {
@@ -107,7 +107,7 @@ impl UpstreamClient {
     }
 
     pub(super) fn note(&self, channel: &LiveChannel, event: Event, began: Timestamp) {
-        // The clock is read only where it matters.
+        // The clock is read only if the event can change the channel's health.
         if !channel.is_settled(event) {
             let change = channel.note(event, began, self.clock.now());
             self.changed(channel, change);
