@@ -22,8 +22,8 @@ pub struct Catalog {
 
 /// A model on offer: its sizes and durations, with their prices.
 ///
-/// It has at least one size and one duration; the defaults are among them, and the longest duration at
-/// the highest price is a valid [`Amount`](crate::money::Amount).
+/// It has at least one size and one duration; the defaults are among them, and the cost of the longest
+/// duration at the highest price is a valid [`Amount`](crate::money::Amount).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Model {
     name: Arc<str>,

@@ -15,8 +15,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::calendar::format_rfc3339;
 use crate::sha256::Sha256;
 
-/// A certificate chain (the own certificate first) with its private key. `Debug` prints only the validity,
-/// and nothing of the key.
+/// A certificate chain (the end-entity certificate first) with its private key. `Debug` prints only the
+/// validity, and nothing of the key.
 #[derive(Clone)]
 pub struct TlsIdentity(Arc<Inner>);
 
@@ -181,7 +181,7 @@ impl TlsIdentity {
         self.0.key.secret_der()
     }
 
-    /// Returns the validity of the own certificate, the first of the chain.
+    /// Returns the validity of the end-entity certificate, the first of the chain.
     pub fn validity(&self) -> Validity {
         self.0.validity
     }

@@ -16,10 +16,11 @@ pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(millis(span)))
 }
 
-/// The clock of a gate: the time of day, by which limits, windows and the ages of jobs are judged. Each time
-/// that the core gets comes from this clock. Deadlines do not use it; they use a monotonic clock.
+/// The clock of a gate: the time of day, by which limits, windows and the ages of jobs are judged. The core
+/// reads no clock: it is given the times of this one. Deadlines do not use it; they use a monotonic clock.
 ///
-/// The default is the machine's clock. Tests use manual clocks; gates whose times should differ get one each.
+/// The default is the machine's clock. Tests use manual clocks, and give each gate a clock of its own if the
+/// times of the gates are to differ.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     /// The manual clock; `None` for the machine's clock.
@@ -103,7 +104,7 @@ fn since_first_asked() -> Duration {
     FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// Returns the time of day by the machine's clock.
+/// Returns the time of day by the machine's clock; 1970 if that clock shows an earlier time.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp(since.map_or(0, millis))

@@ -26,8 +26,9 @@ pub enum Kind {
     File,
     /// An empty file input of a browser: `filename=""`. Its data must be empty too.
     EmptyFile,
-    /// A JSON value that is not a string (number, literal, array or object), passed on raw. An object
-    /// whose members the sink knows by bracket names is reported as those fields instead.
+    /// A JSON value that is not a string (number, literal, array or object), passed on raw. An array or
+    /// object is reported in this way only if it is empty or deeply nested. Otherwise its elements or
+    /// members are fields of their own, under bracket names.
     Json,
 }
 

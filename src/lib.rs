@@ -11,10 +11,10 @@
 //!
 //! ```text
 //!  client ──head──▶ gate::request_head  type, length, cheap limits
-//!         ──body──▶ inspect             scanner ▶ fields ▶ policy: what is safe goes on at once
-//!                   inspect::holdback   what is not safe yet, and always the last bytes
+//!         ──body──▶ inspect             scanner ▶ fields ▶ policy: safe bytes are forwarded at once
+//!                   inspect::holdback   holds back all other bytes, and always the last ones
 //!         ──end───▶ inspect.finish      ▶ Permit ▶ ledger.reserve ▶ the last bytes ──▶ channel
-//!         ◀─answer─ gate::create_end    2xx with a job confirms, a clear no voids, else unknown
+//!         ◀─answer─ gate::create_end    2xx with a job confirms, proof of no job voids, else unknown
 //!  polls  ◀───────▶ gate::retrieve      completed posts, failed or cancelled voids
 //!  videos ◀───────▶ gate::content       downloads as they come; gate::delete notes deletions
 //!                   billing::poller     polls jobs that no client polls
@@ -36,7 +36,7 @@
 //! | [`catalog`] | models, sizes, seconds, list prices; a quote |
 //! | [`certificate`] | X.509 certificates and private keys from PEM |
 //! | [`policy`] | what a key may ask for, how much of it and until when; permits and refusals; CORS |
-//! | [`clock`] | the time of day, which tests can set, and spans; time limits of waits use `Instant` |
+//! | [`clock`] | the time of day, which tests can set, and a monotonic time; deadlines use `Instant` |
 //! | [`form`] | the fields of a create body, as the scanners pass them on |
 //! | [`multipart`], [`json`] | the strict push scanners |
 //! | [`image`] | the type and pixel size of a picture, from its first bytes |

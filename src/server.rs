@@ -68,8 +68,8 @@ pub struct StillInProgress {
 }
 
 /// Starts a server for `gate` on `listener`, a socket that is already listening. Must be called on a Tokio
-/// runtime. `listen` chooses TLS or unencrypted HTTP/2 (h2c), and `bounds` the maximum number of
-/// connections. A path outside of the Videos API is answered with 404.
+/// runtime. `listen` enables TLS, or unencrypted HTTP/2 (h2c) if there is no TLS. `bounds` has the maximum
+/// number of connections. A path that is no route of the gate is answered with 404.
 ///
 /// # Errors
 /// If the socket or the certificate cannot be used.
@@ -105,7 +105,7 @@ pub fn serve(
             let identity = read_identity(tls).map_err(io::Error::other)?;
             let validity = identity.validity();
             if let Err(not_valid) = validity.check(gate_now) {
-                // Useless to clients that check it, but better than none for the others.
+                // The server starts nevertheless: clients that do not check the validity can use it.
                 log::error!("{}: {not_valid}", tls.cert.display());
             }
             metrics.certificates.set_listener(validity.not_after);
@@ -197,8 +197,8 @@ struct Bounded {
     connections: Arc<InProgress>,
     /// The maximum number of connections.
     max_connections: usize,
-    /// The receiver of a value that becomes true when all connections must close, even those with unsent
-    /// responses.
+    /// The receiver of a value that becomes true when the remaining HTTP/2 connections must close, even
+    /// those with unsent responses.
     close: watch::Receiver<bool>,
 }
 

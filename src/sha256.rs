@@ -1,8 +1,8 @@
 //! Computes SHA-256 digests with `ring`, the library that also does TLS.
 //!
 //! On processors without SHA instructions, `ring` runs assembly code, which takes half the time of compiled
-//! Rust code. The compiled code is 10 KB without a loop there, and evicts the code of the request path from
-//! the processor's cache.
+//! Rust code. The latter is 10 KB of code without a loop, and evicts the code of the request path from the
+//! processor's cache.
 
 use ring::digest::{Context, SHA256};
 

@@ -19,8 +19,8 @@ pub(super) struct ChannelTask {
 
 impl ChannelTask {
     /// Returns whether the outcome of a reservation is decided by the task of this address of the channel.
-    /// That is the address that got the request, or the channel's first address if the configuration no
-    /// longer has the former.
+    /// The address that got the request decides, or the channel's first address if this process does not
+    /// know the former.
     pub(super) fn is_here(&self, unmatched: &Unmatched) -> bool {
         match self.made_at(unmatched) {
             Some(at) => Arc::ptr_eq(at, &self.channel),
@@ -28,7 +28,7 @@ impl ChannelTask {
         }
     }
 
-    /// Returns whether the address that got a reservation's request is no longer configured. No list can
+    /// Returns whether this process does not know the address that got a reservation's request. No list can
     /// then prove that no job was created, so the reservation stays unknown until it expires.
     pub(super) fn is_gone(&self, unmatched: &Unmatched) -> bool {
         self.made_at(unmatched).is_none()

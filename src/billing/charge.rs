@@ -49,7 +49,7 @@ impl ChargeCache {
     }
 }
 
-/// Returns whether `charge` equals the charge that [`charge`] would make of the other parameters.
+/// Returns whether `charge` equals the result of the function [`charge()`] for the other parameters.
 fn is_of(charge: &Charge, key: &Key, permit: &Permit, channel: &Channel) -> bool {
     let Quote { list, billed } = permit.quote();
     let Charge {
@@ -135,7 +135,7 @@ pub(super) fn corrected(
             list,
             billed,
             purchase: charge.purchase.as_ref().map(|cost| PurchaseCost {
-                // A size that is not sold keeps the agreed amount.
+                // The agreed amount stays if the channel has no purchase price for the size.
                 amount: cost.terms.cost(list, size, seconds).unwrap_or(cost.amount),
                 ..cost.clone()
             }),

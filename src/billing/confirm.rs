@@ -20,7 +20,7 @@ use crate::ledger::{
 };
 use crate::metrics::Event;
 
-/// The time for which a confirmation is retried after charging for its job would first have exceeded a limit.
+/// The time for which a confirmation is still retried after a limit has first refused the charge for its job.
 /// The client has been told of the job already. The bound is a time and not a number of attempts, since a
 /// gate that stops makes attempts more often.
 const NO_ROOM_FOR: Duration = Duration::from_secs(40);
@@ -37,7 +37,7 @@ pub(crate) enum NotConfirmed {
 impl Billing {
     /// Confirms a reservation with the job of the channel's answer, corrects the charge, and resolves it if
     /// the job has ended already. Returns the job's public id; `first` makes, from that id, the answer that
-    /// repetitions of the request get. If the reservation was given up meanwhile, because another gate
+    /// repetitions of the request get. If the reservation was voided meanwhile, because another gate
     /// considered this gate dead or the clock was set, a new reservation is charged for the job.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl Billing {
 
     /// Starts retries that confirm a reservation once the ledger can be used; its client has been told of
     /// the job already. Uses the public id that the client was told, or a generated one if that is taken.
-    /// If the reservation was given up meanwhile, a new reservation is charged for the job.
+    /// If the reservation was voided meanwhile, a new reservation is charged for the job.
     fn retry_confirm(&self, id: ReservationId, draft: &Draft, confirmations: [Confirmation; 2]) {
         let refused = Arc::new(OnceLock::new());
         let again = (self.clone(), draft.clone(), confirmations, refused);
@@ -184,7 +184,7 @@ impl Billing {
                 }
                 match confirmed {
                     Confirmed::Done { .. } | Confirmed::Already { .. } => {
-                        // Drop the cached entry of a reservation that was given up.
+                        // Drop the cached entry of a reservation that was voided.
                         billing.jobs.forget_others(&wanted.job, id);
                         return Ok(());
                     }
@@ -204,7 +204,7 @@ impl Billing {
                     },
                     Confirmed::Taken | Confirmed::IdTaken => {}
                 }
-                // The job that the client was told of does not belong to it after all.
+                // The job that the client was told of cannot be charged to this reservation.
                 let job = &wanted.job;
                 log::error!(
                     "reservation {id}: job {job}, of which its client was told, is not charged and \
@@ -279,8 +279,8 @@ impl Billing {
 }
 
 /// Returns the time when charging for a job first failed because of a limit. The client has been told of this
-/// job. The first call stores the time in `refused` and logs a warning: a gate that stops may end before it
-/// gives up.
+/// job. The first call stores the time in `refused`, and logs a warning, since the gate may stop before the
+/// last retry.
 fn first_refusal(refused: &OnceLock<Instant>, id: ReservationId, job: &str) -> Instant {
     *refused.get_or_init(|| {
         log::warn!(

@@ -27,8 +27,8 @@ pub(crate) struct JobEntry {
     resolved: AtomicBool,
     /// Whether the job's end has been counted in this gate's metrics.
     counted: AtomicBool,
-    /// The time of the last poll by a client that the channel answered with the job, in milliseconds since
-    /// 1970; 0 if there was none.
+    /// The time of the last client poll that the channel answered with the job, in milliseconds since 1970;
+    /// 0 if there was none.
     polled: AtomicU64,
     /// The digest of the last answer that went to a client as it was and left nothing to settle, so that an
     /// equal answer is not read again; 0 if there is none.
@@ -103,8 +103,8 @@ impl JobEntry {
         self.polled.store(at.0, Ordering::Relaxed);
     }
 
-    /// Returns the time of the last poll by a client of this gate that the channel answered with the job; time
-    /// 0 if there was none.
+    /// Returns the time of the last client poll at this gate that the channel answered with the job; time 0
+    /// if there was none.
     pub(crate) fn last_poll(&self) -> Timestamp {
         Timestamp(self.polled.load(Ordering::Relaxed))
     }
@@ -184,8 +184,8 @@ impl JobCache {
         drop(forgotten);
     }
 
-    /// Returns the entry of `job`, a job that the ledger returned. Adds one if there is none, and replaces one
-    /// that names another reservation.
+    /// Returns the entry of `job`, a job that the ledger returned. Adds one if there is none, and replaces
+    /// one that names another reservation.
     pub(crate) fn entry_of(&self, job: &Job) -> Arc<JobEntry> {
         match self.get(&job.id) {
             Some(entry) if entry.job.reservation == job.reservation => entry,
@@ -201,8 +201,8 @@ impl JobCache {
         self.insert_over(entry, |cached| cached.job.reservation != reservation)
     }
 
-    /// Adds `entry` to the younger half and returns it. If that half has an entry of the same id, returns that
-    /// one instead.
+    /// Adds `entry` to the younger half and returns it. If that half has an entry of the same id, returns
+    /// that one instead.
     pub(crate) fn insert(&self, entry: Arc<JobEntry>) -> Arc<JobEntry> {
         self.insert_over(entry, |_| false)
     }

@@ -51,7 +51,7 @@ impl JobEnd {
 }
 
 /// Returns the error of a job that ended without success, with the channel's credential removed from its
-/// text; `None` if the channel reports no error.
+/// text; `None` for any other job, and if the channel reports no error.
 pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobError> {
     if !answer.is_unsuccessful() {
         return None;
@@ -65,7 +65,7 @@ pub(super) fn job_error(answer: &JobAnswer, channel: &Channel) -> Option<JobErro
 }
 
 /// Returns the time from a job's creation to its completion, by its channel's clock; `None` if the answer
-/// lacks one of these times.
+/// lacks one of these times, or the completion is the earlier one.
 pub(super) fn duration(answer: &JobAnswer) -> Option<Duration> {
     let seconds = answer.completed?.checked_sub(answer.created?)?;
     Some(Duration::from_secs(seconds))

@@ -78,7 +78,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Returns whether `job` may belong to any reservation: it fits the reservation, or is exactly what the
-    /// reservation asked for but for a time that is not certain.
+    /// reservation asked for at a time that is uncertain.
     pub(super) fn concerns(&self, job: &ListedJob) -> bool {
         let is_exact = |at: &usize| {
             self.rules
@@ -244,8 +244,8 @@ impl<'a> Matcher<'a> {
             assignment.extend(repeatable, exact);
             assignment.extend(unknown, exact);
             // A job that a voided reservation asked for exactly is left to it as long as the other
-            // reservations may still find their own jobs. After that, a job that a reservation of its key
-            // can reach is better than a job that nobody can.
+            // reservations may still find their own jobs. After that it is assigned to one of these, so
+            // that its key can reach it.
             let exact_at_any_time = |at: usize, job: usize| {
                 exact(at, job)
                     || self
@@ -285,7 +285,7 @@ impl<'a> Matcher<'a> {
     ///
     /// A second reservation of that key may have asked for exactly what the job has, at an uncertain time.
     /// The job is then assigned once the list would show any other job of the reservation that it fits. The
-    /// second one stays a candidate: if its own job also fits another key's reservation, it is disputed.
+    /// second one stays a candidate: its own job is not assigned if it also fits another key's reservation.
     fn match_certain(
         &self,
         component: &Component<'_>,
@@ -307,8 +307,8 @@ impl<'a> Matcher<'a> {
             };
             let rivals: Vec<_> = others.into_iter().filter(is_rival).collect();
             let is_pending = |c: &&Candidate| c.state == State::Pending;
-            // A rival of the same key whose answer is not awaited does not leave the job without an
-            // owner.
+            // A rival of the same key prevents the assignment only while the rival is pending: it may
+            // still be confirmed with the job.
             let is_disputed = rivals.iter().any(|c| is_others(c) || is_pending(c));
             let is_owner = |only: &Candidate| {
                 only.is_unknown()
@@ -375,7 +375,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Decides about a reservation that no assigned job may belong to. It stays unknown if an unassigned job
-    /// may be its own, and is voided once certainly no job was created for it. `None`: not decided yet.
+    /// may be its own, and is voided once certainly no job was created for it. Until then returns `None`.
     fn void(&self, candidate: &Candidate, hints: &Hints<'_>) -> Option<Decision> {
         let reservation = candidate.id;
         let fits = |vague: &&VagueJob<'_>| self.rules.differences(vague.job, candidate).is_some();

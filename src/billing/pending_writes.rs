@@ -51,7 +51,7 @@ impl PendingWrites {
     pub(super) async fn flush(&self, within: Duration) -> usize {
         self.0.is_stopping.send_replace(true);
         let _ = timeout(within, self.0.count.none()).await;
-        // A gate within another server may go on for a while.
+        // A gate that another server embeds may still handle requests for a while.
         self.0.is_stopping.send_replace(false);
         self.0.count.count()
     }

@@ -18,7 +18,7 @@ use crate::ledger::{Job, ReservationId, Unavailable};
 use crate::policy::Timestamp;
 use crate::upstream::QueryError;
 
-/// The minimum number of jobs that are read from the ledger at a time.
+/// The smallest value that the limit of due jobs read from the ledger at a time can have.
 const MIN_PAGE: u32 = 50;
 /// The maximum time of one round. A round must end while its lease lasts.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(10);

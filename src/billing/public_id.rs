@@ -1,9 +1,9 @@
 //! Chooses the public ids of jobs, and writes them into answers.
 //!
-//! A channel's id is another party's opaque token: any text, unique at that channel. Clients see the
-//! public id, which is unique in the ledger and valid in any path: the channel's own id if it qualifies,
-//! otherwise a generated id. Answers are passed on byte for byte; if the two ids differ, only the members
-//! that name a job are rewritten.
+//! A job's upstream id is another party's opaque token: any text, unique at that channel. Clients see the
+//! public id, which is unique in the ledger and valid in any path: the upstream id if it qualifies, otherwise
+//! a generated id. Answers are passed on byte for byte; if the two ids differ, only the members that name a
+//! job are rewritten.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> A
 }
 
 /// Returns `body`, an answer about a job, with the public ids of the job and its source in place of the
-/// channel's ids. `job` is what was read from the body, and a `source` of `None` leaves the source's id as
+/// upstream ids. `job` is what was read from the body, and a `source` of `None` leaves the source's id as
 /// it is.
 pub(crate) fn with_public_ids(
     job: &JobAnswer,

@@ -53,8 +53,8 @@ impl LedgerRetries {
     }
 
     /// Retries `call` until the ledger answers, unless the same step of the reservation is being retried
-    /// already. Beyond `MAX_RETRIES` calls, logs an error and does not retry. If the process ends first, a
-    /// later process finds the reservation unchanged in the ledger, and its channel is asked.
+    /// already. Beyond `MAX_RETRIES` calls, logs an error and does not retry. If the process ends before the
+    /// ledger answers, another process decides, by the state of the reservation, whether to ask its channel.
     pub(super) fn start<F, C>(&self, id: ReservationId, step: LedgerCall, mut call: F)
     where
         F: FnMut() -> C + Send + 'static,

@@ -36,8 +36,8 @@ impl Billing {
     }
 
     /// Records that a job was deleted at its channel. Nobody can see the job's end any more, and the
-    /// channel refunds nothing: the job stays charged unless its end was seen before. If the ledger cannot
-    /// be used, the call is retried.
+    /// channel refunds nothing: the charge is posted, unless the job's end was seen before and has resolved
+    /// it. If the ledger cannot be used, the call is retried.
     pub(crate) async fn note_deleted(&self, entry: &JobEntry) {
         let id = entry.job.reservation;
         if let Err(error) = self.ledger.mark_deleted(id, self.now()).await {

@@ -29,7 +29,7 @@ use crate::upstream::{LiveChannel, UpstreamClient, probe_health};
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The additional time, beyond the deadlines of a request, that recording the request's end may take.
 const LATE: Duration = Duration::from_secs(5);
-/// The interval between prunings of expired entries.
+/// The maximum interval between prunings of expired entries.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// The shortest and the longest wait between two rounds of a channel's task.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -202,8 +202,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes or renews the lease of `task` for `span`; returns whether this gate holds it. While the ledger
-    /// is unavailable, no gate holds a lease.
+    /// Takes or renews the lease of `task` for `span`. Returns whether this gate holds it; `false` if the
+    /// ledger is unavailable.
     async fn has_lease(&self, task: &str, span: Duration) -> bool {
         let leased = self.billing.ledger().lease(task, span).await;
         leased.unwrap_or(false)
@@ -330,7 +330,7 @@ impl Worker {
             };
             sleep(tick(span)).await;
         }
-        // The answers that polls under way bring are settled, and shown in the metrics.
+        // Jobs whose end is seen by a poll under way are still settled, and counted in the metrics.
         memory.poller.drain().await;
     }
 

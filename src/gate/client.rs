@@ -116,8 +116,8 @@ where
     }
 }
 
-/// Waits at most `limit` for `write`, a write to a client. A client that accepts nothing in that time
-/// counts as gone.
+/// Waits at most `limit` for `write`, a write to a client. If the write takes longer, the client counts as
+/// gone.
 pub(super) async fn in_time(
     limit: Duration,
     write: impl Future<Output = pingora::Result<()>> + Send,

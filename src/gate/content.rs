@@ -43,7 +43,7 @@ pub(super) async fn handle(
     let sent = client.headers.clone();
     let begun = async {
         let exchange = begin(upstream, &channel, request).await?;
-        // Boxed: few channels redirect, and it would make every download larger.
+        // Boxed: few channels redirect, and this future would make that of every download larger.
         Box::pin(follow(upstream, &channel, route, &sent, exchange)).await
     };
     let exchange = tokio::select! {
@@ -96,7 +96,7 @@ async fn no_content(
     let was_redirected = !Arc::ptr_eq(exchange.channel(), channel);
     let answer = exchange.rest(snapshot.config.bounds.answer_bytes).await;
     let answer = answer.inspect_err(|error| upstream.unanswered(channel, error))?;
-    // The answer of a store that the channel redirected to does not concern the client, except for
+    // The answer of a store that the channel redirected to is not passed on to the client, except for
     // answers to the client's own conditional and range headers.
     if was_redirected && !matches!(answer.status.as_u16(), 304 | 412 | 416) {
         let (name, status) = (&channel.spec().name, answer.status);

@@ -45,7 +45,7 @@ struct CreateRequest<'a> {
     framing: Framing,
 }
 
-/// The use of a body, as decided before the body is read: to forward it, or to compare it.
+/// The use of a body, as decided before any of it is forwarded: to forward it, or to compare it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precheck {
     /// The body may be forwarded.
@@ -197,8 +197,8 @@ impl CreateRequest<'_> {
     }
 
     /// Handles a body that has been read whole: decides everything before a channel is touched. Tries the
-    /// candidate channels in turn until one takes the request, and goes on only after a channel has proved
-    /// that it created nothing.
+    /// candidate channels in turn until one takes the request, and tries the next one only if it is certain
+    /// that the one before has created nothing.
     async fn run_at_hand(&mut self, upload: &mut Upload<'_>) -> Result<Response, RequestError> {
         let permit = upload.inspector.finish().map_err(Refusal::from)?;
         let written = upload.inspector.written_seconds();
@@ -247,8 +247,8 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Asks the ledger, before a body is read or a channel is touched, whether the request is within the
-    /// limits, or its idempotency key has an answer. Only a hint: the reservation decides.
+    /// Asks the ledger, before the whole body is read or a channel is touched, whether the request is within
+    /// the limits, or its idempotency key has an answer. Only a hint: the reservation decides.
     async fn precheck(&self, permit: Option<&Permit>) -> Result<Precheck, RequestError> {
         if self.idempotency.was_answered().await? {
             // The repetition of a request does not count against a limit.
@@ -266,7 +266,7 @@ impl CreateRequest<'_> {
         }
     }
 
-    /// Returns the permit for the request as read so far; `None` until model, size and seconds are known.
+    /// Returns the permit for model, size and seconds; `None` while one is not known, or if one is refused.
     fn permit_so_far(&self, upload: &Upload<'_>) -> Option<Permit> {
         let asked = upload.inspector.asked();
         asked.model.and(asked.size).and(asked.seconds)?;
@@ -312,8 +312,8 @@ impl CreateRequest<'_> {
         Err(attempts.none_left().into())
     }
 
-    /// Returns the reason why the request would exceed the limits of `channel`; `None` if it would not. Only
-    /// a hint: the reservation decides.
+    /// Returns the reason why the request would exceed the limits of `channel`; `None` if it would not, or
+    /// without a permit. Only a hint: the reservation decides.
     async fn is_full(
         &self,
         channel: &LiveChannel,

@@ -107,7 +107,7 @@ impl CreateEnd<'_> {
             Ok(Rerouted::Refused(reached)) => {
                 return Ok(Placed::Full(Some(held), full(channel, &reached, now)));
             }
-            // Another gate considered this gate dead.
+            // Another gate considered this gate dead, so the reservation is not pending any more.
             Ok(Rerouted::Closed) => Refusal::Busy(Busy::Stalled),
             Err(error) => error.into(),
         };
@@ -216,7 +216,7 @@ impl CreateEnd<'_> {
         let (billing, client) = (&self.services.billing, &self.services.client);
         self.record.set_channel(&channel.spec().name);
         self.record.set_arrival(arrived);
-        // Another gate that considered this gate dead may have given up a reservation of that age.
+        // Another gate that considered this gate dead may have voided a reservation of that age.
         if reservation.age() >= self.snapshot.config.jobs.unknown_grace {
             log::warn!(
                 "a request was held up for longer than jobs.unknown_grace, and broken off: see \
@@ -270,8 +270,8 @@ impl CreateEnd<'_> {
         response
     }
 
-    /// Reads the channel's answer, also where sending the last bytes failed (`completed`): it may have come
-    /// before them. Returns the answer, and the time of its head after the last byte, if it came after that.
+    /// Reads the channel's answer, even if sending the last bytes failed (`completed`). Returns the answer,
+    /// and the time from the last byte to the answer's head; `None` if the sending failed.
     async fn read_answer(
         &self,
         mut exchange: Exchange,
@@ -282,7 +282,7 @@ impl CreateEnd<'_> {
         if let Err(error) = completed {
             let (name, kind) = (&channel.spec().name, error.etype().as_str());
             log::debug!("channel {name}: end of upload: {kind}");
-            // The answer came before the request was complete.
+            // The channel may have answered before the request was complete.
             let answer = exchange.read_early_response(max_bytes).await;
             return answer.map(|answer| (answer, None));
         }

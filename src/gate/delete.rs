@@ -1,9 +1,10 @@
 //! Handles the deletion of a video at its channel.
 //!
-//! A deleted job no longer counts against its key's limit of jobs in flight, and stays charged unless its
-//! end was seen before. So a deletion counts only if the channel has really deleted the job: a 404 may come
-//! from a channel that has no such route, and any server may answer 200. And nothing is deleted while the
-//! ledger cannot record the deletion, since the end of the job could not be found out afterwards.
+//! A deleted job no longer counts against its key's limit of jobs in flight. Its charge is posted, unless the
+//! job's end was seen before and has resolved the charge. So a deletion counts only if the channel has really
+//! deleted the job: a 404 may come from a channel that has no such route, and any server may answer 200. And
+//! nothing is deleted while the ledger cannot record the deletion, since the end of the job could not be
+//! found out afterwards.
 
 use std::sync::Arc;
 

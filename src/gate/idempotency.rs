@@ -1,5 +1,5 @@
-//! Answers a repeated request under its `Idempotency-Key` with the first answer, whatever the
-//! configuration says by now.
+//! Answers a repeated request under its `Idempotency-Key` with the first answer, even if the configuration
+//! would refuse the request by now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,10 +34,10 @@ pub(super) struct Idempotency<'a> {
 
 impl Idempotency<'_> {
     /// Returns whether an earlier request under this idempotency key has been answered. Only a hint, since
-    /// the body has not been read yet; `false` without an idempotency key.
+    /// the bodies have not been compared yet; `false` without an idempotency key.
     ///
     /// # Errors
-    /// If the first request under the idempotency key is still under way.
+    /// If the first request under the idempotency key is still under way, or the ledger cannot be used.
     pub(super) async fn was_answered(&self) -> Result<bool, RequestError> {
         let Some(value) = &self.value else {
             return Ok(false);
@@ -72,7 +72,8 @@ impl Idempotency<'_> {
     }
 
     /// Answers a request that was refused. If the reason for the refusal is the configuration, the request
-    /// may repeat one that was permitted earlier. It then gets the answer to that first request.
+    /// may repeat one that was permitted earlier. It then gets the answer to that first request. Otherwise
+    /// it stays refused.
     pub(super) async fn replay_or_refuse(
         &self,
         upload: &mut Upload<'_>,

@@ -243,7 +243,7 @@ async fn describe_one(
         let status = fetch_status(billing, &services.client, snapshot, channel, &entry);
         match timeout_at(page.until, status).await {
             Ok(Ok(report)) => {
-                // Outside the timeout: the metrics must count what the ledger does.
+                // Outside the timeout, which could stop a settlement between the ledger and the metrics.
                 let config = &snapshot.config;
                 billing.settle(&entry, &report.job, config).await;
                 if let Some(json) = as_json(&report.body) {

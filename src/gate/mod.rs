@@ -1,9 +1,9 @@
 //! HTTP handlers of the Videos API, for the binary's own server and for any Pingora proxy.
 //!
-//! A proxy that embeds the gate calls [`Gate::filter`] only: it answers requests of the Videos API and
-//! leaves all others alone. [`Gate::handle`] answers a request of a server of the gate's own. Requests go
-//! to channels through exchanges of the gate's own (`upstream/exchange.rs` says why); [`crate::ledger`]
-//! and the billing decide what they cost.
+//! A proxy that embeds the gate calls only [`Gate::filter`], which answers requests of the Videos API and
+//! leaves all others alone. The gate's own server calls [`Gate::handle`] for every request. The gate sends
+//! requests to channels by its own exchanges, not by Pingora's proxy (`upstream/exchange.rs` says why). The
+//! module `billing` and the [ledger](crate::ledger) charge for creates.
 
 mod client;
 mod content;
@@ -166,8 +166,8 @@ impl Gate {
         route::is_claimed(request.raw_path())
     }
 
-    /// Answers a request of a Pingora proxy if the gate handles it, and returns `true`, which the proxy's
-    /// `request_filter` should return as well. Leaves all other requests untouched.
+    /// Answers a request of a Pingora proxy if the gate handles it, and returns `true`. Leaves all other
+    /// requests untouched, and returns `false`. The proxy's `request_filter` should return the same value.
     ///
     /// # Errors
     /// An error means that the connection must be broken off: the client is gone, or a channel broke off in
@@ -311,7 +311,8 @@ impl Gate {
         self.services.billing.flush(within).await
     }
 
-    /// Runs a write to the ledger in the background; only [`Gate::flush`] waits for it.
+    /// Runs a write to the ledger in the background. Only [`Gate::flush`] waits for it, and [`Background`]
+    /// for a few seconds when the server stops.
     pub fn spawn_write(&self, write: impl Future<Output = ()> + Send + 'static) {
         self.services.billing.spawn_write(write);
     }
@@ -356,8 +357,8 @@ impl Gate {
         let (side, kind) = (error.esource().as_str(), error.etype().as_str());
         let (route, key) = (ctx.route, ctx.key_name());
         match *error.esource() {
-            // Clients go as they please, and reset streams by the thousand: see the metrics. A failure of
-            // a channel has been logged already.
+            // Clients may disconnect, or reset thousands of streams: the metrics count them. A failure of a
+            // channel has been logged already.
             ErrorSource::Downstream | ErrorSource::Upstream => {
                 log::debug!("{route} of {key}: {kind} ({side})");
             }
@@ -367,7 +368,7 @@ impl Gate {
         if gone || final_status(client.session()).is_some() {
             return;
         }
-        // A create may have got its answer: the failure came while the host edited or wrote it.
+        // A create may have made a job, if the failure came while the response was edited or written.
         let created = matches!(ctx.route, "create" | "remix");
         let refusal = Refusal::Channel(ChannelFault::Broken { created });
         if let Err(error) = self.refuse(client, ctx, &refusal).await {

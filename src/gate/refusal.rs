@@ -92,7 +92,7 @@ pub enum Busy {
     /// The ledger does not answer, or answers with an error: nothing can be charged.
     Ledger,
     /// The gate stood still after the reservation for so long that the request may not be completed any
-    /// more: `jobs.unknown_grace` has passed, or another gate has voided the reservation.
+    /// more: `jobs.unknown_grace` has passed, or the reservation is not pending any more.
     Stalled,
     /// The channel of the request cannot be reached, or no channel accepts the create and at least one fails.
     Channels,
@@ -124,8 +124,8 @@ pub enum ChannelFault {
         /// Whether the channel may have created a job in spite of the fault.
         created: bool,
     },
-    /// The channel answered a create with a job after its reservation had been given up, and the job would
-    /// now exceed a limit: nobody is charged for the job, and nobody can reach it.
+    /// The channel answered a create with a job after the create's reservation had been voided, and the job
+    /// would now exceed a limit: nobody is charged for the job, and nobody can reach it.
     TooLate,
     /// The channel does not accept the gate's credential, or the gate's account there has no credit left.
     Account,

@@ -73,7 +73,7 @@ pub(super) fn check_size(request: &RequestHeader, bounds: &Bounds) -> Result<(),
     Ok(())
 }
 
-/// Reads the framing of the request; `None` if it has no body.
+/// Reads the framing of the request; `None` if the head shows that there is no body.
 fn framing(request: &RequestHeader) -> Result<Option<Framing>, Refusal> {
     let headers = &request.headers;
     let length = single(headers, &CONTENT_LENGTH)?;

@@ -108,7 +108,7 @@ impl Response {
         Self::whole(status, headers, body)
     }
 
-    /// Adds headers beside those of the same name. Leaves out a header whose value is not valid in HTTP.
+    /// Adds headers, and keeps those of the same name. Leaves out a header whose value is not valid in HTTP.
     pub(super) fn with_headers(
         mut self,
         headers: impl IntoIterator<Item = (&'static str, String)>,
@@ -231,8 +231,8 @@ fn relay_failure(
     Ok(Response::of(answer))
 }
 
-/// Returns whether `status`, answered to half a request, may be caused by a slow client: servers and
-/// proxies send 408, 502 or 504 when they stop waiting for a body. Such an answer must eject no channel.
+/// Returns whether `status`, the answer to an incomplete request, may be caused by a slow client: servers
+/// and proxies send 408, 502 or 504 when they stop waiting for a body. Such an answer must eject no channel.
 pub(super) fn is_of_upload(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 502 | 504)
 }
@@ -241,8 +241,8 @@ pub(super) fn is_of_upload(status: StatusCode) -> bool {
 /// the connection then would destroy the response before the client has read it.
 ///
 /// # Errors
-/// If writing fails: the client is gone, and must not get another response, which would say that nothing
-/// happened. Or if a channel breaks off a download.
+/// If the response cannot be written, or a channel breaks off a download. The source of the error is
+/// downstream if the client is gone.
 pub(super) async fn write(
     services: &Services,
     client: &mut impl Client,
@@ -270,7 +270,7 @@ pub(super) async fn write(
             let body = if has_no_body { Bytes::new() } else { body };
             in_time(patience, client.write_body(body, true)).await?;
         }
-        // Boxed: this future would be moved about for every poll.
+        // Boxed: otherwise this future would make that of every response larger.
         Body::Stream(exchange) => {
             Box::pin(pass_through(&services.client, exchange, client, patience)).await?;
         }

@@ -95,7 +95,7 @@ impl RequestContext {
         let trusted = &snapshot.config.listen.trusted_proxies;
         let peer = session.client_addr().and_then(|address| address.as_inet());
         let client = peer.map(|peer| {
-            // Most gates trust no proxy, and need no lookup.
+            // Most gates trust no proxy, so they need not read `X-Forwarded-For`.
             if trusted.is_empty() {
                 return peer.ip().to_canonical();
             }
@@ -161,8 +161,8 @@ impl RequestContext {
         self.record.set_requested(name, size, seconds);
     }
 
-    /// Records the job of `entry`, which the request is about. For a remix, it is the source of the new
-    /// job.
+    /// Records the job of `entry`, which the request's path names. For a remix, records it as the source of
+    /// the new job.
     pub(super) fn note_job(&self, entry: &JobEntry, route: &Route) {
         let job = &entry.job;
         if let Route::Remix(_) = route {
@@ -197,8 +197,8 @@ impl RequestContext {
     }
 }
 
-/// Finds the channel that made `job`, at the address that made it; an error if that is no longer configured
-/// or is switched off.
+/// Finds the channel that made `job`, at the address that made it. Returns an error if the channel is
+/// switched off, or if this process does not know the channel or the address.
 pub(super) fn channel_of(snapshot: &Snapshot, job: &Job) -> Result<Arc<LiveChannel>, Refusal> {
     let address = job.address.as_deref();
     let channel = snapshot.channels.at(&job.charge.channel, address);

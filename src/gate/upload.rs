@@ -113,8 +113,8 @@ impl<'s> Upload<'s> {
     }
 
     /// Returns the next piece that may be forwarded: bytes that the inspector calls safe, but never the
-    /// last byte of a declared length. Several real parsers read a body that stops in the middle of a file,
-    /// so a channel that got the declared length would take such a body as complete.
+    /// last byte of a declared length. Several real parsers accept a body that stops in the middle of a
+    /// file, so a channel that got the declared length would take such a body as complete.
     pub(super) fn next_safe(&mut self) -> Option<Bytes> {
         self.holdback.pop(self.inspector.safe().min(self.last))
     }
@@ -193,14 +193,14 @@ impl<'s> Upload<'s> {
         Ok(())
     }
 
-    /// Waits for the first bytes, then reads without waiting what else has arrived, up to `max_bytes` bytes.
+    /// Waits for the first bytes, then does what [`read_at_hand`](Self::read_at_hand) does.
     pub(super) async fn read_ahead(&mut self, max_bytes: usize) -> Result<(), RequestError> {
         let first = self.read().await?;
         self.take(first)?;
         self.read_at_hand(max_bytes)
     }
 
-    /// Reads what has arrived, without waiting, up to `max_bytes` bytes.
+    /// Reads what has arrived, without waiting, and stops once at least `max_bytes` bytes are held back.
     pub(super) fn read_at_hand(&mut self, max_bytes: usize) -> Result<(), RequestError> {
         while !self.ended && self.holdback.len() < max_bytes {
             let Some(read) = self.session.read_request_body().now_or_never() else {

@@ -16,8 +16,8 @@ pub(super) const READ_AHEAD: usize = 64 * 1024;
 /// The size class of a body, by the length that the request's head declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum BodySize {
-    /// A body with a declared length of at most [`READ_AHEAD`] bytes, which is read whole before the gate
-    /// connects to a channel.
+    /// A body with a declared length of at most [`READ_AHEAD`] bytes. Unless it arrives in parts, it is read
+    /// whole before the gate connects to a channel.
     Small,
     /// A body with a longer declared length, or without one.
     Large,

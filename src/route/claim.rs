@@ -155,7 +155,7 @@ fn fold(character: char) -> char {
     let character = character.unwrap_or(BLANK);
     match character {
         '\\' | '\u{2044}' | '\u{2215}' | '\u{2216}' | '\u{29F8}' | '\u{FE68}' => '/',
-        // In the other case these are ASCII letters.
+        // These are no ASCII letters, but their upper-case or lower-case forms are.
         '\u{130}' | '\u{131}' => 'i',
         '\u{17F}' => 's',
         c if c.is_control() || c.is_whitespace() => BLANK,

@@ -157,8 +157,8 @@ impl Route {
     }
 
     /// Builds the path of the route at a channel, rather than copying the client's path. `base` is the base
-    /// path of the channel's URL. `job` is the channel's id of the route's job, where it differs from the
-    /// public id.
+    /// path of the channel's URL. `job` is the upstream id of the route's job, if it differs from the public
+    /// id.
     pub(crate) fn path(&self, base: &str, job: Option<&str>, query: Option<&str>) -> String {
         let under = match self {
             Self::Content(_) => "/content",
@@ -197,8 +197,8 @@ impl JobId {
     }
 }
 
-/// Encodes a channel's id for a path segment. The ids `.` and `..` are encoded as well, since servers would
-/// read them as relative segments. Some servers do so even with encoded dots.
+/// Encodes a job's upstream id for a path segment. The ids `.` and `..` are encoded as well, since servers
+/// would read them as relative segments. Some servers do so even with encoded dots.
 fn segment(id: &str) -> Cow<'_, str> {
     match id {
         id if JobId::fits(id) => Cow::Borrowed(id),

@@ -136,7 +136,7 @@ fn log_states(channels: &Channels, before: &Channels) {
 }
 
 /// Logs a warning for channels whose `answer_timeout` is not shorter than `jobs.unknown_grace`: the gate may
-/// give up a reservation before the channel creates its job.
+/// void a reservation before the channel creates its job.
 fn warn_of_short_grace(config: &Config) {
     let grace = config.jobs.unknown_grace;
     for channel in config.channels.iter().filter(|c| c.answer_timeout >= grace) {

@@ -33,7 +33,7 @@ const REFUSALS: [&str; 3] = ["rate_limit_exceeded", "insufficient_quota", "unava
 struct SeriesBudget(usize);
 
 impl SeriesBudget {
-    /// Takes `series` from the budget. Returns whether that many were left; if not, none are left.
+    /// Takes `series` from the budget. If fewer were left, empties the budget and returns `false`.
     fn take(&mut self, series: usize) -> bool {
         let left = self.0.checked_sub(series);
         self.0 = left.unwrap_or(0);

@@ -10,7 +10,7 @@ use crate::policy::Timestamp;
 /// `None`, and fits any reservation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::billing) struct ListedJob {
-    /// The channel's id of the job.
+    /// The upstream id of the job.
     pub(in crate::billing) id: Arc<str>,
     /// The job's model, by the name in the entry of the channel's job list; `None` if the entry has none.
     pub(in crate::billing) model: Option<Arc<str>>,
@@ -20,7 +20,7 @@ pub(in crate::billing) struct ListedJob {
     pub(in crate::billing) prompt: Option<PromptDigest>,
     pub(in crate::billing) size: Option<Arc<str>>,
     pub(in crate::billing) seconds: Option<u32>,
-    /// The channel's id of the job that this job is a remix of.
+    /// The upstream id of the job that this job is a remix of.
     pub(in crate::billing) source: Option<Arc<str>>,
     /// The time when the job was created, by the channel's clock.
     pub(in crate::billing) created: Option<Timestamp>,
@@ -35,7 +35,7 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) prompt: PromptDigest,
     pub(in crate::billing) size: Arc<str>,
     pub(in crate::billing) seconds: u32,
-    /// The channel's id of the job that the request was to remix; `None` if the request was no remix.
+    /// The upstream id of the job that the request was to remix; `None` if the request was no remix.
     pub(in crate::billing) source: Option<Arc<str>>,
     /// The reservation's state: pending, unknown, or voided not long ago without a job.
     pub(in crate::billing) state: State,
@@ -43,7 +43,7 @@ pub(in crate::billing) struct Candidate {
     pub(in crate::billing) fingerprint: Option<[u8; 32]>,
     /// The time of the reservation, by the clock of the gate that made it.
     pub(in crate::billing) created: Timestamp,
-    /// The time when the reservation was marked as unknown, or voided.
+    /// The time when the reservation was marked as unknown; the time of the reservation if it never was.
     pub(in crate::billing) since: Timestamp,
     /// The time that the channel's clock showed when the reservation was made; `None` if no answer of the
     /// channel had shown its time before.
@@ -173,8 +173,8 @@ impl Rules {
             && !self.is_in_time(job, candidate)
     }
 
-    /// Returns whether `candidate` matches `job` exactly but for an uncertain time, while no unknown
-    /// reservation of `others` matches it exactly and in time.
+    /// Returns whether `candidate` asked for exactly what `job` has, at a time that is uncertain, while no
+    /// unknown reservation of `others` matches the job exactly and in time.
     pub(super) fn comes_first(
         &self,
         job: &ListedJob,
@@ -188,7 +188,7 @@ impl Rules {
 
     /// Returns whether `one` and `other` are reservations of different requests that fit `job` equally well,
     /// so that the list cannot show which request created it. A repetition of either request is answered with
-    /// the job of its own reservation.
+    /// the job of its own reservation. `false` if neither has an idempotency key: neither can be repeated.
     pub(super) fn are_exchangeable(
         &self,
         job: &ListedJob,

@@ -65,7 +65,7 @@ pub(super) fn unseen_from(entries: &[Unmatched], limit: u32) -> Option<Timestamp
 }
 
 /// Converts a reservation into a candidate, which states what its request asked for. `source` is the
-/// channel's id of the job that was to be remixed.
+/// upstream id of the job that was to be remixed.
 pub(super) fn candidate(unmatched: &Unmatched, source: Option<Arc<str>>) -> Candidate {
     let charge = &unmatched.charge;
     let (size, seconds) = unmatched.asked_for();

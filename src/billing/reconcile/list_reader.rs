@@ -47,8 +47,8 @@ pub(super) struct ListReader {
     /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
     /// answer has one.
     pub(super) clock_ahead: Option<i64>,
-    /// The earliest creation time of reservations that may have been unknown while the list was read
-    /// without being candidates.
+    /// The earliest creation time of reservations that may have been missing from the candidates while the
+    /// list was read; `None` if none was missing.
     pub(super) unseen_from: Option<Timestamp>,
     after: Option<Arc<str>>,
     pages: u64,

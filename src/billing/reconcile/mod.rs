@@ -78,9 +78,9 @@ impl Unresolved {
         let Some(oldest) = unresolved.oldest(task) else {
             return Ok(unresolved);
         };
-        // A reservation voided before that span could not have had a job that the oldest reservation may
-        // have. The clock of the gate that voided it may have been wrong, though: then the channel's clock
-        // decides.
+        // Twice the skew and the grace would be enough: a reservation that was voided even earlier cannot
+        // have had a job that the oldest reservation may have. But the clock of the gate that voided it may
+        // have been wrong, so the span is at least `jobs.expire_after`.
         let jobs = &task.snapshot.config.jobs;
         let span = (MAX_CLOCK_SKEW * 2 + jobs.unknown_grace).max(jobs.expire_after);
         let voided = ledger.recently_voided(task.name(), before(oldest, span), MAX_VOIDED);
@@ -217,7 +217,8 @@ impl Reconciler {
         }
     }
 
-    /// Removes the jobs that belong to a reservation from the reader's jobs.
+    /// Removes from the reader's jobs those that the ledger has already, and notes in the reader which of
+    /// them reconciliation has matched before.
     async fn drop_owned_jobs(
         &mut self,
         task: &ChannelTask,
@@ -262,9 +263,9 @@ async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Returns the channel's id of the job that a reservation's request was to remix, `None` if the request was no
-/// remix; and whether that id is certain. It is not if the job has no record any more: then the public id, which
-/// most jobs have at their channel as well, is returned.
+/// Returns the upstream id of the job that a reservation's request was to remix, `None` if the request was no
+/// remix; and whether that id is certain. It is not certain if the ledger does not have the job any more: then
+/// the public id is returned, which is the upstream id of most jobs.
 async fn source(
     task: &ChannelTask,
     unmatched: &Unmatched,

@@ -8,7 +8,7 @@ use crate::billing::matching::{Ambiguity, Decision};
 use crate::clock::millis;
 use crate::ledger::ReservationId;
 
-/// The maximum number of log lines that are remembered so that they are not repeated.
+/// The maximum number of decisions that are logged. Each is remembered, so that it is not logged again.
 const LOGGED: usize = 10_000;
 
 /// The record of the warnings that have been logged about a channel, so that none is repeated.
@@ -84,8 +84,8 @@ impl Notices {
         self.logged.len() < LOGGED && self.logged.insert((about, job))
     }
 
-    /// Logs once that a channel's clock is wrong by more than the allowed skew; `ahead` is in
-    /// milliseconds.
+    /// Logs that a channel's clock is wrong by more than the allowed skew, once until the clock is right
+    /// again. `ahead` is in milliseconds.
     pub(super) fn note_clock(&mut self, channel: &str, ahead: i64) {
         let is_wrong = ahead.unsigned_abs() > millis(MAX_CLOCK_SKEW);
         if is_wrong && !self.clock_is_logged {
