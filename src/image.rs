@@ -17,7 +17,7 @@ mod webp;
 
 use std::fmt;
 
-/// The maximum number of bytes of a picture up to the end of its size.
+/// The maximum number of bytes of a picture that are read to find its size.
 pub const HEAD_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A push parser that finds the type and pixel size of one picture.

@@ -52,7 +52,7 @@ impl FromStr for Network {
             None => (text, None),
         };
         let base: IpAddr = base.parse().map_err(|_| ParseNetworkError)?;
-        // An IPv4 network must be written as such: addresses are compared in that form.
+        // A network in the form `::ffff:10.0.0.0` would contain no address: they are compared as IPv4.
         if base.to_canonical() != base {
             return Err(ParseNetworkError);
         }
@@ -80,7 +80,8 @@ impl FromStr for Network {
 ///
 /// Each proxy appends the address that it got the request from, and a client can begin the list with
 /// anything. So the list is read from the end, while the addresses are in `trusted`. The first address that
-/// is not a trusted proxy's is the client's.
+/// is not a trusted proxy's is the client's. If there is none, or an entry that is not an address is read
+/// before it, the result is the trusted address that was read last.
 pub fn client_address<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,

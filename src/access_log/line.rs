@@ -1,4 +1,4 @@
-//! The line of a request, and its way to the log.
+//! The access log line of a request, and how it is written to the log.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use log::kv::{self, Key, Value, VisitSource};
 use super::{Facts, RequestRecord, TARGET};
 use crate::ledger::ReservationId;
 
-/// The facts that complete a request's line at its end: route, key, status, bytes of both bodies.
+/// The facts that are known when a request has ended: route, key, status, and the bytes of both bodies.
 pub(crate) struct Ended<'a> {
     pub(crate) route: &'static str,
     /// The name of the key; empty if it is not known.
@@ -29,7 +29,7 @@ pub(crate) struct Line<'a> {
     pub(super) total: Duration,
 }
 
-/// The name of a value, also as it stands before the value in each format of the binary's log.
+/// The name of a value, alone and as the text that precedes the value in each format of the binary's log.
 #[cfg_attr(not(feature = "cli"), expect(dead_code))]
 pub(crate) struct Name {
     plain: &'static str,
@@ -192,7 +192,7 @@ impl<'kvs> Values<'kvs> for Pairs<'_, 'kvs> {
         self.pair(name, true.into());
     }
 
-    /// Passes the milliseconds on: microseconds / 1000, which `f64` holds exactly for the first 285 years.
+    /// Passes the span in milliseconds. `f64` holds its microseconds exactly up to 285 years.
     fn span(&mut self, name: &Name, span: Duration) {
         self.pair(name, (span.as_micros() as f64 / 1000.0).into());
     }

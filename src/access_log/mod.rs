@@ -144,7 +144,7 @@ impl RequestRecord {
         facts.seconds = facts.seconds.or(seconds);
     }
 
-    /// Records the reservation that the request has made, or is about.
+    /// Records the reservation that the request has made.
     pub(crate) fn set_reservation(&self, reservation: ReservationId) {
         self.facts().reservation = Some(reservation);
     }
@@ -159,7 +159,8 @@ impl RequestRecord {
         self.facts().job = Some(job.clone());
     }
 
-    /// Records an earlier job that the request is about, with its channel and reservation.
+    /// Records the earlier job that the request or its replayed answer names, with its channel and
+    /// reservation.
     pub(crate) fn set_known_job(
         &self,
         job: &Arc<str>,

@@ -13,8 +13,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The maximum length of a client's id that is accepted, in characters.
 const MAX_CHARS: usize = 128;
 
-/// The minimum length, in characters, of a part of the credential that an id must not show. The part is the
-/// whole id, found within the credential, or a word of the credential, found within the id.
+/// The minimum length, in characters, of an id that is rejected because the credential contains it, and of a
+/// word of the credential for which an id that contains the word is rejected. Shorter matches are ignored.
 const PART_CHARS: usize = 8;
 
 /// The id of a request in responses, logs, the ledger and requests to its channel.
@@ -41,7 +41,7 @@ impl RequestId {
             },
             None => {
                 let reservation = ReservationId::generate(at);
-                // With an owner: its clones, which each request needs, allocate nothing.
+                // Each request clones the header. A clone of `Bytes` with an owner allocates nothing.
                 let id = Bytes::from_owner(reservation.request_id());
                 let header = HeaderValue::from_maybe_shared(id);
                 Self {
@@ -77,8 +77,8 @@ fn is_valid(text: &str) -> bool {
     (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(fits) && !is_key_like
 }
 
-/// Returns whether an id equals the request's credential, contains it, or is a part of it. Such an id must
-/// not be used, since ids are written to logs.
+/// Returns whether an id equals the request's credential, contains it, or is a part of it, where the shared
+/// text has at least [`PART_CHARS`] characters. Such an id must not be used, since ids are written to logs.
 fn shows_credential(id: &str, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     values.any(|value| {

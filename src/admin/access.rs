@@ -10,9 +10,9 @@ use crate::key::Secret;
 /// Returns whether a request for `path` with these headers is allowed. Every request is, if no token is
 /// configured.
 ///
-/// The paths that load balancers and orchestrators probe stay open: their answers contain no secret and are
-/// one word long. The metrics name keys and their spending, so they are open only if the configuration says
-/// so.
+/// The paths that load balancers and orchestrators probe stay open: their answers are `ok`, or the reason why
+/// the gate is not ready, without a secret. The metrics name keys and their spending, so they are open only
+/// if the configuration says so.
 pub(super) fn is_allowed(configured: &Admin, path: &str, query: &str, headers: &HeaderMap) -> bool {
     let Some(token) = &configured.token else {
         return true;

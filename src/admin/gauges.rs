@@ -117,7 +117,7 @@ async fn show_open(gate: &Gate, now: Timestamp) {
     let Ok(open) = gate.ledger().count_unresolved().await else {
         return;
     };
-    // A series that existed goes to zero, and does not disappear.
+    // Each configured key and channel has a series, even if its count is zero.
     let snapshot = gate.snapshot();
     let keys = snapshot
         .config

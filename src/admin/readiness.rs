@@ -71,7 +71,7 @@ pub struct ChannelReadiness {
     pub name: Arc<str>,
     /// The address, if the channel has several.
     pub address: Option<Arc<str>>,
-    /// Whether the channel is used: not ejected, or due to be tried again.
+    /// Whether the channel is up: not switched off, and either not ejected or due to be tried again.
     pub is_up: bool,
     /// The status of the channel.
     pub status: ChannelStatus,

@@ -23,7 +23,7 @@ pub struct Reloaded {
     /// The names of changed settings that take effect only at the next start.
     pub next_start: Vec<&'static str>,
     /// The end of the validity of the listener's new certificate, in seconds since 1970; `None` if there is
-    /// no new certificate. The error is the problem for which the old certificate stays.
+    /// no new certificate. The error is the reason why the old certificate stays.
     pub certificate: Result<Option<u64>, String>,
 }
 
@@ -65,8 +65,8 @@ pub(super) async fn reload(trigger: Option<&ReloadTrigger>) -> Response<Vec<u8>>
     }
 }
 
-/// Describes the outcome of a reload as a response. A configuration with problems is answered with all of
-/// them, as unprocessable content (RFC 9110, section 15.5.21).
+/// Describes the outcome of a reload as a response. Problems of the configuration or the listener's
+/// certificate are listed, with the status 422 (unprocessable content, RFC 9110, section 15.5.21).
 fn described(outcome: &ReloadOutcome) -> Response<Vec<u8>> {
     let (status, body) = match outcome {
         Ok(reloaded) => {

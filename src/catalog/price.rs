@@ -38,8 +38,8 @@ impl PurchaseTerms {
         }
     }
 
-    /// Parses the text of [`to_text`](Self::to_text) that a ledger has kept; `None` if the text is neither
-    /// a factor nor a price list.
+    /// Parses the text of [`to_text`](Self::to_text) that a ledger has kept. A text with `=` is taken as a
+    /// price list without a check; any other text must be a factor, or the result is `None`.
     pub fn from_text(text: &str) -> Option<Self> {
         match text.contains('=') {
             true => Some(Self::Prices(PriceList::from_text(text))),

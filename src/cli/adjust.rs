@@ -90,8 +90,8 @@ fn author(by: Option<&str>, reason: &str) -> Result<Author, String> {
 }
 
 /// Returns the name of the user who runs the command or, under sudo, of the user who called sudo. The name
-/// is read from environment variables. Services and containers set none of them: then it is the system's
-/// name of the user `uid`, or the number of a user without a name.
+/// is read from environment variables. Services and containers often set none of them. Then the result is the
+/// system's name of the user `uid`, or `uid` and the number if the user has no name.
 fn user_of(variable: &dyn Fn(&str) -> Option<String>, uid: Uid) -> String {
     let set = |name: &&str| variable(name).filter(|user| !user.trim().is_empty());
     let users = ["SUDO_USER", "USER", "LOGNAME"];
@@ -171,7 +171,7 @@ fn record_credit(config: &Path, wanted: &WantedCredit) -> Result<String, String>
     }
     let id = chosen.unwrap_or_else(|| {
         let id = format!("adj_{}", Uuid::now_v7().simple());
-        // Printed before the write: after an interruption nobody knows whether it was made.
+        // Printed before the write: after an interruption nobody knows whether the write was made.
         eprintln!("credit {id}: repeat the command with --id {id} if it is interrupted");
         id.into()
     });

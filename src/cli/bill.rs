@@ -170,7 +170,8 @@ impl MonthState {
         }
     }
 
-    /// Returns the state at `now` as read; a standby's ledger has all writes until `replayed`.
+    /// Returns the state at `now` of a month as it was read. `replayed` is the time until which the standby
+    /// that was read has all writes; `None` if no standby was read.
     fn as_read(
         now: Timestamp,
         replayed: Option<Timestamp>,
@@ -207,7 +208,7 @@ const COLUMNS: [&str; 18] = [
     "month",
 ];
 
-/// The number of columns that a table shows; the others follow each line as text.
+/// The number of columns that a table shows. The details of an adjustment follow its line as text.
 const SHOWN: usize = 12;
 
 struct Bill<'a> {

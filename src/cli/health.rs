@@ -21,7 +21,7 @@ pub(super) fn run(address: SocketAddr) -> ExitCode {
 }
 
 /// Returns the address by which this machine reaches a gate that listens on `address`: the loopback address
-/// if `address` stands for all addresses.
+/// if `address` is `0.0.0.0` or `[::]`, which listens on all addresses.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

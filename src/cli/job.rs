@@ -127,7 +127,7 @@ async fn read(url: &LedgerUrl, query: &RecordQuery) -> Result<Vec<DisputeRecord>
     match url {
         LedgerUrl::Memory => Err(IN_MEMORY.into()),
         LedgerUrl::Sqlite(path) => {
-            // This works while a gate runs, too: only the gate writes, and anybody may read.
+            // This works while a gate runs, too: SQLite allows other processes to read.
             let path = path.clone();
             SqliteLedger::read_records(&path, query).map_err(|error| error.to_string())
         }
@@ -291,7 +291,7 @@ fn to_text(record: &DisputeRecord) -> String {
         write(format_args!("  Idempotency-Key {key:?}\n"));
     }
     if let Some(cost) = &charge.purchase {
-        // A channel takes nothing for a create that it refused; whether for a job that failed is not known.
+        // A channel charges nothing for a create that it refused. For a failed job, this is not known.
         let verb = match record.state {
             State::Voided => "would have cost",
             _ => "costs",

@@ -1,7 +1,7 @@
 //! Formats lines of the log, as text or as JSON.
 //!
-//! A line is written into one buffer, without a string for each of its values. The lines of requests have
-//! their own way, [`super::log_request`].
+//! A line is written into one buffer, without a string for each of its values. The lines of requests are
+//! formatted by [`super::log_request`].
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
@@ -23,8 +23,8 @@ pub(super) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
-/// Sets the format of the log lines from now on. With JSON, a panic is a log line too, because a reader of
-/// JSON could not read its plain message.
+/// Sets the format of the log lines from now on. With JSON, a panic is a log line too, because a program that
+/// reads JSON lines could not read the plain message of a panic.
 pub(super) fn set(format: LogFormat) {
     let is_json = format == LogFormat::Json;
     if JSON.swap(is_json, Ordering::Relaxed) == is_json {
@@ -125,8 +125,8 @@ fn begin_json(line: &mut Vec<u8>, time: Timestamp, level: Level, target: &str) {
 pub(super) fn append_time(line: &mut Vec<u8>, time: Timestamp) {
     thread_local! {
         /// The last second that this thread has formatted, and its text, with zeros for the milliseconds.
-        /// Formatting a date takes as long as the rest of a line. It needs no destructor, so that it is there
-        /// also for what a thread logs while it ends.
+        /// Formatting a date takes as long as the rest of a line. The cell has no destructor, so a thread can
+        /// use it even for lines that it logs while it ends.
         static SECOND: Cell<(u64, [u8; 24])> = const { Cell::new((u64::MAX, [0; 24])) };
     }
     let (mut second, mut text) = SECOND.get();
@@ -134,7 +134,7 @@ pub(super) fn append_time(line: &mut Vec<u8>, time: Timestamp) {
         second = time.seconds();
         let shown = beside::shown(Timestamp(second.saturating_mul(1000)));
         let Ok(shown) = shown.as_bytes().try_into() else {
-            // Not a time that a calendar has.
+            // The time is out of the calendar's range, and its text is `?`.
             return line.extend_from_slice(shown.as_bytes());
         };
         text = shown;
@@ -161,7 +161,7 @@ fn append_displayed(line: &mut Vec<u8>, value: impl fmt::Display) -> fmt::Result
     Ok(())
 }
 
-/// A writer of text as it is. (As an [`std::io::Write`], a vector panics where a value cannot be formatted.)
+/// A writer that appends text unchanged. (`write!` to a vector panics if a value cannot be formatted.)
 struct PlainText<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for PlainText<'_> {
@@ -183,7 +183,7 @@ impl fmt::Write for JsonText<'_> {
 
 /// Appends a text as within a JSON string.
 fn append_escaped(line: &mut Vec<u8>, text: &str) {
-    // All bytes are looked at, without an early end: that is done for many at once.
+    // The loop has no early exit, so that the compiler can check many bytes at once.
     let escaped = |is: bool, b: u8| is | (b < b' ') | (b == b'"') | (b == b'\\');
     match text.bytes().fold(false, escaped) {
         false => line.extend_from_slice(text.as_bytes()),
@@ -191,7 +191,7 @@ fn append_escaped(line: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Appends a text that needs escapes within a JSON string. It is a separate function because few texts need it.
+/// Appends a text that needs escapes within a JSON string. A separate function, because few texts need it.
 #[cold]
 fn append_with_escapes(line: &mut Vec<u8>, text: &str) {
     let quoted = serde_json::Value::from(text).to_string();
@@ -217,7 +217,7 @@ impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
 
 /// Quotes what was written from `start` on, if a value has to be quoted.
 pub(super) fn quote_from(line: &mut Vec<u8>, start: usize) {
-    // All bytes are looked at, without an early end: that is done for many at once.
+    // The loop has no early exit, so that the compiler can check many bytes at once.
     let odd = |is: bool, b: &u8| {
         is | (*b <= b' ') | (*b > b'~') | (*b == b'"') | (*b == b'=') | (*b == b'\\')
     };
@@ -227,7 +227,7 @@ pub(super) fn quote_from(line: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Replaces what was written from `start` on by the same text in quotes. It is a separate function because few
+/// Replaces what was written from `start` on by the same text in quotes. A separate function, because few
 /// values need it.
 #[cold]
 fn replace_by_quoted(line: &mut Vec<u8>, start: usize) {

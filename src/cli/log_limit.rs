@@ -61,8 +61,9 @@ impl Places {
 
 impl Limited {
     /// Installs the process's logger, which writes the lines that `filter` lets through to standard error.
-    /// `by_message` says whether the filter looks at messages: then the lines of requests come as records, too.
-    /// If the thread of the queue cannot be started, each thread writes its own lines.
+    /// `by_message` says whether the filter looks at messages. If it does, the lines of requests pass through
+    /// the crate `log`, as all others do, so that they have messages. If the thread of the queue cannot be
+    /// started, each thread writes its own lines.
     pub(super) fn install(filter: Filter, by_message: bool) {
         let level = filter.filter();
         let of_requests = Metadata::builder()

@@ -11,29 +11,29 @@ const WAITING: usize = 8192;
 /// The capacity, in bytes, that the queue's buffers keep after a burst of lines.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-/// The number of queued lines that end the pause.
+/// The number of queued lines at which the thread ends its pause early, and writes.
 const HALF: usize = WAITING / 2;
 
-/// The maximum pause after a write, in which further lines gather. Waking the thread costs the threads that
-/// it interrupts more than their lines do: for each line it was half of a small create, and each 5 ms it is
-/// still 3 % of one.
+/// The maximum pause after a write, in which further lines gather. Waking the thread costs more than adding a
+/// line, since it interrupts other threads: a wake-up for each line cost half as much as a small create, and
+/// one each 5 ms still costs 3 % of one.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The maximum time that a process that ends waits for its queued lines to be written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// The maximum number of bytes that are written with one call, which keeps other writers of standard error
-/// waiting for as long as its reader takes.
+/// The maximum number of bytes that are written with one call. Other writers of standard error wait until the
+/// reader of the log has taken the bytes of the call.
 const AT_ONCE: usize = 64 * 1024;
 
-/// The pause before another attempt to write to an output that does not block and is full.
+/// The pause before another attempt to write to a non-blocking output that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A queue of lines for one output.
 pub(super) struct Queue {
     state: Mutex<State>,
     /// Notified when the thread has something to do: it is idle and there is a line, or it pauses and must
-    /// not go on with that.
+    /// end the pause.
     filled: Condvar,
     /// Notified when the thread has written lines.
     written: Condvar,
@@ -48,9 +48,9 @@ struct State {
     /// The number of lines queued since the start, and how many of them the thread is done with.
     accepted: u64,
     done: u64,
-    /// The number of lines, counted like `accepted`, that somebody waits for.
+    /// The value of `accepted` at the last [`flush`](Queue::flush), which waits until `done` reaches it.
     wanted: u64,
-    /// The number of lines lost since the last report of that.
+    /// The number of lines lost since the last line that reported lost lines.
     dropped: u64,
     /// Whether the thread waits for lines.
     is_idle: bool,
@@ -74,8 +74,9 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Adds the line, with its line feed, that `append` appends to the text of the lines before it. Never waits
-    /// for the output. The queue is locked meanwhile, so `append` must be quick and must not log.
+    /// Adds the line, with its line feed, that `append` appends to the text of the lines before it. Drops and
+    /// counts the line if the queue is full, and never waits for the output. The queue is locked meanwhile,
+    /// so `append` must be quick and must not log.
     pub(super) fn push(&self, append: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         if state.lines == WAITING {
@@ -167,7 +168,7 @@ fn write_lines(out: &mut impl Write, mut lines: &[u8]) -> u64 {
     lost
 }
 
-/// Writes all of `text`. Waits for an output that does not block as for one that does.
+/// Writes all of `text`. Waits while the output is full, even if the output is non-blocking.
 fn write_whole(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     while !text.is_empty() {
         match out.write(text) {

@@ -1,8 +1,8 @@
 //! Formats the lines of requests.
 //!
-//! With `log.requests: all` each request has a line, which is a part of what the request costs. So the values
-//! do not pass through the interface of the crate `log`, and little code runs: most of it is not in the
-//! processor's cache when a request ends.
+//! With `log.requests: all` each request has a line, and writing it takes part of the request's CPU time. So
+//! the values do not pass through the interface of the crate `log`. This code is small, because most of it is
+//! not in the processor's cache when a request ends.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -66,7 +66,7 @@ impl LineWriter<'_> {
         self.text.extend_from_slice(&digits[zeros..]);
     }
 
-    /// Appends a quote before or after what is a string in JSON alone.
+    /// Appends a quotation mark if the line is JSON. Used around values that have none in a line of text.
     fn quote(&mut self) {
         if self.is_json {
             self.text.push(b'"');

@@ -144,7 +144,7 @@ enum Command {
         /// The credential that requests must present.
         #[arg(long, value_name = "TEXT", default_value = demo::CREDENTIAL)]
         credential: String,
-        /// Seconds from a job's creation to its completion.
+        /// Seconds for which a job is rendered, after one second in the queue.
         #[arg(long, value_name = "SECONDS", default_value_t = 3)]
         render_seconds: u64,
         /// A fault for every create, such as 500, slow=2000, drop-after or moderated; for
@@ -210,7 +210,7 @@ fn init_log() {
     for library in ["pingora", "pingora_core", "pingora_proxy", "h2", "hyper"] {
         filter.filter_module(library, log::LevelFilter::Warn);
     }
-    // What follows a slash is to be found in the message.
+    // In RUST_LOG, the text after a slash is a filter on messages.
     log_limit::Limited::install(filter.build(), directives.contains('/'));
 }
 

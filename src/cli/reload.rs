@@ -205,8 +205,8 @@ fn with_reading(config: Result<Config, config::Error>) -> Result<(Config, Readin
 /// Replaces the listener's certificate for future handshakes by `read`, the content of its files.
 ///
 /// The old certificate stays if the new one cannot be used or is not valid now: clients that check it
-/// would be lost, and the old one is no worse. Returns the end of the new certificate's validity, in
-/// seconds since 1970; `None` if the certificate is unchanged. The error is why the old one stays.
+/// would refuse the new one, and the old one is no worse. Returns the end of the new certificate's validity,
+/// in seconds since 1970; `None` if the certificate is unchanged. The error says why the old one stays.
 fn replace_certificate(
     in_force: &ServerCertificate,
     read: &Result<TlsIdentity, CertificateError>,

@@ -59,8 +59,8 @@ where
     let load = || load(path);
     let served = serve(load, (config, paths), activated, beside);
     let outcome = runtime.block_on(served);
-    // Its tasks are dropped, and with the last one the ledger is closed. Work that has not ended within its
-    // time gets no more.
+    // The runtime drops its tasks, and the last of them closes the ledger. Work that has not ended within
+    // CLOSE_WITHIN is abandoned.
     let began = Instant::now();
     runtime.shutdown_timeout(CLOSE_WITHIN);
     if began.elapsed() >= CLOSE_WITHIN {
@@ -192,7 +192,7 @@ impl Running {
         let began = Instant::now();
         self.gate.stopping();
         let (grace, patience) = stop_times(&self.gate);
-        // Time for the grace, for the requests of clients, and for those of the admin listener.
+        // The stop may take the grace, the time for clients' requests, and that for the admin listener's.
         systemd::notify(&[NotifyState::Stopping]);
         systemd::extend_stop(grace + patience * 2 + STOP_MARGIN);
         if !grace.is_zero() {
@@ -211,15 +211,15 @@ impl Running {
             let _ = admin.stop(patience).await;
         }
         self.background.abort();
-        // Its error is the abort, and is ignored. A round in progress may still begin a write; the next start
-        // finds what is lost with it.
+        // The error says that the task was aborted, and is ignored. A round in progress may still begin a
+        // write. If the write is lost, the next start finds the charge unresolved and asks the channel.
         let _ = self.background.await;
         let left = self.gate.flush(FLUSH_WITHIN).await + reloads::waiting();
         if let Some(watched) = self.watched {
             watched.abort();
         }
         log_end(ended.is_ok(), left, began.elapsed());
-        // Dropped with the runtime, which is given a time for that: closing the ledger may block.
+        // The gate is dropped when the runtime shuts down, within CLOSE_WITHIN: closing the ledger may block.
         let gate = self.gate;
         tokio::spawn(async move {
             let () = std::future::pending().await;

@@ -78,9 +78,9 @@ impl Activated {
     }
 }
 
-/// Returns the place in `found` of the socket for the configured address `wanted`. A socket bound to `[::]`
-/// stands for any other unspecified address, unless one is bound to `wanted` itself: systemd may have opened
-/// it for IPv6 alone.
+/// Returns the place in `found` of the socket for the configured address `wanted`. If no socket is bound to
+/// `wanted` itself, one that is bound to `[::]` also serves `0.0.0.0`. The exact address comes first, because
+/// systemd may have opened the socket at `[::]` for IPv6 alone.
 fn choose(
     found: impl Iterator<Item = Option<SocketAddr>> + Clone,
     wanted: SocketAddr,

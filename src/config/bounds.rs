@@ -43,7 +43,8 @@ pub struct Bounds {
     pub uploads_per_key: usize,
     /// The minimum rate at which a client must send a create body, in bytes per second.
     pub upload_rate: u64,
-    /// The total time of waiting for the client's bytes after which its upload rate is checked, each time.
+    /// The length of a window of the upload rate: the rate is checked each time that the gate has waited this
+    /// long in total for the client's bytes.
     pub upload_rate_window: Duration,
     /// The maximum number of open client connections.
     pub connections: usize,

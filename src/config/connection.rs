@@ -49,7 +49,8 @@ pub(super) fn build_client_cert(
 
 /// Builds the egress proxy of a channel; `None` if the file has none.
 ///
-/// A password of the proxy in the configuration file itself is an error, which does not repeat it.
+/// A user or password of the proxy in the configuration file itself is an error. The message does not repeat
+/// them.
 pub(super) fn build_proxy(
     file: &file::Channel,
     sources: Sources<'_>,

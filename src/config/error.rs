@@ -20,9 +20,9 @@ pub struct Error {
 pub struct Problem {
     /// The path of the file that has the problem, as it was given to the program.
     pub file: Arc<str>,
-    /// The line, counted from 1; 0 if the problem concerns the file as a whole.
+    /// The line, counted from 1; 0 for a problem of the file as a whole.
     pub line: u64,
-    /// The column in characters, counted from 1; 0 if the problem concerns the file as a whole.
+    /// The column in characters, counted from 1; 0 for a problem of the file as a whole.
     pub column: u64,
     /// The description of the problem.
     pub message: String,
@@ -69,7 +69,7 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Makes an empty list of problems. Later reports concern `file`, until the next [`enter`](Self::enter).
+    /// Makes an empty list of problems. Later reports name `file`, until the next [`enter`](Self::enter).
     pub fn new(file: &str) -> Self {
         Self {
             files: vec![file.into()],
@@ -77,7 +77,7 @@ impl Problems {
         }
     }
 
-    /// Changes the current file: later reports concern `file`.
+    /// Changes the current file: later reports name `file`.
     pub fn enter(&mut self, file: &str) {
         self.files.push(file.into());
     }

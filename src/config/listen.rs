@@ -171,7 +171,7 @@ fn token(
 }
 
 /// Returns whether two sockets cannot both be bound: they have the same port, and the same or an
-/// unspecified IP address. Port 0 stands for any free port, so it never collides.
+/// unspecified IP address. Port 0 means any free port, so it never collides.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && same_ip

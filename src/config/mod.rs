@@ -172,7 +172,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// paths in the file start from its folder.
 ///
 /// # Errors
-/// All problems, by place.
+/// All problems, sorted by place.
 pub fn load(path: &Path) -> Result<Config, Error> {
     load_with(path, &|name| std::env::var(name).ok())
 }
@@ -181,7 +181,7 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 /// value of an environment variable.
 ///
 /// # Errors
-/// All problems, by place.
+/// All problems, sorted by place.
 pub fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
     load_files(path, env).config
 }
@@ -211,11 +211,11 @@ pub fn load_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     }
 }
 
-/// Reads a configuration from its text. `name` stands for the file in messages. The function `env` returns
-/// the value of an environment variable. Relative paths start from the folder `dir`.
+/// Reads a configuration from its text. `name` is the name of the file in messages. The function `env`
+/// returns the value of an environment variable. Relative paths start from the folder `dir`.
 ///
 /// # Errors
-/// All problems, by place.
+/// All problems, sorted by place.
 pub fn parse(
     text: &str,
     name: &str,

@@ -42,8 +42,8 @@ impl Reload {
 
 /// The SHA-256 of the configuration file and of the files of keys and certificates that it names.
 ///
-/// No secret is hashed, because the hash would let somebody who knows the rest verify guesses of it. Left
-/// out are credentials, and a database URL in the text of the configuration file itself.
+/// No secret is hashed, because the hash would let somebody who knows the rest verify guesses of the secret.
+/// Left out are credentials, and a database URL in the text of the configuration file itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConfigHash([u8; 32]);
 

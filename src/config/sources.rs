@@ -23,7 +23,8 @@ use super::file::{Credential, OneOrMany, Text};
 pub(super) const MAX_FILE: u64 = 64 << 20;
 /// The maximum length of a credential, token or secret URL, in bytes.
 const MAX_CREDENTIAL: usize = 8 << 10;
-/// The maximum number of files of client keys. [`MAX_KEY_BYTES`] bounds their length.
+/// The maximum number of files of client keys. Once their total length exceeds [`MAX_KEY_BYTES`], no further
+/// file is read.
 const MAX_KEY_FILES: usize = 4096;
 const MAX_KEY_BYTES: u64 = 256 << 20;
 
@@ -127,7 +128,7 @@ impl Sources<'_> {
             }
         };
         for path in &paths {
-            // The problem has been reported; the other paths are read to find their problems as well.
+            // An error is ignored: its problem was reported, and the other paths may have problems as well.
             let _ = self.add_key_files(path, &mut files, problems);
         }
         Ok(files)
@@ -277,7 +278,7 @@ fn key_files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Opens a file for reading. A folder or a pipe is an error: on Unix a folder can be opened too, and opening
-/// a pipe would wait for its writer.
+/// a pipe would wait for its writer. Pipes below `/dev/fd` and `/proc`, as shells pass them, are allowed.
 fn open(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_fifo() && !path.starts_with("/dev/fd") && !path.starts_with("/proc") {

@@ -12,8 +12,8 @@ pub(super) fn read<T: DeserializeOwned>(
     problems: &mut Problems,
 ) -> Result<T, Reported> {
     // The file's length is limited where it is read, and its aliases by the number of events that they
-    // replay. These limits leave room for a hundred thousand keys that share one anchor, which the
-    // parser's defaults, meant for files from strangers, do not.
+    // replay. These limits allow a hundred thousand keys that share one anchor. The parser's defaults,
+    // meant for files from strangers, allow fewer.
     let budget = serde_saphyr::budget! {
         max_events: 20_000_000,
         max_nodes: 5_000_000,
@@ -96,7 +96,7 @@ fn unknown_key(found: &str, known: &[&'static str]) -> (String, Option<String>) 
 }
 
 /// Returns the word of `known` that `found` is most likely a misspelling of: at most a third of the word's
-/// letters, and at most three, differ. `None` if no word is that similar.
+/// letters (rounded up), and at most three, differ. `None` if no word is that similar.
 pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     // The time to compute the distance grows with the product of the lengths.
     if found.len() > 64 {

@@ -166,7 +166,7 @@ fn has_segment(code: u8) -> bool {
 fn size(code: u8, length: u16, header: [u8; FRAME], turned: bool) -> Result<Image, Reason> {
     let [precision, h0, h1, w0, w1, components] = header;
     let has_precision = match code & 0x03 {
-        // Baseline; sequential and progressive; lossless.
+        // In the order of the arms: baseline, sequential and progressive, lossless.
         0 if code == 0xC0 => precision == 8,
         0..=2 => matches!(precision, 8 | 12),
         _ => matches!(precision, 2..=16),

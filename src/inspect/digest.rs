@@ -1,11 +1,11 @@
 //! The fingerprint of a create: one digest for what it asks for, however it is written.
 //!
 //! The fingerprint covers each field's name, whether its value is text, a file or raw JSON,
-//! and the value; of lists also the order. It does not cover how these came: boundary, part
-//! headers, filenames, JSON's escapes and the order of different fields. Values are taken as
-//! written: a default that is spelt out differs from one left out, a JSON `1` from a text
-//! `"1"`, and whitespace within nested JSON counts. A browser's empty file input counts as
-//! absent, for it asks for nothing.
+//! and the value; for lists, also the order of the elements. It does not cover how the body is
+//! encoded: boundary, part headers, filenames, JSON's escapes and the order of different
+//! fields. Values are taken as written: a default that is spelt out differs from one left out,
+//! a JSON `1` from a text `"1"`, and whitespace within nested JSON counts. A browser's empty
+//! file input counts as absent, because it asks for nothing.
 //!
 //! The digests of the fields are summed, so that the order of the fields does not count and no digest is
 //! stored. Somebody who chooses all the fields can make two sums equal, with much work. But a request is
@@ -29,7 +29,8 @@ const DOMAIN: &[u8] = b"tollgate fingerprint 1";
 /// the names in the open element are kept.
 #[derive(Default)]
 pub(super) struct Fingerprint {
-    /// The running digest of the field that is being read; `None` if the field counts as absent.
+    /// The running digest of the field that is being read; `None` between fields, and if the field counts as
+    /// absent.
     field: Option<Sha256>,
     /// The sum of the fields' digests, little-endian, modulo 2^256.
     sum: [u8; 32],
@@ -94,8 +95,8 @@ impl Fingerprint {
     ///
     /// Neither a form nor the JSON scanner marks where an element ends. So an element ends where one of
     /// its members comes again, which is how form parsers read lists too. The name behind `[]` is that of
-    /// the member. An element that is no object has no name there, and ends the open element. So
-    /// `[{"a":"1"},{"b":"2"}]` and `[{"a":"1","b":"2"}]` are the same here.
+    /// the member. An element that is no object has no name there, and the field after it begins a new
+    /// element. So `[{"a":"1"},{"b":"2"}]` and `[{"a":"1","b":"2"}]` are the same here.
     fn element(&mut self, name: &str) -> u64 {
         let Some((list, member)) = name.split_once("[]") else {
             return 0;

@@ -50,7 +50,7 @@ enum Current {
     Prompt(Counter, Box<Sha256>),
     Reference(Counter),
     EmptyFile,
-    /// A JSON value that is no string, for a field that expects one: see [`Raw::push`].
+    /// A JSON value that is no string, of a field that expects a string or a file: see [`Raw::push`].
     Raw(Raw),
     /// A text that no decision depends on, with the name of its field.
     Other(Counter, Box<str>),

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 /// The size below which chunks are joined, in bytes. Otherwise the bookkeeping for a body in tiny chunks
 /// would cost more than its bytes.
 const SMALL: usize = 1024;
-/// The maximum size of the rest of a chunk that is copied out of the chunk, in bytes. A slice would keep the
-/// chunk's whole buffer in memory for as long as the rest is held back.
+/// The maximum size, in bytes, of the rest of a chunk that is copied when the chunk's beginning is released.
+/// As a slice, the rest would keep the chunk's whole buffer in memory for as long as it is held back.
 const REMAINDER: usize = 8 * 1024;
 
 /// A queue of the chunks of a body that are held back, with their offset in the body. Large chunks go

@@ -1,14 +1,14 @@
 //! Inspects the body of a create request in either syntax, and judges it as it passes.
 //!
-//! An [`Inspector`] is pushed the body as it arrives. It tells up to which offset the input may be
-//! released ([`Inspector::safe`]) and, at the end, turns the request into a [`Permit`]. Of the body it
+//! An [`Inspector`] is pushed the body as it arrives. [`Inspector::safe`] returns the offset up to which
+//! the input may be released, and [`Inspector::finish`] turns the request into a [`Permit`]. Of the body it
 //! stores only the values of the policy's fields, the bytes that show the pixel size of a reference
 //! image, and digests: that of the prompt and, if requested, that of all that the request asks for
 //! ([`Inspector::fingerprinting`]). The caller holds the bytes that may not be released yet.
 //!
 //! **Invariant**: the end of a well-written body (its close delimiter, its closing brace) is never safe.
 //! The caller releases it when it has a reservation and the permit that [`Inspector::finish`] returns.
-//! All bytes of a body that merely stops may be safe, since the inspector cannot know that it has stopped.
+//! All bytes of a truncated body may be safe, since the inspector cannot know that no more will come.
 //! So a caller that forwards with a declared length must hold back the last byte of that length as well.
 
 mod digest;
@@ -178,7 +178,8 @@ impl Inspector {
         self.form.asked()
     }
 
-    /// Returns the type in which a JSON body has written its `seconds`; `None` if it is not known (yet).
+    /// Returns the type in which a JSON body has written its `seconds`; `None` for a form, and while a JSON
+    /// body has shown no `seconds`.
     pub fn written_seconds(&self) -> Option<Written> {
         self.form.written_seconds()
     }

@@ -69,7 +69,7 @@ impl Reference {
     }
 
     /// Returns the type and size of the image, or the reason why they cannot be known; `None` until one of
-    /// the two is known.
+    /// the two is known, and always for an image that the channel fetches.
     pub(super) fn verdict(&self) -> Option<&Result<Image, Reason>> {
         self.verdict.as_ref()
     }

@@ -54,7 +54,7 @@ pub enum Refusal {
     TooLong {
         /// The name of the field.
         name: String,
-        /// The maximum: of a prompt in characters, of another field in bytes.
+        /// The maximum: of a prompt or an `image_url` in characters, of a policy field in bytes.
         max: u64,
     },
     /// A text is not UTF-8.
@@ -128,7 +128,7 @@ pub enum Base64Fault {
 }
 
 impl Refusal {
-    /// Returns the name of the field that the refusal is about, if it is about one.
+    /// Returns the name of the field at fault; `None` if no field is, or if its name is not known.
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::UnsupportedMediaType => None,

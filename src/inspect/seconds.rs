@@ -22,8 +22,8 @@ pub enum Written {
 }
 
 impl SecondsType {
-    /// Returns whether `seconds` of the type `written` are accepted. `None` stands for a value that is left
-    /// out or is in a form, and is always accepted.
+    /// Returns whether `seconds` of the type `written` are accepted. `None`, for a body that leaves `seconds`
+    /// out or is a form, is always accepted.
     pub fn takes(self, written: Option<Written>) -> bool {
         match written {
             None => true,
@@ -48,7 +48,8 @@ impl SecondsType {
     }
 }
 
-/// Returns whether `bytes` are a number's digits: no sign, fraction, exponent or leading zero.
+/// Returns whether `bytes` are a number's digits: no sign, fraction, exponent or leading zero. An empty slice
+/// passes.
 pub(super) fn is_digits(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_digit) && !bytes.starts_with(b"0")
 }

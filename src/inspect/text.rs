@@ -45,8 +45,8 @@ impl Counter {
                 self.partial_len = partial.len();
             }
             Err(error) => {
-                // Counted up to the fault, so that a cut before it changes no verdict on
-                // the length.
+                // Counted up to the fault, so that the verdict on the length does not
+                // depend on where the text is cut.
                 self.chars += starts(&bytes[..error.valid_up_to()]);
                 return Err(NotUtf8);
             }

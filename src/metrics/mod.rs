@@ -30,7 +30,7 @@ pub use ledger::{LedgerGauges, RoundTask};
 pub enum Event {
     /// The charge was reserved: its cost is set aside until the charge is posted or voided.
     Reserved,
-    /// The charge was resolved: the key owes it for good.
+    /// The charge was resolved: the key owes its cost.
     Posted,
     /// The charge was resolved: the key owes nothing for it, or another charge replaced it.
     Voided,
@@ -63,7 +63,7 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// 1 if the ledger can be used, else 0.
     pub ledger_up: IntGauge,
-    /// 1 if a channel takes creates of the model, by model.
+    /// 1 if an active channel of the model is not ejected or is due to be tried again, else 0, by model.
     pub model_available: IntGaugeVec,
     /// The number of reservations that are neither posted nor voided, by key.
     pub jobs_in_flight: IntGaugeVec,
@@ -119,8 +119,8 @@ impl Metrics {
     /// Declares all metric families.
     ///
     /// # Errors
-    /// Never, unless two families share a name or a label: a mistake in this module, which
-    /// its test finds.
+    /// Never, unless two families share a name or one has the same label twice: a mistake in
+    /// this module, which its test finds.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new_custom(Some("tollgate".into()), None)?;
         let d = Declare(&registry);

@@ -25,7 +25,7 @@ const FILE_BYTES: usize = 256 * 1024;
 const FORM_BYTES: usize = 4 * 1024 * 1024;
 /// The maximum number of bytes that the form parser may read without returning field data.
 const STALL_BYTES: usize = 4 * 1024 * 1024;
-/// The maximum length of a JSON body, in bytes. It has room for an image in the longest data URL.
+/// The maximum length of a JSON body, in bytes. It allows an image in the longest data URL.
 const JSON_BYTES: usize = 64 * 1024 * 1024;
 
 /// The body of a request while it is received, with the writer of the request's record.
@@ -197,7 +197,7 @@ async fn read_json(upload: &mut Upload) -> Result<Submission, BadBody> {
 
 /// Reads the body to its end, and parses it as a form.
 ///
-/// A channel with room for one chunk feeds the parser. So the body is received to its end even if the
+/// An [`mpsc`] channel of capacity 1 feeds the parser. So the body is received to its end even if the
 /// parser gives up, and no more than one chunk waits for the parser.
 async fn read_form(upload: &mut Upload, boundary: String) -> Result<Submission, BadBody> {
     let (sender, receiver) = mpsc::channel(1);

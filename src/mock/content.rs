@@ -104,7 +104,7 @@ enum Range {
     Of(u64, u64),
     /// The range begins at or behind the end of the content, or is empty. The answer is 416.
     Nowhere,
-    /// The header is not a single range of bytes. It is ignored, and the answer is the whole content.
+    /// The header is not a single valid range of bytes. It is ignored, and the answer is the whole content.
     Whole,
 }
 

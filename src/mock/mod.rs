@@ -88,7 +88,7 @@ pub use jobs::{Fate, JobError, JobRecord, JobView};
 pub use options::{Auth, Model, Options, Size, Tls, TlsError};
 pub use record::{Fields, Outcome, Record, Stats};
 
-/// The log target of the mock. It tells the mock's lines from those of a gate in the same process.
+/// The log target of the mock. It distinguishes the mock's lines from those of a gate in the same process.
 pub const LOG: &str = "mock";
 
 /// A mock channel that runs in this process, for as long as this value lives.

@@ -17,7 +17,7 @@ use super::api;
 
 /// The maximum time of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The pause after a failed accept, such as one for want of file descriptors.
+/// The pause after a failed accept, such as one that fails because no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves connections for ever; all of them end when the future is dropped.

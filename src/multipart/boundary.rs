@@ -72,7 +72,7 @@ impl Boundary {
         })
     }
 
-    /// Returns the boundary's bytes, without dashes before them.
+    /// Returns the boundary's bytes, without the CRLF and the two dashes of a delimiter.
     pub fn as_bytes(&self) -> &[u8] {
         &self.delimiter[LEAD.len()..]
     }

@@ -143,7 +143,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A part with a filename has a `Content-Type` other than an image.
+    /// A part with a filename has a `Content-Type` other than an image type or application/octet-stream.
     #[error(
         "`{field}` came as a file whose Content-Type is no image type. If it is a text field, send it without a filename (with curl: `{field}=<FILE`, not `{field}=@FILE`); if it is an image, its Content-Type must be an image type or application/octet-stream, without parameters, or left out"
     )]
@@ -189,7 +189,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the name of the part that the error is about; `None` if the name is not known.
+    /// Returns the name of the part at fault; `None` if no part is, or if its name is not known.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::StrayBoundary { field } => field.as_deref(),

@@ -150,7 +150,7 @@ impl Scanner {
     /// The number never decreases, never exceeds what was pushed, and does not change after an error. It
     /// includes a part, with the delimiter line before it, only after the sink's `begin` has accepted the
     /// part, and under [`Release::AfterEnd`] only after the sink's `end`. It never includes the close
-    /// delimiter, with its CRLF, and what follows: the caller releases these after
+    /// delimiter, its CRLF, or the bytes after it: the caller releases these after
     /// [`finish`](Self::finish) has returned `Ok`.
     pub fn safe(&self) -> u64 {
         self.safe

@@ -243,8 +243,8 @@ fn is_line_break(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
-/// Computes the failure function of Knuth, Morris and Pratt. Entry `i` concerns the boundary's first `i + 1`
-/// bytes: it is the length of the longest shorter beginning of the boundary with which they end.
+/// Computes the failure function of Knuth, Morris and Pratt. Entry `i` is the length of the longest proper
+/// prefix of the boundary's first `i + 1` bytes that is also a suffix of them.
 fn borders(boundary: &[u8]) -> [u8; MAX_BOUNDARY] {
     let mut borders = [0; MAX_BOUNDARY];
     let mut length = 0_u8;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The web pages that may use the gate from a browser, and what their requests may have.
+/// The web pages that may use the gate from a browser, and the headers that their requests may have.
 ///
 /// The gate accepts no cookies, so `access-control-allow-credentials` is absent on purpose: a page must
 /// itself know the key that it sends.

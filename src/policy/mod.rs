@@ -63,7 +63,7 @@ pub struct Group {
     pub channels: Option<BTreeSet<Arc<str>>>,
 }
 
-/// The models, sizes and durations that a key may ask for. `None` stands for all that the catalog offers.
+/// The models, sizes and durations that a key may ask for. `None` allows all that the catalog offers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// The names of the models.

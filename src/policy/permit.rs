@@ -40,7 +40,7 @@ impl Permit {
 /// permissible, whatever further fields it has.
 ///
 /// # Errors
-/// The refusal, which [`permit`] would return as well.
+/// The refusal. [`permit`] would refuse the request as well, but perhaps for another of its fields.
 pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refusal> {
     let model = match asked.model {
         Some(name) => Some(judge_model(catalog, key, name)?),
@@ -92,7 +92,7 @@ pub fn permit(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<Permit, 
 /// Decides whether a whole remix is permitted, which has the model, size and seconds of its source.
 ///
 /// A channel may have rendered a number of seconds that is not on offer. The price is per second, so such a
-/// source can still be remixed, by a key that may ask for at least as many seconds.
+/// source can still be remixed, by a key that may ask for any duration or for one that is at least as long.
 ///
 /// # Errors
 /// The reason why the remix is not permitted.

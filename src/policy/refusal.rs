@@ -38,7 +38,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the field that the refusal is about; `None` if it is about the cost.
+    /// Returns the field that is missing or has the refused value; `None` for [`Self::TooExpensive`].
     pub fn param(&self) -> Option<Param> {
         match self {
             Self::NoModel { .. } => Some(Param::Model),

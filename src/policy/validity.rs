@@ -38,8 +38,8 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Checks that the digest is valid at `now`. A reason that concerns the whole key is returned before one
-    /// that concerns this digest.
+    /// Checks that the digest is valid at `now`. A reason of the whole key (disabled or expired) is returned
+    /// before one of this digest (replaced).
     ///
     /// # Errors
     /// The reason why the digest is not valid.
