@@ -7,8 +7,8 @@ use rusqlite::{Connection, PrepFlags, Statement};
 
 /// The connection of the writing thread, with statements that are found by the address of their text.
 ///
-/// The cache of [`Connection::prepare_cached`] hashes the whole text of a statement, before and after each use,
-/// which took a fiftieth of a small create.
+/// The cache of [`Connection::prepare_cached`] hashes the whole text of a statement, before and after each use.
+/// The texts of these statements are long, and each create uses them.
 pub(super) struct WriterDb<'c> {
     connection: &'c Connection,
     /// The statements that are not in use, each with its text.
