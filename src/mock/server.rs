@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -17,6 +17,8 @@ use super::api;
 
 /// The maximum time of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The maximum time for which a connection stays open after its handshake has failed.
+const LINGER: Duration = Duration::from_secs(2);
 /// The pause after a failed accept, such as one that fails because no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,11 +49,23 @@ async fn connection(socket: TcpStream, state: Arc<State>) {
         return exchange(socket, state).await;
     };
     let handshake = TlsAcceptor::from(Arc::clone(&tls.0)).accept(socket);
-    match tokio::time::timeout(HANDSHAKE, handshake).await {
+    match tokio::time::timeout(HANDSHAKE, handshake.into_fallible()).await {
         Ok(Ok(socket)) => exchange(socket, state).await,
-        Ok(Err(error)) => log::debug!(target: super::LOG, "TLS handshake: {error}"),
+        Ok(Err((error, socket))) => {
+            log::debug!(target: super::LOG, "TLS handshake: {error}");
+            // The time limit is all that matters here.
+            let _ = tokio::time::timeout(LINGER, linger(socket)).await;
+        }
         Err(_) => log::debug!(target: super::LOG, "TLS handshake: too slow"),
     }
+}
+
+/// Closes a connection after the alert that ends its handshake, and discards what the client still sends.
+/// Closing with unread data would reset the connection, and the client might not get the alert.
+async fn linger(mut socket: TcpStream) -> std::io::Result<()> {
+    socket.shutdown().await?;
+    tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 async fn exchange(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state: Arc<State>) {
