@@ -138,6 +138,10 @@ impl Setup {
         tokio::spawn(async move { background.run().await });
         // The service's task keeps it running; its handle is not needed.
         std::mem::forget(admin);
+        // A database gets its tables at the first use, which may take longer than a request waits.
+        let ledger = stand.handle.ledger().clone();
+        let ready = async || ledger.ready().await.is_ok();
+        stand.until("the ledger is ready", ready).await;
         stand
             .until("the gate answers", async || {
                 client::Request::get("/livez")
