@@ -24,7 +24,7 @@ use suite::{
 };
 use tollgate::ledger::{
     ClaimState, Confirmed, Job, JobsAfter, Ledger, OpenError, ReservationId, Reserved, Resolution,
-    SqliteLedger, State,
+    SqliteLedger, State, read_sqlite_reloads,
 };
 use tollgate::policy::{Key, Measure, Timestamp};
 
@@ -188,6 +188,12 @@ async fn what_cannot_be_opened_says_why() {
 
     let missing = error(&folder.join("nowhere/tollgate.db"));
     assert!(matches!(missing, OpenError::FolderMissing(_)), "{missing}");
+    // A command makes no ledger, and says which of the two is missing.
+    let read = |path: &Path| read_sqlite_reloads(path, 1).err().unwrap();
+    let missing = read(&folder.join("nowhere/tollgate.db"));
+    assert!(matches!(missing, OpenError::FolderMissing(_)), "{missing}");
+    let missing = read(&folder.join("tollgate.db"));
+    assert!(matches!(missing, OpenError::FileMissing(_)), "{missing}");
 
     let text = folder.join("notes.txt");
     std::fs::write(&text, "no database at all, but a text of some length").unwrap();

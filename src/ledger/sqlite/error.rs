@@ -9,8 +9,14 @@ use super::super::Unavailable;
 /// The reason why a ledger's file cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The folder of the file does not exist; for a command that needs an existing ledger, also where the
-    /// file itself does not exist.
+    /// The file does not exist, for a command that needs an existing ledger.
+    #[error(
+        "{}: there is no ledger: a gate makes it at its first start; if one has started, see whether its \
+         configuration names another path",
+        .0.display()
+    )]
+    FileMissing(PathBuf),
+    /// The folder of the file does not exist.
     #[error(
         "{}: its folder does not exist: make it, or name another path for the ledger",
         .0.display()

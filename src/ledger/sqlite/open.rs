@@ -1,6 +1,7 @@
 //! Opens a database: takes the lock, applies the settings, migrates the tables.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -120,9 +121,13 @@ const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
 /// Opens an existing database that has this program's version of the schema. A gate may be using it.
 fn open_beside(path: &Path, access: OpenFlags) -> Result<(PathBuf, Connection), OpenError> {
-    let real = path
-        .canonicalize()
-        .map_err(|error| OpenError::of_system(path, &error))?;
+    let real = path.canonicalize().map_err(|error| {
+        let folder = folder_of(path);
+        match error.kind() == ErrorKind::NotFound && folder.is_dir() {
+            true => OpenError::FileMissing(path.to_owned()),
+            false => OpenError::of_system(path, &error),
+        }
+    })?;
     let sqlite = |error| OpenError::of_sqlite(&real, &error);
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(&real, flags).map_err(sqlite)?;
@@ -144,12 +149,16 @@ pub(super) fn real(path: &Path) -> std::io::Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
     }
-    let folder = match path.parent() {
+    let name = path.file_name().unwrap_or_default();
+    Ok(folder_of(path).canonicalize()?.join(name))
+}
+
+/// Returns the folder of the file at `path`.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
-    };
-    let name = path.file_name().unwrap_or_default();
-    Ok(folder.canonicalize()?.join(name))
+    }
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
