@@ -59,13 +59,12 @@ fn show_channels(gate: &Gate, readiness: &Readiness) {
 }
 
 /// Shows how much of each budget is spent. The ledger is asked once for each key with a budget; if only the
-/// group of several keys has a budget, the ledger is asked for one key of the group.
+/// group of several keys has a budget, the ledger is asked for one key of the group. If it does not answer for
+/// one of them, all gauges keep their values.
 async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
     let metrics = gate.metrics();
-    metrics.budget_spent.reset();
-    metrics.group_budget_spent.reset();
     let has_budget = |limits: &[Limit]| limits.iter().any(|l| l.measure.is_budget());
-    let mut groups: HashSet<&str> = HashSet::new();
+    let (mut groups, mut usages) = (HashSet::<&str>::new(), Vec::new());
     for key in snapshot.config.keys.values() {
         let group = &key.group;
         let shows_group = has_budget(&group.limits) && !groups.contains(&*group.name);
@@ -73,25 +72,28 @@ async fn show_budgets(gate: &Gate, snapshot: &Snapshot, now: Timestamp) {
             continue;
         }
         let Ok(usage) = gate.ledger().usage(key, now).await else {
-            continue;
+            return;
         };
         groups.insert(&group.name);
-        for used in usage.iter().filter(|used| used.limit.max > 0) {
-            let (measure, window) = (used.limit.measure, used.limit.window);
-            if !measure.is_budget() {
-                continue;
-            }
-            let (gauge, whose) = match &used.scope {
-                Scope::Key(name) => (&metrics.budget_spent, name),
-                Scope::Group(name) => (&metrics.group_budget_spent, name),
-                // A limit of a channel does not belong to a key.
-                Scope::Channel(_) => continue,
-            };
-            #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
-            let ratio = used.used as f64 / used.limit.max as f64;
-            let labels = [&**whose, measure.name(), window.name()];
-            gauge.with_label_values(&labels).set(ratio);
+        usages.extend(usage);
+    }
+    metrics.budget_spent.reset();
+    metrics.group_budget_spent.reset();
+    for used in usages.iter().filter(|used| used.limit.max > 0) {
+        let (measure, window) = (used.limit.measure, used.limit.window);
+        if !measure.is_budget() {
+            continue;
         }
+        let (gauge, whose) = match &used.scope {
+            Scope::Key(name) => (&metrics.budget_spent, name),
+            Scope::Group(name) => (&metrics.group_budget_spent, name),
+            // A limit of a channel does not belong to a key.
+            Scope::Channel(_) => continue,
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for a dashboard")]
+        let ratio = used.used as f64 / used.limit.max as f64;
+        let labels = [&**whose, measure.name(), window.name()];
+        gauge.with_label_values(&labels).set(ratio);
     }
 }
 
