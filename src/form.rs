@@ -35,7 +35,8 @@ pub enum Kind {
 /// Whether the bytes of a field may be forwarded before the field has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// The bytes may be forwarded as they arrive, because no decision depends on the field's value.
+    /// The bytes may be forwarded as they arrive. The sink may still refuse the value: the last bytes of a
+    /// body are always held back, so no channel gets a complete request before it is accepted.
     AtOnce,
     /// Nothing is forwarded from the first byte of the field's syntax on, until [`Sink::end`] has accepted
     /// the value. A sink that returns this must limit the length of the value.

@@ -43,7 +43,7 @@
 //! | [`inspect`] | the inspector of a create request: scanners, image sizes and policy together |
 //! | [`dialect`] | how channels spell the API: status words, where values are, error shapes |
 //! | `route` | the known routes and their paths |
-//! | [`ledger`] | reservations, jobs, limits, idempotency keys: in memory, SQLite, PostgreSQL |
+//! | [`ledger`] | reservations, jobs, limits, idempotency keys, the bill, evidence: in memory, SQLite, PostgreSQL |
 //! | [`access_log`] | one line for each request: its id, client, status, job and times |
 //! | [`channel`] | channels (upstream accounts) as configured |
 //! | [`metrics`] | all metric families |

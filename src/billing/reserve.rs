@@ -94,7 +94,7 @@ impl Billing {
     }
 
     /// Starts a write to the ledger in a task, and returns the task's handle. Dropping the handle does not
-    /// stop the write, and a gate that stops waits for the write.
+    /// stop the write. A gate that stops waits for the write, within the time of [`flush`](Self::flush).
     pub(crate) fn spawn_write<T: Send + 'static>(
         &self,
         write: impl Future<Output = T> + Send + 'static,

@@ -264,7 +264,8 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 /// its file.
 const CLOSE_WITHIN: Duration = Duration::from_secs(8);
 
-/// Logs how the gate stopped: whether all requests have ended, and how many writes to the ledger are left.
+/// Logs that the gate has stopped with nothing left to do, or how many writes to the ledger are left. Logs
+/// nothing if only requests are left.
 fn log_end(all_ended: bool, left: usize, took: Duration) {
     let seconds = took.as_secs_f64();
     match (all_ended, left) {

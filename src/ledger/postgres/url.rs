@@ -15,8 +15,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// The minimum time for connecting to one host, however many hosts share [`CONNECT`].
 const CONNECT_TO_ONE: Duration = Duration::from_millis(500);
 
-/// The reason why a text is no URL of a PostgreSQL database. It never contains any of the text, which
-/// holds a password.
+/// The reason why a text cannot be used as the URL of a PostgreSQL database. It never contains any of the
+/// text, which holds a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUrlError {
     /// The text is no database URL, or has an option that the driver does not know.
