@@ -10,9 +10,7 @@ use crate::support::client::{Answer, Body, Request};
 use crate::support::{KEY, STUDIO, Setup, Stand, form, form_type, png};
 use crate::{create, open, send, soon, until_cents};
 use serde_json::{Value, json};
-use tollgate::clock::{self, Clock};
 use tollgate::ledger::State;
-use tollgate::policy::Timestamp;
 
 /// A create under an idempotency key.
 fn keyed(name: &str, seconds: &str, image: Option<&[u8]>) -> Request {
@@ -229,25 +227,6 @@ async fn a_job_listed_late_goes_to_no_other_key() {
         }
     })
     .await;
-}
-
-/// As after two days without a gate: what the list can tell is not given up unread.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_is_read_before_an_outcome_expires() {
-    let channel = Scripted::start(false).await;
-    let began = clock::now();
-    let clock = Clock::manual(began);
-    let setup = channel.behind(soon("  polls_per_second: 100\n"));
-    let stand = setup.start_with_clock(clock.clone()).await;
-    channel.says(|_| (500, String::new()));
-    assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 502);
-    let made = move || job("video_1", "a cat", began.seconds());
-    channel.says(move |target| match target.contains("video_1") {
-        true => (200, made().to_string()),
-        false => (200, list(&[made()], false)),
-    });
-    clock.set(Timestamp(began.0 + 2 * 86_400_000));
-    until_cents(&stand, [40, 40, 0]).await;
 }
 
 /// A channel whose clock is an hour behind, as its answers' dates say.

@@ -121,23 +121,11 @@ impl Unresolved {
 }
 
 impl Reconciler {
-    /// Makes one round: reads the channel's list if any outcome is unknown, and then expires what was unknown
-    /// for too long. The round is complete once the list has been read and all decisions that it allows are
-    /// made.
+    /// Makes one round: reads the channel's list if any outcome is unknown. The round is complete once
+    /// the list has been read and all decisions that it allows are made.
     pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
-        let round = self.reconcile(task).await?;
-        // The list comes first: after a long time without a gate it can still tell what became of a request.
-        // The rest of a list may tell it as well, unless reading takes as long.
-        let expiry = millis(task.snapshot.config.jobs.expire_after);
-        let is_reading = |reader: &ListReader| task.billing.now().since(reader.began) <= expiry;
-        if !self.reader.as_ref().is_some_and(is_reading) {
-            expire_unknown(task).await?;
-        }
-        Ok(round)
-    }
-
-    async fn reconcile(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
         let (billing, name) = (&task.billing, task.name());
+        expire_unknown(task).await?;
         let unresolved = Unresolved::load(task).await?;
         let Some(oldest) = unresolved.oldest(task) else {
             self.reader = None;
@@ -256,21 +244,14 @@ impl Reconciler {
     }
 }
 
-/// Voids the reservations whose outcome has stayed unknown for longer than `jobs.expire_after`. Leaves those of
-/// a key that has a reservation which is pending for as long: its gate has ended, but is not known to have. A
-/// job may be assigned to either of them, and only once neither is pending.
+/// Voids the reservations whose outcome has stayed unknown for longer than `jobs.expire_after`.
 async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
     let (billing, channel) = (&task.billing, task.name());
     let expiry = millis(task.snapshot.config.jobs.expire_after);
     let now = billing.now();
-    let mut over = billing.ledger().unmatched(channel, MAX_UNMATCHED).await?;
-    over.retain(|unmatched| now.since(unmatched.since) > expiry);
-    let key_of = |unmatched: &Unmatched| unmatched.charge.payer.key.clone();
-    let is_pending = |unmatched: &&Unmatched| unmatched.state == State::Pending;
-    let waiting: HashSet<_> = over.iter().filter(is_pending).map(key_of).collect();
-    for unmatched in &over {
-        let waits = waiting.contains(&key_of(unmatched));
-        if unmatched.state == State::Unknown && !waits && task.is_here(unmatched) {
+    for unmatched in billing.ledger().unmatched(channel, MAX_UNMATCHED).await? {
+        let is_over = now.since(unmatched.since) > expiry;
+        if unmatched.state == State::Unknown && is_over && task.is_here(&unmatched) {
             let id = unmatched.id;
             log::error!(
                 "reservation {id} on channel {channel}: what became of it was not found out, it \
