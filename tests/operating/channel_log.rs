@@ -18,19 +18,22 @@ fn create() -> Request {
 async fn a_channel_that_fails_is_said_once() {
     let folder = Folder::new();
     let dead = [("http://127.0.0.1:8081", "http://127.0.0.1:1")];
-    let gate = Gate::start(&configuration(&folder, &dead), "");
+    let mut gate = Gate::start(&configuration(&folder, &dead), "");
     for _ in 0..20 {
         assert_eq!(create().send(gate.address).await.unwrap().status, 503);
     }
-    gate.logged("channel mock fails (connect)").await;
-    let log = gate.log();
-    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
-    assert_eq!(warnings.len(), 2, "{log}");
-    assert!(warnings[0].contains("the ledger is in memory"), "{log}");
     let metrics = Request::get("/metrics").send(gate.admin).await.unwrap();
     let metrics = String::from_utf8(metrics.body).unwrap();
     let counted = "tollgate_channel_errors_total{channel=\"mock\",kind=\"connect\"} 20\n";
     assert!(metrics.contains(counted), "{metrics}");
+    let log = gate.whole_log().await;
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 2, "{log}");
+    assert!(warnings[0].contains("the ledger is in memory"), "{log}");
+    assert!(
+        warnings[1].contains("channel mock fails (connect)"),
+        "{log}"
+    );
 }
 
 /// A gate that polls its jobs soon.
@@ -63,7 +66,7 @@ async fn a_word_that_nobody_knows_is_said_once() {
     })
     .await;
     let folder = Folder::new();
-    let gate = polling(&folder, channel.address);
+    let mut gate = polling(&folder, channel.address);
     let created = create().send(gate.address).await.unwrap();
     assert_eq!(created.status, 200, "{created:?}");
     until("it was said more than once", async || {
@@ -71,7 +74,7 @@ async fn a_word_that_nobody_knows_is_said_once() {
     })
     .await;
     gate.logged("the status `warming` of a job").await;
-    let log = gate.log();
+    let log = gate.whole_log().await;
     let lines: Vec<_> = log.lines().filter(|l| l.contains("`warming`")).collect();
     assert_eq!(lines.len(), 1, "{log}");
 }
@@ -95,7 +98,7 @@ async fn a_job_that_its_channel_does_not_know_is_named_once() {
     })
     .await;
     let folder = Folder::new();
-    let gate = polling(&folder, channel.address);
+    let mut gate = polling(&folder, channel.address);
     for _ in 0..3 {
         assert_eq!(create().send(gate.address).await.unwrap().status, 200);
     }
@@ -110,7 +113,7 @@ async fn a_job_that_its_channel_does_not_know_is_named_once() {
     .await;
     gate.logged("job video_1 on channel mock (status): the channel does not know it")
         .await;
-    let log = gate.log();
+    let log = gate.whole_log().await;
     let lines: Vec<_> = log
         .lines()
         .filter(|l| l.contains("does not know it"))

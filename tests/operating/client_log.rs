@@ -11,7 +11,7 @@ use crate::support::{KEY, form, form_type, png};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_are_reset_are_counted_and_not_logged() {
     let folder = Folder::new();
-    let gate = Gate::start(&configuration(&folder, &[]), "");
+    let mut gate = Gate::start(&configuration(&folder, &[]), "");
     let body = form(&[("model", b"sora-2"), ("input_reference", &png(300_000))]);
     let create = Request::create(&form_type(), Body::Length(body, vec![]));
     let mut client = Http2::open(gate.address).await.unwrap();
@@ -31,7 +31,7 @@ async fn streams_that_are_reset_are_counted_and_not_logged() {
     }
     let gone = "requests_total{code=\"499\",key=\"demo\",route=\"create\"} 50";
     crate::support::until("all have ended", async || shows(gone).await).await;
-    let log = gate.log();
+    let log = gate.whole_log().await;
     let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 1, "the ledger in memory alone: {log}");
 }
@@ -47,15 +47,14 @@ async fn rust_log_chooses_the_lines_of_requests_too() {
         }
     };
     // Lines with an s: "gate listens" and "list 200", and not "retrieve 404".
-    let gate = Gate::start(&config, "export RUST_LOG=info/s");
+    let mut gate = Gate::start(&config, "export RUST_LOG=info/s");
     lists_and_asks(&gate).await;
-    gate.logged("] list 200 ").await;
-    assert!(!gate.log().contains("retrieve"), "{}", gate.log());
-    drop(gate);
+    let log = gate.whole_log().await;
+    assert!(log.contains("] list 200 "), "{log}");
+    assert!(!log.contains("retrieve"), "{log}");
     let quiet = "export RUST_LOG=info,tollgate::request=warn";
     let mut gate = Gate::start(&config, quiet);
     lists_and_asks(&gate).await;
-    gate.signal("TERM");
-    gate.ended().await;
-    assert!(!gate.log().contains("tollgate::request"), "{}", gate.log());
+    let log = gate.whole_log().await;
+    assert!(!log.contains("tollgate::request"), "{log}");
 }

@@ -103,7 +103,18 @@ impl Gate {
         self.process.id()
     }
 
-    /// What it has written.
+    /// Ends it, and returns all that it has written: lines are written a moment after they are logged, so
+    /// that only the whole log shows what is not in it.
+    pub async fn whole_log(&mut self) -> String {
+        self.signal("TERM");
+        self.ended().await;
+        // The thread that reads has ended, too.
+        let all_read = async || Arc::strong_count(&self.log) == 1;
+        until("the log is read to its end", all_read).await;
+        self.log()
+    }
+
+    /// What it has written so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }

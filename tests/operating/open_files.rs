@@ -29,7 +29,7 @@ async fn a_low_soft_limit_is_raised() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_low_hard_limit_is_told_and_no_connection_hangs() {
     let folder = Folder::new();
-    let gate = Gate::start(&configuration(&folder, &[]), "ulimit -n 160");
+    let mut gate = Gate::start(&configuration(&folder, &[]), "ulimit -n 160");
     // (160 - 64) / 2
     gate.logged("only 48 client connections are kept open at once")
         .await;
@@ -53,5 +53,6 @@ async fn a_low_hard_limit_is_told_and_no_connection_hangs() {
         answer.is_ok_and(|answer| answer.status == 200)
     })
     .await;
-    assert!(!gate.log().contains("os error 24"), "{}", gate.log());
+    let log = gate.whole_log().await;
+    assert!(!log.contains("os error 24"), "{log}");
 }
