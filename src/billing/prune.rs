@@ -15,9 +15,9 @@ pub(super) const MAX_PRUNED: u32 = 1000;
 /// The pause after a step, in which other users of the ledger have their turn.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long before a reservation without a job others may have been resolved whose records are kept for it: 32
-/// days. A job in the channel's list may belong to any of them, and their times may come from gates and
-/// channels whose clocks differ.
+/// The time before a reservation without a job from which on the records of resolved reservations are kept for
+/// it: 32 days. A job in the channel's list may belong to any of these reservations, and their times may come
+/// from gates and channels whose clocks differ.
 const RIVALS_WITHIN: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// Prunes the expired idempotency keys, and the reservations that were resolved before `time`, except for

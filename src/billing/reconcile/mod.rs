@@ -163,7 +163,8 @@ impl Reconciler {
                 // The list of the address that is gone may have the job of this reservation.
                 Decision::Void { reservation }
                     if unresolved.get(reservation).is_some_and(|u| task.is_gone(u)) => {}
-                // The channel may list the job as a remix of an id that nobody knows any more.
+                // The channel lists a remix with the upstream id of its source, which is not known any more: the
+                // job may be in the list, and was not recognised.
                 Decision::Void { reservation }
                     if unresolved.sources_gone.contains(&reservation) =>
                 {

@@ -370,7 +370,8 @@ columns! {
 }
 
 /// The statement that confirms a reservation, unless its job belongs to another reservation or the public id is
-/// taken.
+/// taken. These conditions are in the statement because they nearly always hold: a query of its own for them
+/// would be made in vain by each create.
 const CONFIRM: &str = "UPDATE OR IGNORE reservation
      SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5,
          answer_request_id = iif(?6 IS NULL, answer_request_id, ?7),
