@@ -16,11 +16,12 @@
 //! whatever time it was made, unless it is known what the channel's clock showed then: the clock of the
 //! gate that made it may have been wrong by hours.
 //!
-//! **Within one key**, jobs and reservations are matched all together: first as many as possible of the
-//! reservations that asked for exactly what the job has, then as many as possible of the rest, so that no
-//! job stays unreachable that a reservation of its key could have. What was asked for counts more than an
-//! uncertain time: before a job is assigned to a reservation that asked for something else, it is assigned
-//! to one that asked for exactly this job, even at another time by a clock that may have been wrong.
+//! **Within one key**, jobs and reservations are matched all together. As many jobs as possible are assigned,
+//! so that none stays unreachable that a reservation of its key could have; of the ways to do so, one with
+//! the most jobs that are exactly what their reservation asked for, then with the most that differ from it in
+//! one thing, and so on. What was asked for counts more than an uncertain time: before a job is assigned to a
+//! reservation that asked for something else, it is assigned to one that asked for exactly this job, even at
+//! another time by a clock that may have been wrong.
 //!
 //! **Requests that differ only in what a list never shows** (the reference image) cannot be told apart. Where
 //! all of them get a job, any assignment keeps each job reachable and charged, and each idempotency key
@@ -37,7 +38,10 @@
 //! - Requests with the same fingerprint are interchangeable: each may have the other's job.
 
 mod assignment;
+mod best_path;
 mod component;
+mod open_pairs;
+mod ranks;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -48,8 +52,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::ledger::State;
 use assignment::Assignment;
 use component::{Component, Hints, VagueJob};
+use ranks::Ranks;
 use sets::DisjointSets;
-use values::MAX_DIFFERENCES;
 pub(super) use values::{Ambiguity, Candidate, Decision, ListedJob, ReconciledJob, Rules};
 
 /// The reservations of one channel, indexed to be matched with the jobs of its list.
@@ -221,61 +225,20 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Assigns the jobs of one key to reservations, first to those that asked for exactly such a job.
+    /// Assigns the jobs of one key to reservations: as many jobs as possible, and of these as many as possible
+    /// to reservations that asked for exactly such a job. A job with a listed prompt is recognised by it; a
+    /// job without one may be anybody's, and comes last.
     fn assign(&self, component: &Component<'_>) -> Assignment {
         let Component { jobs, candidates } = component;
         let times = jobs.iter().map(|job| self.rules.created(job).0).collect();
         let mut assignment = Assignment::new(candidates.iter().map(|c| c.created.0), times);
-        let differences = |candidate: usize, job: usize| {
-            let candidate = candidates[candidate];
-            let differences = self.rules.differences(jobs[job], candidate);
-            differences.filter(|_| self.rules.is_evidence(jobs[job], candidate))
-        };
-        let unknown = |at: usize| candidates[at].is_unknown();
-        let repeatable = |at: usize| unknown(at) && candidates[at].fingerprint.is_some();
-        // A job with a listed prompt is recognised by it; a job without one may be anybody's, and comes
-        // last.
-        for all in [false, true] {
-            let differences = |at: usize, job: usize| {
-                let admitted = all || jobs[job].prompt.is_some();
-                differences(at, job).filter(|_| admitted)
-            };
-            let exact = |at, job| differences(at, job) == Some(0);
-            assignment.extend(repeatable, exact);
-            assignment.extend(unknown, exact);
-            // A job that a voided reservation asked for exactly is left to it as long as the other
-            // reservations may still find their own jobs. After that it is assigned to one of these, so
-            // that its key can reach it.
-            let exact_at_any_time = |at: usize, job: usize| {
-                exact(at, job)
-                    || self
-                        .rules
-                        .is_exact_at_another_time(jobs[job], candidates[at])
-            };
-            let mut with_voided = assignment.clone();
-            let voided = |at: usize| candidates[at].state == State::Voided;
-            with_voided.extend(voided, exact_at_any_time);
-            let is_left_to_voided = |job| with_voided.owner(job).is_some_and(|at| !unknown(at));
-            let left_to_voided: Vec<_> = (0..jobs.len()).map(is_left_to_voided).collect();
-            let near = |at: usize, job: usize, max: u32| {
-                (!left_to_voided[job] || self.rules.is_due(candidates[at]))
-                    && differences(at, job).is_some_and(|count| count <= max)
-            };
-            let goes_to_other = |job: usize| {
-                let mut all = 0..candidates.len();
-                assignment.owner(job).is_none()
-                    && all.any(|at| unknown(at) && near(at, job, MAX_DIFFERENCES))
-            };
-            let goes_to_other: Vec<_> = (0..jobs.len()).map(goes_to_other).collect();
-            let instead = |at: usize, job: usize| goes_to_other[job] && exact_at_any_time(at, job);
-            assignment.extend(repeatable, instead);
-            assignment.extend(unknown, instead);
-            for max in 1..=MAX_DIFFERENCES {
-                let edge = |at: usize, job: usize| near(at, job, max) || instead(at, job);
-                assignment.extend(repeatable, edge);
-                assignment.extend(unknown, edge);
-            }
-        }
+        let mut ranks = Ranks::new(&self.rules, component);
+        let with_prompt = |job: usize| jobs[job].prompt.is_some();
+        ranks.assign_best(&mut assignment, with_prompt);
+        ranks.assign_most(&mut assignment, with_prompt);
+        ranks.assign_best(&mut assignment, |job| !with_prompt(job));
+        ranks.assign_most(&mut assignment, |job| !with_prompt(job));
+        ranks.assign_rest(&mut assignment);
         assignment
     }
 

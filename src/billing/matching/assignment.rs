@@ -36,6 +36,29 @@ impl Assignment {
         self.owners.get(job).copied().flatten()
     }
 
+    /// Returns the number of reservations and the number of jobs.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.jobs.len(), self.owners.len())
+    }
+
+    /// Returns the number of assigned jobs.
+    pub(super) fn len(&self) -> usize {
+        self.owners.iter().flatten().count()
+    }
+
+    /// Returns whether a reservation has no job and a job has no owner, of those for which
+    /// `has_reservation` and `has_job` return true.
+    pub(super) fn has_room(
+        &self,
+        has_reservation: impl Fn(usize) -> bool,
+        has_job: impl Fn(usize) -> bool,
+    ) -> bool {
+        let mut reservations = 0..self.jobs.len();
+        let mut jobs = 0..self.owners.len();
+        reservations.any(|at| self.job(at).is_none() && has_reservation(at))
+            && jobs.any(|job| self.owner(job).is_none() && has_job(job))
+    }
+
     /// Assigns jobs to as many as possible of those reservations without a job for which `admitted` returns
     /// true. A reservation that has a job already keeps a job, though perhaps another one.
     /// `edge(reservation, job)` returns whether the reservation can have the job. Pairs that are closest in
@@ -89,7 +112,7 @@ impl Assignment {
 
     /// Assigns to each reservation on the augmenting path from `start` to `job` the job that comes after it
     /// on the path.
-    fn shift(&mut self, start: usize, mut job: usize, reached: &[Option<usize>]) {
+    pub(super) fn shift(&mut self, start: usize, mut job: usize, reached: &[Option<usize>]) {
         while let Some(taker) = reached[job] {
             self.owners[job] = Some(taker);
             let given_up = self.jobs[taker].replace(job);

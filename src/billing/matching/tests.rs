@@ -19,6 +19,7 @@
 //! | `j1 of A` | the job is charged to no reservation of A |
 
 mod asked;
+mod best;
 mod listed;
 mod outages;
 mod promptless;

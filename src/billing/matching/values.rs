@@ -140,7 +140,10 @@ impl Decision {
 }
 
 /// The maximum result of [`Rules::differences`].
-pub(super) const MAX_DIFFERENCES: u32 = 3;
+const MAX_DIFFERENCES: usize = 3;
+/// The number of ranks that a pair of a reservation and a job can have: see
+/// [`Ranks`](super::ranks::Ranks).
+pub(super) const RANKS: usize = MAX_DIFFERENCES + 2;
 
 impl Rules {
     /// Counts in how many of size, seconds and source `job` differs from what `candidate` asked for; `None`

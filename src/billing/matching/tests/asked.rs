@@ -62,6 +62,20 @@ fn what_was_asked_for_comes_first() {
             "u1<j1, u2<j2",
         ),
         (
+            "an exact one makes no room for one that can be repeated",
+            &["u1 A cat @0", "u2 A cat @9", "u3 A cat of=v k=x @5"],
+            &["j1 cat 4s @1", "j2 cat 4s 720x1280 @10"],
+            "",
+            "u1<j1, u2<j2, void 3",
+        ),
+        (
+            "it makes room for one that asked for the same",
+            &["u1 A cat @0", "u2 A cat @200", "u3 A cat 8s k=x @300"],
+            &["j1 cat 4s @150", "j2 cat 8s 720x1280 @-100"],
+            "at=999",
+            "u1<j2, u2<j1, void 3",
+        ),
+        (
             "what does not say seconds fits both",
             &["u1 A cat 4s", "u2 A cat 12s"],
             &["j1 cat", "j2 cat 12s"],

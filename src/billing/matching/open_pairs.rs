@@ -1,0 +1,90 @@
+//! The pairs that keep a matching rank-maximal.
+
+use super::assignment::Assignment;
+
+/// The pairs of reservations and jobs that a matching may use at later ranks without having fewer pairs of an
+/// earlier rank. A matching that is extended, rank after rank, by these pairs alone has as many pairs as
+/// possible of rank 0, then as many as possible of rank 1, and so on: R. W. Irving et al., "Rank-maximal
+/// matchings", ACM Transactions on Algorithms 2(4), 2006.
+#[derive(Default)]
+pub(super) struct OpenPairs {
+    /// The decomposition at each rank that is decided.
+    decided: Vec<Decomposition>,
+}
+
+/// The Dulmage–Mendelsohn decomposition of a graph of reservations and jobs: the place of each.
+pub(super) struct Decomposition {
+    reservations: Vec<Place>,
+    jobs: Vec<Place>,
+}
+
+/// The place of a reservation or a job in a [`Decomposition`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At an even distance, on an alternating path, from one that is free: some largest matching leaves it
+    /// free.
+    Even,
+    /// At an odd distance: every largest matching has it, in a pair with an even one.
+    Odd,
+    /// On no such path: every largest matching has it, in a pair with another one of this place.
+    Unreachable,
+}
+
+impl OpenPairs {
+    /// Returns whether a pair of the given rank may be used.
+    pub(super) fn contains(&self, reservation: usize, job: usize, rank: usize) -> bool {
+        let mut decided = (0..).zip(&self.decided);
+        decided.all(
+            |(level, at)| match (at.reservations[reservation], at.jobs[job]) {
+                (Place::Even, Place::Even) => true,
+                (Place::Odd, Place::Odd | Place::Unreachable) => false,
+                (Place::Unreachable, Place::Odd) => false,
+                _ => rank <= level,
+            },
+        )
+    }
+
+    /// Decides the next rank. `decomposition` is that of the open pairs of this rank and of the earlier ones.
+    pub(super) fn decide(&mut self, decomposition: Decomposition) {
+        self.decided.push(decomposition);
+    }
+}
+
+impl Decomposition {
+    /// Computes the decomposition of the graph of those reservations and jobs for which `has_reservation`
+    /// and `has_job` return true, with the pairs for which `edge` returns true. `matching` must be a largest
+    /// one of this graph.
+    pub(super) fn new(
+        matching: &Assignment,
+        has_reservation: impl Fn(usize) -> bool,
+        has_job: impl Fn(usize) -> bool,
+        edge: impl Fn(usize, usize) -> bool,
+    ) -> Self {
+        let (count, job_count) = matching.size();
+        let mut reservations = vec![Place::Unreachable; count];
+        let mut jobs = vec![Place::Unreachable; job_count];
+        let is_free = |at: &usize| has_reservation(*at) && matching.job(*at).is_none();
+        let mut even: Vec<_> = (0..count).filter(is_free).collect();
+        while let Some(at) = even.pop() {
+            reservations[at] = Place::Even;
+            for job in 0..job_count {
+                if jobs[job] == Place::Unreachable && edge(at, job) {
+                    jobs[job] = Place::Odd;
+                    even.extend(matching.owner(job));
+                }
+            }
+        }
+        let is_free = |job: &usize| has_job(*job) && matching.owner(*job).is_none();
+        let mut even: Vec<_> = (0..job_count).filter(is_free).collect();
+        while let Some(job) = even.pop() {
+            jobs[job] = Place::Even;
+            for at in 0..count {
+                if reservations[at] == Place::Unreachable && edge(at, job) {
+                    reservations[at] = Place::Odd;
+                    even.extend(matching.job(at));
+                }
+            }
+        }
+        Self { reservations, jobs }
+    }
+}
