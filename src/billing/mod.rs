@@ -12,6 +12,7 @@ mod job_cache;
 mod job_end;
 mod job_status;
 mod matching;
+mod overdue;
 mod pending_writes;
 mod poller;
 mod prune;

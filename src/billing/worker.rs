@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::channel_task::ChannelTask;
 use super::job_end::JobEnd;
+use super::overdue::OverdueSince;
 use super::poller::{Poller, Round};
 use super::prune::{MAX_PRUNED, prune_before};
 use super::reachability::Reachability;
@@ -43,6 +44,7 @@ pub(crate) struct Worker {
     runtime: Arc<Runtime>,
     /// The longest result of [`Worker::lost_after`] so far, in milliseconds.
     longest_pending: AtomicU64,
+    overdue_since: OverdueSince,
 }
 
 /// The state that the tasks of a channel keep between rounds.
@@ -64,6 +66,7 @@ impl Worker {
             client,
             runtime,
             longest_pending: AtomicU64::new(0),
+            overdue_since: OverdueSince::default(),
         })
     }
 
@@ -348,11 +351,15 @@ impl Worker {
             (Task::Reconcile, Some(address)) => format!("resolve:{name} {address}"),
         };
         if !self.has_lease(&lease, HEARTBEAT * 4).await {
+            self.overdue_since.forget(&lease);
             return false;
         }
         let round = match task {
             Task::Poll => memory.poller.round(of).await,
-            Task::Reconcile => memory.reconciler.round(of).await,
+            Task::Reconcile => {
+                let note_overdue = |is_overdue| self.overdue_since.note(&lease, is_overdue);
+                memory.reconciler.round(of, note_overdue).await
+            }
         };
         match &round {
             Ok(Round::Complete) => self.note_round(of, task),

@@ -1,7 +1,7 @@
 //! Which of several lost answers a job on the list belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::engines::{Engine, on};
@@ -10,7 +10,9 @@ use crate::support::client::{Answer, Body, Request};
 use crate::support::{KEY, STUDIO, Setup, Stand, form, form_type, png};
 use crate::{create, open, send, soon, until_cents};
 use serde_json::{Value, json};
+use tollgate::clock::{self, Clock};
 use tollgate::ledger::State;
+use tollgate::policy::Timestamp;
 
 /// A create under an idempotency key.
 fn keyed(name: &str, seconds: &str, image: Option<&[u8]>) -> Request {
@@ -227,6 +229,29 @@ async fn a_job_listed_late_goes_to_no_other_key() {
         }
     })
     .await;
+}
+
+/// As after two days without a gate: what the list can tell is not given up unread, though the list cannot be
+/// read at first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_is_read_before_an_outcome_expires() {
+    let channel = Scripted::start(false).await;
+    let began = clock::now();
+    let clock = Clock::manual(began);
+    let setup = channel.behind(soon("  polls_per_second: 100\n"));
+    let stand = setup.start_with_clock(clock.clone()).await;
+    channel.says(|_| (500, String::new()));
+    assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 502);
+    clock.set(Timestamp(began.0 + 2 * 86_400_000));
+    let (lists, made) = (AtomicU32::new(0), move || {
+        job("video_1", "a cat", began.seconds())
+    });
+    channel.says(move |target| match target.contains("video_1") {
+        true => (200, made().to_string()),
+        false if lists.fetch_add(1, Ordering::Relaxed) < 3 => (500, String::new()),
+        false => (200, list(&[made()], false)),
+    });
+    until_cents(&stand, [40, 40, 0]).await;
 }
 
 /// A channel whose clock is an hour behind, as its answers' dates say.

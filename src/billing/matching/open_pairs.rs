@@ -67,9 +67,9 @@ impl Decomposition {
         let mut even: Vec<_> = (0..count).filter(is_free).collect();
         while let Some(at) = even.pop() {
             reservations[at] = Place::Even;
-            for job in 0..job_count {
-                if jobs[job] == Place::Unreachable && edge(at, job) {
-                    jobs[job] = Place::Odd;
+            for (job, place) in jobs.iter_mut().enumerate() {
+                if *place == Place::Unreachable && edge(at, job) {
+                    *place = Place::Odd;
                     even.extend(matching.owner(job));
                 }
             }
@@ -78,9 +78,9 @@ impl Decomposition {
         let mut even: Vec<_> = (0..job_count).filter(is_free).collect();
         while let Some(job) = even.pop() {
             jobs[job] = Place::Even;
-            for at in 0..count {
-                if reservations[at] == Place::Unreachable && edge(at, job) {
-                    reservations[at] = Place::Odd;
+            for (at, place) in reservations.iter_mut().enumerate() {
+                if *place == Place::Unreachable && edge(at, job) {
+                    *place = Place::Odd;
                     even.extend(matching.job(at));
                 }
             }

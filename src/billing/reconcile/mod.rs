@@ -6,6 +6,7 @@
 //! reservation whose outcome stays unknown for longer than `jobs.expire_after` is voided, and logged.
 
 mod evidence;
+mod expiry;
 mod list_reader;
 mod notices;
 mod owned;
@@ -29,6 +30,7 @@ use crate::ledger::{
 use crate::policy::Timestamp;
 use crate::upstream::{job_status, list_page};
 use evidence::{candidate, first_answer, read_page, unseen_from};
+use expiry::Expiry;
 use list_reader::{ListReader, Listing, Next};
 use notices::Notices;
 use owned::OwnedJobs;
@@ -121,12 +123,45 @@ impl Unresolved {
 }
 
 impl Reconciler {
-    /// Makes one round: reads the channel's list if any outcome is unknown. The round is complete once
-    /// the list has been read and all decisions that it allows are made.
-    pub(super) async fn round(&mut self, task: &ChannelTask) -> Result<Round, Unavailable> {
+    /// Makes one round: reads the channel's list if any outcome is unknown, and then gives up outcomes that
+    /// are overdue. The round is complete once the list has been read and all decisions that it allows are
+    /// made. `note_overdue` records whether there are overdue outcomes, and returns for how long there have
+    /// been any.
+    pub(super) async fn round(
+        &mut self,
+        task: &ChannelTask,
+        note_overdue: impl FnOnce(bool) -> Duration,
+    ) -> Result<Round, Unavailable> {
+        let mut unresolved = Unresolved::load(task).await?;
+        let round = self.reconcile(task, &mut unresolved).await;
+        let jobs = &task.snapshot.config.jobs;
+        let mut expiry = Expiry {
+            now: task.billing.now(),
+            expire_after: jobs.expire_after,
+            margin: MAX_CLOCK_SKEW + jobs.unknown_grace,
+            is_complete: matches!(round, Ok(Round::Complete)),
+            unseen_from: unresolved.unseen_from,
+            waited: Duration::ZERO,
+        };
+        let candidates = &unresolved.candidates;
+        expiry.waited = note_overdue(candidates.iter().any(|one| expiry.is_overdue(one)));
+        for expired in candidates
+            .iter()
+            .filter(|one| expiry.is_over(one, candidates))
+        {
+            expire(task, expired.id).await?;
+        }
+        round
+    }
+
+    /// Reads the list, if any outcome of `unresolved` is unknown, and makes the decisions that it allows.
+    /// Replaces `unresolved` by the reservations with which the list was matched.
+    async fn reconcile(
+        &mut self,
+        task: &ChannelTask,
+        unresolved: &mut Unresolved,
+    ) -> Result<Round, Unavailable> {
         let (billing, name) = (&task.billing, task.name());
-        expire_unknown(task).await?;
-        let unresolved = Unresolved::load(task).await?;
         let Some(oldest) = unresolved.oldest(task) else {
             self.reader = None;
             return Ok(Round::Complete);
@@ -136,15 +171,16 @@ impl Reconciler {
         let mut reader = reader.unwrap_or_else(|| ListReader::new(billing.now()));
         reader.note_unseen(unresolved.unseen_from);
         let from = before(oldest, MAX_CLOCK_SKEW);
-        let Some(complete) = self.read_on(task, &mut reader, from, &unresolved).await? else {
+        let Some(complete) = self.read_on(task, &mut reader, from, unresolved).await? else {
             self.reader = reader.has_next_page().then_some(reader);
             return Ok(Round::HeldUp);
         };
         self.notices
             .note_clock(name, reader.clock_ahead.unwrap_or(0));
         // Loaded again: the list may show jobs of requests that came while it was read.
-        let unresolved = Unresolved::load(task).await?;
+        *unresolved = Unresolved::load(task).await?;
         reader.note_unseen(unresolved.unseen_from);
+        unresolved.unseen_from = reader.unseen_from;
         self.drop_owned_jobs(task, &mut reader).await?;
         let matcher = Matcher::new(&unresolved.candidates, rules(task, &reader, complete));
         let jobs: Vec<_> = reader
@@ -245,23 +281,16 @@ impl Reconciler {
     }
 }
 
-/// Voids the reservations whose outcome has stayed unknown for longer than `jobs.expire_after`.
-async fn expire_unknown(task: &ChannelTask) -> Result<(), Unavailable> {
-    let (billing, channel) = (&task.billing, task.name());
-    let expiry = millis(task.snapshot.config.jobs.expire_after);
-    let now = billing.now();
-    for unmatched in billing.ledger().unmatched(channel, MAX_UNMATCHED).await? {
-        let is_over = now.since(unmatched.since) > expiry;
-        if unmatched.state == State::Unknown && is_over && task.is_here(&unmatched) {
-            let id = unmatched.id;
-            log::error!(
-                "reservation {id} on channel {channel}: what became of it was not found out, it \
-                 is not charged"
-            );
-            billing.void_by_id(id, NOT_FOUND_OUT).await?;
-        }
+/// Gives up the outcome of a reservation: it is voided, unless it got a job in this round.
+async fn expire(task: &ChannelTask, id: ReservationId) -> Result<(), Unavailable> {
+    let voided = task.billing.void_by_id(id, NOT_FOUND_OUT).await;
+    if !matches!(voided, Ok(false)) {
+        let channel = task.name();
+        log::error!(
+            "reservation {id} on channel {channel}: what became of it was not found out, it is not charged"
+        );
     }
-    Ok(())
+    voided.map(drop)
 }
 
 /// Returns the upstream id of the job that a reservation's request was to remix, `None` if the request was no
