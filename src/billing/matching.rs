@@ -19,9 +19,10 @@
 //! **Within one key**, jobs and reservations are matched all together. As many jobs as possible are assigned,
 //! so that none stays unreachable that a reservation of its key could have; of the ways to do so, one with
 //! the most jobs that are exactly what their reservation asked for, then with the most that differ from it in
-//! one thing, and so on. What was asked for counts more than an uncertain time: before a job is assigned to a
-//! reservation that asked for something else, it is assigned to one that asked for exactly this job, even at
-//! another time by a clock that may have been wrong.
+//! one thing, and so on. This holds for the jobs with a listed prompt, and then for the others among the
+//! reservations that are left. What was asked for counts more than an uncertain time: a job that no
+//! reservation has that asked for exactly it in time is assigned to one that asked for exactly it at another
+//! time, by a clock that may have been wrong, before it is assigned to one that asked for something else.
 //!
 //! **Requests that differ only in what a list never shows** (the reference image) cannot be told apart. Where
 //! all of them get a job, any assignment keeps each job reachable and charged, and each idempotency key

@@ -39,6 +39,7 @@ impl RankedPairs {
     /// takes it, and the job at the end; `None` for the latter if there is no augmenting path.
     fn search(&self, matching: &Assignment) -> (Vec<Option<usize>>, Option<usize>) {
         let (count, job_count) = matching.size();
+        let ranks: Vec<_> = (0..count).map(|at| self.rank(matching, at)).collect();
         let mut gains: Vec<Option<Gain>> = vec![None; count];
         let mut takers = vec![None; job_count];
         let mut last: Option<(Gain, usize)> = None;
@@ -52,6 +53,9 @@ impl RankedPairs {
         }
         // A path has each reservation at most once.
         for _ in 0..count {
+            if changed.is_empty() {
+                break;
+            }
             for at in std::mem::take(&mut changed) {
                 let Some(so_far) = gains[at] else { continue };
                 for &(job, rank) in &self.of[at] {
@@ -63,7 +67,7 @@ impl RankedPairs {
                         }
                         continue;
                     };
-                    gain[self.rank(owner, job)] -= 1;
+                    gain[ranks[owner]] -= 1;
                     if owner != at && gains[owner].is_none_or(|most| gain > most) {
                         (gains[owner], takers[job]) = (Some(gain), Some(at));
                         changed.push(owner);
@@ -74,10 +78,10 @@ impl RankedPairs {
         (takers, last.map(|(_, job)| job))
     }
 
-    /// Returns the rank of a pair of the matching. A pair that could not be made any more was exact.
-    fn rank(&self, reservation: usize, job: usize) -> usize {
+    /// Returns the rank of the pair that a reservation is in. A pair that could not be made any more was exact.
+    fn rank(&self, matching: &Assignment, reservation: usize) -> usize {
         let mut pairs = self.of[reservation].iter();
-        let pair = pairs.find(|(of, _)| *of == job);
+        let pair = pairs.find(|(job, _)| matching.job(reservation) == Some(*job));
         pair.map_or(0, |(_, rank)| *rank)
     }
 }

@@ -86,9 +86,14 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// Assigns jobs to as many reservations as possible, whatever pairs are given up for that.
+    /// Assigns jobs to as many reservations as possible, whatever pairs are given up for that. A job that is
+    /// assigned already is not left to a voided reservation any more.
     pub(super) fn assign_rest(&self, assignment: &mut Assignment) {
-        let is_pair = |at: usize, job: usize| self.of(at, job).is_some();
+        let is_owned = |job: usize| assignment.owner(job).is_some();
+        let owned: Vec<_> = (0..self.component.jobs.len()).map(is_owned).collect();
+        let is_pair = |at: usize, job: usize| {
+            self.of(at, job).is_some() || owned[job] && self.differences(at, job).is_some()
+        };
         assignment.extend(|at| self.is_unknown(at), is_pair);
     }
 

@@ -62,20 +62,6 @@ fn what_was_asked_for_comes_first() {
             "u1<j1, u2<j2",
         ),
         (
-            "an exact one makes no room for one that can be repeated",
-            &["u1 A cat @0", "u2 A cat @9", "u3 A cat of=v k=x @5"],
-            &["j1 cat 4s @1", "j2 cat 4s 720x1280 @10"],
-            "",
-            "u1<j1, u2<j2, void 3",
-        ),
-        (
-            "it makes room for one that asked for the same",
-            &["u1 A cat @0", "u2 A cat @200", "u3 A cat 8s k=x @300"],
-            &["j1 cat 4s @150", "j2 cat 8s 720x1280 @-100"],
-            "at=999",
-            "u1<j2, u2<j1, void 3",
-        ),
-        (
             "what does not say seconds fits both",
             &["u1 A cat 4s", "u2 A cat 12s"],
             &["j1 cat", "j2 cat 12s"],
@@ -88,6 +74,26 @@ fn what_was_asked_for_comes_first() {
             &["j1 cat 8s", "j2 cat 12s", "j3 cat 4s"],
             "",
             "u1<j3, u2<j1, u3<j2",
+        ),
+    ]);
+}
+
+#[test]
+fn what_was_asked_for_is_given_up_for_nothing_worse() {
+    check(&[
+        (
+            "an exact one makes no room for one that can be repeated",
+            &["u1 A cat @0", "u2 A cat @9", "u3 A cat of=v k=x @5"],
+            &["j1 cat 4s @1", "j2 cat 4s 720x1280 @10"],
+            "",
+            "u1<j1, u2<j2, void 3",
+        ),
+        (
+            "it makes room for one that asked for the same",
+            &["u1 A cat @0", "u2 A cat @200", "u3 A cat 8s k=x @300"],
+            &["j1 cat 4s @150", "j2 cat 8s 720x1280 @-100"],
+            "at=999",
+            "u1<j2, u2<j1, void 3",
         ),
     ]);
 }
@@ -290,6 +296,13 @@ fn voided_ones_of_the_same_key() {
             &["j1 cat 12s", "j2 cat 4s"],
             "at=999",
             "u1<j2, j1 of A",
+        ),
+        (
+            "what the voided one asked for makes room, where else a job is lost",
+            &["u1 A cat 4s @200", "v2 A cat 12s @100", "u3 A cat 4s @0"],
+            &["j1 cat 12s @150", "j2 cat 8s 720x1280 @0"],
+            "",
+            "u1<j1, u3<j2",
         ),
     ]);
 }
