@@ -86,6 +86,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "poller",
             "prune",
             "reconcile",
+            "overdue",
             "reachability",
             "worker",
             "mod",

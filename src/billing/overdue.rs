@@ -1,37 +1,43 @@
 //! Measures for how long reconciliation has had overdue outcomes.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// The time without a round of a task after which its time begins anew: another gate has done the task, or the
+/// ledger could not be used. It is longer than a round may take.
+const MAX_GAP: Duration = Duration::from_secs(600);
 
 /// The time since when each task of reconciliation has had overdue outcomes, by the name of its lease. It
 /// outlives a reload of the configuration.
 #[derive(Debug, Default)]
 pub(super) struct OverdueSince {
-    since: Mutex<HashMap<String, Instant>>,
+    tasks: Mutex<HashMap<String, Noted>>,
+}
+
+/// When a task was first and last found to have overdue outcomes.
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    first: Instant,
+    last: Instant,
 }
 
 impl OverdueSince {
-    /// Forgets the time of a task: this gate does not do the task any more, or the ledger is unavailable.
-    pub(super) fn forget(&self, lease: &str) {
-        self.lock().remove(lease);
-    }
-
     /// Records whether a task has overdue outcomes now. Returns for how long it has had such outcomes.
     pub(super) fn note(&self, lease: &str, is_overdue: bool) -> Duration {
-        let mut since = self.lock();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_overdue {
-            since.remove(lease);
+            tasks.remove(lease);
             return Duration::ZERO;
         }
         let now = Instant::now();
-        now.duration_since(*since.entry(lease.to_owned()).or_insert(now))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        let known = tasks.get(lease).copied();
+        let known = known.filter(|noted| now.duration_since(noted.last) <= MAX_GAP);
+        let first = known.map_or(now, |noted| noted.first);
+        tasks.insert(lease.to_owned(), Noted { first, last: now });
+        now.duration_since(first)
     }
 }
 
@@ -40,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn overdue_outcomes_wait_together() {
+    async fn a_task_waits_while_it_has_overdue_outcomes() {
         let (since, second) = (OverdueSince::default(), Duration::from_secs(1));
         assert_eq!(since.note("a", true), Duration::ZERO);
         tokio::time::advance(second).await;
@@ -50,7 +56,15 @@ mod tests {
         tokio::time::advance(second).await;
         assert_eq!(since.note("a", true), Duration::ZERO);
         assert_eq!(since.note("b", true), second);
-        since.forget("b");
-        assert_eq!(since.note("b", true), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_another_gate_had_for_a_round_does_not_count() {
+        let since = OverdueSince::default();
+        since.note("a", true);
+        tokio::time::advance(MAX_GAP).await;
+        assert_eq!(since.note("a", true), MAX_GAP);
+        tokio::time::advance(MAX_GAP + Duration::from_millis(1)).await;
+        assert_eq!(since.note("a", true), Duration::ZERO);
     }
 }

@@ -351,7 +351,6 @@ impl Worker {
             (Task::Reconcile, Some(address)) => format!("resolve:{name} {address}"),
         };
         if !self.has_lease(&lease, HEARTBEAT * 4).await {
-            self.overdue_since.forget(&lease);
             return false;
         }
         let round = match task {

@@ -2,34 +2,36 @@
 
 use std::time::Duration;
 
+use super::MAX_CLOCK_SKEW;
 use crate::billing::matching::Candidate;
 use crate::clock::millis;
 use crate::ledger::State;
 use crate::policy::Timestamp;
 
-/// The longest time for which overdue outcomes are kept because no list could be read, or because another
-/// request's outcome must be known first: one hour.
+/// The longest time for which overdue outcomes are kept because no complete list could be read, or because
+/// another request's outcome must be known first: one hour.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// What is known at the end of a round of reconciliation. An outcome is *overdue* once it was unknown for
+/// The times that decide whether outcomes are given up. An outcome is *overdue* once it was unknown for
 /// longer than `expire_after`.
-///
-/// An overdue outcome is not given up before the list was read: after a long time without a gate, the list can
-/// still tell what became of the request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expiry {
     pub(super) now: Timestamp,
     /// The value of `jobs.expire_after`.
     pub(super) expire_after: Duration,
-    /// The time from the end of a request within which its job can still be listed, including the maximum
-    /// difference between the clocks.
-    pub(super) margin: Duration,
-    /// Whether the round has read the list, and has made all decisions that it allows.
-    pub(super) is_complete: bool,
+    /// The value of `jobs.unknown_grace`.
+    pub(super) grace: Duration,
+    /// The maximum duration of a create.
+    pub(super) create_timeout: Duration,
+}
+
+/// A complete list with which reservations were matched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CompleteList {
+    /// The time when its first page was requested.
+    pub(super) began: Timestamp,
     /// The creation time from which on reservations may have been missing; `None` if none was missing.
     pub(super) unseen_from: Option<Timestamp>,
-    /// The time for which there have been overdue outcomes.
-    pub(super) waited: Duration,
 }
 
 impl Expiry {
@@ -39,21 +41,31 @@ impl Expiry {
         candidate.state == State::Unknown && age > millis(self.expire_after)
     }
 
-    /// Returns whether the outcome of a reservation is given up. `all` are the candidates that were matched
-    /// with the list in this round.
+    /// Returns whether overdue outcomes are given up without a complete list: `waited` is for how long there
+    /// have been any.
+    pub(super) fn has_waited(&self, waited: Duration) -> bool {
+        waited >= MAX_WAIT.min(self.expire_after)
+    }
+
+    /// Returns whether the outcome of a reservation is given up because `list` does not tell it. `all` are
+    /// the candidates that were matched with the list.
     ///
-    /// A pending reservation that is not younger may be the owner of a job that `candidate` could have too.
-    /// The gate that made it has ended, and will soon be known to have. Until then neither gets a job.
-    pub(super) fn is_over(&self, candidate: &Candidate, all: &[Candidate]) -> bool {
-        let until = Timestamp(candidate.since.0.saturating_add(millis(self.margin)));
-        let is_rival = |other: &Candidate| other.state == State::Pending && other.created <= until;
-        let was_matched = || {
-            self.is_complete
-                && self.unseen_from.is_none_or(|from| until < from)
-                && !all.iter().any(is_rival)
-        };
-        let has_waited = self.waited >= MAX_WAIT.min(self.expire_after);
-        self.is_overdue(candidate) && (has_waited || was_matched())
+    /// A pending reservation may be the owner of a job that `candidate` could have too, unless it was made
+    /// later than any of these jobs. The gate that made it has ended, and will soon be known to have. Until
+    /// then neither gets such a job.
+    pub(super) fn is_over(
+        &self,
+        candidate: &Candidate,
+        list: &CompleteList,
+        all: &[Candidate],
+    ) -> bool {
+        let after = |span: Duration| Timestamp(candidate.since.0.saturating_add(millis(span)));
+        let latest = after(self.create_timeout + self.grace + MAX_CLOCK_SKEW * 2);
+        let is_rival = |other: &Candidate| other.state == State::Pending && other.created <= latest;
+        self.is_overdue(candidate)
+            && list.began >= after(self.grace)
+            && list.unseen_from.is_none_or(|from| latest < from)
+            && !all.iter().any(is_rival)
     }
 }
 
@@ -63,6 +75,9 @@ mod tests {
     use crate::ledger::{PromptDigest, ReservationId};
 
     const DAY: u64 = 86_400;
+    /// The seconds from an outcome to the latest time of a rival: 4 min for the create, 3 min for the list,
+    /// and twice 2 min between the clocks.
+    const LATEST: u64 = 660;
 
     /// Makes a candidate whose outcome is unknown since a second, by the state and the second.
     fn candidate((state, second): (State, u64)) -> Candidate {
@@ -82,85 +97,68 @@ mod tests {
         }
     }
 
+    fn expiry(now: u64) -> Expiry {
+        Expiry {
+            now: Timestamp(now * 1000),
+            expire_after: Duration::from_secs(DAY),
+            grace: Duration::from_secs(180),
+            create_timeout: Duration::from_secs(240),
+        }
+    }
+
     #[test]
     fn an_overdue_outcome_is_given_up_after_the_list_was_read() {
-        let (minute, hour) = (60, 3600);
         let (unknown, pending, voided) = (State::Unknown, State::Pending, State::Voided);
-        let at = |second| Some(Timestamp(second * 1000));
-        let complete = (true, None, 0);
-        for (what, now, (is_complete, unseen_from, waited), others, is_over) in [
-            ("not overdue", DAY, (true, None, 9 * DAY), &[][..], false),
-            ("read", DAY + 1, complete, &[], true),
-            ("not read", 9 * DAY, (false, None, 0), &[], false),
-            ("for long", DAY + 1, (false, None, hour - 1), &[], false),
-            ("too long", DAY + 1, (false, None, hour), &[], true),
-            ("a rival", DAY + 1, complete, &[(pending, 0)], false),
+        let all = None;
+        for (what, now, (began, unseen), others, is_over) in [
+            ("not overdue", DAY, (DAY, all), &[][..], false),
+            ("overdue", DAY + 1, (DAY, all), &[], true),
+            ("an old list", DAY + 1, (179, all), &[], false),
+            ("not so old a list", DAY + 1, (180, all), &[], true),
+            ("a rival", DAY + 1, (DAY, all), &[(pending, 0)], false),
             (
-                "a rival in time",
+                "a later one",
                 DAY + 1,
-                complete,
-                &[(pending, 5 * minute)],
+                (DAY, all),
+                &[(pending, LATEST)],
                 false,
             ),
             (
-                "a younger one",
+                "too late",
                 DAY + 1,
-                complete,
-                &[(pending, 5 * minute + 1)],
+                (DAY, all),
+                &[(pending, LATEST + 1)],
                 true,
             ),
-            ("an unknown one", DAY + 1, complete, &[(unknown, 0)], true),
-            ("a voided one", DAY + 1, complete, &[(voided, 0)], true),
-            (
-                "a rival for too long",
-                DAY + 1,
-                (true, None, hour),
-                &[(pending, 0)],
-                true,
-            ),
-            (
-                "too many to see",
-                DAY + 1,
-                (true, at(5 * minute), 0),
-                &[],
-                false,
-            ),
-            (
-                "too many, but later",
-                DAY + 1,
-                (true, at(5 * minute + 1), 0),
-                &[],
-                true,
-            ),
-            (
-                "too many for too long",
-                DAY + 1,
-                (true, at(0), hour),
-                &[],
-                true,
-            ),
+            ("an unknown one", DAY + 1, (DAY, all), &[(unknown, 0)], true),
+            ("a voided one", DAY + 1, (DAY, all), &[(voided, 0)], true),
+            ("unseen", DAY + 1, (DAY, Some(LATEST)), &[], false),
+            ("later unseen", DAY + 1, (DAY, Some(LATEST + 1)), &[], true),
         ] {
-            let expiry = Expiry {
-                now: Timestamp(now * 1000),
-                expire_after: Duration::from_secs(DAY),
-                margin: Duration::from_secs(5 * minute),
-                is_complete,
-                unseen_from,
-                waited: Duration::from_secs(waited),
+            let at = |second| Timestamp(second * 1000);
+            let list = CompleteList {
+                began: at(began),
+                unseen_from: unseen.map(at),
             };
             let mut all: Vec<_> = others.iter().copied().map(candidate).collect();
             all.push(candidate((unknown, 0)));
-            assert_eq!(expiry.is_over(&all[others.len()], &all), is_over, "{what}");
+            let one = &all[others.len()];
+            assert_eq!(expiry(now).is_over(one, &list, &all), is_over, "{what}");
         }
+    }
+
+    #[test]
+    fn an_outcome_waits_for_an_hour_for_a_list() {
+        let hour = Duration::from_secs(3600);
+        let long = expiry(0);
+        assert!(!long.has_waited(hour - Duration::from_millis(1)));
+        assert!(long.has_waited(hour));
+        let expire_after = Duration::from_secs(2);
         let short = Expiry {
-            now: Timestamp(5000),
-            expire_after: Duration::from_secs(2),
-            margin: Duration::ZERO,
-            is_complete: false,
-            unseen_from: None,
-            waited: Duration::from_secs(2),
+            expire_after,
+            ..long
         };
-        assert!(short.is_over(&candidate((unknown, 0)), &[]));
-        assert!(!short.is_over(&candidate((voided, 0)), &[]));
+        assert!(!short.has_waited(Duration::from_secs(1)));
+        assert!(short.has_waited(expire_after));
     }
 }

@@ -5,6 +5,7 @@
 //! round: nothing is voided because of a list that does not reach back to the oldest unknown reservation. A
 //! reservation whose outcome stays unknown for longer than `jobs.expire_after` is voided, and logged.
 
+mod assign;
 mod evidence;
 mod expiry;
 mod list_reader;
@@ -18,20 +19,17 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::channel_task::ChannelTask;
-use super::charge::corrected;
 use super::matching::{Candidate, Decision, ListedJob, Matcher, ReconciledJob, Rules};
 use super::poller::Round;
-use super::public_id::{public_id, public_source};
+use super::retry::LedgerCall;
 use crate::clock::{before, millis};
-use crate::ledger::{
-    ChannelAnswer, Confirmation, Confirmed, NOT_CREATED, NOT_FOUND_OUT, ReservationId, State,
-    Unavailable, Unmatched, generated_public_id,
-};
+use crate::ledger::{NOT_CREATED, NOT_FOUND_OUT, ReservationId, State, Unavailable, Unmatched};
 use crate::policy::Timestamp;
-use crate::upstream::{job_status, list_page};
-use evidence::{candidate, first_answer, read_page, unseen_from};
-use expiry::Expiry;
-use list_reader::{ListReader, Listing, Next};
+use crate::upstream::list_page;
+use assign::assign_to_end;
+use evidence::{candidate, read_page, unseen_from};
+use expiry::{CompleteList, Expiry};
+use list_reader::{ListReader, Next};
 use notices::Notices;
 use owned::OwnedJobs;
 
@@ -64,6 +62,8 @@ struct Unresolved {
     sources_gone: HashSet<ReservationId>,
     /// The creation time from which on reservations may be missing here; `None` if none is missing.
     unseen_from: Option<Timestamp>,
+    /// The list with which they were matched; `None` before that, or if the list is not complete.
+    matched_with: Option<CompleteList>,
 }
 
 impl Unresolved {
@@ -75,6 +75,7 @@ impl Unresolved {
             candidates: Vec::with_capacity(unmatched.len()),
             sources_gone: HashSet::new(),
             unseen_from: unseen_from(&unmatched, MAX_UNMATCHED),
+            matched_with: None,
             unmatched,
         };
         let Some(oldest) = unresolved.oldest(task) else {
@@ -123,35 +124,43 @@ impl Unresolved {
 }
 
 impl Reconciler {
-    /// Makes one round: reads the channel's list if any outcome is unknown, and then gives up outcomes that
-    /// are overdue. The round is complete once the list has been read and all decisions that it allows are
-    /// made. `note_overdue` records whether there are overdue outcomes, and returns for how long there have
-    /// been any.
+    /// Makes one round: reads the channel's list if any outcome is unknown, and gives up outcomes that are
+    /// overdue. The round is complete once the list has been read and all decisions that it allows are made.
+    /// `note_overdue` records whether there are overdue outcomes, and returns for how long there have been
+    /// any.
+    ///
+    /// An overdue outcome is not given up before the list was read: after a long time without a gate, the list
+    /// can still tell what became of the request.
     pub(super) async fn round(
         &mut self,
         task: &ChannelTask,
         note_overdue: impl FnOnce(bool) -> Duration,
     ) -> Result<Round, Unavailable> {
         let mut unresolved = Unresolved::load(task).await?;
-        let round = self.reconcile(task, &mut unresolved).await;
         let jobs = &task.snapshot.config.jobs;
-        let mut expiry = Expiry {
+        let expiry = Expiry {
             now: task.billing.now(),
             expire_after: jobs.expire_after,
-            margin: MAX_CLOCK_SKEW + jobs.unknown_grace,
-            is_complete: matches!(round, Ok(Round::Complete)),
-            unseen_from: unresolved.unseen_from,
-            waited: Duration::ZERO,
+            grace: jobs.unknown_grace,
+            create_timeout: task.channel.spec().create_timeout(),
         };
-        let candidates = &unresolved.candidates;
-        expiry.waited = note_overdue(candidates.iter().any(|one| expiry.is_overdue(one)));
-        for expired in candidates
-            .iter()
-            .filter(|one| expiry.is_over(one, candidates))
-        {
-            expire(task, expired.id).await?;
+        let is_overdue = |candidate: &&Candidate| expiry.is_overdue(candidate);
+        let mut overdue = unresolved.candidates.iter().filter(is_overdue).peekable();
+        let waited = note_overdue(overdue.peek().is_some());
+        if overdue.peek().is_some() && expiry.has_waited(waited) {
+            for candidate in overdue {
+                give_up(task, candidate).await?;
+            }
+            unresolved = Unresolved::load(task).await?;
         }
-        round
+        let round = self.reconcile(task, &mut unresolved).await?;
+        if let Some(list) = &unresolved.matched_with {
+            let all = &unresolved.candidates;
+            for candidate in all.iter().filter(|one| expiry.is_over(one, list, all)) {
+                give_up(task, candidate).await?;
+            }
+        }
+        Ok(round)
     }
 
     /// Reads the list, if any outcome of `unresolved` is unknown, and makes the decisions that it allows.
@@ -180,7 +189,6 @@ impl Reconciler {
         // Loaded again: the list may show jobs of requests that came while it was read.
         *unresolved = Unresolved::load(task).await?;
         reader.note_unseen(unresolved.unseen_from);
-        unresolved.unseen_from = reader.unseen_from;
         self.drop_owned_jobs(task, &mut reader).await?;
         let matcher = Matcher::new(&unresolved.candidates, rules(task, &reader, complete));
         let jobs: Vec<_> = reader
@@ -215,6 +223,10 @@ impl Reconciler {
                 }
             }
         }
+        unresolved.matched_with = complete.then_some(CompleteList {
+            began: reader.began,
+            unseen_from: reader.unseen_from,
+        });
         Ok(Round::Complete)
     }
 
@@ -281,15 +293,23 @@ impl Reconciler {
     }
 }
 
-/// Gives up the outcome of a reservation: it is voided, unless it got a job in this round.
-async fn expire(task: &ChannelTask, id: ReservationId) -> Result<(), Unavailable> {
-    let voided = task.billing.void_by_id(id, NOT_FOUND_OUT).await;
-    if !matches!(voided, Ok(false)) {
-        let channel = task.name();
-        log::error!(
-            "reservation {id} on channel {channel}: what became of it was not found out, it is not charged"
-        );
+/// Gives up the outcome of a reservation: voids it, unless it has got a job, or its confirmation with a job is
+/// still to be written.
+async fn give_up(task: &ChannelTask, candidate: &Candidate) -> Result<(), Unavailable> {
+    let (billing, id) = (&task.billing, candidate.id);
+    if billing.retries.has(id, LedgerCall::Confirm) {
+        return Ok(());
     }
+    let voided = billing.void_by_id(id, NOT_FOUND_OUT).await;
+    let what = match voided {
+        Ok(true) => "it is not charged",
+        Ok(false) => return Ok(()),
+        Err(_) => "it is voided as soon as the ledger can be used",
+    };
+    let channel = task.name();
+    log::error!(
+        "reservation {id} on channel {channel}: what became of it was not found out, {what}"
+    );
     voided.map(drop)
 }
 
@@ -322,72 +342,4 @@ fn rules(task: &ChannelTask, reader: &ListReader, complete: bool) -> Rules {
         create_timeout: millis(task.channel.spec().create_timeout()),
         unseen_from: reader.unseen_from,
     }
-}
-
-/// Runs [`assign`] to its end, even if the gate stops meanwhile.
-async fn assign_to_end(
-    task: &ChannelTask,
-    unknown: &Unmatched,
-    listing: &Listing,
-) -> Result<(), Unavailable> {
-    let (of, unknown, listing) = (task.clone(), unknown.clone(), listing.clone());
-    let assigned = task
-        .billing
-        .spawn_write(async move { assign(&of, &unknown, &listing).await });
-    let assigned = assigned.await;
-    assigned.unwrap_or_else(|_| Err(Unavailable::transient("a job was not assigned")))
-}
-
-/// Confirms a reservation with the listed job that was matched with it.
-async fn assign(
-    task: &ChannelTask,
-    unknown: &Unmatched,
-    listing: &Listing,
-) -> Result<(), Unavailable> {
-    let (billing, config) = (&task.billing, &task.snapshot.config);
-    let upstream_id = &listing.job.id;
-    let public = public_id(upstream_id, unknown.id);
-    let report = match unknown.fingerprint {
-        Some(_) => {
-            let (client, max_bytes) = (&task.client, config.bounds.answer_bytes);
-            let report = job_status::fetch(client, &task.channel, &public, upstream_id, max_bytes);
-            report.await.ok()
-        }
-        None => None,
-    };
-    let source = match &report {
-        Some(report) => public_source(billing, &report.job, unknown.remix_of.as_deref()).await,
-        None => None,
-    };
-    let answer = |id: &str| {
-        let (report, source) = (report.as_ref(), source.as_deref());
-        Some(first_answer(unknown, listing, report, id, source))
-    };
-    let mut confirmation = Confirmation {
-        charge: corrected(&unknown.charge, &listing.answer, &config.catalog),
-        answer: answer(&public),
-        job: public,
-        upstream_id: upstream_id.clone(),
-        channel_answer: ChannelAnswer::default(),
-    };
-    let confirm = async |confirmation: &Confirmation| {
-        let before = &unknown.charge;
-        let confirmed = billing.confirm_reconciled(unknown.id, before, confirmation);
-        confirmed.await
-    };
-    let mut confirmed = confirm(&confirmation).await?;
-    if confirmed == Confirmed::IdTaken {
-        confirmation.job = generated_public_id(unknown.id, &confirmation.upstream_id);
-        confirmation.answer = answer(&confirmation.job);
-        confirmed = confirm(&confirmation).await?;
-    }
-    if let Confirmed::Done { .. } = confirmed {
-        let job = &confirmation.job;
-        log::info!("reservation {}: job {job} came of it", unknown.id);
-        billing.jobs.forget_others(job, unknown.id);
-        if let Some(entry) = billing.job(job).await? {
-            billing.settle(&entry, &listing.answer, config).await;
-        }
-    }
-    Ok(())
 }
