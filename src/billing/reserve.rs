@@ -1,7 +1,7 @@
 //! Reserves the cost of a permit, and voids the reservation if no job was created.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -168,9 +168,9 @@ impl Billing {
         key: &Arc<Key>,
         at: Timestamp,
     ) -> Result<(ReserveOutcome, Duration), Unavailable> {
-        let (made, started) = (self.clock.running(), Instant::now());
+        let made = self.clock.running();
         let reserved = self.ledger.reserve_counted(&draft, key, at).await;
-        let took = started.elapsed();
+        let took = self.clock.running().saturating_sub(made);
         self.metrics.ledger_commit.observe(seconds(took));
         let (reserved, used) = reserved?;
         let outcome = match reserved {

@@ -1,7 +1,9 @@
 //! Maps refusals to HTTP responses, in the shape of the API's errors.
 
+use std::sync::OnceLock;
+
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::refusal::{Busy, ChannelFault, HeadFault, NotFound, Refusal};
@@ -184,60 +186,100 @@ fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
         _ => (NO_RETRY.0, NO_RETRY.1.to_owned()),
     }];
     let told = RateLimit::new(limit, Some(exceeded.used), exceeded.at);
-    let mut buffer = BytesMut::new();
-    let pairs = rate_limit_headers(&told, &mut buffer);
+    let mut values = RateLimitValues::default();
+    values.add(&told, &mut BytesMut::new());
+    let pairs = RATE_LIMITS.iter().zip(values.0);
     headers.extend(pairs.filter_map(|(name, value)| {
-        let value = value.to_str().ok()?;
-        Some((name.as_str(), value.to_owned()))
+        let value = value?.to_str().ok()?.to_owned();
+        Some((name.as_str(), value))
     }));
     headers
 }
 
-/// The names of the three rate limit headers of a measure: the maximum, the remaining amount, and the time
-/// until the whole maximum is available again.
-type Names = [HeaderName; 3];
-
-static OF_REQUESTS: Names = [
+/// The names of the rate limit headers. Each measure has three: the maximum, the remaining amount, and the time
+/// until the whole maximum is available again. The names are OpenAI's for requests, and similar ones for other
+/// measures. Budgets have no headers: `/v1/usage` shows them.
+static RATE_LIMITS: [HeaderName; 9] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
     HeaderName::from_static("x-ratelimit-remaining-requests"),
     HeaderName::from_static("x-ratelimit-reset-requests"),
-];
-static OF_VIDEO_SECONDS: Names = [
     HeaderName::from_static("x-ratelimit-limit-video-seconds"),
     HeaderName::from_static("x-ratelimit-remaining-video-seconds"),
     HeaderName::from_static("x-ratelimit-reset-video-seconds"),
-];
-static OF_IN_FLIGHT: Names = [
     HeaderName::from_static("x-ratelimit-limit-in-flight"),
     HeaderName::from_static("x-ratelimit-remaining-in-flight"),
     HeaderName::from_static("x-ratelimit-reset-in-flight"),
 ];
 
-/// Makes the rate limit headers of a limit. The names are OpenAI's for requests, and similar ones for other
-/// measures. Budgets have no headers: `/v1/usage` shows them.
-///
-/// Each response to a create has these headers, so no name is parsed, and all values share the memory of
-/// `buffer`.
-pub(super) fn rate_limit_headers(
-    told: &RateLimit,
-    buffer: &mut BytesMut,
-) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {
-    let names = match told.limit.measure {
-        Measure::Requests => Some(&OF_REQUESTS),
-        Measure::VideoSeconds => Some(&OF_VIDEO_SECONDS),
-        Measure::InFlight => Some(&OF_IN_FLIGHT),
-        Measure::ListCost | Measure::BilledCost | Measure::Cost => None,
-    };
-    let mut value = |number: u64, unit: &str| {
-        buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        buffer.extend_from_slice(unit.as_bytes());
-        HeaderValue::from_maybe_shared(buffer.split().freeze()).ok()
-    };
-    let values = [
-        value(told.limit.max, ""),
-        told.remaining.and_then(|remaining| value(remaining, "")),
-        told.resets_in.and_then(|wait| value(wait, "s")),
-    ];
-    let pairs = names.into_iter().flatten().zip(values);
-    pairs.filter_map(|(name, value)| Some((name, value?)))
+/// The values of the rate limit headers of a response, in the order of [`RATE_LIMITS`].
+#[derive(Default)]
+pub(super) struct RateLimitValues([Option<HeaderValue>; RATE_LIMITS.len()]);
+
+impl RateLimitValues {
+    /// Adds the values of a limit. All values share the memory of `buffer`, since each response to a create
+    /// has them.
+    pub(super) fn add(&mut self, told: &RateLimit, buffer: &mut BytesMut) {
+        let first = match told.limit.measure {
+            Measure::Requests => 0,
+            Measure::VideoSeconds => 3,
+            Measure::InFlight => 6,
+            Measure::ListCost | Measure::BilledCost | Measure::Cost => return,
+        };
+        let mut value = |number: u64, unit: &str| {
+            buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            buffer.extend_from_slice(unit.as_bytes());
+            HeaderValue::from_maybe_shared(buffer.split().freeze()).ok()
+        };
+        let values = [
+            value(told.limit.max, ""),
+            told.remaining.and_then(|remaining| value(remaining, "")),
+            told.resets_in.and_then(|wait| value(wait, "s")),
+        ];
+        self.0[first..]
+            .iter_mut()
+            .zip(values)
+            .for_each(|(to, value)| *to = value);
+    }
+
+    /// Returns the headers in a map, which has room for the other headers of a response to a create.
+    pub(super) fn into_map(self) -> HeaderMap {
+        let has = |bits: usize, value: &Option<_>| bits << 1 | usize::from(value.is_some());
+        let template = &TEMPLATES[self.0.iter().fold(0, has)];
+        let template = template.get_or_init(|| self.template());
+        let mut map = template.map.clone();
+        let mut values = self.0;
+        for (to, place) in map.values_mut().zip(&template.places) {
+            if let Some(value) = values[*place].take() {
+                *to = value;
+            }
+        }
+        map
+    }
+
+    /// Makes the template of a map with these headers.
+    fn template(&self) -> Template {
+        let mut map = HeaderMap::with_capacity(MAX_HEADERS);
+        let named = RATE_LIMITS.iter().zip(&self.0);
+        for (name, _) in named.filter(|(_, value)| value.is_some()) {
+            map.insert(name, HeaderValue::from_static(""));
+        }
+        let place = |name: &HeaderName| RATE_LIMITS.iter().position(|other| other == name);
+        let places = map.keys().filter_map(place).collect();
+        Template { map, places }
+    }
 }
+
+/// The maximum number of headers of a response to a create without CORS.
+const MAX_HEADERS: usize = 18;
+
+/// A map of rate limit headers without their values. To copy it takes half as long as to make such a map, for
+/// which the long names have to be hashed.
+struct Template {
+    map: HeaderMap,
+    /// The place in [`RATE_LIMITS`] of each header of `map`, in the order of `map`.
+    places: Vec<usize>,
+}
+
+/// The templates, by which of the headers a response has: one bit for each.
+static TEMPLATES: [OnceLock<Template>; 1 << RATE_LIMITS.len()] =
+    [const { OnceLock::new() }; 1 << RATE_LIMITS.len()];

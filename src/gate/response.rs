@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::client::{Client, gone, in_time};
-use super::error_response::{ErrorResponse, rate_limit_headers};
+use super::error_response::{ErrorResponse, RateLimitValues};
 use super::refusal::{ChannelFault, Refusal};
 use super::services::{RequestContext, Services};
 use crate::access_log::REQUEST_ID;
@@ -23,8 +23,8 @@ use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
 /// The `Cache-Control` of every response: no cache may keep a response, which is for one client alone.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 
-/// The maximum number of rate limit headers in a response.
-const MAX_RATE_LIMITS: usize = 9;
+/// The size of the buffer for the values of the rate limit headers of a response, in bytes: most fit in.
+const VALUE_BYTES: usize = 72;
 
 /// A response to a client.
 pub(super) struct Response {
@@ -86,18 +86,15 @@ impl Response {
 
     /// Makes the response to a create that has made a job, with the rate limit headers of `key`: `used`
     /// is how much of each limit was used at `at`.
-    pub(super) fn created(
-        mut answer: Answer,
-        key: &Key,
-        (used, at): &(Box<[u64]>, Timestamp),
-    ) -> Self {
-        let mut buffer = BytesMut::with_capacity(MAX_RATE_LIMITS * 8);
+    pub(super) fn created(answer: Answer, key: &Key, (used, at): &(Box<[u64]>, Timestamp)) -> Self {
+        let mut buffer = BytesMut::with_capacity(VALUE_BYTES);
+        let mut values = RateLimitValues::default();
         for limit in policy::rate_limits(key, used, *at) {
-            for (name, value) in rate_limit_headers(&limit, &mut buffer) {
-                answer.headers.insert(name, value);
-            }
+            values.add(&limit, &mut buffer);
         }
-        Self::of(answer)
+        let mut headers = values.into_map();
+        headers.extend(answer.headers);
+        Self::whole(answer.status, headers, answer.body)
     }
 
     /// Makes a response with a JSON body of the gate's own.

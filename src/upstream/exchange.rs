@@ -69,7 +69,8 @@ pub(crate) struct Exchange {
     min_rate: MinRate,
     /// The time of day at which the exchange was opened.
     began: Timestamp,
-    opened: Instant,
+    /// The time when the head was written; `None` for a create on a pooled connection, which needs no time.
+    opened: Option<Instant>,
 }
 
 impl Exchange {
@@ -120,7 +121,7 @@ impl Exchange {
             }
         })?;
         channel.succeeded(now);
-        let opened = Instant::now();
+        let opened = (finished || !was_pooled).then(Instant::now);
         Ok(Self {
             session,
             was_pooled,
@@ -128,7 +129,7 @@ impl Exchange {
             peer,
             _in_flight: channel.enter(),
             channel: channel.clone(),
-            finished: finished.then_some(opened),
+            finished: opened.filter(|_| finished),
             is_too_slow: false,
             headless: false,
             is_refused_client: false,
@@ -198,7 +199,8 @@ impl Exchange {
             if let Err(error) = self.session.read_response_header().await {
                 self.headless = true;
                 // An error after the time that a handshake may take has another cause.
-                let is_new = self.opened.elapsed() <= self.channel.spec().connect_timeout;
+                let is_new = |at: Instant| at.elapsed() <= self.channel.spec().connect_timeout;
+                let is_new = self.opened.is_some_and(is_new);
                 let refused = is_client_refused(&error, self.session.digest());
                 self.is_refused_client = is_first && is_new && refused;
                 return Err(error);

@@ -96,8 +96,8 @@ pub(crate) fn passing_away(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// The number of headers of a response to a client that need no further memory: a few of the channel's, and
-/// those that the gate adds, such as nine about rate limits.
-const RESPONSE_HEADERS: usize = 18;
+/// those that the gate adds.
+const RESPONSE_HEADERS: usize = 6;
 
 /// Selects the headers of a channel's answer that pass to the client.
 pub(crate) fn passing_down(headers: &HeaderMap) -> HeaderMap {

@@ -1,7 +1,7 @@
 //! Pools connections to channels.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use pingora::connectors::TransportConnector;
@@ -13,6 +13,7 @@ use pingora::upstreams::peer::{HttpPeer, Peer as _};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::unconstrained;
 
+use crate::clock::coarse;
 use crate::map::Map;
 
 /// The maximum number of idle HTTP/1.1 connections that are kept for one address.
@@ -98,13 +99,14 @@ struct Kept {
 
 struct Waiting {
     stream: Stream,
-    until: Instant,
+    /// The end of the idle time, by [`coarse`].
+    until: Duration,
 }
 
 impl Waiting {
     /// Returns whether another request can use the connection: its idle time is not over, and the channel
     /// has neither closed it nor sent bytes that no request asked for.
-    fn is_usable(&mut self, now: Instant) -> bool {
+    fn is_usable(&mut self, now: Duration) -> bool {
         // Without Tokio's budget: to a task that has used it up, the read would look pending.
         let read = unconstrained(self.stream.read(&mut [0; 1])).now_or_never();
         now < self.until && read.is_none()
@@ -117,7 +119,7 @@ impl Idle {
     }
 
     fn take(&self, peer: u64) -> Option<Stream> {
-        let now = Instant::now();
+        let now = coarse();
         loop {
             let mut waiting = self.lock().by_peer.get_mut(&peer)?.pop()?;
             if waiting.is_usable(now) {
@@ -132,7 +134,7 @@ impl Idle {
     }
 
     fn put(self: &Arc<Self>, peer: u64, stream: Stream, idle: Duration) {
-        let until = Instant::now() + idle;
+        let until = coarse().saturating_add(idle);
         let mut kept = self.lock();
         let waiting = kept.by_peer.entry(peer).or_default();
         waiting.push(Waiting { stream, until });
@@ -148,7 +150,7 @@ impl Idle {
 
     /// Closes the idle connections that cannot be used any more. Returns whether any connections are left.
     fn sweep(&self) -> bool {
-        let now = Instant::now();
+        let now = coarse();
         let mut closed = Vec::new();
         let mut kept = self.lock();
         kept.by_peer.retain(|_, waiting| {
@@ -216,9 +218,9 @@ mod tests {
     /// Waits until the gate's end has noticed that the channel closed the connection or sent bytes, and
     /// returns the gate's end.
     async fn noticed(stream: Stream) -> Stream {
-        let until = Instant::now() + LONG;
+        let until = coarse() + LONG;
         let mut waiting = Waiting { stream, until };
-        while waiting.is_usable(Instant::now()) {
+        while waiting.is_usable(coarse()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         waiting.stream
