@@ -69,7 +69,7 @@ pub(crate) struct Exchange {
     min_rate: MinRate,
     /// The time of day at which the exchange was opened.
     began: Timestamp,
-    /// The time when the head was written; `None` for a create on a pooled connection, which needs no time.
+    /// The time when the head was written; `None` for a create on a pooled connection.
     opened: Option<Instant>,
 }
 
@@ -133,10 +133,7 @@ impl Exchange {
             is_too_slow: false,
             headless: false,
             is_refused_client: false,
-            min_rate: MinRate::new(
-                channel.spec().min_download_rate,
-                channel.spec().read_timeout,
-            ),
+            min_rate: MinRate::new(channel.spec().min_download_rate, patience),
             began: now,
             opened,
         })
@@ -199,8 +196,8 @@ impl Exchange {
             if let Err(error) = self.session.read_response_header().await {
                 self.headless = true;
                 // An error after the time that a handshake may take has another cause.
-                let is_new = |at: Instant| at.elapsed() <= self.channel.spec().connect_timeout;
-                let is_new = self.opened.is_some_and(is_new);
+                let patience = self.channel.spec().connect_timeout;
+                let is_new = self.opened.is_some_and(|at| at.elapsed() <= patience);
                 let refused = is_client_refused(&error, self.session.digest());
                 self.is_refused_client = is_first && is_new && refused;
                 return Err(error);
