@@ -20,7 +20,8 @@
 //! so that none stays unreachable that a reservation of its key could have; of the ways to do so, one with
 //! the most jobs that are exactly what their reservation asked for, then with the most that differ from it in
 //! one thing, and so on. This holds for the jobs with a listed prompt, and then for the others among the
-//! reservations that are left. What was asked for counts more than an uncertain time: a job that no
+//! reservations that are left; in the end, any pair is given up for a job that would have no owner. A job that
+//! a voided reservation asked for exactly may stay unassigned for a while. What was asked for counts more than an uncertain time: a job that no
 //! reservation has that asked for exactly it in time is assigned to one that asked for exactly it at another
 //! time, by a clock that may have been wrong, before it is assigned to one that asked for something else.
 //!

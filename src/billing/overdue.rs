@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time without a round of a task after which its time begins anew: another gate has done the task, or the
-/// ledger could not be used. It is longer than a round may take.
+/// The time between two rounds of a task after which its time begins anew: another gate has done the task, or
+/// the ledger could not be used.
 const MAX_GAP: Duration = Duration::from_secs(600);
 
 /// The time since when each task of reconciliation has had overdue outcomes, by the name of its lease. It
@@ -17,10 +17,11 @@ pub(super) struct OverdueSince {
     tasks: Mutex<HashMap<String, Noted>>,
 }
 
-/// When a task was first and last found to have overdue outcomes.
 #[derive(Debug, Clone, Copy)]
 struct Noted {
+    /// The time when the task was first found to have overdue outcomes.
     first: Instant,
+    /// The latest time at which a round began or ended.
     last: Instant,
 }
 
@@ -38,6 +39,14 @@ impl OverdueSince {
         let first = known.map_or(now, |noted| noted.first);
         tasks.insert(lease.to_owned(), Noted { first, last: now });
         now.duration_since(first)
+    }
+
+    /// Records the end of a round, which may have taken long: a list may hang.
+    pub(super) fn keep(&self, lease: &str) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(noted) = tasks.get_mut(lease) {
+            noted.last = Instant::now();
+        }
     }
 }
 
@@ -64,6 +73,13 @@ mod tests {
         since.note("a", true);
         tokio::time::advance(MAX_GAP).await;
         assert_eq!(since.note("a", true), MAX_GAP);
+        tokio::time::advance(MAX_GAP + Duration::from_millis(1)).await;
+        since.keep("a");
+        tokio::time::advance(MAX_GAP).await;
+        assert_eq!(
+            since.note("a", true),
+            MAX_GAP * 3 + Duration::from_millis(1)
+        );
         tokio::time::advance(MAX_GAP + Duration::from_millis(1)).await;
         assert_eq!(since.note("a", true), Duration::ZERO);
     }

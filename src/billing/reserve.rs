@@ -293,6 +293,12 @@ impl Billing {
         }
     }
 
+    /// Returns whether a reservation has got a job, but its confirmation is still to be written: it must not be
+    /// voided.
+    pub(super) fn is_being_confirmed(&self, id: ReservationId) -> bool {
+        self.retries.has(id, LedgerCall::Confirm)
+    }
+
     /// Voids a reservation that has no job, now or as soon as the ledger can be used. Returns whether
     /// this call voided it.
     pub(super) async fn void_by_id(

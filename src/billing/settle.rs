@@ -87,7 +87,7 @@ impl Billing {
         entry: Option<&JobEntry>,
         end: JobEnd,
     ) -> Result<(), Unavailable> {
-        if self.retries.has(job.reservation, LedgerCall::Confirm) {
+        if self.is_being_confirmed(job.reservation) {
             // The outcome of the confirmation must be known first: the ledger recognises a repetition only of
             // the last call that changed a reservation.
             return Err(Unavailable::transient("its confirmation is not known yet"));

@@ -185,8 +185,9 @@ impl Worker {
             for unmatched in ledger.unmatched(name, MAX_PRUNED).await? {
                 // A reservation without a channel's name was never sent to a channel.
                 let is_over = name.is_empty() || at.since(unmatched.since) > expiry;
-                if is_over && unmatched.state == State::Unknown {
-                    let id = unmatched.id;
+                let id = unmatched.id;
+                let is_unknown = unmatched.state == State::Unknown;
+                if is_over && is_unknown && !billing.is_being_confirmed(id) {
                     log::error!(
                         "reservation {id}: channel {name} is gone or off, it is not charged"
                     );
@@ -360,6 +361,7 @@ impl Worker {
                 memory.reconciler.round(of, note_overdue).await
             }
         };
+        self.overdue_since.keep(&lease);
         match &round {
             Ok(Round::Complete) => self.note_round(of, task),
             Ok(Round::More | Round::HeldUp) => {}

@@ -254,6 +254,44 @@ async fn the_list_is_read_before_an_outcome_expires() {
     until_cents(&stand, [40, 40, 0]).await;
 }
 
+/// As after two days without a gate: a job that fits two keys can be assigned once the first of them has got its
+/// own, and not before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_expires_after_those_that_hinder_its_decision() {
+    const DAYS: u64 = 2 * 86_400;
+    let channel = Scripted::start(false).await;
+    let began = clock::now();
+    let past = move |second: u64| Timestamp(began.0 - (DAYS - second) * 1000);
+    let clock = Clock::manual(past(0));
+    channel.is_behind_by(Duration::from_secs(DAYS));
+    let setup = channel.behind(soon("  polls_per_second: 100\n"));
+    let stand = setup.start_with_clock(clock.clone()).await;
+    let until_asked = async || {
+        let before = channel.times_asked();
+        let what = "the channel's clock is known";
+        let is_asked = async || channel.times_asked() >= before + 3;
+        stand.until(what, is_asked).await;
+    };
+    assert_eq!(send(stand.gate, KEY, create("a cat")).await.status, 502);
+    until_asked().await;
+    channel.is_behind_by(Duration::from_secs(DAYS - 400));
+    clock.set(past(400));
+    until_asked().await;
+    assert_eq!(send(stand.gate, STUDIO, create("a cat")).await.status, 502);
+    channel.is_behind_by(Duration::ZERO);
+    clock.set(began);
+    until_asked().await;
+    let made = move |name: &str| match name {
+        "video_1" => job("video_1", "a cat", past(0).seconds() - 50),
+        _ => job("video_2", "a cat", past(290).seconds()),
+    };
+    channel.says(move |target| match target.rsplit_once('/') {
+        Some((_, name @ ("video_1" | "video_2"))) => (200, made(name).to_string()),
+        _ => (200, list(&["video_2", "video_1"].map(made), false)),
+    });
+    until_cents(&stand, [80, 80, 0]).await;
+}
+
 /// A channel whose clock is an hour behind, as its answers' dates say.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_behind_loses_no_job() {

@@ -94,6 +94,7 @@ impl<'a> Ranks<'a> {
         let is_pair = |at: usize, job: usize| {
             self.of(at, job).is_some() || owned[job] && self.differences(at, job).is_some()
         };
+        assignment.extend(|at| self.is_repeatable(at), is_pair);
         assignment.extend(|at| self.is_unknown(at), is_pair);
     }
 

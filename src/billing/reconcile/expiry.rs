@@ -50,9 +50,9 @@ impl Expiry {
     /// Returns whether the outcome of a reservation is given up because `list` does not tell it. `all` are
     /// the candidates that were matched with the list.
     ///
-    /// A pending reservation may be the owner of a job that `candidate` could have too, unless it was made
-    /// later than any of these jobs. The gate that made it has ended, and will soon be known to have. Until
-    /// then neither gets such a job.
+    /// It is kept while the job of another request may be one that `candidate` could have too: of a pending
+    /// request, or of one whose job need not be listed yet. These decide soon. Requests that were made later
+    /// than any such job, by the channel's clock, do not count.
     pub(super) fn is_over(
         &self,
         candidate: &Candidate,
@@ -61,11 +61,23 @@ impl Expiry {
     ) -> bool {
         let after = |span: Duration| Timestamp(candidate.since.0.saturating_add(millis(span)));
         let latest = after(self.create_timeout + self.grace + MAX_CLOCK_SKEW * 2);
-        let is_rival = |other: &Candidate| other.state == State::Pending && other.created <= latest;
+        let is_rival = |other: &Candidate| {
+            let is_open = match other.state {
+                State::Pending => true,
+                State::Unknown => !self.is_listed(other, list),
+                _ => false,
+            };
+            is_open && (other.channel_clock.is_none() || other.created <= latest)
+        };
         self.is_overdue(candidate)
-            && list.began >= after(self.grace)
+            && self.is_listed(candidate, list)
             && list.unseen_from.is_none_or(|from| latest < from)
             && !all.iter().any(is_rival)
+    }
+
+    /// Returns whether `list` was requested so late that it must have the job of a request, if there is one.
+    fn is_listed(&self, candidate: &Candidate, list: &CompleteList) -> bool {
+        list.began.0 >= candidate.since.0.saturating_add(millis(self.grace))
     }
 }
 
@@ -79,7 +91,7 @@ mod tests {
     /// and twice 2 min between the clocks.
     const LATEST: u64 = 660;
 
-    /// Makes a candidate whose outcome is unknown since a second, by the state and the second.
+    /// Makes a candidate by its state, and the second of its making and since which its outcome is unknown.
     fn candidate((state, second): (State, u64)) -> Candidate {
         Candidate {
             id: ReservationId(second.into()),
@@ -93,7 +105,7 @@ mod tests {
             fingerprint: None,
             created: Timestamp(second * 1000),
             since: Timestamp(second * 1000),
-            channel_clock: None,
+            channel_clock: Some(Timestamp(second * 1000)),
         }
     }
 
@@ -131,6 +143,27 @@ mod tests {
                 true,
             ),
             ("an unknown one", DAY + 1, (DAY, all), &[(unknown, 0)], true),
+            (
+                "one not listed yet",
+                DAY + 1,
+                (660, all),
+                &[(unknown, 481)],
+                false,
+            ),
+            (
+                "one that would be listed",
+                DAY + 1,
+                (660, all),
+                &[(unknown, 480)],
+                true,
+            ),
+            (
+                "a later one that is not",
+                DAY + 1,
+                (DAY, all),
+                &[(unknown, DAY)],
+                true,
+            ),
             ("a voided one", DAY + 1, (DAY, all), &[(voided, 0)], true),
             ("unseen", DAY + 1, (DAY, Some(LATEST)), &[], false),
             ("later unseen", DAY + 1, (DAY, Some(LATEST + 1)), &[], true),
@@ -144,6 +177,27 @@ mod tests {
             all.push(candidate((unknown, 0)));
             let one = &all[others.len()];
             assert_eq!(expiry(now).is_over(one, &list, &all), is_over, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_request_at_a_time_that_is_not_known_may_have_any_job() {
+        let list = CompleteList {
+            began: Timestamp(DAY * 1000),
+            unseen_from: None,
+        };
+        for (state, is_over) in [
+            (State::Pending, false),
+            (State::Unknown, false),
+            (State::Voided, true),
+        ] {
+            let mut all = [(State::Unknown, 0), (state, DAY)].map(candidate);
+            all[1].channel_clock = None;
+            assert_eq!(
+                expiry(DAY + 1).is_over(&all[0], &list, &all),
+                is_over,
+                "{state:?}"
+            );
         }
     }
 

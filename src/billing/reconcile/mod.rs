@@ -21,7 +21,6 @@ use tokio::time::{Instant, sleep};
 use super::channel_task::ChannelTask;
 use super::matching::{Candidate, Decision, ListedJob, Matcher, ReconciledJob, Rules};
 use super::poller::Round;
-use super::retry::LedgerCall;
 use crate::clock::{before, millis};
 use crate::ledger::{NOT_CREATED, NOT_FOUND_OUT, ReservationId, State, Unavailable, Unmatched};
 use crate::policy::Timestamp;
@@ -62,7 +61,8 @@ struct Unresolved {
     sources_gone: HashSet<ReservationId>,
     /// The creation time from which on reservations may be missing here; `None` if none is missing.
     unseen_from: Option<Timestamp>,
-    /// The list with which they were matched; `None` before that, or if the list is not complete.
+    /// The list with which they were matched; `None` before that, if the list is not complete, or if the next
+    /// round may decide more because this one has assigned a job.
     matched_with: Option<CompleteList>,
 }
 
@@ -196,9 +196,12 @@ impl Reconciler {
             .iter()
             .map(|listing| listing.job.clone())
             .collect();
+        // A job that went to its owner may be what kept another job from its own.
+        let mut is_settled = true;
         for decision in matcher.decide(&jobs, &reader.reconciled) {
             match decision {
                 Decision::Assign { reservation, job } => {
+                    is_settled = false;
                     let listing = reader.jobs.iter().find(|listing| listing.job.id == job);
                     if let (Some(listing), Some(unknown)) = (listing, unresolved.get(reservation)) {
                         assign_to_end(task, unknown, listing).await?;
@@ -214,6 +217,7 @@ impl Reconciler {
                 {
                     self.notices.log_source_gone(name, reservation);
                 }
+                Decision::Void { reservation } if billing.is_being_confirmed(reservation) => {}
                 Decision::Void { reservation } => {
                     log::info!("reservation {reservation} on channel {name}: no job came of it");
                     billing.void_by_id(reservation, NOT_CREATED).await?;
@@ -223,7 +227,7 @@ impl Reconciler {
                 }
             }
         }
-        unresolved.matched_with = complete.then_some(CompleteList {
+        unresolved.matched_with = (complete && is_settled).then_some(CompleteList {
             began: reader.began,
             unseen_from: reader.unseen_from,
         });
@@ -293,11 +297,10 @@ impl Reconciler {
     }
 }
 
-/// Gives up the outcome of a reservation: voids it, unless it has got a job, or its confirmation with a job is
-/// still to be written.
+/// Gives up the outcome of a reservation: voids it, unless it has got a job.
 async fn give_up(task: &ChannelTask, candidate: &Candidate) -> Result<(), Unavailable> {
     let (billing, id) = (&task.billing, candidate.id);
-    if billing.retries.has(id, LedgerCall::Confirm) {
+    if billing.is_being_confirmed(id) {
         return Ok(());
     }
     let voided = billing.void_by_id(id, NOT_FOUND_OUT).await;
