@@ -74,7 +74,7 @@ impl World<'_> {
             // An id whose record is gone may have become that of another job.
             let had = |row: &Row| row.job.as_ref() == Some(&id);
             let is_again = self.forgotten.iter().any(had);
-            let may_differ = is_again || self.has_failed_over;
+            let may_differ = is_again || self.has_failed_over || self.was_cut;
             if let Some(maker) = maker.filter(|maker| may_differ && *maker != owner) {
                 if !all && !is_again {
                     continue;
