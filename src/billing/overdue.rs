@@ -10,8 +10,8 @@ use tokio::time::Instant;
 /// the ledger could not be used.
 const MAX_GAP: Duration = Duration::from_secs(600);
 
-/// The time since when each task of reconciliation has had overdue outcomes, by the name of its lease. It
-/// outlives a reload of the configuration.
+/// The record of the time when each task of reconciliation first found overdue outcomes. A task is named by
+/// its lease. The record is kept when the configuration is reloaded.
 #[derive(Debug, Default)]
 pub(super) struct OverdueSince {
     tasks: Mutex<HashMap<String, Noted>>,
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_that_another_gate_had_for_a_round_does_not_count() {
+    async fn the_time_begins_anew_after_a_gap_between_rounds() {
         let since = OverdueSince::default();
         since.note("a", true);
         tokio::time::advance(MAX_GAP).await;

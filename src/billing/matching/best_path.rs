@@ -7,7 +7,7 @@ use super::values::RANKS;
 pub(super) struct RankedPairs {
     /// For each reservation, the jobs that it may have, each with the rank of the pair.
     pub(super) of: Vec<Vec<(usize, usize)>>,
-    /// For each reservation, whether it comes before others to which a job would be worth as much.
+    /// For each reservation, whether it is preferred to others for which the gain would be the same.
     pub(super) is_first: Vec<bool>,
 }
 
@@ -78,7 +78,8 @@ impl RankedPairs {
         (takers, last.map(|(_, job)| job))
     }
 
-    /// Returns the rank of the pair that a reservation is in. A pair that could not be made any more was exact.
+    /// Returns the rank of the pair that `matching` has for a reservation. If the pair is not among those that
+    /// may be made now, the rank is 0: only exact pairs are ruled out after they were made.
     fn rank(&self, matching: &Assignment, reservation: usize) -> usize {
         let mut pairs = self.of[reservation].iter();
         let pair = pairs.find(|(job, _)| matching.job(reservation) == Some(*job));

@@ -21,12 +21,13 @@ pub(super) struct Decomposition {
 /// The place of a reservation or a job in a [`Decomposition`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// At an even distance, on an alternating path, from one that is free: some largest matching leaves it
-    /// free.
+    /// It is free in some largest matching: it stands at an even distance from a free one, on a path whose
+    /// pairs are in turn outside and inside of the matching.
     Even,
-    /// At an odd distance: every largest matching has it, in a pair with an even one.
+    /// It stands at an odd distance from a free one on such a path. Every largest matching pairs it with one
+    /// whose place is `Even`.
     Odd,
-    /// On no such path: every largest matching has it, in a pair with another one of this place.
+    /// It stands on no such path. Every largest matching pairs it with one of the same place.
     Unreachable,
 }
 

@@ -98,9 +98,9 @@ impl<'a> Ranks<'a> {
         assignment.extend(|at| self.is_unknown(at), is_pair);
     }
 
-    /// Returns how well an unknown reservation and a job fit: 0 if the reservation asked for exactly the job,
-    /// 1 if it did so at another time, and otherwise one more than the number of their differences. `None` if
-    /// they must not become a pair.
+    /// Returns the rank of a pair of an unknown reservation and a job; a lower rank is better. The rank is 0 if
+    /// the reservation asked for exactly the job, 1 if it did so at another time, and otherwise the number of
+    /// differences plus one. `None` if the job must not be assigned to the reservation.
     fn of(&self, reservation: usize, job: usize) -> Option<usize> {
         let candidate = self.component.candidates[reservation];
         let is_free = || !self.left_to_voided[job] || self.rules.is_due(candidate);
@@ -117,8 +117,8 @@ impl<'a> Ranks<'a> {
     /// Computes which of the jobs for which `is_next` returns true are left to voided reservations, and which
     /// go to others. `exact` has the pairs of rank 0.
     ///
-    /// A job that a voided reservation asked for exactly is left to it as long as the other reservations may
-    /// still find their own jobs. After that it is assigned to one of these, so that its key can reach it.
+    /// Such a job may be that of the voided reservation. It stays unassigned while the list may still show the
+    /// other reservations' own jobs. After that it is assigned to one of them, so that its key can reach it.
     fn note_exact(&mut self, exact: &Assignment, is_next: impl Fn(usize) -> bool) {
         let candidates = &self.component.candidates;
         let jobs: Vec<_> = (0..self.component.jobs.len())

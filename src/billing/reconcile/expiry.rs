@@ -50,9 +50,10 @@ impl Expiry {
     /// Returns whether the outcome of a reservation is given up because `list` does not tell it. `all` are
     /// the candidates that were matched with the list.
     ///
-    /// It is kept while the job of another request may be one that `candidate` could have too: of a pending
-    /// request, or of one whose job need not be listed yet. These decide soon. Requests that were made later
-    /// than any such job, by the channel's clock, do not count.
+    /// The outcome is kept while another request may turn out to be the owner of a job that `candidate` could
+    /// have: a pending request, or one whose job need not be listed yet. Such a request is decided soon. One
+    /// that was made too late for these jobs, by its gate's clock, does not count, unless it is not known what
+    /// the channel's clock showed then.
     pub(super) fn is_over(
         &self,
         candidate: &Candidate,
@@ -75,7 +76,8 @@ impl Expiry {
             && !all.iter().any(is_rival)
     }
 
-    /// Returns whether `list` was requested so late that it must have the job of a request, if there is one.
+    /// Returns whether the grace of a request was over when `list` was requested, so that the list has the
+    /// request's job if one was created.
     fn is_listed(&self, candidate: &Candidate, list: &CompleteList) -> bool {
         list.began.0 >= candidate.since.0.saturating_add(millis(self.grace))
     }
@@ -91,7 +93,7 @@ mod tests {
     /// and twice 2 min between the clocks.
     const LATEST: u64 = 660;
 
-    /// Makes a candidate by its state, and the second of its making and since which its outcome is unknown.
+    /// Makes a candidate with a state, created at a second, whose outcome is unknown since the same second.
     fn candidate((state, second): (State, u64)) -> Candidate {
         Candidate {
             id: ReservationId(second.into()),

@@ -129,8 +129,8 @@ impl Reconciler {
     /// `note_overdue` records whether there are overdue outcomes, and returns for how long there have been
     /// any.
     ///
-    /// An overdue outcome is not given up before the list was read: after a long time without a gate, the list
-    /// can still tell what became of the request.
+    /// An overdue outcome is given up only after the list was read once more, or after an hour in which that
+    /// was not possible: when gates start after a long time, the list can still tell what became of a request.
     pub(super) async fn round(
         &mut self,
         task: &ChannelTask,
@@ -297,7 +297,7 @@ impl Reconciler {
     }
 }
 
-/// Gives up the outcome of a reservation: voids it, unless it has got a job.
+/// Voids a reservation whose outcome is given up. Does nothing if the reservation has a job by now.
 async fn give_up(task: &ChannelTask, candidate: &Candidate) -> Result<(), Unavailable> {
     let (billing, id) = (&task.billing, candidate.id);
     if billing.is_being_confirmed(id) {
