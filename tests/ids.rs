@@ -7,11 +7,14 @@ mod channel;
 mod engines;
 mod support;
 
+use std::sync::Arc;
+
 use channel::{Channel, TAIL};
 use engines::{Engine, on};
 use support::client::{Answer, Body, Request};
-use support::{KEY, STUDIO, Setup, Stand, form, form_type};
-use tollgate::ledger::State;
+use support::postgres::Postgres;
+use support::{KEY, STUDIO, Setup, Stand, form, form_type, until};
+use tollgate::ledger::{Ledger, State};
 
 fn create(model: &str) -> Request {
     let body = form(&[
@@ -57,6 +60,22 @@ async fn start(engine: &Engine, channel: &Channel, jobs: &str) -> Stand {
     let url = format!("url: http://{} # ", channel.address);
     let setup = setup.replacing("url: http://", &url);
     setup.with(&format!("jobs:\n{jobs}")).start().await
+}
+
+/// A gate that sends creates of `sora-2` to one channel, and of `sora-2-pro` to the other.
+async fn start_before_two(ledger: Arc<dyn Ledger>, east: &Channel, west: &Channel) -> Stand {
+    let other = format!(
+        "channels:\n  west:\n    url: http://{}\n    auth: none\n    models: [sora-2-pro]\n",
+        west.address
+    );
+    let setup = Setup {
+        ledger,
+        ..Setup::default()
+    };
+    let url = format!("url: http://{} # ", east.address);
+    let setup = setup.replacing("url: http://", &url);
+    let setup = setup.replacing("models: [sora-2, sora-2-pro]", "models: [sora-2]");
+    setup.replacing("channels:\n", &other).start().await
 }
 
 /// What relays name their jobs.
@@ -186,18 +205,7 @@ async fn two_channels_may_give_the_same_id() {
     on(Engine::all(), async |engine| {
         for name in ["video_1", "4711:openai"] {
             let [east, west] = [Channel::naming([name]).await, Channel::naming([name]).await];
-            let other = format!(
-                "channels:\n  west:\n    url: http://{}\n    auth: none\n    models: [sora-2-pro]\n",
-                west.address
-            );
-            let setup = Setup {
-                ledger: engine.open(),
-                ..Setup::default()
-            };
-            let url = format!("url: http://{} # ", east.address);
-            let setup = setup.replacing("url: http://", &url);
-            let setup = setup.replacing("models: [sora-2, sora-2-pro]", "models: [sora-2]");
-            let stand = setup.replacing("channels:\n", &other).start().await;
+            let stand = start_before_two(engine.open(), &east, &west).await;
             let mut ids = vec![];
             for (model, channel) in [("sora-2", &east), ("sora-2-pro", &west)] {
                 let created = send(&stand, create(model)).await;
@@ -206,7 +214,10 @@ async fn two_channels_may_give_the_same_id() {
                 let before = channel.targets().len();
                 let polled = get(&stand, &format!("/v1/videos/{public}")).await;
                 is_the_channels(&polled, &public, "null");
-                assert!(channel.targets().len() > before, "the job's own channel is asked");
+                assert!(
+                    channel.targets().len() > before,
+                    "the job's own channel is asked"
+                );
                 ids.push(public);
             }
             assert_ne!(ids[0], ids[1], "{}", engine.name());
@@ -218,6 +229,88 @@ async fn two_channels_may_give_the_same_id() {
         }
     })
     .await;
+}
+
+/// While the ledger is away, a gate may not know that an id is that of another channel's job already: the client
+/// reaches its own job by the id that it was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_is_told_while_the_ledger_is_away_leads_to_the_clients_job() {
+    let Some(mut postgres) = Postgres::start() else {
+        return;
+    };
+    let engine = Engine::Postgres(postgres.create_database());
+    let names = ["video_0", "video_1", "video_2"];
+    let [east, west] = [Channel::naming(names).await, Channel::naming(names).await];
+    let knows = start_before_two(engine.open(), &east, &west).await;
+    let knows_not = start_before_two(engine.open(), &east, &west).await;
+    // Both are connected to the ledger.
+    for (gate, key, model) in [(&knows, KEY, "sora-2-pro"), (&knows_not, STUDIO, "sora-2")] {
+        let created = create(model).key(key).send(gate.gate).await.unwrap();
+        assert_eq!(created.status, 200, "{created:?}");
+    }
+    east.hold_answers(true);
+    let mut held = Vec::new();
+    for gate in [&knows, &knows_not] {
+        let (address, before) = (gate.gate, east.targets().len());
+        let sent = async move { create("sora-2").key(STUDIO).send(address).await.unwrap() };
+        held.push(tokio::spawn(sent));
+        until("it is held", async || east.targets().len() > before).await;
+        let others = create("sora-2-pro").key(KEY).send(knows.gate).await;
+        assert_eq!(others.unwrap().status, 200);
+    }
+    tokio::task::block_in_place(|| postgres.stop_hard());
+    east.hold_answers(false);
+    let mut told = Vec::new();
+    for create in held {
+        let created = create.await.unwrap();
+        assert_eq!(created.status, 200, "{created:?}");
+        told.push(id(&created));
+    }
+    assert!(
+        told[0].len() == 38,
+        "the first gate knows of the other job: {told:?}"
+    );
+    assert_eq!(told[1], "video_2");
+    tokio::task::block_in_place(|| postgres.start_again());
+    let polled = async |gate: &Stand, key: &str, id: &str| {
+        let poll = Request::get(&format!("/v1/videos/{id}"));
+        poll.key(key).send(gate.gate).await.unwrap().status
+    };
+    let cases = [
+        (STUDIO, &*told[0], &east),
+        (STUDIO, "video_2", &east),
+        (KEY, "video_2", &west),
+        (KEY, "video_1", &west),
+    ];
+    for gate in [&knows, &knows_not] {
+        for (key, id, channel) in cases {
+            until("the ledger is back", async || {
+                let before = channel.targets().len();
+                let status = polled(gate, key, id).await;
+                status == 200 && channel.targets().len() > before
+            })
+            .await;
+        }
+        assert_eq!(polled(gate, KEY, &told[0]).await, 404);
+        assert_eq!(polled(gate, STUDIO, "video_3").await, 404);
+        let list = Request::get("/v1/videos?after=video_2").key(STUDIO);
+        assert_eq!(list.send(gate.gate).await.unwrap().status, 200);
+    }
+    let sql = "SELECT key, channel, COALESCE(upstream_id, job) FROM reservation ORDER BY 1, 2, 3";
+    let owned: Vec<_> = engine
+        .rows(sql)
+        .into_iter()
+        .map(|row| row.join(" "))
+        .collect();
+    let expected = [
+        "demo west video_0",
+        "demo west video_1",
+        "demo west video_2",
+        "studio-a mock video_0",
+        "studio-a mock video_1",
+        "studio-a mock video_2",
+    ];
+    assert_eq!(owned, expected);
 }
 
 /// What a repetition is answered with names the job as its first answer did.

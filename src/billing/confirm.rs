@@ -78,19 +78,21 @@ impl Billing {
             Err(error) => {
                 let id = reservation.id();
                 log::error!("reservation {id} not confirmed yet: {error}");
-                // The id that a reconciliation would choose if this gate died now.
-                let public = confirmation.job.clone();
-                let confirmations = [
-                    confirmation,
-                    confirmation_as(generated_public_id(id, upstream_id)),
-                ];
+                let other = confirmation_as(generated_public_id(id, upstream_id));
+                let told = match self.is_of_another_channel(&confirmation.job, &charge.channel) {
+                    true => other.clone(),
+                    // The id that a reconciliation would choose if this gate died now.
+                    false => confirmation,
+                };
+                let public = told.job.clone();
+                let confirmations = [told, other];
                 self.retry_confirm(reservation.id(), &reservation.draft, confirmations);
                 (charge.clone(), public)
             }
         };
         reservation.close();
         let id = reservation.id();
-        let entry = JobEntry::new(Job {
+        let job = Job {
             id: public.clone(),
             upstream_id: upstream_id.clone(),
             reservation: id,
@@ -101,12 +103,12 @@ impl Billing {
             resolution: None,
             end: None,
             deleted: false,
-        });
-        let entry = match is_known {
-            true => self.jobs.insert_known(entry),
-            false => self.jobs.insert(entry),
         };
-        // If the ledger could not be used, the public id may turn out to belong to another channel's job,
+        let entry = match is_known {
+            true => self.jobs.insert_known(JobEntry::new(job)),
+            false => self.jobs.insert(JobEntry::unconfirmed(job)),
+        };
+        // If the ledger could not be used, another create may have been told the same id meanwhile, for a job
         // which this answer says nothing about.
         if entry.job.reservation == id {
             self.settle(&entry, answer, config).await;
@@ -166,38 +168,40 @@ impl Billing {
     /// the job already. Uses the public id that the client was told, or a generated one if that is taken.
     /// If the reservation was voided meanwhile, a new reservation is charged for the job.
     fn retry_confirm(&self, id: ReservationId, draft: &Draft, confirmations: [Confirmation; 2]) {
-        let refused = Arc::new(OnceLock::new());
-        let again = (self.clone(), draft.clone(), confirmations, refused);
+        let (refused, taken) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+        let again = (self.clone(), draft.clone(), confirmations, refused, taken);
         self.retries.start(id, LedgerCall::Confirm, move || {
-            let (billing, draft, confirmations, refused) = again.clone();
+            let (billing, draft, confirmations, refused, taken) = again.clone();
             async move {
-                let [wanted, other] = &confirmations;
+                let [told, other] = &confirmations;
                 let before = &draft.charge;
-                let attempt = billing.confirm_once(id, before, wanted);
-                let mut confirmed = attempt.await?;
-                if confirmed == Confirmed::IdTaken {
-                    let (reported, job) = (&wanted.job, &other.job);
-                    log::error!("reservation {id}: its job is {job}, and not {reported}");
-                    billing.jobs.forget(reported, id);
-                    let attempt = billing.confirm_once(id, before, other);
-                    confirmed = attempt.await?;
+                // Once the told id is known to be taken, each attempt is a repetition of the call with the other
+                // one: only a repetition gets the outcome of a call whose answer was lost.
+                let used = taken.get().unwrap_or(told);
+                let mut confirmed = billing.confirm_once(id, before, used).await?;
+                if confirmed == Confirmed::IdTaken && used.job != other.job {
+                    let used = taken.get_or_init(|| other.clone());
+                    confirmed = billing.confirm_once(id, before, used).await?;
                 }
                 match confirmed {
-                    Confirmed::Done { .. } | Confirmed::Already { .. } => {
-                        // Drop the cached entry of a reservation that was voided.
-                        billing.jobs.forget_others(&wanted.job, id);
+                    Confirmed::Done { .. } => {
+                        let used = taken.get().unwrap_or(told);
+                        billing.note_confirmed(id, &told.job, &used.job);
+                        return Ok(());
+                    }
+                    Confirmed::Already { job } => {
+                        billing.note_confirmed(id, &told.job, &job);
                         return Ok(());
                     }
                     Confirmed::Closed => match billing.reserve_again(&draft).await? {
                         Some(mut anew) => {
+                            billing.jobs.forget(&told.job, id);
                             billing.retry_confirm(anew.id(), &anew.draft, confirmations);
                             anew.close();
                             return Ok(());
                         }
                         // The limit may be used up by a reservation that is about to be voided.
-                        None if first_refusal(&refused, id, &wanted.job).elapsed()
-                            < NO_ROOM_FOR =>
-                        {
+                        None if first_refusal(&refused, id, &told.job).elapsed() < NO_ROOM_FOR => {
                             return Err(Unavailable::transient("a limit has no room for a job"));
                         }
                         None => {}
@@ -205,7 +209,7 @@ impl Billing {
                     Confirmed::Taken | Confirmed::IdTaken => {}
                 }
                 // The job that the client was told of cannot be charged to this reservation.
-                let job = &wanted.job;
+                let job = &told.job;
                 log::error!(
                     "reservation {id}: job {job}, of which its client was told, is not charged and \
                      cannot be reached: {confirmed:?}"
@@ -214,6 +218,19 @@ impl Billing {
                 billing.ledger.mark_unknown(id, billing.now()).await
             }
         });
+    }
+
+    /// Updates the job cache after the ledger has confirmed a reservation with the job `job`, whose client was told
+    /// the id `told`.
+    fn note_confirmed(&self, id: ReservationId, told: &str, job: &str) {
+        if told == job {
+            // Drop the cached entry of a reservation that was voided.
+            self.jobs.forget_others(job, id);
+            self.jobs.set_confirmed(job, id);
+        } else {
+            log::error!("reservation {id}: its job is {job}, and not {told}");
+            self.jobs.forget(told, id);
+        }
     }
 
     /// Confirms a reservation with the listed job that was matched with it, now or as soon as the ledger
@@ -236,6 +253,14 @@ impl Billing {
             });
         }
         confirmed
+    }
+
+    /// Returns whether `public` is known to be the id of a job of another channel than `channel`. While the ledger
+    /// cannot be used, only the cache can tell that. A job that is not known to be confirmed does not count: the
+    /// ledger may have given its id to the reservation at hand, by the call whose answer was lost.
+    fn is_of_another_channel(&self, public: &str, channel: &str) -> bool {
+        let cached = self.jobs.get(public);
+        cached.is_some_and(|e| e.is_confirmed() && *e.job.charge.channel != *channel)
     }
 
     /// Makes one attempt to confirm a reservation, and counts a corrected charge in the metrics. The old

@@ -24,6 +24,8 @@ const FORGOTTEN_AT_ONCE: u64 = 3_600_000;
 #[derive(Debug)]
 pub(crate) struct JobEntry {
     pub(crate) job: Job,
+    /// Whether the ledger is known to have the job.
+    confirmed: AtomicBool,
     resolved: AtomicBool,
     /// Whether the job's end has been counted in this gate's metrics.
     counted: AtomicBool,
@@ -48,14 +50,28 @@ impl AnswerDigest {
 }
 
 impl JobEntry {
+    /// Makes the entry of a job that the ledger has.
     pub(crate) fn new(job: Job) -> Arc<Self> {
         Arc::new(Self {
+            confirmed: AtomicBool::new(true),
             resolved: AtomicBool::new(job.resolution.is_some()),
             counted: AtomicBool::new(false),
             polled: AtomicU64::new(0),
             last_answer: AtomicU64::new(0),
             job,
         })
+    }
+
+    /// Makes the entry of a job whose confirmation is still to be written to the ledger.
+    pub(crate) fn unconfirmed(job: Job) -> Arc<Self> {
+        let entry = Self::new(job);
+        entry.confirmed.store(false, Ordering::Relaxed);
+        entry
+    }
+
+    /// Returns whether the ledger is known to have the job, by the public id that the entry has.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
     }
 
     /// Returns the job's upstream id if it differs from the public id.
@@ -160,6 +176,14 @@ impl JobCache {
             if half.get(id).is_some_and(is_others) {
                 half.remove(id);
             }
+        }
+    }
+
+    /// Marks the job `id` as one that the ledger has, if its entry names `reservation`.
+    pub(crate) fn set_confirmed(&self, id: &str, reservation: ReservationId) {
+        let entry = self.get(id);
+        if let Some(entry) = entry.filter(|entry| entry.job.reservation == reservation) {
+            entry.confirmed.store(true, Ordering::Relaxed);
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) use confirm::NotConfirmed;
 pub(crate) use job_cache::{AnswerDigest, JobEntry};
 pub(crate) use job_status::fetch as fetch_status;
 pub(crate) use job_status::fetch_and_settle as fetch_and_settle_status;
-pub(crate) use public_id::{public_source, with_public_ids};
+pub(crate) use public_id::{own_job, public_source, with_public_ids};
 pub(crate) use reservation::Reservation;
 pub(crate) use reserve::{Billing, ReserveOutcome, ReserveRequest};
 pub(crate) use worker::Worker;

@@ -4,14 +4,21 @@
 //! public id, which is unique in the ledger and valid in any path: the upstream id if it qualifies, otherwise
 //! a generated id. Answers are passed on byte for byte; if the two ids differ, only the members that name a
 //! job are rewritten.
+//!
+//! While the ledger cannot be used, a client may be told an upstream id that another channel's job has already.
+//! Its own job then gets a generated id, and the client reaches the job by either of the two, unless two jobs with
+//! that upstream id are its own.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
+use super::job_cache::JobEntry;
 use super::reserve::Billing;
+use super::retry::LedgerCall;
 use crate::dialect::JobAnswer;
-use crate::ledger::{ReservationId, generated_public_id};
+use crate::ledger::{Job, ReservationId, Unavailable, generated_public_id};
 use crate::route::JobId;
 
 /// Returns the preferred public id of a job, which is used unless another job has it already.
@@ -20,6 +27,41 @@ pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> A
         true => upstream_id.clone(),
         false => generated_public_id(reservation, upstream_id),
     }
+}
+
+/// Finds the job of the key named `key` that has the public id `id`. If there is none, finds the one whose upstream
+/// id at one of `channels` is `id`, if there is just one: its client may have been told that. The ledger gets the
+/// same calls for the id of another key's job as for an unknown id.
+///
+/// # Errors
+/// Also if no job is found while a confirmation is still to be written, which may be that of the job.
+pub(crate) async fn own_job(
+    billing: &Billing,
+    key: &str,
+    id: &str,
+    channels: impl Iterator<Item = &str>,
+) -> Result<Option<Arc<JobEntry>>, Unavailable> {
+    let is_own = |job: &Job| *job.charge.payer.key == *key;
+    let cached = billing.jobs.get(id);
+    if let Some(entry) = cached.filter(|entry| is_own(&entry.job)) {
+        return Ok(Some(entry));
+    }
+    let ledger = billing.ledger();
+    if let Some(job) = ledger.job(id).await?.filter(is_own) {
+        return Ok(Some(billing.entry(&job)));
+    }
+    let asked = channels.map(|channel| ledger.job_of_channel(channel, id));
+    let found: Vec<_> = join_all(asked)
+        .await
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    let found = found.into_iter().flatten();
+    let mut found = found.filter(is_own);
+    let job = found.next().filter(|_| found.next().is_none());
+    if job.is_none() && billing.retries.has_any(LedgerCall::Confirm) {
+        return Err(Unavailable::transient("a confirmation is not written yet"));
+    }
+    Ok(job.map(|job| billing.entry(&job)))
 }
 
 /// Returns `body`, an answer about a job, with the public ids of the job and its source in place of the

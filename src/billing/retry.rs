@@ -52,6 +52,11 @@ impl LedgerRetries {
         self.lock().contains(&(id, step))
     }
 
+    /// Returns whether a call of the kind `step` is being retried.
+    pub(super) fn has_any(&self, step: LedgerCall) -> bool {
+        self.lock().iter().any(|(_, retried)| *retried == step)
+    }
+
     /// Retries `call` until the ledger answers, unless the same step of the reservation is being retried
     /// already. Beyond `MAX_RETRIES` calls, logs an error and does not retry. If the process ends before the
     /// ledger answers, another process decides, by the state of the reservation, whether to ask its channel.

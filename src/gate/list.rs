@@ -73,13 +73,20 @@ pub(super) async fn handle(
     let text = client.uri.query().unwrap_or_default();
     let query = Query::read(text).ok_or(Refusal::Head(HeadFault::BadQuery))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-    let page = JobsAfter {
+    let mut page = JobsAfter {
         after: query.after.as_ref().map(JobId::as_str),
         ascending: query.ascending,
         // One job more than is shown is read, to know whether there are more.
         limit: limit + 1,
     };
-    let jobs = services.billing.ledger().jobs(&key.name, &page).await?;
+    let ledger = services.billing.ledger();
+    let mut jobs = ledger.jobs(&key.name, &page).await?;
+    let after;
+    if let (None, Some(told)) = (&jobs, page.after) {
+        after = services.own_job(snapshot, key, told).await?;
+        page.after = Some(&after.job.id);
+        jobs = ledger.jobs(&key.name, &page).await?;
+    }
     let mut jobs = jobs.ok_or(Refusal::NotFound(NotFound::Job))?;
     let has_more = jobs.len() > limit as usize;
     jobs.truncate(limit as usize);

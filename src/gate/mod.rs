@@ -34,12 +34,12 @@ pub use services::Background;
 pub(crate) use upload_slots::BodySize;
 
 use crate::access_log::{REQUEST_ID, UnderWay};
-use crate::billing::{Billing, JobEntry, Worker};
+use crate::billing::{Billing, Worker};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigChange};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Unavailable};
 use crate::metrics::Metrics;
-use crate::policy::{Key, KeyFault, Timestamp};
+use crate::policy::{KeyFault, Timestamp};
 use crate::route::{self, NoRoute, Route};
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
@@ -248,14 +248,22 @@ impl Gate {
         let entry = entry.ok_or(KeyFault::Unknown)?;
         ctx.set_key(&entry.key.name);
         let key = entry.valid_key(ctx.arrived)?;
-        let route = route.map_err(|no| match no {
+        let mut route = route.map_err(|no| match no {
             NoRoute::Path => Refusal::NotFound(Missing::Route),
             NoRoute::Method(allowed) => Refusal::Method { allowed },
         })?;
         let job = match route.job() {
-            Some(id) => Some(self.own_job(key, id).await?).inspect(|e| ctx.note_job(e, &route)),
+            Some(id) => Some(services.own_job(&snapshot, key, id).await?),
             None => None,
         };
+        if let Some(entry) = &job {
+            if matches!(route, Route::Remix(_)) && !entry.is_confirmed() {
+                // The remix would name its source by an id that may turn out to be another job's.
+                return Err(Unavailable::transient("the job is not confirmed yet").into());
+            }
+            ctx.note_job(entry, &route);
+            route.set_job(&entry.job.id);
+        }
         if !matches!(route, Route::Create | Route::Remix(_)) {
             let expects_continue = request_head::no_body(request)?;
             upload::nothing_follows(session, expects_continue, bounds).await?;
@@ -288,21 +296,6 @@ impl Gate {
                 let request = session.req_header();
                 Box::pin(list::handle(services, &snapshot, key, request)).await
             }
-        }
-    }
-
-    /// Finds the job `id` if it belongs to `key`. A job of another key counts as not found.
-    async fn own_job(&self, key: &Key, id: &str) -> Result<Arc<JobEntry>, RequestError> {
-        let none = Err(Refusal::NotFound(Missing::Job).into());
-        match self.services.billing.job(id).await? {
-            Some(entry) if entry.job.charge.payer.key == key.name => Ok(entry),
-            Some(_) => {
-                // Asks the ledger as for an unknown id, so that an unavailable or slow ledger has the same
-                // effect for both.
-                self.ledger().job(id).await?;
-                none
-            }
-            None => none,
         }
     }
 

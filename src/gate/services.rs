@@ -10,17 +10,17 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
-use super::refusal::{Busy, Refusal};
+use super::refusal::{Busy, NotFound, Refusal, RequestError};
 use super::upload_slots::UploadSlots;
 use crate::access_log::{Ended, RequestRecord, UnderWay, client_address};
-use crate::billing::{Billing, JobEntry, Worker};
+use crate::billing::{self, Billing, JobEntry, Worker};
 use crate::channel::ChannelState;
 use crate::dialect::{Dialect, JobAnswer};
 use crate::inspect::Source;
 use crate::key::KeyDigest;
 use crate::ledger::Job;
 use crate::metrics::Metrics;
-use crate::policy::{Asked, Timestamp};
+use crate::policy::{Asked, Key, Timestamp};
 use crate::route::Route;
 use crate::runtime::{Runtime, Snapshot};
 use crate::upstream::{ChannelControl, LiveChannel, UpstreamClient};
@@ -40,9 +40,21 @@ impl Services {
     pub(super) fn now(&self) -> Timestamp {
         self.billing.now()
     }
-}
 
-impl Services {
+    /// Finds the job `id` if it belongs to `key`. A job of another key counts as not found.
+    pub(super) async fn own_job(
+        &self,
+        snapshot: &Snapshot,
+        key: &Key,
+        id: &str,
+    ) -> Result<Arc<JobEntry>, RequestError> {
+        let channels = &snapshot.channels;
+        let first = channels.all().iter().filter(|at| channels.is_first(at));
+        let names = first.map(|channel| &*channel.spec().name);
+        let found = billing::own_job(&self.billing, &key.name, id, names).await?;
+        found.ok_or_else(|| Refusal::NotFound(NotFound::Job).into())
+    }
+
     /// Applies an operator's control to the channel `name`; `None` if there is no such channel.
     pub(super) fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
         loop {

@@ -30,7 +30,7 @@ pub(crate) enum Route {
     Usage,
 }
 
-/// The public id of a job: 1 to 128 characters of `[A-Za-z0-9_-]`, so that it needs no encoding in a path
+/// An id by which a client may know a job, such as its public id: 1 to 128 characters of `[A-Za-z0-9_-]`, so that it needs no encoding in a path
 /// and cannot leave its segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobId(String);
@@ -129,13 +129,24 @@ impl Route {
         }
     }
 
-    /// Returns the public id of the job that the route names; `None` for a route without a job.
+    /// Returns the id of the job that the route names, as the client has written it until
+    /// [`set_job`](Self::set_job) replaces it; `None` for a route without a job.
     pub(crate) fn job(&self) -> Option<&str> {
         match self {
             Self::Create | Self::List | Self::Models | Self::Model(_) | Self::Usage => None,
             Self::Retrieve(id) | Self::Delete(id) | Self::Content(id) | Self::Remix(id) => {
                 Some(&id.0)
             }
+        }
+    }
+
+    /// Replaces the id of the job that the route names by the job's public id: the client may have written another
+    /// id that it was told.
+    pub(crate) fn set_job(&mut self, public: &str) {
+        if let Self::Retrieve(id) | Self::Delete(id) | Self::Content(id) | Self::Remix(id) = self
+            && id.0 != public
+        {
+            id.0 = public.to_owned();
         }
     }
 

@@ -197,8 +197,16 @@ async fn answer(request: &Request, channel: usize, truth: &Mutex<Truth>) -> Then
         ("GET", None, None) => list(query, channel, &truth.lock().unwrap()),
         ("GET", Some(id), None) => poll(&id, channel, &truth.lock().unwrap()),
         ("GET", Some(id), Some(&"content")) => {
-            let found = truth.lock().unwrap().find(channel, &id).is_some();
-            json(if found { 200 } else { 404 }, "{}")
+            // The video names the request that it was made for.
+            let made_for = truth
+                .lock()
+                .unwrap()
+                .find(channel, &id)
+                .map(|job| job.request);
+            match made_for {
+                Some(request) => json(200, request.to_string()),
+                None => json(404, "{}"),
+            }
         }
         ("DELETE", Some(id), None) => delete(&id, channel, &mut truth.lock().unwrap()),
         _ => json(404, "{}"),

@@ -250,14 +250,15 @@ impl World<'_> {
         let answer = self.send(gate, key, Request::get(&path)).await;
         self.settle_down(gate).await;
         let told = answer.is_some_and(|answer| answer.status == 200);
-        if told && !self.was_cut && self.has_ended(&id).await {
+        if told && !self.was_cut && self.has_ended(key, &id).await {
             self.ended.push(id);
         }
     }
 
     /// Whether the channel says to who asks that a job has ended.
-    async fn has_ended(&self, id: &str) -> bool {
-        let job = self.known_by(id).await;
+    async fn has_ended(&self, key: usize, id: &str) -> bool {
+        let rows = self.store.rows().await;
+        let job = self.named(&rows, key, id).and_then(|row| self.job_of(row));
         job.is_some_and(|job| {
             let polling = self.channels.truth().polling[job.channel];
             let clear = [Polling::Whole, Polling::OtherWords, Polling::Unreadable];

@@ -30,10 +30,21 @@ impl World<'_> {
         made.or_else(released)
     }
 
-    /// What clients know by an id.
-    pub async fn known_by(&self, id: &str) -> Option<Job> {
-        let rows = self.store.rows().await;
-        let row = rows.iter().find(|row| row.job.as_deref() == Some(id))?;
+    /// The reservation of a key's job that its client knows by an id: the public one, or that of the job's channel,
+    /// which a client is told while the ledger is away though another job may have it.
+    pub fn named<'a>(&self, rows: &'a [Row], key: usize, id: &str) -> Option<&'a Row> {
+        let own = |row: &&Row| row.key == format!("k{key}");
+        let public = |row: &&Row| row.job.as_deref() == Some(id);
+        let found = rows.iter().filter(own).find(public);
+        found.or_else(|| {
+            let told = |row: &&Row| row.is_renamed_from(id);
+            let mut found = rows.iter().filter(own).filter(told);
+            found.next().filter(|_| found.next().is_none())
+        })
+    }
+
+    /// The job of a reservation.
+    pub fn job_of(&self, row: &Row) -> Option<Job> {
         let truth = self.channels.truth();
         truth.jobs.iter().find(|job| row.has(job)).cloned()
     }
@@ -66,46 +77,54 @@ impl World<'_> {
             told.drain(..told.len() - 1);
         }
         for (number, id) in told {
-            let mut owner = self.made[number].asked.key;
-            let job = self.known_by(&id).await;
-            // A gate that cannot reach its ledger tells the channel's id, as a reconciliation would: nobody
-            // can say then that a job of another channel has it. When all is written, it is that job's.
-            let maker = job.as_ref().map(|job| self.made[job.request].asked.key);
+            let asker = self.made[number].asked.key;
+            let rows = self.store.rows().await;
+            let has_id = |row: &&Row| row.job.as_ref() == Some(&id);
+            let is_others = rows.iter().find(has_id);
+            let is_others = is_others.is_some_and(|row| row.key != self.made[number].key_name());
             // An id whose record is gone may have become that of another job.
-            let had = |row: &Row| row.job.as_ref() == Some(&id);
-            let is_again = self.forgotten.iter().any(had);
-            let may_differ = is_again || self.has_failed_over || self.was_cut;
-            if let Some(maker) = maker.filter(|maker| may_differ && *maker != owner) {
-                if !all && !is_again {
-                    continue;
-                }
-                owner = maker;
-            }
+            let is_again = self.forgotten.iter().any(|row| has_id(&row));
+            // Two jobs of a key that were told by one id are in its list alone.
+            let renamed =
+                |row: &&Row| row.key == self.made[number].key_name() && row.is_renamed_from(&id);
+            let is_lost = rows.iter().filter(renamed).count() < 2;
+            let is_lost = is_lost && is_others && !is_again && !self.has_failed_over;
             for key in 0..KEYS {
+                let row = self.named(&rows, key, &id);
                 let path = format!("/v1/videos/{}/content", encoded(&id));
                 let gate = number % self.gates.len();
                 let Some(answer) = self.send(gate, key, Request::get(&path)).await else {
                     continue;
                 };
+                let job = row.and_then(|row| self.job_of(row));
                 let is_there = job.as_ref().is_some_and(|job| !job.deleted);
                 let served = |job: &Job| self.plan.channels[job.channel];
                 let is_served = job.as_ref().is_none_or(served);
                 let expected = match self.plan.groups[key] {
                     None => 401,
-                    Some(_) if key != owner => 404,
-                    Some(_) if is_there => 200,
+                    Some(_) if is_there || row.is_none() && key == asker && is_lost => 200,
                     Some(_) => 404,
                 };
                 // A job that the ledger has forgotten may still be known.
-                let forgotten = job.is_none() && key == owner && answer.status == 200;
+                let forgotten = row.is_none() && key == asker && !is_others;
+                let forgotten = forgotten && answer.status == 200;
+                // A request whose confirmation is still to be written has its job already at the gate that made
+                // it.
+                let may_be_owed = self.was_cut || self.has_failed_over;
+                let is_owed = row.is_none() && key == asker && may_be_owed && !all;
                 // A gate that has removed the channel goes on to ask it until it is started anew.
-                let unserved = !is_served && key == owner && answer.status == 503;
+                let told_otherwise = row.is_some_and(|row| row.job.as_ref() != Some(&id));
+                let status = answer.status;
+                let unserved = !is_served && (status == 503 || told_otherwise && status == 404);
+                if status == 200 {
+                    wrong.extend(self.check_video(key, job.as_ref(), &answer.body));
+                }
                 if answer.status != expected
-                    && !(forgotten || unserved)
+                    && !(forgotten || unserved || is_owed)
                     && !(self.was_cut && answer.status == 503)
                 {
                     wrong.push(format!(
-                        "job {id} of k{owner}, asked for by {}: {} instead of {expected}",
+                        "job {id} of k{asker}, asked for by {}: {} instead of {expected}",
                         secret(key),
                         answer.status
                     ));
@@ -113,6 +132,17 @@ impl World<'_> {
             }
         }
         wrong
+    }
+
+    /// Whether a key got the video of its own job, and of this one if it is known.
+    fn check_video(&self, key: usize, job: Option<&Job>, video: &[u8]) -> Option<String> {
+        let made_for: usize = String::from_utf8_lossy(video).parse().unwrap();
+        let is_another = job.is_some_and(|job| job.request != made_for);
+        let is_wrong = is_another || self.made[made_for].asked.key != key;
+        is_wrong.then(|| {
+            let key = secret(key);
+            format!("{key} got the video of request {made_for}, instead of {job:?}")
+        })
     }
 }
 

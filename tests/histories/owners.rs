@@ -177,15 +177,13 @@ impl Model {
         }
         for (number, made) in world.made.iter().enumerate() {
             let Some(id) = made.told() else { continue };
-            let own =
-                all().find(|row| row.job.as_deref() == Some(id) && row.key == made.key_name());
-            // The job got another id: see `World::check_reach`.
-            let is_renamed = |row: &Row| {
-                let has_other = row.job.as_deref().is_some_and(|job| job != id);
-                has_other && row.upstream.as_deref() == Some(id) && row.key == made.key_name()
+            // While the ledger is away, a client may be told an id that another job has: see
+            // `World::check_reach`.
+            let by_id = |row: &Row| {
+                row.job.as_deref() == Some(id) || world.was_cut && row.is_renamed_from(id)
             };
-            let was_renamed = world.was_cut && all().any(is_renamed);
-            if own.is_none() && !world.has_failed_over && !was_renamed {
+            let own = all().find(|row| row.key == made.key_name() && by_id(row));
+            if own.is_none() && !world.has_failed_over {
                 wrong.push(format!(
                     "request {number} was told of {id}, which is not its own"
                 ));

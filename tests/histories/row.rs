@@ -137,6 +137,11 @@ impl Row {
             && self.upstream.as_ref() == Some(&job.id)
     }
 
+    /// Whether the channel has named its job so, and the job got another public id.
+    pub fn is_renamed_from(&self, id: &str) -> bool {
+        self.upstream.as_deref() == Some(id) && self.job.as_deref().is_some_and(|job| job != id)
+    }
+
     pub fn is_open(&self) -> bool {
         matches!(&*self.state, "pending" | "unknown" | "confirmed")
     }

@@ -371,7 +371,7 @@ async fn the_model_reports_what_is_made_wrong() {
     } = played;
     let owner = std::mem::replace(&mut world.made[CONFIRMED].asked.key, 2);
     let wrong = world.check_reach(true).await;
-    for expected in ["404 instead of 200", "200 instead of 404"] {
+    for expected in ["404 instead of 200", "got the video of request"] {
         assert_reported("a job that another key reaches", &wrong, expected);
     }
     world.made[CONFIRMED].asked.key = owner;

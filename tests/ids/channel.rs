@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// What no reader of numbers keeps, and members in an order of their own.
 pub const TAIL: &str = r#""zeta":123456789012345678901234567890.10,"alpha":[1.50e10]"#;
@@ -26,6 +27,7 @@ struct Jobs {
 pub struct Channel {
     pub address: SocketAddr,
     jobs: Arc<Mutex<Jobs>>,
+    holds_answers: watch::Sender<bool>,
 }
 
 impl Channel {
@@ -39,6 +41,7 @@ impl Channel {
         let channel = Self {
             address: listener.local_addr().unwrap(),
             jobs: Arc::new(Mutex::new(jobs)),
+            holds_answers: watch::Sender::new(false),
         };
         let server = channel.clone();
         tokio::spawn(async move {
@@ -53,6 +56,11 @@ impl Channel {
     /// Creates are carried out and not answered.
     pub fn lose_answers(&self, yes: bool) {
         self.jobs.lock().unwrap().loses_answers = yes;
+    }
+
+    /// Creates are carried out, and answered once this is over.
+    pub fn hold_answers(&self, yes: bool) {
+        self.holds_answers.send_replace(yes);
     }
 
     /// The targets of all requests, as they came.
@@ -74,6 +82,10 @@ impl Channel {
             let Some((status, body)) = self.answer(method, target, &head) else {
                 return;
             };
+            if method == "POST" {
+                let mut holds = self.holds_answers.subscribe();
+                holds.wait_for(|holds| !holds).await.unwrap();
+            }
             let head = format!(
                 "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n",
                 body.len()
