@@ -41,10 +41,13 @@ impl Expiry {
         candidate.state == State::Unknown && age > millis(self.expire_after)
     }
 
-    /// Returns whether overdue outcomes are given up without a complete list: `waited` is for how long there
-    /// have been any.
-    pub(super) fn has_waited(&self, waited: Duration) -> bool {
-        waited >= MAX_WAIT.min(self.expire_after)
+    /// Returns whether the outcome of a reservation is given up without a complete list: it has been overdue for
+    /// the maximum wait, and this gate has known overdue outcomes for as long, which is `waited`.
+    pub(super) fn is_waited_for(&self, candidate: &Candidate, waited: Duration) -> bool {
+        let max = MAX_WAIT.min(self.expire_after);
+        let age = self.now.since(candidate.since);
+        let is_old = age > millis(self.expire_after + max);
+        self.is_overdue(candidate) && is_old && waited >= max
     }
 
     /// Returns whether the outcome of a reservation is given up because `list` does not tell it. `all` are
@@ -52,23 +55,27 @@ impl Expiry {
     ///
     /// The outcome is kept while another request may turn out to be the owner of a job that `candidate` could
     /// have: a pending request, or one whose job need not be listed yet. Such a request is decided soon. One
-    /// that was made too late for these jobs, by its gate's clock, does not count, unless it is not known what
-    /// the channel's clock showed then.
+    /// that was made too late for these jobs, by its gate's clock, counts only if it has the same prompt or if it
+    /// is not known what the channel's clock showed then: the gate's clock may have been wrong.
     pub(super) fn is_over(
         &self,
         candidate: &Candidate,
         list: &CompleteList,
         all: &[Candidate],
     ) -> bool {
-        let after = |span: Duration| Timestamp(candidate.since.0.saturating_add(millis(span)));
-        let latest = after(self.create_timeout + self.grace + MAX_CLOCK_SKEW * 2);
+        let over = self.over(candidate);
+        let latest = Timestamp(
+            over.0
+                .saturating_add(millis(self.grace + MAX_CLOCK_SKEW * 2)),
+        );
         let is_rival = |other: &Candidate| {
             let is_open = match other.state {
                 State::Pending => true,
                 State::Unknown => !self.is_listed(other, list),
                 _ => false,
             };
-            is_open && (other.channel_clock.is_none() || other.created <= latest)
+            let may_be_in_time = other.channel_clock.is_none() || other.created <= latest;
+            is_open && (may_be_in_time || other.prompt == candidate.prompt)
         };
         self.is_overdue(candidate)
             && self.is_listed(candidate, list)
@@ -79,7 +86,16 @@ impl Expiry {
     /// Returns whether the grace of a request was over when `list` was requested, so that the list has the
     /// request's job if one was created.
     fn is_listed(&self, candidate: &Candidate, list: &CompleteList) -> bool {
-        list.began.0 >= candidate.since.0.saturating_add(millis(self.grace))
+        list.began.0 >= self.over(candidate).0.saturating_add(millis(self.grace))
+    }
+
+    /// Returns the earliest time at which a request was certainly over.
+    fn over(&self, candidate: &Candidate) -> Timestamp {
+        let deadline = candidate
+            .created
+            .0
+            .saturating_add(millis(self.create_timeout));
+        candidate.since.max(Timestamp(deadline))
     }
 }
 
@@ -127,8 +143,8 @@ mod tests {
         for (what, now, (began, unseen), others, is_over) in [
             ("not overdue", DAY, (DAY, all), &[][..], false),
             ("overdue", DAY + 1, (DAY, all), &[], true),
-            ("an old list", DAY + 1, (179, all), &[], false),
-            ("not so old a list", DAY + 1, (180, all), &[], true),
+            ("an old list", DAY + 1, (419, all), &[], false),
+            ("not so old a list", DAY + 1, (420, all), &[], true),
             ("a rival", DAY + 1, (DAY, all), &[(pending, 0)], false),
             (
                 "a later one",
@@ -149,14 +165,14 @@ mod tests {
                 "one not listed yet",
                 DAY + 1,
                 (660, all),
-                &[(unknown, 481)],
+                &[(unknown, 241)],
                 false,
             ),
             (
                 "one that would be listed",
                 DAY + 1,
                 (660, all),
-                &[(unknown, 480)],
+                &[(unknown, 240)],
                 true,
             ),
             (
@@ -176,6 +192,7 @@ mod tests {
                 unseen_from: unseen.map(at),
             };
             let mut all: Vec<_> = others.iter().copied().map(candidate).collect();
+            all.iter_mut().for_each(|other| other.prompt.0 = [1; 32]);
             all.push(candidate((unknown, 0)));
             let one = &all[others.len()];
             assert_eq!(expiry(now).is_over(one, &list, &all), is_over, "{what}");
@@ -204,17 +221,34 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_waits_for_an_hour_for_a_list() {
-        let hour = Duration::from_secs(3600);
-        let long = expiry(0);
-        assert!(!long.has_waited(hour - Duration::from_millis(1)));
-        assert!(long.has_waited(hour));
-        let expire_after = Duration::from_secs(2);
-        let short = Expiry {
-            expire_after,
-            ..long
+    fn a_request_with_the_same_prompt_is_a_rival_at_any_time() {
+        let list = CompleteList {
+            began: Timestamp(DAY * 1000),
+            unseen_from: None,
         };
-        assert!(!short.has_waited(Duration::from_secs(1)));
-        assert!(short.has_waited(expire_after));
+        let mut all = [(State::Unknown, 0), (State::Pending, 2 * DAY)].map(candidate);
+        assert!(!expiry(DAY + 1).is_over(&all[0], &list, &all));
+        all[1].prompt.0 = [1; 32];
+        assert!(expiry(DAY + 1).is_over(&all[0], &list, &all));
+    }
+
+    #[test]
+    fn an_outcome_waits_for_an_hour_for_a_list() {
+        const HOUR: u64 = 3600;
+        let one = candidate((State::Unknown, 0));
+        let is_given_up = |expire_after, now, waited| {
+            let expiry = Expiry {
+                expire_after: Duration::from_secs(expire_after),
+                ..expiry(now)
+            };
+            expiry.is_waited_for(&one, Duration::from_secs(waited))
+        };
+        assert!(is_given_up(DAY, DAY + HOUR + 1, HOUR));
+        assert!(!is_given_up(DAY, DAY + HOUR, HOUR), "it is not so old");
+        assert!(!is_given_up(DAY, DAY + HOUR + 1, HOUR - 1), "as others");
+        assert!(is_given_up(2, 5, 2));
+        assert!(!is_given_up(2, 4, 2) && !is_given_up(2, 5, 1));
+        let pending = candidate((State::Pending, 0));
+        assert!(!expiry(2 * DAY).is_waited_for(&pending, MAX_WAIT));
     }
 }

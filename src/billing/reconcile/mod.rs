@@ -144,11 +144,12 @@ impl Reconciler {
             grace: jobs.unknown_grace,
             create_timeout: task.channel.spec().create_timeout(),
         };
-        let is_overdue = |candidate: &&Candidate| expiry.is_overdue(candidate);
-        let mut overdue = unresolved.candidates.iter().filter(is_overdue).peekable();
-        let waited = note_overdue(overdue.peek().is_some());
-        if overdue.peek().is_some() && expiry.has_waited(waited) {
-            for candidate in overdue {
+        let all = &unresolved.candidates;
+        let waited = note_overdue(all.iter().any(|one| expiry.is_overdue(one)));
+        let given_up = all.iter().filter(|one| expiry.is_waited_for(one, waited));
+        let given_up: Vec<_> = given_up.cloned().collect();
+        if !given_up.is_empty() {
+            for candidate in &given_up {
                 give_up(task, candidate).await?;
             }
             unresolved = Unresolved::load(task).await?;
