@@ -110,7 +110,8 @@ async fn a_video_that_drips_is_broken_off_and_a_slow_client_is_not() {
         _ => drips("the video"),
     })
     .await;
-    let lines = "    read_timeout: 300ms\n    min_download_rate: 1 KiB\n";
+    // Far longer than from one byte to the next, so that it is the rate that breaks it off.
+    let lines = "    read_timeout: 2s\n    min_download_rate: 1 KiB\n";
     let stand = channel
         .behind(soon("  poll_after: 1h\n"), lines)
         .start()
@@ -132,7 +133,7 @@ async fn a_video_that_drips_is_broken_off_and_a_slow_client_is_not() {
     while read < 8_000_000 {
         read += connection.stream.read(&mut chunk).await.unwrap();
         // For longer than the channel might be silent.
-        if began.elapsed() < Duration::from_secs(1) {
+        if began.elapsed() < Duration::from_secs(3) {
             tokio::time::sleep(SHORT).await;
         }
     }
