@@ -218,7 +218,8 @@ pub struct Confirmation {
     pub job: Arc<str>,
     /// The job's id at its channel, unique there: up to 1 KiB of any text.
     pub upstream_id: Arc<str>,
-    /// The charge, corrected where the channel reports another size or length than was reserved.
+    /// The charge, corrected where the channel reports another size or length than was reserved. All but its
+    /// size, seconds and costs is as in the reservation.
     pub charge: Arc<Charge>,
     /// The channel's answer to the create, where that answer confirms the job; an empty one where
     /// reconciliation confirms the job.

@@ -73,6 +73,9 @@ pub(super) const CHARGE: &str = "key, group_name, currency, multiplier_thousandt
      model, size, seconds, list_nanos, billed_nanos, price_list, purchase_nanos, \
      purchase_currency, purchase_price";
 
+/// The columns of a [`Charge`] that a correction may change.
+pub(super) const CORRECTED: &str = "size, seconds, list_nanos, billed_nanos, purchase_nanos";
+
 /// The columns of a [`Job`], besides those of its charge.
 pub(super) const JOB: &str = "id, job, upstream_id, created_ms, remix_of, state, outcome, \
      deleted, address";
@@ -105,6 +108,28 @@ pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
         billed: amount(row, "billed_nanos")?,
         prices: PriceList::from_text(column::<&str>(row, "price_list")?),
         purchase: purchase(row)?,
+    }))
+}
+
+/// Reads a charge as it was before its correction to `corrected`, of which a correction changes no other members.
+pub(super) fn charge_before(row: &Row, corrected: &Charge) -> Result<Arc<Charge>, Unavailable> {
+    let purchase = match (
+        &corrected.purchase,
+        column::<Option<i64>>(row, "purchase_nanos")?,
+    ) {
+        (Some(cost), Some(_)) => Some(PurchaseCost {
+            amount: amount(row, "purchase_nanos")?,
+            ..cost.clone()
+        }),
+        _ => None,
+    };
+    Ok(Arc::new(Charge {
+        size: text(row, "size")?,
+        seconds: u32::try_from(number(row, "seconds")?).map_err(|_| strange("seconds"))?,
+        list: amount(row, "list_nanos")?,
+        billed: amount(row, "billed_nanos")?,
+        purchase,
+        ..corrected.clone()
     }))
 }
 
