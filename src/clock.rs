@@ -114,9 +114,9 @@ fn since_first_asked() -> Duration {
     FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// Returns the time of day by the machine's clock; 1970 if that clock shows an earlier time. The time may be some
-/// milliseconds late, by at most one tick of the kernel: a request needs it several times, and the exact time takes ten
-/// times as long to read.
+/// Returns the time of day by the machine's clock; 1970 if that clock shows an earlier time. The time may be
+/// late by one tick of the kernel, which is 1 to 10 ms: each request needs the time several times, and reading
+/// the exact time takes ten times as long.
 pub fn now() -> Timestamp {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE) {

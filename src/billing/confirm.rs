@@ -108,8 +108,8 @@ impl Billing {
             true => self.jobs.insert_known(JobEntry::new(job)),
             false => self.jobs.insert(JobEntry::unconfirmed(job)),
         };
-        // If the ledger could not be used, another create may have been told the same id meanwhile, for a job
-        // which this answer says nothing about.
+        // If the ledger could not be used, the cached entry may be that of another job with the same id, about
+        // which this answer says nothing.
         if entry.job.reservation == id {
             self.settle(&entry, answer, config).await;
         }
@@ -220,8 +220,8 @@ impl Billing {
         });
     }
 
-    /// Updates the job cache after the ledger has confirmed a reservation with the job `job`, whose client was told
-    /// the id `told`.
+    /// Updates the job cache after the ledger has confirmed the reservation `id`. `job` is the public id of its
+    /// job, and `told` the id that the client was told.
     fn note_confirmed(&self, id: ReservationId, told: &str, job: &str) {
         if told == job {
             // Drop the cached entry of a reservation that was voided.

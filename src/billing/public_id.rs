@@ -5,9 +5,9 @@
 //! a generated id. Answers are passed on byte for byte; if the two ids differ, only the members that name a
 //! job are rewritten.
 //!
-//! While the ledger cannot be used, a client may be told an upstream id that another channel's job has already.
-//! Its own job then gets a generated id, and the client reaches the job by either of the two, unless two jobs with
-//! that upstream id are its own.
+//! While the ledger cannot be used, a client may be told an upstream id that another channel's job has as its
+//! public id. The client's own job then gets a generated id, and the client reaches it by either of the two,
+//! unless its key has two jobs with that upstream id.
 
 use std::sync::Arc;
 
@@ -29,12 +29,13 @@ pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> A
     }
 }
 
-/// Finds the job of the key named `key` that has the public id `id`. If there is none, finds the one whose upstream
-/// id at one of `channels` is `id`, if there is just one: its client may have been told that. The ledger gets the
-/// same calls for the id of another key's job as for an unknown id.
+/// Finds the job of the key named `key` that has the public id `id`. If there is none, finds its job whose
+/// upstream id at one of `channels` is `id`, if there is just one: the client may have been told that id. The
+/// ledger gets the same calls for the id of another key's job as for an unknown id.
 ///
 /// # Errors
-/// Also if no job is found while a confirmation is still to be written, which may be that of the job.
+/// Fails if the ledger cannot be used, and if no job is found while this gate still has a confirmation to write,
+/// which may be that of the job.
 pub(crate) async fn own_job(
     billing: &Billing,
     key: &str,

@@ -30,8 +30,8 @@ pub(crate) enum Route {
     Usage,
 }
 
-/// An id by which a client may know a job, such as its public id: 1 to 128 characters of `[A-Za-z0-9_-]`, so that it needs no encoding in a path
-/// and cannot leave its segment.
+/// An id by which clients name jobs: 1 to 128 characters of `[A-Za-z0-9_-]`, so that it needs no encoding in a
+/// path and cannot leave its segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobId(String);
 

@@ -30,8 +30,8 @@ impl World<'_> {
         made.or_else(released)
     }
 
-    /// The reservation of a key's job that its client knows by an id: the public one, or that of the job's channel,
-    /// which a client is told while the ledger is away though another job may have it.
+    /// The reservation of the job that a key's client knows by an id: the public id, or the job's id at its
+    /// channel, which clients are told while the ledger is away, although another job may have it.
     pub fn named<'a>(&self, rows: &'a [Row], key: usize, id: &str) -> Option<&'a Row> {
         let own = |row: &&Row| row.key == format!("k{key}");
         let public = |row: &&Row| row.job.as_deref() == Some(id);
