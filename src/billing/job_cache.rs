@@ -212,7 +212,10 @@ impl JobCache {
     /// one that names another reservation.
     pub(crate) fn entry_of(&self, job: &Job) -> Arc<JobEntry> {
         match self.get(&job.id) {
-            Some(entry) if entry.job.reservation == job.reservation => entry,
+            Some(entry) if entry.job.reservation == job.reservation => {
+                entry.confirmed.store(true, Ordering::Relaxed);
+                entry
+            }
             _ => self.insert_known(JobEntry::new(job.clone())),
         }
     }
@@ -306,6 +309,19 @@ mod tests {
         assert_eq!(jobs.get("video_0").unwrap().job.created, Timestamp(1000));
         let again = jobs.insert_known(JobEntry::new(earlier.job.clone()));
         assert_eq!(again.job.reservation, ReservationId(0));
+    }
+
+    #[test]
+    fn a_job_that_the_ledger_returns_is_confirmed() {
+        let jobs = JobCache::default();
+        let job = entry(0).job.clone();
+        let cached = jobs.insert(JobEntry::unconfirmed(job.clone()));
+        jobs.set_confirmed(&job.id, ReservationId(1));
+        assert!(!cached.is_confirmed(), "that was another reservation");
+        assert!(jobs.entry_of(&job).is_confirmed() && cached.is_confirmed());
+        let other = jobs.insert(JobEntry::unconfirmed(entry(1).job.clone()));
+        jobs.set_confirmed(&other.job.id, other.job.reservation);
+        assert!(other.is_confirmed());
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) async fn own_job(
     if let Some(entry) = cached.filter(|entry| is_own(&entry.job)) {
         return Ok(Some(entry));
     }
+    // Asked before the ledger: the confirmation may be written between the two.
+    let is_confirming = billing.retries.has_any(LedgerCall::Confirm);
     let ledger = billing.ledger();
     if let Some(job) = ledger.job(id).await?.filter(is_own) {
         return Ok(Some(billing.entry(&job)));
@@ -59,7 +61,7 @@ pub(crate) async fn own_job(
     let found = found.into_iter().flatten();
     let mut found = found.filter(is_own);
     let job = found.next().filter(|_| found.next().is_none());
-    if job.is_none() && billing.retries.has_any(LedgerCall::Confirm) {
+    if job.is_none() && is_confirming {
         return Err(Unavailable::transient("a confirmation is not written yet"));
     }
     Ok(job.map(|job| billing.entry(&job)))

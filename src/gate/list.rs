@@ -23,7 +23,7 @@ use super::response::Response;
 use super::services::Services;
 use crate::billing::fetch_status;
 use crate::channel::ChannelState;
-use crate::ledger::{Job, JobsAfter, Resolution, Scope, Usage};
+use crate::ledger::{Job, JobsAfter, Resolution, Scope, Unavailable, Usage};
 use crate::money::Amount;
 use crate::policy::{self, Group, Key, Measure, Offer, Terms, Timestamp};
 use crate::route::JobId;
@@ -84,6 +84,9 @@ pub(super) async fn handle(
     let after;
     if let (None, Some(told)) = (&jobs, page.after) {
         after = services.own_job(snapshot, key, told).await?;
+        if !after.is_confirmed() {
+            return Err(Unavailable::transient("the job is not confirmed yet").into());
+        }
         page.after = Some(&after.job.id);
         jobs = ledger.jobs(&key.name, &page).await?;
     }
