@@ -144,6 +144,12 @@ impl RequestRecord {
         facts.seconds = facts.seconds.or(seconds);
     }
 
+    /// Returns whether the model, the size and the seconds are recorded.
+    pub(crate) fn has_requested(&self) -> bool {
+        let facts = self.facts();
+        facts.model.is_some() && facts.size.is_some() && facts.seconds.is_some()
+    }
+
     /// Records the reservation that the request has made.
     pub(crate) fn set_reservation(&self, reservation: ReservationId) {
         self.facts().reservation = Some(reservation);

@@ -161,8 +161,11 @@ impl RequestContext {
     }
 
     /// Records the model, size and seconds that the request asks for, if the catalog has them: nothing
-    /// else of a body is written to a log.
+    /// else of a body is written to a log. Does nothing if a reservation has recorded them.
     pub(super) fn note_asked(&self, asked: Asked<'_>) {
+        if self.record.has_requested() {
+            return;
+        }
         let model = asked
             .model
             .and_then(|name| self.snapshot.config.catalog.get(name));
