@@ -64,7 +64,7 @@ impl<'a> FetchRequest<'a> {
     /// Builds the head of the request to the channel.
     pub(super) fn head(self, channel: &LiveChannel) -> Result<Box<RequestHeader>, ConnectError> {
         let head = match self.path {
-            Some(path) => headers::request_at(self.method, path, self.headers, channel),
+            Some(path) => headers::request_at(self.method, path.to_owned(), self.headers, channel),
             None => headers::request(
                 self.method,
                 (self.route, self.job),

@@ -135,13 +135,13 @@ pub(crate) fn request(
     channel: &LiveChannel,
 ) -> pingora::Result<Box<RequestHeader>> {
     let path = route.path(&channel.spec().url.base_path, job, query);
-    request_at(method, &path, passing, channel)
+    request_at(method, path, passing, channel)
 }
 
 /// Builds the head of a request to a channel for `path`: the whole path and query, sent as they are.
 pub(crate) fn request_at(
     method: Method,
-    path: &str,
+    path: String,
     mut passing: HeaderMap,
     channel: &LiveChannel,
 ) -> pingora::Result<Box<RequestHeader>> {
