@@ -67,17 +67,17 @@ impl Candidate {
 /// `turn` and `whole`), and the other addresses of a channel follow its best one. But an address never comes
 /// before another one with a better `Fit`.
 pub(crate) fn order_addresses<T>(
-    channels: Vec<Vec<(Candidate, T)>>,
+    mut channels: Vec<Vec<(Candidate, T)>>,
     turn: usize,
     whole: bool,
 ) -> Vec<(Candidate, T)> {
     // A single address needs no order. Most gates have only one, and each list here is an allocation.
-    if let [addresses] = &channels[..]
-        && let [(only, _)] = &addresses[..]
+    if let [addresses] = &mut channels[..]
+        && addresses.len() == 1
     {
-        let is_candidate = only.is_candidate();
-        let only = channels.into_iter().flatten();
-        return only.filter(|_| is_candidate).collect();
+        let mut only = std::mem::take(addresses);
+        only.retain(|(at, _)| at.is_candidate());
+        return only;
     }
     let mut best = Vec::with_capacity(channels.len());
     let mut ordered: Vec<Option<Vec<(Candidate, T)>>> = Vec::with_capacity(channels.len());
