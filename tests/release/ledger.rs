@@ -14,6 +14,9 @@ use tollgate::ledger::{
 };
 use tollgate::policy::{Key, Limit, Timestamp};
 
+/// The id of which a search for its job waits for [`Watched::let_search_pass`].
+pub const HELD: &str = "video_held";
+
 /// A ledger in memory, watched.
 pub struct Watched {
     inner: MemoryLedger,
@@ -23,6 +26,10 @@ pub struct Watched {
     /// Whether these calls fail.
     pub fail_check: AtomicBool,
     pub fail_reserve: AtomicBool,
+    pub fail_confirm: AtomicBool,
+    /// Whether a search for the job [`HELD`] has begun.
+    pub searches: AtomicBool,
+    search: Semaphore,
     /// Each reservation takes one of these.
     gate: Semaphore,
 }
@@ -44,12 +51,19 @@ impl Watched {
             reserved: AtomicU64::new(0),
             fail_check: AtomicBool::new(false),
             fail_reserve: AtomicBool::new(false),
+            fail_confirm: AtomicBool::new(false),
+            searches: AtomicBool::new(false),
+            search: Semaphore::new(0),
             gate: Semaphore::new(permits),
         }
     }
 
     pub fn let_one_pass(&self) {
         self.gate.add_permits(1);
+    }
+
+    pub fn let_search_pass(&self) {
+        self.search.add_permits(1);
     }
 
     pub fn asked(&self) -> u64 {
@@ -137,6 +151,7 @@ impl Ledger for Watched {
         limits: &BindingLimits,
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
+        fails(&self.fail_confirm)?;
         self.inner.confirm(id, confirmation, limits, now).await
     }
 
@@ -164,6 +179,10 @@ impl Ledger for Watched {
     }
 
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
+        if job == HELD {
+            self.searches.store(true, Ordering::SeqCst);
+            let _permit = self.search.acquire().await;
+        }
         self.inner.job(job).await
     }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::bodies::{FILE, closer, file, honest};
-use super::ledger::Watched;
+use super::ledger::{HELD, Watched};
 use super::wire::{FRAMINGS, Framing, Sending, id, record};
 use crate::support::client::{Answer, Body, Request};
 use crate::support::{KEY, Setup, Stand, form_type, plain_form, until};
@@ -142,6 +142,40 @@ async fn a_ledger_that_cannot_be_used() {
         assert_eq!(stand.mock.stats().creates_complete, 0);
         assert_eq!(ledger.reserved(), 0);
     }
+}
+
+/// The id may be that of the job that is to be confirmed, and SDKs take a 404 for final.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_id_while_a_confirmation_cannot_be_written() {
+    let ledger = Watched::new();
+    ledger.fail_confirm.store(true, Ordering::SeqCst);
+    let setup = Setup {
+        ledger: ledger.clone(),
+        ..Setup::default()
+    };
+    let stand = setup.start().await;
+    let gate = stand.gate;
+    let poll = async |id: &str| {
+        let poll = Request::get(&format!("/v1/videos/{id}")).key(KEY);
+        poll.send(gate).await.unwrap().status
+    };
+    let (created, _) = send(&stand, Framing::Length, &large()).await;
+    assert_eq!(created.status, 200, "{created:?}");
+    let told = created.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(poll(&told).await, 200);
+    assert_eq!(poll("video_unknown").await, 503);
+    // The confirmation is written between the request for this id and the ledger's answer about it.
+    let held = Request::get(&format!("/v1/videos/{HELD}")).key(KEY);
+    let held = tokio::spawn(async move { held.send(gate).await.unwrap().status });
+    let searches = async || ledger.searches.load(Ordering::SeqCst);
+    until("the ledger is asked", searches).await;
+    ledger.fail_confirm.store(false, Ordering::SeqCst);
+    let is_unknown = async || poll("video_unknown").await == 404;
+    until("the confirmation is written", is_unknown).await;
+    ledger.let_search_pass();
+    assert_eq!(held.await.unwrap(), 503);
+    assert_eq!(poll(HELD).await, 404);
+    assert_eq!(poll(&told).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
