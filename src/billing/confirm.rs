@@ -244,7 +244,7 @@ impl Billing {
         let confirmed = self.confirm_once(id, before, confirmation).await;
         if confirmed.is_err() {
             let again = (self.clone(), before.clone(), confirmation.clone());
-            self.retries.start(id, LedgerCall::Confirm, move || {
+            self.retries.start(id, LedgerCall::ConfirmMatched, move || {
                 let (billing, before, confirmation) = again.clone();
                 async move {
                     let confirmed = billing.confirm_once(id, &before, &confirmation);

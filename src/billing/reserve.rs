@@ -296,7 +296,8 @@ impl Billing {
     /// Returns whether a reservation has got a job, but its confirmation is still to be written: it must not be
     /// voided.
     pub(super) fn is_being_confirmed(&self, id: ReservationId) -> bool {
-        self.retries.has(id, LedgerCall::Confirm)
+        let mut confirmations = [LedgerCall::Confirm, LedgerCall::ConfirmMatched].into_iter();
+        confirmations.any(|step| self.retries.has(id, step))
     }
 
     /// Voids a reservation that has no job, now or as soon as the ledger can be used. Returns whether

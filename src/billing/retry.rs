@@ -4,7 +4,7 @@
 //! nothing was left to do. So a call that was not answered may be the one whose charge must be counted in the
 //! metrics, and only a repetition of this call can find out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,11 @@ const MAX_RETRIES: usize = 100_000;
 /// retried at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LedgerCall {
+    /// The confirmation of a job of which the client has been told.
     Confirm,
+    /// The confirmation of a listed job that was matched with the reservation. It does not stand in for
+    /// [`Self::Confirm`], which knows the id that the client was told.
+    ConfirmMatched,
     MarkUnknown,
     Void,
     Resolve,
@@ -34,9 +38,13 @@ pub(super) enum LedgerCall {
 /// The set of ledger calls that are being retried. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LedgerRetries {
-    calls: Arc<Mutex<HashSet<(ReservationId, LedgerCall)>>>,
+    calls: Arc<Mutex<Calls>>,
     writes: PendingWrites,
 }
+
+/// The reservations of which calls are being retried, by the kind of the call: whether there is any of a
+/// kind is asked for each id that is in no cache.
+type Calls = HashMap<LedgerCall, HashSet<ReservationId>>;
 
 impl LedgerRetries {
     /// Makes an empty set, whose retries are counted in `writes`.
@@ -49,12 +57,12 @@ impl LedgerRetries {
 
     /// Returns whether the call `step` of the reservation `id` is being retried.
     pub(super) fn has(&self, id: ReservationId, step: LedgerCall) -> bool {
-        self.lock().contains(&(id, step))
+        self.lock().get(&step).is_some_and(|ids| ids.contains(&id))
     }
 
     /// Returns whether a call of the kind `step` is being retried.
     pub(super) fn has_any(&self, step: LedgerCall) -> bool {
-        self.lock().iter().any(|(_, retried)| *retried == step)
+        self.lock().get(&step).is_some_and(|ids| !ids.is_empty())
     }
 
     /// Retries `call` until the ledger answers, unless the same step of the reservation is being retried
@@ -67,14 +75,14 @@ impl LedgerRetries {
     {
         {
             let mut repeated = self.lock();
-            if repeated.len() >= MAX_RETRIES {
+            if repeated.values().map(HashSet::len).sum::<usize>() >= MAX_RETRIES {
                 log::error!(
                     "reservation {id}: {MAX_RETRIES} calls to the ledger are retried already, this \
                      one is not: metrics may miss what became of it"
                 );
                 return;
             }
-            if !repeated.insert((id, step)) {
+            if !repeated.entry(step).or_default().insert(id) {
                 return;
             }
         }
@@ -94,7 +102,7 @@ impl LedgerRetries {
     }
 
     /// Locks the set. No panic can leave it half-written, so the set of a poisoned lock is used unchanged.
-    fn lock(&self) -> MutexGuard<'_, HashSet<(ReservationId, LedgerCall)>> {
+    fn lock(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,7 +122,10 @@ struct Retrying(LedgerRetries, (ReservationId, LedgerCall));
 
 impl Drop for Retrying {
     fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
+        let (id, step) = self.1;
+        if let Some(ids) = self.0.lock().get_mut(&step) {
+            ids.remove(&id);
+        }
     }
 }
 
@@ -141,10 +152,28 @@ mod tests {
             });
         }
         assert!(retries.has(id, LedgerCall::Resolve) && !retries.has(id, LedgerCall::Void));
+        assert!(retries.has_any(LedgerCall::Resolve) && !retries.has_any(LedgerCall::Void));
         while retries.has(id, LedgerCall::Resolve) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        assert!(!retries.has_any(LedgerCall::Resolve));
         assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_confirmations_of_a_told_job_and_of_a_matched_one_are_both_retried() {
+        let (retries, id) = (LedgerRetries::default(), ReservationId(1));
+        let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        for step in [LedgerCall::ConfirmMatched, LedgerCall::Confirm] {
+            let called = called.clone();
+            retries.start(id, step, move || {
+                let sent = called.send(step);
+                async move { sent.map_err(|_| Unavailable::transient("away")) }
+            });
+        }
+        let both = [calls.recv().await, calls.recv().await];
+        assert!(both.contains(&Some(LedgerCall::Confirm)), "{both:?}");
+        assert!(both.contains(&Some(LedgerCall::ConfirmMatched)), "{both:?}");
     }
 
     /// A call that waits for its turn is made when the gate stops, and not lost.
