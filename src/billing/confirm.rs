@@ -63,7 +63,7 @@ impl Billing {
         };
         let attempt = self.confirm_or_reserve_again(reservation, upstream_id, &confirmation_as);
         let (mut reservation, confirmed, confirmation) = attempt.await;
-        let is_known = confirmed.is_ok();
+        let mut unwritten = None;
         let (charge, public) = match confirmed {
             Ok(Confirmed::Done { after, .. }) => (after, confirmation.job),
             Ok(Confirmed::Already { job }) => (charge.clone(), job),
@@ -85,8 +85,7 @@ impl Billing {
                     false => confirmation,
                 };
                 let public = told.job.clone();
-                let confirmations = [told, other];
-                self.retry_confirm(reservation.id(), &reservation.draft, confirmations);
+                unwritten = Some((reservation.draft.clone(), [told, other]));
                 (charge.clone(), public)
             }
         };
@@ -104,9 +103,14 @@ impl Billing {
             end: None,
             deleted: false,
         };
-        let entry = match is_known {
-            true => self.jobs.insert_known(JobEntry::new(job)),
-            false => self.jobs.insert(JobEntry::unconfirmed(job)),
+        let entry = match unwritten {
+            None => self.jobs.insert_known(JobEntry::new(job)),
+            Some((draft, confirmations)) => {
+                let entry = self.jobs.insert(JobEntry::unconfirmed(job));
+                // After the entry is there: what becomes of the confirmation is noted in it.
+                self.retry_confirm(id, draft, confirmations);
+                entry
+            }
         };
         // If the ledger could not be used, the cached entry may be that of another job with the same id, about
         // which this answer says nothing.
@@ -167,9 +171,9 @@ impl Billing {
     /// Starts retries that confirm a reservation once the ledger can be used; its client has been told of
     /// the job already. Uses the public id that the client was told, or a generated one if that is taken.
     /// If the reservation was voided meanwhile, a new reservation is charged for the job.
-    fn retry_confirm(&self, id: ReservationId, draft: &Draft, confirmations: [Confirmation; 2]) {
+    fn retry_confirm(&self, id: ReservationId, draft: Draft, confirmations: [Confirmation; 2]) {
         let (refused, taken) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
-        let again = (self.clone(), draft.clone(), confirmations, refused, taken);
+        let again = (self.clone(), draft, confirmations, refused, taken);
         self.retries.start(id, LedgerCall::Confirm, move || {
             let (billing, draft, confirmations, refused, taken) = again.clone();
             async move {
@@ -196,7 +200,7 @@ impl Billing {
                     Confirmed::Closed => match billing.reserve_again(&draft).await? {
                         Some(mut anew) => {
                             billing.jobs.forget(&told.job, id);
-                            billing.retry_confirm(anew.id(), &anew.draft, confirmations);
+                            billing.retry_confirm(anew.id(), anew.draft.clone(), confirmations);
                             anew.close();
                             return Ok(());
                         }
