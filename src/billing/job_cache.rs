@@ -208,8 +208,8 @@ impl JobCache {
         drop(forgotten);
     }
 
-    /// Returns the entry of `job`, a job that the ledger returned. Adds one if there is none, and replaces
-    /// one that names another reservation.
+    /// Returns the entry of `job`, a job that the ledger returned, and marks it as confirmed. Adds one if there
+    /// is none, and replaces one that names another reservation.
     pub(crate) fn entry_of(&self, job: &Job) -> Arc<JobEntry> {
         match self.get(&job.id) {
             Some(entry) if entry.job.reservation == job.reservation => {

@@ -14,7 +14,7 @@ use tollgate::ledger::{
 };
 use tollgate::policy::{Key, Limit, Timestamp};
 
-/// The id of which a search for its job waits for [`Watched::let_search_pass`].
+/// A search for the job with this id waits until [`Watched::let_searches_pass`] is called.
 pub const HELD: &str = "video_held";
 
 /// A ledger in memory, watched.
@@ -28,7 +28,7 @@ pub struct Watched {
     pub fail_reserve: AtomicBool,
     pub fail_confirm: AtomicBool,
     /// Whether a search for the job [`HELD`] has begun.
-    pub searches: AtomicBool,
+    pub has_search_begun: AtomicBool,
     search: Semaphore,
     /// Each reservation takes one of these.
     gate: Semaphore,
@@ -52,7 +52,7 @@ impl Watched {
             fail_check: AtomicBool::new(false),
             fail_reserve: AtomicBool::new(false),
             fail_confirm: AtomicBool::new(false),
-            searches: AtomicBool::new(false),
+            has_search_begun: AtomicBool::new(false),
             search: Semaphore::new(0),
             gate: Semaphore::new(permits),
         }
@@ -62,7 +62,8 @@ impl Watched {
         self.gate.add_permits(1);
     }
 
-    pub fn let_search_pass(&self) {
+    /// Lets all searches for the job [`HELD`] pass from now on, one at a time.
+    pub fn let_searches_pass(&self) {
         self.search.add_permits(1);
     }
 
@@ -180,7 +181,7 @@ impl Ledger for Watched {
 
     async fn job(&self, job: &str) -> Result<Option<Job>, Unavailable> {
         if job == HELD {
-            self.searches.store(true, Ordering::SeqCst);
+            self.has_search_begun.store(true, Ordering::SeqCst);
             let _permit = self.search.acquire().await;
         }
         self.inner.job(job).await

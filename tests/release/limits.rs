@@ -155,27 +155,37 @@ async fn an_unknown_id_while_a_confirmation_cannot_be_written() {
     };
     let stand = setup.start().await;
     let gate = stand.gate;
-    let poll = async |id: &str| {
-        let poll = Request::get(&format!("/v1/videos/{id}")).key(KEY);
-        poll.send(gate).await.unwrap().status
+    let get = async |path: String| {
+        Request::get(&path)
+            .key(KEY)
+            .send(gate)
+            .await
+            .unwrap()
+            .status
     };
+    let poll = async |id: &str| get(format!("/v1/videos/{id}")).await;
+    let list_after = async |id: &str| get(format!("/v1/videos?after={id}")).await;
     let (created, _) = send(&stand, Framing::Length, &large()).await;
     assert_eq!(created.status, 200, "{created:?}");
     let told = created.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(poll(&told).await, 200);
     assert_eq!(poll("video_unknown").await, 503);
+    assert_eq!(list_after(&told).await, 503);
+    assert_eq!(list_after("video_unknown").await, 503);
     // The confirmation is written between the request for this id and the ledger's answer about it.
     let held = Request::get(&format!("/v1/videos/{HELD}")).key(KEY);
     let held = tokio::spawn(async move { held.send(gate).await.unwrap().status });
-    let searches = async || ledger.searches.load(Ordering::SeqCst);
+    let searches = async || ledger.has_search_begun.load(Ordering::SeqCst);
     until("the ledger is asked", searches).await;
     ledger.fail_confirm.store(false, Ordering::SeqCst);
     let is_unknown = async || poll("video_unknown").await == 404;
     until("the confirmation is written", is_unknown).await;
-    ledger.let_search_pass();
+    ledger.let_searches_pass();
     assert_eq!(held.await.unwrap(), 503);
     assert_eq!(poll(HELD).await, 404);
     assert_eq!(poll(&told).await, 200);
+    assert_eq!(list_after(&told).await, 200);
+    assert_eq!(list_after("video_unknown").await, 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
