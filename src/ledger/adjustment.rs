@@ -99,7 +99,7 @@ impl Adjustment {
 /// The result of [`find_charge`]: the charge that an operator wants to void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger) enum NamedCharge {
-    /// The reservation of the charge. The ledger has its record.
+    /// The reservation of the charge, which the ledger still has.
     Found(ReservationId),
     /// The adjustment that voided the charge. The reservation of the charge has been pruned since.
     Pruned(Adjustment),

@@ -13,8 +13,9 @@ impl Metrics {
     /// counter.
     pub const ENDED_SERIES: usize = DURATIONS.len() + 4;
 
-    /// Returns the number of series that [`start_charge`](Self::start_charge) starts: those of three events
-    /// in three families, or in four if `paid_in` is known, the currency in which the channel is paid.
+    /// Returns the number of series that [`start_charge`](Self::start_charge) starts: one for each of three
+    /// events in each of three families. A channel whose price is known has a fourth family; `paid_in` is then
+    /// the currency of that price.
     pub const fn charge_series(paid_in: Option<&str>) -> usize {
         match paid_in {
             Some(_) => 12,

@@ -63,7 +63,8 @@ pub(in crate::billing) struct Rules {
     /// The time when the first page of the list was requested, by the gate's clock. The request may have
     /// been made several rounds ago.
     pub(in crate::billing) listed_at: Timestamp,
-    /// Whether the list was read back to the oldest unknown reservation.
+    /// Whether the list was read far enough to reach the time of the oldest reservation whose outcome is
+    /// unknown. Lists come newest first.
     pub(in crate::billing) complete: bool,
     /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
     /// answer has one.

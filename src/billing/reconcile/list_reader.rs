@@ -1,5 +1,5 @@
-//! Reads a channel's list, newest first, back to its oldest unknown reservation, over as many rounds as
-//! that takes.
+//! Reads a channel's list, newest first, until the time of the channel's oldest reservation whose outcome is
+//! unknown, over as many rounds as that takes.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -2,7 +2,7 @@
 //!
 //! A listed job without a ledger entry may belong to a reservation whose outcome is unknown;
 //! [`super::matching`] decides. The reading of a list that is too long for one round continues in the next
-//! round: nothing is voided because of a list that does not reach back to the oldest unknown reservation. A
+//! round: nothing is voided because of a list that does not reach the time of the oldest such reservation. A
 //! reservation whose outcome stays unknown for longer than `jobs.expire_after` is voided, and logged.
 
 mod assign;
@@ -104,9 +104,9 @@ impl Unresolved {
         Ok(unresolved)
     }
 
-    /// Returns the time of the oldest unknown reservation that is decided at this address. The time of a
-    /// reservation may come from a gate whose clock was ahead, so an earlier time by the channel's clock or
-    /// by this gate's clock counts instead. With a time that is too late, older jobs and older voided
+    /// Returns the time of the oldest reservation with an unknown outcome that is decided at this address. The
+    /// time of a reservation may come from a gate whose clock was ahead, so an earlier time by the channel's
+    /// clock or by this gate's clock counts instead. With a time that is too late, older jobs and older voided
     /// reservations would be missed.
     fn oldest(&self, task: &ChannelTask) -> Option<Timestamp> {
         let unknown = self.unmatched.iter().filter(|u| u.state == State::Unknown);

@@ -163,8 +163,8 @@ pub(in crate::ledger) fn limits(key: &Key) -> impl Iterator<Item = ScopedLimit> 
 }
 
 /// The limits that apply to the correction of a charge: those of the key and the group that the charge
-/// names, even if that key is in another group by now. Limits of the billed cost are in the charge's
-/// currency.
+/// names, even if that key is in another group by now. The maximum of a limit of the billed cost is an amount
+/// in the charge's currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BindingLimits {
     /// The limits of the key that the charge names as its payer.
