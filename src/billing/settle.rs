@@ -40,13 +40,17 @@ impl Billing {
     /// it. If the ledger cannot be used, the call is retried.
     pub(crate) async fn note_deleted(&self, entry: &JobEntry) {
         let id = entry.job.reservation;
-        if let Err(error) = self.ledger.mark_deleted(id, self.now()).await {
+        if let Err(error) = self.mark_deleted_once(&entry.job, Some(entry)).await {
             let job = &entry.job.id;
             log::error!("job {job}, reservation {id}: not marked as deleted yet: {error}");
-            let billing = self.clone();
+            let (billing, job) = (self.clone(), entry.job.clone());
             self.retries.start(id, LedgerCall::MarkDeleted, move || {
-                let billing = billing.clone();
-                async move { billing.ledger.mark_deleted(id, billing.now()).await }
+                let (billing, job) = (billing.clone(), job.clone());
+                async move {
+                    billing
+                        .mark_deleted_once(&job, billing.entry_for(&job).as_deref())
+                        .await
+                }
             });
         }
         if !entry.is_resolved() {
@@ -71,14 +75,50 @@ impl Billing {
             self.retries.start(id, LedgerCall::Resolve, move || {
                 let (billing, job) = (billing.clone(), job.clone());
                 async move {
-                    // By now the id may be cached as that of another job.
-                    let is_its = |entry: &Arc<JobEntry>| entry.job.reservation == job.reservation;
-                    let entry = billing.jobs.get(&job.id).filter(is_its);
-                    billing.resolve_once(&job, entry.as_deref(), end).await
+                    billing
+                        .resolve_once(&job, billing.entry_for(&job).as_deref(), end)
+                        .await
                 }
             });
         }
         resolved
+    }
+
+    /// Returns the cached entry of `job`: by now its id may be cached as that of another job.
+    fn entry_for(&self, job: &Job) -> Option<Arc<JobEntry>> {
+        let entry = self.jobs.get(&job.id);
+        entry.filter(|entry| entry.job.reservation == job.reservation)
+    }
+
+    /// Returns whether the ledger has `job` under the reservation that `job` names. A client is told of a job
+    /// also while the ledger cannot be used: the reservation may then be given another job by reconciliation,
+    /// or be voided, and what becomes of `job` must not be recorded for it.
+    ///
+    /// # Errors
+    /// Fails if the ledger cannot be used, and while a confirmation of the reservation is to be written. Its
+    /// outcome must be known first: the ledger recognises a repetition only of the last call that changed a
+    /// reservation.
+    async fn is_recorded(&self, job: &Job, entry: Option<&JobEntry>) -> Result<bool, Unavailable> {
+        if self.is_being_confirmed(job.reservation) {
+            return Err(Unavailable::transient("its confirmation is not known yet"));
+        }
+        if entry.is_some_and(JobEntry::is_confirmed) {
+            return Ok(true);
+        }
+        let (channel, id) = (&job.charge.channel, &job.upstream_id);
+        let recorded = self.ledger.job_of_channel(channel, id).await?;
+        Ok(recorded.is_some_and(|recorded| recorded.reservation == job.reservation))
+    }
+
+    async fn mark_deleted_once(
+        &self,
+        job: &Job,
+        entry: Option<&JobEntry>,
+    ) -> Result<(), Unavailable> {
+        match self.is_recorded(job, entry).await? {
+            true => self.ledger.mark_deleted(job.reservation, self.now()).await,
+            false => Ok(()),
+        }
     }
 
     async fn resolve_once(
@@ -87,10 +127,8 @@ impl Billing {
         entry: Option<&JobEntry>,
         end: JobEnd,
     ) -> Result<(), Unavailable> {
-        if self.is_being_confirmed(job.reservation) {
-            // The outcome of the confirmation must be known first: the ledger recognises a repetition only of
-            // the last call that changed a reservation.
-            return Err(Unavailable::transient("its confirmation is not known yet"));
+        if !self.is_recorded(job, entry).await? {
+            return Ok(());
         }
         let JobEnd {
             resolution,

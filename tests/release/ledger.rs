@@ -67,6 +67,11 @@ impl Watched {
         self.search.add_permits(1);
     }
 
+    /// The ledger itself, by which a test acts in the place of another gate.
+    pub fn inner(&self) -> &MemoryLedger {
+        &self.inner
+    }
+
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
     }

@@ -2,12 +2,14 @@
 //! cannot be used.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::bodies::{FILE, closer, file, honest};
 use super::ledger::{HELD, Watched};
 use super::wire::{FRAMINGS, Framing, Sending, id, record};
 use crate::support::client::{Answer, Body, Request};
 use crate::support::{KEY, Setup, Stand, form_type, plain_form, until};
+use tollgate::ledger::{BindingLimits, ChannelAnswer, Confirmation, Confirmed, Ledger};
 use tollgate::mock::Outcome;
 
 const GROUP: &str = "    group: sora2\n  - name: studio-a";
@@ -186,6 +188,60 @@ async fn an_unknown_id_while_a_confirmation_cannot_be_written() {
     assert_eq!(poll(&told).await, 200);
     assert_eq!(list_after(&told).await, 200);
     assert_eq!(list_after("video_unknown").await, 404);
+}
+
+/// While the ledger cannot be used, another gate may give the reservation of a told job another job of the
+/// same key: the end of the told job is not that of the other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_of_a_told_job_whose_reservation_has_another_job() {
+    for deletes in [false, true] {
+        let ledger = Watched::new();
+        ledger.fail_confirm.store(true, Ordering::SeqCst);
+        let mut setup = Setup {
+            ledger: ledger.clone(),
+            ..Setup::default()
+        };
+        if deletes {
+            setup.mock.rendering = Duration::from_secs(60);
+        }
+        let stand = setup.start().await;
+        let (created, _) = send(&stand, Framing::Length, &large()).await;
+        let told = created.json()["id"].as_str().unwrap().to_owned();
+        let waiting = ledger.inner().unmatched("mock", 10).await.unwrap();
+        let [waiting] = &waiting[..] else {
+            panic!("{waiting:?}");
+        };
+        let other = Confirmation {
+            job: "video_other".into(),
+            upstream_id: "video_other".into(),
+            charge: waiting.charge.clone(),
+            channel_answer: ChannelAnswer::default(),
+            answer: None,
+        };
+        let (limits, now) = (BindingLimits::default(), waiting.created);
+        let confirmed = ledger.inner().confirm(waiting.id, &other, &limits, now);
+        assert!(matches!(confirmed.await, Ok(Confirmed::Done { .. })));
+        let path = format!("/v1/videos/{told}");
+        let ask = async |method| {
+            let request = Request::new(method, &path).key(KEY);
+            request.send(stand.gate).await.unwrap()
+        };
+        match deletes {
+            true => assert_eq!(ask("DELETE").await.status, 200),
+            false => {
+                let has_ended = async || ask("GET").await.json()["status"] == "completed";
+                until("the job has ended", has_ended).await;
+            }
+        }
+        ledger.fail_confirm.store(false, Ordering::SeqCst);
+        let unfinished = stand.handle.flush(Duration::from_secs(30)).await;
+        assert_eq!(unfinished, 0);
+        let job = async |id: &str| ledger.inner().job(id).await.unwrap().unwrap();
+        let other = job("video_other").await;
+        assert_eq!((other.reservation, other.resolution), (waiting.id, None));
+        assert!(!other.deleted);
+        assert_ne!(job(&told).await.reservation, waiting.id);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
