@@ -48,7 +48,10 @@ pub(crate) async fn own_job(
         return Ok(Some(entry));
     }
     // Asked before the ledger: the confirmation may be written between the two.
-    let is_confirming = billing.retries.has_any(LedgerCall::Confirm);
+    let confirmations = [LedgerCall::Confirm, LedgerCall::ConfirmMatched];
+    let is_confirming = confirmations
+        .map(|step| billing.retries.has_any(step))
+        .contains(&true);
     let ledger = billing.ledger();
     if let Some(job) = ledger.job(id).await?.filter(is_own) {
         return Ok(Some(billing.entry(&job)));

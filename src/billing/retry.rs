@@ -171,6 +171,7 @@ mod tests {
                 async move { sent.map_err(|_| Unavailable::transient("away")) }
             });
         }
+        drop(called);
         let both = [calls.recv().await, calls.recv().await];
         assert!(both.contains(&Some(LedgerCall::Confirm)), "{both:?}");
         assert!(both.contains(&Some(LedgerCall::ConfirmMatched)), "{both:?}");
