@@ -8,6 +8,15 @@ use support::{KEY, STUDIO, Stand, form, form_type, plain_form};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_video_is_created_polled_downloaded_and_paid_for() {
     let stand = Stand::start().await;
+    let labels = "key=\"demo\",model=\"sora-2\",size=\"1280x720\"";
+    let list_cost = |event: &str| {
+        format!("tollgate_list_cost_usd_total{{channel=\"mock\",event=\"{event}\",{labels}}}")
+    };
+    // The series are there before the first create, so that its increase shows.
+    let before = stand.metrics().await;
+    for event in ["reserved", "posted"] {
+        assert_eq!(before.get(&list_cost(event)), Some(&0.0), "{event}");
+    }
     let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
     let answer = create.send(stand.gate).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -24,10 +33,8 @@ async fn a_video_is_created_polled_downloaded_and_paid_for() {
     assert_eq!(video.status, 200);
     assert_eq!(&video.body[4..8], b"ftyp");
 
-    let labels = "key=\"demo\",model=\"sora-2\",size=\"1280x720\"";
     for event in ["reserved", "posted"] {
-        let list =
-            format!("tollgate_list_cost_usd_total{{channel=\"mock\",event=\"{event}\",{labels}}}");
+        let list = list_cost(event);
         stand
             .until(event, async || stand.metric(&list).await == 0.4)
             .await;
