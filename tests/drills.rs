@@ -152,12 +152,16 @@ impl Drill {
             );
             answers.extend(self.creates(5, &small(), RATE).await);
         }
-        assert!(
-            answers.iter().all(|answer| answer.status == 200),
-            "{answers:?}"
-        );
+        assert_all_created(&answers);
         answers
     }
+}
+
+#[track_caller]
+fn assert_all_created(answers: &[Answer]) {
+    let failed = answers.iter().filter(|answer| answer.status != 200);
+    let failed: Vec<_> = failed.collect();
+    assert!(failed.is_empty(), "{} failed: {failed:?}", failed.len());
 }
 
 fn small() -> Request {
@@ -317,7 +321,7 @@ async fn a_channel_is_drained_under_load() {
         before,
         "creates after it was drained"
     );
-    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_all_created(&answers);
     drill.audit(&answers).await;
 }
 
@@ -326,7 +330,7 @@ async fn a_channel_is_drained_under_load() {
 async fn channels_share_creates_by_their_weights() {
     let drill = Drill::start_with("    weight: 20\n", "    weight: 80\n", None).await;
     let answers = drill.creates(creates(), &small(), 2 * RATE).await;
-    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_all_created(&answers);
     let of_heavy = drill.good.jobs().len() as f64 / answers.len() as f64;
     assert!((0.77..=0.83).contains(&of_heavy), "{of_heavy}");
     drill.audit(&answers).await;

@@ -81,6 +81,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use fault::{Extent, Fault, FaultError, Kind, Scope};
@@ -96,6 +97,8 @@ pub const LOG: &str = "mock";
 pub struct Mock {
     addr: SocketAddr,
     state: Arc<State>,
+    /// Dropped to stop the server.
+    running: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
 
@@ -111,11 +114,16 @@ impl Mock {
             .local_addr()
             .expect("a bound listener has an address");
         let state = Arc::new(State::new(options));
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&state)));
+        let (running, stopped) = oneshot::channel();
+        let server = server::serve(listener, Arc::clone(&state), async move {
+            // The sender sends nothing: it is dropped.
+            let _ = stopped.await;
+        });
         Mock {
             addr,
             state,
-            server,
+            running,
+            server: tokio::spawn(server),
         }
     }
 
@@ -172,22 +180,17 @@ impl Mock {
     }
 
     /// Stops listening and closes every connection, then returns.
-    pub async fn stop(mut self) {
-        self.server.abort();
-        // The result is ignored: the task was cancelled just now, or had ended before.
-        let _ = (&mut self.server).await;
-    }
-}
-
-impl Drop for Mock {
-    fn drop(&mut self) {
-        self.server.abort();
+    pub async fn stop(self) {
+        drop(self.running);
+        // The result is ignored: a server that has panicked has closed all connections too.
+        let _ = self.server.await;
     }
 }
 
 /// Runs a mock on `listener` for ever. To stop it, drop the future.
 pub async fn run(listener: TcpListener, options: Options) {
-    server::serve(listener, Arc::new(State::new(options))).await;
+    let state = Arc::new(State::new(options));
+    server::serve(listener, state, std::future::pending()).await;
 }
 
 /// The state that all connections share.

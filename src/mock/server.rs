@@ -1,5 +1,6 @@
 //! Serves connections: HTTP/1.1 and HTTP/2 on one port, plain or TLS.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +23,16 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The pause after a failed accept, such as one that fails because no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves connections for ever; all of them end when the future is dropped.
-pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
-    let mut connections = JoinSet::new();
+/// Serves connections until `stopped`. Then stops listening, and returns when all connections are closed.
+pub(super) async fn serve(
+    listener: TcpListener,
+    state: Arc<State>,
+    stopped: impl Future<Output = ()>,
+) {
+    let (mut connections, mut stopped) = (JoinSet::new(), pin!(stopped));
     loop {
         tokio::select! {
+            () = &mut stopped => break,
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
                     state.recorder.connected();
@@ -40,6 +46,8 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
             Some(_) = connections.join_next() => (),
         }
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 async fn connection(socket: TcpStream, state: Arc<State>) {
