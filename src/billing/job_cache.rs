@@ -269,11 +269,12 @@ impl JobCache {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ledger::Charge;
 
-    fn entry(number: u32) -> Arc<JobEntry> {
+    /// Makes the entry of a job whose id and reservation have this number.
+    pub(in crate::billing) fn entry(number: u32) -> Arc<JobEntry> {
         let id: Arc<str> = format!("video_{number}").into();
         JobEntry::new(Job {
             upstream_id: id.clone(),

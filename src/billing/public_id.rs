@@ -16,7 +16,6 @@ use futures_util::future::join_all;
 
 use super::job_cache::JobEntry;
 use super::reserve::Billing;
-use super::retry::LedgerCall;
 use crate::dialect::JobAnswer;
 use crate::ledger::{Job, ReservationId, Unavailable, generated_public_id};
 use crate::route::JobId;
@@ -48,10 +47,7 @@ pub(crate) async fn own_job(
         return Ok(Some(entry));
     }
     // Asked before the ledger: the confirmation may be written between the two.
-    let confirmations = [LedgerCall::Confirm, LedgerCall::ConfirmMatched];
-    let is_confirming = confirmations
-        .map(|step| billing.retries.has_any(step))
-        .contains(&true);
+    let is_confirming = billing.retries.has_any_confirmation();
     let ledger = billing.ledger();
     if let Some(job) = ledger.job(id).await?.filter(is_own) {
         return Ok(Some(billing.entry(&job)));

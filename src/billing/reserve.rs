@@ -262,21 +262,13 @@ impl Billing {
     /// Records a channel's answer to a create, in the background and only for operators: no decision
     /// depends on the record.
     pub(crate) fn note_answer(&self, reservation: &Reservation, answer: ChannelAnswer) {
+        let (billing, id) = (self.clone(), reservation.id());
         let channel = reservation.charge().channel.clone();
-        self.note(reservation.id(), Note::Answer { channel, answer });
-    }
-
-    /// Records a fact about a reservation, now or as soon as the ledger can be used.
-    pub(super) fn note(&self, id: ReservationId, note: Note) {
-        let billing = self.clone();
+        let note = Note::Answer { channel, answer };
         self.spawn_write(async move {
             if billing.ledger.note(id, &note).await.is_err() {
-                let call = match note {
-                    Note::Answer { .. } => LedgerCall::NoteAnswer,
-                    Note::JobError(_) => LedgerCall::NoteJobError,
-                };
                 let (ledger, note) = (billing.ledger.clone(), Arc::new(note));
-                billing.retries.start(id, call, move || {
+                billing.retries.start(id, LedgerCall::NoteAnswer, move || {
                     let (ledger, note) = (ledger.clone(), note.clone());
                     async move { ledger.note(id, &note).await }
                 });
@@ -296,8 +288,7 @@ impl Billing {
     /// Returns whether a reservation has got a job, but its confirmation is still to be written: it must not be
     /// voided.
     pub(super) fn is_being_confirmed(&self, id: ReservationId) -> bool {
-        let mut confirmations = [LedgerCall::Confirm, LedgerCall::ConfirmMatched].into_iter();
-        confirmations.any(|step| self.retries.has(id, step))
+        self.retries.has_confirmation(id)
     }
 
     /// Voids a reservation that has no job, now or as soon as the ledger can be used. Returns whether

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pending_writes::PendingWrites;
-use crate::ledger::{ReservationId, Unavailable};
+use crate::ledger::{Job, ReservationId, Unavailable};
 
 /// The wait before the first retry of a call; it is doubled with each retry, up to [`RETRY_AFTER_MAX`].
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -18,8 +18,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// The maximum number of calls that are being retried at a time.
 const MAX_RETRIES: usize = 100_000;
 
-/// The kind of a ledger call about a reservation. For each reservation, at most one call of each kind is
-/// retried at a time.
+/// The kind of a ledger call about a reservation. For each reservation and job, at most one call of each kind
+/// is retried at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LedgerCall {
     /// The confirmation of a job of which the client has been told.
@@ -42,9 +42,29 @@ pub(super) struct LedgerRetries {
     writes: PendingWrites,
 }
 
-/// The reservations of which calls are being retried, by the kind of the call: whether there is any of a
-/// kind is asked for each id that is in no cache.
-type Calls = HashMap<LedgerCall, HashSet<ReservationId>>;
+/// The subjects of the calls that are being retried, by the kind of the call. Each request for a job that is not
+/// cached asks whether there is any confirmation, and must not have to read all calls.
+type Calls = HashMap<LedgerCall, HashSet<Subject>>;
+
+/// The subject of a call: a reservation, and the upstream id of the job if the call records something about this
+/// job alone. A reservation may have another job than the one that a client was told of while the ledger could
+/// not be used, so a retry for the one job must not stand in for that of the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Subject {
+    reservation: ReservationId,
+    job: Option<Arc<str>>,
+}
+
+impl From<ReservationId> for Subject {
+    fn from(reservation: ReservationId) -> Self {
+        let job = None;
+        Self { reservation, job }
+    }
+}
+
+impl LedgerCall {
+    const CONFIRMATIONS: [Self; 2] = [Self::Confirm, Self::ConfirmMatched];
+}
 
 impl LedgerRetries {
     /// Makes an empty set, whose retries are counted in `writes`.
@@ -55,25 +75,51 @@ impl LedgerRetries {
         }
     }
 
-    /// Returns whether the call `step` of the reservation `id` is being retried.
-    pub(super) fn has(&self, id: ReservationId, step: LedgerCall) -> bool {
-        self.lock().get(&step).is_some_and(|ids| ids.contains(&id))
+    /// Returns whether a confirmation of the reservation `id` is being retried.
+    pub(super) fn has_confirmation(&self, id: ReservationId) -> bool {
+        let (calls, subject) = (self.lock(), Subject::from(id));
+        let is_retried = |subjects: &HashSet<_>| subjects.contains(&subject);
+        (LedgerCall::CONFIRMATIONS.iter()).any(|step| calls.get(step).is_some_and(is_retried))
     }
 
-    /// Returns whether a call of the kind `step` is being retried.
-    pub(super) fn has_any(&self, step: LedgerCall) -> bool {
-        self.lock().get(&step).is_some_and(|ids| !ids.is_empty())
+    /// Returns whether a confirmation of any reservation is being retried.
+    pub(super) fn has_any_confirmation(&self) -> bool {
+        let calls = self.lock();
+        let is_any_retried = |subjects: &HashSet<_>| !subjects.is_empty();
+        (LedgerCall::CONFIRMATIONS.iter()).any(|step| calls.get(step).is_some_and(is_any_retried))
     }
 
     /// Retries `call` until the ledger answers, unless the same step of the reservation is being retried
     /// already. Beyond `MAX_RETRIES` calls, logs an error and does not retry. If the process ends before the
     /// ledger answers, another process decides, by the state of the reservation, whether to ask its channel.
-    pub(super) fn start<F, C>(&self, id: ReservationId, step: LedgerCall, mut call: F)
+    pub(super) fn start<F, C>(&self, id: ReservationId, step: LedgerCall, call: F)
+    where
+        F: FnMut() -> C + Send + 'static,
+        C: Future<Output = Result<(), Unavailable>> + Send,
+    {
+        self.retry(id.into(), step, call);
+    }
+
+    /// Retries `call` as [`start`](Self::start) does, unless the same step of `job` is being retried already.
+    pub(super) fn start_for_job<F, C>(&self, job: &Job, step: LedgerCall, call: F)
+    where
+        F: FnMut() -> C + Send + 'static,
+        C: Future<Output = Result<(), Unavailable>> + Send,
+    {
+        let subject = Subject {
+            reservation: job.reservation,
+            job: Some(job.upstream_id.clone()),
+        };
+        self.retry(subject, step, call);
+    }
+
+    fn retry<F, C>(&self, subject: Subject, step: LedgerCall, mut call: F)
     where
         F: FnMut() -> C + Send + 'static,
         C: Future<Output = Result<(), Unavailable>> + Send,
     {
         {
+            let id = subject.reservation;
             let mut repeated = self.lock();
             if repeated.values().map(HashSet::len).sum::<usize>() >= MAX_RETRIES {
                 log::error!(
@@ -82,11 +128,11 @@ impl LedgerRetries {
                 );
                 return;
             }
-            if !repeated.entry(step).or_default().insert(id) {
+            if !repeated.entry(step).or_default().insert(subject.clone()) {
                 return;
             }
         }
-        let retrying = Retrying(self.clone(), (id, step));
+        let retrying = Retrying(self.clone(), (subject, step));
         let writes = self.writes.clone();
         self.writes.spawn(async move {
             let _retrying = retrying;
@@ -118,13 +164,13 @@ fn next_wait(wait: Duration, error: &Unavailable) -> Duration {
 }
 
 /// A guard that marks one call as being retried until it is dropped.
-struct Retrying(LedgerRetries, (ReservationId, LedgerCall));
+struct Retrying(LedgerRetries, (Subject, LedgerCall));
 
 impl Drop for Retrying {
     fn drop(&mut self) {
-        let (id, step) = self.1;
-        if let Some(ids) = self.0.lock().get_mut(&step) {
-            ids.remove(&id);
+        let (subject, step) = &self.1;
+        if let Some(subjects) = self.0.lock().get_mut(step) {
+            subjects.remove(subject);
         }
     }
 }
@@ -133,15 +179,16 @@ impl Drop for Retrying {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use super::super::job_cache::tests::entry;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_repeated_until_it_is_answered_and_once_at_a_time() {
         let (retries, calls) = (LedgerRetries::default(), Arc::<AtomicU32>::default());
-        let id = ReservationId(1);
+        let (id, other) = (ReservationId(1), ReservationId(2));
         for _ in 0..3 {
             let calls = calls.clone();
-            retries.start(id, LedgerCall::Resolve, move || {
+            retries.start(id, LedgerCall::Confirm, move || {
                 let call = calls.fetch_add(1, Ordering::Relaxed);
                 async move {
                     match call {
@@ -151,13 +198,34 @@ mod tests {
                 }
             });
         }
-        assert!(retries.has(id, LedgerCall::Resolve) && !retries.has(id, LedgerCall::Void));
-        assert!(retries.has_any(LedgerCall::Resolve) && !retries.has_any(LedgerCall::Void));
-        while retries.has(id, LedgerCall::Resolve) {
+        assert!(retries.has_confirmation(id) && !retries.has_confirmation(other));
+        while retries.has_any_confirmation() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert!(!retries.has_any(LedgerCall::Resolve));
+        assert!(!retries.has_confirmation(id));
         assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_about_two_jobs_of_a_reservation_are_both_retried() {
+        let retries = LedgerRetries::default();
+        let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        for id in ["video_told", "video_other", "video_told"] {
+            let (called, mut job) = (called.clone(), entry(1).job.clone());
+            job.upstream_id = id.into();
+            retries.start_for_job(&job, LedgerCall::Resolve, move || {
+                let sent = called.send(id);
+                async move { sent.map_err(|_| Unavailable::transient("away")) }
+            });
+        }
+        drop(called);
+        assert!(!retries.has_any_confirmation());
+        let mut retried = Vec::new();
+        while let Some(id) = calls.recv().await {
+            retried.push(id);
+        }
+        retried.sort_unstable();
+        assert_eq!(retried, ["video_other", "video_told"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use super::reserve::Billing;
 use super::retry::LedgerCall;
 use crate::config::Config;
 use crate::dialect::JobAnswer;
-use crate::ledger::{Job, Note, Resolution, Unavailable};
+use crate::ledger::{Job, JobError, Note, Resolution, Unavailable};
 use crate::metrics::Event;
 
 impl Billing {
@@ -28,7 +28,7 @@ impl Billing {
             let mut channels = config.channels.iter();
             let channel = channels.find(|channel| channel.name == entry.job.charge.channel);
             if let Some(error) = channel.and_then(|channel| job_error(answer, channel)) {
-                self.note(entry.job.reservation, Note::JobError(error));
+                self.note_job_error(&entry.job, error);
             }
             // If the ledger cannot be used, the call is retried.
             let _ = self.resolve_job(entry, end).await;
@@ -72,16 +72,41 @@ impl Billing {
                 entry.job.id
             );
             let (billing, job) = (self.clone(), entry.job.clone());
-            self.retries.start(id, LedgerCall::Resolve, move || {
+            let call = move || {
                 let (billing, job) = (billing.clone(), job.clone());
                 async move {
-                    billing
-                        .resolve_once(&job, billing.entry_for(&job).as_deref(), end)
-                        .await
+                    let entry = billing.entry_for(&job);
+                    billing.resolve_once(&job, entry.as_deref(), end).await
                 }
-            });
+            };
+            (self.retries).start_for_job(&entry.job, LedgerCall::Resolve, call);
         }
         resolved
+    }
+
+    /// Records the error of a job that has ended without success, in the background and only for operators, now
+    /// or as soon as the ledger can be used.
+    fn note_job_error(&self, job: &Job, error: JobError) {
+        let note = Arc::new(Note::JobError(error));
+        let (billing, job) = (self.clone(), job.clone());
+        self.spawn_write(async move {
+            if billing.note_of_job_once(&job, &note).await.is_err() {
+                let (again, ended) = (billing.clone(), job.clone());
+                let call = move || {
+                    let (billing, job, note) = (again.clone(), ended.clone(), note.clone());
+                    async move { billing.note_of_job_once(&job, &note).await }
+                };
+                (billing.retries).start_for_job(&job, LedgerCall::NoteJobError, call);
+            }
+        });
+    }
+
+    async fn note_of_job_once(&self, job: &Job, note: &Note) -> Result<(), Unavailable> {
+        let entry = self.entry_for(job);
+        match self.is_recorded(job, entry.as_deref()).await? {
+            true => self.ledger.note(job.reservation, note).await,
+            false => Ok(()),
+        }
     }
 
     /// Returns the cached entry of `job`: by now its id may be cached as that of another job.
@@ -92,7 +117,7 @@ impl Billing {
 
     /// Returns whether the ledger has `job` under the reservation that `job` names. A client is told of a job
     /// also while the ledger cannot be used: the reservation may then be given another job by reconciliation,
-    /// or be voided, and what becomes of `job` must not be recorded for it.
+    /// or be voided, and the end of `job` must not be recorded for it.
     ///
     /// # Errors
     /// Fails if the ledger cannot be used, and while a confirmation of the reservation is to be written. Its
