@@ -35,22 +35,18 @@ impl Billing {
         }
     }
 
-    /// Records that a job was deleted at its channel. Nobody can see the job's end any more, and the
-    /// channel refunds nothing: the charge is posted, unless the job's end was seen before and has resolved
-    /// it. If the ledger cannot be used, the call is retried.
+    /// Records that a job was deleted at its channel; the ledger must be known to have the job. Nobody can see
+    /// the job's end any more, and the channel refunds nothing: the charge is posted, unless the job's end was
+    /// seen before and has resolved it. If the ledger cannot be used, the call is retried.
     pub(crate) async fn note_deleted(&self, entry: &JobEntry) {
-        let id = entry.job.reservation;
-        if let Err(error) = self.mark_deleted_once(&entry.job, Some(entry)).await {
+        let (id, ledger) = (entry.job.reservation, &self.ledger);
+        if let Err(error) = ledger.mark_deleted(id, self.now()).await {
             let job = &entry.job.id;
             log::error!("job {job}, reservation {id}: not marked as deleted yet: {error}");
-            let (billing, job) = (self.clone(), entry.job.clone());
+            let billing = self.clone();
             self.retries.start(id, LedgerCall::MarkDeleted, move || {
-                let (billing, job) = (billing.clone(), job.clone());
-                async move {
-                    billing
-                        .mark_deleted_once(&job, billing.entry_for(&job).as_deref())
-                        .await
-                }
+                let billing = billing.clone();
+                async move { billing.ledger.mark_deleted(id, billing.now()).await }
             });
         }
         if !entry.is_resolved() {
@@ -133,17 +129,6 @@ impl Billing {
         let (channel, id) = (&job.charge.channel, &job.upstream_id);
         let recorded = self.ledger.job_of_channel(channel, id).await?;
         Ok(recorded.is_some_and(|recorded| recorded.reservation == job.reservation))
-    }
-
-    async fn mark_deleted_once(
-        &self,
-        job: &Job,
-        entry: Option<&JobEntry>,
-    ) -> Result<(), Unavailable> {
-        match self.is_recorded(job, entry).await? {
-            true => self.ledger.mark_deleted(job.reservation, self.now()).await,
-            false => Ok(()),
-        }
     }
 
     async fn resolve_once(

@@ -3,8 +3,8 @@
 //! A deleted job no longer counts against its key's limit of jobs in flight. Its charge is posted, unless the
 //! job's end was seen before and has resolved the charge. So a deletion counts only if the channel has really
 //! deleted the job: a 404 may come from a channel that has no such route, and any server may answer 200. And
-//! nothing is deleted while the ledger cannot record the deletion, since the end of the job could not be
-//! found out afterwards.
+//! nothing is deleted while the ledger cannot be used, or is not known to have the job: the deletion could not
+//! be recorded, and the end of the job could not be found out afterwards.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{Answer, FetchRequest, LiveChannel, QueryError, headers};
 
-/// Handles a deletion. The ledger records the deletion before the client is answered, so that a list that
+/// Handles the deletion of a job that the ledger is known to have. The ledger records the deletion before the client is answered, so that a list that
 /// is requested afterwards does not show the job. A client that disconnects does not stop the deletion,
 /// which cannot be undone.
 pub(super) async fn handle(

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 use tollgate::ledger::{
     BindingLimits, Charge, Claim, ClaimState, Claimed, Confirmation, Confirmed, Draft, Job,
-    JobsAfter, Ledger, LimitReached, MemoryLedger, Reroute, Rerouted, ReservationId, Reserved,
-    Resolution, Unavailable, Unmatched, UnresolvedCount, Usage,
+    JobsAfter, Ledger, LimitReached, MemoryLedger, Note, Reroute, Rerouted, ReservationId,
+    Reserved, Resolution, Unavailable, Unmatched, UnresolvedCount, Usage,
 };
 use tollgate::policy::{Key, Limit, Timestamp};
 
@@ -27,6 +27,8 @@ pub struct Watched {
     pub fail_check: AtomicBool,
     pub fail_reserve: AtomicBool,
     pub fail_confirm: AtomicBool,
+    /// How many errors of jobs were recorded.
+    pub job_errors: AtomicU64,
     /// Whether a search for the job [`HELD`] has begun.
     pub has_search_begun: AtomicBool,
     search: Semaphore,
@@ -52,6 +54,7 @@ impl Watched {
             fail_check: AtomicBool::new(false),
             fail_reserve: AtomicBool::new(false),
             fail_confirm: AtomicBool::new(false),
+            job_errors: AtomicU64::new(0),
             has_search_begun: AtomicBool::new(false),
             search: Semaphore::new(0),
             gate: Semaphore::new(permits),
@@ -117,6 +120,13 @@ impl Ledger for Watched {
             self.reserved.fetch_add(1, Ordering::SeqCst);
         }
         Ok(reserved)
+    }
+
+    async fn note(&self, id: ReservationId, note: &Note) -> Result<(), Unavailable> {
+        if let Note::JobError(_) = note {
+            self.job_errors.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.note(id, note).await
     }
 
     async fn check_channel(

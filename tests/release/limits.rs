@@ -1,6 +1,7 @@
 //! Refusals that come from outside the body: limits, sizes, deadlines, and a ledger that
 //! cannot be used.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::ledger::{HELD, Watched};
 use super::wire::{FRAMINGS, Framing, Sending, id, record};
 use crate::support::client::{Answer, Body, Request};
 use crate::support::{KEY, Setup, Stand, form_type, plain_form, until};
-use tollgate::ledger::{BindingLimits, ChannelAnswer, Confirmation, Confirmed, Ledger};
+use tollgate::ledger::{BindingLimits, ChannelAnswer, Confirmation, Confirmed, Ledger, Resolution};
 use tollgate::mock::Outcome;
 
 const GROUP: &str = "    group: sora2\n  - name: studio-a";
@@ -190,23 +191,47 @@ async fn an_unknown_id_while_a_confirmation_cannot_be_written() {
     assert_eq!(list_after("video_unknown").await, 404);
 }
 
+/// A stand whose gate has told a client of a job that the ledger does not have: the confirmation fails. The job
+/// renders for the time `rendering`, and then fails if `fails`. Returns the job's id too.
+async fn told(ledger: &Arc<Watched>, rendering: Duration, fails: bool) -> (Stand, String) {
+    ledger.fail_confirm.store(true, Ordering::SeqCst);
+    let mut setup = Setup {
+        ledger: ledger.clone(),
+        ..Setup::default()
+    };
+    setup.mock.rendering = rendering;
+    let stand = setup.start().await;
+    if fails {
+        stand.mock.set_faults(vec!["fail".parse().unwrap()], None);
+    }
+    let (created, _) = send(&stand, Framing::Length, &large()).await;
+    let told = created.json()["id"].as_str().unwrap().to_owned();
+    (stand, told)
+}
+
+async fn ask(stand: &Stand, method: &'static str, job: &str) -> Answer {
+    let request = Request::new(method, &format!("/v1/videos/{job}")).key(KEY);
+    request.send(stand.gate).await.unwrap()
+}
+
+async fn until_ended(stand: &Stand, job: &str, status: &str) {
+    let has_ended = async || ask(stand, "GET", job).await.json()["status"] == status;
+    until("the job has ended", has_ended).await;
+}
+
+/// The ledger can be used again, and all that was to be written to it is written.
+async fn until_written(stand: &Stand, ledger: &Watched) {
+    ledger.fail_confirm.store(false, Ordering::SeqCst);
+    assert_eq!(stand.handle.flush(Duration::from_secs(30)).await, 0);
+}
+
 /// While the ledger cannot be used, another gate may give the reservation of a told job another job of the
 /// same key: the end of the told job is not that of the other one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_of_a_told_job_whose_reservation_has_another_job() {
-    for deletes in [false, true] {
+    for status in ["completed", "failed"] {
         let ledger = Watched::new();
-        ledger.fail_confirm.store(true, Ordering::SeqCst);
-        let mut setup = Setup {
-            ledger: ledger.clone(),
-            ..Setup::default()
-        };
-        if deletes {
-            setup.mock.rendering = Duration::from_secs(60);
-        }
-        let stand = setup.start().await;
-        let (created, _) = send(&stand, Framing::Length, &large()).await;
-        let told = created.json()["id"].as_str().unwrap().to_owned();
+        let (stand, told) = told(&ledger, Duration::ZERO, status == "failed").await;
         let waiting = ledger.inner().unmatched("mock", 10).await.unwrap();
         let [waiting] = &waiting[..] else {
             panic!("{waiting:?}");
@@ -221,27 +246,43 @@ async fn an_end_of_a_told_job_whose_reservation_has_another_job() {
         let (limits, now) = (BindingLimits::default(), waiting.created);
         let confirmed = ledger.inner().confirm(waiting.id, &other, &limits, now);
         assert!(matches!(confirmed.await, Ok(Confirmed::Done { .. })));
-        let path = format!("/v1/videos/{told}");
-        let ask = async |method| {
-            let request = Request::new(method, &path).key(KEY);
-            request.send(stand.gate).await.unwrap()
-        };
-        match deletes {
-            true => assert_eq!(ask("DELETE").await.status, 200),
-            false => {
-                let has_ended = async || ask("GET").await.json()["status"] == "completed";
-                until("the job has ended", has_ended).await;
-            }
-        }
-        ledger.fail_confirm.store(false, Ordering::SeqCst);
-        let unfinished = stand.handle.flush(Duration::from_secs(30)).await;
-        assert_eq!(unfinished, 0);
+        until_ended(&stand, &told, status).await;
+        until_written(&stand, &ledger).await;
         let job = async |id: &str| ledger.inner().job(id).await.unwrap().unwrap();
         let other = job("video_other").await;
         assert_eq!((other.reservation, other.resolution), (waiting.id, None));
-        assert!(!other.deleted);
         assert_ne!(job(&told).await.reservation, waiting.id);
+        assert_eq!(ledger.job_errors.load(Ordering::SeqCst), 0, "{status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_of_a_told_job_is_recorded_once_the_ledger_has_the_job() {
+    let ledger = Watched::new();
+    let (stand, told) = told(&ledger, Duration::ZERO, true).await;
+    until_ended(&stand, &told, "failed").await;
+    until_written(&stand, &ledger).await;
+    let job = ledger.inner().job(&told).await.unwrap().unwrap();
+    assert_eq!(job.resolution, Some(Resolution::Voided));
+    assert_eq!(ledger.job_errors.load(Ordering::SeqCst), 1);
+}
+
+/// The job may turn out to have no reservation, so that its deletion could not be recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_told_job_is_not_deleted_until_the_ledger_has_it() {
+    let ledger = Watched::new();
+    let (stand, told) = told(&ledger, Duration::from_secs(60), false).await;
+    let answer = ask(&stand, "DELETE", &told).await;
+    assert_eq!((answer.status, &*answer.code()), (503, "unavailable"));
+    let requests = stand.mock.requests();
+    assert!(requests.iter().all(|request| request.method == "POST"));
+    until_written(&stand, &ledger).await;
+    assert_eq!(ask(&stand, "DELETE", &told).await.status, 200);
+    let job = ledger.inner().job(&told).await.unwrap().unwrap();
+    assert!(
+        job.deleted && job.resolution == Some(Resolution::Posted),
+        "{job:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
