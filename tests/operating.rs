@@ -6,6 +6,8 @@ mod admin;
 mod certificates;
 #[path = "operating/channel_log.rs"]
 mod channel_log;
+#[path = "operating/charge_log.rs"]
+mod charge_log;
 #[path = "operating/check.rs"]
 mod check;
 #[path = "operating/client_log.rs"]

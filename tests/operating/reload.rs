@@ -45,3 +45,14 @@ async fn what_waits_for_a_restart_is_named_and_nothing_else() {
     gate.logged("this is negative").await;
     gate.logged("the old one stays in force").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_pay_in_another_currency_are_named() {
+    let folder = Folder::new();
+    let config = configuration(&folder, &[]);
+    let gate = Gate::start(&config, "");
+    replace(&config, "currency: CNY", "currency: EUR");
+    gate.signal("HUP");
+    gate.logged("key demo, studio-a: charged in EUR from now on, in CNY until now")
+        .await;
+}
