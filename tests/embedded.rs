@@ -24,6 +24,8 @@ mod routes;
 #[path = "release/smuggling.rs"]
 mod smuggling;
 mod support;
+#[path = "release/told.rs"]
+mod told;
 #[path = "release/vanished.rs"]
 mod vanished;
 #[path = "release/wire.rs"]

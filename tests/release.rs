@@ -23,6 +23,8 @@ mod refused;
 mod routes;
 #[path = "release/smuggling.rs"]
 mod smuggling;
+#[path = "release/told.rs"]
+mod told;
 #[path = "release/vanished.rs"]
 mod vanished;
 #[path = "release/wire.rs"]

@@ -269,25 +269,11 @@ impl JobCache {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::ledger::Charge;
 
-    /// Makes the entry of a job whose id and reservation have this number.
-    pub(in crate::billing) fn entry(number: u32) -> Arc<JobEntry> {
-        let id: Arc<str> = format!("video_{number}").into();
-        JobEntry::new(Job {
-            upstream_id: id.clone(),
-            id,
-            reservation: ReservationId(number.into()),
-            charge: Charge::of_nothing(),
-            address: None,
-            created: Timestamp(0),
-            remix_of: None,
-            resolution: None,
-            end: None,
-            deleted: false,
-        })
+    fn entry(number: u32) -> Arc<JobEntry> {
+        JobEntry::new(Job::numbered(number))
     }
 
     #[test]

@@ -44,7 +44,10 @@ pub(crate) async fn own_job(
     let is_own = |job: &Job| *job.charge.payer.key == *key;
     let cached = billing.jobs.get(id);
     if let Some(entry) = cached.filter(|entry| is_own(&entry.job)) {
-        return Ok(Some(entry));
+        // Otherwise its confirmation has failed, or ended unnoticed: only the ledger knows.
+        if entry.is_confirmed() || billing.is_being_confirmed(entry.job.reservation) {
+            return Ok(Some(entry));
+        }
     }
     // Asked before the ledger: the confirmation may be written between the two.
     let is_confirming = billing.retries.has_any_confirmation();

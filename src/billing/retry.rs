@@ -179,7 +179,6 @@ impl Drop for Retrying {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::super::job_cache::tests::entry;
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +210,7 @@ mod tests {
         let retries = LedgerRetries::default();
         let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
         for id in ["video_told", "video_other", "video_told"] {
-            let (called, mut job) = (called.clone(), entry(1).job.clone());
+            let (called, mut job) = (called.clone(), Job::numbered(1));
             job.upstream_id = id.into();
             retries.start_for_job(&job, LedgerCall::Resolve, move || {
                 let sent = called.send(id);
@@ -233,6 +232,9 @@ mod tests {
         let (retries, id) = (LedgerRetries::default(), ReservationId(1));
         let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
         for step in [LedgerCall::ConfirmMatched, LedgerCall::Confirm] {
+            let alone = LedgerRetries::default();
+            alone.start(id, step, std::future::pending);
+            assert!(alone.has_confirmation(id) && alone.has_any_confirmation());
             let called = called.clone();
             retries.start(id, step, move || {
                 let sent = called.send(step);

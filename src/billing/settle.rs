@@ -9,7 +9,7 @@ use super::reserve::Billing;
 use super::retry::LedgerCall;
 use crate::config::Config;
 use crate::dialect::JobAnswer;
-use crate::ledger::{Job, JobError, Note, Resolution, Unavailable};
+use crate::ledger::{Job, JobError, Note, ReservationId, Resolution, Unavailable};
 use crate::metrics::Event;
 
 impl Billing {
@@ -99,9 +99,9 @@ impl Billing {
 
     async fn note_of_job_once(&self, job: &Job, note: &Note) -> Result<(), Unavailable> {
         let entry = self.entry_for(job);
-        match self.is_recorded(job, entry.as_deref()).await? {
-            true => self.ledger.note(job.reservation, note).await,
-            false => Ok(()),
+        match self.reservation_of(job, entry.as_deref()).await? {
+            Some(reservation) => self.ledger.note(reservation, note).await,
+            None => Ok(()),
         }
     }
 
@@ -111,24 +111,36 @@ impl Billing {
         entry.filter(|entry| entry.job.reservation == job.reservation)
     }
 
-    /// Returns whether the ledger has `job` under the reservation that `job` names. A client is told of a job
-    /// also while the ledger cannot be used: the reservation may then be given another job by reconciliation,
-    /// or be voided, and the end of `job` must not be recorded for it.
+    /// Finds the reservation that has `job` in the ledger; `None` if there is none. A client is told of a job also
+    /// while the ledger cannot be used. The reservation that `job` names may then be voided, or be given another
+    /// job by reconciliation, and `job` may get another reservation.
     ///
     /// # Errors
-    /// Fails if the ledger cannot be used, and while a confirmation of the reservation is to be written. Its
-    /// outcome must be known first: the ledger recognises a repetition only of the last call that changed a
-    /// reservation.
-    async fn is_recorded(&self, job: &Job, entry: Option<&JobEntry>) -> Result<bool, Unavailable> {
+    /// Fails if the ledger cannot be used; while a confirmation of the reservation is to be written, whose outcome
+    /// must be known first: the ledger recognises a repetition only of the last call that confirmed or resolved a
+    /// reservation; and if the ledger does not have the job while any confirmation is to be written, which may be
+    /// that of the job.
+    async fn reservation_of(
+        &self,
+        job: &Job,
+        entry: Option<&JobEntry>,
+    ) -> Result<Option<ReservationId>, Unavailable> {
+        let unknown = || Unavailable::transient("its confirmation is not known yet");
         if self.is_being_confirmed(job.reservation) {
-            return Err(Unavailable::transient("its confirmation is not known yet"));
+            return Err(unknown());
         }
         if entry.is_some_and(JobEntry::is_confirmed) {
-            return Ok(true);
+            return Ok(Some(job.reservation));
         }
+        // Asked before the ledger: the confirmation may be written between the two.
+        let is_confirming = self.retries.has_any_confirmation();
         let (channel, id) = (&job.charge.channel, &job.upstream_id);
         let recorded = self.ledger.job_of_channel(channel, id).await?;
-        Ok(recorded.is_some_and(|recorded| recorded.reservation == job.reservation))
+        match recorded.map(|recorded| recorded.reservation) {
+            None if is_confirming => Err(unknown()),
+            Some(id) if self.is_being_confirmed(id) => Err(unknown()),
+            reservation => Ok(reservation),
+        }
     }
 
     async fn resolve_once(
@@ -137,20 +149,19 @@ impl Billing {
         entry: Option<&JobEntry>,
         end: JobEnd,
     ) -> Result<(), Unavailable> {
-        if !self.is_recorded(job, entry).await? {
+        let Some(id) = self.reservation_of(job, entry).await? else {
             return Ok(());
-        }
+        };
         let JobEnd {
             resolution,
             status,
             lasted,
         } = end;
         let now = self.now();
-        let settled = self.ledger.settle(job.reservation, resolution, status, now);
+        let settled = self.ledger.settle(id, resolution, status, now);
         let Some(charge) = settled.await? else {
             // Resolved already, or the confirmation is still on its way to the ledger.
-            let is_resolved =
-                |now: Job| now.reservation == job.reservation && now.resolution.is_some();
+            let is_resolved = |now: Job| now.reservation == id && now.resolution.is_some();
             if self.ledger.job(&job.id).await?.is_some_and(is_resolved) {
                 entry.map(JobEntry::set_resolved);
             }

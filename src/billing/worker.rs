@@ -195,7 +195,7 @@ impl Worker {
                 }
             }
             for job in ledger.due(name, at, MAX_PRUNED).await? {
-                if at.since(job.created) > expiry {
+                if at.since(job.created) > expiry && !billing.is_being_confirmed(job.reservation) {
                     let id = &job.id;
                     log::warn!("job {id}: channel {name} is gone or off, the job stays charged");
                     let entry = billing.entry(&job);

@@ -20,9 +20,9 @@ use crate::route::Route;
 use crate::runtime::Snapshot;
 use crate::upstream::{Answer, FetchRequest, LiveChannel, QueryError, headers};
 
-/// Handles the deletion of a job that the ledger is known to have. The ledger records the deletion before the client is answered, so that a list that
-/// is requested afterwards does not show the job. A client that disconnects does not stop the deletion,
-/// which cannot be undone.
+/// Handles the deletion of a job that the ledger is known to have. The ledger records the deletion before the
+/// client is answered, so that a list that is requested afterwards does not show the job. A client that
+/// disconnects does not stop the deletion, which cannot be undone.
 pub(super) async fn handle(
     services: &Services,
     session: &ServerSession,

@@ -257,12 +257,12 @@ impl Gate {
             None => None,
         };
         if let Some(entry) = &job {
+            ctx.note_job(entry, &route);
             if matches!(route, Route::Remix(_) | Route::Delete(_)) && !entry.is_confirmed() {
                 // The remix would name its source by an id that may turn out to be another job's, and the
                 // deletion could not be recorded if the job turns out to have no reservation.
                 return Err(Unavailable::transient("the job is not confirmed yet").into());
             }
-            ctx.note_job(entry, &route);
             route.set_job(&entry.job.id);
         }
         if !matches!(route, Route::Create | Route::Remix(_)) {

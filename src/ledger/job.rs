@@ -30,6 +30,26 @@ pub struct Job {
     pub deleted: bool,
 }
 
+#[cfg(test)]
+impl Job {
+    /// Makes a job whose ids and reservation are named after `number`, for tests.
+    pub(crate) fn numbered(number: u32) -> Self {
+        let id: Arc<str> = format!("video_{number}").into();
+        Self {
+            upstream_id: id.clone(),
+            id,
+            reservation: ReservationId(number.into()),
+            charge: Charge::of_nothing(),
+            address: None,
+            created: Timestamp(0),
+            remix_of: None,
+            resolution: None,
+            end: None,
+            deleted: false,
+        }
+    }
+}
+
 /// A request for a page of a key's jobs.
 #[derive(Debug, Clone, Copy)]
 pub struct JobsAfter<'a> {

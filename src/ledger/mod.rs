@@ -234,7 +234,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// of the key; a deleted job is accepted there.
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable>;
 
-    /// Marks the job of the reservation `id` as deleted at its channel. Its charge is not changed.
+    /// Marks the job of the reservation `id` as deleted at its channel. Its charge is not changed, and a repetition
+    /// of the call that confirmed the reservation is still recognised.
     async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Returns how much of each limit of a key and its group is reserved or posted in the window at `now`.

@@ -1,7 +1,7 @@
 //! A ledger that counts, fails and waits on demand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use std::time::Duration;
@@ -27,8 +27,11 @@ pub struct Watched {
     pub fail_check: AtomicBool,
     pub fail_reserve: AtomicBool,
     pub fail_confirm: AtomicBool,
-    /// How many errors of jobs were recorded.
-    pub job_errors: AtomicU64,
+    /// Whether the answer of a confirmation is lost, which is made all the same.
+    pub lose_confirm: AtomicBool,
+    pub fail_mark_deleted: AtomicBool,
+    /// The reservations for which the error of a job was recorded.
+    pub job_errors: Mutex<Vec<ReservationId>>,
     /// Whether a search for the job [`HELD`] has begun.
     pub has_search_begun: AtomicBool,
     search: Semaphore,
@@ -54,7 +57,9 @@ impl Watched {
             fail_check: AtomicBool::new(false),
             fail_reserve: AtomicBool::new(false),
             fail_confirm: AtomicBool::new(false),
-            job_errors: AtomicU64::new(0),
+            lose_confirm: AtomicBool::new(false),
+            fail_mark_deleted: AtomicBool::new(false),
+            job_errors: Mutex::default(),
             has_search_begun: AtomicBool::new(false),
             search: Semaphore::new(0),
             gate: Semaphore::new(permits),
@@ -124,7 +129,7 @@ impl Ledger for Watched {
 
     async fn note(&self, id: ReservationId, note: &Note) -> Result<(), Unavailable> {
         if let Note::JobError(_) = note {
-            self.job_errors.fetch_add(1, Ordering::SeqCst);
+            self.job_errors.lock().unwrap().push(id);
         }
         self.inner.note(id, note).await
     }
@@ -168,7 +173,9 @@ impl Ledger for Watched {
         now: Timestamp,
     ) -> Result<Confirmed, Unavailable> {
         fails(&self.fail_confirm)?;
-        self.inner.confirm(id, confirmation, limits, now).await
+        let confirmed = self.inner.confirm(id, confirmation, limits, now).await?;
+        fails(&self.lose_confirm)?;
+        Ok(confirmed)
     }
 
     async fn mark_unknown(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
@@ -223,6 +230,7 @@ impl Ledger for Watched {
     }
 
     async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable> {
+        fails(&self.fail_mark_deleted)?;
         self.inner.mark_deleted(id, now).await
     }
 
