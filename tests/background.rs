@@ -112,6 +112,15 @@ async fn until_cents(stand: &Stand, expected: [i64; 3]) {
         .await;
 }
 
+/// So many jobs are counted as ended so: right after their charges are resolved in the metrics.
+async fn until_ended(stand: &Stand, status: &str, jobs: f64) {
+    let labels = format!("channel=\"mock\",model=\"sora-2\",status=\"{status}\"");
+    let sample = format!("tollgate_jobs_total{{{labels}}}");
+    let is_counted = async || stand.metric(&sample).await >= jobs;
+    stand.until(&sample, is_counted).await;
+    assert_eq!(stand.metric(&sample).await, jobs, "{sample}");
+}
+
 fn asked(mock: &Mock, path: &str) -> u64 {
     mock.stats().by_path.get(path).copied().unwrap_or(0)
 }

@@ -36,12 +36,13 @@ fn upload(len: usize) -> Vec<u8> {
 
 /// Sends the head and half of a create's body, and keeps the connection.
 async fn half_a_create(stand: &Stand) -> Connection {
-    let mut connection = Connection::open(stand.gate).await.unwrap();
+    // Made before the connection, from which on the gate's time for the head runs.
     let [head, body] = &create(Body::Length(upload(200_000), vec![])).pieces()[..] else {
         panic!("a head and a body");
     };
-    connection.stream.write_all(head).await.unwrap();
-    connection.stream.write_all(&body[..100_000]).await.unwrap();
+    let start = [&head[..], &body[..100_000]].concat();
+    let mut connection = Connection::open(stand.gate).await.unwrap();
+    connection.stream.write_all(&start).await.unwrap();
     connection
 }
 
@@ -148,7 +149,7 @@ async fn parts_and_prompts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_falls_silent() {
-    let stand = stand("  read_timeout: 200ms\n").await;
+    let stand = stand("  read_timeout: 1s\n").await;
     let mut upload = half_a_create(&stand).await;
     let answer = upload.answer(false).await.unwrap();
     assert_eq!(
@@ -174,7 +175,7 @@ async fn a_client_that_falls_silent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_never_ends() {
-    let stand = stand("  read_timeout: 500ms\n  keepalive_timeout: 1s\n").await;
+    let stand = stand("  read_timeout: 2s\n  keepalive_timeout: 2s\n").await;
     let mut connection = Connection::open(stand.gate).await.unwrap();
     let list = Request::get("/v1/videos").key(KEY);
     for _ in 0..2 {

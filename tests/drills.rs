@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use support::client::{Answer, Body, Request};
 use support::{KEY, Setup, Stand, form, form_type, mock_options, png, start_mock};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tollgate::mock::{Fault, Mock};
@@ -259,10 +259,10 @@ async fn a_channel_that_is_healed_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_is_away_costs_no_create() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = listener.local_addr().unwrap();
-    drop(listener);
-    let drill = Drill::start(LINES, Some(nobody)).await;
+    // Bound, so that nobody else gets the port, but not listening.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let drill = Drill::start(LINES, Some(nobody.local_addr().unwrap())).await;
     let answers = drill.creates(creates(), &small(), RATE).await;
     let failed: Vec<_> = answers.iter().filter(|a| a.status != 200).collect();
     assert!(failed.is_empty(), "{failed:?}");

@@ -40,7 +40,7 @@ impl Stand {
     /// With further changes of the configuration.
     async fn start_with(ledger: &str, replace: &[(&str, &str)]) -> Self {
         let (folder, mock) = (Folder::new(), start_mock(mock_options()).await);
-        let channel = format!("http://{}\n    answer_timeout: 1s", mock.addr());
+        let channel = format!("http://{}\n    answer_timeout: 3s", mock.addr());
         let ledger = format!("ledger: {ledger}");
         let own = [
             ("http://127.0.0.1:8081", &*channel),
@@ -224,8 +224,8 @@ async fn the_line_of_a_repetition_names_the_job_of_the_first_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_command_tells_why_a_charge_was_not_to_be() {
     engines::on(Engine::durable(), async |engine| {
-        let purchase = "answer_timeout: 1s\n    purchase: { currency: USD, factor: 0.85 }";
-        let replaced = [("answer_timeout: 1s", purchase)];
+        let purchase = "answer_timeout: 3s\n    purchase: { currency: USD, factor: 0.85 }";
+        let replaced = [("answer_timeout: 3s", purchase)];
         let stand = Stand::start_with(&ledger(&engine), &replaced).await;
         // The channel refuses it: nothing is owed.
         let refused = stand.create("[mock:400] a cat", Some("refused-1")).await;
@@ -304,7 +304,7 @@ async fn an_answer_is_told_of_the_channel_that_gave_it() {
         let beta = start_mock(mock_options()).await;
         let models = "    models: [sora-2, sora-2-pro]\n";
         let both = format!(
-            "{models}    tier: 1\n  beta:\n    url: http://{}\n    answer_timeout: 1s\n    \
+            "{models}    tier: 1\n  beta:\n    url: http://{}\n    answer_timeout: 3s\n    \
              credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n{models}    tier: 2\n",
             beta.addr()
         );

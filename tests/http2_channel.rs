@@ -160,6 +160,8 @@ async fn a_client_that_takes_nothing_holds_up_no_other() {
         stalls.stream.read_exact(&mut begun).await.unwrap();
         let other = content.send(stand.gate).await.unwrap();
         assert_eq!((other.status, other.body.len()), (200, LARGE));
+        let is_counted = async || downloads(&stand, 200).await >= 1.0;
+        stand.until("the other is counted", is_counted).await;
         assert_eq!(downloads(&stand, 200).await, 1.0, "the first is under way");
     }
 }

@@ -90,7 +90,7 @@ async fn a_pool_lends_four_connections_for_a_transaction_each() {
     holding[0].say("COMMIT");
     let server = waiting.hear();
     assert!(servers.contains(&server), "{server} is none of {servers:?}");
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'";
     // The one that asks is the fifth.
     assert_eq!(postgres.psql(&direct, count), "5");
 }

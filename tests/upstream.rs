@@ -99,6 +99,13 @@ async fn ended(stand: &Stand, status: &str) -> f64 {
         .await
 }
 
+/// So many jobs are counted as ended so: right after their charges are resolved in the metrics.
+async fn until_ended(stand: &Stand, status: &str, jobs: f64) {
+    let is_counted = async || ended(stand, status).await >= jobs;
+    stand.until(status, is_counted).await;
+    assert_eq!(ended(stand, status).await, jobs, "{status}");
+}
+
 /// Seconds since 1970.
 fn unix_time() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

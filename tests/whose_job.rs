@@ -5,7 +5,7 @@ mod support;
 use support::client::{Answer, Body, Request};
 use support::{KEY, STUDIO, Setup, Stand, form, form_type, plain_form};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 async fn create(stand: &Stand, key: &str, body: Vec<u8>) -> Answer {
     let mut create = Request::create(&form_type(), Body::Length(body, vec![]));
@@ -86,12 +86,13 @@ async fn a_name_that_stands_in_no_path_is_known_by_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_unknown_is_unknown_on_the_channel_that_had_it() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that nobody else gets the port, but not listening.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let dead = format!(
         "channels:\n  dead:\n    url: http://{}\n    auth: none\n    models: [sora-2]\n",
         closed.local_addr().unwrap()
     );
-    drop(closed);
     let stand = Setup::default()
         .replacing("channels:\n", &dead)
         .start()

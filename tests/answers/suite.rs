@@ -104,7 +104,7 @@ async fn a_clear_no_voids_the_charge() {
 async fn no_answer_leaves_the_charge_pending() {
     let setup = Setup::default().replacing(
         "    credential: ",
-        "    answer_timeout: 300ms\n    credential: ",
+        "    answer_timeout: 2s\n    credential: ",
     );
     let stand = setup.start().await;
     for (i, (fault, status, code)) in [

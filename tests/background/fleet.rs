@@ -136,7 +136,8 @@ async fn each_job_is_watched_by_one_gate_at_a_time() {
     .await;
     // The rate of the channel holds for both together.
     let polls = (asked(&mock, POLLS) - before) as f64;
-    let max = 10.0 * began.elapsed().as_secs_f64() + 2.0;
+    // A poll may have been on its way, and the rate may catch up a tenth of a second.
+    let max = 10.0 * (began.elapsed().as_secs_f64() + 0.1) + 2.0;
     assert!(polls <= max, "{polls} of at most {max}");
     let looked = [looks(&gates[0]).await, looks(&gates[1]).await];
     let watching = usize::from(looked[1] > looked[0]);

@@ -2,7 +2,7 @@
 
 use crate::engines::Engine;
 use crate::support::KEY;
-use crate::{cents, created, soon, until_cents};
+use crate::{cents, created, soon, until_cents, until_ended};
 
 /// As a standby has it that takes over and has missed the last of what was written.
 const NOT_SETTLED: &str = "UPDATE reservation SET state = 'confirmed', outcome = NULL, \
@@ -30,7 +30,5 @@ async fn a_settlement_that_the_ledger_has_lost_is_made_again() {
     assert_eq!(rows, expected);
     // Each is one charge to this gate, however often the ledger has been told.
     assert_eq!(cents(&stand).await, [80, 40, 40]);
-    let labels = "channel=\"mock\",model=\"sora-2\",status=\"completed\"";
-    let ended = format!("tollgate_jobs_total{{{labels}}}");
-    assert_eq!(stand.metric(&ended).await, 1.0);
+    until_ended(&stand, "completed", 1.0).await;
 }

@@ -6,15 +6,8 @@ use std::time::{Duration, Instant};
 use crate::engines::{Engine, on};
 use crate::support::client::Request;
 use crate::support::{KEY, STUDIO, Setup, Stand};
-use crate::{POLLS, after_chances, asked, created, open, send, soon, until_cents};
+use crate::{POLLS, after_chances, asked, created, open, send, soon, until_cents, until_ended};
 use tollgate::ledger::State;
-
-async fn ended(stand: &Stand, status: &str) -> f64 {
-    let labels = format!("channel=\"mock\",model=\"sora-2\",status=\"{status}\"");
-    stand
-        .metric(&format!("tollgate_jobs_total{{{labels}}}"))
-        .await
-}
 
 /// Jobs that take longer than a test.
 fn endless(mut setup: Setup) -> Setup {
@@ -35,12 +28,9 @@ async fn a_job_that_nobody_polls_is_followed_to_its_end() {
         }
         stand.until_resolved().await;
         until_cents(&stand, [200, 80, 120]).await;
-        let counts = [
-            ended(&stand, "completed").await,
-            ended(&stand, "failed").await,
-            ended(&stand, "cancelled").await,
-        ];
-        assert_eq!(counts, [2.0, 2.0, 1.0], "{}", engine.name());
+        for (status, jobs) in [("completed", 2.0), ("failed", 2.0), ("cancelled", 1.0)] {
+            until_ended(&stand, status, jobs).await;
+        }
     })
     .await;
 }
@@ -54,7 +44,7 @@ async fn failed_jobs_can_be_charged() {
     }
     stand.until_resolved().await;
     until_cents(&stand, [120, 120, 0]).await;
-    assert_eq!(ended(&stand, "failed").await, 1.0);
+    until_ended(&stand, "failed", 1.0).await;
 }
 
 /// Polls that are not the client's.
@@ -72,12 +62,12 @@ fn own_polls(stand: &Stand, id: &str) -> usize {
 async fn what_a_client_polls_is_left_to_it() {
     let setup = soon("  poll_after: 1s\n  polls_per_second: 100\n");
     let stand = endless(setup).start().await;
+    let (began, mut last, mut pause) = (Instant::now(), Instant::now(), Duration::ZERO);
     let [polled, other] = [
         created(stand.gate, KEY, "a cat").await,
         created(stand.gate, KEY, "a dog").await,
     ];
     let poll = Request::get(&format!("/v1/videos/{polled}")).header("User-Agent", "client");
-    let (began, mut last, mut pause) = (Instant::now(), Instant::now(), Duration::ZERO);
     while own_polls(&stand, &other) < 3 {
         assert_eq!(send(stand.gate, KEY, poll.clone()).await.status, 200);
         pause = pause.max(last.elapsed());
@@ -107,7 +97,8 @@ async fn the_rate_of_a_channel_holds() {
     let (began, before) = (Instant::now(), asked(&stand.mock, POLLS));
     after_chances(&stand, POLLS, 50, Duration::ZERO).await;
     let polls = asked(&stand.mock, POLLS) - before;
-    let max = 20.0 * began.elapsed().as_secs_f64() + 2.0;
+    // A poll may have been on its way, and the rate may catch up a tenth of a second.
+    let max = 20.0 * (began.elapsed().as_secs_f64() + 0.1) + 2.0;
     assert!((polls as f64) <= max, "{polls} of at most {max}");
     // Forty jobs at that rate: none is forgotten over the others.
     let mut polls = BTreeMap::<String, u64>::new();
@@ -124,8 +115,8 @@ async fn a_channel_is_asked_again_when_it_wants_to_be() {
     // The mock says `openai-poll-after-ms: 1000` of jobs that take long.
     let setup = soon("  poll_after: 50ms\n  polls_per_second: 100\n");
     let stand = endless(setup).start().await;
-    let id = created(stand.gate, KEY, "a cat").await;
     let began = Instant::now();
+    let id = created(stand.gate, KEY, "a cat").await;
     stand
         .until("it was polled four times", async || {
             own_polls(&stand, &id) >= 4
@@ -146,7 +137,7 @@ async fn a_job_whose_end_is_not_seen_in_time_stays_charged() {
         stand.until_resolved().await;
         assert!(began.elapsed() >= Duration::from_millis(500));
         until_cents(&stand, [40, 40, 0]).await;
-        assert_eq!(ended(&stand, "expired").await, 1.0, "{}", engine.name());
+        until_ended(&stand, "expired", 1.0).await;
         // It is not asked for any more.
         let polls = own_polls(&stand, &first);
         created(stand.gate, KEY, "a dog").await;
@@ -173,7 +164,7 @@ async fn a_client_that_polls_keeps_no_job_from_expiring() {
     }
     assert!(began.elapsed() >= Duration::from_millis(1500));
     until_cents(&stand, [40, 40, 0]).await;
-    assert_eq!(ended(&stand, "expired").await, 1.0);
+    until_ended(&stand, "expired", 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,7 +174,7 @@ async fn a_deleted_job_is_resolved() {
         let mut setup = soon("  poll_after: 1h\n");
         setup.ledger = engine.open();
         setup.mock.queued = Duration::ZERO;
-        setup.mock.rendering = Duration::from_secs(1);
+        setup.mock.rendering = Duration::from_secs(4);
         let stand = setup.start().await;
         let delete = async |id: &str| {
             let delete = Request::new("DELETE", &format!("/v1/videos/{id}"));
@@ -192,7 +183,7 @@ async fn a_deleted_job_is_resolved() {
         let unfinished = created(stand.gate, KEY, "a cat [mock:fail]").await;
         delete(&unfinished).await;
         until_cents(&stand, [40, 40, 0]).await;
-        assert_eq!(ended(&stand, "deleted").await, 1.0, "{}", engine.name());
+        until_ended(&stand, "deleted", 1.0).await;
 
         // What has ended is what it is, though nobody has seen it until now.
         let completed = created(stand.gate, KEY, "a cat").await;

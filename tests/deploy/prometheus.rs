@@ -50,7 +50,7 @@ impl Prometheus {
         }
         let mut config = std::fs::read_to_string(conf.join("prometheus.yaml")).unwrap();
         for (from, to) in [
-            ("scrape_interval: 15s", "scrape_interval: 200ms"),
+            ("scrape_interval: 15s", "scrape_interval: 1s"),
             ("evaluation_interval: 15s", "evaluation_interval: 200ms"),
             ("127.0.0.1:9090", &admin.to_string()),
         ] {

@@ -137,7 +137,7 @@ async fn a_hundred_repetitions(plan: Plan) {
     assert_eq!(made(&stage, prompt), 1);
 
     // The gate is killed before the channel answers: likewise, by whichever gate there is.
-    let prompt = "the gate is killed [mock:slow=1000]";
+    let prompt = "the gate is killed [mock:slow=2500]";
     let (request, gate) = (repeatable("three", prompt), stage.gate(0));
     let sent = tokio::spawn(async move { request.send(gate).await });
     while made(&stage, prompt) == 0 && !sent.is_finished() {

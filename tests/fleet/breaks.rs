@@ -76,8 +76,12 @@ async fn a_database_that_is_started_again_is_right() {
     let Some(mut postgres) = Postgres::start() else {
         return;
     };
-    let plan = with_budgets(Plan::postgres_in(&postgres));
-    let storm = Storm::new(plan.start().await, false);
+    let plan = Plan {
+        // A machine that stands still for a moment must not leave a job untold.
+        answer_timeout: "10s",
+        ..Plan::postgres_in(&postgres)
+    };
+    let storm = Storm::new(with_budgets(plan).start().await, false);
     let postgres = &mut postgres;
     let restarting = async move {
         for number in 0..kills() {

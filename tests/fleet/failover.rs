@@ -18,6 +18,8 @@ async fn a_standby_that_takes_over_has_every_charge() {
     let plan = Plan {
         gates: 2,
         database: Some(primary.url_of_either(&standby, database)),
+        // A machine that stands still for a moment must not leave a job untold.
+        answer_timeout: "10s",
         ..Plan::sqlite()
     };
     let storm = Storm::new(with_budgets(plan).start().await, false);

@@ -53,7 +53,7 @@ async fn a_poll_that_drips_ends_and_so_does_a_deletion() {
     .await;
     let setup = soon("  poll_after: 1h\n");
     let stand = channel
-        .behind(setup, "    read_timeout: 300ms\n")
+        .behind(setup, "    read_timeout: 1s\n")
         .start()
         .await;
     created(&stand).await;

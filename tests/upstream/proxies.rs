@@ -68,6 +68,8 @@ async fn all_that_is_asked_of_a_channel_goes_through_its_proxy() {
         stand
             .until("it is probed", async || listed("GET", "/v1/videos"))
             .await;
+        // Counted before the heads: each connection through the proxy has its head by then.
+        let connections = usize::try_from(stand.mock.stats().connections_total).unwrap();
         let heads = proxy.heads();
         let wanted =
             format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{AUTHORIZATION}\r\n\r\n");
@@ -75,7 +77,6 @@ async fn all_that_is_asked_of_a_channel_goes_through_its_proxy() {
             assert_eq!(*head, wanted);
         }
         // Nothing goes past it, and what the proxy is told is told to nobody else.
-        let connections = usize::try_from(stand.mock.stats().connections_total).unwrap();
         assert!(connections <= heads.len(), "{connections} {heads:?}");
         for seen in stand.mock.requests() {
             assert!(!format!("{seen:?}").to_lowercase().contains("proxy-auth"));

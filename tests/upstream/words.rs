@@ -71,7 +71,7 @@ async fn ends_in_other_words_are_ends() {
         let (stand, answer) = told("", 200, body).await;
         assert_eq!((answer.status, &*status(&answer)), (200, word), "{body}");
         until_cents(&stand, cost).await;
-        assert_eq!(ended(&stand, end).await, 1.0, "{body}");
+        until_ended(&stand, end, 1.0).await;
         assert_eq!(open(&stand, State::Confirmed).await, 0, "{body}");
         // A repetition is told the same.
         assert_eq!(status(&send(&stand, "GET", JOB).await), word, "{body}");
@@ -98,7 +98,7 @@ async fn what_nobody_can_read_in_a_failed_job_does_not_keep_it_from_failing() {
         let (stand, answer) = told("", 200, body).await;
         assert_eq!((answer.status, &*answer.body), (200, body.as_bytes()));
         until_cents(&stand, [40, 0, 40]).await;
-        assert_eq!(ended(&stand, "failed").await, 1.0);
+        until_ended(&stand, "failed", 1.0).await;
     }
 }
 
