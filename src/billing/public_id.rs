@@ -41,14 +41,30 @@ pub(crate) async fn own_job(
     id: &str,
     channels: impl Iterator<Item = &str>,
 ) -> Result<Option<Arc<JobEntry>>, Unavailable> {
-    let is_own = |job: &Job| *job.charge.payer.key == *key;
     let cached = billing.jobs.get(id);
-    if let Some(entry) = cached.filter(|entry| is_own(&entry.job)) {
-        // Otherwise its confirmation has failed, or ended unnoticed: only the ledger knows.
-        if entry.is_confirmed() || billing.is_being_confirmed(entry.job.reservation) {
-            return Ok(Some(entry));
-        }
+    let cached = cached.filter(|entry| *entry.job.charge.payer.key == *key);
+    let is_waiting = |entry: &JobEntry| billing.is_being_confirmed(entry.job.reservation);
+    if let Some(entry) = &cached
+        && (entry.is_confirmed() || is_waiting(entry))
+    {
+        return Ok(cached);
     }
+    let recorded = recorded_job(billing, key, id, channels).await;
+    match (recorded, cached) {
+        // A job whose confirmation is not retried: the ledger may have got it from another gate, but need not.
+        (Ok(None) | Err(_), Some(entry)) => Ok(Some(entry)),
+        (recorded, _) => recorded,
+    }
+}
+
+/// Finds a job as [`own_job`] does, in the ledger alone.
+async fn recorded_job(
+    billing: &Billing,
+    key: &str,
+    id: &str,
+    channels: impl Iterator<Item = &str>,
+) -> Result<Option<Arc<JobEntry>>, Unavailable> {
+    let is_own = |job: &Job| *job.charge.payer.key == *key;
     // Asked before the ledger: the confirmation may be written between the two.
     let is_confirming = billing.retries.has_any_confirmation();
     let ledger = billing.ledger();

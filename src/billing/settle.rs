@@ -113,7 +113,7 @@ impl Billing {
 
     /// Finds the reservation that has `job` in the ledger; `None` if there is none. A client is told of a job also
     /// while the ledger cannot be used. The reservation that `job` names may then be voided, or be given another
-    /// job by reconciliation, and `job` may get another reservation.
+    /// job by reconciliation, and a new reservation is made for `job`.
     ///
     /// # Errors
     /// Fails if the ledger cannot be used; while a confirmation of the reservation is to be written, whose outcome
@@ -136,6 +136,7 @@ impl Billing {
         let is_confirming = self.retries.has_any_confirmation();
         let (channel, id) = (&job.charge.channel, &job.upstream_id);
         let recorded = self.ledger.job_of_channel(channel, id).await?;
+        let recorded = recorded.filter(|recorded| is_same_job(recorded, job));
         match recorded.map(|recorded| recorded.reservation) {
             None if is_confirming => Err(unknown()),
             Some(id) if self.is_being_confirmed(id) => Err(unknown()),
@@ -198,5 +199,51 @@ impl Billing {
             entry.reopen();
         }
         Ok(runs)
+    }
+}
+
+/// Returns whether `recorded`, the record of a job with the upstream id of `job`, is that of `job`: its reservation
+/// is the one that `job` names, or was made later for the same key. The channel may have used the id before.
+fn is_same_job(recorded: &Job, job: &Job) -> bool {
+    let is_later = || {
+        let [was, is] = [job, recorded].map(|job| (&job.charge.payer.key, &job.address));
+        recorded.created >= job.created && is == was
+    };
+    recorded.reservation == job.reservation || is_later()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Timestamp;
+
+    #[test]
+    fn a_record_is_of_the_job_under_its_reservation_or_a_later_one_of_its_key() {
+        let told = Job {
+            created: Timestamp(1000),
+            ..Job::numbered(1)
+        };
+        let other = |reservation: u128, created: u64| Job {
+            reservation: ReservationId(reservation),
+            created: Timestamp(created),
+            ..told.clone()
+        };
+        let mut of_another_key = other(2, 2000);
+        let charge = Arc::make_mut(&mut of_another_key.charge);
+        charge.payer.key = "another".into();
+        let elsewhere = Job {
+            address: Some("b".into()),
+            ..other(2, 2000)
+        };
+        for (recorded, is_same) in [
+            (other(1, 1000), true),
+            (other(2, 1000), true),
+            (other(2, 2000), true),
+            (other(2, 999), false),
+            (of_another_key, false),
+            (elsewhere, false),
+        ] {
+            assert_eq!(is_same_job(&recorded, &told), is_same, "{recorded:?}");
+        }
     }
 }

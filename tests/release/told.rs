@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::ledger::{HELD, Watched};
 use crate::support::client::{Answer, Body, Request};
-use crate::support::{KEY, Setup, Stand, form_type, plain_form, until};
+use crate::support::{KEY, STUDIO, Setup, Stand, form_type, plain_form, until};
 use tollgate::ledger::{
-    BindingLimits, ChannelAnswer, Confirmation, Confirmed, Job, Ledger, Resolution,
+    BindingLimits, ChannelAnswer, Confirmation, Confirmed, Job, Ledger, ReservationId, Resolution,
 };
 
-/// A stand whose gate has told a client of a job, while confirmations failed as `fault` says. The job renders for
+/// A stand whose gate has told a client of a job, while the ledger fails as `fault` says. The job renders for
 /// the time `rendering`, and then fails if `fails`. Returns the job's id too.
 async fn told(
     ledger: &Arc<Watched>,
@@ -68,7 +68,7 @@ async fn job(ledger: &Watched, id: &str) -> Job {
     ledger.inner().job(id).await.unwrap().unwrap()
 }
 
-fn errors_of(ledger: &Watched) -> Vec<tollgate::ledger::ReservationId> {
+fn errors_of(ledger: &Watched) -> Vec<ReservationId> {
     ledger.job_errors.lock().unwrap().clone()
 }
 
@@ -108,6 +108,24 @@ async fn an_unknown_id_while_a_confirmation_cannot_be_written() {
     assert_eq!(list_after("video_unknown").await, 404);
 }
 
+/// Gives the open reservation of this key this job, as another gate's reconciliation does. Returns the reservation.
+async fn give_by_another_gate(ledger: &Watched, key: &str, job: &str) -> ReservationId {
+    let open = ledger.inner().unmatched("mock", 10).await.unwrap();
+    let open = open.iter().find(|open| *open.charge.payer.key == *key);
+    let open = open.unwrap();
+    let confirmation = Confirmation {
+        job: job.into(),
+        upstream_id: job.into(),
+        charge: open.charge.clone(),
+        channel_answer: ChannelAnswer::default(),
+        answer: None,
+    };
+    let (limits, now) = (BindingLimits::default(), open.created);
+    let confirmed = ledger.inner().confirm(open.id, &confirmation, &limits, now);
+    assert!(matches!(confirmed.await, Ok(Confirmed::Done { .. })));
+    open.id
+}
+
 /// While the ledger cannot be used, another gate may give the reservation of a told job another job of the
 /// same key: the end of the told job is not that of the other one, but of the reservation that it gets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,20 +137,7 @@ async fn an_end_of_a_told_job_whose_reservation_has_another_job() {
         let ledger = Watched::new();
         let fails = status == "failed";
         let (stand, told) = told(&ledger, |l| &l.fail_confirm, (Duration::ZERO, fails)).await;
-        let waiting = ledger.inner().unmatched("mock", 10).await.unwrap();
-        let [waiting] = &waiting[..] else {
-            panic!("{waiting:?}");
-        };
-        let other = Confirmation {
-            job: "video_other".into(),
-            upstream_id: "video_other".into(),
-            charge: waiting.charge.clone(),
-            channel_answer: ChannelAnswer::default(),
-            answer: None,
-        };
-        let (limits, now) = (BindingLimits::default(), waiting.created);
-        let confirmed = ledger.inner().confirm(waiting.id, &other, &limits, now);
-        assert!(matches!(confirmed.await, Ok(Confirmed::Done { .. })));
+        let waiting = give_by_another_gate(&ledger, "demo", "video_other").await;
         until_ended(&stand, &told, status).await;
         // The end was seen: the channel is not asked for it again.
         stand
@@ -140,9 +145,9 @@ async fn an_end_of_a_told_job_whose_reservation_has_another_job() {
             .set_faults(vec!["poll:500".parse().unwrap()], None);
         until_written(&stand, &ledger).await;
         let other = job(&ledger, "video_other").await;
-        assert_eq!((other.reservation, other.resolution), (waiting.id, None));
+        assert_eq!((other.reservation, other.resolution), (waiting, None));
         let told = job(&ledger, &told).await;
-        assert_ne!(told.reservation, waiting.id);
+        assert_ne!(told.reservation, waiting);
         assert_eq!(told.resolution, Some(resolution));
         let noted = if fails {
             vec![told.reservation]
@@ -153,11 +158,29 @@ async fn an_end_of_a_told_job_whose_reservation_has_another_job() {
     }
 }
 
+/// The record of the job's id may be that of another job, which had it before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_of_a_told_job_that_another_key_has() {
+    let ledger = Watched::new();
+    let (stand, told) = told(&ledger, |l| &l.fail_confirm, (Duration::ZERO, true)).await;
+    let mut create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+    create.headers.retain(|(name, _)| name != "Authorization");
+    let create = create.key(STUDIO);
+    assert_eq!(create.send(stand.gate).await.unwrap().status, 200);
+    let reservation = give_by_another_gate(&ledger, "studio-a", &told).await;
+    until_ended(&stand, &told, "failed").await;
+    until_written(&stand, &ledger).await;
+    let job = job(&ledger, &told).await;
+    assert_eq!((job.reservation, job.resolution), (reservation, None));
+    assert_eq!(errors_of(&ledger), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_a_told_job_is_recorded_once_the_ledger_has_the_job() {
     let ledger = Watched::new();
     let (stand, told) = told(&ledger, |l| &l.fail_confirm, (Duration::ZERO, true)).await;
     until_ended(&stand, &told, "failed").await;
+    assert_eq!(errors_of(&ledger), []);
     until_written(&stand, &ledger).await;
     let told = job(&ledger, &told).await;
     assert_eq!(told.resolution, Some(Resolution::Voided));

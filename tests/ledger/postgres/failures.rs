@@ -93,6 +93,12 @@ async fn what_was_committed_is_told_although_its_answer_was_lost() {
     assert_eq!(after, rendered);
     let again = ledger.confirm(id, &tie, &binding(&key), NOW).await;
     assert_eq!(again, Ok(Confirmed::Already { job: tie.job }));
+    // A deletion is recorded before that: a repetition is still recognised by the name of the confirmation.
+    let name = "SELECT last_operation FROM tollgate.reservation WHERE job = 'video_2'";
+    let confirmed_by = postgres.psql(&url, name);
+    ledger.mark_deleted(id, NOW).await.unwrap();
+    assert_ne!(confirmed_by, "");
+    assert_eq!(postgres.psql(&url, name), confirmed_by);
     wire.cut_next_answer();
     let settle = ledger.settle(id, Resolution::Posted, "completed", NOW);
     assert_eq!(settle.await, Ok(Some(rendered)));
