@@ -22,7 +22,7 @@ pub struct TlsIdentity(Arc<Inner>);
 
 struct Inner {
     certified: Arc<CertifiedKey>,
-    /// The key in DER, for callers that cannot use a signer.
+    /// The private key in DER, for callers that cannot use the signer of `certified`.
     key: PrivateKeyDer<'static>,
     validity: Validity,
     /// The SHA-256 digest of the chain and the key.
@@ -38,7 +38,7 @@ pub struct Validity {
     pub not_after: u64,
 }
 
-/// One of the two files of an identity: the one that has a problem.
+/// The file that has a problem: that of the certificates, or that of the private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The file of the certificates.

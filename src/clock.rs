@@ -16,8 +16,8 @@ pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(millis(span)))
 }
 
-/// The clock of a gate: the time of day, by which limits, windows and the ages of jobs are judged. The core
-/// reads no clock: it is given the times of this one. Deadlines do not use it; they use a monotonic clock.
+/// The clock of a gate: the time of day, by which limits, windows and the ages of jobs are judged. Modules
+/// that do no IO get its times as parameters. Deadlines do not use it; they use a monotonic clock.
 ///
 /// The default is the machine's clock. Tests use manual clocks, and give each gate a clock of its own if the
 /// times of the gates are to differ.
@@ -62,8 +62,8 @@ impl Clock {
         }
     }
 
-    /// Returns the time since some fixed moment, by a monotonic clock; the difference of two readings is an
-    /// age. The clock goes on while the machine is suspended, if the system has such a clock.
+    /// Returns the time since some fixed moment, by a monotonic clock. The difference of two results is the
+    /// time between the calls. It counts on while the machine is suspended, if the system has such a clock.
     pub(crate) fn running(&self) -> Duration {
         let suspended = self.manual.as_ref();
         let suspended = suspended.map_or(0, |manual| manual.suspended.load(Ordering::Relaxed));
@@ -99,8 +99,8 @@ fn running() -> Duration {
     since_first_asked()
 }
 
-/// Returns the time since some fixed moment, by a monotonic clock that may be some milliseconds late, but takes
-/// a tenth of the time to read: for waits of seconds that begin and end with each request.
+/// Returns the time since some fixed moment, by a monotonic clock that may be some milliseconds late, but is
+/// read ten times as fast as a precise one: each request reads it for the idle times of connections.
 pub(crate) fn coarse() -> Duration {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE) {

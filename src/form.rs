@@ -1,10 +1,10 @@
-//! The fields of a create body, independent of the syntax that carries them.
+//! The interface by which the body scanners report the fields of a create body, whether it is a form or JSON.
 //!
-//! The two scanners ([`crate::multipart`], [`crate::json`]) push what they read into a [`Sink`]; the sink
-//! decides what the fields mean. Neither the scanners nor the sink copy a value: data arrives as slices of
-//! the input buffers, cut wherever the input was cut.
+//! The scanners ([`crate::multipart`], [`crate::json`]) push what they read into a [`Sink`]; the sink
+//! decides what the fields mean. A scanner buffers no value: the value arrives in pieces, most of them slices
+//! of the input buffers, cut wherever the input was cut.
 //!
-//! A JSON body is reported under the names that a form would use, so that a sink needs one vocabulary:
+//! The fields of a JSON body get the names that they would have in a form, so that a sink knows one set:
 //! `{"input_reference":{"file_id":"f"}}` is the field `input_reference[file_id]`,
 //! `{"characters":[{"id":"a"}]}` is `characters[][id]`.
 
@@ -46,8 +46,8 @@ pub enum Release {
 /// A receiver of the fields of one body, in the order of the body.
 ///
 /// For each field in turn, the scanner calls `begin`, then `data` any number of times (perhaps never, and
-/// never with an empty slice), then `end`. It makes no call after the first refusal. Where the input was
-/// cut changes only where the data is cut.
+/// never with an empty slice), then `end`. It makes no call after the first refusal. The places where the
+/// input was cut affect only the places where the data is cut.
 pub trait Sink {
     /// The reason why the sink refuses a field, and with it the whole body.
     type Refusal;

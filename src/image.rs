@@ -1,7 +1,7 @@
 //! Reads the type and pixel size of a PNG, JPEG or WebP image from its first bytes as they stream in.
 //!
-//! A [`Probe`] does no IO and holds a few dozen bytes, whatever the input is: the segments of a JPEG
-//! before its frame header (EXIF with a preview, colour profiles) are skipped by counting.
+//! A [`Probe`] does no IO and holds a few dozen bytes, whatever the input is: it does not keep the segments
+//! of a JPEG before its frame header (EXIF with a preview, colour profiles).
 //!
 //! The size is that of the encoded picture: EXIF orientation is reported, not applied, and for a WebP in
 //! the extended format the size is that of the canvas. Headers that the common decoders (libpng, libjpeg,
@@ -22,7 +22,7 @@ pub const HEAD_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A push parser that finds the type and pixel size of one picture.
 ///
-/// The answer does not depend on how the input is cut, nor on what follows the size.
+/// The answer does not depend on how the input is cut into chunks, nor on what follows the size.
 #[derive(Debug, Clone)]
 pub struct Probe {
     state: State,
@@ -60,7 +60,7 @@ pub struct Image {
 pub enum Format {
     /// PNG (RFC 2083 and its W3C successors).
     Png,
-    /// JPEG (ITU-T T.81), in any of its processes.
+    /// JPEG (ITU-T T.81), of any coding process, such as baseline or progressive.
     Jpeg,
     /// WebP (RFC 9649): lossy, lossless or extended.
     WebP,

@@ -27,23 +27,23 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `map`, `sha256` | a fast hash for trusted names; the one digest that is used |
+//! | `map`, `sha256` | hash maps for names and ids that clients cannot choose; SHA-256 digests |
 //! | `in_progress` | counts of requests, connections and writes in progress, and the wait for their end |
-//! | `calendar` | dates and times as texts: of the configuration, of windows, of channels |
-//! | `plural` | a number with its noun |
+//! | `calendar` | times in RFC 3339, as in the configuration and in channels' answers; calendar dates |
+//! | `plural` | the text of a number with its noun in the singular or plural: `1 request`, `2 requests` |
 //! | [`money`] | exact amounts |
 //! | [`key`] | client key digests; secrets that cannot be printed |
-//! | [`catalog`] | models, sizes, seconds, list prices; a quote |
+//! | [`catalog`] | models, sizes, seconds, list prices; quotes: the costs of one request |
 //! | [`certificate`] | X.509 certificates and private keys from PEM |
 //! | [`policy`] | what a key may ask for, how much of it and until when; permits and refusals; CORS |
 //! | [`clock`] | the time of day, which tests can set, and a monotonic time; deadlines use `Instant` |
-//! | [`form`] | the fields of a create body, as the scanners pass them on |
+//! | [`form`] | the interface by which the scanners report the fields of a create body, form or JSON |
 //! | [`multipart`], [`json`] | the strict push scanners |
 //! | [`image`] | the type and pixel size of a picture, from its first bytes |
 //! | [`inspect`] | the inspector of a create request: scanners, image sizes and policy together |
 //! | [`dialect`] | how channels spell the API: status words, where values are, error shapes |
 //! | `route` | the known routes and their paths |
-//! | [`ledger`] | reservations, jobs, limits, idempotency keys, the bill, evidence: in memory, SQLite, PostgreSQL |
+//! | [`ledger`] | charges, jobs, limits, idempotency keys, bills, disputes; in memory, SQLite or PostgreSQL |
 //! | [`access_log`] | one line for each request: its id, client, status, job and times |
 //! | [`channel`] | channels (upstream accounts) as configured |
 //! | [`metrics`] | all metric families |
@@ -52,7 +52,7 @@
 //! | [`runtime`] | the configuration in force |
 //! | `billing` | the life of a charge: reserve, confirm, post, void; matching; poller, reconciler |
 //! | [`gate`] | HTTP handlers |
-//! | [`server`], [`admin`] | listeners: the clients', without Pingora's proxy loop, and the operators' |
+//! | [`server`], [`admin`] | the listener for clients, without Pingora's proxy loop; the one for operators |
 //! | `mock` | a faithful mock channel; uses none of the others but `sha256` |
 //! | `cli` | the commands; the process: its log, systemd, files to watch |
 //!

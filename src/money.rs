@@ -53,12 +53,12 @@ impl Amount {
     }
 }
 
-/// A list price in USD for one second of video, at most six decimals.
+/// A price of one second of video, with at most six decimals: a list price in USD, or a purchase price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PricePerSecond(Amount);
 
 impl PricePerSecond {
-    /// Computes the list cost of `seconds` of video; `None` beyond [`Amount::MAX`].
+    /// Computes the cost of `seconds` of video at this price; `None` beyond [`Amount::MAX`].
     pub const fn times(self, seconds: u32) -> Option<Amount> {
         match self.0.0.checked_mul(seconds as u64) {
             Some(nanos) => Amount::from_nanos(nanos),
@@ -72,8 +72,8 @@ impl PricePerSecond {
     }
 }
 
-/// A group's multiplier: the amount, in the group's currency, that the group pays for one USD of list
-/// price. It has at most three decimals and is at most 1,000,000.
+/// A multiplier of list costs: what a group pays, or a channel charges, in its own currency for one USD of
+/// list cost. It has at most three decimals and is at most 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Multiplier {
     thousandths: u64,
@@ -94,8 +94,8 @@ impl Multiplier {
         self.thousandths
     }
 
-    /// Computes `list × multiplier`, in the group's currency. `None` if the product is more than
-    /// [`Amount::MAX`] or is not a whole number of nanos. The list cost that [`PricePerSecond::times`]
+    /// Computes `list × multiplier`, in the group's or the channel's currency. `None` if the product is more
+    /// than [`Amount::MAX`] or is not a whole number of nanos. The list cost that [`PricePerSecond::times`]
     /// computes always gives a whole number.
     pub fn apply(self, list: Amount) -> Option<Amount> {
         let product = u128::from(list.0) * u128::from(self.thousandths);

@@ -1,4 +1,4 @@
-//! Formats a number with its noun.
+//! Formats a number with its noun in the singular or the plural for messages: `1 request`, `2 requests`.
 
 use std::fmt;
 

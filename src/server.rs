@@ -68,8 +68,8 @@ pub struct StillInProgress {
 }
 
 /// Starts a server for `gate` on `listener`, a socket that is already listening. Must be called on a Tokio
-/// runtime. `listen` enables TLS, or unencrypted HTTP/2 (h2c) if there is no TLS. `bounds` has the maximum
-/// number of connections. A path that is no route of the gate is answered with 404.
+/// runtime. `listen` says whether to use TLS or, without TLS, unencrypted HTTP/2 (h2c). `bounds` has the
+/// maximum number of connections. A request for a path that is no route of the gate is refused.
 ///
 /// # Errors
 /// If the socket or the certificate cannot be used.

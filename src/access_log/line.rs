@@ -33,9 +33,9 @@ pub(crate) struct Line<'a> {
 #[cfg_attr(not(feature = "cli"), expect(dead_code))]
 pub(crate) struct Name {
     plain: &'static str,
-    /// ` name=`.
+    /// The name as it precedes the value in a line of text: ` name=`.
     pub(crate) text: &'static str,
-    /// `,"name":`.
+    /// The name as it precedes the value in a JSON object: `,"name":`.
     pub(crate) json: &'static str,
 }
 
@@ -165,7 +165,7 @@ impl kv::Source for Line<'_> {
     }
 }
 
-/// A visitor that passes each value on as a pair, until one is refused.
+/// A visitor that passes each value to `visitor` as a pair, until `visitor` returns an error.
 struct Pairs<'v, 'kvs> {
     visitor: &'v mut dyn VisitSource<'kvs>,
     outcome: Result<(), kv::Error>,

@@ -1,4 +1,4 @@
-//! The id of a request: the client's if it is harmless, otherwise one that the gate makes.
+//! The id of a request: the one that the client sends if it is harmless, otherwise one that the gate makes.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -10,11 +10,11 @@ use crate::policy::Timestamp;
 /// channels.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The maximum length of a client's id that is accepted, in characters.
+/// The maximum length of a request id that is accepted from a client, in characters.
 const MAX_CHARS: usize = 128;
 
-/// The minimum length, in characters, of an id that is rejected because the credential contains it, and of a
-/// word of the credential for which an id that contains the word is rejected. Shorter matches are ignored.
+/// The minimum length of a match for which an id is rejected, in characters. An id matches if it is a part of
+/// a word of the header `Authorization`, or if such a word is a part of the id. Shorter matches are ignored.
 const PART_CHARS: usize = 8;
 
 /// The id of a request in responses, logs, the ledger and requests to its channel.
@@ -25,7 +25,7 @@ pub(super) struct RequestId {
 }
 
 impl RequestId {
-    /// Returns the id that the client has sent in `headers`, if it is valid and shows no credential.
+    /// Returns the id that the client has sent in `headers`, if it is valid and does not show a client's key.
     /// Otherwise makes one from a new reservation id. `is_key` returns whether a text is some client's key.
     pub(super) fn of(headers: &HeaderMap, at: Timestamp, is_key: impl Fn(&str) -> bool) -> Self {
         let mut given = headers.get_all(REQUEST_ID).iter();
@@ -77,8 +77,8 @@ fn is_valid(text: &str) -> bool {
     (1..=MAX_CHARS).contains(&text.len()) && text.bytes().all(fits) && !is_key_like
 }
 
-/// Returns whether an id equals the request's credential, contains it, or is a part of it, where the shared
-/// text has at least [`PART_CHARS`] characters. Such an id must not be used, since ids are written to logs.
+/// Returns whether an id equals a word of the header `Authorization`, contains it, or is a part of it, where
+/// the shared text has at least [`PART_CHARS`] characters. Such an id must not be used: ids are logged.
 fn shows_credential(id: &str, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     values.any(|value| {

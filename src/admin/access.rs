@@ -7,8 +7,8 @@ use http::{HeaderMap, header};
 use crate::config::Admin;
 use crate::key::Secret;
 
-/// Returns whether a request for `path` with these headers is allowed. Every request is, if no token is
-/// configured.
+/// Returns whether a request for `path` with these headers is allowed. Every request is allowed if no token
+/// is configured.
 ///
 /// The paths that load balancers and orchestrators probe stay open: their answers are `ok`, or the reason why
 /// the gate is not ready, without a secret. The metrics name keys and their spending, so they are open only

@@ -1,4 +1,4 @@
-//! Shows operators the states of channels, and applies their controls.
+//! Shows operators the states of channels, and applies the changes that operators make to channels.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};

@@ -27,14 +27,14 @@ pub struct Reloaded {
     pub certificate: Result<Option<u64>, String>,
 }
 
-/// The outcome of a reload; an error if the configuration is not valid and the old one stays in force.
+/// The outcome of a reload; an error if the new configuration is not valid, and the old one stays in force.
 pub type ReloadOutcome = Result<Reloaded, config::Error>;
 
 /// A handle that asks the process to reload its configuration.
 #[derive(Debug, Clone)]
 pub struct ReloadTrigger(mpsc::Sender<oneshot::Sender<ReloadOutcome>>);
 
-/// The receiver of the reload requests of a [`ReloadTrigger`], each with a channel for its outcome.
+/// The receiver of the reload requests of a [`ReloadTrigger`]. Each request is a sender for its outcome.
 pub type ReloadRequests = mpsc::Receiver<oneshot::Sender<ReloadOutcome>>;
 
 /// Makes a trigger and the receiver of its requests.

@@ -19,8 +19,8 @@ pub(super) struct ChannelTask {
 
 impl ChannelTask {
     /// Returns whether the outcome of a reservation is decided by the task of this address of the channel.
-    /// The address that got the request decides, or the channel's first address if this process does not
-    /// know the former.
+    /// The task of the address that got the request decides. If this process does not know that address, the
+    /// task of the channel's first address decides.
     pub(super) fn is_here(&self, unmatched: &Unmatched) -> bool {
         match self.made_at(unmatched) {
             Some(at) => Arc::ptr_eq(at, &self.channel),

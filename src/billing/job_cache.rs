@@ -16,7 +16,7 @@ use crate::policy::Timestamp;
 /// are kept, except for old ones.
 const REMEMBERED: usize = 50_000;
 
-/// How far beyond the given time [`JobCache::forget_before`] removes jobs as well, in milliseconds: one hour.
+/// The span after `time` for which [`JobCache::forget_before`] removes jobs too, in milliseconds: one hour.
 const FORGOTTEN_AT_ONCE: u64 = 3_600_000;
 
 /// A job of the ledger in the cache, with what this gate has recorded about the job's end, polls and last
@@ -32,8 +32,8 @@ pub(crate) struct JobEntry {
     /// The time of the last client poll that the channel answered with the job, in milliseconds since 1970;
     /// 0 if there was none.
     polled: AtomicU64,
-    /// The digest of the last answer that went to a client as it was and left nothing to settle, so that an
-    /// equal answer is not read again; 0 if there is none.
+    /// The digest of the last answer that was passed to a client unchanged and left nothing to settle, so
+    /// that an equal answer is not read again; 0 if there is none.
     last_answer: AtomicU64,
 }
 
@@ -132,8 +132,8 @@ impl JobEntry {
 #[derive(Debug, Default)]
 pub(crate) struct JobCache {
     halves: RwLock<[Map<Arc<str>, Arc<JobEntry>>; 2]>,
-    /// A lower bound of the creation times of the cached jobs, in milliseconds since 1970; 0 until old jobs
-    /// are searched for the first time.
+    /// A lower bound of the creation times of the cached jobs, in milliseconds since 1970; 0 until the first
+    /// search for old jobs.
     oldest: AtomicU64,
 }
 
@@ -188,8 +188,8 @@ impl JobCache {
     }
 
     /// Removes the jobs that were created before `time`: their records may be pruned, and then their ids may
-    /// become those of other jobs. Also removes those created in the hour after, so that a cache in which new
-    /// jobs grow old is searched about once an hour: it is locked meanwhile.
+    /// become those of other jobs. Also removes those created in the hour after `time`, so that the cache,
+    /// which is locked during a search, is searched only about once an hour.
     pub(crate) fn forget_before(&self, time: Timestamp) {
         if self.oldest.load(Ordering::Relaxed) >= time.0 {
             return;

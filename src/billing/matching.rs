@@ -1,43 +1,43 @@
-//! Decides which unanswered reservation each job of a channel's list belongs to. It does no IO and reads no
-//! clock: a list and the ledger's entries are the input, decisions are the output.
+//! Decides which reservation with an unknown outcome each job of a channel's list belongs to. It does no IO
+//! and reads no clock: its input is a list and the ledger's entries, and its output is decisions.
 //!
-//! **The owner of a job is never guessed.** Jobs and reservations that fit each other, directly or through
-//! others, form a component. Where a component holds reservations of several keys, a job in it is assigned
-//! only if a single reservation fits it. A reservation that was voided not long ago is still a candidate:
-//! its job may be listed late, and must not be assigned to another key.
+//! **The key that owns a job is never guessed.** Jobs and reservations that may belong to each other,
+//! directly or through others, form a component. Where a component holds reservations of several keys, a job
+//! in it is assigned only if a single reservation fits it. A reservation that was voided not long ago is
+//! still a candidate: its job may be listed late, and must not be assigned to another key.
 //!
-//! **A job may fit a reservation without being evidence for it.** A prompt is evidence. If the list has no
-//! prompts, the time is evidence, together with all other listed fields, but only if the channel's clock is
-//! known to agree with the gates'. A job that is evidence for no reservation is assigned to none, and no
-//! reservation that it fits is voided, because it may have become that job. A candidate needs no evidence
-//! to make a match ambiguous: a channel may render another size or other seconds than requested.
+//! **A job may fit a reservation without being evidence for it.** It fits if no listed field rules out that
+//! it is the reservation's job. A prompt is evidence. If the list has no prompts, the time is evidence,
+//! together with all other listed fields, but only if the channel's clock is known to agree with the gates'.
+//! A job that is evidence for no reservation is assigned to none, and no reservation that it fits is voided.
+//! To make a match ambiguous, a fit is enough: a channel may render another size than requested.
 //!
-//! **Time separates keys only by the channel's own clock.** A reservation of another key is a rival at
-//! whatever time it was made, unless it is known what the channel's clock showed then: the clock of the
-//! gate that made it may have been wrong by hours.
+//! **Time separates keys only by the channel's own clock.** A reservation of another key may own a job of
+//! any time, unless it is known what the channel's clock showed when the reservation was made: the clock of
+//! the gate that made it may have been wrong by hours.
 //!
-//! **Within one key**, jobs and reservations are matched all together. As many jobs as possible are assigned,
-//! so that none stays unreachable that a reservation of its key could have; of the ways to do so, one with
-//! the most jobs that are exactly what their reservation asked for, then with the most that differ from it in
-//! one thing, and so on. This holds for the jobs with a listed prompt, and then for the others among the
-//! reservations that are left; in the end, any pair is given up for a job that would have no owner. A job that
-//! a voided reservation asked for exactly may stay unassigned for a while. What was asked for counts more than an uncertain time: a job that no
-//! reservation has that asked for exactly it in time is assigned to one that asked for exactly it at another
-//! time, by a clock that may have been wrong, before it is assigned to one that asked for something else.
+//! **Within one key**, jobs and reservations are matched all together. As many jobs as possible are
+//! assigned, so that their key can reach them. Of the ways to do so, one is used with the most jobs that are
+//! exactly what their reservation asked for, then with the most that differ from it in one thing, and so on.
+//! Jobs with a listed prompt come first, and the others go to the reservations that are left; in the end,
+//! any pair is given up if one more job can then be assigned. A job that a voided reservation asked for
+//! exactly may stay unassigned for a while. What was asked for counts more than an uncertain time: if no
+//! reservation that asked for exactly a job in time gets it, one that asked for it at another time, by a
+//! clock that may have been wrong, gets it before one that asked for something else.
 //!
-//! **Requests that differ only in what a list never shows** (the reference image) cannot be told apart. Where
-//! all of them get a job, any assignment keeps each job reachable and charged, and each idempotency key
-//! answered, so that no repetition makes another job. Where there are fewer jobs than reservations, some of
-//! the requests created nothing, and it is unknown which:
+//! **Requests that differ only in what a list never shows** (the reference image) cannot be told apart.
+//! Where all of them get a job, any assignment keeps each job reachable and charged, and each idempotency
+//! key answered, so that no repetition makes another job. Where there are fewer jobs than reservations, some
+//! of the requests created nothing, and it is unknown which:
 //! - A reservation without an idempotency key is voided. Nobody can repeat its request in a way that the
-//!   gate could have answered, and its key is charged for as many jobs as there are.
+//!   gate would recognise, and its client key is charged for as many jobs as there are.
 //! - Reservations with an idempotency key get jobs first. One that is left over stays unknown until it
 //!   expires: if it were voided, its idempotency key would be free, and a repetition would make a second job
-//!   if the first job was its own. The price is a reserved amount for a request that may have created
+//!   if the first job was its own. The drawback is a reserved amount for a request that may have created
 //!   nothing, and an answer that may be that of the other image. But a second job would be charged for good.
-//!   The same holds for a reservation with an uncertain time, if a job that it asked for exactly was assigned
-//!   to one that did not ask for it.
-//! - Requests with the same fingerprint are interchangeable: each may have the other's job.
+//!   The same holds for a reservation with an uncertain time, if a job that it asked for exactly was
+//!   assigned to one that did not ask for it.
+//! - Requests with the same fingerprint have the same content: each may have the other's job.
 
 mod assignment;
 mod best_path;
@@ -83,8 +83,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Returns whether `job` may belong to any reservation: it fits the reservation, or is exactly what the
-    /// reservation asked for at a time that is uncertain.
+    /// Returns whether `job` may belong to at least one reservation: it fits the reservation, or is exactly
+    /// what the reservation asked for at a time that is uncertain.
     pub(super) fn concerns(&self, job: &ListedJob) -> bool {
         let is_exact = |at: &usize| {
             self.rules
@@ -248,9 +248,9 @@ impl<'a> Matcher<'a> {
     /// fits a single reservation. Any other choice, even between two reservations of one key, could leave a
     /// reservation open whose own job went to the other, and the open one could get another key's job.
     ///
-    /// A second reservation of that key may have asked for exactly what the job has, at an uncertain time.
-    /// The job is then assigned once the list would show any other job of the reservation that it fits. The
-    /// second one stays a candidate: its own job is not assigned if it also fits another key's reservation.
+    /// A second reservation of the same key may have asked for exactly what the job has, at an uncertain
+    /// time. Then the job is assigned once the list would show any other job of the reservation that it fits.
+    /// The second one stays a candidate: a job that fits it and another key's reservation is not assigned.
     fn match_certain(
         &self,
         component: &Component<'_>,
@@ -322,7 +322,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Decides about `left`, a reservation that got no job. It stays unknown if its request may have created
-    /// an assigned job; `given` lists these with their owners. Otherwise [`Self::void`] decides.
+    /// a job that is in `given`, with its owner, or was matched before. Otherwise [`Self::void`] decides.
     fn hold_or_void<'j>(
         &self,
         left: &Candidate,

@@ -1,4 +1,4 @@
-//! Measures for how long reconciliation has had overdue outcomes.
+//! Measures for how long there have been overdue outcomes: unknown for longer than `jobs.expire_after`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time between two rounds of a task after which its time begins anew: another gate has done the task, or
-/// the ledger could not be used.
+/// The maximum time between two rounds of a task in one measurement. After a longer time the measurement
+/// begins anew: another gate has done the task, or the ledger could not be used.
 const MAX_GAP: Duration = Duration::from_secs(600);
 
 /// The record of the time when each task of reconciliation first found overdue outcomes. A task is named by
@@ -41,7 +41,7 @@ impl OverdueSince {
         now.duration_since(first)
     }
 
-    /// Records the end of a round, which may have taken long: a list may hang.
+    /// Records the end of a round, which may have taken long: the channel's list may come slowly.
     pub(super) fn keep(&self, lease: &str) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(noted) = tasks.get_mut(lease) {

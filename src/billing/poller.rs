@@ -32,7 +32,7 @@ const MAX_LAG: Duration = Duration::from_millis(100);
 /// The divisor that turns a job's age into the time between two polls, so that a long job is polled less
 /// and less often.
 const AGE_DIVISOR: u64 = 8;
-/// The maximum time between two polls of a job.
+/// The maximum time between two polls of a job, unless `jobs.poll_after` is longer.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// The result of a round of polling or of reconciliation.

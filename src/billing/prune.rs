@@ -15,9 +15,9 @@ pub(super) const MAX_PRUNED: u32 = 1000;
 /// The pause after a step, in which other users of the ledger have their turn.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The time before a reservation without a job from which on the records of resolved reservations are kept for
-/// it: 32 days. A job in the channel's list may belong to any of these reservations, and their times may come
-/// from gates and channels whose clocks differ.
+/// The span of 32 days before a reservation without a job. Reservations that were resolved in this span, or
+/// later, keep their records: a job in the channel's list may belong to any of them, and their times may
+/// come from gates and channels whose clocks differ.
 const RIVALS_WITHIN: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// Prunes the expired idempotency keys, and the reservations that were resolved before `time`, except for
@@ -45,9 +45,9 @@ pub(super) async fn prune_before(billing: &Billing, time: Timestamp) -> Result<(
 }
 
 /// Returns the time before which resolved reservations may be pruned: `time`, or [`RIVALS_WITHIN`] before
-/// `oldest` if that is earlier. `oldest` is the time of the oldest reservation whose job is not known yet, if
-/// there is one. What was resolved later is kept: without these records, the jobs of others could be taken for
-/// its own.
+/// `oldest` if that is earlier. `oldest` is the time of the oldest reservation whose job is not known yet,
+/// if there is one. Reservations that were resolved later keep their records: without these, a job of theirs
+/// could be taken for the job of the oldest one.
 fn prunable_before(time: Timestamp, oldest: Option<Timestamp>) -> Timestamp {
     oldest.map_or(time, |oldest| time.min(before(oldest, RIVALS_WITHIN)))
 }

@@ -33,8 +33,8 @@ pub(super) fn public_id(upstream_id: &Arc<str>, reservation: ReservationId) -> A
 /// ledger gets the same calls for the id of another key's job as for an unknown id.
 ///
 /// # Errors
-/// Fails if the ledger cannot be used, and if no job is found although this gate had a confirmation to write when
-/// it was asked, which may be that of the job.
+/// Fails if the cache has no such job and the ledger cannot be used, or does not have it while this gate has
+/// a confirmation to write, which may be that of the job.
 pub(crate) async fn own_job(
     billing: &Billing,
     key: &str,

@@ -15,8 +15,8 @@ pub(crate) struct Reservation {
     /// The client key whose limits the reservation counts against.
     pub(super) key: Arc<Key>,
     pub(super) created: Timestamp,
-    /// How much of each limit of the key, and then of its group, is used, this reservation included; empty
-    /// if the ledger has not reported it.
+    /// The used amount of each limit of the key, and then of its group, this reservation included; empty if
+    /// the ledger has not reported it.
     pub(super) used: Box<[u64]>,
     /// The time of the reservation, by [`Clock::running`].
     made: Duration,
@@ -62,13 +62,13 @@ impl Reservation {
         &self.draft.charge
     }
 
-    /// Returns how much of each limit of the key and its group was used when the reservation was made, and
-    /// the time of the reservation. The amounts are moved out of the guard: a second call returns none.
+    /// Returns the used amount of each limit of the key and its group, the reservation included, and the
+    /// time of the reservation. The amounts are moved out of the guard: a second call returns no amounts.
     pub(crate) fn take_used(&mut self) -> (Box<[u64]>, Timestamp) {
         (std::mem::take(&mut self.used), self.created)
     }
 
-    /// Marks the reservation as resolved, or as recorded as unknown: dropping the guard then does nothing.
+    /// Closes the guard: dropping it then no longer marks the reservation as unknown.
     pub(super) fn close(&mut self) {
         self.is_open = false;
     }

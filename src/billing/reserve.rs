@@ -44,7 +44,7 @@ pub(crate) struct ReserveRequest<'a> {
     /// becomes unknown.
     pub(crate) channel: &'a LiveChannel,
     pub(crate) prompt: PromptDigest,
-    /// The job that a remix is made from.
+    /// The public id of the job that a remix is made from; `None` if the request is no remix.
     pub(crate) remix_of: Option<Arc<str>>,
     pub(crate) claim: Option<Claim>,
     /// The time after the reservation when the job is first polled, if no client asks for it before.
@@ -66,8 +66,8 @@ pub(crate) enum ReserveOutcome {
 }
 
 impl Billing {
-    /// Makes the billing service of a gate, which writes to `ledger` and counts in `metrics`. The limits
-    /// are those of the configuration in force in `runtime`.
+    /// Makes the billing service of a gate, which writes to `ledger` and counts in `metrics`. A charge that
+    /// is corrected or reserved again is subject to the limits in force in `runtime`.
     pub(crate) fn new(
         ledger: Arc<dyn Ledger>,
         metrics: Arc<Metrics>,
@@ -94,7 +94,7 @@ impl Billing {
     }
 
     /// Starts a write to the ledger in a task, and returns the task's handle. Dropping the handle does not
-    /// stop the write. A gate that stops waits for the write, within the time of [`flush`](Self::flush).
+    /// stop the write. When the gate stops, [`flush`](Self::flush) waits for the write.
     pub(crate) fn spawn_write<T: Send + 'static>(
         &self,
         write: impl Future<Output = T> + Send + 'static,
@@ -285,8 +285,8 @@ impl Billing {
         }
     }
 
-    /// Returns whether a reservation has got a job, but its confirmation is still to be written: it must not be
-    /// voided.
+    /// Returns whether a confirmation of the reservation `id` is still to be written to the ledger. The
+    /// reservation then has a job, and must not be voided.
     pub(super) fn is_being_confirmed(&self, id: ReservationId) -> bool {
         self.retries.has_confirmation(id)
     }

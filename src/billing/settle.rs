@@ -105,7 +105,7 @@ impl Billing {
         }
     }
 
-    /// Returns the cached entry of `job`: by now its id may be cached as that of another job.
+    /// Returns the cached entry of `job`; `None` if there is none, or if its id is cached for another job.
     fn entry_for(&self, job: &Job) -> Option<Arc<JobEntry>> {
         let entry = self.jobs.get(&job.id);
         entry.filter(|entry| entry.job.reservation == job.reservation)
@@ -116,10 +116,10 @@ impl Billing {
     /// job by reconciliation, and a new reservation is made for `job`.
     ///
     /// # Errors
-    /// Fails if the ledger cannot be used; while a confirmation of the reservation is to be written, whose outcome
-    /// must be known first: the ledger recognises a repetition only of the last call that confirmed or resolved a
-    /// reservation; and if the ledger does not have the job while any confirmation is to be written, which may be
-    /// that of the job.
+    /// Fails if the ledger cannot be used. Also fails in two cases in which a confirmation is still to be
+    /// written to it: if it is a confirmation of the reservation, since the ledger recognises a repetition
+    /// only of the last call that confirmed or resolved a reservation; and if the ledger does not have the
+    /// job, since the confirmation may be that of the job.
     async fn reservation_of(
         &self,
         job: &Job,
@@ -202,8 +202,8 @@ impl Billing {
     }
 }
 
-/// Returns whether `recorded`, the record of a job with the upstream id of `job`, is that of `job`: its reservation
-/// is the one that `job` names, or was made later for the same key. The channel may have used the id before.
+/// Returns whether `recorded`, which has the upstream id of `job`, is the record of `job`: its reservation
+/// is that of `job`, or is no older and for the same key and address. A channel may use an id again.
 fn is_same_job(recorded: &Job, job: &Job) -> bool {
     let is_later = || {
         let [was, is] = [job, recorded].map(|job| (&job.charge.payer.key, &job.address));

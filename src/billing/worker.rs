@@ -36,8 +36,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// The background worker of a gate: polls jobs to their end, reconciles unknown outcomes with channels'
-/// lists, and prunes old entries. Each gate has one worker. Leases in the ledger ensure that each task is
-/// done by only one of the gates that share the ledger.
+/// lists, and prunes old entries. Each gate has one worker. Leases in the ledger ensure that each of these
+/// tasks is done by only one of the gates that share the ledger.
 pub(crate) struct Worker {
     billing: Billing,
     client: Arc<UpstreamClient>,
@@ -168,9 +168,9 @@ impl Worker {
         }
     }
 
-    /// Expires the reservations and jobs of channels that are no longer configured or are switched off,
-    /// since nobody can be asked about them. After `jobs.expire_after`, an unknown reservation is voided,
-    /// and a job stays charged.
+    /// Expires the reservations and jobs of channels that are switched off or that this process does not
+    /// know, since nobody can be asked about them. After `jobs.expire_after`, an unknown reservation is
+    /// voided, and a job stays charged.
     async fn expire_removed_channels(&self) -> Result<(), Unavailable> {
         let (billing, ledger) = (&self.billing, self.billing.ledger());
         let snapshot = self.runtime.snapshot();
@@ -241,8 +241,8 @@ impl Worker {
         }
     }
 
-    /// Logs a warning for each channel that was removed between the configurations `before` and `now` and
-    /// still has unfinished jobs.
+    /// Logs a warning for each channel of `before` that is removed in `now`, or of which an address is
+    /// removed, if the channel still has unfinished jobs.
     async fn warn_of_removed(&self, before: &Snapshot, now: &Snapshot) {
         let was_there = |name: &Arc<str>| {
             let before = before.channels.get(name);

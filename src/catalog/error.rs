@@ -16,7 +16,7 @@ pub enum CatalogError {
     /// An entry that occurs twice.
     #[error("`{0}` stands here twice: remove one")]
     Twice(String),
-    /// An empty list where one entry is required.
+    /// An empty list where at least one entry is required.
     #[error("no {0} on offer: name at least one")]
     Empty(&'static str),
     /// A model whose longest duration in its most expensive size costs more than

@@ -11,7 +11,7 @@ use crate::money::{Amount, Multiplier, PricePerSecond};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceList(Arc<str>);
 
-/// The terms by which the cost of a job to the channel's account is computed.
+/// The terms for computing what the account at a channel pays for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurchaseTerms {
     /// The account pays the list cost times this factor.
@@ -21,8 +21,8 @@ pub enum PurchaseTerms {
 }
 
 impl PurchaseTerms {
-    /// Computes the cost to the channel's account of `seconds` of video in `size`, given the list cost
-    /// `list`; `None` beyond [`Amount::MAX`] or if the size has no price.
+    /// Computes what the account at the channel pays for `seconds` of video in `size` whose list cost is
+    /// `list`; `None` if that is not a valid [`Amount`] or the size has no price.
     pub fn cost(&self, list: Amount, size: &str, seconds: u32) -> Option<Amount> {
         match self {
             Self::Factor(factor) => factor.apply(list),
@@ -51,9 +51,9 @@ impl PurchaseTerms {
 /// The cost of a request: at list price, and as billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    /// Price × seconds, in USD.
+    /// The list cost: list price × seconds, in USD.
     pub list: Amount,
-    /// List × multiplier, in the group's currency.
+    /// The billed cost: list cost × multiplier, in the group's currency.
     pub billed: Amount,
 }
 

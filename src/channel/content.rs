@@ -126,8 +126,8 @@ impl ContentUrl {
     /// Resolves `location`, a redirect's `Location`, against the URL `from` of the server that sent it.
     ///
     /// # Errors
-    /// If the URL is not valid, the `content_hosts` of `channel` do not cover its host and port, or `channel`
-    /// uses TLS and the URL does not.
+    /// If `location` is neither an absolute path nor a valid `http(s)` URL, or has a user; if `channel` uses
+    /// TLS and the target does not; or if `content_hosts` do not cover the target's host and port.
     pub fn resolve(
         location: &str,
         from: &ServerUrl,
@@ -154,8 +154,8 @@ impl ContentUrl {
     }
 }
 
-/// Splits a URL reference into its server, and its path with the query; `None` where it is not valid. For an
-/// absolute path, the server is that of `from`.
+/// Splits `location` into a server, and a path with the query. `None` if it is neither an absolute path (its
+/// server is that of `from`) nor a valid `http(s)` URL (with or without the scheme), or if it has a user.
 fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     let location = location.split('#').next()?;
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
@@ -206,7 +206,7 @@ fn split(location: &str, from: &ServerUrl) -> Option<(ServerUrl, String)> {
     Some((server, format!("{slash}{path}")))
 }
 
-/// Returns whether an address is public: not of this machine, of its network or of its provider's networks.
+/// Returns whether an address is public: not loopback, private, link-local, of carrier-grade NAT or reserved.
 /// Servers at addresses that are not public often trust everybody who can reach them.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {

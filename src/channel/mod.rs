@@ -43,7 +43,7 @@ pub struct Channel {
     pub http2: Http2,
     /// The trust roots of a private channel, in DER; if there are none, the system's are used.
     pub ca: Vec<Vec<u8>>,
-    /// The client certificate for mutual TLS, if the channel asks for one.
+    /// The client certificate for mutual TLS, if one is configured.
     pub client_cert: Option<TlsIdentity>,
     /// The egress proxy for all connections to the channel and to its content hosts.
     pub proxy: Option<EgressProxy>,
@@ -60,7 +60,7 @@ pub struct Channel {
     pub min_download_rate: u64,
     /// The channel's dialect of the API.
     pub dialect: Dialect,
-    /// The hosts to which the channel may redirect for a video.
+    /// The hosts to which the channel may redirect the gate for a video's bytes.
     pub content_hosts: Vec<ContentHost>,
     /// The channel's tier. A channel gets only the creates that no channel of a lower tier can take.
     pub tier: u32,
@@ -80,8 +80,8 @@ pub struct Channel {
     pub probe: Option<Probe>,
 }
 
-/// The maximum time to wait for an answer after a write to a channel has failed, to close a connection, and
-/// to discard the body of an answer that is not needed.
+/// The maximum time of each of these waits: for an answer after a write to a channel has failed, for the
+/// closing of a connection, and for the end of an answer's body that is discarded.
 pub const EARLY_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Channel {
@@ -97,8 +97,8 @@ impl Channel {
     }
 
     /// Returns the maximum time from the moment when the gate begins to send the last bytes of a create until
-    /// it has the whole answer or gives up. No task handles a create that is pending for longer. Each wait in
-    /// this time has a total deadline, in `upstream/exchange.rs`.
+    /// it has the whole answer or gives up. After that, no task waits for the answer. Each wait in this time
+    /// has a total deadline, in `upstream/exchange.rs`.
     pub fn create_timeout(&self) -> Duration {
         let last_bytes = self.read_timeout;
         let rest_of_answer = self.read_timeout;

@@ -13,7 +13,7 @@ pub struct EgressProxy {
     pub host: String,
     /// The port, which the URL must name: there is no default.
     pub port: u16,
-    /// The value of `Proxy-Authorization`, if the URL has a user and a password.
+    /// The value of `Proxy-Authorization`, if the URL has a user, with or without a password.
     pub authorization: Option<Secret>,
 }
 
@@ -43,7 +43,7 @@ pub enum ParseProxyError {
 }
 
 impl EgressProxy {
-    /// Parses `http://[USER:PASSWORD@]HOST:PORT`.
+    /// Parses `http://[USER[:PASSWORD]@]HOST:PORT[/]`.
     pub fn parse(url: &str) -> Result<Self, ParseProxyError> {
         let (scheme, rest) = url.split_once("://").ok_or(ParseProxyError::Scheme)?;
         if !scheme.eq_ignore_ascii_case("http") {

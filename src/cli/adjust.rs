@@ -1,4 +1,4 @@
-//! `tollgate void` and `tollgate credit`: record reductions of a bill, while gates run.
+//! `tollgate void` and `tollgate credit`: record adjustments of a bill, also while gates run.
 
 use std::path::Path;
 use std::process::ExitCode;

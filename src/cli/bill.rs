@@ -1,4 +1,4 @@
-//! `tollgate bill`: prints the bill of a month, while gates run.
+//! `tollgate bill`: prints the bill of a month, also while gates run.
 
 use std::io::{self, Write as _};
 use std::path::Path;

@@ -57,7 +57,7 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
 }
 
 /// Returns the problems that would prevent a gate from starting on this machine: those of the certificate,
-/// the SQLite file and the addresses.
+/// the SQLite file and the addresses. Prints a warning for each certificate that is not valid now.
 fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     match config.listen.tls.as_ref().map(server::read_identity) {

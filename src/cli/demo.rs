@@ -72,8 +72,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
     })
 }
 
-/// Reads the configuration. If the variable of the mock channel's credential is not set, the default is
-/// used.
+/// Reads the configuration. If the environment variable of the mock channel's credential is not set, the
+/// credential is [`CREDENTIAL`].
 fn load(path: &Path) -> Loaded {
     load_with(path, &|name| std::env::var(name).ok())
 }
@@ -85,7 +85,7 @@ fn load_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     })
 }
 
-/// Returns the mock channel's credential: `set`, or the default.
+/// Returns the mock channel's credential: `set`, or [`CREDENTIAL`] if that is `None`.
 fn credential(set: Option<String>) -> String {
     set.unwrap_or_else(|| CREDENTIAL.to_owned())
 }

@@ -41,8 +41,8 @@ pub(super) fn set(format: LogFormat) {
     }));
 }
 
-/// Formats the reason why the process ends: as text, or as a log line if the log is JSON. It does not
-/// depend on the log's level.
+/// Formats the message of a panic, or the reason why the process ends: as text, or as a log line if the log
+/// is JSON. The log's level cannot suppress it.
 pub(super) fn last_words(problem: &str) -> String {
     if !is_json() {
         return problem.to_owned();
@@ -153,7 +153,7 @@ pub(super) fn append_quoted(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
 }
 
-/// Appends what a value displays as a JSON string.
+/// Appends the text that a value's `Display` writes, as a JSON string.
 fn append_displayed(line: &mut Vec<u8>, value: impl fmt::Display) -> fmt::Result {
     line.push(b'"');
     write!(JsonText(line), "{value}")?;
@@ -171,7 +171,7 @@ impl fmt::Write for PlainText<'_> {
     }
 }
 
-/// A writer that escapes text as within a JSON string.
+/// A writer that appends text with the escapes of a JSON string, without quotation marks.
 struct JsonText<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for JsonText<'_> {
@@ -181,7 +181,7 @@ impl fmt::Write for JsonText<'_> {
     }
 }
 
-/// Appends a text as within a JSON string.
+/// Appends a text with the escapes of a JSON string, without quotation marks.
 fn append_escaped(line: &mut Vec<u8>, text: &str) {
     // The loop has no early exit, so that the compiler can check many bytes at once.
     let escaped = |is: bool, b: u8| is | (b < b' ') | (b == b'"') | (b == b'\\');
@@ -215,7 +215,7 @@ impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
     }
 }
 
-/// Quotes what was written from `start` on, if a value has to be quoted.
+/// Quotes the value that was written from `start` on, if it needs quotes (see [`TextPairs`]).
 pub(super) fn quote_from(line: &mut Vec<u8>, start: usize) {
     // The loop has no early exit, so that the compiler can check many bytes at once.
     let odd = |is: bool, b: &u8| {

@@ -1,7 +1,7 @@
 //! The process's logger, with a rate limit for the lines of libraries.
 //!
 //! Pingora logs each connection that it cannot accept and each TLS handshake that fails, at a level that
-//! operators must see: anybody who can connect could fill the disk.
+//! operators must see. Without the limit, anybody who can connect could fill the disk.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -15,7 +15,7 @@ use super::log_queue::Queue;
 use super::{log_format, log_request};
 use crate::access_log::{Line, TARGET, set_writer};
 
-/// The time within which a place in a library writes one line at most.
+/// The time within which a place in a library's code can write at most one line.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The logger of this process; not set before [`Limited::install`].
@@ -85,7 +85,7 @@ impl Limited {
         }
     }
 
-    /// Writes the line of a record. A record that cannot be formatted has no line.
+    /// Writes the line of a record. Drops a record that cannot be formatted.
     fn write(&self, record: &Record<'_>) {
         let mut line = Vec::with_capacity(256);
         if log_format::append(&mut line, record).is_ok() {

@@ -15,8 +15,8 @@ const KEPT_BYTES: usize = 1024 * 1024;
 const HALF: usize = WAITING / 2;
 
 /// The maximum pause after a write, in which further lines gather. Waking the thread costs more than adding a
-/// line, since it interrupts other threads: a wake-up for each line cost half as much as a small create, and
-/// one each 5 ms still costs 3 % of one.
+/// line, since it interrupts other threads. A wake-up for each line cost half as much as a small create; a
+/// wake-up every 5 ms still costs 3 % of a create.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The maximum time that a process that ends waits for its queued lines to be written.
@@ -74,9 +74,9 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Adds the line, with its line feed, that `append` appends to the text of the lines before it. Drops and
-    /// counts the line if the queue is full, and never waits for the output. The queue is locked meanwhile,
-    /// so `append` must be quick and must not log.
+    /// Adds a line to the queue: `append` appends it, with its line feed, to the text of the queued lines.
+    /// Drops and counts the line if the queue is full, and never waits for the output. The queue is locked
+    /// while `append` runs, so `append` must be quick and must not log.
     pub(super) fn push(&self, append: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         if state.lines == WAITING {
@@ -152,8 +152,8 @@ impl Queue {
     }
 }
 
-/// Writes lines, whole ones up to [`AT_ONCE`] with one call. Returns the number of lines that an error of the
-/// output has lost.
+/// Writes lines to `out`, with calls of whole lines and at most [`AT_ONCE`] bytes. Longer lines are split.
+/// Returns the number of lines that were lost by errors of the output.
 fn write_lines(out: &mut impl Write, mut lines: &[u8]) -> u64 {
     let mut lost = 0;
     while !lines.is_empty() {

@@ -1,4 +1,4 @@
-//! Formats the lines of requests.
+//! Formats the log lines of client requests.
 //!
 //! With `log.requests: all` each request has a line, and writing it takes part of the request's CPU time. So
 //! the values do not pass through the interface of the crate `log`. This code is small, because most of it is
@@ -21,8 +21,8 @@ const AFTER_TIME_JSON: &[u8] =
 /// What stands between the time and the message of each line of text.
 const AFTER_TIME_TEXT: &[u8] = b" INFO  tollgate::request] ";
 
-/// Appends the line of a request, with its line feed. It is the line that
-/// [`append`](super::log_format::append) makes of the record of the same request.
+/// Appends the log line of a request, with its line feed. The line is the same as the one that
+/// [`append`](super::log_format::append) makes of the record of the request in the crate `log`.
 pub(super) fn append(text: &mut Vec<u8>, request: &Line<'_>) {
     append_as(is_json(), text, clock::now(), request);
     text.push(b'\n');
@@ -66,7 +66,7 @@ impl LineWriter<'_> {
         self.text.extend_from_slice(&digits[zeros..]);
     }
 
-    /// Appends a quotation mark if the line is JSON. Used around values that have none in a line of text.
+    /// Appends a quotation mark if the line is JSON, for values that a line of text never quotes.
     fn quote(&mut self) {
         if self.is_json {
             self.text.push(b'"');

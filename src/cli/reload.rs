@@ -14,7 +14,7 @@ use crate::config::{self, Admin, Config, ConfigChange, LedgerUrl, Listen, Loaded
 use crate::gate::Gate;
 use crate::server::{self, CertificateError, ServerCertificate};
 
-/// The settings of a configuration that take effect only at the start of the process.
+/// The parts of a configuration with settings that take effect only at the start of the process.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct StartupSettings {
     listen: Listen,

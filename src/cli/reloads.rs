@@ -84,11 +84,11 @@ fn to_json(load: &ConfigLoad) -> serde_json::Value {
     })
 }
 
-/// The maximum time for which the recording of a load (a start or reload) in the ledger is retried.
-/// [`MAX_WAITING`] is the maximum number of loads that wait for a retry.
+/// The maximum time for which a failed write of a configuration load (a start or reload) to the ledger is
+/// retried. [`MAX_WAITING`] is the maximum number of such writes that are being retried.
 const KEEP_WITHIN: Duration = Duration::from_secs(600);
 const MAX_WAITING: usize = 32;
-/// The first and the longest pause between two attempts.
+/// The first and the longest pause before another attempt to write.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Records the start of the gate and the hash of its configuration in the ledger, in the background.
@@ -109,16 +109,16 @@ pub(super) fn keep_reload(gate: &Gate, change: &ConfigChange) {
     );
 }
 
-/// The number of loads that could not be recorded at the first attempt, and are being retried.
+/// The number of configuration loads whose write to the ledger has failed, and is being retried.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Returns the number of loads whose recording failed at first, and is being retried.
+/// Returns the number of configuration loads whose write to the ledger has failed, and is being retried.
 pub(super) fn waiting() -> usize {
     WAITING.load(Ordering::Relaxed)
 }
 
-/// Records a load in the ledger in the background, with retries. The caller does not wait for the ledger,
-/// because a reload does not depend on the record, and the log has the load too.
+/// Records a load of the configuration in the ledger in the background, with retries. The caller does not
+/// wait for the ledger, because a reload does not depend on the record, and the log has the load too.
 fn keep(
     gate: &Gate,
     event: LoadEvent,
@@ -173,7 +173,7 @@ fn keep(
     });
 }
 
-/// Logs that a load is not recorded, because too many loads wait for the ledger.
+/// Logs that a load of the configuration is not recorded, because too many writes of loads are being retried.
 fn log_not_kept(load: &ConfigLoad) {
     let changes = &load.changes;
     log::warn!("not kept in the ledger, which is away: configuration {changes}");

@@ -254,7 +254,7 @@ impl Signals {
     }
 }
 
-/// The maximum time of a stop beyond the configured times: to write pending charges and close the ledger.
+/// The maximum time of a stop beyond the configured times: to end writes to the ledger and to close it.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 
 /// The maximum time to flush background writes to the ledger.

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The metadata that distinguish two states of a file or folder: its times, length, inode and device.
-/// `None` if there is no such file.
+/// `None` if they cannot be read, as for a file that does not exist.
 type Stamp = Option<[u64; 7]>;
 
 /// The states of a configuration's files at one time.
@@ -39,10 +39,10 @@ fn stamp(path: &Path) -> Stamp {
 /// The state for deciding that files have changed and are no longer being written. Reads no files itself.
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
-    /// The states of the files when they were last read; `None` if they are not known, as after a reload that
-    /// did not check them.
+    /// The states of the files when they were last read; `None` if they are not known.
     read: Option<Stamps>,
-    /// The states at the last check, if they differed from those at the last reading.
+    /// The states with which the next check is compared: those at the last check or after the last reading.
+    /// `None` if the last check found no change, or if there was no check yet.
     changed: Option<Stamps>,
 }
 

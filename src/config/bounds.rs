@@ -12,12 +12,12 @@ const MIB: usize = 1 << 20;
 
 /// The bounds of requests, connections and the process.
 ///
-/// Each is at least 1. Sizes are at most 1 TiB, durations at most 24 hours.
+/// Each number is at least 1, numbers of bytes are at most 1 TiB, and durations are from 1 ms to 24 hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// The maximum length of a create body, in bytes.
     pub body_bytes: u64,
-    /// The maximum length of a request's head, in bytes. Its target is at most 32 KiB in any case.
+    /// The maximum length of a request's head, in bytes. The path and query are at most 32 KiB in any case.
     pub head_bytes: usize,
     /// The maximum number of header fields of a request.
     pub headers: usize,
@@ -30,7 +30,7 @@ pub struct Bounds {
     /// The maximum time for which a client may pause in sending a request that it has begun, or in receiving
     /// the answer.
     pub read_timeout: Duration,
-    /// The maximum duration of an upload, from its first bytes or the gate's first wait for them to its end.
+    /// The maximum duration of an upload. It begins with the first bytes, or with the first wait for them.
     pub upload_timeout: Duration,
     /// The time since its last request after which an idle client connection is closed.
     pub keepalive_timeout: Duration,
@@ -39,7 +39,7 @@ pub struct Bounds {
     /// The maximum number of concurrent uploads of create bodies: this many large ones, and as many again
     /// whose heads declare at most 64 KiB. A body that arrives with its head does not count.
     pub concurrent_uploads: usize,
-    /// The maximum number of concurrent uploads of one key.
+    /// The maximum number of concurrent uploads of one key: this many large ones, and as many up to 64 KiB.
     pub uploads_per_key: usize,
     /// The minimum rate at which a client must send a create body, in bytes per second.
     pub upload_rate: u64,
@@ -55,12 +55,12 @@ pub struct Bounds {
     /// The maximum length of a channel's answer to a create or poll that is read to find the job, in bytes. A
     /// page of the channel's list, which is not kept in memory, may have 64 times that.
     pub answer_bytes: usize,
-    /// The maximum time for which running requests may continue after the program was asked to stop.
+    /// The maximum time for which running requests may continue once a stopping gate accepts no new ones.
     pub shutdown_timeout: Duration,
 }
 
-/// Returns the default of `uploads_per_key`: a quarter of `concurrent_uploads`, at least 1. So a single
-/// key cannot use them all.
+/// Returns the default of `uploads_per_key`: a quarter of `concurrent_uploads`, so that a single key cannot
+/// take all uploads, but at least 1.
 fn share(concurrent_uploads: usize) -> usize {
     (concurrent_uploads / 4).max(1)
 }

@@ -56,7 +56,7 @@ pub struct ConfigChange {
     pub channels_removed: Names,
     /// Channels that changed in any way, including their credentials.
     pub channels_changed: Names,
-    /// The names of other sections of the file that changed.
+    /// The names of the changed sections of the file that have no field of their own here.
     pub settings: Vec<&'static str>,
 }
 
@@ -243,8 +243,8 @@ fn channels(config: &Config) -> BTreeMap<Arc<str>, &Channel> {
         .collect()
 }
 
-/// Returns the names of the sections that differ, of those without fields of their own in
-/// [`ConfigChange`].
+/// Returns the names of the file's sections that differ. Sections that have fields of their own in
+/// [`ConfigChange`], such as the channels, are left out.
 fn settings(before: &Config, now: &Config) -> Vec<&'static str> {
     // Destructured, so that a new field must be handled here.
     let Config {

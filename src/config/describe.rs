@@ -1,4 +1,4 @@
-//! Describes the configuration in force for operators. **The description contains no secret**: no
+//! Describes to operators the configuration in force. **The description contains no secret**: no
 //! credential, token, digest or URL of a database.
 
 use std::collections::BTreeMap;
@@ -330,7 +330,7 @@ fn of_bounds(bounds: &Bounds) -> Value {
     })
 }
 
-/// Groups limits by their measure: an object with one list of texts for each measure's name.
+/// Returns a JSON object with a list of limits, as texts, for the name of each measure.
 fn of_limits(limits: &[Limit]) -> Value {
     let mut all = Map::new();
     for limit in limits {

@@ -18,7 +18,7 @@ pub struct Error {
 /// A problem of a configuration. Never contains the text of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The path of the file that has the problem, as it was given to the program.
+    /// The path of the file that has the problem: the configuration file, or a file of client keys.
     pub file: Arc<str>,
     /// The line, counted from 1; 0 for a problem of the file as a whole.
     pub line: u64,
@@ -26,7 +26,7 @@ pub struct Problem {
     pub column: u64,
     /// The description of the problem.
     pub message: String,
-    /// The advice how to correct the problem; `None` if the message contains it.
+    /// The advice on how to correct the problem; `None` if the message suffices.
     pub hint: Option<String>,
 }
 

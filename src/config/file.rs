@@ -215,7 +215,7 @@ pub(super) struct Jobs {
     pub keep_days: Option<Text>,
 }
 
-/// A mapping whose keys are names that the user chooses, in the order of the file.
+/// A YAML mapping whose keys are not fixed by the file's format, in the order of the file.
 pub(super) struct Entries<V>(pub Vec<(Text, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {

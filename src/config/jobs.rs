@@ -11,14 +11,14 @@ use super::scalar::{count, duration, parsed, parsed_or};
 pub struct Jobs {
     /// Whether jobs that failed or were cancelled are charged.
     pub charge_failed_jobs: bool,
-    /// The time after a job's creation, or after a client's last poll of it, when the gate itself polls it.
+    /// The minimum time from a job's creation or last poll until the gate itself polls the job.
     pub poll_after: Duration,
     /// The maximum number of polls per second that the gate itself sends for the jobs of one channel.
     pub polls_per_second: u32,
     /// The age at which the gate stops following a job. A job whose end was not seen by then stays charged.
     pub expire_after: Duration,
-    /// The time within which a channel must list a job whose create got no answer. A job that is not listed
-    /// by then counts as not created. Also the maximum time from a reservation to the end of its request.
+    /// The time within which a channel must list the job of an unanswered create. After it, an unlisted job
+    /// counts as not created. Also the maximum time from a reservation until its create's last bytes leave.
     pub unknown_grace: Duration,
     /// The time for which an idempotency key stays bound to its request.
     pub idempotency_for: Duration,

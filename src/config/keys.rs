@@ -78,7 +78,7 @@ pub(super) struct Keys<'a> {
     channels: &'a Entries<file::Channel>,
     groups: &'a Groups,
     names: HashMap<String, String>,
-    /// For each digest, its place in the files and the place of its key's name.
+    /// The place of each digest in the files, and the place of the name of the digest's key.
     places: HashMap<KeyDigest, [String; 2]>,
     keys: BTreeMap<Arc<str>, Arc<Key>>,
     digests: HashMap<KeyDigest, KeyEntry>,
@@ -102,7 +102,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Checks and adds a key of the current file of `problems`, and reports there what is wrong with it.
+    /// Checks and adds a key from the current file of `problems`, and reports to `problems` what is wrong.
     pub fn add(&mut self, file: &file::Key, problems: &mut Problems) {
         let name = parsed(&file.name, name, problems);
         let place = problems.place(file.name.referenced);
@@ -147,7 +147,7 @@ impl<'a> Keys<'a> {
         self.keys.insert(key.name.clone(), key);
     }
 
-    /// Returns the keys by name, and the key of each digest. A key for which a problem was reported is
+    /// Returns the keys by name, and the key and validity of each digest. A key that could not be built is
     /// missing.
     pub fn finish(self) -> (BTreeMap<Arc<str>, Arc<Key>>, HashMap<KeyDigest, KeyEntry>) {
         (self.keys, self.digests)
@@ -225,9 +225,9 @@ impl<'a> Keys<'a> {
         Err(problems.report_hint(text.referenced, message, hint))
     }
 
-    /// Returns the key's own list of channels; `None` if the file has none for it.
+    /// Returns the key's own list of channels; `None` if the key has no such list.
     ///
-    /// Reports a problem if the key or its group is restricted to channels of which none offers a model that
+    /// Reports a problem if such lists, of the key or its group, leave no channel that offers a model that
     /// the key may use.
     fn channels(
         &self,

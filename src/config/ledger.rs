@@ -19,7 +19,7 @@ pub enum LedgerUrl {
     Memory,
     /// The path of an SQLite file, which only one gate uses.
     Sqlite(PathBuf),
-    /// The URL of a PostgreSQL database, which several gates can share. The URL contains its password.
+    /// The URL of a PostgreSQL database, which several gates can share. The URL can contain a password.
     Postgres(Secret),
 }
 
@@ -29,8 +29,8 @@ const HINT: &str = "write `sqlite:tollgate.db`, `postgres://...`, { env: NAME } 
                     for what holds such a URL, or `memory`";
 
 impl LedgerUrl {
-    /// Builds the location from the file's key `ledger`. Without that key, it is the file `tollgate.db` in
-    /// the configuration's folder.
+    /// Builds the location from the file's setting `ledger`. Without that setting, the location is the SQLite
+    /// file `tollgate.db` in the configuration's folder.
     pub(super) fn build(
         file: &Option<Spanned<WordOr<Credential>>>,
         sources: Sources<'_>,

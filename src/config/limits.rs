@@ -27,7 +27,7 @@ pub(super) fn build(
     build_all(&windowed, file.in_flight.as_ref(), problems)
 }
 
-/// Builds the limits of a channel. A limit of cost is a problem unless the channel `has_purchase` prices.
+/// Builds the limits of a channel. A limit of cost is a problem unless the channel has a purchase price.
 pub(super) fn build_of_channel(
     file: Option<&file::ChannelLimits>,
     has_purchase: bool,
@@ -71,7 +71,7 @@ fn build_all(
     limits.into_iter().collect()
 }
 
-/// Adds to `limits` those of one measure from `entry`: one text, or a list of texts with different windows.
+/// Adds to `limits` the limits of one measure from `entry`: one text, or several with different windows.
 fn build_measure(
     measure: Measure,
     entry: &Option<Spanned<OneOrMany>>,

@@ -14,7 +14,7 @@ use super::sources::Sources;
 use crate::access_log::Network;
 use crate::key::Secret;
 
-/// The minimum length of the operators' token, in characters.
+/// The minimum length of the operators' token, in bytes.
 const MIN_TOKEN: usize = 16;
 
 /// The settings of the listener for clients.
@@ -29,8 +29,8 @@ pub struct Listen {
     pub h2c: bool,
     /// The networks of the proxies whose header `X-Forwarded-For` is trusted for a client's address.
     pub trusted_proxies: Vec<Network>,
-    /// The time after a request to stop for which the gate still accepts requests but reports that it is not
-    /// ready, so that load balancers can notice; zero by default.
+    /// The time for which the gate, once it was asked to stop, still accepts requests but reports that it is
+    /// not ready, so that load balancers can notice; zero by default.
     pub grace: Duration,
 }
 
@@ -48,8 +48,8 @@ pub struct Tls {
 pub struct Admin {
     /// The IP address and port to bind.
     pub address: SocketAddr,
-    /// Whether requests may reload the configuration and change channels even without a token on an address
-    /// that is not a loopback address.
+    /// Whether requests may reload the configuration and change channels. If a token is set, or the address
+    /// is a loopback address, they may in any case.
     pub control: bool,
     /// The token that a request must present, as a Bearer token or as the password of Basic
     /// credentials; `None` if no token is required.

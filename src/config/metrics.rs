@@ -7,7 +7,7 @@ use crate::metrics::CostLabels;
 /// The settings of the metrics: which labels the cost metrics have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetricsOptions {
-    /// The optional labels of the cost metrics. The event and the currency are always labels.
+    /// The optional labels of the cost metrics. The labels `event` and `currency` cannot be left out.
     pub cost_labels: CostLabels,
 }
 

@@ -5,8 +5,8 @@
 //! at least one video, and every model is offered by a channel.
 //!
 //! **Invariant**: an invalid configuration yields no [`Config`], but all its problems with file, line and
-//! column. (An error of form, such as an unknown key, is reported alone, since the text after it cannot be
-//! judged.) No problem and no `Debug` output contains a secret.
+//! column. (If a file has an error of syntax or structure, such as an unknown setting, only the first one is
+//! reported, since the rest cannot be judged.) Neither a problem nor a `Debug` output contains a secret.
 
 mod bounds;
 mod change;
@@ -81,7 +81,7 @@ pub struct Config {
     pub channels: Vec<Arc<Channel>>,
     /// The models on offer. For each, at least one channel offers it.
     pub catalog: Arc<Catalog>,
-    /// The form fields that a create may have besides `model`, `size` and `seconds`.
+    /// The names of the fields that a create's body may have besides `model`, `size` and `seconds`.
     /// `prompt` is among them.
     pub fields: BTreeSet<Arc<str>>,
     /// The groups by name.

@@ -18,7 +18,7 @@ use super::file::{self, Entries, Text};
 use super::scalar::{count, duration, name, parsed, parsed_or, within};
 use super::{limits, yaml};
 
-/// The maximum number of a tier. Tiers are numbered from 0.
+/// The highest number that a tier can have. Tiers are numbered from 0.
 const MAX_TIER: u32 = 1000;
 const MAX_WEIGHT: u32 = 1000;
 /// The default path of a probe. It requests one job of the list, a cheap request that all channels support.

@@ -43,7 +43,7 @@ impl Reload {
 /// The SHA-256 of the configuration file and of the files of keys and certificates that it names.
 ///
 /// No secret is hashed, because the hash would let somebody who knows the rest verify guesses of the secret.
-/// Left out are credentials, and a database URL in the text of the configuration file itself.
+/// So credentials, private keys, and a database URL in the configuration file itself are left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConfigHash([u8; 32]);
 

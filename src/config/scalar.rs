@@ -1,4 +1,4 @@
-//! Parses the sizes, durations, counts, names and addresses of the file.
+//! Parses the numbers of bytes, durations, counts, times, names and addresses of the file.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ pub(super) enum ScalarError {
     /// The text is not a whole number from the first value to the second, both included.
     #[error("write a whole number from {0} to {1}")]
     Range(u32, u32),
-    /// The number is zero, which is not a valid size, duration or count.
+    /// The number is zero, which is not a valid number of bytes, duration or count.
     #[error("zero would let nothing through: write at least 1")]
     Zero,
     /// The text is not an address `IP:PORT`.
@@ -43,7 +43,7 @@ pub(super) enum ScalarError {
     /// The text is not an RFC 3339 time: a date with a time of day and a zone.
     #[error("this is no time: write date, time and zone, such as 2026-12-31T18:00:00Z")]
     Time,
-    /// The text is not a name that can be a label: 1 to 64 letters, digits and `.-_`.
+    /// The text is not a name that can be a metric's label: 1 to 64 letters, digits and `.-_`.
     #[error("this is no name: write 1 to 64 letters, digits, dots, dashes and underscores")]
     Name,
 }

@@ -5,8 +5,8 @@ use serde_saphyr::{Error, NonFiniteFloatPolicy};
 
 use super::error::{Problems, Reported};
 
-/// Deserializes a YAML text. Reports only the first error of form, because the text after it may not mean
-/// what it seems to mean.
+/// Deserializes a YAML text. Reports only the first error of syntax or structure, because the text after it
+/// may not mean what it seems to mean.
 pub(super) fn read<T: DeserializeOwned>(
     text: &str,
     problems: &mut Problems,

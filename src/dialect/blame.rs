@@ -74,10 +74,10 @@ const ACCOUNT: &[&str] = &[
 impl Dialect {
     /// Returns the cause of a channel's error answer to a create, by the answer's status and body.
     ///
-    /// A channel that is the cause is ejected, and a client must not be able to cause that by the content of
-    /// its request. So a 4xx is blamed on the request unless its status or its error shows that the channel
-    /// is the cause. A 5xx is blamed on the request, too, if it is 501 or its error code is that of a content
-    /// filter.
+    /// A channel that is the cause may be ejected (get no creates for a while), and a client must not be able
+    /// to bring that about by the content of its request. So a 4xx is blamed on the request unless its status
+    /// or its error shows that the channel is the cause. A 5xx is blamed on the request, too, if it is 501 or
+    /// its error code is that of a content filter. An error code in `SPENT` is always blamed on the account.
     pub fn blame(&self, status: u16, body: &[u8]) -> Blame {
         let error = ApiError::read(body, self);
         let error = error.as_ref();

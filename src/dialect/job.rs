@@ -14,15 +14,15 @@ use crate::catalog::MAX_SECONDS;
 pub const MAX_ID: usize = super::pointers::MAX_TEXT;
 
 /// The value of [`JobAnswer::prompt`] for a listed prompt that is not valid Unicode. No prompt has this
-/// digest. The gate refuses such prompts, so a job with one was not created through the gate. (A job that is
-/// listed without a prompt may have been.)
+/// digest. The gate refuses such prompts, so a job that is listed with one was not created through the gate.
+/// (A job that is listed without any prompt may have been created through the gate.)
 pub const UNREADABLE_PROMPT: [u8; 32] = [0; 32];
 
 /// A job as a channel describes it. A member that the channel leaves out, or writes in a form that cannot
 /// be read, is `None`, and does not affect the other members.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct JobAnswer {
-    /// The channel's name for the job: any text that is not empty, or a whole number's digits.
+    /// The job's id at the channel: any text that is not empty, or a whole number's digits.
     pub id: Option<Arc<str>>,
     /// The job's status, translated from the channel's word.
     pub status: Option<Status>,
@@ -51,7 +51,7 @@ pub struct JobAnswer {
     /// The byte range of the status in the document, with its quotes, if clients get another word than the
     /// channel's; otherwise `None`.
     pub(crate) status_span: Option<Range<usize>>,
-    /// The byte ranges of the id in the document, with its quotes, under each of its names.
+    /// The byte ranges of the id in the document, with its quotes, in the members `id` and `task_id`.
     pub(crate) id_spans: [Option<Range<usize>>; 2],
     /// The byte range of the source in the document, with its quotes.
     pub(crate) source_span: Option<Range<usize>>,

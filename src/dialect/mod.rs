@@ -7,8 +7,8 @@
 //!
 //! Answers are read leniently (`reader.rs` says why), as a stream of members of which only the meaningful
 //! ones are kept: [`JobAnswer`] of one job, [`ListReader`] of a page of any length, [`ApiError`] of an
-//! error. What an answer proves is decided here as well, by [`Dialect::job_status`] and
-//! [`Dialect::proves_nothing_created`].
+//! error. What an answer proves is decided here as well, by [`Dialect::job_status`],
+//! [`Dialect::deletion`] and [`Dialect::proves_nothing_created`].
 //!
 //! Clients see the status words of [`Status::public_name`] and public ids: [`JobAnswer::rewritten`] replaces
 //! the channel's word and ids by these, and leaves all other bytes as they are.

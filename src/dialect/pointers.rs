@@ -135,7 +135,7 @@ pub(super) enum Value {
     Unreadable,
 }
 
-/// A listener of a reader that collects the values that the pointers name.
+/// A listener for the events of a reader. It collects the values that the pointers lead to.
 #[derive(Debug)]
 pub(super) struct Selection<'p> {
     pointers: &'p Pointers,

@@ -18,8 +18,8 @@ use memchr::memchr2;
 
 use super::text::{Piece, Text};
 
-/// The maximum length of a key, number or word that is read, in bytes. (The keys and words that matter have
-/// at most twenty.)
+/// The maximum length of a key, number or word that is read, in bytes. (The keys that matter have at most
+/// twenty-one.)
 const MAX_WORD: usize = 64;
 /// The maximum number of levels of objects and arrays that are read; deeper values are skipped.
 const MAX_DEPTH: u32 = 32;

@@ -167,7 +167,7 @@ pub struct StatusWords {
 /// The reason why a word cannot be added to a channel's status words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WordError {
-    /// The word is blank, longer than [`MAX_WORD`] bytes, or not of visible ASCII and spaces alone.
+    /// The word is blank, longer than [`MAX_WORD`] bytes, or not made of visible ASCII and spaces only.
     Unfit,
     /// The word has been added already, perhaps in another spelling.
     Repeated,

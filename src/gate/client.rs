@@ -1,4 +1,4 @@
-//! The client side of a request: the trait [`Client`] to read from and write to it, and waits for it.
+//! The client side of a request: the trait [`Client`], and functions that wait for what a client does.
 
 use std::future::Future;
 use std::time::Duration;
@@ -155,8 +155,8 @@ pub(super) async fn gone(session: &mut ServerSession) -> Box<pingora::Error> {
     }
 }
 
-/// Returns whether the client may still read in spite of `error`, the error of an idle read. It may if it has
-/// sent more than its request, or has closed its half of the connection without TLS's `close_notify`.
+/// Returns whether the client may still be there to read the answer in spite of `error`, the error of an idle
+/// read: if it has sent more than its request, or closed its half of the connection without `close_notify`.
 fn is_there(error: &pingora::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<std::io::Error>();
     let ended = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof);

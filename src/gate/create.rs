@@ -1,7 +1,7 @@
-//! Handles a create or remix: inspects the body, decides and forwards while the body streams.
+//! Handles a create or remix: inspects and forwards the body while it streams, and decides about the request.
 //!
 //! In order: [`handle`] judges the head; [`CreateRequest::run`] reads ahead, chooses a channel and streams;
-//! [`CreateEnd`] has the ledger decide, sends the last bytes and processes the answer.
+//! [`CreateEnd`] has the ledger reserve the cost, sends the last bytes and processes the answer.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::runtime::Snapshot;
 use crate::upstream::{Attempts, ChannelChoice, Declined, Exchange, Framing};
 use crate::upstream::{LiveChannel, Sending, Trial, full, headers};
 
-/// The maximum number of bytes that are read without waiting before the safe ones are forwarded.
+/// The number of held-back bytes at which the gate stops reading without waiting, and forwards what it may.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
 
 /// The state of a create or remix while its body streams.
@@ -248,7 +248,7 @@ impl CreateRequest<'_> {
     }
 
     /// Asks the ledger, before the whole body is read or a channel is touched, whether the request is within
-    /// the limits, or its idempotency key has an answer. Only a hint: the reservation decides.
+    /// the limits, or its idempotency key has an answer. The result is a hint: the reservation decides later.
     async fn precheck(&self, permit: Option<&Permit>) -> Result<Precheck, RequestError> {
         if self.idempotency.was_answered().await? {
             // The repetition of a request does not count against a limit.
@@ -266,7 +266,7 @@ impl CreateRequest<'_> {
         }
     }
 
-    /// Returns the permit for model, size and seconds; `None` while one is not known, or if one is refused.
+    /// Returns the permit for model, size and seconds; `None` while any of them is unknown or refused.
     fn permit_so_far(&self, upload: &Upload<'_>) -> Option<Permit> {
         let asked = upload.inspector.asked();
         asked.model.and(asked.size).and(asked.seconds)?;
@@ -313,7 +313,7 @@ impl CreateRequest<'_> {
     }
 
     /// Returns the reason why the request would exceed the limits of `channel`; `None` if it would not, or
-    /// without a permit. Only a hint: the reservation decides.
+    /// without a permit. The result is a hint: the reservation decides later.
     async fn is_full(
         &self,
         channel: &LiveChannel,
@@ -329,7 +329,7 @@ impl CreateRequest<'_> {
         Ok(reached.map(|reached| full(channel, &reached, now)))
     }
 
-    /// Opens an exchange with `channel`; `None` if the channel cannot be reached, which has been counted.
+    /// Opens an exchange with `channel`. Counts a failure to reach the channel, and then returns `None`.
     /// For the `last` candidate, the headers to pass are moved out of `self`; the others get a copy.
     async fn connect(
         &mut self,
@@ -347,7 +347,7 @@ impl CreateRequest<'_> {
         opened.ok()
     }
 
-    /// Forwards the bytes of the body as soon as they are safe, until the body has ended.
+    /// Forwards the bytes of the body as soon as the inspector lets them pass, until the body has ended.
     async fn stream(
         &self,
         upload: &mut Upload<'_>,

@@ -1,5 +1,5 @@
 //! Ends a create: reserves the cost, sends the last bytes, and derives the charge and the response from the
-//! channel's answer. Or breaks the create off before its end.
+//! channel's answer; or breaks the create off before it is complete.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -216,8 +216,8 @@ static RATE_LIMITS: [HeaderName; 9] = [
 pub(super) struct RateLimitValues([Option<HeaderValue>; RATE_LIMITS.len()]);
 
 impl RateLimitValues {
-    /// Adds the values of a limit. All values share the memory of `buffer`, since each response to a create
-    /// has them.
+    /// Adds the header values of a limit. They share the memory of `buffer`, which saves allocations for each
+    /// response to a create.
     pub(super) fn add(&mut self, told: &RateLimit, buffer: &mut BytesMut) {
         let first = match told.limit.measure {
             Measure::Requests => 0,
@@ -269,7 +269,7 @@ impl RateLimitValues {
     }
 }
 
-/// The maximum number of headers of a response to a create without CORS.
+/// The maximum number of headers of a response to a create, apart from those of CORS.
 const MAX_HEADERS: usize = 18;
 
 /// A map of rate limit headers without their values. To copy it takes half as long as to make such a map, for
@@ -280,6 +280,6 @@ struct Template {
     places: Vec<usize>,
 }
 
-/// The templates, by which of the headers a response has: one bit for each.
+/// The templates. The index has one bit for each of [`RATE_LIMITS`], set if the response has that header.
 static TEMPLATES: [OnceLock<Template>; 1 << RATE_LIMITS.len()] =
     [const { OnceLock::new() }; 1 << RATE_LIMITS.len()];

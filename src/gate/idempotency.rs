@@ -19,8 +19,8 @@ use crate::route::Route;
 /// The name of the response header that marks a repeated answer.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// The lookup of the answer to an earlier request under the same `Idempotency-Key`. It binds no idempotency
-/// key: the ledger does that together with the reservation.
+/// The lookup of the answer to an earlier request under the same `Idempotency-Key`. The lookup does not bind
+/// the idempotency key to its own request: the ledger does that when it reserves the cost.
 pub(super) struct Idempotency<'a> {
     pub(super) billing: &'a Billing,
     /// The client key. Different client keys may use the same idempotency key.
@@ -33,8 +33,8 @@ pub(super) struct Idempotency<'a> {
 }
 
 impl Idempotency<'_> {
-    /// Returns whether an earlier request under this idempotency key has been answered. Only a hint, since
-    /// the bodies have not been compared yet; `false` without an idempotency key.
+    /// Returns whether an earlier request under this idempotency key has been answered; `false` without an
+    /// idempotency key. The result is a hint, since the bodies have not been compared yet.
     ///
     /// # Errors
     /// If the first request under the idempotency key is still under way, or the ledger cannot be used.

@@ -2,9 +2,9 @@
 //! `GET /v1/usage` (how much of its limits the key has used).
 //!
 //! The ledger decides which jobs a list has, and in which order: a channel lists every job of an account that
-//! many keys share. The status of each job comes from its channel, a few jobs at a time; if the channel does
-//! not return it, the ledger's record of the job is used, so that a list does not fail because a channel
-//! does.
+//! many keys share. The status of each job comes from its channel, a few jobs at a time. If the channel does
+//! not return it, the ledger's record of the job is used, so that the failure of one channel does not make
+//! the whole list fail.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -109,8 +109,8 @@ pub(super) async fn handle(
     Ok(Response::json(StatusCode::OK, body.into()))
 }
 
-/// Handles a request for the models that `key` may use, or for the model `name`. A model is listed if it is
-/// served by a channel that the key may use. The answer comes from the configuration, and no channel is
+/// Handles a request for the models that `key` may use, or for the model `name`. A model is left out if no
+/// channel that the key may use serves it. The answer comes from the configuration, and no channel is
 /// asked.
 pub(super) fn models(
     snapshot: &Snapshot,
@@ -277,11 +277,11 @@ fn as_json(body: &[u8]) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The deadline, the permits and the silent channels of the status requests for one page.
+/// The deadline, the limit of concurrency and the silent channels of the status requests for one page.
 struct PageRequests {
     until: Instant,
     permits: Semaphore,
-    /// The names of channels that did not answer, and are not asked again for this page.
+    /// The names of channels that failed or were too slow, and are not asked again for this page.
     silent: Mutex<HashSet<Arc<str>>>,
 }
 

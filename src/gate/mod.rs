@@ -92,9 +92,9 @@ impl Gate {
         self.services.runtime.replace(config, self.now())
     }
 
-    /// Applies an operator's control to the channel `name`; `None` if there is no such channel. A state
-    /// that was set lasts until a reload whose configuration has another state for the channel than
-    /// before, or until the process ends.
+    /// Applies `control`, a change that an operator makes, to the channel `name`; `None` if there is no such
+    /// channel. A state that an operator sets stays until the process ends, or until a reload changes the
+    /// state that the configuration has for the channel.
     pub fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
         self.services.control_channel(name, control)
     }
@@ -198,7 +198,7 @@ impl Gate {
         }
     }
 
-    /// Answers a request, and counts it in the metrics and the access log.
+    /// Answers a request, counts it in the metrics, and writes its line of the access log.
     ///
     /// # Errors
     /// If the connection must be broken off: see [`filter`](Self::filter).
@@ -305,8 +305,8 @@ impl Gate {
         self.services.billing.flush(within).await
     }
 
-    /// Runs a write to the ledger in the background. Only [`Gate::flush`] waits for it, and [`Background`]
-    /// for a few seconds when the server stops.
+    /// Runs a write to the ledger in the background. [`Gate::flush`] waits for it, and when the server
+    /// stops, [`Background`] waits for it for a few seconds. Nothing else does.
     pub fn spawn_write(&self, write: impl Future<Output = ()> + Send + 'static) {
         self.services.billing.spawn_write(write);
     }
@@ -370,7 +370,7 @@ impl Gate {
         }
     }
 
-    /// Counts an answered request in the metrics, and writes its line of the access log.
+    /// Counts a request in the metrics, and writes its line of the access log.
     fn count(&self, session: &ServerSession, ctx: &RequestContext) {
         let code = final_status(session);
         // 499: the client was gone before an answer could be written.

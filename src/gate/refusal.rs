@@ -14,7 +14,7 @@ pub enum Refusal {
     Head(HeadFault),
     /// The client key is missing, unknown or not valid now.
     Key(KeyFault),
-    /// The route, the job of this key or the model does not exist.
+    /// The route, job or model that the request names does not exist, or is not available to this key.
     NotFound(NotFound),
     /// The route exists, but not for this method.
     Method {
@@ -41,7 +41,7 @@ pub enum Refusal {
     IdempotencyInFlight,
     /// This idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// The gate itself cannot accept the request now.
+    /// The gate cannot accept the request now.
     Busy(Busy),
     /// The channel failed, or refused the request.
     Channel(ChannelFault),
@@ -103,15 +103,15 @@ pub enum Busy {
     },
     /// No channel that the key may use serves the model.
     NoChannel,
-    /// Every channel that serves the model is drained or switched off.
+    /// Each channel that could take the create is drained, switched off or not allowed for this key.
     ChannelsClosed,
     /// The channel that made the video is switched off.
     ChannelOff,
-    /// The channel that made the video is not in the configuration any more.
+    /// The channel that made the video, or its address, is in no configuration that this process has had.
     ChannelGone,
 }
 
-/// The fault of a channel for which a request fails.
+/// The fault of a channel because of which a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelFault {
     /// The channel broke off the request or its answer, or sent an answer that cannot be used.

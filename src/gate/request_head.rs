@@ -53,9 +53,9 @@ pub(super) fn presented_key(headers: &HeaderMap) -> Result<KeyDigest, Refusal> {
     Ok(KeyDigest::of(key))
 }
 
-/// The maximum length of a request's target, in bytes, even if the configuration allows longer heads. A URI
-/// can have 64 KiB, and the URI of the request to the channel has the channel's own path before the
-/// client's.
+/// The maximum length of a request's target, in bytes, even if the configuration allows longer heads. The
+/// crate `http` limits a URI to 64 KiB, and the URI of the request to the channel has the channel's own path
+/// before the client's.
 const TARGET_BYTES: usize = 32 << 10;
 
 /// Checks the size of a head against the bounds that hold for every request.

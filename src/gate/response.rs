@@ -23,7 +23,7 @@ use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
 /// The `Cache-Control` of every response: no cache may keep a response, which is for one client alone.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 
-/// The size of the buffer for the values of the rate limit headers of a response, in bytes: most fit in.
+/// The size in bytes of the buffer for the rate limit header values of a response: enough for most.
 const VALUE_BYTES: usize = 72;
 
 /// A response to a client.
@@ -105,7 +105,7 @@ impl Response {
         Self::whole(status, headers, body)
     }
 
-    /// Adds headers, and keeps those of the same name. Leaves out a header whose value is not valid in HTTP.
+    /// Adds headers, and keeps existing ones of the same name. Leaves out a header whose value HTTP forbids.
     pub(super) fn with_headers(
         mut self,
         headers: impl IntoIterator<Item = (&'static str, String)>,
@@ -159,8 +159,8 @@ fn content_length(answered: &ResponseHeader) -> Option<u64> {
     value.split(',').next()?.trim().parse().ok()
 }
 
-/// Makes the response that passes a channel's answer on to the client. Refuses redirects, answers that were
-/// cut, and answers about the channel's account.
+/// Makes the response that passes a channel's answer on to the client. Refuses redirects, answers longer than
+/// `bounds.answer_bytes`, and answers about the channel's account.
 pub(super) fn relay(
     client: &UpstreamClient,
     channel: &LiveChannel,

@@ -55,7 +55,7 @@ impl Services {
         found.ok_or_else(|| Refusal::NotFound(NotFound::Job).into())
     }
 
-    /// Applies an operator's control to the channel `name`; `None` if there is no such channel.
+    /// Applies `control`, an operator's change, to the channel `name`; `None` if there is no such channel.
     pub(super) fn control_channel(&self, name: &str, control: ChannelControl) -> Option<()> {
         loop {
             let snapshot = self.runtime.snapshot();
@@ -234,9 +234,9 @@ pub(super) fn asked_of(source: &JobEntry) -> Source {
     }
 }
 
-/// The background service of a gate: follows jobs to their end, reconciles requests with an unknown
-/// outcome, and prunes old entries. Each gate needs one. The ledger ensures that each task is done by only
-/// one of the gates that share the ledger.
+/// The background service of a gate: probes channels, follows jobs to their end, reconciles requests with
+/// an unknown outcome, and prunes old entries of the ledger. Each gate needs one. Of the gates that share a
+/// ledger, each probes for itself; each other task is done by one gate at a time, which the ledger ensures.
 ///
 /// It is a Pingora service, for servers that embed the gate:
 /// `server.add_service(background_service("tollgate", Background::new(gate)))`.
@@ -264,8 +264,8 @@ impl Background {
         self.worker.run().await;
     }
 
-    /// Runs one round of the work that [`run`](Self::run) repeats, for tests that decide when a round
-    /// runs.
+    /// Runs one round of the work that [`run`](Self::run) repeats, except for the probes of channels. It is
+    /// for tests that decide when a round runs.
     #[doc(hidden)]
     pub async fn round(&self) {
         self.worker.round().await;

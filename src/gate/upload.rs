@@ -45,7 +45,7 @@ pub(super) struct Upload<'s> {
 
 /// The reason why streaming to a channel stopped before the body's end.
 pub(super) enum StreamEnd {
-    /// The client failed, or the gate refused the request.
+    /// The client is gone, or the gate refused the request.
     Client(RequestError),
     /// The channel's connection broke.
     Upstream(Box<pingora::Error>),

@@ -1,7 +1,7 @@
 //! EXIF in a JPEG: whether viewers rotate the picture by 90 degrees (CIPA DC-008, tag 274).
 
-/// A parser of one APP1 segment, byte by byte, up to the orientation in its first directory. An invalid
-/// segment counts as one without an orientation: EXIF decides nothing here, and only improves a message.
+/// A parser of one APP1 segment, byte by byte, up to the orientation in its first directory (list of tags).
+/// An invalid segment counts as one without an orientation: EXIF only improves an error message.
 #[derive(Debug, Clone)]
 pub(super) struct Exif {
     /// The number of bytes of the segment that were read, not counting its two length bytes.

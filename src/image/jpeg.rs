@@ -151,13 +151,13 @@ fn behind(left: usize) -> At {
 /// The code of the marker APP1, whose segments hold EXIF or XMP.
 const APP1: u8 = 0xE1;
 
-/// Returns whether a marker code is a start of frame. Three codes in the same range are other markers:
-/// Huffman tables, an extension and arithmetic conditioning.
+/// Returns whether a marker code is a start of frame, which begins a frame header. Three codes in the same
+/// range are other markers: Huffman tables, an extension and arithmetic conditioning.
 fn is_frame(code: u8) -> bool {
     matches!(code, 0xC0..=0xCF) && !matches!(code, 0xC4 | 0xC8 | 0xCC)
 }
 
-/// Returns whether a segment with this marker may stand before the frame header, or is one: tables, a
+/// Returns whether a marker code begins the frame header or a segment that may stand before it: tables, a
 /// restart interval, application data or a comment.
 fn has_segment(code: u8) -> bool {
     is_frame(code) || matches!(code, 0xC4 | 0xCC | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE)

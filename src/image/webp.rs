@@ -3,7 +3,7 @@
 use super::{Format, Judgement, Reason, sized};
 
 pub(super) const RIFF: &[u8] = b"RIFF";
-/// The form type of a WebP, behind the RIFF file size.
+/// The bytes behind the RIFF file size, which say that the RIFF file is a WebP.
 pub(super) const WEBP: &[u8] = b"WEBP";
 
 /// The number of bytes of the RIFF header and the first chunk's type and length.

@@ -1,6 +1,6 @@
 //! The fingerprint of a create: one digest for what it asks for, however it is written.
 //!
-//! The fingerprint covers each field's name, whether its value is text, a file or raw JSON,
+//! The fingerprint covers each field's name, the kind of its value (text, a file or raw JSON)
 //! and the value; for lists, also the order of the elements. It does not cover how the body is
 //! encoded: boundary, part headers, filenames, JSON's escapes and the order of different
 //! fields. Values are taken as written: a default that is spelt out differs from one left out,
@@ -16,7 +16,7 @@ use crate::sha256::Sha256;
 use crate::form::{Field, Kind};
 
 /// The maximum number of members of one list element, so that memory is bounded. An element with more
-/// members counts as several elements, for which the order of the members counts in part.
+/// members counts as several elements, so that the order of its members may make a difference.
 const MEMBERS: usize = 16;
 
 /// The version of the fingerprint, hashed before the sum. A change of the computation needs another
@@ -26,7 +26,7 @@ const DOMAIN: &[u8] = b"tollgate fingerprint 1";
 /// A computation of the fingerprint of a request's body from its fields, one after the other.
 ///
 /// Its memory is bounded: the scanners' limits bound the number of lists in a body, and of each list only
-/// the names in the open element are kept.
+/// the names of the members of the open element are kept.
 #[derive(Default)]
 pub(super) struct Fingerprint {
     /// The running digest of the field that is being read; `None` between fields, and if the field counts as

@@ -13,12 +13,12 @@ use crate::form::{Field, Kind, Release, Sink};
 use crate::policy::{self, Asked, Key, Param, Permit};
 use crate::sha256::Sha256;
 
-/// The maximum length of a policy field's value, in bytes: the maximum length of a model's name. No longer
-/// value can be on offer.
+/// The maximum length of the value of model, size or seconds, in bytes: the maximum length of a model's
+/// name. A longer value cannot be on offer.
 const VALUE_BYTES: usize = 128;
 /// The kinds of value that a reference image may have, for a message.
 const REFERENCE_KINDS: &str = "a file, or an object with a file_id or an image_url";
-/// The number of characters of an unknown field's name that a message repeats.
+/// The maximum number of characters of an unknown field's name that a message repeats.
 const NAME_CHARS: usize = 64;
 /// The maximum length of an `image_url`, in characters, as the API documents it.
 const IMAGE_URL_CHARS: u64 = 20_971_520;
@@ -39,7 +39,7 @@ pub(super) struct Form {
     reference: Option<Reference>,
     /// The computation of the fingerprint; `None` unless requested, as it hashes every byte of a file.
     fingerprint: Option<Fingerprint>,
-    /// The policy's first refusal, which is kept while a fingerprint of the whole body is computed.
+    /// The policy's first refusal, stored instead of returned if a fingerprint of the body is computed.
     refused: Option<policy::Refusal>,
 }
 
@@ -52,7 +52,7 @@ enum Current {
     EmptyFile,
     /// A JSON value that is no string, of a field that expects a string or a file: see [`Raw::push`].
     Raw(Raw),
-    /// A text that no decision depends on, with the name of its field.
+    /// A text or raw JSON value that is only checked to be UTF-8, with the name of its field.
     Other(Counter, Box<str>),
 }
 

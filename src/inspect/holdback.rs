@@ -19,7 +19,7 @@ pub(crate) struct Holdback {
     start: u64,
     len: usize,
     chunks: VecDeque<Bytes>,
-    /// The last bytes in the queue, joined from small chunks; empty where the last chunk was large.
+    /// The last bytes in the queue, joined from small chunks; empty if `chunks` has all bytes.
     tail: BytesMut,
 }
 

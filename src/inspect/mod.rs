@@ -1,13 +1,13 @@
-//! Inspects the body of a create request in either syntax, and judges it as it passes.
+//! Inspects the body of a create request, a form or JSON, and judges it as it streams through.
 //!
 //! An [`Inspector`] is pushed the body as it arrives. [`Inspector::safe`] returns the offset up to which
-//! the input may be released, and [`Inspector::finish`] turns the request into a [`Permit`]. Of the body it
-//! stores only the values of the policy's fields, the bytes that show the pixel size of a reference
-//! image, and digests: that of the prompt and, if requested, that of all that the request asks for
-//! ([`Inspector::fingerprinting`]). The caller holds the bytes that may not be released yet.
+//! the body may be forwarded, and [`Inspector::finish`] returns a [`Permit`] for the request. Of the body
+//! the inspector stores only field names, the values of model, size and seconds, the bytes that show the
+//! pixel size of a reference image, and digests: of the prompt and, if requested, of all that the request
+//! asks for ([`Inspector::fingerprinting`]). The caller holds back the bytes that must not be forwarded yet.
 //!
-//! **Invariant**: the end of a well-written body (its close delimiter, its closing brace) is never safe.
-//! The caller releases it when it has a reservation and the permit that [`Inspector::finish`] returns.
+//! **Invariant**: the end of a well-formed body (its close delimiter, its closing brace) is never safe.
+//! The caller forwards this end after it has the permit of [`Inspector::finish`] and a reservation.
 //! All bytes of a truncated body may be safe, since the inspector cannot know that no more will come.
 //! So a caller that forwards with a declared length must hold back the last byte of that length as well.
 
@@ -34,7 +34,7 @@ use crate::policy::{Asked, Key, Permit};
 use crate::{json, multipart};
 use form::Form;
 
-/// The rules by which all bodies are inspected. Made once for a configuration.
+/// The rules by which all bodies are inspected. Each configuration has one plan.
 #[derive(Debug)]
 pub struct Plan {
     /// The catalog: what is on offer.
@@ -53,7 +53,7 @@ pub struct Plan {
     pub json: json::Limits,
 }
 
-/// The job that a remix is made from, whose model, size and seconds count instead of the body's.
+/// The job that a remix is made from. The remix is judged by the model, size and seconds of this job.
 #[derive(Debug)]
 pub struct Source {
     /// The name of the model of the source.
@@ -77,7 +77,7 @@ impl Syntax {
     /// Parses the value of a Content-Type header.
     ///
     /// # Errors
-    /// If the type is neither of the two, or is written in a way that parsers read differently.
+    /// If it is neither `multipart/form-data` nor `application/json`, or parsers may read it differently.
     pub fn from_content_type(value: &str) -> Result<Self, Refusal> {
         let essence = value.split(';').next().unwrap_or_default().trim_end();
         if essence.eq_ignore_ascii_case("multipart/form-data") {
@@ -131,7 +131,7 @@ impl Inspector {
     /// included; otherwise only the prompt is.
     ///
     /// A refusal of the policy is then returned by [`judged`](Self::judged), not by [`push`](Self::push). So
-    /// such a request has a fingerprint too: it may repeat one that was permitted earlier.
+    /// a refused request has a fingerprint too: it may repeat a request that was permitted earlier.
     #[must_use]
     pub fn fingerprinting(mut self) -> Self {
         self.form.start_fingerprint();
@@ -154,8 +154,8 @@ impl Inspector {
         }
     }
 
-    /// Checks whether the policy refuses what was pushed so far. Always `Ok` without a fingerprint: then
-    /// [`push`](Self::push) returns the refusal.
+    /// Checks whether the policy refuses what was pushed so far. Always returns `Ok` if no fingerprint is
+    /// computed: then [`push`](Self::push) returns the refusal.
     ///
     /// # Errors
     /// The refusal.
@@ -165,7 +165,7 @@ impl Inspector {
     }
 
     /// Returns the offset in the body up to which the input may be forwarded. It never decreases, and never
-    /// includes the end of a well-written body.
+    /// includes the end of a well-formed body.
     pub fn safe(&self) -> u64 {
         match &self.scanner {
             Scanner::Multipart(scanner) => scanner.safe(),
@@ -190,18 +190,18 @@ impl Inspector {
         self.form.prompt()
     }
 
-    /// Returns the fingerprint of the request, by which an `Idempotency-Key` recognises a repetition.
+    /// Returns the fingerprint of the body, by which requests with one `Idempotency-Key` are compared.
     ///
-    /// It is `None` unless it was requested, and [`finish`](Self::finish) has permitted the request, or has
-    /// refused it for the policy alone.
+    /// It is `Some` only if [`fingerprinting`](Self::fingerprinting) has turned it on, and if
+    /// [`finish`](Self::finish) has returned a permit or [`Refusal::Policy`].
     ///
     /// The fingerprint is equal for the same fields with the same values and the same bytes of a file,
     /// whether they are written as a form or as JSON, and in whatever order different fields come;
-    /// boundary, filenames and part headers do not count. The elements of a list count in their order,
-    /// the members of an element in any. A `filename=""` without bytes counts as absent, and so does the
-    /// `null` of a field that is known here. A default that is spelt out, a JSON value that is no string
-    /// and a data URL in place of a file are other values. The fingerprint covers the body only: neither
-    /// the key nor the route, nor the source of a remix.
+    /// boundary, filenames and part headers do not count. The order of the elements of a list counts, that
+    /// of an element's members does not. A `filename=""` without bytes counts as absent, and so does `null`
+    /// for a field that expects a string or a file. A default that is spelt out differs from one left out,
+    /// a JSON `1` from a string `"1"`, and a data URL from a file. The fingerprint covers the body only:
+    /// not the key, the route or the source of a remix.
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         self.fingerprint
     }

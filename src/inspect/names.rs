@@ -16,8 +16,8 @@ pub(super) fn policy_param(name: &str) -> Option<Param> {
     PARAMS.into_iter().find(|param| param.name() == name)
 }
 
-/// Returns whether a body may have the field `name`, given the [`fields`](super::Plan::fields) besides
-/// the policy's.
+/// Returns whether a body may have the field `name`: in a remix only `prompt`; otherwise `model`, `size`,
+/// `seconds`, and the names and members that [`fields`](super::Plan::fields) allows.
 pub(super) fn is_allowed(name: &str, fields: &BTreeSet<Arc<str>>, is_remix: bool) -> bool {
     if is_remix {
         return name == PROMPT;
@@ -30,7 +30,7 @@ pub(super) fn is_allowed(name: &str, fields: &BTreeSet<Arc<str>>, is_remix: bool
     !matches!(base, PROMPT | REFERENCE) && fields.contains(base)
 }
 
-/// Lists the names that [`is_allowed`] accepts, for a refusal.
+/// Returns the names of the allowed fields, for a refusal: see [`is_allowed`].
 pub(super) fn allowed(fields: &BTreeSet<Arc<str>>, is_remix: bool) -> Vec<Arc<str>> {
     if is_remix {
         return vec![PROMPT.into()];

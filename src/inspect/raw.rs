@@ -1,10 +1,10 @@
-//! JSON values that are no strings, where the API expects a string.
+//! JSON values that are no strings, where the API expects a string or a file.
 
 use super::Refusal;
 use super::seconds::is_digits;
 use crate::policy::Param;
 
-/// The maximum number of digits of a number that is read: any number on offer is shorter.
+/// The maximum number of digits of a `seconds` number that is read: any number on offer is shorter.
 const DIGITS: usize = 9;
 
 /// A JSON value that is no string, of a field that expects a string or a file.

@@ -20,25 +20,25 @@ pub(super) struct Reference {
 /// The kind of source that the image's bytes come from.
 enum Source {
     File,
-    /// An `image_url` whose scheme is not known yet.
+    /// The first bytes of an `image_url`, until its scheme and the head of a data URL have been read.
     UrlHead(Vec<u8>),
     /// A URL of the web or a file's id: the channel fetches the image, whose size cannot be known here.
     Elsewhere,
     DataUrl(Base64),
 }
 
-/// A decoder of Base64 that is pushed in pieces. It decodes four characters at a time, so that its verdict
-/// does not depend on the pieces.
+/// A decoder of Base64 that comes in pieces. It decodes four characters at a time, so that its result does
+/// not depend on where the text was cut.
 ///
-/// Once the size of an image is known, further characters are only checked against the same alphabet. So
-/// the same rule holds for all images, however early their size is known.
+/// Once the size of an image is known, further characters are no longer decoded, but still checked: they
+/// must be in the alphabet, with padding only at the end, however early the size is known.
 #[derive(Default)]
 struct Base64 {
     quad: [u8; 4],
     len: usize,
     /// Whether the padding was read, after which nothing may follow.
     padded: bool,
-    /// Whether the verdict is known, so that further characters are only checked.
+    /// Whether no more decoded bytes are wanted, so that further characters are only checked.
     known: bool,
 }
 
@@ -68,8 +68,8 @@ impl Reference {
         matches!(self.source, Source::File)
     }
 
-    /// Returns the type and size of the image, or the reason why they cannot be known; `None` until one of
-    /// the two is known, and always for an image that the channel fetches.
+    /// Returns the type and size of the image, or the reason why they cannot be known; `None` until enough
+    /// bytes have been read, and always for an image that the channel fetches.
     pub(super) fn verdict(&self) -> Option<&Result<Image, Reason>> {
         self.verdict.as_ref()
     }
@@ -142,7 +142,7 @@ fn settle(verdict: &mut Option<Result<Image, Reason>>, progress: Progress) {
     };
 }
 
-/// The scheme of a URL, or that it is not known yet.
+/// The scheme of a URL, as far as it is known.
 enum Scheme {
     /// The scheme is not complete yet.
     Open,
@@ -191,7 +191,7 @@ fn is_image_head(head: &[u8]) -> bool {
 }
 
 impl Base64 {
-    /// Passes the decoded bytes to `on` until it returns false, and checks the rest.
+    /// Decodes `text` and passes the bytes to `on` until `on` returns false. Then only checks the characters.
     fn push(&mut self, text: &[u8], mut on: impl FnMut(&[u8]) -> bool) -> Result<(), Refusal> {
         let mut text = text.iter();
         while !self.known

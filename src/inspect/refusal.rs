@@ -9,19 +9,19 @@ use crate::{json, multipart, policy};
 /// change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The Content-Type is neither a form nor JSON.
+    /// The Content-Type is neither a form's nor `application/json`, alone or with `charset=utf-8`.
     #[error(
         "Send the request as 'multipart/form-data; boundary=...' or 'application/json', in UTF-8."
     )]
     UnsupportedMediaType,
-    /// The multipart syntax, or the Content-Type's boundary, is invalid.
+    /// A form, or its Content-Type, breaks a rule of the multipart scanner.
     #[error("{0}")]
     Multipart(multipart::Error),
-    /// The JSON syntax is invalid.
+    /// A JSON body breaks a rule of the JSON scanner.
     #[error("{0}")]
     Json(json::Error),
-    /// A field is not allowed. In a create, it is neither a policy field nor in the configured list; in a
-    /// remix, it is not `prompt`.
+    /// A field is not allowed. In a create, it is neither `model`, `size` or `seconds` nor allowed by the
+    /// configuration; in a remix, it is not `prompt`.
     #[error("Unknown field '{name}'. Known fields: {}.", allowed.join(", "))]
     UnknownField {
         /// The name of the field; a long name is cut.
@@ -54,7 +54,7 @@ pub enum Refusal {
     TooLong {
         /// The name of the field.
         name: String,
-        /// The maximum: of a prompt or an `image_url` in characters, of a policy field in bytes.
+        /// The maximum: in characters for a prompt or an `image_url`, in bytes for model, size and seconds.
         max: u64,
     },
     /// A text is not UTF-8.
@@ -128,7 +128,7 @@ pub enum Base64Fault {
 }
 
 impl Refusal {
-    /// Returns the name of the field at fault; `None` if no field is, or if its name is not known.
+    /// Returns the name of the field at fault; `None` if no single field is at fault or its name is unknown.
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::UnsupportedMediaType => None,
@@ -152,8 +152,8 @@ impl Refusal {
     }
 }
 
-/// Returns a note about the rotation in an image's EXIF data, which the size of its pixels ignores; empty
-/// if there is none.
+/// Returns a note that the EXIF data of an image make viewers swap its width and height, which the gate
+/// does not; empty for other images.
 fn rotation_note(image: &Image) -> String {
     let Image { width, height, .. } = image;
     match image.turned {

@@ -28,7 +28,7 @@ pub enum Error {
         "Invalid JSON at byte {at}: a comma must be followed by another member or element; remove the trailing comma."
     )]
     TrailingComma {
-        /// The offset of the bracket that follows the comma.
+        /// The offset of the closing bracket or brace that follows the comma.
         at: u64,
     },
     /// Bytes other than whitespace follow the object.
@@ -100,7 +100,7 @@ pub enum Error {
         "'{field}' appears more than once in the JSON body (letter case does not tell keys apart); send it once."
     )]
     DuplicateKey {
-        /// The field's name, or that of the raw field that holds the object.
+        /// The name of the field that comes twice, or of the raw field that holds the object.
         field: String,
     },
     /// A string has a raw control character.
@@ -174,7 +174,7 @@ pub enum Expected {
 }
 
 impl Error {
-    /// Returns the field in which the body broke a rule, if one was being read.
+    /// Returns the name of the field in which the body broke a rule; `None` if the error names no field.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::TooDeep { field, .. }

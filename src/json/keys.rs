@@ -30,7 +30,7 @@ impl Keys {
         &self.bytes[self.complete()..]
     }
 
-    /// Returns whether the key that is being read is among the complete ones from the `first`th on.
+    /// Returns whether the key that is being read is among the complete ones, from the index `first` on.
     /// Letter case does not count: Go's `encoding/json` matches keys without regard to it.
     pub(super) fn is_duplicate(&self, first: usize) -> bool {
         let mut start = match first {

@@ -20,15 +20,15 @@
 //! |---|---|
 //! | `"a": "text"` | `a`, [`Kind::Text`](crate::form::Kind::Text), unescaped |
 //! | `"a": 1` (a number, `true`, `false`, `null`) | `a`, [`Kind::Json`](crate::form::Kind::Json), raw |
-//! | `"a": {"b": v}` | `a[b]` by `v`: text for a string, otherwise raw JSON |
-//! | `"a": [v]` | `a[]` for each element: text for a string, raw JSON for a scalar or an array |
-//! | `"a": [{"b": v}]` | `a[][b]` by `v`: text for a string, otherwise raw JSON |
+//! | `"a": {"b": v}` | `a[b]`: text if `v` is a string, otherwise raw JSON |
+//! | `"a": [v]` | `a[]` for each element: text for a string, raw JSON for another scalar or an array |
+//! | `"a": [{"b": v}]` | `a[][b]`: text if `v` is a string, otherwise raw JSON |
 //! | `"a": {}`, `"a": []` | `a`, raw JSON: `{}` or `[]`, without whitespace inside |
 //! | `"a": [{}]` | `a[]`, raw JSON: `{}` |
 //!
 //! What nests deeper than the table shows is one raw field as a whole, whitespace included. Since
-//! keys hold no brackets, a name comes from one place only; but the members of several elements of
-//! an array follow one another without a mark between the elements.
+//! keys hold no brackets, no key looks like the name of a nested field; but the members of several
+//! elements of an array follow one another without a mark between the elements.
 
 mod error;
 mod keys;

@@ -45,7 +45,7 @@ impl Path {
     }
 
     /// Returns whether the members of a container that opens here get names of their own (see the table
-    /// in the module's documentation). Otherwise the container is one field as a whole.
+    /// in the documentation of [`crate::json`]). Otherwise the container is one field as a whole.
     pub(super) fn goes_into(&self, is_array: bool) -> bool {
         match self.open.as_slice() {
             [] | [_] => true,

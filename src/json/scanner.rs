@@ -137,7 +137,7 @@ impl Scanner {
     /// It never decreases, and never exceeds what was pushed. The bytes before a field's value, from the end
     /// of the field before it (comma, keys, brackets), are withheld until the sink's `begin` has
     /// returned; under [`Release::AfterEnd`], they and the value are withheld until `end` has. Everything
-    /// behind the last field is withheld for good, the outermost object's closing brace in particular.
+    /// behind the last field is always withheld, the outermost object's closing brace in particular.
     /// The bytes that are withheld outside of values are bounded by [`Limits::withheld_bytes`].
     pub fn safe(&self) -> u64 {
         self.hold.unwrap_or(self.position())

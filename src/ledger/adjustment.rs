@@ -107,12 +107,12 @@ pub(in crate::ledger) enum NamedCharge {
     Refuse(VoidRefusal),
 }
 
-/// Finds the charge that an operator wants to void and names by `name`.
+/// Finds the charge that an operator wants to void. `name` is the id that the operator has given.
 ///
-/// `records` are the records that the ledger has under that name. `void` is the void of the reservation or
-/// job of that name, if there is one. Only a reservation's id and a job's public id identify a charge.
-/// Clients choose the ids of their requests, and channels the ids of their jobs, so such an id may equal
-/// that of a charge that was voided before.
+/// `records` are the records that the ledger finds by that id. `void` is the adjustment that voided the
+/// reservation or job with that id, if there is one. Only a reservation's id and a job's public id identify
+/// a charge. Clients choose the ids of requests, and channels choose the upstream ids of jobs, so such an id
+/// may equal the id of another charge, such as one that was voided before.
 pub(in crate::ledger) fn find_charge(
     name: &str,
     records: &[DisputeRecord],
@@ -159,14 +159,14 @@ pub enum VoidDecision {
 /// The reason why a charge cannot be voided, with what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoidRefusal {
-    /// No reservation, job or request in the ledger has the name.
+    /// No reservation, job or request in the ledger has the id that the operator has given.
     #[error(
         "the ledger has no such charge: a refused request makes none, and old ones are pruned \
          (jobs.keep_days); `tollgate credit` takes off the bill what a pruned one has cost"
     )]
     NotFound,
-    /// The name is a request's id that its client chose, or a job's id at its channel: it does not identify
-    /// one charge. The list has the charges that were found by it.
+    /// The operator has given an id that a client chose for its request, or that a channel chose for its job.
+    /// Such an id may belong to several charges. The list has the charges that were found by it.
     #[error(
         "that is no reservation's id and no job's that its client has, but the id of a request or a \
          channel's id of a job: see by `tollgate job` which charge is meant, and repeat this with its \
@@ -233,9 +233,9 @@ fn listed(charges: &[ChargeOfKey]) -> String {
 /// Decides whether an operator can void a charge.
 ///
 /// `record` is the record of the charge. `pruned` is the adjustment that voided the charge, for a charge
-/// whose record has been pruned. An unresolved charge is refused: it is resolved once, when its job ends,
-/// and its gate has it in memory until then. A charge that an operator voids keeps the state posted, so
-/// nothing charges it again.
+/// whose record has been pruned. An unresolved charge cannot be voided: it is resolved once, when its job
+/// ends, and its gate has it in memory until then. A charge that an operator voids keeps the state posted,
+/// so nothing charges it again.
 pub(in crate::ledger) fn decide_void(
     record: Option<&DisputeRecord>,
     pruned: Option<Adjustment>,

@@ -80,7 +80,7 @@ pub struct BillLine {
     /// The size of the videos; `None` where the line is for no job.
     pub size: Option<Arc<str>>,
     /// The list price of one second of video, in USD. `None` where the line is for no job, or for jobs that
-    /// an earlier version pruned, or where one second costs no whole number of nanos.
+    /// an earlier version pruned, or where one second costs no whole number of nanos (billionths of a USD).
     pub list_price: Option<Amount>,
     /// The payer's multiplier: the billed cost of one USD of list cost. `None` where the line is for no job,
     /// or for jobs that an earlier version pruned.

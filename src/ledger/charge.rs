@@ -1,4 +1,4 @@
-//! The content of a reservation: its charge, from the draft to the resolution.
+//! The types that describe a reservation: its draft, its charge, its confirmation and its resolution.
 
 use std::sync::Arc;
 
@@ -221,16 +221,16 @@ pub struct Confirmation {
     /// The charge, corrected where the channel reports another size or length than was reserved. All but its
     /// size, seconds and costs is as in the reservation.
     pub charge: Arc<Charge>,
-    /// The channel's answer to the create, where that answer confirms the job; an empty one where
-    /// reconciliation confirms the job.
+    /// The channel's answer to the create, if that answer names the job. An empty value if the gate has found
+    /// the job in the channel's list of jobs instead.
     pub channel_answer: ChannelAnswer,
     /// The answer that repetitions under the same idempotency key get. It is required where the reservation
     /// has such a key, and ignored where it has none.
     pub answer: Option<FirstAnswer>,
 }
 
-/// The size, seconds and costs of a charge before it was corrected, since the job was rendered with another
-/// size or length than was reserved.
+/// The size, seconds and costs that a charge had before it was corrected. A charge is corrected where the
+/// channel reports another size or length than was reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncorrected {
     /// The size that was reserved.

@@ -1,4 +1,4 @@
-//! The evidence for disputes: facts about a charge that decide nothing, and the whole record of a charge.
+//! The evidence for disputes: facts on which no decision depends, and the whole record of a charge.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub fn kept(text: &str) -> Option<Arc<str>> {
     (!kept.is_empty()).then(|| kept.into())
 }
 
-/// A fact about a reservation that is kept for disputes and decides nothing.
+/// A fact about a reservation that is kept for disputes. No decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// The answer of a channel to the create. It is stored only while the reservation is on that channel

@@ -7,7 +7,7 @@ use crate::sha256::Sha256;
 
 /// Generates a public id for the job of reservation `id`, where `upstream_id` cannot be the public id too.
 ///
-/// The public id is `video_` and 32 hex digits, a digest of both ids. So every call returns the same public
+/// The public id is `video_` and 32 hex digits, a digest of both ids. So equal arguments give the same public
 /// id, and no channel can compute it before the job is made and give it to another job.
 pub fn generated_public_id(id: ReservationId, upstream_id: &str) -> Arc<str> {
     let mut digest = Sha256::default();

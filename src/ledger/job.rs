@@ -77,7 +77,7 @@ pub enum State {
 }
 
 impl State {
-    /// Returns the name of the state in tables and labels.
+    /// Returns the name of the state in database tables and metric labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -158,7 +158,7 @@ pub struct Unmatched {
     /// The fingerprint of the request, if the reservation has claimed an idempotency key.
     pub fingerprint: Option<[u8; 32]>,
     /// The state: pending or unknown; voided, where the reservation was voided without a proof that no job
-    /// was created; confirmed or resolved, where reconciliation has matched the reservation with a job.
+    /// was created; confirmed or resolved, where the reservation got a job after it had been unknown.
     pub state: State,
     /// The time of the reservation.
     pub created: Timestamp,

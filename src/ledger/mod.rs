@@ -19,8 +19,8 @@
 //!   durable when `reserve` returns. Never read a counter, compare it and write it in separate steps.
 //! - Every call can be repeated. A resolved reservation stays resolved: `void` and `settle` return its charge
 //!   to the call that resolved it, or to that call's repetition if its answer was lost, and otherwise `None`.
-//! - A ledger reads no clock: the caller passes the time. The only exception is a lease, whose end a
-//!   database's own clock may decide.
+//! - No decision reads a clock: the caller passes the time. Only the end of a lease and the deletion of old
+//!   counters may depend on a database's own clock.
 
 mod adjustment;
 mod bill;
@@ -220,8 +220,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> Result<Option<Job>, Unavailable>;
 
     /// Looks up the reservation of the job `upstream_id` on `channel`, if the reservation was unknown before
-    /// it was tied to the job. Most likely reconciliation has tied it: an answer that names the job rarely
-    /// comes so late. Returns `None` where the job has no reservation, or one that never was unknown.
+    /// it was tied to the job. Most likely the gate has found the job in the channel's list: an answer to the
+    /// create rarely comes so late. Returns `None` where the job has no reservation that was ever unknown.
     async fn reconciled(
         &self,
         channel: &str,
@@ -234,8 +234,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// of the key; a deleted job is accepted there.
     async fn jobs(&self, key: &str, page: &JobsAfter<'_>) -> Result<Option<Vec<Job>>, Unavailable>;
 
-    /// Marks the job of the reservation `id` as deleted at its channel. Its charge is not changed, and a repetition
-    /// of the call that confirmed the reservation is still recognised.
+    /// Marks the job of the reservation `id` as deleted at its channel. The charge is not changed, and a
+    /// repetition of the call that confirmed the reservation is still recognised.
     async fn mark_deleted(&self, id: ReservationId, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Returns how much of each limit of a key and its group is reserved or posted in the window at `now`.
@@ -287,8 +287,8 @@ pub trait Ledger: Send + Sync + 'static {
         limit: u32,
     ) -> Result<u64, Unavailable>;
 
-    /// Stores a fact about a reservation for disputes. The fact decides nothing, and callers do not wait
-    /// for the write. A ledger that keeps no evidence ignores it.
+    /// Stores a fact about a reservation for disputes. No decision depends on the fact, and no client waits
+    /// for the write. A ledger that keeps no evidence ignores the fact.
     async fn note(&self, _id: ReservationId, _note: &Note) -> Result<(), Unavailable> {
         Ok(())
     }
@@ -299,8 +299,8 @@ pub trait Ledger: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Records that a gate has loaded a configuration. The record decides nothing, and callers do not wait
-    /// for the write. A ledger that keeps no evidence ignores it.
+    /// Records that a gate has loaded a configuration. No decision depends on the record, and no client waits
+    /// for the write. A ledger that keeps no evidence stores nothing.
     async fn note_load(&self, _load: &ConfigLoad) -> Result<(), Unavailable> {
         Ok(())
     }

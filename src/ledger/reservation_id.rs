@@ -41,7 +41,7 @@ impl ReservationId {
     }
 
     /// Returns `req_` and the reservation's id. This is the id of the request whose first reservation this
-    /// is, where the client gave the request no id. So one index finds both ids.
+    /// is, where the client gave the request no id. So the index of reservation ids finds both.
     pub fn request_id(self) -> String {
         self.with_digits(|digits| [REQUEST, digits].concat())
     }

@@ -32,7 +32,7 @@ impl Certificates {
         })
     }
 
-    /// Shows the last second in which the listener's certificate is valid, in seconds since 1970.
+    /// Shows that the listener's certificate can be used, and its last valid second, in seconds since 1970.
     pub fn set_listener(&self, not_after: u64) {
         self.set(LISTENER, not_after);
         self.reload_successful.set(1);

@@ -1,7 +1,7 @@
 //! The labels of the cost metrics. Each family has a series for every combination of values that occurs:
 //! a thousand keys with a few models, sizes and channels make a hundred thousand series.
 
-/// The labels of the cost metrics that can be left out; `true` shows the label. A label that is left out has
+/// The choice of the labels that the cost metrics show: `true` for each of them. A label that is left out has
 /// an empty value, which Prometheus treats as absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CostLabels {
@@ -39,7 +39,7 @@ impl CostLabels {
         group: false,
     };
 
-    /// The names of labels that a configuration can list.
+    /// The names of the labels that a configuration can choose to show.
     pub const NAMES: [&str; 5] = ["key", "model", "size", "channel", "group"];
 
     /// Returns the names of the labels that are shown.

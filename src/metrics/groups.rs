@@ -1,4 +1,4 @@
-//! The metric families that only [`Metrics`](super::Metrics) itself updates, in groups by subject.
+//! Metric families by subject. Only [`Metrics`](super::Metrics) updates them, except the gauges of channels.
 
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec};
 

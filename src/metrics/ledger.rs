@@ -1,4 +1,4 @@
-//! The gauges of unresolved reservations, adjustments and background rounds.
+//! The gauges of reservations with an unknown outcome, of adjustments of bills, and of background tasks.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,7 @@ impl RoundTask {
     }
 }
 
-/// The gauges of unresolved reservations, of adjustments, and of the rounds of background tasks.
+/// The gauges of reservations with an unknown outcome, adjustments of bills, and rounds of background tasks.
 pub struct LedgerGauges {
     unresolved_age: IntGaugeVec,
     last_round: IntGaugeVec,
@@ -71,8 +71,8 @@ impl LedgerGauges {
         })
     }
 
-    /// Shows the age of the oldest unresolved reservation of each channel, given in milliseconds.
-    /// Replaces all ages that were shown before.
+    /// Shows the age of each channel's oldest reservation for which it is not known whether there is a job.
+    /// `ages` are in milliseconds. Replaces all ages that were shown before.
     pub fn show_unresolved_ages<'a>(&self, ages: impl Iterator<Item = (&'a str, u64)>) {
         self.unresolved_age.reset();
         for (channel, age) in ages {
@@ -115,7 +115,7 @@ impl LedgerGauges {
 
     /// Shows `at` as the time at which `task` last completed a round for a channel. Does nothing for a
     /// channel that has been removed: a round that was under way then must not bring back the series, since
-    /// alerts would wait for its next round.
+    /// an alert would report that the next round is late.
     pub fn round_done(&self, channel: &str, task: RoundTask, at: Timestamp) {
         let shown = self.shown();
         if !shown.contains(channel) {

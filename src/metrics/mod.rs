@@ -54,8 +54,8 @@ pub struct Metrics {
     charges: Charges,
     channels: Channels,
     /// The share of a key's budget that is reserved or posted, by key, limit and window. The Prometheus
-    /// library's families compare joined label values. They still tell all keys apart, since no name of a
-    /// limit or window is the end of another one.
+    /// library compares all label values as one joined text. Even so, no two keys share a gauge: no name of a
+    /// limit that can be a key's budget is the end of another one, and no name of a window either.
     pub budget_spent: GaugeVec,
     /// The share of a group's budget that is reserved or posted, by group, limit and window.
     pub group_budget_spent: GaugeVec,
@@ -63,7 +63,7 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// 1 if the ledger can be used, else 0.
     pub ledger_up: IntGauge,
-    /// 1 if an active channel of the model is not ejected or is due to be tried again, else 0, by model.
+    /// 1 if a channel that takes creates of the model is not ejected or may be tried again, else 0, by model.
     pub model_available: IntGaugeVec,
     /// The number of reservations that are neither posted nor voided, by key.
     pub jobs_in_flight: IntGaugeVec,
@@ -91,7 +91,7 @@ pub struct Metrics {
     pub channel_state: IntGaugeVec,
     /// The validity of the certificates that the gate presents to clients and channels.
     pub certificates: Certificates,
-    /// The gauges of unresolved reservations, of adjustments and of the background tasks.
+    /// The gauges of reservations with an unknown outcome, of adjustments of bills and of background tasks.
     pub ledger: LedgerGauges,
     reloads: Reloads,
     cost_labels: ArcSwap<CostLabels>,
@@ -227,7 +227,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an event of a charge: its costs and its seconds of video.
+    /// Adds the costs and the video seconds of a charge to the counters of `event`.
     pub fn charge(&self, event: Event, charge: &Charge) {
         let event = event.name();
         let Payer {
@@ -269,14 +269,14 @@ impl Metrics {
         self.cost_labels.store(Arc::new(labels));
     }
 
-    /// Observes `waited`, the time from a complete request to the head of its channel's answer.
+    /// Observes `waited`, the time from the last byte of a request to the head of the channel's answer.
     pub fn answered(&self, channel: &str, route: &str, waited: Duration) {
         self.channels
             .upstream_response
             .with(&[channel, route], |times| times.observe(seconds(waited)));
     }
 
-    /// Counts a request to a channel. `code` is the status of its answer, or `none` without an answer.
+    /// Counts a request to a channel. `code` is the status of the answer, or `none` if there was no answer.
     pub fn upstream_request(&self, channel: &str, code: &str) {
         self.channels
             .upstream_requests
@@ -333,7 +333,7 @@ impl Metrics {
         (self.reloads.successful.get() == 1, at)
     }
 
-    /// Returns all families in Prometheus's text format, including those of the process.
+    /// Returns all families in Prometheus's text format, and on Linux also those of the process.
     ///
     /// # Errors
     /// If a family cannot be encoded, which is a mistake in this module.

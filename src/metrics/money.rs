@@ -1,5 +1,5 @@
-//! Counters of money that stay exact: kept in nanos, and converted to the float of the exposition format
-//! only when they are read.
+//! Counters of money that stay exact: kept in nanos (billionths of a currency unit), and converted to the
+//! float of the exposition format only when they are read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use prometheus::proto;
 
 use crate::money::Amount;
 
-/// A counter of money in a currency unit. Clones share the count.
+/// A counter of money in one currency. Clones share the count.
 ///
 /// The count is behind a lock, since it may have more than 64 bits, for which there is no atomic integer.
 #[derive(Clone, Default)]

@@ -50,8 +50,8 @@ pub(super) struct ApiError {
     pub kind: &'static str,
     pub param: Option<String>,
     pub code: Option<&'static str>,
-    /// The value of the header `Retry-After`, in seconds; `None` for no header. Only an answer of the kind
-    /// `requests` has it.
+    /// The value of the header `Retry-After`, in seconds; `None` for no header. Only an error whose `kind` is
+    /// `requests` is sent with the header.
     pub retry_after: Option<u64>,
 }
 
@@ -218,8 +218,8 @@ pub(super) struct AnswerBody {
     /// The timer of the pause before the break, in which the connection sends the last bytes; `None` before
     /// the pause begins.
     linger: Option<Pin<Box<Sleep>>>,
-    /// The sender of the channel whose receiver [`AnswerBody::gone`] returned. Nothing is ever sent on it: it
-    /// is dropped with the body, which wakes the receiver.
+    /// The sender for the receiver that [`AnswerBody::gone`] returned. It never sends anything: it is dropped
+    /// with the body, which wakes the receiver.
     gone: Option<oneshot::Sender<()>>,
 }
 

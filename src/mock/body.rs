@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::record::{Entry, Outcome};
 use crate::sha256::Sha256;
 
-/// The maximum number of bytes that are kept of one text field. Every valid field is shorter.
+/// The maximum number of bytes that are kept of one text field. Every valid prompt is shorter.
 const TEXT_BYTES: usize = 256 * 1024;
 /// The maximum number of bytes that are kept of one file: enough to find the size of a JPEG behind its
 /// metadata.
@@ -25,7 +25,7 @@ const FILE_BYTES: usize = 256 * 1024;
 const FORM_BYTES: usize = 4 * 1024 * 1024;
 /// The maximum number of bytes that the form parser may read without returning field data.
 const STALL_BYTES: usize = 4 * 1024 * 1024;
-/// The maximum length of a JSON body, in bytes. It allows an image in the longest data URL.
+/// The maximum length of a JSON body, in bytes. It leaves room for a data URL of 20 MiB, the API's maximum.
 const JSON_BYTES: usize = 64 * 1024 * 1024;
 
 /// The body of a request while it is received, with the writer of the request's record.

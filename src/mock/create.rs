@@ -61,7 +61,7 @@ pub(super) fn remix(
     Ok(new_job(options, model, seconds, size, prompt, of))
 }
 
-/// Changes the fate, length or size of a new job as `fault` demands, and its cost accordingly.
+/// Changes the fate, seconds, size or video bytes of a new job as `fault` demands, and its cost accordingly.
 pub(super) fn apply_fault(job: &mut NewJob, fault: &Kind, options: &Options) {
     let model = options.model(&job.model);
     match fault {

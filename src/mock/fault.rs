@@ -16,20 +16,20 @@ pub struct Fault {
     pub kind: Kind,
 }
 
-/// The requests that a fault of the process applies to.
+/// The requests that a fault applies to when it is set for the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Creates and remixes.
     Create,
     /// Retrievals of one job.
     Poll,
-    /// The list of jobs.
+    /// Requests for the list of jobs.
     List,
     /// Downloads.
     Content,
     /// Deletions.
     Delete,
-    /// All requests, those of unknown routes too.
+    /// All requests, those of unknown routes too, but not those of control routes.
     Any,
 }
 
@@ -38,7 +38,7 @@ pub enum Scope {
 pub enum Kind {
     /// The job ends `failed`.
     Fail,
-    /// The job ends `failed` with `moderation_blocked`.
+    /// The job ends `failed` with the code `moderation_blocked`.
     Moderated,
     /// The job ends `cancelled`.
     Cancelled,

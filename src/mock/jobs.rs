@@ -75,7 +75,7 @@ pub struct JobError {
 /// A job as the control routes show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobRecord {
-    /// The job as the API shows it, or showed it before the deletion.
+    /// The job as the API shows it, or would show it if the job had not been deleted.
     #[serde(flatten)]
     pub job: JobView,
     /// The list cost of the job in US dollars, as an exact decimal.

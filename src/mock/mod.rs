@@ -5,16 +5,16 @@
 //!
 //! # Records
 //!
-//! A create counts as *complete* the moment its whole message was received (the declared
-//! length, the last chunk, or END_STREAM), whether or not it parses or is accepted
-//! afterwards; as *broken* when the body fails or ends early; as *dropped* when a fault made
-//! the mock itself stop reading. Bodies are hashed and parsed as they stream, in flat memory.
+//! A create counts as *complete* the moment its whole message was received (the declared length, the last
+//! chunk, or END_STREAM), whether or not it parses or is accepted afterwards; as *broken* when the body fails
+//! or ends early; as *dropped* when the mock itself stops reading (for a fault, or a wrong credential sent
+//! with `Expect`). Bodies are hashed as they stream. At most 4 MiB of a form, or 64 MiB of JSON, are kept.
 //!
 //! | control route | answer |
 //! |---|---|
 //! | `GET /mock/stats` | [`Stats`] |
 //! | `GET /mock/requests` | the last 1000 requests whose message ended, as [`Record`]s, oldest first |
-//! | `GET /mock/jobs` | all jobs, deleted ones too, as [`JobRecord`]s, oldest first |
+//! | `GET /mock/jobs` | the last 100,000 jobs, deleted ones too, as [`JobRecord`]s, oldest first |
 //! | `GET /mock/fault` | the faults that are set |
 //! | `POST /mock/fault` | sets the faults: `{"fault": "create:500,poll:slow=50", "times": 2}`; `null` or `""` clears them; optional are `times` (how often each acts), `seconds` (for how long) and `percent` (on what percentage of the requests) |
 //! | `POST /mock/reset` | clears records and jobs, and sets the faults back to [`Options::faults`] |
@@ -34,24 +34,24 @@
 //! | fault | effect | job is created |
 //! |---|---|---|
 //! | `fail` | the job ends `failed` | yes |
-//! | `moderated` | the job ends `failed` with `moderation_blocked` | yes |
+//! | `moderated` | the job ends `failed` with the code `moderation_blocked` | yes |
 //! | `cancelled` | the job ends `cancelled` | yes |
-//! | `400` ... `599` | that status after the body, with the real body for 400, 401, 403, 429, 500; 429 carries `Retry-After: 2` and `x-ratelimit-*` | no |
+//! | `400` ... `599` | that status after the body, with a body like the real API's for 400, 401, 403, 429, 500; 429 carries `Retry-After: 2` and `x-ratelimit-*` | no |
 //! | `429=SECONDS`, `429=none` | 429 with that `Retry-After`, or without | no |
 //! | `quota` | 429 `insufficient_quota` | no |
 //! | `hang` | no answer, for as long as the connection stays | no |
 //! | `slow=MS` | waits before the answer | yes |
 //! | `trickle` | the answer's body in tiny pieces | yes |
-//! | `early=STATUS` | answers before it reads the body, then reads on (with `Expect: 100-continue` it does not) | no |
+//! | `early=STATUS` | answers first, then reads the body (but not with `Expect: 100-continue`) | no |
 //! | `drop-before` | closes after the head | no |
-//! | `drop-body` | closes after half of the declared body, or after the first data of an undeclared one | no |
+//! | `drop-body` | closes after half of the body's declared length; without one, after the first data | no |
 //! | `drop-after` | closes after the whole body, instead of an answer | **yes** |
 //! | `drop-answer` | closes after the answer's head and half of its body | yes |
 //! | `no-id` | the answer's job has no `id` | yes |
 //! | `other-seconds[=N]` | the job has N seconds, or the first other seconds of the catalog | yes |
 //! | `other-size[=WxH]` | the job has this size, or the first other size of the catalog | yes |
 //! | `garbage` | 200 with an HTML page | no |
-//! | `huge[=BYTES]` | the job's answer has this much padding (16 MiB) before the job's own fields | yes |
+//! | `huge[=BYTES]` | the job's answer has this much padding (default 16 MiB) before the job's fields | yes |
 //! | `big=BYTES` | the job's video (or this download) has that many bytes | yes |
 //!
 //! *Closes* means that HTTP/1.1 closes the connection, and that HTTP/2 sends RST_STREAM.
@@ -97,7 +97,7 @@ pub const LOG: &str = "mock";
 pub struct Mock {
     addr: SocketAddr,
     state: Arc<State>,
-    /// Dropped to stop the server.
+    /// The sender that stops the server when it is dropped.
     running: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -152,7 +152,7 @@ impl Mock {
         self.state.recorder.requests()
     }
 
-    /// Returns all jobs, deleted ones too, oldest first.
+    /// Returns the last 100,000 jobs, deleted ones too, oldest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobRecord> {
         self.state.jobs.all()

@@ -1,4 +1,4 @@
-//! Records counters and the last requests.
+//! Counts requests and connections, and keeps records of the last 1000 requests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,10 +20,10 @@ const PROMPT_CHARS: usize = 200;
 pub struct Stats {
     /// The number of requests whose head arrived.
     pub requests_total: u64,
-    /// The number of requests by method and route, such as `POST /v1/videos/{id}/remix`. Requests without a
-    /// known route are counted under `other`.
+    /// The number of requests by method and route, such as `POST /v1/videos/{id}/remix`. Requests with an
+    /// unknown path or method are counted under `other`.
     pub by_path: BTreeMap<String, u64>,
-    /// The number of TCP connections accepted.
+    /// The number of TCP connections accepted, those with requests to control routes too.
     pub connections_total: u64,
     /// The number of body bytes of requests whose message ended.
     pub body_bytes_total: u64,
@@ -33,7 +33,7 @@ pub struct Stats {
     pub creates_complete: u64,
     /// The number of creates whose body failed or ended early.
     pub creates_broken: u64,
-    /// The number of creates whose body the mock stopped reading, because of a fault.
+    /// The number of creates whose body the mock stopped reading ([`Outcome::Dropped`]).
     pub creates_dropped: u64,
     /// The number of creates that made a job.
     pub creates_accepted: u64,
@@ -41,7 +41,7 @@ pub struct Stats {
     pub remixes_complete: u64,
     /// The number of remixes whose body failed or ended early.
     pub remixes_broken: u64,
-    /// The number of remixes whose body the mock stopped reading, because of a fault.
+    /// The number of remixes whose body the mock stopped reading ([`Outcome::Dropped`]).
     pub remixes_dropped: u64,
     /// The number of remixes that made a job.
     pub remixes_accepted: u64,
@@ -54,11 +54,11 @@ pub struct Stats {
     pub last_credential: Option<&'static str>,
     /// The number of requests answered with 401 for their credential.
     pub unauthorized: u64,
-    /// The number of jobs, deleted ones too, by the status that they have now.
+    /// The number of jobs by the status that they have now: of the last 100,000 jobs, deleted ones too.
     pub jobs_by_status: BTreeMap<&'static str, u64>,
     /// The list cost of all accepted jobs, however they ended, in US dollars, exact.
     pub list_cost_usd_total: String,
-    /// The list cost of the jobs that are completed now, in US dollars, exact.
+    /// The list cost of those of the last 100,000 jobs that are completed now, in US dollars, exact.
     pub list_cost_usd_completed: String,
 }
 
@@ -102,7 +102,7 @@ pub enum Outcome {
     Complete,
     /// The body failed or ended early.
     Broken,
-    /// A fault made the mock stop reading.
+    /// The mock stopped reading: a fault acted, or a request with `Expect` had no right credential.
     Dropped,
 }
 
@@ -146,7 +146,7 @@ pub(super) struct Recorder(Mutex<Records>);
 struct Records {
     stats: Stats,
     ring: VecDeque<Record>,
-    /// The sequence number of the record at the front of the ring.
+    /// The sequence number of the oldest record in `ring`.
     first: u64,
     /// The values of `x-request-id` of the requests whose head arrived and whose message has not ended.
     in_progress: BTreeSet<String>,
@@ -254,7 +254,7 @@ enum Family {
     Other,
 }
 
-/// The place of a record: outside the ring until the request's message has ended, then in the ring.
+/// The place of a record: by itself until the request's message has ended, then in the ring of kept records.
 #[derive(Debug)]
 enum Place {
     Ahead(Box<Record>),
@@ -262,8 +262,8 @@ enum Place {
 }
 
 impl Entry {
-    /// Records that the request's message has ended: from now on the request is counted, and its record is
-    /// visible. Calls after the first do nothing.
+    /// Records that the request's message has ended: counts the body's bytes and the outcome of a create or
+    /// remix, and makes the record visible. Calls after the first do nothing.
     pub(super) fn received(&mut self, outcome: Outcome, body_bytes: u64, body_sha256: String) {
         let Place::Ahead(record) = &mut self.place else {
             return;

@@ -45,7 +45,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Returns the path of the route as documented; `None` for an unknown path or method.
+    /// Returns the path of the route, with `{id}` for a job's id; `None` for an unknown path or method.
     pub(super) fn template(self) -> Option<&'static str> {
         match self {
             Route::Create | Route::List => Some("/v1/videos"),
@@ -56,7 +56,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Returns the scope of the faults that apply to the route.
+    /// Returns the scope that the route belongs to; `Any` for an unknown path or method.
     pub(super) fn scope(self) -> Scope {
         match self {
             Route::Create | Route::Remix(_) => Scope::Create,

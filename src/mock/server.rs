@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The pause after a failed accept, such as one that fails because no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves connections until `stopped`. Then stops listening, and returns when all connections are closed.
+/// Serves connections until `stopped` completes. Then stops listening, closes all connections, and returns.
 pub(super) async fn serve(
     listener: TcpListener,
     state: Arc<State>,
@@ -68,8 +68,8 @@ async fn connection(socket: TcpStream, state: Arc<State>) {
     }
 }
 
-/// Closes a connection after the alert that ends its handshake, and discards what the client still sends.
-/// Closing with unread data would reset the connection, and the client might not get the alert.
+/// Stops sending after the alert that ends a handshake, and discards what the client still sends. To close
+/// the connection with data unread would reset it, and the client might not get the alert.
 async fn linger(mut socket: TcpStream) -> std::io::Result<()> {
     socket.shutdown().await?;
     tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;

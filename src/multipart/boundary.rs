@@ -106,7 +106,7 @@ fn boundary_value(value: &str) -> Result<(&str, &str), Error> {
     }
 }
 
-/// Splits `value` before its first `;`. Returns the unquoted parameter value, and the text after it.
+/// Splits `value` before its first `;`, where a parameter value without quotes ends. Returns both pieces.
 fn unquoted(value: &str) -> (&str, &str) {
     value.split_at(value.find(';').unwrap_or(value.len()))
 }

@@ -119,7 +119,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A `filename*` comes without a `filename` before it, or is malformed.
+    /// A `filename*` is malformed, comes without a `filename` before it, or comes after an empty one.
     #[error(
         "the filename* of `{field}` must follow a filename that is not empty and be utf-8'' and the percent-encoded name; filename alone is enough"
     )]
@@ -135,7 +135,7 @@ pub enum Error {
         /// The maximum number of bytes.
         max: usize,
     },
-    /// A part without a filename has a `Content-Type` other than plain text.
+    /// A part without a filename has a type other than `text/plain` in UTF-8, US-ASCII or ISO-8859-1.
     #[error(
         "the Content-Type of `{field}` must be text/plain, in utf-8, us-ascii or iso-8859-1, or left out; a file needs a filename"
     )]
@@ -143,7 +143,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A part with a filename has a `Content-Type` other than an image type or application/octet-stream.
+    /// The type of a part with a filename is not `image/*` or `application/octet-stream`, without parameters.
     #[error(
         "`{field}` came as a file whose Content-Type is no image type. If it is a text field, send it without a filename (with curl: `{field}=<FILE`, not `{field}=@FILE`); if it is an image, its Content-Type must be an image type or application/octet-stream, without parameters, or left out"
     )]
@@ -151,7 +151,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// A `Content-Transfer-Encoding` names an encoding that alters bytes.
+    /// A `Content-Transfer-Encoding` is not 7bit, 8bit or binary.
     #[error(
         "the Content-Transfer-Encoding of `{field}` must be 7bit, 8bit or binary; send the bytes as they are"
     )]
@@ -159,7 +159,7 @@ pub enum Error {
         /// The part's name.
         field: String,
     },
-    /// The `Content-Length` of a part is not a decimal number.
+    /// The `Content-Length` of a part is not a decimal number, or has a sign or leading zeros.
     #[error("the Content-Length of `{field}` must be a decimal number of bytes")]
     PartLength {
         /// The part's name.
@@ -189,7 +189,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the name of the part at fault; `None` if no part is, or if its name is not known.
+    /// Returns the name of the part at fault; `None` if no single part is at fault or its name is unknown.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::StrayBoundary { field } => field.as_deref(),

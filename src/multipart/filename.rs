@@ -73,7 +73,7 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Parses the whole of `value` as that of `filename*` (RFC 8187). Returns the decoded length in bytes.
+/// Parses a `filename*` (RFC 8187), which must be `utf-8''NAME`. Returns the decoded NAME's length in bytes.
 pub(super) fn parse_extended(value: &[u8]) -> Result<usize, Fault> {
     let encoded = value.strip_prefix(b"utf-8''").ok_or(Fault::Ambiguous)?;
     let attribute = |byte: &u8| is_token(byte) && !b"*'".contains(byte);
@@ -111,8 +111,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 /// Checks a filename that is not empty, given without its quotes and escapes.
 ///
-/// A filename with a semicolon and, beside it, `=` or a backslash is refused: some servers take the
-/// semicolon for its end.
+/// A filename that contains a semicolon and also `=` or a backslash, anywhere, is refused: some servers
+/// take the semicolon for the end of the filename.
 fn judge(name: &[u8]) -> Result<(), Fault> {
     let ambiguous = name.contains(&b';') && (name.contains(&b'=') || name.contains(&b'\\'));
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
@@ -209,11 +209,11 @@ fn entity(text: &str) -> (usize, Effect) {
     }
 }
 
-/// Returns whether every server finds this character printable.
+/// Returns whether a character counts as visible in a filename: no server removes it as unprintable.
 ///
-/// Such are ASCII characters except spaces, dots, quotes and slashes, and letters that have been in Unicode
-/// for so long that all tables in use contain them. A filename in another script is accepted because of the
-/// ASCII letters of its extension.
+/// These are the printable ASCII characters except spaces, dots, quotes, slashes and backslashes, and letters
+/// that have been in Unicode for so long that all tables in use contain them. A filename in another script
+/// is accepted because of the ASCII letters of its extension.
 fn is_visible(c: char) -> bool {
     const LETTERS: &[(char, char)] = &[
         ('\u{c0}', '\u{2af}'),    // Latin

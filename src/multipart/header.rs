@@ -121,7 +121,7 @@ fn max_bytes(limits: &Limits) -> usize {
 pub(super) struct Header<'a> {
     /// The field's name.
     pub(super) name: &'a str,
-    /// The kind of the part: text or file.
+    /// The kind of the part: text, file or empty file.
     pub(super) kind: Kind,
     /// The length of the value in bytes, where the part declares it.
     pub(super) length: Option<u64>,
@@ -186,7 +186,7 @@ const KNOWN: [&str; 4] = [
 ];
 
 /// The text fields that may be of the type application/octet-stream without a filename. The official Java
-/// SDK sends them so. busboy reads such parts as files, so no field here may decide about the price.
+/// SDK sends them so. Node's busboy reads such parts as files, so no field here may decide about the price.
 const OCTET_TEXTS: [&str; 2] = ["input_reference[image_url]", "input_reference[file_id]"];
 
 /// Returns whether `name` is spelt like `known`, with a capital at the beginning of each word, or like
@@ -283,7 +283,7 @@ fn parse_name(value: &[u8]) -> Result<(&str, &[u8]), Error> {
     Ok((name, rest))
 }
 
-/// Returns whether a media type is `text/plain`, alone or with a charset that contains ASCII.
+/// Returns whether a media type is `text/plain`, alone or with the charset utf-8, us-ascii or iso-8859-1.
 fn is_plain_text(value: &[u8]) -> bool {
     let (media_type, rest) = split_unquoted(value);
     if !media_type.eq_ignore_ascii_case(b"text/plain") {
@@ -296,7 +296,7 @@ fn is_plain_text(value: &[u8]) -> bool {
         || charset.is_some_and(|value| is_one_of(value, &["utf-8", "us-ascii", "iso-8859-1"]))
 }
 
-/// Returns whether a media type is `image/*` or `application/octet-stream`.
+/// Returns whether a media type is `image/*` or `application/octet-stream`, without parameters.
 fn is_image_or_octets(value: &[u8]) -> bool {
     if is_octets(value) {
         return true;

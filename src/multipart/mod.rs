@@ -16,7 +16,7 @@
 //!             / "Content-Transfer-Encoding" / "Content-Length"
 //!               ; once each, spelt so or all in lower case
 //! disposition = "form-data; name=" field
-//!               [ "; filename=" file [ "; filename*=utf-8''" *( attr-char / pct ) ] ]
+//!               [ "; filename=" file [ "; filename*=utf-8''" 1*( attr-char / pct ) ] ]
 //! ```
 //!
 //! Further rules, which the grammar does not express:
@@ -27,10 +27,10 @@
 //! * A part's header block is bounded by [`Limits`]; its lines end in CRLF and hold no
 //!   control character, no folding (RFC 9112, section 5.2) and no space at either end of a
 //!   value.
-//! * A part without a filename is text: no `Content-Type`, or `text/plain` in a charset
-//!   that contains ASCII. A part with a filename is `image/*`, `application/octet-stream`
-//!   or untyped. `Content-Transfer-Encoding` names no encoding that alters bytes (RFC 7578,
-//!   section 4.7), and `Content-Length` is the true one.
+//! * A part without a filename is text: no `Content-Type`, or `text/plain` in UTF-8, US-ASCII
+//!   or ISO-8859-1. A part with a filename is `image/*`, `application/octet-stream` or
+//!   untyped. `Content-Transfer-Encoding` is 7bit, 8bit or binary, which alter no bytes
+//!   (RFC 7578, section 4.7), and `Content-Length` is the length of the value.
 //! * The members `input_reference[image_url]` and `[file_id]` may be text typed
 //!   `application/octet-stream`, as the official Java SDK sends them.
 //! * Something is left of a filename after a server has cleaned it.
@@ -42,8 +42,8 @@
 //! # Invariants
 //!
 //! 1. The events that the sink gets, the error and the value of [`Scanner::safe`] depend on the
-//!    bytes pushed so far, never on how they were cut into pieces. (One exception: after the
-//!    sink has refused a slice of data, `safe` may be lower by that slice.)
+//!    bytes pushed so far, never on how they were cut into pieces. (One exception: `safe` does not
+//!    include a slice of data that the sink has refused, and where it begins depends on the cuts.)
 //! 2. Memory is bounded by [`MAX_HEADER_BYTES`] and the length of a delimiter, whatever
 //!    the body's length.
 //! 3. The close delimiter is never safe to release.

@@ -11,7 +11,7 @@ use crate::form::{Field, Kind, Release, Sink, Stop};
 /// A scanner of one body, which is pushed in pieces of any size.
 ///
 /// The scanner stores at most one header block ([`Limits::header_bytes`]). Of a boundary that the end of a
-/// piece cuts in two, it stores only a length. It does no IO and reads no clock.
+/// piece cuts in two, it stores only offsets. It does no IO and reads no clock.
 ///
 /// # What may be released
 ///
@@ -231,7 +231,7 @@ impl Scanner {
         Ok(1)
     }
 
-    /// Ends the part before a delimiter, if there is one.
+    /// Ends the part before a delimiter. Does nothing at the first delimiter, which has no part before it.
     fn end_part<S: Sink>(&mut self, sink: &mut S) -> Result<(), Stop<Error, S::Refusal>> {
         if self.parts == 0 {
             return Ok(());

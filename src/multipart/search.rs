@@ -13,14 +13,14 @@ use super::boundary::{LEAD, MAX_BOUNDARY};
 /// compares: it takes `bound LF ary` for a delimiter.
 ///
 /// A boundary of `n` bytes covers at least `n` bytes of the body, each of them one of its own bytes or a
-/// line break. So in most data the search reads only one byte in `n`: a byte of another value is in no
-/// boundary.
+/// line break. So in most data the search reads only two neighbouring bytes in `n - 1`: if one of them has
+/// another value, no boundary covers both.
 #[derive(Debug)]
 pub(super) struct Search {
     boundary: Boundary,
     /// The bytes that may occur in a boundary, by value: the boundary's own, CR and LF.
     members: [bool; 256],
-    /// The failure function of the boundary: see [`borders`].
+    /// The failure function of the boundary, as Knuth, Morris and Pratt define it: see [`borders`].
     borders: [u8; MAX_BOUNDARY],
     /// The number of the boundary's first bytes with which the data so far end, line breaks left out.
     matched: usize,
@@ -78,7 +78,7 @@ impl Search {
         self.find(bytes, 0).is_some()
     }
 
-    /// Starts the search in the data of a new part. No boundary can begin in the bytes before them.
+    /// Starts the search in the data of a new part. Boundaries that begin before the data are not found.
     pub(super) fn start(&mut self) {
         self.matched = 0;
     }
@@ -172,8 +172,8 @@ impl Search {
         Err(bytes.len())
     }
 
-    /// Searches a window of data. The bytes before the window must not be the beginning of a delimiter, or
-    /// of a boundary that no line break interrupts.
+    /// Searches a window of data. No delimiter may begin before the window and end in it, nor may a boundary,
+    /// unless line breaks interrupt the boundary.
     pub(super) fn look(&self, window: &[u8]) -> Found {
         let Some(Hit { end, whole }) = self.find(window, self.matched) else {
             let held = self.held(window);
@@ -202,7 +202,7 @@ impl Search {
         }
     }
 
-    /// Finds the longest end of the window that may be the beginning of a delimiter or of the boundary
+    /// Finds the longest suffix of the window that may be the beginning of a delimiter or of the boundary
     /// itself. Returns it as a range of the delimiter, like [`Found::held`]. The window must contain no
     /// boundary.
     ///

@@ -1,4 +1,4 @@
-//! Decides which web pages may use the gate from a browser: CORS, as the Fetch standard has it.
+//! Decides which web pages may use the gate from a browser: CORS, as the Fetch standard defines it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

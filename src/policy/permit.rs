@@ -60,7 +60,7 @@ pub fn judge(catalog: &Catalog, key: &Key, asked: Asked<'_>) -> Result<(), Refus
     Ok(())
 }
 
-/// Decides whether a whole request is permitted. A field that was left out has the model's default.
+/// Decides whether a whole request is permitted. A size or duration that was left out is the model's default.
 ///
 /// # Errors
 /// The reason why the request is not permitted.

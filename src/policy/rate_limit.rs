@@ -1,8 +1,8 @@
-//! The rate limits that are sent to clients with each answer to a create.
+//! The rate limits that clients are told of in answers to creates.
 
 use super::{Key, Limit, Measure, Timestamp};
 
-/// The measures whose limits are sent in `x-ratelimit-*` headers. The usage route shows budgets.
+/// The measures whose limits are sent in `x-ratelimit-*` headers. Budgets are shown by `/v1/usage`.
 const TOLD: [Measure; 3] = [Measure::Requests, Measure::VideoSeconds, Measure::InFlight];
 
 /// The state of a limit, as it is sent to clients.
@@ -29,10 +29,10 @@ impl RateLimit {
         }
     }
 
-    /// Returns a key that sorts limits of one measure by which of them stops a client first.
+    /// Returns a sort value: of limits of one measure, the one that stops a client first has the least.
     ///
-    /// The limit with the least left comes first; of two with as much left, the one that ends later. If what
-    /// is left is not known, the limit that ends sooner comes first.
+    /// The limit with the least left comes first; of two with as much left, the one whose window ends later.
+    /// If what is left is not known, the limit whose window ends sooner comes first.
     fn urgency(&self) -> (u64, std::cmp::Reverse<u64>) {
         let wait = self.resets_in.unwrap_or(u64::MAX);
         match self.remaining {
@@ -42,7 +42,7 @@ impl RateLimit {
     }
 }
 
-/// Returns, for each measure that clients are told of, the limit of `key` that stops its clients first.
+/// Returns, for each measure in `x-ratelimit-*`, the limit of `key` or its group that stops a client first.
 ///
 /// `used` is the used amount of each limit of the key and then of its group; empty if that is not known.
 pub fn rate_limits(key: &Key, used: &[u64], now: Timestamp) -> impl Iterator<Item = RateLimit> {

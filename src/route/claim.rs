@@ -1,9 +1,9 @@
 //! Decides which requests the gate claims, by the request target as it was on the wire.
 //!
 //! A proxy that embeds the gate has upstreams of its own. If the gate leaves a target to the proxy, no
-//! server behind the proxy may read it as a target of the Videos API, whatever this server decodes, folds,
-//! trims or resolves. So the gate claims every target that resembles the API, and answers all but its known
-//! routes with 404.
+//! server behind the proxy may read it as a target of the Videos API, whatever that server decodes, folds,
+//! trims or resolves. So the gate claims every target that resembles the API, and refuses all but its known
+//! routes.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ const LAYERS: usize = 4;
 /// `v1`, the segment may also have a suffix: `videos.json`, `videos:create`.
 ///
 /// The query is not examined, nor is the authority of a target in absolute form. Of Unicode's compatibility
-/// characters, only the fullwidth forms and those whose other case is ASCII are folded.
+/// letters, only the fullwidth forms and those whose other case is ASCII are folded.
 pub(crate) fn is_claimed(target: &[u8]) -> bool {
     if let Some(rest) = target.strip_prefix(VIDEOS)
         && matches!(rest.first(), None | Some(b'/' | b'?'))
@@ -113,8 +113,8 @@ fn decode_once(text: &[u8]) -> Option<Vec<u8>> {
     decoded
 }
 
-/// Decodes the characters of a text in UTF-8 as the most lenient decoder reads it: overlong forms count
-/// (`C0 AF` is a slash), and bytes that form no character are left out.
+/// An iterator over the characters of a text in UTF-8, as the most lenient decoder reads it: overlong forms
+/// count (`C0 AF` is a slash), and bytes that form no character are left out.
 struct Characters<'a>(&'a [u8]);
 
 impl Iterator for Characters<'_> {

@@ -140,8 +140,8 @@ impl Route {
         }
     }
 
-    /// Replaces the id of the job that the route names by the job's public id: the client may have written another
-    /// id that it was told.
+    /// Replaces the id of the job that the route names by the job's public id. The client may have written
+    /// the job's upstream id.
     pub(crate) fn set_job(&mut self, public: &str) {
         if let Self::Retrieve(id) | Self::Delete(id) | Self::Content(id) | Self::Remix(id) = self
             && id.0 != public

@@ -148,7 +148,7 @@ fn warn_of_short_grace(config: &Config) {
     }
 }
 
-/// Logs a warning for keys that are charged in another currency from now on. Their budgets in this currency
+/// Logs a warning for keys that are charged in a new currency from now on. Their budgets in the new currency
 /// count only what has been charged in it so far, which is easily overlooked.
 fn warn_of_currencies(config: &Config, before: &Config) {
     const NAMED: usize = 10;

@@ -1,5 +1,5 @@
-//! Starts the series of configured keys and channels at zero. Prometheus cannot compute the increase of a
-//! counter that did not exist before, so that a key's first create would not show.
+//! Starts the metric series of configured keys and channels at zero. Prometheus cannot compute the increase
+//! of a counter that did not exist before, so the first create of a key would otherwise not show.
 
 use std::sync::Arc;
 

@@ -22,9 +22,9 @@ use crate::in_progress::InProgress;
 pub(super) struct App {
     pub(super) gate: Arc<Gate>,
     pub(super) options: HttpServerOptions,
-    /// The requests in progress, each counted once its head has been read. They are counted apart from
-    /// connections, since an HTTP/2 connection may close before its requests have ended, or stay open after
-    /// all of them have.
+    /// The requests in progress, each counted from the time when its head has been read. They are counted
+    /// apart from connections, since an HTTP/2 connection may close before its requests have ended, or stay
+    /// open after all of them have.
     pub(super) requests: Arc<InProgress>,
 }
 

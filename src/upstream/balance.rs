@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::channel::LiveChannel;
 use crate::channel::Channel;
 
-/// All live channels of a configuration, with those that are kept from earlier ones. A channel with several
-/// addresses has one entry for each of them, in a row.
+/// All live channels of a configuration, and those that are kept from earlier configurations. A channel with
+/// several addresses has one entry for each of them, in a row.
 #[derive(Debug)]
 pub struct Channels {
     all: Vec<Arc<LiveChannel>>,

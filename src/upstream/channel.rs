@@ -305,16 +305,16 @@ impl LiveChannel {
         peers
     }
 
-    /// Returns the number of jobs to request in one page of the channel's list of jobs. It is the first of
-    /// `sizes`, largest first, that is not above the channel's maximum so far, or else the last of `sizes`.
+    /// Returns the number of jobs to request in one page of the channel's list of jobs. Of `sizes`, which are
+    /// in descending order, it is the largest that the channel's maximum so far allows, or else the last.
     pub fn page_size(&self, sizes: &[usize]) -> usize {
         let page_size = self.page_size.load(Ordering::Relaxed);
         let fitting = sizes.iter().copied().find(|size| *size <= page_size);
         fitting.or(sizes.last().copied()).unwrap_or(1)
     }
 
-    /// Lowers the maximum page size below `size`, since a page of `size` jobs could not be read. Returns
-    /// whether a smaller page can be requested: whether `size` is above 1.
+    /// Lowers the maximum page size below `size`, but not below 1, since a page of `size` jobs could not be
+    /// read. Returns whether a smaller page can be requested: whether `size` is above 1.
     pub fn reduce_page_size(&self, size: usize) -> bool {
         self.page_size
             .fetch_min(size.saturating_sub(1).max(1), Ordering::Relaxed);

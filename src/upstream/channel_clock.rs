@@ -53,7 +53,7 @@ impl ChannelClock {
     }
 
     /// Returns the channel's time at `now` by the gate's clock; `None` where the channel has sent no date
-    /// within the last minute, or the gate's clock was set back by more than a second after the last date.
+    /// within the last minute, or `now` lies more than a second before the time at which the last date came.
     pub(crate) fn at(&self, now: Timestamp) -> Option<Timestamp> {
         let last = self.lock();
         let Shown { date, seen, .. } = last.as_ref()?;

@@ -26,7 +26,7 @@ pub(crate) type Candidate = (Arc<LiveChannel>, Option<Trial>);
 /// The reason why no channel takes a create, or why the channel that was chosen does not take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoChannel {
-    /// No channel serves the model.
+    /// No channel serves the model or, where it is not known yet, any model that the key may request.
     Unserved,
     /// Channels serve the model, but none that the key may use.
     NotForKey,

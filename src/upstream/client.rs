@@ -81,8 +81,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts an answer of the channel `name` that is a failure for the job `id` alone. Logs `what` once for
-    /// each combination of `id`, `kind` and `status`, which is the status of the channel's answer.
+    /// Counts an unexpected answer of the channel `name` about the job `id` alone. Logs `what` once for
+    /// each combination of `id`, `kind` and `status`, which is the HTTP status of the answer.
     pub(crate) fn job_failed(
         &self,
         name: &str,
@@ -99,7 +99,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts an answer of the channel `name` by its status, and logs which failures have ended with it.
+    /// Counts an answer of the channel `name` by its status, and logs the failures that the answer ends.
     pub(crate) fn answered(&self, name: &str, status: StatusCode) {
         self.metrics.upstream_request(name, status.as_str());
         let fails = status.is_server_error() || matches!(status.as_u16(), 401..=403 | 408 | 429);
@@ -124,8 +124,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Counts a create that a channel refused for a reason that is not the request's, and logs the refusal
-    /// if it is the first of its kind since the channel worked.
+    /// Counts a create that a channel refused though the request was not at fault, and logs the refusal if it
+    /// is the first of its kind since the channel worked.
     pub(crate) fn declined(&self, channel: &LiveChannel, why: Declined) {
         let (kind, what) = match why {
             Declined::Account { .. } => ("account", "it refuses the gate's account"),
@@ -136,8 +136,8 @@ impl UpstreamClient {
         self.failed(&channel.spec().name, kind, what);
     }
 
-    /// Counts a request that got no answer, and logs `error` if it is the first of its kind since the channel
-    /// worked.
+    /// Counts a request that got no answer, or only a part of one, and logs `error` if it is the first of its
+    /// kind since the channel worked.
     pub(crate) fn unanswered(&self, channel: &LiveChannel, error: &UpstreamError) {
         let name = &channel.spec().name;
         self.metrics.upstream_request(name, "none");

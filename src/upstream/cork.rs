@@ -131,8 +131,8 @@ impl AsyncWrite for Corked {
         self.inner.is_write_vectored()
     }
 
-    /// Shuts the connection down without sending the buffered bytes: this happens where a request is given
-    /// up.
+    /// Shuts the connection down without sending the buffered bytes. Where there are any, their request is
+    /// being broken off.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }

@@ -9,11 +9,11 @@ use thiserror::Error;
 use super::proxy::ProxyError;
 use crate::ledger::ChannelAnswer;
 
-/// The reason why a request to a channel has no answer.
+/// The reason why a request to a channel got no answer, or only a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum UpstreamError {
-    /// No connection was made, or the head could not be written to it. Either no byte of the body has left,
-    /// or the channel has not read any.
+    /// No connection was made, the head of the request could not be written, or the channel refused the
+    /// gate's client certificate, or asked for one. The channel has read no byte of the body.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// No answer came in time, or only a part of one.

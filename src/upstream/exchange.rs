@@ -69,7 +69,7 @@ pub(crate) struct Exchange {
     min_rate: MinRate,
     /// The time of day at which the exchange was opened.
     began: Timestamp,
-    /// The time when the head was written; `None` for a create on a pooled connection.
+    /// The time when the head was written; `None` for a request with a body on a pooled connection.
     opened: Option<Instant>,
 }
 
@@ -238,8 +238,8 @@ impl Exchange {
         self.session.response_header()
     }
 
-    /// Reads the body of the answer, and keeps at most `max_bytes` bytes of it. Returns the connection to the
-    /// pool if the body was read to its end.
+    /// Reads the body of the answer, and keeps at most `max_bytes` bytes of it. Puts the connection back into
+    /// the pool if the body was read to its end.
     ///
     /// The whole body must come within the channel's `read_timeout`: a channel that sends a few bytes at a
     /// time could otherwise hold up the caller without end. See `Channel::create_timeout`.
@@ -324,7 +324,7 @@ impl Exchange {
         read.map_err(|_| UpstreamError::Broken { answer_begun: true })
     }
 
-    /// Returns the connection to the pool, after the end of the answer.
+    /// Puts the connection back into the pool, after the end of the answer.
     pub(crate) async fn release(self) {
         let idle = self.channel.spec().idle_timeout;
         self.pool.release(self.session, &self.peer, idle).await;
@@ -388,7 +388,7 @@ impl Exchange {
         })
     }
 
-    /// Breaks off the request so that the channel sees that it is not complete.
+    /// Breaks off the exchange. If the request was not complete, the channel sees that it never will be.
     ///
     /// The wait is bounded: under TLS the closing alert waits behind bytes that a stalled channel has not
     /// read yet. Dropping the connection then has the same effect.

@@ -15,14 +15,14 @@ use crate::policy::Timestamp;
 /// channel that fails now and then would be logged as failing and working by turns.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// The minimum number of logged job failures that are remembered, so that none of them is logged again.
+/// The minimum number of logged answers about single jobs that are remembered, so as not to log them again.
 const MIN_JOBS: usize = 5_000;
 
-/// A job's public id, the kind of its failure, and the status of the channel's answer.
+/// An unexpected answer about one job: the job's public id, the `kind` in the metrics, and the HTTP status.
 type JobFailure = (Arc<str>, &'static str, u16);
 
-/// The job failures that have been logged already. Their number is bounded: those that have not occurred for
-/// the longest time are forgotten.
+/// The unexpected answers that channels gave to polls and deletions of single jobs, and that were logged. The
+/// number of answers is bounded: those that have not occurred for the longest time are forgotten.
 #[derive(Default)]
 struct NamedJobs {
     recent: HashSet<JobFailure>,
@@ -30,7 +30,7 @@ struct NamedJobs {
 }
 
 impl NamedJobs {
-    /// Adds `failure`. Returns whether it is new and must be logged.
+    /// Adds `failure`, an unexpected answer about one job. Returns whether it is new and must be logged.
     fn insert(&mut self, failure: JobFailure) -> bool {
         if self.recent.contains(&failure) {
             return false;
@@ -44,7 +44,7 @@ impl NamedJobs {
     }
 }
 
-/// The present failures of channels, and the job failures that have been logged.
+/// The present failures of channels, and the unexpected answers about single jobs that have been logged.
 #[derive(Default)]
 pub(super) struct FailureLog {
     /// The number of entries in `all`, which each success reads without a lock.
@@ -61,7 +61,7 @@ pub(super) struct Failures {
     count: u64,
 }
 
-/// The failures of one kind of a channel that works again.
+/// The failures of one kind that have ended, since their channel works again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     kind: &'static str,
@@ -81,8 +81,8 @@ impl fmt::Display for Ended {
 }
 
 impl FailureLog {
-    /// Records a failure of a channel. Returns whether the failure is to be logged: the first of its kind
-    /// since the channel worked.
+    /// Records a failure of a channel. Returns whether the failure must be logged: whether it is the first of
+    /// its kind since the channel worked.
     pub(super) fn failed(&self, channel: &str, kind: &'static str, at: Timestamp) -> bool {
         let mut all = self.lock();
         let failures = all.entry((channel.to_owned(), kind)).or_insert(Failures {
@@ -97,8 +97,8 @@ impl FailureLog {
         is_news
     }
 
-    /// Records a failure for the job with the public id `job` alone. Later successes of the channel do not
-    /// end such a failure. Returns whether the failure is to be logged: once for each job, kind and status.
+    /// Records an unexpected answer about the job with the public id `job`. Later successes of the channel do
+    /// not remove it. Returns whether the answer must be logged: once for each job, kind and status.
     pub(super) fn job_failed(&self, job: &str, kind: &'static str, status: u16) -> bool {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.insert((job.into(), kind, status))

@@ -81,7 +81,7 @@ impl UpstreamClient {
     /// Sends a request and reads its answer, of which at most `max_bytes` bytes of body are kept.
     ///
     /// # Errors
-    /// Where the channel gives no answer. The error has been counted and logged.
+    /// Where the channel gives no answer, or only a part of one. The error has been counted and logged.
     pub(crate) async fn fetch(
         &self,
         channel: &Arc<LiveChannel>,

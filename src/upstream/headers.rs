@@ -95,7 +95,7 @@ pub(crate) fn passing_away(headers: &HeaderMap) -> HeaderMap {
     passing(headers, is_redirect_header_allowed)
 }
 
-/// The number of headers of a response to a client that need no further memory: a few of the channel's, and
+/// The number of headers for which a response to a client gets memory in advance: a few of the channel's, and
 /// those that the gate adds.
 const RESPONSE_HEADERS: usize = 6;
 

@@ -78,8 +78,8 @@ pub(super) enum Event {
     Account,
     /// The channel answered that its rate limit is reached. The value is the wait that it names, if any.
     RateLimited(Option<Duration>),
-    /// The channel answered a create with an error that is the channel's fault or with a success that names no
-    /// job, or broke off the exchange.
+    /// The channel answered a create with an error that is the channel's fault or with a success that names
+    /// no job, or broke off the exchange.
     Failed,
     /// The channel did not answer a create in time.
     TimedOut,

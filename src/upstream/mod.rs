@@ -1,7 +1,7 @@
 //! Connects to channels, sends requests, reads answers, and counts failures.
 //!
-//! [`UpstreamClient`] holds what all channels share. An `Exchange` is one request under way; only its
-//! method `complete` completes a create. Nothing here authenticates clients, reserves or charges.
+//! [`UpstreamClient`] holds what all channels share. An `Exchange` is one request under way; only its method
+//! `complete` sends the last bytes of a create. Nothing here authenticates clients, reserves or charges.
 
 mod answer;
 mod attempts;

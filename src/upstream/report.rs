@@ -53,8 +53,8 @@ pub(crate) fn declined(channel: &LiveChannel, answer: &Answer) -> Option<Decline
     }
 }
 
-/// Notes that a limit of a channel is reached. Returns the reason why the channel does not take the create,
-/// with the wait until the limit allows another one.
+/// Notes that a limit of a channel is reached, unless the create alone exceeds it and it is for each minute,
+/// hour, day or month. Returns the reason why the channel does not take the create, with the wait, if known.
 pub(crate) fn full(channel: &LiveChannel, reached: &LimitReached, now: Timestamp) -> Declined {
     let LimitReached { limit, resets, .. } = reached;
     // A request that alone exceeds the whole limit does not show that smaller requests would, too.

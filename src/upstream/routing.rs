@@ -138,7 +138,7 @@ pub(crate) fn order(candidates: &[Candidate], turn: usize, whole: bool) -> Vec<u
     ordered
 }
 
-/// Appends the indices of channels that fit equally well to `ordered`, by weight and load.
+/// Appends to `ordered` the indices of `equals`, which are channels of equal rank, by weight and load.
 fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) {
     let mut classes: Vec<Vec<(usize, &Candidate)>> = Vec::new();
     for entry in equals {
@@ -159,8 +159,8 @@ fn share(equals: &[(usize, &Candidate)], turn: usize, ordered: &mut Vec<usize>) 
     }
 }
 
-/// Returns the index of the class that is drawn. `draw` is a number from the whole range of `u64`; the share
-/// of this range that falls to a class is proportional to the sum of its channels' weights.
+/// Returns the index of the class that is drawn. A class has the channels of one weight. `draw` is any `u64`;
+/// the share of all `u64` that draws a class is proportional to the sum of its channels' weights.
 fn drawn(classes: &[Vec<(usize, &Candidate)>], draw: u64) -> usize {
     let shares = classes.iter().map(|class| {
         let weights = class

@@ -1,4 +1,4 @@
-//! A matching of reservations and jobs, extended by augmenting paths.
+//! A matching of reservations and jobs, extended by augmenting paths: exchanges that assign one job more.
 
 use std::collections::VecDeque;
 

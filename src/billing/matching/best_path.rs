@@ -1,4 +1,4 @@
-//! The augmenting path by which a matching loses the least.
+//! Finds the augmenting path with the greatest gain: exchanges of jobs that assign one job more.
 
 use super::assignment::Assignment;
 use super::values::RANKS;
@@ -11,8 +11,8 @@ pub(super) struct RankedPairs {
     pub(super) is_first: Vec<bool>,
 }
 
-/// The difference that a path makes: for each rank how many pairs more there are, and then whether the path
-/// begins at a reservation that comes first. The greater is better.
+/// The change that a path makes: for each rank, the change in the number of pairs, and then 1 if the path
+/// begins at a preferred reservation. Gains are compared from rank 0 on; the greater is better.
 type Gain = [i32; RANKS + 1];
 
 impl RankedPairs {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::values::{Candidate, ListedJob, ReconciledJob};
 
-/// A connected component of jobs and reservations: they fit each other, directly or through other jobs and
-/// reservations of the component.
+/// A connected component of jobs and reservations that may belong to each other, directly or through other
+/// jobs and reservations of the component.
 #[derive(Default)]
 pub(super) struct Component<'a> {
     pub(super) jobs: Vec<&'a ListedJob>,

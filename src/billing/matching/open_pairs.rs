@@ -1,4 +1,4 @@
-//! The pairs that keep a matching rank-maximal.
+//! The pairs that a matching may use without having fewer pairs of a better (lower) rank.
 
 use super::assignment::Assignment;
 
@@ -8,7 +8,7 @@ use super::assignment::Assignment;
 /// matchings", ACM Transactions on Algorithms 2(4), 2006.
 #[derive(Default)]
 pub(super) struct OpenPairs {
-    /// The decomposition at each rank that is decided.
+    /// The decomposition at each rank that has been decided, from rank 0 on.
     decided: Vec<Decomposition>,
 }
 
@@ -21,11 +21,11 @@ pub(super) struct Decomposition {
 /// The place of a reservation or a job in a [`Decomposition`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// It is free in some largest matching: it stands at an even distance from a free one, on a path whose
-    /// pairs are in turn outside and inside of the matching.
+    /// It has no partner in some largest matching: it stands at an even distance from one without a partner,
+    /// on a path whose pairs are alternately outside and inside the matching.
     Even,
-    /// It stands at an odd distance from a free one on such a path. Every largest matching pairs it with one
-    /// whose place is `Even`.
+    /// It stands at an odd distance from one without a partner, on such a path. Every largest matching pairs
+    /// it with one whose place is `Even`.
     Odd,
     /// It stands on no such path. Every largest matching pairs it with one of the same place.
     Unreachable,
@@ -45,7 +45,7 @@ impl OpenPairs {
         )
     }
 
-    /// Decides the next rank. `decomposition` is that of the open pairs of this rank and of the earlier ones.
+    /// Decides what the next rank leaves open. `decomposition` is that of the open pairs up to this rank.
     pub(super) fn decide(&mut self, decomposition: Decomposition) {
         self.decided.push(decomposition);
     }

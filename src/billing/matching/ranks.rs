@@ -12,11 +12,11 @@ use crate::ledger::State;
 pub(super) struct Ranks<'a> {
     rules: &'a Rules,
     component: &'a Component<'a>,
-    /// For each job, whether a voided reservation asked for exactly it, and the unknown ones that did have
-    /// other jobs.
+    /// For each job, whether it is left to a voided reservation that asked for exactly it: the unknown
+    /// reservations that asked for exactly it in time have other jobs.
     left_to_voided: Vec<bool>,
-    /// For each job, whether no unknown reservation that asked for exactly it in time has it, and another
-    /// one could have it.
+    /// For each job, whether no unknown reservation that asked for exactly it in time has it, although at
+    /// least one unknown reservation could have it.
     goes_to_other: Vec<bool>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Ranks<'a> {
 
     /// Assigns jobs for which `is_next` returns true to reservations that have none: as many as possible as
     /// pairs of rank 0, then as many as possible of rank 1, and so on. Reservations with an idempotency key
-    /// come first within a rank. No other job may have been assigned for which `is_next` returns true.
+    /// come first within a rank. Jobs for which `is_next` returns true must not have been assigned before.
     pub(super) fn assign_best(
         &mut self,
         assignment: &mut Assignment,
@@ -60,9 +60,9 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// Assigns jobs for which `is_next` returns true and which would be left without an owner, though a
-    /// reservation without a job could have one if others took other jobs. As few pairs as possible of rank 0
-    /// are given up for that, then as few as possible of rank 1, and so on.
+    /// Assigns as many further jobs as possible for which `is_next` returns true, by letting reservations
+    /// exchange jobs. As few pairs as possible of rank 0 are given up for that, then as few as possible of
+    /// rank 1, and so on.
     pub(super) fn assign_most(&self, assignment: &mut Assignment, is_next: impl Fn(usize) -> bool) {
         let mut most = assignment.clone();
         let is_pair = |at: usize, job: usize| is_next(job) && self.of(at, job).is_some();
@@ -117,8 +117,8 @@ impl<'a> Ranks<'a> {
     /// Computes which of the jobs for which `is_next` returns true are left to voided reservations, and which
     /// go to others. `exact` has the pairs of rank 0.
     ///
-    /// Such a job may be that of the voided reservation. It stays unassigned while the list may still show the
-    /// other reservations' own jobs. After that it is assigned to one of them, so that its key can reach it.
+    /// A job left to a voided reservation may be its own. It stays unassigned while the list may still show
+    /// the other reservations' own jobs. Then another reservation gets it, so that the key can reach it.
     fn note_exact(&mut self, exact: &Assignment, is_next: impl Fn(usize) -> bool) {
         let candidates = &self.component.candidates;
         let jobs: Vec<_> = (0..self.component.jobs.len())

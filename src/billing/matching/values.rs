@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ledger::{PromptDigest, ReservationId, State};
 use crate::policy::Timestamp;
 
-/// A job of a channel's list that belongs to no reservation yet. A field that the list leaves out is
+/// A job of a channel's list, with the fields that matching compares. A field that the list leaves out is
 /// `None`, and fits any reservation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::billing) struct ListedJob {
@@ -14,8 +14,8 @@ pub(in crate::billing) struct ListedJob {
     pub(in crate::billing) id: Arc<str>,
     /// The job's model, by the name in the entry of the channel's job list; `None` if the entry has none.
     pub(in crate::billing) model: Option<Arc<str>>,
-    /// The catalog's model that `model` names, either exactly or as a snapshot of it; `None` if the catalog
-    /// has no such model.
+    /// The catalog's model that `model` names, either exactly or as a snapshot (`sora-2-2025-10-06` is one
+    /// of `sora-2`); `None` if the catalog has no such model.
     pub(in crate::billing) offered: Option<Arc<str>>,
     pub(in crate::billing) prompt: Option<PromptDigest>,
     pub(in crate::billing) size: Option<Arc<str>>,
@@ -63,8 +63,8 @@ pub(in crate::billing) struct Rules {
     /// The time when the first page of the list was requested, by the gate's clock. The request may have
     /// been made several rounds ago.
     pub(in crate::billing) listed_at: Timestamp,
-    /// Whether the list was read far enough to reach the time of the oldest reservation whose outcome is
-    /// unknown. Lists come newest first.
+    /// Whether all jobs that may belong to a reservation were read and kept, back to the time of the oldest
+    /// reservation whose outcome is unknown.
     pub(in crate::billing) complete: bool,
     /// Milliseconds by which the channel's clock is ahead, by the `Date` of its answers; `None` if no
     /// answer has one.
@@ -160,9 +160,9 @@ impl Rules {
         Some(u32::from(other_size) + u32::from(other_seconds) + u32::from(other_source))
     }
 
-    /// Returns whether `job` may belong to `candidate` whatever their times are. The job has the model,
-    /// prompt and source that were asked for, and it is not known what the channel's clock showed at the
-    /// reservation. The clock of the gate that made the reservation may have been wrong.
+    /// Returns whether `job` may belong to `candidate` whatever their times are: the job's listed model,
+    /// prompt and source are those that were asked for, and it is not known what the channel's clock showed
+    /// at the reservation. The clock of the gate that made the reservation may have been wrong.
     pub(super) fn may_be_at_any_time(&self, job: &ListedJob, candidate: &Candidate) -> bool {
         candidate.channel_clock.is_none() && job.is_like(candidate)
     }

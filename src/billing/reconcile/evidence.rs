@@ -1,5 +1,5 @@
 //! Converts a channel's list and the ledger's entries into the input of matching, and a listed job into
-//! the answer to its request. No IO.
+//! the answer to its request. It does no IO.
 
 use std::sync::Arc;
 

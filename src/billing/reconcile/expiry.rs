@@ -41,8 +41,8 @@ impl Expiry {
         candidate.state == State::Unknown && age > millis(self.expire_after)
     }
 
-    /// Returns whether the outcome of a reservation is given up without a complete list: it has been overdue for
-    /// the maximum wait, and this gate has known overdue outcomes for as long, which is `waited`.
+    /// Returns whether an outcome is given up without a complete list: it has been overdue for the maximum
+    /// wait, and `waited`, the time for which this gate has known overdue outcomes, is as long.
     pub(super) fn is_waited_for(&self, candidate: &Candidate, waited: Duration) -> bool {
         let max = MAX_WAIT.min(self.expire_after);
         let age = self.now.since(candidate.since);

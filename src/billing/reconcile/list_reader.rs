@@ -30,7 +30,7 @@ pub(super) struct Page {
     pub(super) nameless: Vec<Option<Timestamp>>,
     /// The id of the last job, after which the next page begins.
     pub(super) last: Option<Arc<str>>,
-    /// Whether the page says that more pages follow.
+    /// Whether the page says that more pages follow; if it does not say, whether the page has entries.
     pub(super) has_more: bool,
 }
 

@@ -57,12 +57,12 @@ pub(super) struct Reconciler {
 struct Unresolved {
     unmatched: Vec<Unmatched>,
     candidates: Vec<Candidate>,
-    /// The reservations for remixes of jobs whose records are gone.
+    /// The reservations for remixes of jobs that the ledger does not have any more.
     sources_gone: HashSet<ReservationId>,
-    /// The creation time from which on reservations may be missing here; `None` if none is missing.
+    /// The creation time from which on `candidates` may lack reservations; `None` if none is missing.
     unseen_from: Option<Timestamp>,
-    /// The list with which they were matched; `None` before that, if the list is not complete, or if the next
-    /// round may decide more because this one has assigned a job.
+    /// The list with which the candidates were matched; `None` before that, if the list is not complete, or
+    /// if the next round may decide more because this one has assigned a job.
     matched_with: Option<CompleteList>,
 }
 
@@ -125,12 +125,12 @@ impl Unresolved {
 
 impl Reconciler {
     /// Makes one round: reads the channel's list if any outcome is unknown, and gives up outcomes that are
-    /// overdue. The round is complete once the list has been read and all decisions that it allows are made.
-    /// `note_overdue` records whether there are overdue outcomes, and returns for how long there have been
-    /// any.
+    /// overdue: unknown for longer than `jobs.expire_after`. The round is complete once the list has been
+    /// read and all decisions that it allows are made. `note_overdue` records whether there are overdue
+    /// outcomes, and returns for how long there have been any.
     ///
-    /// An overdue outcome is given up only after the list was read once more, or after an hour in which that
-    /// was not possible: when gates start after a long time, the list can still tell what became of a request.
+    /// An overdue outcome is given up only after the list was read once more, or after up to an hour in which
+    /// that was not possible: when gates start after a long time, the list can still tell what happened.
     pub(super) async fn round(
         &mut self,
         task: &ChannelTask,

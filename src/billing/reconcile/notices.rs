@@ -79,7 +79,7 @@ impl Notices {
         }
     }
 
-    /// Returns whether nothing was logged about `about` and `job` yet, and remembers both.
+    /// Returns whether `about` and `job` are a new pair, and remembers it; `false` after [`LOGGED`] pairs.
     fn is_new(&mut self, about: Option<ReservationId>, job: Arc<str>) -> bool {
         self.logged.len() < LOGGED && self.logged.insert((about, job))
     }

@@ -8,8 +8,8 @@ use crate::policy::Timestamp;
 
 /// Decides whether the charge `before` is replaced by `corrected`. `taken` is the time of the reservation.
 ///
-/// Returns the charge that is valid from now on, and the limit that forbids the correction. Where a limit
-/// does, the returned charge is `before`.
+/// Returns the charge that is valid from now on, and the limit that forbids the correction, if there is one.
+/// In that case the returned charge is `before`, and otherwise it is `corrected`.
 pub(in crate::ledger) fn decide_correction(
     counters: &Counters,
     before: &Arc<Charge>,

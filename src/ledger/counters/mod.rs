@@ -1,4 +1,4 @@
-//! The counters of limits, for engines that keep their counters in memory.
+//! The counters of limits, for ledgers that keep their counters in memory.
 //!
 //! A counter is the sum of one measure over the reservations that one key, group or channel has in one
 //! window. A reservation counts in the window that contains the time at which it was made, by the clock of
@@ -154,7 +154,7 @@ impl Counters {
     }
 
     /// Finds the first limit that a request would exceed: of its key, then of the key's group, then of its
-    /// channel. `takes` returns how much the request takes of a measure.
+    /// channel. `takes` returns the amount that the request adds to a counter of a measure.
     pub(in crate::ledger) fn reached(
         &self,
         key: &Key,
@@ -191,7 +191,7 @@ impl Counters {
         Some(refusal(of_channel, Scope::Channel(name.clone()), currency))
     }
 
-    /// Finds the first limit of a channel that `charge`, which was reserved at `taken`, would exceed.
+    /// Finds the first limit of a channel that `charge` would exceed in the windows that contain `taken`.
     pub(in crate::ledger) fn channel_reached(
         &self,
         channel: ChannelLimits<'_>,
@@ -249,8 +249,8 @@ impl Counters {
         });
     }
 
-    /// Counts the resolution of a charge that was reserved at `taken`. A posted charge is subtracted from the
-    /// jobs in flight, and a voided charge is subtracted from all its counters.
+    /// Updates the counters for the resolution of a charge that was reserved at `taken`. A posted charge is
+    /// subtracted from the jobs in flight, and a voided charge is subtracted from all its counters.
     pub(in crate::ledger) fn resolve(
         &mut self,
         charge: &Charge,

@@ -12,7 +12,7 @@ pub(in crate::ledger) const KEPT: u64 = 3600;
 /// The largest sum that a counter can have: the maximum of an integer in the databases. No limit is higher.
 ///
 /// A counter that has reached this value stays there, even if charges are given back, since its true sum is
-/// not known any more. It then refuses every request that costs something, and never counts too little.
+/// not known any more. It then refuses every request that would add to it, and never counts too little.
 pub(in crate::ledger) const MAX_COUNTED: u64 = i64::MAX as u64;
 
 /// The sum of one measure in one window.

@@ -47,7 +47,7 @@ pub(super) struct Entry {
     pub(super) id: ReservationId,
     pub(super) charge: Arc<Charge>,
     pub(super) remix_of: Option<Arc<str>>,
-    /// The channel's address that got the request.
+    /// The channel's address to which the request was sent, where the channel has several.
     pub(super) address: Option<Arc<str>>,
     pub(super) next_poll: Timestamp,
     pub(super) job: Option<Arc<str>>,
@@ -294,7 +294,7 @@ impl Accounts {
         ids.filter_map(|id| self.entries.get(id).map(|entry| &**entry))
     }
 
-    /// Lists the reservations whose job has not ended and is polled after the time `at`.
+    /// Lists the reservations whose job has not ended and has its next poll later than `at`.
     pub(super) fn running_after(&self, at: Timestamp) -> impl Iterator<Item = &Entry> {
         let after = (at, ReservationId(u128::MAX));
         let ids = self

@@ -1,4 +1,4 @@
-//! The decisions of the ledger in memory.
+//! The decisions of the ledger in memory: how it reserves, reroutes, confirms, voids and settles charges.
 
 use std::sync::Arc;
 

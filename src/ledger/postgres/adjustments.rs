@@ -89,7 +89,7 @@ pub async fn credit(url: &Secret, wanted: &Adjustment) -> Result<CreditDecision,
     Ok(decision)
 }
 
-/// Reads the records that `query` selects, with the adjustments that voided them after they were posted.
+/// Reads the records of charges that `query` selects, with any adjustments that voided posted ones.
 pub(super) async fn records(
     transaction: &Transaction<'_>,
     query: &RecordQuery,
@@ -125,7 +125,7 @@ pub(super) async fn sums(database: &Database) -> Result<Vec<AdjustmentSum>, Unav
     sums.collect()
 }
 
-/// Reads the adjustments that voided `records` after they were posted, and adds them to the records.
+/// Reads the adjustments that voided posted charges of `records`, and adds them to the records.
 pub(super) async fn add(
     database: &Database,
     records: &mut [DisputeRecord],
@@ -168,7 +168,7 @@ fn add_voids(records: &mut [DisputeRecord], rows: &[Row]) -> Result<(), Unavaila
     Ok(())
 }
 
-/// Finds the charge that an operator wants to void and names by `name`.
+/// Finds the charge that an operator wants to void. `name` is the id that the operator has given.
 async fn named(transaction: &Transaction<'_>, name: &str) -> Result<NamedCharge, Unavailable> {
     let mut found = records(transaction, &RecordQuery::Exactly(name.into())).await?;
     let void = void_named(transaction, name).await?;
@@ -178,7 +178,7 @@ async fn named(transaction: &Transaction<'_>, name: &str) -> Result<NamedCharge,
     Ok(find_charge(name, &found, void))
 }
 
-/// Finds the void of the reservation with the id `name`, or else of a job with the public id `name`.
+/// Finds the adjustment that voided the charge of reservation `name`, or else of a job with that public id.
 async fn void_named(
     transaction: &Transaction<'_>,
     name: &str,
@@ -292,7 +292,7 @@ fn adjustment(row: &Row) -> Result<Adjustment, Unavailable> {
     })
 }
 
-/// Reads the voided charge from the row of its void, which has the amounts with the opposite sign.
+/// Reads a voided charge from the adjustment that voided it, where its amounts have the opposite sign.
 fn voided(row: &Row) -> Result<VoidedCharge, Unavailable> {
     let taken = |name: &str| {
         let value = column::<i64>(row, name)?.checked_neg();

@@ -92,7 +92,7 @@ impl ChargeValues<'_> {
         ]
     }
 
-    /// Lists the arguments of a charge that a correction may change, with its channel.
+    /// Lists the arguments of a charge that a correction may change, with its channel and model.
     pub(super) fn corrected(&self) -> [Argument<'_>; 7] {
         [
             ("p_channel", &self.channel, Type::TEXT),

@@ -21,7 +21,7 @@ use crate::ledger::Unavailable;
 
 /// The maximum time that a call waits while every connection is in use.
 const WAIT: Duration = Duration::from_secs(2);
-/// The maximum time that the database may take for one statement, other than a slow one.
+/// The maximum time that the database may take for one statement, except those of [`LONG_ANSWER`].
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// The maximum time for a slow statement: one that applies the schema, sums up a new counter, or searches
 /// for records.

@@ -1,4 +1,4 @@
-//! Calls the ledger's decisions, each of which is one function of the database.
+//! Makes the ledger's decisions. Each of them is a call of one stored function in the database.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::ledger::{Claimed, Reserved, Unavailable};
 use crate::policy::{Key, Timestamp};
 
 static RESERVE: Function = Function::new("reserve", || "*".into());
-/// The function `confirm`. Its result contains the reservation as it was before the call. Only what a correction
-/// may change is read: each of these columns costs a create one percent of the database's time.
+/// The function `confirm`. Its result contains the reservation as it was before the call. Only what a
+/// correction may change is read: each of these columns costs a create one percent of the database's time.
 static CONFIRM: Function = Function::new("confirm", || {
     let mut columns = vec!["o_outcome, o_job, o_corrected, o_limit, o_used".to_owned()];
     columns.extend(CORRECTED.split(", ").map(|name| format!("(o_was).{name}")));

@@ -112,7 +112,7 @@ impl Select {
         }
     }
 
-    /// Reads the records that a query selects, in `transaction`, without the adjustments that voided them.
+    /// Reads the records that a query selects, in `transaction`, without the adjustments that voided charges.
     pub(super) async fn read(
         transaction: &Transaction<'_>,
         query: &RecordQuery,

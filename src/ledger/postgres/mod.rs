@@ -1,7 +1,7 @@
 //! The ledger in PostgreSQL, for one gate or a fleet of them.
 //!
-//! Every decision is a function of the database, so that it is one statement, one transaction and one
-//! round trip; see `schema/postgres`. The database's clock is used for leases only.
+//! Every decision of a gate is a stored function, so that it is one statement, one transaction and one round
+//! trip; see `schema/postgres`. The database's clock decides only on leases and on deleting old counters.
 
 mod adjustments;
 mod arguments;
@@ -62,8 +62,8 @@ pub use self::url::ParseUrlError;
 /// voided by the next [`Ledger::heartbeat`] if the outcome of its [`Ledger::reserve`] was unknown. The
 /// server's `synchronous_commit` decides how durable a commit is.
 ///
-/// The repetition of a [`Ledger::confirm`] that was committed returns the corrected charge as both `before`
-/// and `after`.
+/// The repetition of a [`Ledger::confirm`] that was committed returns the charge after the confirmation as
+/// both `before` and `after`, and no limit.
 pub struct PostgresLedger {
     database: Database,
     /// The id of this ledger object, unique among all that use the database.
@@ -76,7 +76,7 @@ pub struct PostgresLedger {
     orphans: Orphans,
 }
 
-/// The number of semaphores (key slots) that limit the reservations of one key. Several keys share one.
+/// The number of key slots. Each is a semaphore that limits the reservations of the keys that share it.
 const KEY_SLOTS: usize = 64;
 /// The maximum time that a reservation waits for its key's slot.
 const KEY_SLOT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ impl PostgresLedger {
         })
     }
 
-    /// Waits until the slot of a key has a free permit, and returns the permit. Several keys share a slot.
+    /// Waits for a permit of a key's slot, a semaphore that several keys share, and returns the permit.
     async fn key_slot(&self, key: &str) -> Result<SemaphorePermit<'_>, Unavailable> {
         let at = self.names.hash_one(key) % KEY_SLOTS as u64;
         let slot = usize::try_from(at)
@@ -129,7 +129,7 @@ impl PostgresLedger {
     }
 }
 
-/// Makes an id of an instance or an operation: a UUID of version 7 (RFC 9562).
+/// Makes the id of a ledger object or of a call of a decision: a UUID of version 7 (RFC 9562).
 fn new_id() -> Id {
     Id(Uuid::now_v7().as_u128())
 }

@@ -8,7 +8,7 @@ use super::row::Id;
 use crate::ledger::charge::ReservationId;
 use crate::ledger::job::State;
 
-/// The maximum number of calls that are remembered. The repetition of an older call counts as a new call.
+/// The maximum number of unanswered calls that are remembered. A repetition of an older one counts as new.
 const MAX_OPERATIONS: usize = 10_000;
 
 /// The calls that the database has not answered.

@@ -111,8 +111,8 @@ pub(super) fn charge(row: &Row) -> Result<Arc<Charge>, Unavailable> {
     }))
 }
 
-/// Reads a charge as it was before its correction to `corrected`. What a correction does not change is taken from
-/// there.
+/// Reads a charge as it was before its correction to `corrected`. What a correction does not change is taken
+/// from `corrected`.
 pub(super) fn charge_before(row: &Row, corrected: &Charge) -> Result<Arc<Charge>, Unavailable> {
     let purchase = match (
         &corrected.purchase,

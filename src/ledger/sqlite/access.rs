@@ -69,8 +69,8 @@ fn private() -> OpenOptions {
 
 /// Sets the mode of a file to 600 if users who are neither its owner nor in its group have access. Returns
 /// the old mode and the result of the change; `None` where no such user has access, or there is no file.
-/// Access for the group alone is left: the default umasks, 022 and 002, give access to the other users too,
-/// so somebody has chosen that mode.
+/// A mode that gives access to the group, but not to other users, stays: the default umasks, 022 and 002,
+/// give access to the other users too, so somebody has chosen that mode.
 #[cfg(unix)]
 fn tighten(path: &Path) -> Option<(u32, io::Result<()>)> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -85,7 +85,7 @@ pub(super) fn of_reservation(
     read.query_row([blob(id)], adjustment).optional()
 }
 
-/// Finds the charge that an operator wants to void and names by `name`.
+/// Finds the charge that an operator wants to void. `name` is the id that the operator has given.
 fn named(db: &Connection, name: &str) -> rusqlite::Result<NamedCharge> {
     let mut records = evidence::records(db, &RecordQuery::Exactly(name.into()))?;
     let void = void_named(db, name)?;
@@ -95,7 +95,7 @@ fn named(db: &Connection, name: &str) -> rusqlite::Result<NamedCharge> {
     Ok(find_charge(name, &records, void))
 }
 
-/// Finds the void of the reservation with the id `name`, or else of a job with the public id `name`.
+/// Finds the adjustment that voided the charge of reservation `name`, or else of a job with that public id.
 fn void_named(db: &Connection, name: &str) -> rusqlite::Result<Option<Adjustment>> {
     if let Some(id) = ReservationId::read(name)
         && let Some(void) = of_reservation(db, id)?
@@ -187,7 +187,7 @@ fn adjustment(row: &Row<'_>) -> rusqlite::Result<Adjustment> {
     })
 }
 
-/// Reads the voided charge from the row of its void, which has the amounts with the opposite sign.
+/// Reads a voided charge from the adjustment that voided it, where its amounts have the opposite sign.
 fn voided(row: &Row<'_>) -> rusqlite::Result<VoidedCharge> {
     let amount = |column: &str| {
         let amount = row.get::<_, i64>(column)?.checked_neg();
@@ -245,7 +245,7 @@ pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<AdjustmentSum>> {
     found.collect()
 }
 
-/// The maximum number of adjustments that are counted in one transaction.
+/// The maximum number of adjustments that one call of [`count_voids`] processes.
 const MAX_COUNTED_AT_ONCE: u32 = 500;
 
 /// Gives the charges that operators have voided since the last call back to the limits of their keys and

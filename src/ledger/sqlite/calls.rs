@@ -369,9 +369,9 @@ columns! {
     }
 }
 
-/// The statement that confirms a reservation, unless its job belongs to another reservation or the public id is
-/// taken. These conditions are in the statement because they nearly always hold: a query of its own for them
-/// would be made in vain by each create.
+/// The statement that confirms a reservation, unless its job belongs to another reservation or the public id
+/// is taken. Both are rare, so the statement tests for them itself: a separate query would cost each create
+/// time, and nearly always find nothing.
 const CONFIRM: &str = "UPDATE OR IGNORE reservation
      SET state = 'confirmed', job = ?2, place = ?3, confirmed_ms = ?4, upstream_id = ?5,
          answer_request_id = iif(?6 IS NULL, answer_request_id, ?7),

@@ -116,7 +116,7 @@ pub(super) fn write_beside<T>(
     Ok(written)
 }
 
-/// The pause between two attempts of a writer beside the gate to take the lock.
+/// The pause between two attempts of an operator's command to take the database's write lock.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
 /// Opens an existing database that has this program's version of the schema. A gate may be using it.

@@ -57,7 +57,7 @@ columns! {
 
 const NANOS: u128 = 1_000_000_000;
 
-/// The sums of one line of the totals.
+/// The sums of the pruned charges that are added to one row of a table of totals.
 #[derive(Default)]
 struct Line {
     jobs: i64,
@@ -170,7 +170,7 @@ fn forget(db: &Connection, old: &[i64], now: Timestamp, limit: u32) -> rusqlite:
     Ok(forgotten)
 }
 
-/// Adds the sums of posted charges to the totals by the day of the reservation.
+/// Adds the sums of posted charges to the table `total`, whose rows are by the day of the reservation.
 fn add_to_totals(db: &Connection, lines: HashMap<[String; 8], Line>) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT INTO total (day, key, \"group\", currency, channel, model, size,
@@ -199,7 +199,7 @@ fn add_to_totals(db: &Connection, lines: HashMap<[String; 8], Line>) -> rusqlite
     Ok(())
 }
 
-/// Adds the sums of posted charges to the totals by the day of the posting.
+/// Adds the sums of posted charges to the table `posted_total`, whose rows are by the day of the posting.
 fn add_to_posted(db: &Connection, lines: HashMap<PostedLine, Line>) -> rusqlite::Result<()> {
     let mut add = db.prepare_cached(
         "INSERT INTO posted_total (day, key, \"group\", currency, model, size,

@@ -48,7 +48,7 @@ pub(super) struct Entry {
     /// The job's upstream id, where it is not the public id.
     pub(super) upstream_id: Option<Arc<str>>,
     pub(super) remix_of: Option<Arc<str>>,
-    /// The channel's address that got the request.
+    /// The channel's address to which the request was sent, where the channel has several.
     pub(super) address: Option<Arc<str>>,
     pub(super) deleted: bool,
 }
@@ -272,7 +272,7 @@ fn insert_counter(db: &Connection, parameters: &[&dyn ToSql]) -> rusqlite::Resul
     Ok(())
 }
 
-/// Writes the time from which on a series is complete, and deletes the counters before it.
+/// Writes the time from which on a series is complete, and deletes the counters of earlier windows.
 fn write_since(db: &Connection, scope: &Scope, series: &Series) -> rusqlite::Result<()> {
     let (kind, name) = scope.parts();
     let parameters = params![

@@ -141,7 +141,7 @@ struct Expressions {
     own: &'static str,
     /// The amount of a line of the totals: its whole units, and the remainder in nanos.
     pruned: [&'static str; 2],
-    /// The amount of a charge that was voided after it was posted, from the row of the void.
+    /// The amount of a charge that was voided after it was posted, from the row of the adjustment.
     voided: &'static str,
 }
 

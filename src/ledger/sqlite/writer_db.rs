@@ -7,8 +7,8 @@ use rusqlite::{Connection, PrepFlags, Statement};
 
 /// The connection of the writing thread, with statements that are found by the address of their text.
 ///
-/// The cache of [`Connection::prepare_cached`] hashes the whole text of a statement, before and after each use.
-/// The texts of these statements are long, and each create uses them.
+/// The cache of [`Connection::prepare_cached`] hashes the whole text of a statement before and after each
+/// use. The texts of these statements are long, and each create uses them.
 pub(super) struct WriterDb<'c> {
     connection: &'c Connection,
     /// The statements that are not in use, each with its text.
@@ -26,7 +26,7 @@ impl<'c> WriterDb<'c> {
     /// Runs `run` with the statement `sql`, which is prepared at its first use.
     ///
     /// # Errors
-    /// If the statement cannot be prepared, or as `run` returns. After an error it is prepared anew.
+    /// Where the statement cannot be prepared, or `run` fails. After an error, its next use prepares it anew.
     pub(super) fn with<T>(
         &self,
         sql: &'static str,
