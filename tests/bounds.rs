@@ -244,6 +244,17 @@ async fn uploads_at_once() {
     assert_eq!(list.status, 200, "polls go on");
     let small = create(plain()).send(stand.gate).await.unwrap();
     assert_eq!(small.status, 200, "small creates go on");
+    // Also one that comes in parts, and is counted while it does.
+    let whole = create(plain()).by(STUDIO).pieces().concat();
+    let (start, end) = whole.split_at(whole.len() - 1);
+    let mut parts = Connection::open(stand.gate).await.unwrap();
+    parts.stream.write_all(start).await.unwrap();
+    let counted = "tollgate_uploads_in_flight{size=\"small\"}";
+    stand
+        .until("it is counted", async || stand.metric(counted).await == 1.0)
+        .await;
+    parts.stream.write_all(end).await.unwrap();
+    assert_eq!(parts.answer(false).await.unwrap().status, 200);
     drop(held);
     stand
         .until("there is room again", async || {

@@ -72,21 +72,26 @@ async fn what_has_not_ended_in_time_is_counted() {
         ("model", b"sora-2"),
     ]);
     let request = Request::create(&form_type(), Body::Length(body.clone(), vec![]));
-    let mut stream = http2.begin(&request, false).await.unwrap();
-    stream.data(&body, true);
+    // Two on one connection: requests are counted, and not connections.
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = http2.begin(&request, false).await.unwrap();
+        stream.data(&body, true);
+        streams.push(stream);
+    }
     let mut connection = Connection::open(stand.gate).await.unwrap();
     for piece in request.pieces() {
         connection.stream.write_all(&piece).await.unwrap();
     }
     stand
-        .until("both requests are at the channel", async || {
-            stand.mock.stats().creates_complete == 2
+        .until("all requests are at the channel", async || {
+            stand.mock.stats().creates_complete == 3
         })
         .await;
     let still = stand.server.stop(Duration::from_millis(100)).await;
-    let still = still.expect_err("two requests are under way");
-    assert_eq!(still.requests, 2);
-    assert_eq!(still.to_string(), "stopped with 2 requests still under way");
+    let still = still.expect_err("three requests are under way");
+    assert_eq!(still.requests, 3);
+    assert_eq!(still.to_string(), "stopped with 3 requests still under way");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,10 +39,12 @@ impl Hold {
         Self { url, psql, orders }
     }
 
-    /// How many sessions wait: the one that commits, and those that repeat what it was asked.
+    /// How many sessions wait: the one that commits, and those that repeat what it was asked. A note about the
+    /// reservation, which waits for its row too, is none of them.
     fn waiting(&self) -> usize {
         let sql = "SELECT count(*) FROM pg_stat_activity \
-             WHERE datname = current_database() AND wait_event_type = 'Lock'";
+             WHERE datname = current_database() AND wait_event_type = 'Lock' \
+             AND query NOT LIKE 'UPDATE %'";
         let count = tokio::task::block_in_place(|| shared().unwrap().psql(&self.url, sql));
         count.parse().unwrap()
     }
