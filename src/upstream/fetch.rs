@@ -173,7 +173,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Reads the rest of the answer of `exchange`, of which at most `max_bytes` bytes of body are kept.
+    /// Reads the rest of the answer of `exchange`, which is cut where its body exceeds `max_bytes` bytes.
     ///
     /// # Errors
     /// Where the channel breaks off its answer, or does not end it in time. The error has been counted and

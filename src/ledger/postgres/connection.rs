@@ -32,8 +32,8 @@ const REPEAT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 4;
 /// The pause before the first repetition of a call.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The interval at which a call may try to connect, while the database cannot be reached. All other calls
-/// fail at once.
+/// The pause after a failed attempt to connect, while the database cannot be reached. Then one call may try
+/// again. All other calls that need a new connection fail at once.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 /// A parameter of a statement, with its type. The types spare the statement a second round trip, in which
