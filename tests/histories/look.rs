@@ -126,7 +126,11 @@ impl World<'_> {
                     let job = gone.as_ref().filter(is_of).or(job.as_ref());
                     wrong.extend(self.check_video(key, job, &answer.body));
                 }
-                let is_gone = gone.is_some() && matches!(status, 404 | 503);
+                let is_gone = gone.as_ref().is_some_and(|job| match status {
+                    404 => job.deleted,
+                    503 => !served(job),
+                    _ => false,
+                });
                 if answer.status != expected
                     && !(forgotten || unserved || is_owed || is_gone)
                     && !(self.was_cut && answer.status == 503)
