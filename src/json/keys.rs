@@ -20,9 +20,9 @@ impl Keys {
         self.bytes.truncate(self.complete());
     }
 
-    /// Adds a character to the key that is being read.
-    pub(super) fn push(&mut self, character: char) {
-        self.bytes.push(character);
+    /// Adds characters to the key that is being read.
+    pub(super) fn push(&mut self, characters: &str) {
+        self.bytes.push_str(characters);
     }
 
     /// Returns the key that is being read.

@@ -80,9 +80,9 @@ impl Path {
         self.keys.current()
     }
 
-    /// Adds a character to the key that is being read.
-    pub(super) fn push_key(&mut self, character: char) {
-        self.keys.push(character);
+    /// Adds characters to the key that is being read.
+    pub(super) fn push_key(&mut self, characters: &str) {
+        self.keys.push(characters);
     }
 
     /// Completes the key that is being read. Fails if its object has the same key already, or if the open

@@ -156,7 +156,7 @@ impl Scanner {
         while let Some(&byte) = chunk.get(self.at) {
             match self.state {
                 State::Text => self.text(chunk, sink)?,
-                State::Key => self.key(byte)?,
+                State::Key => self.key(chunk)?,
                 State::Number(number) => self.number(number, byte, chunk, sink)?,
                 State::Literal(rest) => self.literal(rest, byte, chunk, sink)?,
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => self.space()?,
@@ -207,20 +207,30 @@ impl Scanner {
         Ok(())
     }
 
-    fn key<R>(&mut self, byte: u8) -> Result<(), Stop<Error, R>> {
+    /// Reads the characters of a key up to its end, or up to the end of the chunk.
+    fn key<R>(&mut self, chunk: &[u8]) -> Result<(), Stop<Error, R>> {
+        let rest = &chunk[self.at..];
+        let len = rest.iter().position(|byte| !is_of_key(*byte));
+        let run = &rest[..len.unwrap_or(rest.len())];
+        let limit = self.limits.key_bytes;
+        let room = limit.saturating_sub(self.path.key().len());
+        let (fits, beyond) = run.split_at(run.len().min(room));
+        // This cannot fail, since the characters of a key are ASCII.
+        let Ok(characters) = std::str::from_utf8(fits) else {
+            let at = self.position();
+            return syntax(Error::KeyByte { at });
+        };
+        self.path.push_key(characters);
+        self.at += fits.len();
+        if !beyond.is_empty() {
+            return syntax(Error::KeyTooLong { limit });
+        }
         let at = self.position();
-        match byte {
-            b'"' => self.key_end()?,
-            b'\\' => return syntax(Error::KeyEscape { at }),
-            b'[' | b']' => return syntax(Error::KeyByte { at }),
-            0x20..=0x7E => {
-                let limit = self.limits.key_bytes;
-                if self.path.key().len() >= limit {
-                    return syntax(Error::KeyTooLong { limit });
-                }
-                self.path.push_key(char::from(byte));
-            }
-            _ => return syntax(Error::KeyByte { at }),
+        match chunk.get(self.at) {
+            None => return Ok(()),
+            Some(b'"') => self.key_end()?,
+            Some(b'\\') => return syntax(Error::KeyEscape { at }),
+            Some(_) => return syntax(Error::KeyByte { at }),
         }
         self.at += 1;
         Ok(())
@@ -346,6 +356,11 @@ impl Scanner {
         }
         Ok(())
     }
+}
+
+/// Returns whether a key may have this byte.
+fn is_of_key(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'[' | b']')
 }
 
 fn syntax<R>(error: Error) -> Result<(), Stop<Error, R>> {

@@ -44,6 +44,39 @@ fn what_was_refused_is_not_safe() {
     }
 }
 
+/// A wrong byte of a key within a field whose bytes are released at once, and a key that is too long.
+#[test]
+fn a_wrong_key_ends_what_is_safe_however_the_body_is_cut() {
+    let limits = Limits {
+        key_bytes: 2,
+        ..Limits::default()
+    };
+    let too_long = Error::KeyTooLong { limit: 2 };
+    for (body, safe, expected) in [
+        (r#"{"p":[[{"ab\"#, 11, Error::KeyEscape { at: 11 }),
+        (r#"{"p":[[{"ab["#, 11, Error::KeyByte { at: 11 }),
+        (r#"{"p":[[{"é"#, 9, Error::KeyByte { at: 9 }),
+        (r#"{"p":[[{""#, 9, Error::Incomplete),
+        (r#"{"p":[[{"abc"#, 11, too_long.clone()),
+        (r#"{"p":1,"abc"#, 6, too_long),
+    ] {
+        for cut in 0..=body.len() {
+            let (head, tail) = body.as_bytes().split_at(cut);
+            let (mut scanner, mut recorder) = (Scanner::new(limits), Recorder::default());
+            let pieces = [head, tail].into_iter();
+            let pushed = pieces.map(|piece| scanner.push(piece, &mut recorder));
+            let pushed = pushed.collect::<Result<(), _>>();
+            let outcome = pushed.and_then(|()| scanner.finish(&mut recorder));
+            assert_eq!(
+                outcome,
+                Err(Stop::Syntax(expected.clone())),
+                "{body}, {cut}"
+            );
+            assert_eq!(scanner.safe(), safe, "{body}, cut at {cut}");
+        }
+    }
+}
+
 /// Returns the changes of `safe()` while `body` comes byte by byte: the number of bytes that were pushed,
 /// and that are safe.
 fn trace(body: &str) -> Vec<(usize, usize)> {
