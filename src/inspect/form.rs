@@ -1,5 +1,6 @@
 //! The rules for the fields of a create: which are allowed, how often, and with which values.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::digest::Fingerprint;
@@ -32,8 +33,11 @@ pub(super) struct Form {
     written_seconds: Option<Written>,
     is_remix: bool,
     /// The names of the fields read so far, except those that may come several times.
-    seen: Vec<Box<str>>,
+    seen: Vec<Cow<'static, str>>,
     current: Current,
+    /// The buffer for the value of the next field that the policy judges. It has no content: while such a
+    /// value is read, it is in `current`.
+    value: Vec<u8>,
     /// The digest of the prompt's text, once the prompt has ended.
     prompt: Option<[u8; 32]>,
     reference: Option<Reference>,
@@ -75,6 +79,7 @@ impl Form {
             },
             seen: Vec::new(),
             current: Current::None,
+            value: Vec::new(),
             prompt: None,
             reference: None,
             fingerprint: None,
@@ -171,13 +176,16 @@ impl Form {
 
     fn note(&mut self, name: &str) -> Result<(), Refusal> {
         // The elements of a list come under one name.
-        if name.contains("[]") {
+        if name.as_bytes().windows(2).any(|pair| pair == b"[]") {
             return Ok(());
         }
-        if self.seen.iter().any(|seen| **seen == *name) {
+        if self.seen.iter().any(|seen| *seen == name) {
             return Err(Refusal::DuplicateField { name: name.into() });
         }
-        self.seen.push(name.into());
+        self.seen.push(match names::known(name) {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(name.to_owned()),
+        });
         Ok(())
     }
 
@@ -188,7 +196,7 @@ impl Form {
         Ok(Current::Reference(Counter::default()))
     }
 
-    fn set(&mut self, param: Param, value: String) -> Result<(), Refusal> {
+    fn set(&mut self, param: Param, value: &str) -> Result<(), Refusal> {
         self.values[match param {
             Param::Model => 0,
             Param::Size => 1,
@@ -217,7 +225,7 @@ impl Form {
         let raw = |wanted| Ok(Current::Raw(Raw::new(name, param, wanted)));
         if let Some(param) = param {
             return match kind {
-                Kind::Text => Ok(Current::Policy(param, Vec::new())),
+                Kind::Text => Ok(Current::Policy(param, std::mem::take(&mut self.value))),
                 Kind::Json if param == Param::Seconds => raw(self.plan.seconds_type.wanted()),
                 Kind::Json => raw("a string, in quotes"),
                 Kind::File | Kind::EmptyFile => wrong("a plain field, without a filename"),
@@ -313,7 +321,7 @@ impl Sink for Form {
             fingerprint.end();
         }
         match std::mem::replace(&mut self.current, Current::None) {
-            Current::Policy(param, value) => {
+            Current::Policy(param, mut value) => {
                 let name = || param.name().to_owned();
                 if value.is_empty() {
                     return Err(Refusal::Empty { name: name() });
@@ -321,16 +329,18 @@ impl Sink for Form {
                 if param == Param::Seconds && self.is_json {
                     self.set_written(Written::String)?;
                 }
-                let value =
-                    String::from_utf8(value).map_err(|_| Refusal::NotUtf8 { name: name() })?;
-                self.set(param, value)
+                let text = std::str::from_utf8(&value);
+                self.set(param, text.map_err(|_| Refusal::NotUtf8 { name: name() })?)?;
+                value.clear();
+                self.value = value;
+                Ok(())
             }
             Current::Raw(raw) => match raw.into_number() {
                 Some((param, digits)) => {
                     if param == Param::Seconds {
                         self.set_written(Written::Number)?;
                     }
-                    self.set(param, digits)
+                    self.set(param, &digits)
                 }
                 // `null` counts as a field that was left out.
                 None => Ok(()),

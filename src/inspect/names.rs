@@ -16,6 +16,13 @@ pub(super) fn policy_param(name: &str) -> Option<Param> {
     PARAMS.into_iter().find(|param| param.name() == name)
 }
 
+/// Returns the constant that is equal to `name`; `None` if no field is known here by that name.
+pub(super) fn known(name: &str) -> Option<&'static str> {
+    let params = PARAMS.into_iter().map(Param::name);
+    let mut known = params.chain([PROMPT, REFERENCE, REFERENCE_ID, REFERENCE_URL]);
+    known.find(|known| *known == name)
+}
+
 /// Returns whether a body may have the field `name`: in a remix only `prompt`; otherwise `model`, `size`,
 /// `seconds`, and the names and members that [`fields`](super::Plan::fields) allows.
 pub(super) fn is_allowed(name: &str, fields: &BTreeSet<Arc<str>>, is_remix: bool) -> bool {
