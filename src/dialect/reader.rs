@@ -6,8 +6,7 @@
 //! possible. One value that no decoder accepts (a lone surrogate in a prompt, `1e400`, `NaN`, a thousand
 //! brackets) does not make its neighbours unreadable. So:
 //! - Strings that are not valid Unicode are reported as unreadable.
-//! - A word outside of quotes is reported as it stands, such as `NaN`; as unreadable only if it is too long
-//!   or not UTF-8.
+//! - A word outside of quotes is reported as it stands; as unreadable only if too long or not UTF-8.
 //! - Unwanted values are skipped by their quotes and brackets, to any depth, in constant memory.
 //! - Only broken structure ends the reading: a missing colon, a bracket that closes the other kind, the end
 //!   of the input in the middle.
@@ -18,8 +17,7 @@ use memchr::memchr2;
 
 use super::text::{Piece, Text};
 
-/// The maximum length of a key, number or word that is read, in bytes. (The keys that matter have at most
-/// twenty-one.)
+/// The maximum length of a key, number or word that is read, in bytes. Keys that matter have at most 21.
 const MAX_WORD: usize = 64;
 /// The maximum number of levels of objects and arrays that are read; deeper values are skipped.
 const MAX_DEPTH: u32 = 32;
@@ -116,7 +114,7 @@ impl Default for Reader {
             began: 0,
             wanted: true,
             text: Text::default(),
-            word: String::with_capacity(MAX_WORD),
+            word: String::new(),
             too_long: false,
         }
     }
@@ -239,14 +237,26 @@ impl Reader {
                 State::InText
             }
             b']' | b'}' | b',' | b':' => State::Broken,
-            _ => {
-                self.word.clear();
-                self.too_long = false;
-                self.state = State::InWord;
-                return 0;
-            }
+            _ => return self.begin_word(piece, from, events),
         };
         1
+    }
+
+    /// Reads a word if the piece has the byte behind it, and returns its length; else 0, see [`Self::in_word`].
+    fn begin_word(&mut self, piece: Piece<'_>, from: usize, events: &mut impl Events) -> usize {
+        let mut rest = piece.from(from).iter();
+        let Some(length) = rest.position(|byte| ends_word(*byte)) else {
+            (self.state, self.too_long) = (State::InWord, false);
+            self.word.clear();
+            return 0;
+        };
+        if self.wanted {
+            let word = piece.decode(from..from + length).ok();
+            let word = word.filter(|word| word.len() <= MAX_WORD);
+            events.word(word, self.began..self.at + length);
+        }
+        self.after();
+        length
     }
 
     /// Reads a key and its colon, from the opening quote on, and returns the number of bytes read; `None` if

@@ -79,6 +79,9 @@ fn documents() -> Vec<Vec<u8>> {
         "{\"raw\":\"a\u{1}b\u{0}c\",\"\u{1}\":true}",
         r#""text""#,
         "\u{feff}{\"a\":\"b\"}",
+        r#"{"skip":12,"b":true,"skip2":null}"#,
+        "12",
+        " NaN ",
         // Broken or incomplete ones.
         r#"{"a" "b"}"#,
         r#"{"a","b"}"#,
@@ -87,12 +90,19 @@ fn documents() -> Vec<Vec<u8>> {
         r#"{"a"  "#,
         r#"{"a"  :"#,
         r#"{"a":1]"#,
+        r#"{"a":1"b"}"#,
+        r#"{"a":1:2}"#,
+        r#"[1[2]]"#,
+        r#"[1{"a":2}]"#,
+        r#"{"a":12"#,
         r#"{"a":"x"}}"#,
         r#"{"a":"x"} "y""#,
     ]
     .map(|text| text.as_bytes().to_vec())
     .into();
     documents.extend([0, 1, 63, 64, 65, 66].map(|length| key(length).into_bytes()));
+    let word = |length: usize| format!(r#"{{"a":{},"b":1}}"#, "7".repeat(length));
+    documents.extend([1, 63, 64, 65, 66].map(|length| word(length).into_bytes()));
     documents.extend([31, 32, 33].map(|count| wide(count).into_bytes()));
     // Invalid UTF-8 in a key, in a text, and before both.
     for text in [
