@@ -1,8 +1,9 @@
 //! Maps refusals to HTTP responses, in the shape of the API's errors.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -185,14 +186,9 @@ fn limit_headers(exceeded: &Exceeded) -> Vec<(&'static str, String)> {
         (measure, Some(wait)) if !measure.is_budget() => ("retry-after", wait.to_string()),
         _ => (NO_RETRY.0, NO_RETRY.1.to_owned()),
     }];
-    let told = RateLimit::new(limit, Some(exceeded.used), exceeded.at);
     let mut values = RateLimitValues::default();
-    values.add(&told, &mut BytesMut::new());
-    let pairs = RATE_LIMITS.iter().zip(values.0);
-    headers.extend(pairs.filter_map(|(name, value)| {
-        let value = value?.to_str().ok()?.to_owned();
-        Some((name.as_str(), value))
-    }));
+    values.add(&RateLimit::new(limit, Some(exceeded.used), exceeded.at));
+    headers.extend(values.pairs());
     headers
 }
 
@@ -211,45 +207,63 @@ static RATE_LIMITS: [HeaderName; 9] = [
     HeaderName::from_static("x-ratelimit-reset-in-flight"),
 ];
 
-/// The values of the rate limit headers of a response, in the order of [`RATE_LIMITS`].
+/// The values of the rate limit headers of a response.
 #[derive(Default)]
-pub(super) struct RateLimitValues([Option<HeaderValue>; RATE_LIMITS.len()]);
+pub(super) struct RateLimitValues {
+    /// All values, one after the other: the headers of a response share this memory.
+    text: String,
+    /// The byte range in `text` of the value of each of [`RATE_LIMITS`]; empty where the response lacks the
+    /// header.
+    values: [Range<usize>; RATE_LIMITS.len()],
+}
+
+/// The initial capacity for the values of a response, in bytes: enough for most responses.
+const VALUE_BYTES: usize = 72;
 
 impl RateLimitValues {
-    /// Adds the header values of a limit. They share the memory of `buffer`, which saves allocations for each
-    /// response to a create.
-    pub(super) fn add(&mut self, told: &RateLimit, buffer: &mut BytesMut) {
+    /// Adds the header values of a limit.
+    pub(super) fn add(&mut self, told: &RateLimit) {
         let first = match told.limit.measure {
             Measure::Requests => 0,
             Measure::VideoSeconds => 3,
             Measure::InFlight => 6,
             Measure::ListCost | Measure::BilledCost | Measure::Cost => return,
         };
-        let mut value = |number: u64, unit: &str| {
-            buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-            buffer.extend_from_slice(unit.as_bytes());
-            HeaderValue::from_maybe_shared(buffer.split().freeze()).ok()
-        };
-        let values = [
-            value(told.limit.max, ""),
-            told.remaining.and_then(|remaining| value(remaining, "")),
-            told.resets_in.and_then(|wait| value(wait, "s")),
+        if self.text.is_empty() {
+            self.text.reserve(VALUE_BYTES);
+        }
+        let numbers = [
+            (Some(told.limit.max), ""),
+            (told.remaining, ""),
+            (told.resets_in, "s"),
         ];
-        self.0[first..]
-            .iter_mut()
-            .zip(values)
-            .for_each(|(to, value)| *to = value);
+        for (value, (number, unit)) in self.values[first..].iter_mut().zip(numbers) {
+            let begin = self.text.len();
+            if let Some(number) = number {
+                self.text.push_str(itoa::Buffer::new().format(number));
+                self.text.push_str(unit);
+            }
+            *value = begin..self.text.len();
+        }
+    }
+
+    /// Returns the names and values of the headers.
+    fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let pairs = RATE_LIMITS.iter().zip(&self.values);
+        let pairs = pairs.filter(|(_, value)| !value.is_empty());
+        pairs.map(|(name, value)| (name.as_str(), self.text[value.clone()].to_owned()))
     }
 
     /// Returns the headers in a map, which has room for the other headers of a response to a create.
     pub(super) fn into_map(self) -> HeaderMap {
-        let has = |bits: usize, value: &Option<_>| bits << 1 | usize::from(value.is_some());
-        let template = &TEMPLATES[self.0.iter().fold(0, has)];
+        let has = |bits: usize, value: &Range<_>| bits << 1 | usize::from(!value.is_empty());
+        let template = &TEMPLATES[self.values.iter().fold(0, has)];
         let template = template.get_or_init(|| self.template());
         let mut map = template.map.clone();
-        let mut values = self.0;
+        let text = Bytes::from(self.text);
         for (to, place) in map.values_mut().zip(&template.places) {
-            if let Some(value) = values[*place].take() {
+            let value = text.slice(self.values[*place].clone());
+            if let Ok(value) = HeaderValue::from_maybe_shared(value) {
                 *to = value;
             }
         }
@@ -259,8 +273,8 @@ impl RateLimitValues {
     /// Makes the template of a map with these headers.
     fn template(&self) -> Template {
         let mut map = HeaderMap::with_capacity(MAX_HEADERS);
-        let named = RATE_LIMITS.iter().zip(&self.0);
-        for (name, _) in named.filter(|(_, value)| value.is_some()) {
+        let named = RATE_LIMITS.iter().zip(&self.values);
+        for (name, _) in named.filter(|(_, value)| !value.is_empty()) {
             map.insert(name, HeaderValue::from_static(""));
         }
         let place = |name: &HeaderName| RATE_LIMITS.iter().position(|other| other == name);
@@ -283,3 +297,43 @@ struct Template {
 /// The templates. The index has one bit for each of [`RATE_LIMITS`], set if the response has that header.
 static TEMPLATES: [OnceLock<Template>; 1 << RATE_LIMITS.len()] =
     [const { OnceLock::new() }; 1 << RATE_LIMITS.len()];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Limit, Timestamp};
+
+    /// Limits without what is left of them and without an end, in any order, and responses of one template.
+    #[test]
+    fn each_rate_limit_header_has_its_own_value() {
+        let told = |measure, limit: &str, used| {
+            let limit = Limit::parse(measure, limit).unwrap();
+            RateLimit::new(limit, used, Timestamp(1_700_000_010_000))
+        };
+        for (used, remaining) in [(Some(3), Some("7")), (Some(5), Some("5")), (None, None)] {
+            let mut values = RateLimitValues::default();
+            values.add(&told(Measure::InFlight, "4", None));
+            values.add(&told(Measure::ListCost, "9/day", Some(1)));
+            values.add(&told(Measure::Requests, "10/min", used));
+            let expected = [
+                Some(("x-ratelimit-limit-requests", "10")),
+                remaining.map(|remaining| ("x-ratelimit-remaining-requests", remaining)),
+                Some(("x-ratelimit-reset-requests", "30s")),
+                Some(("x-ratelimit-limit-in-flight", "4")),
+            ];
+            let expected: Vec<_> = expected.into_iter().flatten().collect();
+            let pairs: Vec<_> = values.pairs().collect();
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(name, value)| (*name, &**value))
+                .collect();
+            assert_eq!(pairs, expected);
+            let map = values.into_map();
+            assert_eq!(map.len(), expected.len(), "{map:?}");
+            for (name, value) in expected {
+                assert_eq!(map[name], value);
+            }
+        }
+        assert!(RateLimitValues::default().into_map().is_empty());
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -22,9 +22,6 @@ use crate::upstream::{Answer, Exchange, LiveChannel, UpstreamClient};
 
 /// The `Cache-Control` of every response: no cache may keep a response, which is for one client alone.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
-
-/// The size in bytes of the buffer for the rate limit header values of a response: enough for most.
-const VALUE_BYTES: usize = 72;
 
 /// A response to a client.
 pub(super) struct Response {
@@ -87,10 +84,9 @@ impl Response {
     /// Makes the response to a create that has made a job, with the rate limit headers of `key`: `used`
     /// is how much of each limit was used at `at`.
     pub(super) fn created(answer: Answer, key: &Key, (used, at): &(Box<[u64]>, Timestamp)) -> Self {
-        let mut buffer = BytesMut::with_capacity(VALUE_BYTES);
         let mut values = RateLimitValues::default();
         for limit in policy::rate_limits(key, used, *at) {
-            values.add(&limit, &mut buffer);
+            values.add(&limit);
         }
         let mut headers = values.into_map();
         headers.extend(answer.headers);
