@@ -244,15 +244,15 @@ impl Worker {
     /// Logs a warning for each channel of `before` that is removed in `now`, or of which an address is
     /// removed, if the channel still has unfinished jobs.
     async fn warn_of_removed(&self, before: &Snapshot, now: &Snapshot) {
-        let was_there = |name: &Arc<str>| {
-            let before = before.channels.get(name);
-            before.is_some_and(|before| !before.is_removed())
+        // An address that an earlier change has removed was warned of then.
+        let was_there = |now: &&Arc<LiveChannel>| {
+            let mut before = before.channels.addresses(&now.spec().name);
+            before.any(|before| before.spec().url == now.spec().url && !before.is_removed())
         };
         let removed = now.channels.all().iter().filter(|at| at.is_removed());
-        let removed = removed.map(|channel| &channel.spec().name);
         let mut removed: BTreeMap<_, u64> = removed
-            .filter(|name| was_there(name))
-            .map(|name| (name.clone(), 0))
+            .filter(was_there)
+            .map(|channel| (channel.spec().name.clone(), 0))
             .collect();
         if removed.is_empty() {
             return;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::gate::{Gate, configuration};
+use crate::support::client::{Body, Request};
 use crate::support::folder::Folder;
+use crate::support::{form_type, mock_options, plain_form, start_mock};
 
 fn replace(config: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(config).unwrap();
@@ -55,4 +57,50 @@ async fn keys_that_pay_in_another_currency_are_named() {
     gate.signal("HUP");
     gate.logged("key demo, studio-a: charged in EUR from now on, in CNY until now")
         .await;
+}
+
+/// An address that is removed is warned of once, and not again at each reload after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_removed_with_unfinished_jobs_is_warned_of_once() {
+    let folder = Folder::new();
+    let (mut mocks, mut urls) = (vec![], vec![]);
+    for _ in 0..3 {
+        let mock = start_mock(mock_options()).await;
+        urls.push(format!("http://{}", mock.addr()));
+        mocks.push(mock);
+    }
+    let both = format!("urls: [\"{}\", \"{}\"]", urls[0], urls[1]);
+    let other = format!(
+        "  other:\n    url: {}\n    credential: {{ env: TOLLGATE_MOCK_CREDENTIAL }}\n    \
+         models: [sora-2]\n",
+        urls[2]
+    );
+    let catalog = format!("{other}\ncatalog:");
+    let replaced = [
+        ("url: http://127.0.0.1:8081", &*both),
+        ("\ncatalog:", &catalog),
+        ("", "jobs: { poll_after: 1h }\n"),
+    ];
+    let config = configuration(&folder, &replaced);
+    let mut gate = Gate::start(&config, "");
+    // Channels that are equally busy take turns, and so do the addresses of one.
+    for _ in 0..8 {
+        let create = Request::create(&form_type(), Body::Length(plain_form(), vec![]));
+        assert_eq!(create.send(gate.address).await.unwrap().status, 200);
+    }
+    replace(&config, &both, &format!("url: {}", urls[0]));
+    gate.signal("HUP");
+    let removed = |name: &str| {
+        format!(
+            "channel {name}, or an address of it, was removed from the configuration with 4 \
+             unfinished jobs"
+        )
+    };
+    gate.logged(&removed("mock")).await;
+    replace(&config, &other, "");
+    gate.signal("HUP");
+    // What is said of `mock` would come before it.
+    gate.logged(&removed("other")).await;
+    let log = gate.whole_log().await;
+    assert_eq!(log.matches(&removed("mock")).count(), 1, "{log}");
 }
