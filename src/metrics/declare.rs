@@ -3,7 +3,7 @@
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::family::Family;
@@ -79,6 +79,17 @@ impl Declare<'_> {
         labels: &[&str],
     ) -> prometheus::Result<GaugeVec> {
         self.add(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// Declares gauges of sums, whose labels may be any two names: see [`super::family`].
+    pub(super) fn sums(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<Family<Gauge>> {
+        let make = || Gauge::new("n", "n");
+        self.add(Family::new(MetricType::GAUGE, name, help, labels, make)?)
     }
 
     pub(super) fn single(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {

@@ -92,6 +92,12 @@ impl<M> Family<M> {
             members.push(Member { labels, metric });
         }
     }
+
+    /// Removes all metrics of the family.
+    pub(super) fn clear(&self) {
+        let members = self.0.members.write();
+        members.unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl<M: Metric> Collector for Family<M> {

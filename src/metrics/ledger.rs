@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use prometheus::{GaugeVec, IntGaugeVec};
+use prometheus::{Gauge, IntGaugeVec};
 
 use super::declare::Declare;
+use super::family::Family;
 use crate::ledger::AdjustmentSum;
 use crate::policy::Timestamp;
 
@@ -35,8 +36,8 @@ impl RoundTask {
 pub struct LedgerGauges {
     unresolved_age: IntGaugeVec,
     last_round: IntGaugeVec,
-    adjustments: IntGaugeVec,
-    adjusted: GaugeVec,
+    adjustments: Family<Gauge>,
+    adjusted: Family<Gauge>,
     /// The names of the configured channels: only rounds of these are shown.
     shown: Mutex<HashSet<String>>,
 }
@@ -57,12 +58,12 @@ impl LedgerGauges {
                  what its list tells of all unknown outcomes; of gates that share a ledger, one does.",
                 &["channel", "task"],
             )?,
-            adjustments: d.gauge(
+            adjustments: d.sums(
                 "adjustments",
                 "Adjustments of the bill that the ledger has.",
                 &of_adjustments,
             )?,
-            adjusted: d.ratio(
+            adjusted: d.sums(
                 "adjustment_amount",
                 "By how much a key owes less for its adjustments, or more for debits.",
                 &of_adjustments,
@@ -85,18 +86,17 @@ impl LedgerGauges {
 
     /// Shows the number and the amount of the adjustments of bills. Replaces all that were shown before.
     pub fn show_adjustments(&self, sums: &[AdjustmentSum]) {
-        self.adjustments.reset();
-        self.adjusted.reset();
+        self.adjustments.clear();
+        self.adjusted.clear();
         for sum in sums {
             let labels = [&*sum.key, &*sum.currency, &*sum.kind];
-            let count = i64::try_from(sum.count).unwrap_or(i64::MAX);
-            self.adjustments.with_label_values(&labels).set(count);
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "the exposition format knows floats"
             )]
-            let amount = sum.amount.nanos() as f64 / 1e9;
-            self.adjusted.with_label_values(&labels).set(amount);
+            let (count, amount) = (sum.count as f64, sum.amount.nanos() as f64 / 1e9);
+            self.adjustments.with(&labels, |shown| shown.set(count));
+            self.adjusted.with(&labels, |shown| shown.set(amount));
         }
     }
 
@@ -149,6 +149,38 @@ fn whole_seconds(at: Timestamp) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::money::SignedAmount;
+
+    /// Adjustments of keys and currencies whose names are the same one after the other, and then none.
+    #[test]
+    fn adjustments_of_each_key_and_currency_are_shown() {
+        let metrics = crate::metrics::Metrics::new().unwrap();
+        let sum = |key: &str, currency: &str, count| AdjustmentSum {
+            key: key.into(),
+            currency: currency.into(),
+            kind: "credit".into(),
+            count,
+            amount: SignedAmount::from_nanos(1_500_000_000),
+        };
+        let shown = || {
+            let text = metrics.exposition().unwrap();
+            let lines = text.lines().filter(|l| l.starts_with("tollgate_adjust"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let sums = [sum("a", "bUSD", 1), sum("ab", "USD", 2)];
+        metrics.ledger.show_adjustments(&sums);
+        assert_eq!(
+            shown(),
+            [
+                "tollgate_adjustment_amount{currency=\"USD\",key=\"ab\",kind=\"credit\"} 1.5",
+                "tollgate_adjustment_amount{currency=\"bUSD\",key=\"a\",kind=\"credit\"} 1.5",
+                "tollgate_adjustments{currency=\"USD\",key=\"ab\",kind=\"credit\"} 2",
+                "tollgate_adjustments{currency=\"bUSD\",key=\"a\",kind=\"credit\"} 1",
+            ]
+        );
+        metrics.ledger.show_adjustments(&[]);
+        assert_eq!(shown(), [""; 0]);
+    }
 
     #[test]
     fn a_reload_does_not_hide_that_rounds_are_late() {
