@@ -203,3 +203,29 @@ async fn what_was_made_at_an_address_that_is_gone_is_held() {
     let address = format!("http://{}", second.addr());
     assert_eq!(held.address.as_deref(), Some(&*address));
 }
+
+/// An address that is removed while jobs of it are unfinished: they are followed to their end, and no create
+/// goes there, also where the address that is left takes none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_is_removed_takes_no_creates() {
+    let (stand, second) = stand().await;
+    made(&stand, 4).await;
+    let before = second.jobs().len();
+    assert!(before > 0);
+    let first_alone = Setup::default().replacing("\n    credential: ", BOUNDS);
+    let first_alone = first_alone.with(JOBS).config_for(stand.mock.addr());
+    stand.handle.reload(first_alone);
+    made(&stand, 20).await;
+    let busy = vec!["create:429".parse().unwrap()];
+    stand.mock.set_faults(busy, None);
+    for _ in 0..6 {
+        let answer = create().send(stand.gate).await.unwrap();
+        assert_eq!(answer.status, 429, "{answer:?}");
+    }
+    assert_eq!(second.jobs().len(), before);
+    let sample = "tollgate_jobs_in_flight{key=\"demo\"}";
+    support::until("all are settled", async || {
+        stand.metric(sample).await == 0.0
+    })
+    .await;
+}

@@ -66,18 +66,22 @@ impl Candidate {
 /// addresses of one channel. The channels are ordered by the best address of each (see [`order`], also for
 /// `turn` and `whole`), and the other addresses of a channel follow its best one. But an address never comes
 /// before another one with a better `Fit`.
+///
+/// **Invariant**: as for [`order`], for each address. An address may be closed while another one of its channel
+/// is open: one that is not configured any more takes no creates, and its jobs are still followed.
 pub(crate) fn order_addresses<T>(
     mut channels: Vec<Vec<(Candidate, T)>>,
     turn: usize,
     whole: bool,
 ) -> Vec<(Candidate, T)> {
+    for addresses in &mut channels {
+        addresses.retain(|(at, _)| at.is_candidate());
+    }
     // A single address needs no order. Most gates have only one, and each list here is an allocation.
     if let [addresses] = &mut channels[..]
-        && addresses.len() == 1
+        && addresses.len() <= 1
     {
-        let mut only = std::mem::take(addresses);
-        only.retain(|(at, _)| at.is_candidate());
-        return only;
+        return std::mem::take(addresses);
     }
     let mut best = Vec::with_capacity(channels.len());
     let mut ordered: Vec<Option<Vec<(Candidate, T)>>> = Vec::with_capacity(channels.len());

@@ -237,6 +237,40 @@ fn addresses(channels: &[&[Candidate]], whole: bool) -> Vec<(usize, usize)> {
     ordered.into_iter().map(|(_, place)| place).collect()
 }
 
+/// Each address that may take a create is tried once, also where others of its channel are closed, and none
+/// that may not.
+#[test]
+fn no_address_that_does_not_fit_is_picked_while_another_fits() {
+    let (mut dice, mut mixed) = (Dice(3), 0);
+    for state in 0..100_000 {
+        let channels = (0..dice.below(4)).map(|_| {
+            let addresses = (0..=dice.below(3)).map(|_| dice.candidate());
+            addresses.collect::<Vec<_>>()
+        });
+        let channels: Vec<_> = channels.collect();
+        let shown: Vec<_> = channels.iter().map(Vec::as_slice).collect();
+        let whole = dice.below(2) == 0;
+        let tried = addresses(&shown, whole);
+        let context = || format!("{state}: {channels:?} {whole} {tried:?}");
+
+        let mut all = tried.clone();
+        all.sort_unstable();
+        let places = shown.iter().enumerate().flat_map(|(channel, addresses)| {
+            let may = (0..addresses.len()).filter(|at| may_take(&addresses[*at]));
+            may.map(move |at| (channel, at))
+        });
+        assert_eq!(all, places.collect::<Vec<_>>(), "{}", context());
+
+        let of = |place: &(usize, usize)| &channels[place.0][place.1];
+        let fit = tried.iter().take_while(|place| fits(of(place))).count();
+        let unfit = tried.iter().skip(fit).all(|place| !fits(of(place)));
+        assert!(unfit, "{}", context());
+        let is_mixed = |at: &&[Candidate]| at.iter().any(may_take) && !at.iter().all(may_take);
+        mixed += u32::from(shown.iter().any(is_mixed));
+    }
+    assert!(mixed > 30_000, "{mixed}");
+}
+
 #[test]
 fn a_channel_stands_where_its_best_address_does() {
     let busy = |load| Candidate { load, ..ACTIVE };
