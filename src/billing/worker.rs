@@ -258,22 +258,23 @@ impl Worker {
             return;
         }
         // If the ledger is unavailable, that has been logged already.
-        for open in self
-            .billing
-            .ledger()
-            .count_unresolved()
-            .await
-            .unwrap_or_default()
-        {
+        let open = self.billing.ledger().count_unresolved().await;
+        for open in open.unwrap_or_default() {
             if let Some(count) = removed.get_mut(&open.channel) {
                 *count += open.count;
             }
         }
         for (name, count) in removed.into_iter().filter(|(_, count)| *count > 0) {
             let jobs = Counted(count, "unfinished job");
+            // The ledger counts the jobs of a channel, and not those of each address.
+            let (what, which) = match now.channels.addresses(&name).all(|at| at.is_removed()) {
+                true => ("channel", "them"),
+                false => ("an address of channel", "those of that address"),
+            };
             log::warn!(
-                "channel {name}, or an address of it, was removed from the configuration with {jobs}: \
-                 this process goes on to poll and download them, and after its end nobody can; to end a channel's use, write `state: drain` and remove it later"
+                "{what} {name} was removed from the configuration while the channel has {jobs}: this process \
+                 goes on to poll and download {which}, and after its end nobody can; to end its use, write \
+                 `state: drain` for the channel and remove it later"
             );
         }
     }

@@ -90,17 +90,15 @@ async fn what_is_removed_with_unfinished_jobs_is_warned_of_once() {
     }
     replace(&config, &both, &format!("url: {}", urls[0]));
     gate.signal("HUP");
-    let removed = |name: &str| {
-        format!(
-            "channel {name}, or an address of it, was removed from the configuration with 4 \
-             unfinished jobs"
-        )
+    let removed = |what: &str| {
+        format!("{what} was removed from the configuration while the channel has 4 unfinished jobs")
     };
-    gate.logged(&removed("mock")).await;
+    let address = removed("] an address of channel mock");
+    gate.logged(&address).await;
     replace(&config, &other, "");
     gate.signal("HUP");
     // What is said of `mock` would come before it.
-    gate.logged(&removed("other")).await;
+    gate.logged(&removed("] channel other")).await;
     let log = gate.whole_log().await;
-    assert_eq!(log.matches(&removed("mock")).count(), 1, "{log}");
+    assert_eq!(log.matches(&address).count(), 1, "{log}");
 }
