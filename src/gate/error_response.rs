@@ -210,7 +210,7 @@ static RATE_LIMITS: [HeaderName; 9] = [
 /// The values of the rate limit headers of a response.
 #[derive(Default)]
 pub(super) struct RateLimitValues {
-    /// All values, one after the other: the headers of a response share this memory.
+    /// The text of all values, one after the other. The headers of a response share its memory.
     text: String,
     /// The byte range in `text` of the value of each of [`RATE_LIMITS`]; empty where the response lacks the
     /// header.

@@ -81,7 +81,7 @@ impl Declare<'_> {
         self.add(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    /// Declares gauges of sums, whose labels may be any two names: see [`super::family`].
+    /// Declares a gauge family that keeps apart all combinations of label values: see [`super::family`].
     pub(super) fn sums(
         &self,
         name: &str,

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::money::SignedAmount;
 
-    /// Adjustments of keys and currencies whose names are the same one after the other, and then none.
+    /// Shows two sums whose key and currency, joined, are the same text; and then none.
     #[test]
     fn adjustments_of_each_key_and_currency_are_shown() {
         let metrics = crate::metrics::Metrics::new().unwrap();

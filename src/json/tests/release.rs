@@ -44,7 +44,7 @@ fn what_was_refused_is_not_safe() {
     }
 }
 
-/// A wrong byte of a key within a field whose bytes are released at once, and a key that is too long.
+/// Covers wrong bytes and excess length of a key, also in a field whose bytes are released at once.
 #[test]
 fn a_wrong_key_ends_what_is_safe_however_the_body_is_cut() {
     let limits = Limits {
